@@ -1,0 +1,89 @@
+"""Every error a user of onnxpipe can meet.
+
+    OnnxPipeError
+    ├── ModelNotFoundError      (OSError)      no such folder, Hub repo, revision or file
+    ├── NotExportedError        (OSError)      the model has weights but no ONNX graph; the message gives the command
+    ├── BundleError             (ValueError)   a folder that is damaged, hostile, or of an unknown format
+    ├── PrecisionError          (ValueError)   the model has no graph of the precision asked for
+    ├── ExportError             (RuntimeError) a model that could not be exported
+    │   └── CertificateError                   the exported graph does not answer as the original does; nothing was written
+    ├── DeviceError             (RuntimeError) the device or provider asked for is not usable here
+    ├── MissingDependencyError  (ImportError)  an optional package is needed; the message gives the line to install it
+    ├── UnsupportedError        (ValueError)   an argument whose meaning cannot be kept here
+    ├── UnknownArgumentError    (TypeError)    a misspelt or unknown argument; the message names the nearest known one
+    └── PipelineException                      an input the task cannot answer (transformers' own name)
+
+Each error is also the built-in type that `transformers` raises in the same place, so `except ValueError` keeps working.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class OnnxPipeError(Exception):
+    """Base of every error that onnxpipe raises on purpose."""
+
+
+class ModelNotFoundError(OnnxPipeError, OSError):
+    """No such folder, Hub repository, revision or file."""
+
+
+class NotExportedError(OnnxPipeError, OSError):
+    """The model holds weights but no ONNX graph."""
+
+
+class BundleError(OnnxPipeError, ValueError):
+    """A model folder that is damaged, hostile, or of an unknown format."""
+
+
+class PrecisionError(OnnxPipeError, ValueError):
+    """The model has no graph of the precision asked for."""
+
+
+class ExportError(OnnxPipeError, RuntimeError):
+    """A model that could not be exported."""
+
+
+class CertificateError(ExportError):
+    """The exported graph does not answer as the original does. Nothing was written."""
+
+
+class DeviceError(OnnxPipeError, RuntimeError):
+    """The device or execution provider asked for is not usable here."""
+
+
+class MissingDependencyError(OnnxPipeError, ImportError):
+    """An optional package is needed."""
+
+
+class UnsupportedError(OnnxPipeError, ValueError):
+    """An argument whose meaning cannot be kept in this runtime."""
+
+
+class UnknownArgumentError(OnnxPipeError, TypeError):
+    """A misspelt or unknown argument."""
+
+    @classmethod
+    def among(cls, where: str, name: str, known: Iterable[str]) -> UnknownArgumentError:
+        """The error for argument `name` of `where`, with the nearest of the `known` names."""
+        known = sorted(known)
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known) or 'none'}"
+        return cls(f"{where} got an unexpected keyword argument '{name}'; {hint}")
+
+
+class PipelineException(OnnxPipeError):  # noqa: N818 - the name is transformers'
+    """An input that the task cannot answer.
+
+    Args:
+        task: the task's name.
+        model: the model's name or path.
+        reason: what is wrong with the input.
+    """
+
+    def __init__(self, task: str, model: str, reason: str) -> None:
+        super().__init__(reason)
+        self.task = task
+        self.model = model
