@@ -1,0 +1,111 @@
+"""Rows to batches and back: stack rows into padded feeds, split a batch's outputs into rows.
+
+A *row* is what a model sees once: a sentence, a label pair of zero-shot, a window of a long document. Padding is
+invisible outside this file: the arrays that come back have a row's own length, so an answer does not depend on its
+neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+#: What fills the padded positions of an input, by its name; 0 for every other name.
+_PAD_VALUES: Mapping[str, int] = {"special_tokens_mask": 1, "p_mask": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a batch.
+
+    Attributes:
+        feeds: the model's inputs without a batch axis, e.g. `input_ids` of shape `(length,)`.
+        length: what the row costs in a batch; for text its number of tokens.
+        extra: whatever the task wants back beside the outputs (offsets, the label of a pair, ...).
+    """
+
+    feeds: Mapping[str, Array]
+    length: int
+    extra: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """How rows of unlike length are made alike.
+
+    Attributes:
+        token_id: fills `input_ids`; None when the tokenizer has no padding token, and then only rows of one length
+            can share a batch.
+        side: the side that is filled.
+    """
+
+    token_id: int | None = 0
+    side: Literal["left", "right"] = "right"
+
+
+def stack(rows: Sequence[Row], padding: Padding) -> dict[str, Array]:
+    """Feeds with a batch axis, each input padded on its first axis to the longest row.
+
+    Raises:
+        ValueError: the rows have different inputs, or need a padding token that is not there.
+    """
+    names = rows[0].feeds.keys()
+    for row in rows:
+        if row.feeds.keys() != names:
+            raise ValueError(
+                "The elements of the batch contain different keys. Cannot batch them "
+                f"({sorted(row.feeds)} != {sorted(names)})"
+            )
+    return {name: _stack_one(name, [row.feeds[name] for row in rows], padding) for name in names}
+
+
+def _stack_one(name: str, arrays: list[Array], padding: Padding) -> Array:
+    longest = max(len(a) for a in arrays)
+    if all(len(a) == longest for a in arrays):
+        return np.stack(arrays)
+    if name == "input_ids" and padding.token_id is None:
+        raise ValueError(
+            "Pipeline with tokenizer without pad_token cannot do batching. You can try to set it with "
+            "`pipe.tokenizer.pad_token_id = model.config.eos_token_id`."
+        )
+    fill = padding.token_id if name == "input_ids" else _PAD_VALUES.get(name, 0)
+    out = np.full((len(arrays), longest, *arrays[0].shape[1:]), fill, arrays[0].dtype)
+    for i, array in enumerate(arrays):
+        out[(i, slice(longest - len(array), None)) if padding.side == "left" else (i, slice(len(array)))] = array
+    return out
+
+
+def split(
+    outputs: Mapping[str, Array], rows: Sequence[Row], per_token: frozenset[str], padding: Padding
+) -> list[dict[str, Array]]:
+    """A batch's outputs row by row, without the batch axis; those named in `per_token` lose their padded positions."""
+    longest = max(row.length for row in rows)
+    answers = []
+    for i, row in enumerate(rows):
+        keep = slice(longest - row.length, None) if padding.side == "left" else slice(row.length)
+        answers.append({name: value[i][keep] if name in per_token else value[i] for name, value in outputs.items()})
+    return answers
+
+
+def groups(rows: Sequence[Row], token_budget: int, *, can_pad: bool = True) -> list[list[int]]:
+    """Indices of `rows` in batches of like length whose padded size stays within `token_budget` tokens.
+
+    Longest first, so that the largest buffers are allocated once. A row longer than the budget gets a batch of its own.
+    Without `can_pad` only rows of exactly one length share a batch.
+    """
+    order = sorted(range(len(rows)), key=lambda i: -rows[i].length)
+    batches: list[list[int]] = []
+    for i in order:
+        longest = rows[batches[-1][0]].length if batches else 0
+        fits = batches and (len(batches[-1]) + 1) * longest <= token_budget
+        if fits and (can_pad or rows[i].length == longest):
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return batches

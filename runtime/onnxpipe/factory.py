@@ -1,0 +1,255 @@
+"""pipeline(): a task and a model in, a ready `Pipeline` out."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from onnxpipe.bundle import AutoConfig, Config
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.auto import AutoModel, refuse_remote_code
+from onnxpipe.models.encoder import EncoderModel, check_outputs
+from onnxpipe.models.loading import Source, Target, find_bundle, load_model
+from onnxpipe.processing import AutoTokenizer, Tokenizer
+from onnxpipe.tasks.base import Pipeline
+from onnxpipe.tasks.registry import check_task
+
+logger = logging.getLogger("onnxpipe")
+
+#: `model_kwargs` whose meaning is kept, with the keyword of `Source` or `Target` that they are.
+_MODEL_KWARGS = frozenset(
+    {"dtype", "torch_dtype", "device_map", "revision", "token", "cache_dir", "local_files_only", "providers",
+     "provider_options", "threads"}
+)  # fmt: skip
+
+
+def pipeline(
+    task: str | None = None,
+    model: str | os.PathLike[str] | EncoderModel | None = None,
+    config: str | Config | None = None,
+    tokenizer: str | tuple[str, dict[str, Any]] | Tokenizer | None = None,
+    feature_extractor: Any = None,
+    image_processor: Any = None,
+    video_processor: Any = None,
+    processor: Any = None,
+    framework: str | None = None,
+    revision: str | None = None,
+    use_fast: bool = True,
+    token: str | bool | None = None,
+    device: Any = None,
+    device_map: Any = None,
+    dtype: Any = "auto",
+    trust_remote_code: bool | None = None,
+    model_kwargs: dict[str, Any] | None = None,
+    pipeline_class: type[Pipeline] | None = None,
+    *,
+    torch_dtype: Any = None,
+    providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+    provider_options: Sequence[dict[str, Any]] | None = None,
+    threads: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    **kwargs: Any,
+) -> Any:
+    """A ready pipeline, as `transformers.pipeline` gives it, without PyTorch.
+
+    Args:
+        task: its name or alias; None takes what the model was exported for.
+        model: a folder, a Hub id, or a model from an Auto class; None takes the task's default (with a warning).
+        config: replaces the model's config (an id, a folder, or a `Config`).
+        tokenizer: an id, a folder, `(name, {keywords})`, or a tokenizer; by default the model's own.
+        feature_extractor, image_processor, video_processor, processor: for tasks of pictures and sound; the tasks of
+            text refuse them.
+        framework: "pt" or None; "tf" is refused.
+        revision: branch, tag or commit on the Hub.
+        use_fast: False makes no difference: there are fast tokenizers only.
+        token: the Hub's token.
+        device: None (the first accelerator that works, else the CPU), -1, "cpu", an index, "cuda", "cuda:1", "mps" or
+            "coreml". A device that is not usable raises; nothing moves silently.
+        device_map: "auto", "cpu", "cuda:0" or `{"": device}`: one device for the whole graph; others are refused.
+        dtype: precision: "auto" (the fullest there is), "fp32", "fp16", "int8", "q8", "q4", ... or a dtype.
+        trust_remote_code: refused when true.
+        model_kwargs: keywords of the model's loader: dtype, device_map, revision, token, cache_dir, local_files_only,
+            providers, provider_options, threads; others are refused by name.
+        pipeline_class: instead of the task's class.
+        torch_dtype: the old name of `dtype`.
+        providers, provider_options: ONNX Runtime's execution providers, instead of the device's.
+        threads: threads of an operator; None for what the container grants.
+        cache_dir, local_files_only: for the Hub.
+        **kwargs: `batch_size`, `num_workers`, `binary_output`, `modelcard`, and the task's own parameters.
+
+    Raises:
+        RuntimeError: neither task nor model given.
+        KeyError: no such task.
+        UnknownArgumentError: a keyword that the task does not know.
+        ModelNotFoundError, NotExportedError, BundleError, PrecisionError, DeviceError, UnsupportedError.
+    """
+    _check(task, model, tokenizer, feature_extractor, framework, trust_remote_code)
+    extra = _model_kwargs(model_kwargs, dtype)
+    where = _device(device, _once("device_map", device_map, extra.pop("device_map", None)))
+    chosen = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
+    chosen = extra.pop("dtype", extra.pop("torch_dtype", None)) or chosen
+    target = Target(
+        chosen, where, extra.get("providers", providers), extra.get("provider_options", provider_options),
+        extra.get("threads", threads),
+    )  # fmt: skip
+    hub = {
+        "token": extra.get("token", token),
+        "cache_dir": extra.get("cache_dir", cache_dir),
+        "local_files_only": extra.get("local_files_only", local_files_only),
+    }
+    revision = extra.get("revision", revision)
+    settings = _config(config, hub)
+
+    source: Source | None = None
+    if model is None or isinstance(model, (str, os.PathLike)):
+        name, revision = (os.fspath(model), revision) if model is not None else _default(task, revision)
+        source = Source(name, revision, **hub)
+    if task is None:
+        task = _infer(source, target)
+    name, entry, _ = check_task(task)
+    cls = pipeline_class or entry["impl"]
+    loaded = model if source is None else load_model(source, target, _export_task(entry, name))
+    if not isinstance(loaded, EncoderModel):
+        raise UnsupportedError(f"model is a {type(loaded).__name__}: pass a folder, a Hub id, or a model of onnxpipe")
+    for auto in entry["pt"][:1]:
+        check_outputs(loaded, auto.outputs, f"the task {name!r}")
+    if settings is not None:
+        loaded.config = settings
+    parts: dict[str, Any] = {"image_processor": image_processor or video_processor, "processor": processor}
+    if any(parts.values()) or feature_extractor is not None:
+        raise UnsupportedError(f"{name} works on text: it takes no feature extractor, image processor or processor")
+    if cls._load_tokenizer is not False:
+        parts["tokenizer"] = _tokenizer(
+            tokenizer, loaded if source else None, config, use_fast, {**hub, "revision": revision}
+        )
+    kwargs.pop("args_parser", None)
+    return cls(model=loaded, task=task, framework=framework, **parts, **kwargs)
+
+
+def _check(
+    task: str | None, model: Any, tokenizer: Any, feature_extractor: Any, framework: str | None, remote: bool | None
+) -> None:
+    if task is None and model is None:
+        raise RuntimeError(
+            "Impossible to instantiate a pipeline without either a task or a model being specified. "
+            "Please provide a task class or a model"
+        )
+    if model is None and tokenizer is not None:
+        raise RuntimeError(
+            "Impossible to instantiate a pipeline with tokenizer specified but not the model as the provided tokenizer"
+            " may not be compatible with the default model. Please provide an identifier to a pretrained model when"
+            " providing tokenizer."
+        )
+    if model is None and feature_extractor is not None:
+        raise RuntimeError(
+            "Impossible to instantiate a pipeline with feature_extractor specified but not the model as the provided"
+            " feature_extractor may not be compatible with the default model. Please provide an identifier to a"
+            " pretrained model when providing feature_extractor."
+        )
+    if framework not in (None, "pt"):
+        raise UnsupportedError(f"framework={framework!r}: there is one runtime here; leave it out (or pass 'pt')")
+    refuse_remote_code(remote)
+
+
+def _model_kwargs(given: Mapping[str, Any] | None, dtype: Any) -> dict[str, Any]:
+    kept = dict(given or {})
+    for name in kept:
+        if name == "attn_implementation":
+            raise UnsupportedError("model_kwargs['attn_implementation'] is refused: attention is fixed in the graph")
+        if name not in _MODEL_KWARGS:
+            raise UnsupportedError(
+                f"model_kwargs[{name!r}] is refused: it steers PyTorch's loader; "
+                f"known here: {', '.join(sorted(_MODEL_KWARGS))}"
+            )
+    if dtype != "auto" and ("dtype" in kept or "torch_dtype" in kept):
+        raise ValueError(
+            "You cannot use both `pipeline(... dtype=..., model_kwargs={'dtype':...})` as those arguments might "
+            "conflict, use only one."
+        )
+    return kept
+
+
+def _once(name: str, outer: Any, inner: Any) -> Any:
+    if outer is not None and inner is not None:
+        raise ValueError(
+            f"You cannot use both `pipeline(... {name}=..., model_kwargs={{'{name}':...}})` as those arguments might "
+            "conflict, use only one."
+        )
+    return outer if outer is not None else inner
+
+
+def _device(device: Any, device_map: Any) -> Any:
+    if device_map is None:
+        return device
+    if device is not None:
+        logger.warning("Both `device` and `device_map` are specified. `device` will override `device_map`.")
+        return device
+    if isinstance(device_map, Mapping):
+        places = set(device_map.values())
+        if len(places) != 1:
+            raise UnsupportedError(f"device_map={dict(device_map)}: a graph runs on one device; give device= instead")
+        return places.pop()
+    if device_map in ("auto", "balanced", "sequential"):
+        return None
+    if isinstance(device_map, (str, int)):
+        return device_map
+    raise UnsupportedError(f"device_map={device_map!r}: a graph runs on one device; give device= instead")
+
+
+def _config(config: str | Config | None, hub: Mapping[str, Any]) -> Config | None:
+    return AutoConfig.from_pretrained(config, **hub) if isinstance(config, (str, os.PathLike)) else config
+
+
+def _default(task: str | None, revision: str | None) -> tuple[str, str | None]:
+    name, entry, _ = check_task(task or "")
+    if "default" not in entry:
+        raise ValueError(f"The task {name!r} has no default model: pass model=")
+    model, pinned = entry["default"]["model"]
+    logger.warning(
+        "No model was supplied, defaulted to %s and revision %s. Using a pipeline without specifying a model name and "
+        "revision in production is not recommended.",
+        model,
+        revision or pinned,
+    )
+    return model, revision or pinned
+
+
+def _infer(source: Source | None, target: Target) -> str:
+    if source is None:
+        raise RuntimeError(
+            "Inferring the task automatically requires to check the hub with a model_id defined as a `str`. "
+            "Pass task=, or the model's name instead of the model."
+        )
+    tasks = find_bundle(source, target.dtype).tasks
+    if not tasks:
+        raise RuntimeError(f"the task of {source.model} could not be told from its config: pass task=")
+    return tasks[0]
+
+
+def _export_task(entry: Mapping[str, Any], name: str) -> str:
+    """The task for which a model without a graph is exported: that of the Auto class that loads it."""
+    autos = entry["pt"]
+    return autos[0].task if autos and issubclass(autos[0], AutoModel) else name
+
+
+def _tokenizer(
+    given: Any, loaded: EncoderModel | None, config: Any, use_fast: bool, hub: dict[str, Any]
+) -> Tokenizer | None:
+    if given is not None and not isinstance(given, (str, os.PathLike, tuple)):
+        return given  # type: ignore[no-any-return]
+    if isinstance(given, tuple):
+        name, keywords = given
+        return AutoTokenizer.from_pretrained(name, **{"use_fast": use_fast, **hub, **keywords})
+    if given is not None:
+        return AutoTokenizer.from_pretrained(given, use_fast=use_fast, **hub)
+    if loaded is not None:
+        return AutoTokenizer.from_pretrained(loaded.bundle.folder, use_fast=use_fast)
+    if isinstance(config, str):
+        return AutoTokenizer.from_pretrained(config, use_fast=use_fast, **hub)
+    raise Exception(
+        "Impossible to guess which tokenizer to use. "
+        "Please provide a PreTrainedTokenizer class or a path/identifier to a pretrained tokenizer."
+    )

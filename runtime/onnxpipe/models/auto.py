@@ -1,0 +1,109 @@
+"""The Auto classes: models by name, with numpy in and out.
+
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForSequenceClassification.from_pretrained(folder)
+logits = model(**tokenizer("a text", return_tensors="np")).logits
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from onnxpipe.bundle import Config
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.encoder import EncoderModel, check_outputs
+from onnxpipe.models.loading import Source, Target, load_model
+
+
+class AutoModel:
+    """The bare model: `last_hidden_state` of shape (batch, sequence, hidden)."""
+
+    #: What the graph must give: output name to number of axes. Empty where any output will do.
+    outputs: ClassVar[Mapping[str, int]] = {}
+    #: The task for which a model without a graph is exported.
+    task: ClassVar[str] = "feature-extraction"
+
+    def __init__(self) -> None:
+        raise OSError(f"{type(self).__name__} is made with {type(self).__name__}.from_pretrained(name_or_path)")
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        config: Config | None = None,
+        dtype: Any = "auto",
+        torch_dtype: Any = None,
+        device: Any = None,
+        providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+        provider_options: Sequence[dict[str, Any]] | None = None,
+        threads: int | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        trust_remote_code: bool | None = None,
+    ) -> EncoderModel:
+        """A model from a folder or the Hub.
+
+        Args:
+            pretrained_model_name_or_path: a folder with ONNX graphs, or a Hub id; see `onnxpipe.models.loading`.
+            config: replaces the folder's config (e.g. other label names).
+            dtype: precision: "auto", "fp32", "fp16", "int8", "q8", "q4", ... (`torch_dtype` is its old name).
+            device: None, "cpu", "cuda", "cuda:1", an index, "coreml".
+            providers, provider_options: ONNX Runtime's execution providers, instead of the device's.
+            threads: threads of an operator; None for what the container grants.
+            revision, token, cache_dir, local_files_only: for the Hub.
+            trust_remote_code: refused when true.
+
+        Raises:
+            ModelNotFoundError, NotExportedError, BundleError, PrecisionError, DeviceError, UnsupportedError.
+        """
+        refuse_remote_code(trust_remote_code)
+        source = Source(os.fspath(pretrained_model_name_or_path), revision, token, cache_dir, local_files_only)
+        chosen = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
+        target = Target(chosen, device, providers, provider_options, threads)
+        model = load_model(source, target, cls.task)
+        check_outputs(model, cls.outputs, cls.__name__)
+        if config is not None:
+            model.config = config
+        return model
+
+
+class AutoModelForSequenceClassification(AutoModel):
+    """`logits` of shape (batch, labels)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 2}
+    task: ClassVar[str] = "text-classification"
+
+
+class AutoModelForTokenClassification(AutoModel):
+    """`logits` of shape (batch, sequence, labels)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
+    task: ClassVar[str] = "token-classification"
+
+
+class AutoModelForQuestionAnswering(AutoModel):
+    """`start_logits` and `end_logits` of shape (batch, sequence)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"start_logits": 2, "end_logits": 2}
+    task: ClassVar[str] = "question-answering"
+
+
+class AutoModelForMaskedLM(AutoModel):
+    """`logits` of shape (batch, sequence, vocabulary)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
+    task: ClassVar[str] = "fill-mask"
+
+
+def refuse_remote_code(trust_remote_code: bool | None) -> None:
+    """Refuses `trust_remote_code=True`: nothing from a model's folder is ever run here."""
+    if trust_remote_code:
+        raise UnsupportedError(
+            "trust_remote_code=True is refused: no code from a model's folder is run. Leave it out; a model that needs "
+            "its own code must be exported with tools of its authors and loaded as an ONNX folder."
+        )

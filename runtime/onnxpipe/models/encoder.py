@@ -1,0 +1,160 @@
+"""Models of one graph: features or logits for a batch of token rows, in one run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpipe.bundle import Bundle, Config
+from onnxpipe.engine import Device, Session
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.outputs import ModelOutput
+
+Array = NDArray[Any]
+
+#: Outputs with one value (or vector) a token in graphs that do not name their axes.
+_PER_TOKEN = frozenset({"start_logits", "end_logits", "last_hidden_state", "token_embeddings"})
+
+
+class EncoderModel:
+    """One ONNX graph with its config: call it with numpy arrays, get numpy arrays.
+
+    Attributes:
+        bundle: the folder it came from.
+        session: the graph, ready to run.
+        dtype: its precision ("fp32", "fp16", "int8", ...).
+        config: the model's configuration.
+        device: where it runs.
+        per_token: names of the outputs whose second axis is the sequence.
+    """
+
+    main_input_name = "input_ids"
+
+    def __init__(self, bundle: Bundle, session: Session, dtype: str, name_or_path: str) -> None:
+        self.bundle = bundle
+        self.session = session
+        self.dtype = dtype
+        self.config: Config = bundle.config
+        self.device: Device = session.device
+        self.name_or_path = name_or_path
+        self.per_token = _per_token(session)
+
+    @property
+    def base_model_prefix(self) -> str:
+        """The model's type, as transformers names the inner model ("bert", "roberta", ...)."""
+        return str(self.config.model_type)
+
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        token_type_ids: Any = None,
+        return_dict: bool = True,
+        **inputs: Any,
+    ) -> Any:
+        """The outputs for a batch.
+
+        Args:
+            input_ids: token ids, int, shape (batch, sequence).
+            attention_mask: 1 for tokens, 0 for padding, same shape; all ones by default.
+            token_type_ids: the segment of each token, same shape; zeros by default.
+            return_dict: False gives a tuple.
+            **inputs: further inputs of the graph, by name.
+
+        Returns:
+            `ModelOutput`, e.g. `last_hidden_state` (batch, sequence, hidden) or `logits`; padding is not cut off.
+
+        Raises:
+            ValueError: an input the graph does not have, or of a wrong shape.
+        """
+        given = {
+            "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids, **inputs
+        }  # fmt: skip
+        feeds = {name: _array(value) for name, value in given.items() if value is not None}
+        outputs = ModelOutput(self.run(feeds))
+        return outputs if return_dict else outputs.to_tuple()
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The graph's outputs for a batch; a mask of ones and token types of zeros are filled in where absent."""
+        known = self.session.inputs
+        feeds = dict(feeds)
+        types = feeds.get("token_type_ids")
+        if types is not None and "token_type_ids" not in known and not types.any():
+            del feeds["token_type_ids"]  # the graph has one segment only
+        if "input_ids" in feeds:
+            shape = feeds["input_ids"].shape
+            for name, fill in (("attention_mask", np.ones), ("token_type_ids", np.zeros)):
+                if name in known and name not in feeds:
+                    feeds[name] = fill(shape, np.int64)
+            if "position_ids" in known and "position_ids" not in feeds:
+                feeds["position_ids"] = np.broadcast_to(np.arange(shape[1]), shape)
+        try:
+            return self.session.run(feeds)
+        except RuntimeError as error:
+            self._explain_length(feeds, error)
+            raise
+
+    def _explain_length(self, feeds: Mapping[str, Array], error: RuntimeError) -> None:
+        limit = self.config.get("max_position_embeddings")
+        length = feeds["input_ids"].shape[1] if "input_ids" in feeds else 0
+        if isinstance(limit, int) and length > limit - 2:
+            raise RuntimeError(
+                f"the input has {length} tokens and the model takes at most {limit}: pass truncation=True "
+                "(or tokenizer options with it) to cut it"
+            ) from error
+
+    def placement(self) -> Any:
+        """Which of the graph's nodes run on which execution provider."""
+        return self.session.placement()
+
+    def can_generate(self) -> bool:
+        """Whether the model generates text: no."""
+        return False
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Copies the model's folder: graphs, config, tokenizer, proof."""
+        shutil.copytree(self.bundle.folder, save_directory, dirs_exist_ok=True)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name_or_path!r}, dtype={self.dtype!r}, device={str(self.device)!r})"
+
+
+def check_outputs(model: EncoderModel, needed: Mapping[str, int], purpose: str) -> None:
+    """Refuses a model whose graph lacks the outputs (name: number of axes) that a purpose needs.
+
+    transformers would make a head of random weights here and go on with a warning.
+    """
+    for name, rank in needed.items():
+        spec = model.session.outputs.get(name)
+        if spec is None or len(spec.shape) != rank:
+            has = ", ".join(f"{n} of {len(s.shape)} axes" for n, s in model.session.outputs.items())
+            raise UnsupportedError(
+                f"{purpose} needs an output {name!r} of {rank} axes; {model.name_or_path} gives {has}. "
+                f"Export the model for this task: onnxpipe export MODEL --task TASK -o DIR"
+            )
+
+
+def _per_token(session: Session) -> frozenset[str]:
+    """Outputs whose second axis carries the name of the input's second axis; else by rank and name."""
+    ids = session.inputs.get("input_ids")
+    axis = ids.shape[1] if ids is not None and len(ids.shape) > 1 else None
+    names = set()
+    for name, spec in session.outputs.items():
+        if len(spec.shape) < 2:
+            continue
+        named = isinstance(axis, str) and isinstance(spec.shape[1], str)
+        if (named and spec.shape[1] == axis) or name in _PER_TOKEN or len(spec.shape) == 3:
+            names.add(name)
+    return frozenset(names)
+
+
+def _array(value: Any) -> Array:
+    """A numpy array of what the user passed; tensors of torch are taken as they are, without importing torch."""
+    if hasattr(value, "detach") and hasattr(value, "numpy"):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value)

@@ -1,0 +1,130 @@
+"""From a model's name to a model that is ready to run: find it, export it if need be, open it on a device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxpipe.bundle import Bundle, canonical_dtype, fetch, load_exporter, open_bundle
+from onnxpipe.engine import open_session, parse_device
+from onnxpipe.errors import MissingDependencyError, NotExportedError
+from onnxpipe.models.encoder import EncoderModel
+
+logger = logging.getLogger("onnxpipe")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from.
+
+    Attributes:
+        model: a folder, or a Hub id.
+        revision: branch, tag or commit on the Hub; None for main.
+        token: the Hub's token, or True for the one stored by the hub's login.
+        cache_dir: the Hub's cache; None for its default.
+        local_files_only: never ask the network.
+    """
+
+    model: str
+    revision: str | None = None
+    token: str | bool | None = None
+    cache_dir: str | os.PathLike[str] | None = None
+    local_files_only: bool = False
+
+    @property
+    def hub(self) -> dict[str, Any]:
+        """The keywords that `fetch` and the tokenizer's loader share."""
+        return {
+            "revision": self.revision,
+            "token": self.token,
+            "cache_dir": self.cache_dir,
+            "local_files_only": self.local_files_only,
+        }
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where and how a model runs.
+
+    Attributes:
+        dtype: precision; "auto" takes the fullest one there is.
+        device: see `onnxpipe.engine.parse_device`.
+        providers, provider_options: ONNX Runtime's execution providers, instead of the device's.
+        threads: threads of an operator; None for what the container grants.
+    """
+
+    dtype: Any = "auto"
+    device: Any = None
+    providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None
+    provider_options: Sequence[dict[str, Any]] | None = None
+    threads: int | None = None
+
+
+def find_bundle(source: Source, dtype: Any = "auto", task: str | None = None) -> Bundle:
+    """The bundle of a model: as it lies, downloaded, or exported into the cache.
+
+    Raises:
+        NotExportedError: the model has weights only and the exporter is not installed; the message gives the command.
+    """
+    precision = canonical_dtype(dtype)
+    try:
+        bundle = open_bundle(fetch(source.model, need="model", dtype=precision, **source.hub))
+        bundle.choose("model", precision)
+        return bundle
+    except NotExportedError as error:
+        return open_bundle(_export_to_cache(source, precision, task, error))
+
+
+def load_model(source: Source, target: Target, task: str | None = None) -> EncoderModel:
+    """A model on its device. See `Source` and `Target`."""
+    device = parse_device(target.device)  # before the download, so that a mistake costs nothing
+    bundle = find_bundle(source, target.dtype, task)
+    dtype, path = bundle.choose("model", canonical_dtype(target.dtype))
+    bundle.verify_file(path)
+    session = open_session(
+        path,
+        root=bundle.folder,
+        device=device,
+        providers=target.providers,
+        provider_options=target.provider_options,
+        threads=target.threads,
+    )
+    return EncoderModel(bundle, session, dtype, source.model)
+
+
+def cache_home() -> Path:
+    """onnxpipe's own cache: `ONNXPIPE_CACHE`, else `onnxpipe` in `XDG_CACHE_HOME`, else in `~/.cache`."""
+    named = os.environ.get("ONNXPIPE_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(named or Path(base) / "onnxpipe").expanduser()
+
+
+def _export_to_cache(source: Source, precision: str, task: str | None, reason: NotExportedError) -> Path:
+    try:
+        exporter = load_exporter()
+    except MissingDependencyError:
+        raise reason from None
+    folder = fetch(source.model, need="config", **source.hub)
+    wanted = "fp32" if precision == "auto" else precision
+    target = cache_home() / "exports" / _key(source, folder, wanted, task, exporter.__version__)
+    if not (target / "bundle.json").is_file():
+        logger.warning("%s has no ONNX graph: exporting it to %s (once).", source.model, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        exporter.export(source.model, target, task=task, precision=(wanted,), **source.hub)
+    return target
+
+
+def _key(source: Source, folder: Path, precision: str, task: str | None, version: str) -> str:
+    """A name that changes with the model's files, the task, the precision and the exporter."""
+    files: Mapping[str, Any] = {}
+    if Path(source.model).is_dir():
+        files = {p.name: (p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.iterdir()) if p.is_file()}
+    parts = json.dumps([source.model, str(folder), files, task, version])
+    name = Path(source.model).name or "model"
+    return f"{name}-{task or 'auto'}-{precision}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"

@@ -1,0 +1,204 @@
+"""From token features to one vector a text, as a model's own sentence-transformers files declare it.
+
+Source: the folder format of sentence-transformers (`modules.json` lists the steps; each step has a folder with a
+`config.json`), read up to its version 5.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpipe.errors import BundleError, UnsupportedError
+
+Array = NDArray[Any]
+
+
+def _weighted_mean(tokens: Array) -> Array:
+    weights = np.arange(1, len(tokens) + 1, dtype=tokens.dtype)[:, None]
+    return np.asarray((tokens * weights).sum(0) / weights.sum())
+
+
+#: Pooling modes: features of a text's own tokens, shape (tokens, hidden), to one vector (hidden,).
+MODES: Mapping[str, Callable[[Array], Array]] = {
+    "cls": lambda tokens: np.asarray(tokens[0]),
+    "max": lambda tokens: np.asarray(tokens.max(0)),
+    "mean": lambda tokens: np.asarray(tokens.mean(0)),
+    "mean_sqrt_len_tokens": lambda tokens: np.asarray(tokens.sum(0) / np.sqrt(len(tokens))),
+    "weightedmean": _weighted_mean,
+    "lasttoken": lambda tokens: np.asarray(tokens[-1]),
+}
+
+_ALIASES = {"last": "lasttoken", "last_token": "lasttoken", "mean_sqrt_len": "mean_sqrt_len_tokens"}
+
+#: The keys of a pooling folder's config.json, in the order in which several modes are concatenated.
+_KEYS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+_ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+    "Identity": lambda x: x,
+    "Tanh": lambda x: np.asarray(np.tanh(x)),
+    "ReLU": lambda x: np.maximum(x, 0),
+    "Sigmoid": lambda x: np.asarray(1 / (1 + np.exp(-x))),
+}
+
+
+def mode_names(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Known pooling modes for one name or several.
+
+    Raises:
+        UnsupportedError: a name that is no pooling mode.
+    """
+    asked = (names,) if isinstance(names, str) else tuple(names)
+    modes = tuple(_ALIASES.get(name, name) for name in asked)
+    for mode in modes:
+        if mode not in MODES:
+            raise UnsupportedError(f"pooling={mode!r} is not known; choose from {', '.join(MODES)}")
+    return modes
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A linear layer after pooling: weight (out, in), bias (out,) or None."""
+
+    weight: Array
+    bias: Array | None
+    activation: str
+
+    def __call__(self, vector: Array) -> Array:
+        out = self.weight @ vector
+        return _ACTIVATIONS[self.activation](out if self.bias is None else out + self.bias)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What follows the transformer in a sentence embedding model.
+
+    Attributes:
+        pooling: modes, concatenated in this order.
+        dense: linear layers after pooling.
+        normalize: whether the vector is scaled to length 1.
+        max_seq_length: longest text in tokens, special tokens included; None for the tokenizer's own limit.
+        include_prompt: whether a prompt's tokens are pooled too.
+        prompts: named texts that are put before an input.
+        default_prompt_name: the prompt used when none is asked for.
+    """
+
+    pooling: tuple[str, ...] = ("mean",)
+    dense: tuple[Dense, ...] = ()
+    normalize: bool = False
+    max_seq_length: int | None = None
+    include_prompt: bool = True
+    prompts: Mapping[str, str] | None = None
+    default_prompt_name: str | None = None
+
+    def embed(self, tokens: Array, *, skip: int = 0) -> Array:
+        """One vector for a text.
+
+        Args:
+            tokens: features of the text's own tokens without padding, shape (tokens, hidden).
+            skip: prompt tokens at the beginning that are not pooled.
+        """
+        own = tokens[skip:].astype(np.float32)
+        vector = np.concatenate([MODES[mode](own) for mode in self.pooling])
+        for layer in self.dense:
+            vector = layer(vector)
+        return vector
+
+
+def unit(vector: Array) -> Array:
+    """The vector scaled to length 1; a zero vector stays zero (as `torch.nn.functional.normalize` with eps 1e-12)."""
+    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), dtype=vector.dtype)
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe that a folder's sentence-transformers files declare; mean pooling where there are none.
+
+    Raises:
+        UnsupportedError: `modules.json` names a step that is not known.
+        BundleError: a file that should be there is missing or broken.
+    """
+    modules = _json(folder / "modules.json", list)
+    extra = _json(folder / "config_sentence_transformers.json", dict) or {}
+    limits = _json(folder / "sentence_bert_config.json", dict) or {}
+    pooling: tuple[str, ...] = ("mean",)
+    dense: list[Dense] = []
+    normalize, include_prompt = False, True
+    for module in modules or []:
+        kind = str(module.get("type", "")).rsplit(".", 1)[-1]
+        path = folder / str(module.get("path", ""))
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise BundleError(f"{folder / 'modules.json'}: the path {module.get('path')!r} leaves the folder")
+        if kind == "Pooling":
+            config = _json(path / "config.json", dict) or {}
+            pooling, include_prompt = _modes(config), bool(config.get("include_prompt", True))
+        elif kind == "Dense":
+            dense.append(_dense(path))
+        elif kind == "Normalize":
+            normalize = True
+        elif kind not in ("Transformer", "Dropout"):
+            raise UnsupportedError(f"{folder / 'modules.json'} names the step {kind!r}, which is not supported")
+    prompts = {str(k): str(v) for k, v in (extra.get("prompts") or {}).items() if v}
+    limit = limits.get("max_seq_length")
+    return Recipe(
+        pooling, tuple(dense), normalize, int(limit) if limit else None, include_prompt, prompts,
+        extra.get("default_prompt_name"),
+    )  # fmt: skip
+
+
+def _modes(config: dict[str, Any]) -> tuple[str, ...]:
+    if "pooling_mode" in config:
+        mode = config["pooling_mode"]
+        return mode_names(mode if isinstance(mode, str) else tuple(mode))
+    return tuple(mode for key, mode in _KEYS.items() if config.get(key)) or ("mean",)
+
+
+def _dense(path: Path) -> Dense:
+    config = _json(path / "config.json", dict) or {}
+    activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh")).rsplit(".", 1)[-1]
+    if activation not in _ACTIVATIONS:
+        raise UnsupportedError(f"{path / 'config.json'}: the activation {activation!r} is not supported")
+    weights = _read_safetensors(path / "model.safetensors")
+    return Dense(weights["linear.weight"], weights.get("linear.bias"), activation)
+
+
+def _read_safetensors(path: Path) -> dict[str, Array]:
+    """The float tensors of a safetensors file (format: 8 bytes header size, JSON header, raw data), as float32."""
+    kinds = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
+    try:
+        raw = path.read_bytes()
+        size = int.from_bytes(raw[:8], "little")
+        header = json.loads(raw[8 : 8 + size])
+        out = {}
+        for name, spec in header.items():
+            if name != "__metadata__":
+                begin, end = spec["data_offsets"]
+                flat = np.frombuffer(raw[8 + size + begin : 8 + size + end], kinds[spec["dtype"]])
+                out[name] = flat.reshape(spec["shape"]).astype(np.float32)
+        return out
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path} could not be read: {error}") from error
+
+
+def _json(path: Path, kind: type) -> Any:
+    if not path.is_file():
+        return None
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} could not be read: {error}") from error
+    if not isinstance(value, kind):
+        raise BundleError(f"{path} holds a {type(value).__name__}, not a {kind.__name__}")
+    return value

@@ -1,0 +1,139 @@
+"""embedding and sentence-similarity: one vector a text, with the pooling that the model's own files declare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.engine.batching import Array, Row
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.processing.pooling import Recipe, mode_names, read_recipe, unit
+from onnxpipe.tasks.base import Answered, Pipeline, text_row
+
+
+@dataclass(frozen=True)
+class EmbeddingOptions:
+    """Parameters of embedding and sentence-similarity.
+
+    Attributes:
+        pooling: "mean", "cls", "lasttoken", "max", ... instead of what the model declares.
+        normalize: scale vectors to length 1; by default what the model declares.
+        truncate_dim: keep so many of the first dimensions (of models trained for it, Matryoshka).
+        prompt_name: a prompt that the model declares, e.g. "query".
+        prompt: a text put before each input.
+        truncation: cut texts that are too long for the model; False raises instead.
+        max_length: longest text in tokens; by default what the model declares.
+    """
+
+    pooling: str | tuple[str, ...] | None = None
+    normalize: bool | None = None
+    truncate_dim: int | None = None
+    prompt_name: str | None = None
+    prompt: str | None = None
+    truncation: bool = True
+    max_length: int | None = None
+
+
+class EmbeddingPipeline(Pipeline):
+    """Embeds texts: a float32 array of shape (dimensions,) a text.
+
+    Pooling, normalisation, prompts and length come from the model's sentence-transformers files; a model without them
+    gets the mean over tokens.
+    """
+
+    Options = EmbeddingOptions
+
+    def prepare(self) -> None:
+        self.recipe: Recipe = read_recipe(self.model.bundle.folder)
+
+    def parse(self, given: Mapping[str, Any], base: Any) -> Any:
+        options = super().parse(given, base)
+        if options.pooling is not None:
+            mode_names(options.pooling)
+        if options.truncate_dim is not None and options.truncate_dim < 1:
+            raise UnsupportedError(f"truncate_dim must be at least 1, got {options.truncate_dim}")
+        if options.prompt_name is not None and options.prompt_name not in (self.recipe.prompts or {}):
+            known = ", ".join(self.recipe.prompts or {}) or "none"
+            raise UnsupportedError(f"prompt_name={options.prompt_name!r}: the model declares these prompts: {known}")
+        return options
+
+    def encode(self, value: Any, options: EmbeddingOptions) -> Iterator[Row]:
+        if not isinstance(value, str):
+            raise ValueError(f"an input of embedding is a str, got {type(value).__name__}")
+        prompt = self._prompt(options)
+        limit = options.max_length or self.recipe.max_seq_length
+        if limit is not None:
+            limit = min(limit, self.tokenizer.model_max_length)
+        encoding = self.tokenizer(prompt + value, truncation=options.truncation, max_length=limit)
+        skip = 0
+        if prompt and not self.recipe.include_prompt:
+            skip = len(self.tokenizer(prompt)["input_ids"])
+            if encoding["input_ids"][skip - 1 : skip] != self.tokenizer(prompt)["input_ids"][-1:]:
+                skip -= 1  # the prompt alone ends with a special token that the whole text has at its end
+        yield text_row(self.tokenizer, encoding, skip)
+
+    def decode(self, rows: Answered, options: EmbeddingOptions) -> Any:
+        ((row, outputs),) = rows
+        recipe = self.recipe if options.pooling is None else replace(self.recipe, pooling=mode_names(options.pooling))
+        vector = recipe.embed(_tokens(outputs), skip=row.extra)
+        if options.truncate_dim is not None:
+            vector = vector[: options.truncate_dim]
+        normalize = recipe.normalize if options.normalize is None else options.normalize
+        return unit(vector) if normalize else vector
+
+    def _prompt(self, options: EmbeddingOptions) -> str:
+        if options.prompt is not None:
+            return options.prompt
+        name = options.prompt_name or self.recipe.default_prompt_name
+        return (self.recipe.prompts or {}).get(name, "") if name else ""
+
+
+class SentenceSimilarityPipeline(EmbeddingPipeline):
+    """Cosine similarity of sentences to a source: a list of floats, in the order of `sentences`.
+
+    Takes `{"source_sentence": str, "sentences": [str, ...]}` (the Hub's form), or the two as arguments; a list or
+    stream of such dicts; and a plain `str`, which gives its embedding as `EmbeddingPipeline` does.
+    """
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """See `Pipeline.__call__`."""
+        sentences = kwargs.pop("sentences", None)
+        if sentences is None and len(args) == 1:
+            sentences, args = args[0], ()
+        if sentences is not None:
+            inputs = {"source_sentence": inputs, "sentences": sentences}
+        return super().__call__(inputs, *args, **kwargs)
+
+    def encode(self, value: Any, options: EmbeddingOptions) -> Iterator[Row]:
+        if isinstance(value, str):
+            yield from super().encode(value, options)
+            return
+        if not isinstance(value, Mapping) or set(value) != {"source_sentence", "sentences"}:
+            raise ValueError(
+                'sentence-similarity takes {"source_sentence": str, "sentences": [str, ...]} or (source, sentences); '
+                f"got {value!r:.200}"
+            )
+        for text in (value["source_sentence"], *value["sentences"]):
+            for row in super().encode(text, options):
+                yield Row(row.feeds, row.length, (row.extra, "pair"))
+
+    def decode(self, rows: Answered, options: EmbeddingOptions) -> Any:
+        if not isinstance(rows[0][0].extra, tuple):
+            return super().decode(rows, options)
+        single = replace(options, normalize=True)
+        vectors = [
+            super(SentenceSimilarityPipeline, self).decode([(Row(row.feeds, row.length, row.extra[0]), out)], single)
+            for row, out in rows
+        ]
+        return [float(np.dot(vectors[0], vector)) for vector in vectors[1:]]
+
+
+def _tokens(outputs: Mapping[str, Array]) -> Array:
+    """Token features: `last_hidden_state`, `token_embeddings` (sentence-transformers' own exports), or the first."""
+    for name in ("last_hidden_state", "token_embeddings"):
+        if name in outputs:
+            return outputs[name]
+    return next(iter(outputs.values()))

@@ -1,0 +1,61 @@
+"""feature-extraction: the model's first output, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.engine.batching import Row
+from onnxpipe.tasks.base import Answered, Pipeline, text_row
+
+
+@dataclass(frozen=True)
+class FeatureExtractionOptions:
+    """Parameters of feature-extraction.
+
+    Attributes:
+        truncation: as in the tokenizer's call; not together with `tokenize_kwargs["truncation"]`.
+        tokenize_kwargs: further keywords of the tokenizer's call.
+        return_tensors: an array of shape (1, tokens, hidden) instead of nested lists.
+    """
+
+    truncation: Any = None
+    tokenize_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    return_tensors: bool | str = False
+
+
+class FeatureExtractionPipeline(Pipeline):
+    """Features of a text's tokens, nested lists [1][tokens][hidden]. Padding never shows, whatever the batch."""
+
+    Options = FeatureExtractionOptions
+
+    def parse(self, given: Mapping[str, Any], base: FeatureExtractionOptions | None) -> FeatureExtractionOptions:
+        options: FeatureExtractionOptions = super().parse(given, base)
+        if options.truncation is not None and "truncation" in options.tokenize_kwargs:
+            raise ValueError(
+                "truncation parameter defined twice (given as keyword argument as well as in tokenize_kwargs)"
+            )
+        return options
+
+    def encode(self, value: Any, options: FeatureExtractionOptions) -> Iterator[Row]:
+        keywords = dict(options.tokenize_kwargs)
+        if options.truncation is not None:
+            keywords["truncation"] = options.truncation
+        encoding = self.tokenizer(value, **keywords)
+        ids = encoding["input_ids"]
+        if ids and isinstance(ids[0], (list, tuple, np.ndarray)):
+            # a tuple is one call to the tokenizer: several rows, one answer
+            for i in range(len(ids)):
+                yield text_row(self.tokenizer, {name: value[i] for name, value in encoding.items()})
+        else:
+            yield text_row(self.tokenizer, encoding)
+
+    def decode(self, rows: Answered, options: FeatureExtractionOptions) -> Any:
+        features = [next(iter(outputs.values())) for _, outputs in rows]
+        if len({len(f) for f in features}) > 1:
+            raise ValueError("Texts passed as one example must have equal lengths in tokens; pass a list instead.")
+        stacked = np.stack(features)
+        return stacked if options.return_tensors else stacked.tolist()

@@ -1,0 +1,121 @@
+"""fill-mask: likely tokens for each mask in a text."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.engine.batching import Array, Row
+from onnxpipe.errors import PipelineException
+from onnxpipe.processing.scores import softmax
+from onnxpipe.tasks.base import Answered, Pipeline, text_row
+
+logger = logging.getLogger("onnxpipe")
+
+
+@dataclass(frozen=True)
+class FillMaskOptions:
+    """Parameters of fill-mask.
+
+    Attributes:
+        top_k: how many tokens for each mask, best first.
+        targets: only these words; one that is no token counts as its first token (with a warning).
+        tokenizer_kwargs: keywords of the tokenizer's call.
+        target_ids: token ids of `targets`; follows from it.
+    """
+
+    top_k: int = 5
+    targets: str | list[str] | None = None
+    tokenizer_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    target_ids: tuple[int, ...] | None = None
+
+
+class FillMaskPipeline(Pipeline):
+    """Fills masks: one mask gives a list of dicts, several give a list of such lists."""
+
+    Options = FillMaskOptions
+
+    def prepare(self) -> None:
+        if self.tokenizer.mask_token_id is None:
+            raise self._refuse("The tokenizer does not define a `mask_token`.")
+
+    def parse(self, given: Mapping[str, Any], base: FillMaskOptions | None) -> FillMaskOptions:
+        options: FillMaskOptions = super().parse(given, base)
+        if given.get("targets") is not None:
+            return replace(options, target_ids=self._target_ids(given["targets"]))
+        return options
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """See `Pipeline.__call__`. A list of one input comes back as that input's answer (as in transformers)."""
+        result = super().__call__(inputs, *args, **kwargs)
+        return result[0] if isinstance(inputs, list) and len(inputs) == 1 else result
+
+    def encode(self, value: Any, options: FillMaskOptions) -> Iterator[Row]:
+        encoding = self.tokenizer(value, **options.tokenizer_kwargs)
+        ids = encoding["input_ids"]
+        if ids and isinstance(ids[0], list):  # a tuple is one call to the tokenizer, of which the first row counts
+            encoding = {name: rows[0] for name, rows in encoding.items()}
+        row = text_row(self.tokenizer, encoding)
+        if self.tokenizer.mask_token_id not in row.feeds["input_ids"]:
+            raise self._refuse(f"No mask_token ({self.tokenizer.mask_token}) found on the input")
+        yield row
+
+    def decode(self, rows: Answered, options: FillMaskOptions) -> Any:
+        ids, logits = rows[0][0].feeds["input_ids"], rows[0][1]["logits"]
+        masks = np.flatnonzero(ids == self.tokenizer.mask_token_id)
+        single = len(masks) == 1
+        filled = [self._fill(ids, at, logits[at], options, single) for at in masks]
+        return filled[0] if single else filled
+
+    def _fill(self, ids: Array, at: int, logits: Array, options: FillMaskOptions, single: bool) -> list[dict[str, Any]]:
+        scores = softmax(logits.astype(np.float32))
+        targets = None if options.target_ids is None else np.array(options.target_ids)
+        among = scores if targets is None else scores[targets]
+        top_k = options.top_k if targets is None else min(options.top_k, len(targets))
+        if top_k > len(among):
+            raise RuntimeError(f"top_k={top_k} is more than the {len(among)} tokens of the vocabulary")
+        answers = []
+        for i in np.argsort(-among, kind="stable")[:top_k]:
+            token = int(i if targets is None else targets[i])
+            tokens = ids.copy()
+            tokens[at] = token
+            tokens = tokens[tokens != self.tokenizer.pad_token_id]
+            # with several masks the special tokens stay, or the other masks would vanish from the text
+            sequence = self.tokenizer.decode(tokens.tolist(), skip_special_tokens=single)
+            answers.append(
+                {
+                    "score": float(among[i]),
+                    "token": token,
+                    "token_str": self.tokenizer.decode([token]),
+                    "sequence": sequence,
+                }
+            )
+        return answers
+
+    def _target_ids(self, targets: str | list[str]) -> tuple[int, ...]:
+        vocabulary = self.tokenizer.get_vocab()
+        ids = []
+        for target in [targets] if isinstance(targets, str) else targets:
+            token = vocabulary.get(target)
+            if token is None:
+                pieces = self.tokenizer(target, add_special_tokens=False, max_length=1, truncation=True)["input_ids"]
+                if not pieces:
+                    logger.warning("The specified target token `%s` does not exist in the vocabulary: ignored.", target)
+                    continue
+                token = pieces[0]
+                logger.warning(
+                    "The specified target token `%s` does not exist in the vocabulary. Replacing with `%s`.",
+                    target,
+                    self.tokenizer.convert_ids_to_tokens(token),
+                )
+            ids.append(int(token))
+        if not ids:
+            raise ValueError("At least one target must be provided when passed.")
+        return tuple(set(ids))  # the order of a set of ints, on which ties depend in transformers too
+
+    def _refuse(self, reason: str) -> PipelineException:
+        return PipelineException("fill-mask", self.model.base_model_prefix, reason)

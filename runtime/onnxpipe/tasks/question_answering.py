@@ -1,0 +1,250 @@
+"""question-answering: the span of a context that answers a question (semantics of transformers 4.57)."""
+
+from __future__ import annotations
+
+import types
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.engine.batching import Array, Row
+from onnxpipe.errors import UnknownArgumentError
+from onnxpipe.tasks.base import Answered, Pipeline, text_row
+from onnxpipe.tasks.streams import is_dataset
+
+
+@dataclass(frozen=True)
+class SquadExample:
+    """A question and the text that answers it (transformers' field names)."""
+
+    qas_id: str | None
+    question_text: str
+    context_text: str
+    answer_text: str | None = None
+    start_position_character: int | None = None
+    title: str | None = None
+
+
+@dataclass(frozen=True)
+class QuestionAnsweringOptions:
+    """Parameters of question-answering.
+
+    Attributes:
+        top_k: how many answers, best first (`topk` is its deprecated spelling).
+        doc_stride: tokens by which windows of a long context overlap; by default the lesser of half a window and 128.
+        max_answer_len: longest answer in tokens.
+        max_seq_len: longest window in tokens, question included; by default the lesser of the model's limit and 384.
+        max_question_len: kept for slow tokenizers, of which there are none here.
+        handle_impossible_answer: let "no answer" (an empty string) compete.
+        align_to_words: widen an answer to whole words.
+        padding: as in the tokenizer's call.
+    """
+
+    top_k: int = 1
+    doc_stride: int | None = None
+    max_answer_len: int = 15
+    max_seq_len: int | None = None
+    max_question_len: int = 64
+    handle_impossible_answer: bool = False
+    align_to_words: bool = True
+    padding: bool | str = "do_not_pad"
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What decoding needs of one window: the context, the tokenizer's encoding, and the tokens an answer may use."""
+
+    context: str
+    encoding: Any
+    allowed: Array
+    shift: int
+
+
+class QuestionAnsweringPipeline(Pipeline):
+    """Answers questions from contexts: `{"score", "start", "end", "answer"}`, or a list of them.
+
+    Accepts `question=` and `context=` (each a str or a list), a dict with both, a list of such dicts, or a stream.
+    """
+
+    Options = QuestionAnsweringOptions
+    _INPUTS = frozenset({"question", "context", "data", "X"})
+
+    def parse(self, given: Mapping[str, Any], base: QuestionAnsweringOptions | None) -> QuestionAnsweringOptions:
+        kept = dict(given)
+        topk = kept.pop("topk", None)
+        if topk is not None and kept.get("top_k") is None:
+            warnings.warn("topk parameter is deprecated, use top_k instead", UserWarning, stacklevel=4)
+            kept["top_k"] = topk
+        if kept.get("top_k") is not None and kept["top_k"] < 1:
+            raise ValueError(f"top_k parameter should be >= 1 (got {kept['top_k']})")
+        if kept.get("max_answer_len") is not None and kept["max_answer_len"] < 1:
+            raise ValueError(f"max_answer_len parameter should be >= 1 (got {kept['max_answer_len']}")
+        options: QuestionAnsweringOptions = super().parse(kept, base)
+        return options
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """See `Pipeline.__call__`. A list of one example comes back as one answer (as in transformers)."""
+        given = {name: kwargs.pop(name) for name in tuple(kwargs) if name in self._INPUTS}
+        examples = _examples(args, given, kwargs)
+        if isinstance(examples, list) and len(examples) == 1:
+            examples = examples[0]
+        return super().__call__(examples, **kwargs)
+
+    def encode(self, value: Any, options: QuestionAnsweringOptions) -> Iterator[Row]:
+        example = _example(value)
+        limit = options.max_seq_len or min(self.tokenizer.model_max_length, 384)
+        stride = options.doc_stride if options.doc_stride is not None else min(limit // 2, 128)
+        if stride > limit:
+            raise ValueError(f"`doc_stride` ({stride}) is larger than `max_seq_len` ({limit})")
+        question_first = self.tokenizer.padding_side == "right"
+        texts = (example.question_text, example.context_text)
+        first, second = texts if question_first else texts[::-1]
+        encoding = self.tokenizer(
+            first,
+            second,
+            padding=options.padding,
+            truncation="only_second" if question_first else "only_first",
+            max_length=limit,
+            stride=stride,
+            return_token_type_ids=True,
+            return_overflowing_tokens=True,
+            return_special_tokens_mask=True,
+        )
+        for i in range(len(encoding["input_ids"])):
+            one = {name: column[i] for name, column in encoding.items()}
+            row = text_row(self.tokenizer, one)
+            ids, context = row.feeds["input_ids"], 1 if question_first else 0
+            allowed = np.array([s == context for s in encoding.sequence_ids(i)]) | (ids == self.tokenizer.cls_token_id)
+            if "attention_mask" in one:
+                allowed &= np.asarray(one["attention_mask"], bool)
+            # the encoding is not padded on the left where the ids are
+            shift = 0 if question_first else int((ids == self.tokenizer.pad_token_id).sum())
+            window = _Window(example.context_text, encoding.encodings[i], allowed, shift)
+            yield Row(row.feeds, row.length, window)
+
+    def decode(self, rows: Answered, options: QuestionAnsweringOptions) -> Any:
+        answers: list[dict[str, Any]] = []
+        null_score = 1e6
+        for row, outputs in rows:
+            window: _Window = row.extra
+            start, end = (_probabilities(outputs[name], window.allowed) for name in ("start_logits", "end_logits"))
+            if options.handle_impossible_answer:
+                null_score = min(null_score, float(start[0] * end[0]))
+            start[0] = end[0] = 0.0
+            candidates = options.top_k * 2 + 10 if options.align_to_words else options.top_k
+            for s, e, score in _spans(start, end, window.allowed, candidates, options.max_answer_len):
+                span = self._characters(window, s - window.shift, e - window.shift, options.align_to_words)
+                _add(answers, score, span, window.context)
+        if options.handle_impossible_answer:
+            answers.append({"score": null_score, "start": 0, "end": 0, "answer": ""})
+        best = sorted(answers, key=lambda a: a["score"], reverse=True)[: options.top_k]
+        return best[0] if len(best) == 1 else best
+
+    def _characters(self, window: _Window, s: int, e: int, align_to_words: bool) -> tuple[int, int]:
+        """The span of tokens `s` to `e` in characters of the context, widened to whole words where they are known."""
+        encoding = window.encoding
+        if align_to_words:
+            side = 1 if self.tokenizer.padding_side == "right" else 0
+            try:
+                begin = encoding.word_to_chars(encoding.token_to_word(s), side)
+                finish = encoding.word_to_chars(encoding.token_to_word(e), side)
+                return begin[0], finish[1]
+            except (TypeError, ValueError, IndexError, OverflowError):
+                pass  # some tokenizers know no words
+        return encoding.offsets[s][0], encoding.offsets[e][1]
+
+
+def _probabilities(logits: Array, allowed: Array) -> Array:
+    """Softmax over one window with the tokens that cannot answer pushed away, as transformers does it."""
+    kept = np.where(allowed, logits, -10000.0)
+    shifted = np.exp(kept - kept.max())
+    return np.asarray(shifted / shifted.sum())
+
+
+def _spans(
+    start: Array, end: Array, allowed: Array, count: int, max_answer_len: int
+) -> Iterator[tuple[int, int, float]]:
+    """The `count` likeliest (start, end, score), both ends allowed; ties in the order numpy's sort leaves them."""
+    scores = np.tril(np.triu(np.outer(start, end)), max_answer_len - 1)
+    flat = scores.ravel()
+    if count == 1:
+        order = np.array([flat.argmax()])
+    elif len(flat) < count:
+        order = np.argsort(-flat)
+    else:
+        likely = np.argpartition(-flat, count)[:count] if count < len(flat) else np.arange(len(flat))
+        order = likely[np.argsort(-flat[likely])]
+    for at in order.tolist():
+        s, e = divmod(at, len(start))
+        if allowed[s] and allowed[e]:
+            yield s, e, float(scores[s, e])
+
+
+def _add(answers: list[dict[str, Any]], score: float, span: tuple[int, int], context: str) -> None:
+    """Adds an answer; one that says the same, in any case, as an earlier one adds its score to that."""
+    text = context[span[0] : span[1]]
+    for answer in answers:
+        if answer["answer"].lower() == text.lower():
+            answer["score"] += score
+            return
+    answers.append({"score": score, "start": span[0], "end": span[1], "answer": text})
+
+
+def _examples(args: tuple[Any, ...], given: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:
+    """Examples from the many ways of passing them: a list of `SquadExample`, or a stream left as it is."""
+    if args:
+        warnings.warn(
+            "Passing a list of SQuAD examples to the pipeline is deprecated. Inputs should be passed using the "
+            "`question` and `context` keyword arguments instead.",
+            FutureWarning,
+            stacklevel=3,
+        )
+        inputs = args[0] if len(args) == 1 else list(args)
+        if len(args) == 2 and all(type(each) is str for each in args):
+            inputs = [{"question": args[0], "context": args[1]}]
+    elif "X" in given or "data" in given:
+        warnings.warn("Use `question` and `context` instead of `X` or `data`.", FutureWarning, stacklevel=3)
+        inputs = given["X"] if "X" in given else given["data"]
+    elif "question" in given and "context" in given:
+        inputs = _pairs(given["question"], given["context"])
+    elif rest and not given:
+        raise UnknownArgumentError(f"Unknown arguments {dict(rest)}: pass `question` and `context`")
+    else:
+        raise ValueError(f"Unknown arguments {dict(given)}")
+    if isinstance(inputs, types.GeneratorType) or is_dataset(inputs):
+        return inputs
+    if isinstance(inputs, dict):
+        inputs = [inputs]
+    if not isinstance(inputs, Iterable):
+        raise ValueError(f"Invalid arguments {inputs!r}")
+    return [_example(each) for each in inputs]
+
+
+def _pairs(question: Any, context: Any) -> list[dict[str, Any]]:
+    if isinstance(question, list) and isinstance(context, list) and len(question) != len(context):
+        raise ValueError("Questions and contexts don't have the same lengths")
+    if isinstance(question, list) and isinstance(context, (str, list)):
+        contexts = [context] * len(question) if isinstance(context, str) else context
+        return [{"question": q, "context": c} for q, c in zip(question, contexts)]
+    if isinstance(question, str) and isinstance(context, str):
+        return [{"question": question, "context": context}]
+    raise ValueError("Arguments can't be understood")
+
+
+def _example(item: Any) -> Any:
+    """A `SquadExample` (or whatever has its two texts) from a dict, checked."""
+    if isinstance(item, dict):
+        for key in ("question", "context"):
+            if key not in item:
+                raise KeyError("You need to provide a dictionary with keys {question:..., context:...}")
+            if item[key] is None:
+                raise ValueError(f"`{key}` cannot be None")
+            if isinstance(item[key], str) and not item[key]:
+                raise ValueError(f"`{key}` cannot be empty")
+        return SquadExample(None, item["question"], item["context"])
+    if hasattr(item, "question_text") and hasattr(item, "context_text"):
+        return item
+    raise ValueError(f"{item} argument needs to be of type (SquadExample, dict)")

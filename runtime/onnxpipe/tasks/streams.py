@@ -1,0 +1,74 @@
+"""Lazy answers and the small datasets that pipelines accept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+
+class KeyDataset:
+    """One column of a dataset: `KeyDataset(data, "text")[i] == data[i]["text"]`."""
+
+    def __init__(self, dataset: Any, key: str) -> None:
+        self.dataset = dataset
+        self.key = key
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, i: int) -> Any:
+        return self.dataset[i][self.key]
+
+
+class KeyPairDataset:
+    """Two columns of a dataset as text pairs: `{"text": ..., "text_pair": ...}`."""
+
+    def __init__(self, dataset: Any, key1: str, key2: str) -> None:
+        self.dataset = dataset
+        self.key1 = key1
+        self.key2 = key2
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        row = self.dataset[i]
+        return {"text": row[self.key1], "text_pair": row[self.key2]}
+
+
+class PipelineIterator:
+    """Answers, one by one, computed as they are asked for.
+
+    `len()` is known for datasets alone, and then counts batches, as in transformers.
+    """
+
+    def __init__(self, start: Callable[[], Iterator[Any]], batches: int | None = None) -> None:
+        self._start = start
+        self._batches = batches
+        self._running: Iterator[Any] | None = None
+
+    def __iter__(self) -> PipelineIterator:
+        self._running = self._start()
+        return self
+
+    def __next__(self) -> Any:
+        if self._running is None:
+            self._running = self._start()
+        return next(self._running)
+
+    def __len__(self) -> int:
+        if self._batches is None:
+            raise TypeError("a generator has no len()")
+        return self._batches
+
+
+def is_dataset(inputs: Any) -> bool:
+    """Whether `inputs` is a dataset: indexable and of known length, but none of the types that are one example."""
+    if isinstance(inputs, (str, bytes, bytearray, list, tuple, dict)) or hasattr(inputs, "__array__"):
+        return False
+    return hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__") and not hasattr(inputs, "keys")
+
+
+def rows_of(dataset: Sequence[Any]) -> Iterator[Any]:
+    """The rows of a dataset by index (some datasets do not iterate)."""
+    return (dataset[i] for i in range(len(dataset)))

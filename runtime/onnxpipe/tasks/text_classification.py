@@ -1,0 +1,148 @@
+"""text-classification (sentiment-analysis): one or several labels for a text or a pair of texts."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.engine.batching import Row
+from onnxpipe.errors import UnknownArgumentError
+from onnxpipe.processing import Tokenizer
+from onnxpipe.processing.scores import sigmoid, softmax
+from onnxpipe.tasks.base import Answered, Pipeline, text_row
+
+
+class ClassificationFunction(Enum):
+    """What turns logits into scores."""
+
+    SIGMOID = "sigmoid"
+    SOFTMAX = "softmax"
+    NONE = "none"
+
+
+_FUNCTIONS = {
+    ClassificationFunction.SIGMOID: sigmoid,
+    ClassificationFunction.SOFTMAX: softmax,
+    ClassificationFunction.NONE: lambda logits: logits,
+}
+
+#: The parameters of a tokenizer's call that a user may pass through.
+_TOKENIZER_OPTIONS = frozenset(inspect.signature(Tokenizer.__call__).parameters) - {
+    "self", "text", "text_pair", "return_tensors", "return_overflowing_tokens", "is_split_into_words",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TextClassificationOptions:
+    """Parameters of text-classification.
+
+    Attributes:
+        top_k: how many labels, best first; None for all; "" (not given) for the best alone.
+        function_to_apply: "sigmoid", "softmax" or "none"; by default what the model's problem type asks for.
+        return_all_scores: deprecated spelling of `top_k=None`, with the labels in their own order.
+        tokenizer: every other keyword goes to the tokenizer (`truncation=True`, `max_length`, ...).
+    """
+
+    top_k: int | str | None = ""
+    function_to_apply: ClassificationFunction | str | None = None
+    return_all_scores: bool | None = None
+    tokenizer: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def legacy(self) -> bool:
+        """Whether `top_k` was not given: one dict an input, not a list."""
+        return self.top_k == ""
+
+
+class TextClassificationPipeline(Pipeline):
+    """Labels a text. See the module `onnxpipe.tasks.text_classification` for its parameters (`TextClassificationOptions`).
+
+    A `str` gives a list of one dict, a list of n gives n dicts; with `top_k` each answer is a list, best first.
+    """
+
+    Options = TextClassificationOptions
+    none_counts = frozenset({"top_k"})
+    function_to_apply = ClassificationFunction.NONE
+
+    def parse(self, given: Mapping[str, Any], base: TextClassificationOptions | None) -> TextClassificationOptions:
+        own = {k: v for k, v in given.items() if k in {"top_k", "function_to_apply", "return_all_scores"}}
+        rest = {k: v for k, v in given.items() if k not in own}
+        for name in rest:
+            if name not in _TOKENIZER_OPTIONS:
+                raise UnknownArgumentError.among(type(self).__name__, name, {*_TOKENIZER_OPTIONS, "top_k", *own})
+        if own.get("return_all_scores") is not None:
+            warnings.warn(
+                "`return_all_scores` is now deprecated, if want a similar functionality use `top_k=None` instead of "
+                "`return_all_scores=True` or `top_k=1` instead of `return_all_scores=False`.",
+                UserWarning,
+                stacklevel=4,
+            )
+        if isinstance(own.get("function_to_apply"), str):
+            own["function_to_apply"] = ClassificationFunction[own["function_to_apply"].upper()]
+        options: TextClassificationOptions = super().parse(own, base)
+        return replace(options, tokenizer={**options.tokenizer, **rest})
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """See `Pipeline.__call__`. A `str` comes back as a list unless this call gives `top_k` (as in transformers)."""
+        result = super().__call__(inputs, *args, **kwargs)
+        return [result] if isinstance(inputs, str) and "top_k" not in kwargs else result
+
+    def encode(self, value: Any, options: TextClassificationOptions) -> Iterator[Row]:
+        tokenizer = self.tokenizer
+        if isinstance(value, Mapping):
+            encoding = tokenizer(**value, **options.tokenizer)
+        elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], list) and len(value[0]) == 2:
+            encoding = tokenizer(value[0][0], value[0][1], **options.tokenizer)  # pairs as they were once spelt
+        elif isinstance(value, list):
+            raise ValueError(
+                "The pipeline received invalid inputs, if you are trying to send text pairs, you can try to send a"
+                ' dictionary `{"text": "My text", "text_pair": "My pair"}` in order to send a text pair.'
+            )
+        else:
+            encoding = tokenizer(value, **options.tokenizer)
+        yield text_row(tokenizer, _first(encoding))
+
+    def decode(self, rows: Answered, options: TextClassificationOptions) -> Any:
+        logits = rows[0][1]["logits"].astype(np.float32)
+        scores = _FUNCTIONS[self._function(options)](logits)
+        labels = self.model.config.id2label
+        every = options.return_all_scores
+        if every is None and options.legacy:
+            every = self.model.config.get("return_all_scores")
+        if options.legacy and not every:
+            best = int(scores.argmax())
+            return {"label": labels[best], "score": float(scores[best])}
+        answer = [{"label": labels[i], "score": float(score)} for i, score in enumerate(scores)]
+        if options.legacy:
+            return answer
+        answer.sort(key=lambda entry: -entry["score"])
+        return answer if options.top_k is None else answer[: int(options.top_k)]
+
+    def _function(self, options: TextClassificationOptions) -> ClassificationFunction:
+        if isinstance(options.function_to_apply, ClassificationFunction):
+            return options.function_to_apply
+        config = self.model.config
+        if config.problem_type == "regression":
+            return ClassificationFunction.NONE
+        if config.problem_type == "multi_label_classification" or config.num_labels == 1:
+            return ClassificationFunction.SIGMOID
+        if config.problem_type == "single_label_classification" or config.num_labels > 1:
+            return ClassificationFunction.SOFTMAX
+        named = config.get("function_to_apply")
+        return ClassificationFunction[str(named).upper()] if named else ClassificationFunction.NONE
+
+
+def _first(encoding: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The first row where the tokenizer took the input for several texts (a tuple), as transformers answers it."""
+    ids = encoding["input_ids"]
+    if not ids or not isinstance(ids[0], list):
+        return encoding
+    if len({len(row) for row in ids}) > 1:
+        raise ValueError("A tuple of texts must have equal lengths in tokens; pass a list to classify several texts.")
+    return {name: value[0] for name, value in encoding.items()}

@@ -1,0 +1,90 @@
+"""text-ranking: documents ordered by how well they answer a query, judged by a cross-encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.engine.batching import Row
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.processing.scores import sigmoid
+from onnxpipe.tasks.base import Answered, Pipeline, text_row
+
+
+@dataclass(frozen=True)
+class TextRankingOptions:
+    """Parameters of text-ranking.
+
+    Attributes:
+        top_k: keep so many of the best documents.
+        function_to_apply: "sigmoid" or "none"; by default what the model declares, else sigmoid.
+        return_documents: put each document's text into its entry.
+        max_length: longest pair in tokens; the document is cut.
+    """
+
+    top_k: int | None = None
+    function_to_apply: str | None = None
+    return_documents: bool = True
+    max_length: int | None = None
+
+
+class TextRankingPipeline(Pipeline):
+    """Ranks documents for a query: `[{"index", "score", "document"}, ...]`, best first.
+
+    Takes `{"query": str, "documents": [str, ...]}`, the two as arguments, or a list or stream of such dicts.
+    """
+
+    Options = TextRankingOptions
+
+    def prepare(self) -> None:
+        if self.model.config.num_labels != 1:
+            raise UnsupportedError(
+                f"text-ranking needs a model with one label, this one has {self.model.config.num_labels}; "
+                "for labels use text-classification"
+            )
+
+    def parse(self, given: Mapping[str, Any], base: TextRankingOptions | None) -> TextRankingOptions:
+        options: TextRankingOptions = super().parse(given, base)
+        if options.function_to_apply not in (None, "sigmoid", "none"):
+            raise UnsupportedError(f"function_to_apply={options.function_to_apply!r}: choose 'sigmoid' or 'none'")
+        return options
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """See `Pipeline.__call__`."""
+        documents = kwargs.pop("documents", None)
+        if documents is None and len(args) == 1:
+            documents, args = args[0], ()
+        if documents is not None:
+            inputs = {"query": inputs, "documents": documents}
+        return super().__call__(inputs, *args, **kwargs)
+
+    def encode(self, value: Any, options: TextRankingOptions) -> Iterator[Row]:
+        if not isinstance(value, Mapping) or set(value) != {"query", "documents"}:
+            raise ValueError(
+                'text-ranking takes {"query": str, "documents": [str, ...]} or (query, documents); '
+                f"got {value!r:.200}"
+            )
+        for i, document in enumerate(value["documents"]):
+            pair = self.tokenizer(value["query"], document, truncation="longest_first", max_length=options.max_length)
+            yield text_row(self.tokenizer, pair, (i, document))
+
+    def decode(self, rows: Answered, options: TextRankingOptions) -> Any:
+        function = options.function_to_apply or self._declared()
+        ranked = []
+        for row, outputs in rows:
+            logit = outputs["logits"].astype(np.float32)
+            index, document = row.extra
+            entry = {"index": index, "score": float((sigmoid(logit) if function == "sigmoid" else logit)[0])}
+            ranked.append({**entry, "document": document} if options.return_documents else entry)
+        ranked.sort(key=lambda entry: -entry["score"])
+        return ranked[: options.top_k]
+
+    def _declared(self) -> str:
+        """The activation that sentence-transformers wrote into config.json, for cross-encoders."""
+        config = self.model.config
+        named = (config.get("sentence_transformers") or {}).get("activation_fn")
+        named = named or config.get("sbert_ce_default_activation_function") or "Sigmoid"
+        return "none" if str(named).endswith("Identity") else "sigmoid"

@@ -1,0 +1,205 @@
+"""token-classification (ner): a label for each token, or entities put together from them."""
+
+from __future__ import annotations
+
+import types
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.engine.batching import Row
+from onnxpipe.processing import BatchEncoding
+from onnxpipe.processing.scores import softmax
+from onnxpipe.tasks.base import Answered, Pipeline, text_row
+from onnxpipe.tasks.entities import Token, group, resolve_overlaps, tokens_as_entities, words_as_entities
+from onnxpipe.tasks.streams import is_dataset
+
+
+class AggregationStrategy(Enum):
+    """How tokens become entities: not at all, by label, or by word (its first token, the mean, the best token)."""
+
+    NONE = "none"
+    SIMPLE = "simple"
+    FIRST = "first"
+    AVERAGE = "average"
+    MAX = "max"
+
+
+_BY_WORD = frozenset({AggregationStrategy.FIRST, AggregationStrategy.AVERAGE, AggregationStrategy.MAX})
+
+
+@dataclass(frozen=True)
+class TokenClassificationOptions:
+    """Parameters of token-classification.
+
+    Attributes:
+        ignore_labels: labels that are left out of the answer.
+        aggregation_strategy: "none", "simple", "first", "average", "max".
+        stride: cut a long text into windows of the model's length that overlap by so many tokens.
+        offset_mapping: character spans of the tokens, instead of the tokenizer's; one list an input.
+        is_split_into_words: an input is a list of words.
+        delimiter: what the words are joined with for `start` and `end`.
+        grouped_entities, ignore_subwords: deprecated; "simple", or "first" with both.
+    """
+
+    ignore_labels: Sequence[str] = ("O",)
+    aggregation_strategy: AggregationStrategy | str | None = None
+    stride: int | None = None
+    offset_mapping: Any = None
+    is_split_into_words: bool = False
+    delimiter: str = " "
+    grouped_entities: bool | None = None
+    ignore_subwords: bool | None = None
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What decoding needs of one window of a text. Spans are character offsets in `sentence`."""
+
+    sentence: str
+    special: Sequence[int]
+    spans: Sequence[tuple[int, int]]
+
+
+class TokenClassificationPipeline(Pipeline):
+    """Labels tokens: a list of dicts a text, `entity` for each token or `entity_group` with an aggregation strategy."""
+
+    Options = TokenClassificationOptions
+
+    def parse(self, given: Mapping[str, Any], base: TokenClassificationOptions | None) -> TokenClassificationOptions:
+        kept = dict(given)
+        if isinstance(kept.get("aggregation_strategy"), str):
+            kept["aggregation_strategy"] = AggregationStrategy[kept["aggregation_strategy"].upper()]
+        self._deprecated(kept)
+        if base is not None:  # as in transformers, these two count in the call alone
+            base = replace(base, is_split_into_words=False, delimiter=" ")
+        options: TokenClassificationOptions = super().parse(kept, base)
+        if kept.get("stride") is not None:
+            self._check_stride(options.stride, kept.get("aggregation_strategy"))
+        return options
+
+    @staticmethod
+    def _deprecated(kept: dict[str, Any]) -> None:
+        grouped, subwords = kept.pop("grouped_entities", None), kept.pop("ignore_subwords", None)
+        if grouped is None and subwords is None:
+            return
+        strategy = AggregationStrategy.NONE
+        if grouped:
+            strategy = AggregationStrategy.FIRST if subwords else AggregationStrategy.SIMPLE
+        for name, value in (("grouped_entities", grouped), ("ignore_subwords", subwords)):
+            if value is not None:
+                warnings.warn(
+                    f'`{name}` is deprecated, defaulted to `aggregation_strategy="{strategy.value}"` instead.',
+                    UserWarning,
+                    stacklevel=5,
+                )
+        kept["aggregation_strategy"] = strategy
+
+    def _check_stride(self, stride: int | None, strategy: AggregationStrategy | None) -> None:
+        if stride is not None and stride >= self.tokenizer.model_max_length:
+            raise ValueError(
+                "`stride` must be less than `tokenizer.model_max_length` (or even lower if the tokenizer adds special "
+                "tokens)"
+            )
+        if strategy is AggregationStrategy.NONE:
+            raise ValueError(
+                "`stride` was provided to process all the text but `aggregation_strategy="
+                f'"{strategy}"`, please select another one instead.'
+            )
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """See `Pipeline.__call__`. With `is_split_into_words=True` one list of words is one input."""
+        stream = isinstance(inputs, types.GeneratorType) or is_dataset(inputs)
+        if not stream and (not isinstance(inputs, (str, list, tuple)) or (len(inputs) == 0 and inputs != "")):
+            raise ValueError("At least one input is required.")
+        if not stream and kwargs.get("offset_mapping"):
+            spans = kwargs["offset_mapping"]
+            spans = [spans] if isinstance(spans, list) and isinstance(spans[0], tuple) else spans
+            if len(spans) != (1 if isinstance(inputs, str) else len(inputs)):
+                raise ValueError("offset_mapping should have the same batch size as the input")
+            kwargs["offset_mapping"] = spans
+        if kwargs.get("is_split_into_words") and not stream and not all(isinstance(each, list) for each in inputs):
+            return super().__call__([inputs], *args, **kwargs)
+        return super().__call__(inputs, *args, **kwargs)
+
+    def encode(self, value: Any, options: TokenClassificationOptions) -> Iterator[Row]:
+        if options.is_split_into_words and not isinstance(value, list):
+            raise ValueError("When `is_split_into_words=True`, `sentence` must be a list of tokens.")
+        if not options.is_split_into_words and not isinstance(value, str):
+            raise ValueError("When `is_split_into_words=False`, `sentence` must be an untokenized string.")
+        windows = options.stride is not None
+        encoding = self.tokenizer(
+            value,
+            truncation=bool(self.tokenizer.model_max_length and self.tokenizer.model_max_length > 0),
+            is_split_into_words=options.is_split_into_words,
+            return_special_tokens_mask=True,
+            return_offsets_mapping=True,
+            return_overflowing_tokens=windows,
+            stride=options.stride or 0,
+        )
+        sentence = options.delimiter.join(value) if options.is_split_into_words else value
+        for i in range(len(encoding["input_ids"]) if windows else 1):
+            one = {name: column[i] for name, column in encoding.items()} if windows else encoding
+            spans = options.offset_mapping[0] if options.offset_mapping else one["offset_mapping"]
+            if options.is_split_into_words:
+                spans = _in_sentence(spans, encoding, i, value, len(options.delimiter))
+            yield text_row(self.tokenizer, one, _Window(sentence, one["special_tokens_mask"], spans))
+
+    def decode(self, rows: Answered, options: TokenClassificationOptions) -> Any:
+        found = []
+        for row, outputs in rows:
+            scores = softmax(outputs["logits"].astype(np.float32))
+            found.extend(self._entities(row, scores, options))
+        return resolve_overlaps(found) if len(rows) > 1 else found
+
+    def _entities(self, row: Row, scores: Any, options: TokenClassificationOptions) -> list[dict[str, Any]]:
+        strategy = options.aggregation_strategy or AggregationStrategy.NONE
+        tokens = self._tokens(row, scores, by_word=strategy in _BY_WORD)
+        labels, joined = self.model.config.id2label, self.tokenizer.convert_tokens_to_string
+        if strategy in _BY_WORD:
+            entities = words_as_entities(tokens, strategy.value, labels, joined)  # type: ignore[union-attr]
+        else:
+            entities = tokens_as_entities(tokens, labels)
+        if strategy is not AggregationStrategy.NONE:
+            entities = group(entities, joined)
+        ignored = options.ignore_labels
+        return [e for e in entities if e.get("entity") not in ignored and e.get("entity_group") not in ignored]
+
+    def _tokens(self, row: Row, scores: Any, by_word: bool) -> list[Token]:
+        """The window's own tokens, special ones left out."""
+        window: _Window = row.extra
+        prefix = getattr(self.tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None)
+        if by_word and not prefix:
+            warnings.warn("Tokenizer does not support real words, using fallback heuristic", UserWarning, stacklevel=2)
+        tokens = []
+        for i, token_id in enumerate(row.feeds["input_ids"].tolist()):
+            if window.special[i]:
+                continue
+            word = self.tokenizer.convert_ids_to_tokens(token_id)
+            start, end = int(window.spans[i][0]), int(window.spans[i][1])
+            surface = window.sentence[start:end]
+            if prefix:
+                subword = len(word) != len(surface)
+            else:
+                subword = start > 0 and " " not in window.sentence[start - 1 : start + 1]
+            if token_id == self.tokenizer.unk_token_id:
+                word, subword = surface, False
+            tokens.append(Token(word, scores[i], start, end, i, subword))
+        return tokens
+
+
+def _in_sentence(
+    spans: Sequence[tuple[int, int]], encoding: BatchEncoding, window: int, words: Sequence[str], gap: int
+) -> list[tuple[int, int]]:
+    """Spans within words moved to spans in the sentence that the words make, `gap` characters between them."""
+    begins, at = [], 0
+    for word in words:
+        begins.append(at)
+        at += len(word) + gap
+    ids = encoding.word_ids(window)
+    shifts = [0 if i is None else begins[i] for i in ids]
+    return [(int(a) + shift, int(b) + shift) for (a, b), shift in zip(spans, shifts)]
