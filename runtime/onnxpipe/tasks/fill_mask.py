@@ -68,7 +68,7 @@ class FillMaskPipeline(Pipeline):
         ids, logits = rows[0][0].feeds["input_ids"], rows[0][1]["logits"]
         masks = np.flatnonzero(ids == self.tokenizer.mask_token_id)
         single = len(masks) == 1
-        filled = [self._fill(ids, at, logits[at], options, single) for at in masks]
+        filled = [self._fill(ids, at, logits[at], options, single) for at in masks.tolist()]
         return filled[0] if single else filled
 
     def _fill(self, ids: Array, at: int, logits: Array, options: FillMaskOptions, single: bool) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ class ZeroShotClassificationPipeline(Pipeline):
         options: ZeroShotOptions = super().parse(kept, base)
         return options
 
-    def __call__(self, sequences: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, sequences: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """See `Pipeline.__call__`. The labels may be the second positional argument."""
         if len(args) == 1 and "candidate_labels" not in kwargs:
             kwargs["candidate_labels"] = args[0]
