@@ -22,3 +22,11 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/unit tests/attacks -q
+
+# The main job on real input: a pretrained model from PyPI, exported, certified, answered without PyTorch.
+demo: setup
+	$(BIN)/python -m perf.demo
+
+# All tests. ONNXPIPE_TEST_MODELS and ONNXPIPE_TEST_DATA (folders of real models and labelled data) switch on tests/real.
+test: setup
+	$(BIN)/pytest -n auto --dist loadgroup tests

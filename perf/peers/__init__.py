@@ -1,0 +1,1 @@
+"""One adapter a peer: `load(workload, model, dtype)` gives a function from texts to answers."""
