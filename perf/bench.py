@@ -115,8 +115,8 @@ def report(name: str, figures: list[Figures]) -> str:
             differ = f"{max(abs(a - b) for a, b in zip(f.numbers, base.numbers)):.1e}"
         label = " ".join(f.peer.split(":", 2)[:2])
         lines.append(
-            f"| {label} | {f.cold:.2f} s | {f.median * 1000:.1f} ms | {base.median / f.median:.2f} x | {f.memory:.0f} MB "
-            f"| {differ} |"
+            f"| {label} | {f.cold:.2f} s | {f.median * 1000:.1f} ms | {base.median / f.median:.2f} x "
+            f"| {f.memory:.0f} MB | {differ} |"
         )
     return "\n".join(lines)
 

@@ -67,7 +67,7 @@ def main() -> None:
     print(minilm(MODEL))
     _step("Export to fp32 and int8, certified against PyTorch")
     began = time.perf_counter()
-    command = [sys.executable, "-m", "onnxpipe.cli", "export", str(MODEL), "-o", str(BUNDLE), "--precision", "fp32,int8"]
+    command = [sys.executable, "-m", "onnxpipe", "export", str(MODEL), "-o", str(BUNDLE), "--precision", "fp32,int8"]
     subprocess.run(command, check=True, cwd=ROOT)
     print(f"{time.perf_counter() - began:.0f} s in all")
     _step("Answers without PyTorch: importing it fails in this process")
@@ -77,7 +77,9 @@ def main() -> None:
     _show_certificate()
     _step("Size, cold start and speed beside transformers (medians, in turns)")
     fp32, int8 = (_megabytes(BUNDLE / "onnx" / name) for name in ("model.onnx", "model_int8.onnx"))
-    print(f"weights: PyTorch {_megabytes(MODEL / 'model.safetensors'):.0f} MB, fp32 {fp32:.0f} MB, int8 {int8:.0f} MB\n")
+    print(
+        f"weights: PyTorch {_megabytes(MODEL / 'model.safetensors'):.0f} MB, fp32 {fp32:.0f} MB, int8 {int8:.0f} MB\n"
+    )
     ours = [f"onnxpipe:{dtype}:{BUNDLE}" for dtype in ("fp32", "int8")]
     print(report("one-sentence", measure("one-sentence", [*ours, f"transformers:1:{MODEL}"], rounds=50)))
     print()

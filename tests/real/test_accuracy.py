@@ -26,9 +26,7 @@ def test_sst2(real_model: Find, real_bundle: Find, rows: Rows, record_property: 
     reviews = rows("sst2_dev.jsonl")
     texts = [row["text"] for row in reviews]
     theirs = transformers.pipeline("text-classification", str(real_model("minilm-sst2")), device="cpu")(texts)
-    ours = {
-        d: pipeline("text-classification", real_bundle("minilm-sst2"), dtype=d)(texts) for d in ("fp32", "int8")
-    }
+    ours = {d: pipeline("text-classification", real_bundle("minilm-sst2"), dtype=d)(texts) for d in ("fp32", "int8")}
     accuracy = {d: _accuracy([a["label"] for a in answers], reviews) for d, answers in ours.items()}
     record_property("accuracy", accuracy)
     print(f"SST-2 accuracy: {accuracy}")
@@ -105,7 +103,10 @@ def test_stsb(real_model: Find, real_bundle: Find, rows: Rows) -> None:
     assert abs(scores["int8"] - scores["fp32"]) <= 0.5
 
     folder = str(real_model("all-MiniLM-L6-v2"))
-    tokenizer, model = transformers.AutoTokenizer.from_pretrained(folder), transformers.AutoModel.from_pretrained(folder)
+    tokenizer, model = (
+        transformers.AutoTokenizer.from_pretrained(folder),
+        transformers.AutoModel.from_pretrained(folder),
+    )
     with torch.inference_mode():  # the mean over the mask, scaled to length 1: what the model's files declare
         encoded = tokenizer(texts[:200], padding=True, truncation=True, max_length=256, return_tensors="pt")
         mask = encoded["attention_mask"][..., None].float()

@@ -26,7 +26,7 @@ def test_872_reviews_in_a_csv(real_bundle: Find, rows: Rows, tmp_path: Path) -> 
         writer.writeheader()
         writer.writerows({"id": i, "text": row["text"], "gold": row["label"]} for i, row in enumerate(reviews))
     command = [
-        sys.executable, "-m", "onnxpipe.cli", "run", "text-classification", "--model", str(real_bundle("minilm-sst2")),
+        sys.executable, "-m", "onnxpipe", "run", "text-classification", "--model", str(real_bundle("minilm-sst2")),
         "--input", str(source), "--column", "text", "--output", str(target),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
@@ -42,7 +42,7 @@ def test_872_reviews_in_a_csv(real_bundle: Find, rows: Rows, tmp_path: Path) -> 
 def test_verify_and_inspect(real_bundle: Find) -> None:
     for command in ("verify", "inspect"):
         done = subprocess.run(
-            [sys.executable, "-m", "onnxpipe.cli", command, str(real_bundle("minilm-conll"))],
+            [sys.executable, "-m", "onnxpipe", command, str(real_bundle("minilm-conll"))],
             capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
