@@ -1,0 +1,60 @@
+"""What a case is, and the marks that stand for inputs which each library makes in its own way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+BATCHES = (1, 2, 4)
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A generator over these items."""
+
+    items: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """`KeyDataset` over these rows."""
+
+    rows: Sequence[Mapping[str, Any]]
+    key: str
+
+
+@dataclass(frozen=True)
+class KeyedPair:
+    """`KeyPairDataset` over these rows."""
+
+    rows: Sequence[Mapping[str, Any]]
+    key: str
+    pair: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: `pipeline(task, model, **ctor)(*args, **kwargs)`. In every text, `<>` stands for the mask token.
+
+    Args:
+        core: run on every family, not only on the three of the full list.
+        dropped: the reference is transformers 4.57 (recorded), because 5.x dropped the task or the argument.
+        message: compare the error's message, not only its type. False where ours says more on purpose.
+        reference: keyword arguments of the call that the reference gets instead of `kwargs`.
+        why: the reason for `reference`.
+    """
+
+    name: str
+    head: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    ctor: Mapping[str, Any] = field(default_factory=dict)
+    core: bool = False
+    dropped: bool = False
+    message: bool = True
+    reference: Mapping[str, Any] | None = None
+    why: str = ""
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,72 @@
+"""One check of the suite: the same call in both libraries, the same outcome."""
+
+from __future__ import annotations
+
+import builtins
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.cases import table
+from conformance.cases.common import Case
+from conformance.compare import same
+from conformance.runner import Library, Outcome, mask_token, outcome
+from zoo import weights_hash
+
+RECORDED = Path(__file__).parents[1] / "zoo" / "reference"
+
+
+def parametrize(task: str) -> Any:
+    """Marks a test to run for every (family, case) of `task`."""
+    rows = [pytest.param(family, case, id=f"{family}-{case.name}") for family, case in table(task)]
+    return pytest.mark.parametrize(("family", "case"), rows)
+
+
+def check(task: str, family: str, case: Case, ours: Library, theirs: Library, request: pytest.FixtureRequest) -> None:
+    """Fails with the path of the first difference."""
+    request.node.user_properties.append(("cell", f"{task}/{family}"))
+    mask = mask_token(request.getfixturevalue("models")(family, case.head))
+    if case.dropped:
+        expected = recorded(task, family, case, request.getfixturevalue("models")(family, case.head))
+    else:
+        expected = outcome(theirs, task, family, case, mask, reference=True)
+    got = outcome(ours, task, family, case, mask)
+    difference = differ(expected, got, message=case.message)
+    assert difference is None, f"{task}, {family}, {case.name}: {difference}\n{_call(case)}"
+
+
+def differ(expected: Outcome, got: Outcome, *, message: bool) -> str | None:
+    """The first difference of two outcomes. Our errors may be subclasses of the reference's."""
+    if "error" not in expected or "error" not in got:
+        return same(expected, got)
+    kinds = [got["error"], *got["bases"]]
+    if expected["error"] not in kinds:
+        return f"expected {expected['error']}: {expected['message']!r}, got {got['error']}: {got['message']!r}"
+    if message and hasattr(builtins, expected["error"]) and expected["message"] != got["message"]:
+        return f"expected the message {expected['message']!r}, got {got['message']!r}"
+    return None
+
+
+def recorded(task: str, family: str, case: Case, model: Path) -> Outcome:
+    """What transformers 4.57 gave, from `tests/zoo/reference/`; fails if it was another model's answer."""
+    found = _recorded(task)["answers"][family]
+    known = found["weights"][case.head]
+    assert known == weights_hash(model), (
+        f"the recorded answers of {task} are of other weights ({family}-{case.head}): "
+        "run tests/zoo/reference_4_57.py with transformers 4.57.6"
+    )
+    answer: Outcome = found["cases"][case.name]
+    return answer
+
+
+@cache
+def _recorded(task: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((RECORDED / f"{task}.json").read_text(encoding="utf-8"))
+    return document
+
+
+def _call(case: Case) -> str:
+    return f"ctor={dict(case.ctor)!r} args={case.args!r} kwargs={dict(case.kwargs)!r}"[:1500]

@@ -1,0 +1,39 @@
+"""Fixtures for every test folder. Nothing heavy is imported here: unit tests run without torch and transformers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+# Before any library reads them: no telemetry, no warning about forks, one thread a library.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+
+@pytest.fixture(scope="session")
+def models() -> Callable[[str, str], Path]:
+    """`models(family, head)`: the folder of a tiny random model in the layout of the Hub (see `zoo`)."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from zoo.cache import cached_model
+
+    return cached_model
+
+
+@pytest.fixture(scope="session")
+def bundles() -> Callable[..., Path]:
+    """`bundles(family, head, precisions=("fp32",))`: the same model, exported. Kept between runs (see `zoo.cache`)."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    pytest.importorskip("onnx")
+    from zoo.cache import cached_bundle
+
+    def bundle(family: str, head: str, precisions: Iterable[str] = ("fp32",)) -> Path:
+        return cached_bundle(family, head, precisions)
+
+    return bundle

@@ -1,0 +1,103 @@
+"""Tiny random models of every family, in the layout of the Hub, the same bytes every time.
+
+    from zoo import build
+    build("bert", "classify", folder)       # config.json, model.safetensors, tokenizer.json, tokenizer_config.json
+
+Needs torch and transformers (4.57 or 5.23). `cache` keeps what was built and exported between test runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+FAMILIES = (
+    "bert",
+    "distilbert",
+    "roberta",
+    "xlm-roberta",
+    "camembert",
+    "electra",
+    "albert",
+    "mpnet",
+    "deberta-v2",
+    "modernbert",
+    "bart",
+)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What sits on the encoder: `kind` is the end of the class name, `task` what it is exported for."""
+
+    kind: str
+    task: str
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def _labels(*names: str) -> dict[str, Any]:
+    return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
+
+
+HEADS = {
+    "base": Head("Model", "feature-extraction"),
+    "classify": Head("ForSequenceClassification", "text-classification", _labels("negative", "neutral", "positive")),
+    "nli": Head("ForSequenceClassification", "text-classification", _labels("contradiction", "neutral", "entailment")),
+    "entail-first": Head(
+        "ForSequenceClassification", "text-classification", _labels("ENTAILMENT", "NEUTRAL", "CONTRADICTION")
+    ),
+    "rank": Head("ForSequenceClassification", "text-ranking", _labels("LABEL_0")),
+    "multilabel": Head(
+        "ForSequenceClassification",
+        "text-classification",
+        {**_labels("toxic", "insult", "threat", "spam"), "problem_type": "multi_label_classification"},
+    ),
+    "regression": Head(
+        "ForSequenceClassification", "text-classification", {**_labels("LABEL_0"), "problem_type": "regression"}
+    ),
+    "ner": Head("ForTokenClassification", "token-classification", _labels("O", "B-PER", "I-PER", "B-LOC", "I-LOC")),
+    "qa": Head("ForQuestionAnswering", "question-answering"),
+    "mlm": Head("ForMaskedLM", "fill-mask"),
+}
+
+MISSING = {("bart", "ner"): "transformers has no BartForTokenClassification"}
+"""(family, head) -> why transformers has no such class."""
+
+_SEEDS = {("modernbert", "ner"): "modernbert/ner/2"}
+"""Where the first seed gave a near tie (`tests/conformance/test_zoo.py` tells)."""
+
+
+def build(family: str, head: str, folder: Path) -> Path:
+    """Write the model `family` with `head` into `folder` (made if absent).
+
+    Raises:
+        KeyError: an unknown family or head.
+        ValueError: a pair that transformers has no class for (see `MISSING`).
+    """
+    if (family, head) in MISSING:
+        raise ValueError(MISSING[family, head])
+    from zoo import models, tokenization
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenization.save(family, folder)
+    models.make(family, HEADS[head], folder, seed=_SEEDS.get((family, head), f"{family}/{head}")).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 over the model's tensors (name, shape, bytes) and the tokenizer: 16 hex digits.
+
+    The files themselves differ between versions of transformers (key order, metadata); what they compute does not.
+    """
+    from safetensors.numpy import load_file
+
+    digest = hashlib.sha256((folder / "tokenizer.json").read_bytes())
+    tensors = load_file(folder / "model.safetensors")
+    for name in sorted(tensors):
+        digest.update(f"{name}{tensors[name].shape}{tensors[name].dtype}".encode())
+        digest.update(tensors[name].tobytes())
+    return digest.hexdigest()[:16]

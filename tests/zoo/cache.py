@@ -1,0 +1,84 @@
+"""Where the zoo's models and their bundles are kept between test runs.
+
+`ONNXPIPE_TEST_CACHE` (default `<repository>/.cache/tests`) holds one folder a build, named by a hash of everything that
+went into it: the zoo's source and the versions of torch and transformers for models; for bundles also the source of the
+exporter. Several pytest-xdist workers may ask for the same folder: one builds it under a file lock, the others wait.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from zoo import HEADS, build
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def cache_folder() -> Path:
+    """The root of the cache, made if absent."""
+    folder = Path(os.environ.get("ONNXPIPE_TEST_CACHE") or _ROOT / ".cache" / "tests")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def cached_model(family: str, head: str) -> Path:
+    """The zoo's model of `family` with `head`, built at the first call."""
+    folder = cache_folder() / f"zoo-{_zoo_key()}" / f"{family}-{head}"
+    return _once(folder, lambda target: build(family, head, target))
+
+
+def cached_bundle(family: str, head: str, precisions: Iterable[str] = ("fp32",)) -> Path:
+    """The same model exported with the graphs of `precisions`."""
+    wanted = tuple(precisions)
+    folder = cache_folder() / f"bundles-{_bundle_key()}" / f"{family}-{head}-{'-'.join(wanted)}"
+
+    def make(target: Path) -> None:
+        from onnxpipe_export import export
+
+        export(str(cached_model(family, head)), str(target), task=HEADS[head].task, precision=wanted)
+
+    return _once(folder, make)
+
+
+def _once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """`folder`, made by `make` in a neighbour that is renamed when whole: a crash leaves nothing half built."""
+    from filelock import FileLock
+
+    if folder.exists():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            draft = folder.with_name(folder.name + ".part")
+            shutil.rmtree(draft, ignore_errors=True)
+            make(draft)
+            draft.rename(folder)
+    return folder
+
+
+@cache
+def _zoo_key() -> str:
+    sources = [Path(__file__).with_name(name) for name in ("__init__.py", "corpus.py", "tokenization.py", "models.py")]
+    return _hash(sources, [version(name) for name in ("torch", "transformers", "tokenizers")])
+
+
+@cache
+def _bundle_key() -> str:
+    import onnxpipe_export
+
+    sources = sorted(Path(onnxpipe_export.__file__).parent.rglob("*.py"))
+    return _hash(sources, [_zoo_key(), version("onnx"), version("onnxruntime")])
+
+
+def _hash(sources: Iterable[Path], words: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for path in sources:
+        digest.update(path.read_bytes())
+    digest.update(" ".join(words).encode())
+    return digest.hexdigest()[:12]
