@@ -1,0 +1,16 @@
+"""onnxpipe_export: from a Hub model or folder to a certified ONNX bundle.
+
+    from onnxpipe_export import export
+
+    report = export("sentence-transformers/all-MiniLM-L6-v2", "minilm", precision=("fp32", "int8"))
+    print(report)
+
+The exporter needs torch and transformers (`pip install "onnxpipe[export]"`); what it writes needs neither.
+"""
+
+from __future__ import annotations
+
+from onnxpipe_export.convert import export
+from onnxpipe_export.report import ExportReport
+
+__all__ = ["ExportReport", "export"]

@@ -1,0 +1,1 @@
+"""From a loaded model to its graphs: one file a kind of graph."""

@@ -1,0 +1,150 @@
+"""From a Hub id or folder to a loaded PyTorch model. Runs no code of the repository and reads no pickles."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxpipe.errors import ExportError, ModelNotFoundError
+from onnxpipe_export import tasks
+from onnxpipe_export.tracing import quiet
+
+_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.vocab", "*.tiktoken")
+_SAFE_WEIGHTS = ("*.safetensors",)
+# Read with torch's weights_only loader, which builds tensors and nothing else.
+_TORCH_WEIGHTS = ("pytorch_model*.bin",)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model as PyTorch has it.
+
+    Attributes:
+        name: what the user asked for: a Hub id or a path.
+        revision: the commit on the Hub, None for a folder.
+        folder: where its files are.
+        config: the transformers config.
+        task: the task it is exported for.
+        model: the torch module, float32, in eval mode.
+    """
+
+    name: str
+    revision: str | None
+    folder: Path
+    config: Any
+    task: tasks.Task
+    model: Any
+
+
+@dataclass(frozen=True)
+class HubOptions:
+    """How to reach the Hub; meaningless for a local folder."""
+
+    revision: str | None = None
+    token: str | bool | None = None
+    cache_dir: str | None = None
+    local_files_only: bool = False
+
+
+def load(name: str, task: str | None, hub: HubOptions) -> Checkpoint:
+    """Find, read and load the model `name` for `task` (None: as the checkpoint says).
+
+    Raises:
+        ModelNotFoundError: no such folder or repository.
+        ExportError: unreadable, of an unknown kind, or without the weights of the task's head.
+    """
+    folder, revision = _locate(name, hub)
+    config = _config(folder)
+    chosen = tasks.resolve(task, config, folder)
+    return Checkpoint(name, revision, folder, config, chosen, _model(folder, chosen, config))
+
+
+def _locate(name: str, hub: HubOptions) -> tuple[Path, str | None]:
+    """The folder of the checkpoint, and its commit if it is from the Hub."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path, None
+    if path.is_absolute() or name.count("/") > 1:
+        raise ModelNotFoundError(f"no such folder: {name}")
+    folder = _download(name, hub, (*_SMALL_FILES, *_SAFE_WEIGHTS))
+    if not any(folder.glob("*.safetensors")):
+        folder = _download(name, hub, (*_SMALL_FILES, *_TORCH_WEIGHTS))
+    return folder, folder.name
+
+
+def _download(name: str, hub: HubOptions, patterns: Sequence[str]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    ignore = ["onnx/*", "openvino/*", "*/model*.safetensors"]
+    try:
+        return Path(
+            snapshot_download(
+                name,
+                revision=hub.revision,
+                token=hub.token,
+                cache_dir=hub.cache_dir,
+                local_files_only=hub.local_files_only,
+                allow_patterns=list(patterns),
+                ignore_patterns=ignore,
+            )
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelNotFoundError(f"no folder and no Hub model '{name}' that can be reached: {error}") from error
+
+
+def _config(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    if not (folder / "config.json").is_file():
+        raise ModelNotFoundError(f"no config.json in {folder}")
+    try:
+        with quiet():
+            return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    except (ValueError, KeyError, OSError, TypeError) as error:
+        raise ExportError(f"transformers cannot read the config of {folder}: {error}") from error
+
+
+def _model(folder: Path, task: tasks.Task, config: Any) -> Any:
+    """The model with the task's head, every weight of it from the checkpoint.
+
+    transformers fills weights that are missing with random numbers and goes on; here that is an error. One exception:
+    base models are often saved without their pooler (RoBERTa), and are then exported without it.
+    """
+    model, missing = _load(folder, task, {})
+    if missing and task.name == "feature-extraction" and all("pooler" in name for name in missing):
+        model, missing = _load(folder, task, {"add_pooling_layer": False})
+    if missing:
+        shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
+        raise ExportError(
+            f"{folder.name} has no trained weights for {task.name}: missing {shown}. "
+            f"Its architectures are {getattr(config, 'architectures', None)}; choose a task= that fits them"
+        )
+    return model.float().eval()
+
+
+def _load(folder: Path, task: tasks.Task, extra: dict[str, Any]) -> tuple[Any, list[str]]:
+    import torch
+    import transformers
+
+    auto_class = getattr(transformers, task.auto_class)
+    try:
+        with quiet(), _same_random_state():
+            model, info = auto_class.from_pretrained(
+                str(folder), dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **extra
+            )
+    except Exception as error:  # transformers raises nearly every kind here
+        raise ExportError(f"transformers cannot load {folder.name} as {task.auto_class}: {error}") from error
+    return model, sorted(info["missing_keys"])
+
+
+@contextlib.contextmanager
+def _same_random_state() -> Any:
+    """Loading draws random numbers; the caller's generator must not notice."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        yield

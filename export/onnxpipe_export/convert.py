@@ -1,0 +1,101 @@
+"""The whole export in one function: load, trace, quantise, certify, write."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from onnxpipe.errors import ExportError
+from onnxpipe_export import certify, checkpoint, manifest, tokenizer, write
+from onnxpipe_export.graphs import encoder
+from onnxpipe_export.report import ExportReport
+
+_PRECISIONS = ("fp32",)
+_SUFFIX = {"fp32": "", "fp16": "_fp16", "int8": "_int8"}
+
+
+def export(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    precision: str | Sequence[str] = ("fp32",),
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+    progress: Callable[[str], None] | None = None,
+) -> ExportReport:
+    """Convert `model` to a certified bundle in the folder `output`.
+
+    Either the whole bundle is there afterwards, proved, or an error is raised and nothing was written; a bundle that
+    was there before is replaced only by a proved one.
+
+    Args:
+        model: a Hub id or a folder of a transformers checkpoint.
+        output: the folder to make.
+        task: a pipeline task or alias; None takes the one that the checkpoint was made for.
+        precision: "fp32", "fp16", "int8", or several; the files are onnx/model.onnx, model_fp16.onnx, model_int8.onnx.
+        revision: branch, tag or commit on the Hub.
+        token: Hub token.
+        cache_dir: where Hub files are kept.
+        local_files_only: take Hub files from the cache only.
+        progress: called with a line before each step.
+
+    Raises:
+        ModelNotFoundError: no such folder or Hub model.
+        CertificateError: the graph does not answer as the original does.
+        ExportError: anything else that stops the export.
+    """
+    started = time.monotonic()
+    say = progress or (lambda line: None)
+    precisions = _check_precisions(precision)
+    cache = os.fspath(cache_dir) if cache_dir is not None else None
+    target = Path(output).expanduser().absolute()
+
+    with write.staged(target) as folder:
+        say(f"loading {model}")
+        source = checkpoint.load(
+            os.fspath(model), task, checkpoint.HubOptions(revision, token, cache, local_files_only)
+        )
+        original_tokenizer = tokenizer.load(source.folder)
+        graph = encoder.describe(source)
+
+        say("checking the tokenizer")
+        tokenizer.write(original_tokenizer, source.folder, folder)
+        texts = tokenizer.prove(original_tokenizer, folder).texts
+
+        say(f"tracing {source.config.model_type} for {source.task.name}")
+        (folder / "onnx").mkdir()
+        graph.trace(folder / "onnx" / "model.onnx")
+
+        say("asking the original")
+        reference = certify.ask_original(graph, original_tokenizer)
+        entries: dict[str, Any] = {}
+        files: dict[str, Any] = {}
+        for name in precisions:
+            say(f"certifying {name}")
+            path = folder / "onnx" / f"model{_SUFFIX[name]}.onnx"
+            entries[name] = certify.prove(path, name, graph, reference)
+            files[name] = {"path": f"onnx/{path.name}", "inputs": list(graph.inputs), "outputs": list(graph.outputs)}
+
+        say("writing")
+        certificate = certify.certificate({"model": entries}, graph, texts)
+        certify.write_golden(folder / "golden.npz", reference)
+        write.copy_side_files(source.folder, folder)
+        write.write_json(folder / "certificate.json", certificate)
+        described = manifest.write_manifest(folder, source, {"model": files})
+
+    sizes = {name: entry["size"] for name, entry in described["files"].items()}
+    return ExportReport(target, source.task.name, sizes, certificate, time.monotonic() - started)
+
+
+def _check_precisions(precision: str | Sequence[str]) -> tuple[str, ...]:
+    asked = (precision,) if isinstance(precision, str) else tuple(precision)
+    unknown = [name for name in asked if name not in _PRECISIONS]
+    if unknown or not asked:
+        raise ExportError(f"unknown precision {unknown}; the exporter makes {', '.join(_PRECISIONS)}")
+    return tuple(name for name in _PRECISIONS if name in asked)

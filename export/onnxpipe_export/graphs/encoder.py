@@ -1,0 +1,151 @@
+"""Encoders: one graph, from token ids to hidden states or to the scores of a head."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxpipe_export import tracing
+from onnxpipe_export.checkpoint import Checkpoint
+from onnxpipe_export.graphs.families import family_of
+
+_BATCH, _LENGTH = "batch_size", "sequence_length"
+_LONGEST = 2048
+"""Rows longer than this are not proved, as the time and memory of attention grow with the square."""
+
+
+@dataclass(frozen=True)
+class EncoderGraph:
+    """What the graph of a checkpoint takes and gives, and how to run the original the same way.
+
+    Attributes:
+        checkpoint: the model.
+        inputs: names of the graph's inputs, each int64 (batch, length).
+        outputs: names of its outputs.
+        max_length: the longest row, in tokens, that the model takes (and that is proved).
+    """
+
+    checkpoint: Checkpoint
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    max_length: int
+
+    def reference(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        """The original model's outputs (numpy arrays, float32) for `feeds` (numpy arrays, (batch, length))."""
+        import torch
+
+        with torch.inference_mode(), tracing.quiet():
+            tensors = {name: torch.from_numpy(feeds[name]) for name in self.inputs}
+            answer = self.checkpoint.model(**tensors)
+            return {name: answer[name].float().numpy() for name in self.outputs}
+
+    def trace(self, path: Path) -> None:
+        """Write the graph to `path`."""
+        with _eager_attention(self.checkpoint.model):
+            tracing.trace(_module(self), self._example(), self.outputs, self._dynamic_axes(), path)
+
+    def _example(self) -> dict[str, Any]:
+        """Three rows, one padded at each side, so that nothing about padding is constant."""
+        import torch
+
+        config = self.checkpoint.config
+        shape = (3, min(11, self.max_length))
+        generator = torch.Generator().manual_seed(0)
+        ids = torch.randint(5, max(config.vocab_size, 6), shape, generator=generator)
+        eos = getattr(config, "eos_token_id", None)
+        if isinstance(eos, int):
+            ids[ids == eos] = 5 if eos != 5 else 6
+            ids[:, 6] = eos
+        mask = torch.ones(shape, dtype=torch.int64)
+        mask[1, -3:] = 0
+        mask[2, :3] = 0
+        pad = getattr(config, "pad_token_id", None)
+        ids = torch.where(mask.bool(), ids, torch.full_like(ids, pad if isinstance(pad, int) and pad >= 0 else 0))
+        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros(shape, dtype=torch.int64)}
+        return {name: given[name] for name in self.inputs}
+
+    def _dynamic_axes(self) -> dict[str, dict[int, str]]:
+        axes = {name: {0: _BATCH, 1: _LENGTH} for name in self.inputs}
+        per_token = self.checkpoint.task.name != "text-classification"
+        for name in self.outputs:
+            axes[name] = {0: _BATCH, 1: _LENGTH} if per_token and name != "pooler_output" else {0: _BATCH}
+        return axes
+
+
+def describe(checkpoint: Checkpoint) -> EncoderGraph:
+    """Inputs, outputs and longest row of the graph of `checkpoint`."""
+    import numpy as np
+
+    inputs = _inputs(checkpoint)
+    probe = EncoderGraph(checkpoint, inputs, (), 1)
+    feeds = {name: np.ones((1, 4), np.int64) for name in inputs} | {"input_ids": np.full((1, 4), 5)}
+    eos = getattr(checkpoint.config, "eos_token_id", None)
+    if isinstance(eos, int):
+        feeds["input_ids"][:, -1] = eos
+    if "token_type_ids" in feeds:
+        feeds["token_type_ids"][:] = 0
+    present = _present_outputs(probe, feeds)
+    return EncoderGraph(checkpoint, inputs, present, max_length(checkpoint.config))
+
+
+def max_length(config: Any) -> int:
+    """The longest row, in tokens, that the model takes; at most 2048. Relative positions have no end of their own."""
+    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if not isinstance(limit, int) or limit <= 0:
+        return _LONGEST
+    return min(limit - family_of(config.model_type).position_offset, _LONGEST)
+
+
+def _inputs(checkpoint: Checkpoint) -> tuple[str, ...]:
+    """input_ids, attention_mask, and token_type_ids where there is more than one type."""
+    accepted = inspect.signature(checkpoint.model.forward).parameters
+    types = getattr(checkpoint.config, "type_vocab_size", 0) or 0
+    names = ["input_ids", "attention_mask"]
+    if "token_type_ids" in accepted and types > 1:
+        names.append("token_type_ids")
+    return tuple(names)
+
+
+def _present_outputs(graph: EncoderGraph, feeds: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of the task's outputs that the model gives."""
+    import torch
+
+    with torch.inference_mode(), tracing.quiet():
+        answer = graph.checkpoint.model(**{name: torch.from_numpy(feeds[name]) for name in graph.inputs})
+    return tuple(name for name in graph.checkpoint.task.outputs if answer.get(name) is not None)
+
+
+def _module(graph: EncoderGraph) -> Any:
+    """The model as a module of positional tensors to a tuple of tensors, which is what tracing wants."""
+    import torch
+
+    class Flat(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = graph.checkpoint.model
+
+        def forward(self, *tensors: Any) -> tuple[Any, ...]:
+            inputs = dict(zip(graph.inputs, tensors, strict=True))
+            replacement = family_of(graph.checkpoint.config.model_type).heads.get(graph.checkpoint.task.name)
+            answer = self.model(**inputs) if replacement is None else replacement(self.model, inputs)
+            return tuple(answer[name] for name in graph.outputs)
+
+    return Flat().eval()
+
+
+@contextmanager
+def _eager_attention(model: Any) -> Iterator[None]:
+    """Trace attention as plain products and a softmax: fewer nodes, and no NaN guard for rows without a key."""
+    before = getattr(model.config, "_attn_implementation", None)
+    with tracing.quiet():
+        model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        if before is not None:
+            with tracing.quiet():
+                model.set_attn_implementation(before)

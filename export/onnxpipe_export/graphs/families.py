@@ -1,0 +1,61 @@
+"""What differs between families of encoders: one line each. Everything else about them is the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one model_type differs from a plain encoder.
+
+    Attributes:
+        position_offset: positions of the table that no token can use (RoBERTa's start after the padding id).
+        heads: task -> a function (model, inputs) -> outputs that replaces the model's forward where that cannot be
+            traced: same numbers, no branch on data.
+    """
+
+    position_offset: int = 0
+    heads: Mapping[str, Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]] = field(default_factory=dict)
+
+
+def last_eos_classification(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """BART's sequence classification: the head on the last end-of-sequence token of each row.
+
+    The original selects by a boolean mask, whose size depends on the data, and reshapes it by the batch of the example.
+    """
+    import torch
+
+    hidden = model.model(**inputs)[0]
+    is_eos = inputs["input_ids"].eq(model.config.eos_token_id)
+    positions = torch.arange(is_eos.shape[1], device=is_eos.device)
+    last = (is_eos * positions).argmax(dim=1)
+    index = last[:, None, None].expand(-1, 1, hidden.shape[-1])
+    return {"logits": model.classification_head(hidden.gather(1, index).squeeze(1))}
+
+
+_ROBERTA = Family(position_offset=2)
+_BART = Family(heads={"text-classification": last_eos_classification})
+
+FAMILIES: Mapping[str, Family] = {
+    "bart": _BART,
+    "mbart": _BART,
+    "plbart": _BART,
+    "mvp": _BART,
+    "roberta": _ROBERTA,
+    "xlm-roberta": _ROBERTA,
+    "xlm-roberta-xl": _ROBERTA,
+    "camembert": _ROBERTA,
+    "data2vec-text": _ROBERTA,
+    "mpnet": _ROBERTA,
+    "longformer": _ROBERTA,
+    "ibert": _ROBERTA,
+    "mra": _ROBERTA,
+}
+
+
+def family_of(model_type: str) -> Family:
+    """The family of `model_type`; one that is not listed is tried as a plain encoder, and certified like any other."""
+    return FAMILIES.get(model_type, Family())

@@ -1,0 +1,46 @@
+"""bundle.json: what a bundle is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onnxpipe._version import __version__
+from onnxpipe_export import tasks, write
+from onnxpipe_export.checkpoint import Checkpoint
+
+ONNXRUNTIME = ">=1.22,<2"
+"""The ONNX Runtimes the graphs are written for: standard operators of opset 18."""
+
+
+def write_manifest(
+    folder: Path, checkpoint: Checkpoint, graphs: Mapping[str, Mapping[str, Mapping[str, Any]]]
+) -> dict[str, Any]:
+    """Write and return the manifest of the finished `folder`.
+
+    Args:
+        folder: the bundle, with every other file in it.
+        checkpoint: what it was made from.
+        graphs: graph -> precision -> {"path", "inputs", "outputs"}.
+    """
+    manifest = {
+        "format": 1,
+        "onnxpipe": __version__,
+        "tasks": tasks.manifest_tasks(checkpoint.task, checkpoint.config, checkpoint.folder),
+        "source": {"model": source_name(checkpoint), "revision": checkpoint.revision},
+        "graphs": graphs,
+        "files": write.describe_files(folder),
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in ("torch", "transformers", "onnx", "onnxruntime")},
+        "onnxruntime": ONNXRUNTIME,
+    }
+    write.write_json(folder / write.MANIFEST, manifest)
+    return manifest
+
+
+def source_name(checkpoint: Checkpoint) -> str:
+    """The Hub id, or a folder's own name: the path to it is nobody else's business."""
+    return checkpoint.name if checkpoint.revision is not None else checkpoint.folder.resolve().name

@@ -1,0 +1,46 @@
+"""What an export hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """A finished export.
+
+    Attributes:
+        folder: the bundle.
+        task: the task it was exported for.
+        files: relative path -> size in bytes, for every file of the bundle.
+        certificate: the content of certificate.json.
+        seconds: wall time of the whole export.
+    """
+
+    folder: Path
+    task: str
+    files: Mapping[str, int]
+    certificate: Mapping[str, Any]
+    seconds: float
+
+    def __str__(self) -> str:
+        total = sum(self.files.values()) / 1e6
+        lines = [f"{self.folder}: {self.task}, {len(self.files)} files, {total:.1f} MB, {self.seconds:.1f} s"]
+        for graph, precisions in self.certificate["graphs"].items():
+            for precision, entry in precisions.items():
+                lines.append(f"  {graph} {precision}: {_proof_line(entry)}")
+        return "\n".join(lines)
+
+
+def _proof_line(entry: Mapping[str, Any]) -> str:
+    parts = [
+        f"relative difference {entry['max_relative_difference']:.1e}",
+        f"cosine {entry['cosine_min']:.5f}",
+        f"alone or in a batch {entry['batch_invariance']:.1e}",
+    ]
+    if entry["decision_agreement"] is not None:
+        parts.insert(2, f"same decision {entry['decision_agreement']:.1%}")
+    return ", ".join(parts) + f" ({entry['cases']} cases, {entry['rows']} rows)"

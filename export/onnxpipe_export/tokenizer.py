@@ -1,0 +1,134 @@
+"""The tokenizer of a bundle: one tokenizer.json, proved to split text as the original does."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxpipe.errors import ExportError
+from onnxpipe_export.tracing import quiet
+
+# Kept as the checkpoint has them, since transformers 5 drops keys that 4.x wrote and readers may want.
+_ORIGINALS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
+
+_TEXTS = (
+    "",
+    " ",
+    "   two  spaces,\ttabs\nand newlines \r\n",
+    "Hello world!",
+    "The quick brown fox jumps over the lazy dog.",
+    "naïve café, Ünïcödé, façade, crème brûlée, Ångström, e\u0301 combining",
+    "İstanbul ıI ß ẞ ﬁ ﬂ ǅ",
+    "日本語のテキスト、中文字符，한국어 문장",
+    "Привет, мир! Γειά σου Κόσμε. שלום עולם مرحبا بالعالم नमस्ते",
+    "emoji 😀 👩‍👩‍👧‍👦 🇫🇷 ❤️ mixed😀in",
+    "a" * 150 + " " + "supercalifragilistic" * 6,
+    "don't won't it's I'll they've 3.14 1,000,000 $5.99 50% #tag @user user@example.com https://example.com/a?b=c&d=e",
+    "[CLS] [SEP] [MASK] [PAD] [UNK] <s> </s> <mask> <pad> <unk> <|endoftext|> [CLS]glued[SEP]",
+    "zero\u200bwidth\u200dspace\ufeff no\u00a0break \u2028 line \x00\x01\x7f control \ufffd",
+    "ＦＵＬＬ　ｗｉｄｔｈ ① ½ ㎏ ℃ ™",
+    "--- ... !!! ??? ''' \"\"\" (((([[[{{{",
+)
+_RANDOM_TEXTS = 60
+
+
+@dataclass(frozen=True)
+class TokenizerProof:
+    """How many texts and pairs were compared; a mismatch raises, so there is none."""
+
+    texts: int
+
+
+def load(folder: Path) -> Any:
+    """The original's tokenizer from `folder`.
+
+    Raises:
+        ExportError: there is none, or it has no form that tokenizer.json can hold.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    except Exception as error:  # transformers raises nearly every kind here
+        raise ExportError(f"transformers cannot load the tokenizer of {folder}: {error}") from error
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        raise ExportError(f"the tokenizer of {folder} ({type(tokenizer).__name__}) has no tokenizer.json form")
+    return tokenizer
+
+
+def write(tokenizer: Any, source: Path, folder: Path) -> None:
+    """Write tokenizer.json and its configuration into `folder`."""
+    with quiet():
+        tokenizer.save_pretrained(str(folder))
+    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    _without_padding_and_truncation(folder / "tokenizer.json")
+    for name in _ORIGINALS:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+
+
+def _without_padding_and_truncation(path: Path) -> None:
+    """Loading or using a tokenizer may leave a length in it; a bundle's tokenizer cuts and pads when told to."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["padding"] = content["truncation"] = None
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
+
+
+def prove(tokenizer: Any, folder: Path) -> TokenizerProof:
+    """Compare tokenizer.json in `folder`, read by the tokenizers library alone, with the original `tokenizer`.
+
+    Raises:
+        ExportError: a text or pair is split differently.
+    """
+    import tokenizers
+
+    alone = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    texts = list(texts_to_compare())
+    for text in texts:
+        _compare(text, None, tokenizer, alone)
+    # transformers takes an empty second text for none, the tokenizers library does not: that is the caller's to decide.
+    pairs = [(text, pair) for text, pair in zip(texts, texts[3:] + texts[:3], strict=True) if pair]
+    for text, pair in pairs:
+        _compare(text, pair, tokenizer, alone)
+    return TokenizerProof(len(texts) + len(pairs))
+
+
+def texts_to_compare() -> Iterator[str]:
+    """Hard texts, then seeded random ones over many scripts."""
+    yield from _TEXTS
+    random_source = random.Random(20)
+    blocks = (
+        (32, 127),
+        (160, 0x24F),
+        (0x370, 0x5FF),
+        (0x900, 0xDFF),
+        (0x2000, 0x2BFF),
+        (0x3040, 0x9FFF),
+        (0x1F300, 0x1FAFF),
+    )
+    for _ in range(_RANDOM_TEXTS):
+        characters = []
+        for _ in range(random_source.randrange(1, 40)):
+            low, high = random_source.choice(blocks)
+            characters.append(" " if random_source.random() < 0.2 else chr(random_source.randint(low, high)))
+        yield "".join(characters)
+
+
+def _compare(text: str, pair: str | None, original: Any, alone: Any) -> None:
+    with quiet():
+        expected = original(text, pair) if pair is not None else original(text)
+    got = alone.encode(text, pair) if pair is not None else alone.encode(text)
+    found: Sequence[tuple[str, list[int]]] = (("input_ids", got.ids), ("token_type_ids", got.type_ids))
+    for name, ids in found:
+        if name in expected and list(expected[name]) != list(ids):
+            given = repr(text) if pair is None else f"{text!r} with {pair!r}"
+            raise ExportError(
+                f"tokenizer.json does not split {given} as the original tokenizer does: {name} "
+                f"{ids[:20]} instead of {list(expected[name])[:20]}"
+            )

@@ -1,0 +1,71 @@
+"""From a module to an ONNX graph, by tracing.
+
+`torch.onnx.export(dynamo=False)` follows one run of the module. It is the road that reproduced most models (and in
+seconds, not minutes); what it may get wrong (a branch taken, a size frozen) is what the certificate is for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+OPSET = 18
+"""The lowest opset with every operator used here, so that old ONNX Runtimes and other runtimes load the file."""
+
+
+def trace(
+    module: Any,
+    example: Mapping[str, Any],
+    outputs: Sequence[str],
+    dynamic_axes: Mapping[str, Mapping[int, str]],
+    path: Path,
+) -> None:
+    """Write `module`, called with the tensors of `example` in order, as an ONNX file.
+
+    Args:
+        module: a torch module that returns a tuple of tensors, one per name in `outputs`.
+        example: input name -> tensor; padded, so that no mask can be taken for a constant.
+        outputs: names of the outputs.
+        dynamic_axes: name -> {axis: symbol} of every size that may change.
+        path: the file to write. A model over 2 GB gets files beside it.
+    """
+    import torch
+
+    with quiet(), torch.no_grad():
+        torch.onnx.export(
+            module,
+            tuple(example.values()),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(example),
+            output_names=list(outputs),
+            dynamic_axes={name: dict(axes) for name, axes in dynamic_axes.items()},
+        )
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings, progress bars or log lines of torch and transformers inside; all as before outside."""
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    disabled = logging.root.manager.disable
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
