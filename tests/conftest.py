@@ -15,6 +15,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    # Read by tests/conformance/conftest.py; options must be known before that file is loaded.
+    parser.addoption("--write-table", action="store_true", help="write the support table of README.md from this run")
+
+
 @pytest.fixture(scope="session")
 def models() -> Callable[[str, str], Path]:
     """`models(family, head)`: the folder of a tiny random model in the layout of the Hub (see `zoo`)."""

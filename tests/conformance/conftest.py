@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,6 @@ import pytest
 from conformance.table import Results, write
 
 README = Path(__file__).resolve().parents[2] / "README.md"
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-table", action="store_true", help="write the support table of README.md from this run")
 
 
 @pytest.fixture(scope="session")
@@ -53,9 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Collector(), "conformance-table")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     collector = session.config.pluginmanager.get_plugin("conformance-table")
     if collector is not None:
         write(README, collector.results)
-    yield

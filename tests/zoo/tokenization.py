@@ -1,7 +1,8 @@
 """The zoo's tokenizers, one recipe a family, in the shape of the family's real `tokenizer.json`.
 
 Sources: the `tokenizer.json` files of bert-base-uncased, roberta-base, xlm-roberta-base, camembert-base,
-albert-base-v2, mpnet-base, deberta-v3-base, ModernBERT-base and bart-base, less their character maps (`Precompiled`), which are large.
+albert-base-v2, mpnet-base, deberta-v3-base, ModernBERT-base and bart-base, less their
+character maps (`Precompiled`), which are large.
 Both transformers 4.57 (which reads the file as it is) and 5.23 (which rebuilds some families from the vocabulary alone)
 give the same ids; `tests/conformance/test_zoo.py` holds them to that.
 """

@@ -83,7 +83,7 @@ SPLIT = (
 )
 
 OFFSETS = (
-    _case("offset_mapping", "Sarah lives", offset_mapping=[(0, 0), (0, 5), (6, 11), (0, 0)] + [(0, 0)] * 6),
+    _case("offset_mapping", "Sarah lives", offset_mapping=[(0, 0), (0, 5), (6, 11)] + [(0, 0)] * 9, ignore_labels=[]),
     _case("offset_mapping of a list", ["ok", "no"], offset_mapping=[[(0, 2)] * 6, [(0, 2)] * 6]),
     _case("offset_mapping of the wrong count", ["ok", "no"], offset_mapping=[[(0, 2)] * 6]),
 )

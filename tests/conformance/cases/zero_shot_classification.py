@@ -64,7 +64,7 @@ CASES = (
     Case("no labels", HEAD, (TEXTS[0],), message=False),
     Case("none", HEAD, (None,), {"candidate_labels": LABELS}, message=False),
     _case("template without a place", TEXTS[0], candidate_labels=LABELS, hypothesis_template="no place"),
-    _case("template none", TEXTS[0], candidate_labels=LABELS, hypothesis_template=None),
+    Case("template none", HEAD, (TEXTS[0], LABELS), {"hypothesis_template": None}, message=False),
     _case("extra positionals", TEXTS[0], LABELS, 3),
     _case("labels twice", TEXTS[0], LABELS, candidate_labels=LABELS),
     Case("multi_class", HEAD, (TEXTS[0], LABELS), {"multi_class": True}, dropped=True),
