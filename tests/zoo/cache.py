@@ -46,6 +46,20 @@ def cached_bundle(family: str, head: str, precisions: Iterable[str] = ("fp32",))
     return _once(folder, make)
 
 
+def cached_export(model: Path, precisions: Iterable[str]) -> Path:
+    """A model from elsewhere, exported for the task that its config names; known by its config and its weights' sizes."""
+    wanted = tuple(precisions)
+    files = [(p.name, p.stat().st_size) for p in sorted(model.iterdir()) if p.is_file()]
+    key = _hash([model / "config.json"], [_bundle_key(), repr(files), *wanted])
+
+    def make(target: Path) -> None:
+        from onnxpipe_export import export
+
+        export(str(model), str(target), precision=wanted)
+
+    return _once(cache_folder() / "real" / f"{model.name}-{key}", make)
+
+
 def _once(folder: Path, make: Callable[[Path], object]) -> Path:
     """`folder`, made by `make` in a neighbour that is renamed when whole: a crash leaves nothing half built."""
     from filelock import FileLock

@@ -1,0 +1,202 @@
+"""Where models come from: bundles, foreign folders, weights exported on the way; and the Auto classes on numpy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import onnxpipe
+from onnxpipe import errors
+
+Models = Callable[[str, str], Path]
+Bundles = Callable[..., Path]
+TEXTS = ["We love this movie!", "Do not buy it."]
+
+
+@pytest.fixture(scope="module")
+def bundle(bundles: Bundles) -> Path:
+    return bundles("bert", "classify")
+
+
+def foreign(bundle: Path, target: Path, layout: str) -> Path:
+    """The bundle as another tool would leave it: without our three files, graphs where that tool puts them."""
+    shutil.copytree(bundle, target, ignore=shutil.ignore_patterns("bundle.json", "certificate.json", "golden.npz"))
+    if layout == "optimum":
+        (target / "onnx" / "model.onnx").rename(target / "model.onnx")
+    elif layout == "onnx-community":
+        (target / "onnx" / "model.onnx").rename(target / "onnx" / "model_quantized.onnx")
+    return target
+
+
+@pytest.mark.parametrize("layout", ["transformers.js", "optimum", "onnx-community"])
+def test_folders_of_others_load_as_they_are(bundle: Path, tmp_path: Path, layout: str) -> None:
+    expected = onnxpipe.pipeline(model=bundle)(TEXTS)
+    folder = foreign(bundle, tmp_path / "model", layout)
+    pipe = onnxpipe.pipeline(model=folder)
+    assert pipe.task == "text-classification" and pipe.model.bundle.certificate is None
+    assert pipe(TEXTS) == expected
+    assert pipe.dtype == ("q8" if layout == "onnx-community" else "fp32")
+    if layout == "onnx-community":  # 8-bit weights by either name
+        assert onnxpipe.pipeline(model=folder, dtype="int8")(TEXTS) == expected
+        assert onnxpipe.pipeline(model=folder, torch_dtype="q8")(TEXTS) == expected
+
+
+def test_weights_are_exported_into_the_cache_once(
+    models: Models, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from onnxpipe.models import loading
+
+    monkeypatch.setenv("ONNXPIPE_CACHE", str(tmp_path))
+    weights = models("bert", "classify")
+    before = sorted(p.name for p in weights.iterdir())
+    assert onnxpipe.pipeline("text-classification", model=weights)(TEXTS) == onnxpipe.pipeline(model=bundle)(TEXTS)
+    made = list((tmp_path / "exports").iterdir())
+    assert len(made) == 1 and sorted(p.name for p in weights.iterdir()) == before
+
+    exporter = loading.load_exporter()
+    monkeypatch.setattr(exporter, "export", lambda *a, **k: pytest.fail("exported twice"))
+    onnxpipe.pipeline("text-classification", model=weights)
+    onnxpipe.AutoModelForSequenceClassification.from_pretrained(weights)
+
+
+def test_without_the_exporter_the_error_gives_the_command(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxpipe.models import loading
+
+    def absent() -> Any:
+        raise errors.MissingDependencyError("not installed")
+
+    monkeypatch.setattr(loading, "load_exporter", absent)
+    with pytest.raises(errors.NotExportedError, match=r"onnxpipe export .*-o"):
+        onnxpipe.pipeline("text-classification", model=models("bert", "classify"))
+
+
+def test_a_precision_that_is_not_there(bundle: Path) -> None:
+    with pytest.raises(errors.PrecisionError, match="fp32"):
+        onnxpipe.pipeline(model=bundle, dtype="q4")
+    with pytest.raises(errors.PrecisionError, match="bfloat16"):
+        onnxpipe.pipeline(model=bundle, dtype="bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("keywords", "says"),
+    [
+        ({"trust_remote_code": True}, "trust_remote_code"),
+        ({"framework": "tf"}, "framework"),
+        ({"model_kwargs": {"low_cpu_mem_usage": True}}, "low_cpu_mem_usage"),
+        ({"model_kwargs": {"attn_implementation": "sdpa"}}, "attention is fixed"),
+        ({"device_map": {"a": 0, "b": 1}}, "one device"),
+        ({"image_processor": "x"}, "works on text"),
+        ({"on_eror": "return"}, "on_eror"),
+        ({"pipeline_class": None, "task": "question-answering"}, "start_logits"),
+    ],
+)
+def test_what_cannot_be_meant_here_is_refused(bundle: Path, keywords: dict[str, Any], says: str) -> None:
+    with pytest.raises(errors.OnnxPipeError, match=says):
+        onnxpipe.pipeline(**{"task": "text-classification", "model": bundle, **keywords})
+
+
+def test_keywords_with_a_meaning_here(bundle: Path) -> None:
+    expected = onnxpipe.pipeline(model=bundle)(TEXTS)
+    for keywords in (
+        {"device": -1}, {"device": "cpu"}, {"device_map": "cpu"}, {"device_map": {"": "cpu"}}, {"framework": "pt"},
+        {"torch_dtype": "float32"}, {"dtype": np.dtype("float32")}, {"model_kwargs": {"dtype": "fp32"}},
+        {"use_fast": False}, {"threads": 1}, {"providers": ["CPUExecutionProvider"]}, {"trust_remote_code": False},
+        {"tokenizer": str(bundle)}, {"tokenizer": (str(bundle), {"model_max_length": 64})},
+        {"config": str(bundle)}, {"num_workers": 2}, {"binary_output": True},
+    ):  # fmt: skip
+        assert onnxpipe.pipeline("text-classification", model=str(bundle), **keywords)(TEXTS) == expected, keywords
+
+
+def test_a_config_of_the_users_own_renames_labels(bundle: Path) -> None:
+    config = onnxpipe.AutoConfig.from_pretrained(bundle, id2label={0: "a", 1: "b", 2: "c"})
+    assert onnxpipe.pipeline("text-classification", model=bundle, config=config)(TEXTS[0])[0]["label"] in "abc"
+
+
+@pytest.mark.parametrize(
+    ("auto", "head"),
+    [
+        ("AutoModel", "base"),
+        ("AutoModelForSequenceClassification", "classify"),
+        ("AutoModelForTokenClassification", "ner"),
+        ("AutoModelForQuestionAnswering", "qa"),
+        ("AutoModelForMaskedLM", "mlm"),
+    ],
+)
+def test_auto_classes_answer_as_transformers(models: Models, bundles: Bundles, auto: str, head: str) -> None:
+    import torch
+    import transformers
+
+    weights, folder = models("bert", head), bundles("bert", head)
+    theirs = getattr(transformers, auto).from_pretrained(weights).eval()
+    with torch.inference_mode():
+        encoded = transformers.AutoTokenizer.from_pretrained(weights)(TEXTS, padding=True, return_tensors="pt")
+        expected = theirs(**encoded)
+    tokenizer = onnxpipe.AutoTokenizer.from_pretrained(folder)
+    model = getattr(onnxpipe, auto).from_pretrained(folder)
+    got = model(**tokenizer(TEXTS, padding=True, return_tensors="np"))
+    mask = encoded["attention_mask"].numpy().astype(bool)
+    for name, value in got.items():
+        reference = expected[name].numpy()
+        if value.shape[:2] == mask.shape:
+            value, reference = value[mask], reference[mask]
+        np.testing.assert_allclose(value, reference, atol=1e-4, err_msg=name)
+    assert got[0] is next(iter(got.values())) and got.to_tuple()[0] is got[0]
+    assert model(**encoded)[0].shape == got[0].shape  # torch tensors are understood without torch
+    with pytest.raises(errors.UnsupportedError, match="np"):
+        tokenizer(TEXTS, padding=True, return_tensors="pt")
+
+
+def test_a_head_that_is_not_there_is_refused(bundle: Path) -> None:
+    with pytest.raises(errors.UnsupportedError, match="logits"):
+        onnxpipe.AutoModelForTokenClassification.from_pretrained(bundle)
+
+
+def test_ranking(bundles: Bundles) -> None:
+    pipe = onnxpipe.pipeline(model=bundles("bert", "rank"))
+    assert pipe.task == "text-ranking"
+    documents = ["Paris is in France.", "The food was good.", "ok"]
+    ranked = pipe("Where is Paris?", documents)
+    logits = pipe.model(**pipe.tokenizer(["Where is Paris?"] * 3, documents, padding=True, return_tensors="np")).logits
+    scores = 1 / (1 + np.exp(-logits[:, 0]))
+    assert [e["index"] for e in ranked] == np.argsort(-scores).tolist()
+    assert [e["score"] for e in ranked] == pytest.approx(sorted(scores.tolist(), reverse=True), abs=1e-5)
+    assert [e["document"] for e in ranked] == [documents[e["index"]] for e in ranked]
+    assert len(pipe({"query": "q", "documents": documents}, top_k=2)) == 2
+    assert pipe("q", documents, function_to_apply="none")[0]["score"] == pytest.approx(
+        float(pipe.model(**pipe.tokenizer(["q"] * 3, documents, padding=True, return_tensors="np")).logits.max()),
+        abs=1e-5,
+    )
+    assert pipe("q", []) == []
+
+
+def test_embedding_options(bundles: Bundles) -> None:
+    pipe = onnxpipe.pipeline("embedding", model=bundles("bert", "base"))
+    features = onnxpipe.pipeline("feature-extraction", model=bundles("bert", "base"))(TEXTS[0], return_tensors=True)[0]
+    assert pipe(TEXTS[0]) == pytest.approx(features.mean(0), abs=1e-5)
+    assert pipe(TEXTS[0], pooling="cls") == pytest.approx(features[0], abs=1e-5)
+    assert pipe(TEXTS[0], pooling=("max", "last")) == pytest.approx(np.r_[features.max(0), features[-1]], abs=1e-5)
+    short = pipe(TEXTS[0], truncate_dim=4, normalize=True)
+    assert short == pytest.approx(features.mean(0)[:4] / np.linalg.norm(features.mean(0)[:4]), abs=1e-5)
+    with pytest.raises(errors.UnsupportedError, match="prompt_name"):
+        pipe(TEXTS[0], prompt_name="query")
+    vectors = [v / np.linalg.norm(v) for v in pipe(TEXTS)]
+    similar = onnxpipe.pipeline("sentence-similarity", model=bundles("bert", "base"))
+    assert similar(TEXTS[0], [TEXTS[1], TEXTS[0]]) == pytest.approx([float(vectors[0] @ vectors[1]), 1.0], abs=1e-5)
+
+
+def test_save_pretrained_and_load_again(bundle: Path, tmp_path: Path) -> None:
+    pipe = onnxpipe.pipeline(model=bundle)
+    pipe.save_pretrained(tmp_path / "copy")
+    assert onnxpipe.pipeline(model=tmp_path / "copy")(TEXTS) == pipe(TEXTS)
+
+
+def test_placement_and_repr(bundle: Path) -> None:
+    pipe = onnxpipe.pipeline(model=bundle, device="cpu")
+    assert "CPUExecutionProvider" in str(pipe.placement())
+    assert str(pipe.device) == "cpu" and pipe.device.type == "cpu"
+    assert repr(pipe).startswith("TextClassificationPipeline: {'model': 'BertForSequenceClassification'")
