@@ -47,7 +47,7 @@ def cached_bundle(family: str, head: str, precisions: Iterable[str] = ("fp32",))
 
 
 def cached_export(model: Path, precisions: Iterable[str]) -> Path:
-    """A model from elsewhere, exported for the task that its config names; known by its config and its weights' sizes."""
+    """A model from elsewhere, exported for the task that its config names, known by its files."""
     wanted = tuple(precisions)
     files = [(p.name, p.stat().st_size) for p in sorted(model.iterdir()) if p.is_file()]
     key = _hash([model / "config.json"], [_bundle_key(), repr(files), *wanted])

@@ -103,7 +103,10 @@ def make(family: str, head: Head, tokenizer: Path, *, seed: str) -> Any:
     backend = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
     stem, sizes = _FAMILIES[family]
     kind = "ForConditionalGeneration" if (family, head.kind) == ("bart", "ForMaskedLM") else head.kind
-    ids = {name: value for name, value in special_ids(tokenizer).items() if name in _IDS.get(family, ("pad_token_id",))}
+    known = special_ids(tokenizer)
+    if family == "modernbert":  # Its sentences begin with [CLS] and end with [SEP]; the config calls them bos and eos.
+        known |= {"bos_token_id": known["cls_token_id"], "eos_token_id": known["sep_token_id"]}
+    ids = {name: value for name, value in known.items() if name in _IDS.get(family, ("pad_token_id",))}
     size = backend.get_vocab_size(with_added_tokens=True)
     config = getattr(transformers, f"{stem}Config")(vocab_size=size, **sizes, **ids, **head.config)
     model = getattr(transformers, stem + kind)(config).eval()
