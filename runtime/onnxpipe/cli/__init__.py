@@ -1,0 +1,26 @@
+"""The command line: `onnxpipe export | run | inspect | verify | doctor`.
+
+Results go to stdout, progress and warnings to stderr. Exit codes: 0 done, 1 an error (one line, `error: ...`), 2 a
+wrong call, 130 interrupted, 141 stdout was closed (as by `head`).
+"""
+
+from __future__ import annotations
+
+import click
+
+from onnxpipe._version import __version__
+from onnxpipe.cli import doctor, export, inspect, run, verify
+from onnxpipe.cli.guard import GuardedGroup, traceback_option
+
+
+@click.group(cls=GuardedGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="onnxpipe")
+@traceback_option
+def main() -> None:
+    """Hugging Face models as certified ONNX bundles, and their answers without PyTorch."""
+
+
+for _module in (export, run, inspect, verify, doctor):
+    main.add_command(_module.command)
+
+__all__ = ["main"]

@@ -1,0 +1,89 @@
+"""Inputs and their answers, side by side: a pipeline's stream with something kept beside each input."""
+
+from __future__ import annotations
+
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
+
+from onnxpipe.cli.guard import describe
+from onnxpipe.errors import OnnxPipeError
+
+Key = TypeVar("Key")
+
+
+class InputError(OnnxPipeError, ValueError):
+    """An input that could not be read, or that the task could not answer."""
+
+
+class Answers(Generic[Key]):
+    """Iterates over (key, answer), in order, in bounded memory.
+
+    Args:
+        pipe: a pipeline.
+        pairs: (key, input) each; an input that is an `InputError` is not asked about, it is the answer.
+        call: keywords of the pipeline's call.
+        named: how an error calls the input with this key, e.g. "row 3".
+        keep: give an `InputError` in the place of a bad input's answer, instead of raising it.
+    """
+
+    def __init__(
+        self,
+        pipe: Callable[..., Any],
+        pairs: Iterable[tuple[Key, Any]],
+        call: Mapping[str, Any],
+        named: Callable[[Key], str],
+        keep: bool = False,
+    ) -> None:
+        self._pipe = pipe
+        self._pairs = pairs
+        self._call = {**call, "on_error": "return" if keep else "raise"}
+        self._named = named
+        self._keep = keep
+        self._waiting: deque[tuple[Key, InputError | None]] = deque()
+        self._source_failed: BaseException | None = None
+
+    def __iter__(self) -> Iterator[tuple[Key, Any]]:
+        from onnxpipe.engine.scheduler import ItemError
+
+        answers = self._start()
+        while True:
+            try:
+                answer = next(answers)
+            except StopIteration:
+                break
+            except Exception as error:
+                if error is self._source_failed or not self._waiting:
+                    raise  # what failed is not an input: the source of the inputs, or the call itself
+                raise InputError(f"{self._named(self._waiting[0][0])}: {describe(error)}") from error
+            yield from self._unanswerable()
+            key, _ = self._waiting.popleft()
+            yield key, InputError(describe(answer.error)) if isinstance(answer, ItemError) else answer
+            yield from self._unanswerable()
+        yield from self._unanswerable()
+
+    def _start(self) -> Iterator[Any]:
+        with warnings.catch_warnings():
+            # question-answering warns of an argument without a name, though a stream cannot be passed otherwise
+            warnings.filterwarnings("ignore", "Passing a list of SQuAD", FutureWarning)
+            return iter(self._pipe(self._inputs(), **self._call))
+
+    def _inputs(self) -> Iterator[Any]:
+        try:
+            for key, value in self._pairs:
+                if not isinstance(value, InputError):
+                    self._waiting.append((key, None))
+                    yield value
+                elif self._keep:
+                    self._waiting.append((key, value))
+                else:
+                    raise InputError(f"{self._named(key)}: {value}")
+        except Exception as error:
+            self._source_failed = error
+            raise
+
+    def _unanswerable(self) -> Iterator[tuple[Key, InputError]]:
+        while self._waiting and (error := self._waiting[0][1]) is not None:
+            key, _ = self._waiting.popleft()
+            yield key, error

@@ -1,0 +1,99 @@
+"""From an answer to the cells of a table: which columns a task adds, and what stands in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onnxpipe.cli.plain import plain
+
+Cells = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ResultColumns:
+    """The columns that a task adds.
+
+    Attributes:
+        names: their names, in order.
+        cells: values by column from a plain answer (numbers, text, lists, dicts); those it leaves out stay empty.
+    """
+
+    names: tuple[str, ...]
+    cells: Callable[[Any], Cells]
+
+
+def result_columns(task: str, params: Mapping[str, Any], labels: int | None) -> ResultColumns:
+    """The columns of a task, known before its first answer.
+
+    Args:
+        task: its own name, no alias.
+        params: the call's parameters.
+        labels: how many labels the model has, where that is known.
+    """
+    top_k = params.get("top_k", 1)
+    if task == "text-classification":
+        every = top_k is None or bool(params.get("return_all_scores"))
+        count = (labels or 1) if every else min(int(top_k), labels or int(top_k))
+        return _ranked(("label", "score"), count)
+    if task == "question-answering":
+        return _ranked(("answer", "score", "start", "end"), int(top_k or 1))
+    if task == "fill-mask":
+        return _ranked(("token_str", "score"), int(top_k or 1), _by_rank)
+    fixed = {
+        "token-classification": ResultColumns(("entities",), lambda answer: {"entities": answer}),
+        "zero-shot-classification": ResultColumns(("label", "score", "scores"), _zero_shot),
+        "embedding": ResultColumns(("embedding",), lambda answer: {"embedding": answer}),
+        "sentence-similarity": ResultColumns(("score",), _similarity),
+        "feature-extraction": ResultColumns(("features",), lambda answer: {"features": answer[0]}),
+        "text-ranking": ResultColumns(("index", "score", "ranking"), _ranking),
+    }
+    return fixed.get(task) or ResultColumns(("result",), lambda answer: {"result": answer})
+
+
+def cells_of(columns: ResultColumns, answer: Any) -> Cells:
+    """The cells of one answer as the pipeline gives it."""
+    return columns.cells(plain(answer))
+
+
+def _ranked(fields: tuple[str, ...], count: int, ranks: Callable[[Any], list[Any]] | None = None) -> ResultColumns:
+    """`label`, `score` of the best; with a count above 1 `label_1`, `score_1`, `label_2`, ..."""
+    names = [[field if count == 1 else f"{field}_{rank}" for field in fields] for rank in range(1, count + 1)]
+
+    def cells(answer: Any) -> Cells:
+        entries = (ranks or _as_list)(answer)[:count]
+        return {
+            name: entry[field] for row, entry in zip(names, entries) for name, field in zip(row, fields)
+        }  # fmt: skip
+
+    return ResultColumns(tuple(name for row in names for name in row), cells)
+
+
+def _as_list(answer: Any) -> list[Any]:
+    return answer if isinstance(answer, list) else [answer]
+
+
+def _by_rank(answer: list[Any]) -> list[Any]:
+    """fill-mask: with several masks the cells of one rank are lists, one entry a mask."""
+    if not answer or isinstance(answer[0], dict):
+        return answer
+    return [
+        {field: [entry[field] for entry in rank] for field in ("token_str", "score")} for rank in zip(*answer)
+    ]  # fmt: skip
+
+
+def _zero_shot(answer: Mapping[str, Any]) -> Cells:
+    scores = dict(zip(answer["labels"], answer["scores"]))
+    return {"label": answer["labels"][0], "score": answer["scores"][0], "scores": scores}
+
+
+def _similarity(answer: Any) -> Cells:
+    return {"score": answer[0] if isinstance(answer, list) and len(answer) == 1 else answer}
+
+
+def _ranking(answer: list[Mapping[str, Any]]) -> Cells:
+    if not answer:
+        return {"ranking": []}
+    ranking = [{"index": entry["index"], "score": entry["score"]} for entry in answer]
+    return {**ranking[0], "ranking": ranking}

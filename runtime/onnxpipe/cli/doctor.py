@@ -1,0 +1,183 @@
+"""`onnxpipe doctor`: what is installed, what this machine is, and what stands in the way."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from onnxpipe.cli import machine
+from onnxpipe.cli.cuda import cuda_problem
+from onnxpipe.cli.guard import describe, traceback_option
+from onnxpipe.cli.plain import printable
+
+Level = Literal["ok", "warning", "broken"]
+
+_PACKAGES = ("onnxpipe", "numpy", "tokenizers", "huggingface-hub", "jinja2")
+_EXPORTER = ("torch", "transformers", "onnx")
+_RUNTIMES = (
+    "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-training",
+    "ort-nightly", "ort-nightly-gpu",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        topic: what it is about.
+        value: what was found.
+        level: "ok", "warning", or "broken" (nothing can run).
+        fix: what to do.
+    """
+
+    topic: str
+    value: str
+    level: Level = "ok"
+    fix: str = ""
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@traceback_option
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Show versions, providers, processor, memory and caches, and what is wrong with them. Exit code 1 if broken."""
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        if not as_json:
+            mark = "" if finding.level == "ok" else f"{finding.level}: "
+            click.echo(printable(f"{finding.topic:<15} {mark}{finding.value}"))
+            if finding.fix:
+                click.echo(f"{'':<15} fix: {finding.fix}")
+    broken = any(finding.level == "broken" for finding in findings)
+    if as_json:
+        document = {"ok": not broken, "findings": [asdict(finding) for finding in findings]}
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    ctx.exit(1 if broken else 0)
+
+
+def examine() -> Iterator[Finding]:
+    """Everything, one after the other."""
+    yield Finding("python", f"{platform.python_version()}, {platform.platform()}")
+    for name in _PACKAGES:
+        yield _package(name)
+    yield from _onnxruntime()
+    yield from _processor()
+    yield _memory()
+    yield from _caches()
+    yield _exporter()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _package(name: str) -> Finding:
+    version = _version(name)
+    if version is None:
+        return Finding(name, "not installed", "broken", f"pip install {name}")
+    return Finding(name, version)
+
+
+def _onnxruntime() -> Iterator[Finding]:
+    from onnxpipe.engine import import_onnxruntime
+
+    installed = {name: version for name in _RUNTIMES if (version := _version(name))}
+    listed = ", ".join(f"{name} {version}" for name, version in installed.items())
+    if len(installed) > 1:
+        yield Finding(
+            "distributions", f"{listed}: they overwrite each other's files", "warning",
+            f"pip uninstall -y {' '.join(installed)} && pip install {_keep(installed)}",
+        )  # fmt: skip
+    else:
+        yield Finding("distributions", listed or "no onnxruntime wheel is known to pip")
+    try:
+        runtime = import_onnxruntime()
+        providers = list(runtime.get_available_providers())
+    except Exception as error:
+        yield Finding("onnxruntime", describe(error), "broken", 'pip install "onnxpipe[cpu]" (or "onnxpipe[gpu]")')
+        return
+    yield Finding("onnxruntime", str(runtime.__version__))
+    yield Finding("providers", ", ".join(providers))
+    yield _cuda(providers, "onnxruntime-gpu" in installed)
+    off = os.environ.get("ORT_DISABLE_TELEMETRY") == "1"
+    yield Finding("telemetry", "off") if off else Finding("telemetry", "on", "warning", "set ORT_DISABLE_TELEMETRY=1")
+
+
+def _keep(installed: dict[str, str]) -> str:
+    return next((name for name in installed if name != "onnxruntime"), "onnxruntime")
+
+
+def _cuda(providers: list[str], wheel: bool) -> Finding:
+    if "CUDAExecutionProvider" not in providers:
+        if wheel:
+            return Finding(
+                "cuda", "onnxruntime-gpu is installed, but its files were overwritten", "warning",
+                "pip install --force-reinstall --no-deps onnxruntime-gpu",
+            )  # fmt: skip
+        return Finding("cuda", 'not in this build of onnxruntime (it is in the wheel of "onnxpipe[gpu]")')
+    problem = cuda_problem()
+    if problem is None:
+        return Finding("cuda", "works")
+    return Finding(
+        "cuda", problem, "warning",
+        "pip install 'onnxruntime-gpu[cuda,cudnn]', with a driver that fits them; until then use device=\"cpu\"",
+    )  # fmt: skip
+
+
+def _processor() -> Iterator[Finding]:
+    from onnxpipe.engine.threads import available_threads, cgroup_quota
+
+    features = machine.cpu_features()
+    yield Finding("cpu", machine.cpu_model())
+    if features:
+        dot = [name for name in features if "vnni" in name or name in ("asimddp", "i8mm", "amx_int8")]
+        slow = "" if dot else "; no 8-bit dot products, so int8 is hardly faster than fp32 here"
+        yield Finding("cpu features", ", ".join(features) + slow)
+    quota = cgroup_quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    allowed = f"{machine.affinity()} of {os.cpu_count()} allowed"
+    yield Finding("cores", f"{allowed}, container quota {'none' if quota is None else f'{quota:g}'}")
+    yield Finding("threads", f"{available_threads()} will be used")
+
+
+def _memory() -> Finding:
+    total, limit = machine.memory()
+    shown = f"{total / 1e9:.1f} GB" if total else "unknown"
+    return Finding("memory", f"{shown}, container limit {f'{limit / 1e9:.1f} GB' if limit else 'none'}")
+
+
+def _caches() -> Iterator[Finding]:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from onnxpipe.models.loading import cache_home
+
+    for topic, folder, variable in (
+        ("hub cache", Path(HF_HUB_CACHE), "HF_HOME"),
+        ("export cache", cache_home(), "ONNXPIPE_CACHE"),
+    ):
+        size = f"{machine.folder_size(folder) / 1e6:.1f} MB" if folder.is_dir() else "not there yet"
+        if machine.writable(folder):
+            yield Finding(topic, f"{folder}, {size}, writable")
+        else:
+            yield Finding(topic, f"{folder}, {size}, not writable", "warning", f"point {variable} at a folder that is")
+
+
+def _exporter() -> Finding:
+    versions = {name: _version(name) for name in _EXPORTER}
+    missing = [name for name, version in versions.items() if version is None]
+    if missing:
+        return Finding("exporter", f'not installed ({", ".join(missing)} missing): pip install "onnxpipe[export]"')
+    return Finding("exporter", ", ".join(f"{name} {version}" for name, version in versions.items()))

@@ -1,0 +1,132 @@
+"""What every command shares: errors in one line, warnings in one line, Ctrl-C and closed pipes without noise."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import click
+
+from onnxpipe.errors import OnnxPipeError
+
+#: Exit codes, as shells use them: 128 plus the number of the signal.
+INTERRUPTED = 130
+CLOSED_PIPE = 141
+
+_TRACEBACK = "onnxpipe.traceback"
+#: Errors that a user causes, whose message says it all. Any other is named by its type as well.
+_EXPECTED = (OnnxPipeError, OSError, ValueError, KeyError, TypeError)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class GuardedGroup(click.Group):
+    """A group whose commands end with `error: ...` on stderr and exit code 1 instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command. With `--traceback` an error is raised on."""
+        try:
+            with _voices():
+                result = super().invoke(ctx)
+                sys.stdout.flush()  # here, where a closed pipe is still ours to handle
+                return result
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            _forget_stdout()
+            ctx.exit(CLOSED_PIPE)
+        except Exception as error:
+            if ctx.meta.get(_TRACEBACK):
+                raise
+            click.echo(f"error: {describe(error)}", err=True)
+            ctx.exit(1)
+
+
+def traceback_option(command: _Command) -> _Command:
+    """Adds `--traceback`."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.meta[_TRACEBACK] = True  # a context shares `meta` with its parents
+
+    return click.option(
+        "--traceback", is_flag=True, is_eager=True, expose_value=False, callback=remember,
+        help="Show Python's traceback of an error.",
+    )(command)  # fmt: skip
+
+
+def hub_options(command: _Command) -> _Command:
+    """Adds `--revision`, `--token`, `--cache-dir` and `--offline`: keywords revision, token, cache_dir, offline."""
+    for option in (
+        click.option("--offline", is_flag=True, help="Never ask the network."),
+        click.option("--cache-dir", type=click.Path(file_okay=False), help="The Hub's cache."),
+        click.option("--token", help="The Hub's token; better: HF_TOKEN in the environment."),
+        click.option("--revision", help="Branch, tag or commit on the Hub."),
+    ):
+        command = option(command)
+    return command
+
+
+def describe(error: BaseException) -> str:
+    """An error in one line."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        text = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, KeyError) and error.args:
+        text = str(error.args[0])  # str() of a KeyError is the repr of its message
+    else:
+        text = str(error)
+    text = " ".join(text.split()) or type(error).__name__
+    if isinstance(error, _EXPECTED):
+        return text
+    return f"{type(error).__name__}: {text}"
+
+
+def device_argument(value: str | None) -> str | int | None:
+    """`--device`: an index where it is a number."""
+    if value is None:
+        return None
+    try:
+        return int(value)
+    except ValueError:
+        return value
+
+
+class _Handler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
+        click.echo(f"{level}: {record.getMessage()}", err=True)
+
+
+@contextlib.contextmanager
+def _voices() -> Iterator[None]:
+    """Warnings, from `warnings` and from onnxpipe's logger, as `warning: ...` on stderr while a command runs."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+
+    logger = logging.getLogger("onnxpipe")
+    handler, propagate = _Handler(logging.WARNING), logger.propagate
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        logger.addHandler(handler)
+        logger.propagate = False
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.propagate = propagate
+
+
+def _forget_stdout() -> None:
+    """Points stdout at nothing, so that Python's own flush at exit does not meet the closed pipe again."""
+    with contextlib.suppress(OSError, ValueError):
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, sys.stdout.fileno())
+        os.close(sink)

@@ -1,0 +1,135 @@
+"""The table job: a table in, the same table with the answers as columns out, in flat memory."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from onnxpipe.cli.answers import Answers, InputError
+from onnxpipe.cli.columns import ResultColumns, cells_of
+from onnxpipe.cli.table import Format, Record, Table, TableError, check_output, format_of, replacing, write_rows
+
+_ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done with a table.
+
+    Attributes:
+        table: the rows.
+        build: a row's input from its cells.
+        output: the file to write; None writes to stdout.
+        overwrite: replace `output` if it exists.
+        overwrite_columns: replace columns of the table that are named as the result's are.
+        keep: write rows that fail, with the reason in a column `error`, instead of stopping.
+    """
+
+    table: Table
+    build: Callable[[Mapping[str, Any]], Any]
+    output: Path | None
+    overwrite: bool = False
+    overwrite_columns: bool = False
+    keep: bool = False
+
+    @property
+    def format(self) -> Format:
+        """The output's format: by its extension, or on stdout as the input is; plain text becomes CSV."""
+        format = format_of(self.output) if self.output is not None else self.table.format
+        return "csv" if format == "text" else format
+
+    def check(self, results: ResultColumns) -> None:
+        """Finds what would fail in the end, before a model is loaded.
+
+        Raises:
+            TableError, OSError: the output cannot be written, or the table has a column of the result's.
+        """
+        if self.output is not None:
+            check_output(self.output, self.overwrite)
+            format_of(self.output)
+        self.names(results)
+
+    def names(self, results: ResultColumns) -> tuple[str, ...]:
+        """The columns that are added.
+
+        Raises:
+            TableError: the table has one of them.
+        """
+        names = (*results.names, _ERROR) if self.keep else results.names
+        self._check(self.table.columns, names)
+        return names
+
+    def run(self, pipe: Callable[..., Any], call: Mapping[str, Any], results: ResultColumns) -> None:
+        """Answers every row. The last line on stderr says how many, and how fast."""
+        names = self.names(results)
+        header = [*self.table.columns, *(name for name in names if name not in self.table.columns)]
+        begin, done = time.monotonic(), _Count()
+        with self._sink() as file, _bar(self.table) as bar:
+            rows = self._rows(pipe, call, results, names, done, bar)
+            write_rows(file, rows, self.table, self.format, header)
+        seconds = time.monotonic() - begin
+        failed = f", {done.failed} of them failed" if done.failed else ""
+        rate = done.rows / seconds if seconds else 0.0
+        click.echo(f"{done.rows} rows in {seconds:.1f} s ({rate:.0f} rows/s){failed}", err=True)
+
+    def _rows(
+        self,
+        pipe: Callable[..., Any],
+        call: Mapping[str, Any],
+        results: ResultColumns,
+        names: tuple[str, ...],
+        done: _Count,
+        bar: Any,
+    ) -> Iterator[dict[str, Any]]:
+        pairs = ((record, self.build(record.cells)) for record in self.table.rows())
+        known = set(self.table.columns)
+        for record, answer in Answers[Record](pipe, pairs, call, lambda record: record.name, self.keep):
+            self._check(record.cells.keys() - known, names, record)
+            row = {**record.cells, **dict.fromkeys(names)}
+            if isinstance(answer, InputError):
+                row[_ERROR] = str(answer)
+                done.failed += 1
+            else:
+                row.update(cells_of(results, answer))
+            done.rows += 1
+            bar.update()
+            yield row
+
+    def _check(self, columns: Any, names: tuple[str, ...], record: Record | None = None) -> None:
+        clash = [name for name in names if name in columns]
+        if clash and not self.overwrite_columns:
+            where = f", {record.name}" if record else ""
+            raise TableError(
+                f"{self.table.path}{where} has a column {clash[0]!r} already, and so has the result; rename it, or "
+                "replace it with --overwrite-columns"
+            )
+
+    @contextlib.contextmanager
+    def _sink(self) -> Iterator[IO[str]]:
+        if self.output is None:
+            yield sys.stdout
+            sys.stdout.flush()
+        else:
+            with replacing(self.output, self.overwrite) as file:
+                yield file
+
+
+@dataclass
+class _Count:
+    rows: int = 0
+    failed: int = 0
+
+
+def _bar(table: Table) -> Any:
+    """A progress bar on a terminal, nothing elsewhere."""
+    from tqdm import tqdm
+
+    seen = sys.stderr.isatty()
+    return tqdm(total=table.count() if seen else None, unit="row", file=sys.stderr, disable=not seen, leave=False)

@@ -1,0 +1,8 @@
+"""`onnxpipe verify`: placeholder."""
+
+import click
+
+
+@click.command("verify")
+def command() -> None:
+    """Verify."""
