@@ -1,0 +1,182 @@
+"""A model folder, opened: its config, its graphs, its manifest and its certificate."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from onnxpipe.bundle.config import Config
+from onnxpipe.bundle.external import check_external
+from onnxpipe.bundle.files import inside, read_json
+from onnxpipe.bundle.hub import listing, no_precision, not_exported
+from onnxpipe.bundle.layout import graph_files, has_weights, side_files
+from onnxpipe.bundle.precision import SUFFIXES, canonical_dtype, pick
+from onnxpipe.bundle.tasks import infer_tasks
+from onnxpipe.errors import BundleError, ModelNotFoundError
+
+#: The newest format of bundle.json and certificate.json that this version reads.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model folder whose small files were read and found sound.
+
+    Attributes:
+        folder: the folder.
+        config: its config.json.
+        manifest: its bundle.json, or None (folders of optimum or transformers.js have none).
+        certificate: its certificate.json, or None: then the graphs are unproved.
+        graphs: graph name to precision to .onnx file, e.g. graphs["model"]["fp32"].
+    """
+
+    folder: Path
+    config: Config
+    manifest: dict[str, Any] | None
+    certificate: dict[str, Any] | None
+    graphs: Mapping[str, Mapping[str, Path]]
+
+    def choose(self, graph: str, dtype: str = "auto") -> tuple[str, Path]:
+        """Precision and file of a graph.
+
+        Args:
+            graph: the graph's name, e.g. "model".
+            dtype: the precision; "auto" takes the fullest there is, "int8" and "q8" stand in for each other.
+
+        Raises:
+            PrecisionError: there is none; the message lists what there is.
+        """
+        wanted = canonical_dtype(dtype)
+        precision = pick(self.graphs.get(graph, {}), wanted)
+        if precision is None:
+            raise no_precision(str(self.folder), graph, wanted, self.graphs)
+        return precision, self.graphs[graph][precision]
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks the model is for, best first: the manifest's, else told from config.json and modules.json."""
+        if self.manifest is not None and self.manifest.get("tasks"):
+            return tuple(str(task) for task in self.manifest["tasks"])
+        return infer_tasks(self.config, (self.folder / "modules.json").is_file())
+
+    def verify_file(self, path: Path) -> None:
+        """Compares a file's size and sha256 with the manifest's; for a graph, also those of its weights' files.
+
+        Without a manifest there is nothing to compare. It costs one reading: about 0.1 s for 100 MB.
+
+        Raises:
+            BundleError: they differ, or the manifest does not list the file.
+            ModelNotFoundError: no such file.
+        """
+        if self.manifest is None:
+            return
+        name = path.relative_to(self.folder).as_posix()
+        listed = self.manifest["files"].get(name)
+        if listed is None:
+            raise BundleError(f"{path} is not in bundle.json's list of files: it was added after the export")
+        _compare(inside(self.folder, name), listed)
+        if path.suffix == ".onnx":
+            for data in check_external(path, self.folder).values():
+                self.verify_file(data)
+
+    def verify(self) -> None:
+        """`verify_file` for every file that the manifest lists."""
+        for name in self.manifest["files"] if self.manifest else ():
+            self.verify_file(inside(self.folder, name))
+
+
+def open_bundle(folder: str | Path) -> Bundle:
+    """Opens a model folder: reads its config, manifest and certificate, and lists its graphs. No graph is read.
+
+    Raises:
+        ModelNotFoundError: no such folder, or no model in it.
+        NotExportedError: weights but no graphs; the message has the command that makes them.
+        BundleError: a file is damaged, hostile or of an unknown format.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise ModelNotFoundError(f"no folder {root}")
+    names = listing(root)
+    manifest = _manifest(root) if "bundle.json" in names else None
+    graphs = _listed_graphs(root, manifest) if manifest else _found_graphs(root, names)
+    if not graphs:
+        if has_weights(names):
+            raise not_exported(str(root))
+        raise ModelNotFoundError(f"{root} has neither ONNX graphs (model.onnx, onnx/model.onnx) nor weights")
+    certificate = _json_of_format(root, "certificate.json") if "certificate.json" in names else None
+    bundle = Bundle(root, Config.from_folder(root), manifest, certificate, graphs)
+    for name in side_files(names, "model"):
+        if name != "bundle.json":
+            bundle.verify_file(root / name)
+    return bundle
+
+
+def _manifest(root: Path) -> dict[str, Any]:
+    manifest = _json_of_format(root, "bundle.json")
+    path = root / "bundle.json"
+    files = manifest.setdefault("files", {})
+    _expect(isinstance(manifest.get("graphs"), dict), path, "has no object 'graphs'")
+    _expect(isinstance(manifest.get("tasks", []), list), path, "has 'tasks' that are no list")
+    _expect(isinstance(files, dict), path, "has 'files' that are no object")
+    for name, entry in files.items():
+        sound = (
+            isinstance(entry, dict)
+            and isinstance(entry.get("size"), int)
+            and isinstance(entry.get("sha256"), str)
+            and re.fullmatch("[0-9a-f]{64}", entry["sha256"])
+        )
+        _expect(sound, path, f"has no size and sha256 of {name!r}")
+    return manifest
+
+
+def _json_of_format(root: Path, name: str) -> dict[str, Any]:
+    value = read_json(inside(root, name))
+    version = value.get("format")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise BundleError(f"{root / name} has no 'format' number")
+    if version > FORMAT:
+        raise BundleError(
+            f"{root / name} has format {version}; this onnxpipe reads up to {FORMAT}: pip install -U onnxpipe"
+        )
+    return value
+
+
+def _expect(condition: object, path: Path, what: str) -> None:
+    if not condition:
+        raise BundleError(f"{path} {what}")
+
+
+def _listed_graphs(root: Path, manifest: Mapping[str, Any]) -> dict[str, dict[str, Path]]:
+    graphs: dict[str, dict[str, Path]] = {}
+    for graph, precisions in manifest["graphs"].items():
+        _expect(isinstance(precisions, dict), root / "bundle.json", f"has a graph {graph!r} that is no object")
+        for precision, entry in precisions.items():
+            what = f"has a graph {graph!r}, {precision!r}"
+            _expect(precision in SUFFIXES, root / "bundle.json", f"{what}, which is no precision")
+            named = isinstance(entry, dict) and isinstance(entry.get("path"), str)
+            _expect(named, root / "bundle.json", f"{what}, without a path")
+            _expect(entry["path"] in manifest["files"], root / "bundle.json", f"{what}, whose file it does not list")
+            graphs.setdefault(graph, {})[precision] = inside(root, entry["path"])
+    return graphs
+
+
+def _found_graphs(root: Path, names: list[str]) -> dict[str, dict[str, Path]]:
+    return {
+        graph: {precision: inside(root, name) for precision, name in files.items()}
+        for graph, files in graph_files(names).items()
+    }
+
+
+def _compare(path: Path, listed: Mapping[str, Any]) -> None:
+    size = path.stat().st_size
+    if size != listed["size"]:
+        raise BundleError(f"{path} has {size} bytes; bundle.json says {listed['size']}: download or export it again")
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != listed["sha256"]:
+        raise BundleError(f"{path} is not the file that was proved (its sha256 differs): download or export it again")

@@ -1,0 +1,218 @@
+"""A model's config.json with the defaults and names that transformers' configs have."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from onnxpipe.bundle.files import inside, read_json
+from onnxpipe.bundle.hub import fetch
+from onnxpipe.errors import BundleError
+
+#: What transformers' base config has when the file is silent.
+_DEFAULTS: dict[str, Any] = {
+    "architectures": None,
+    "problem_type": None,
+    "pad_token_id": None,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "sep_token_id": None,
+    "decoder_start_token_id": None,
+    "is_encoder_decoder": False,
+    "is_decoder": False,
+    "return_dict": True,
+    "output_hidden_states": False,
+    "output_attentions": False,
+    "tie_word_embeddings": True,
+    "finetuning_task": None,
+    "task_specific_params": None,
+    "torch_dtype": None,
+    "dtype": None,
+    "model_type": "",
+}
+
+#: Families whose files use other names than the common ones: model_type to common name to name in the file.
+_OTHER_NAMES: dict[str, dict[str, str]] = {
+    "distilbert": {"hidden_size": "dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"},
+    "gpt2": {
+        "hidden_size": "n_embd",
+        "max_position_embeddings": "n_positions",
+        "num_attention_heads": "n_head",
+        "num_hidden_layers": "n_layer",
+    },
+    "xlm": {"hidden_size": "emb_dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"},
+    "flaubert": {"hidden_size": "emb_dim", "num_attention_heads": "n_heads", "num_hidden_layers": "n_layers"},
+    "xlnet": {"hidden_size": "d_model", "num_attention_heads": "n_head", "num_hidden_layers": "n_layer"},
+    "bloom": {"num_attention_heads": "n_head", "num_hidden_layers": "n_layer"},
+    "bart": {"hidden_size": "d_model", "num_attention_heads": "encoder_attention_heads"},
+    "mbart": {"hidden_size": "d_model", "num_attention_heads": "encoder_attention_heads"},
+    "t5": {"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"},
+}
+
+#: More labels than any classifier has; a larger "num_labels" would only fill the memory.
+_MOST_LABELS = 1_000_000
+
+
+class Config:
+    """Attribute access to config.json.
+
+    A name that neither the file nor transformers' base config has raises AttributeError; use `get` for a default.
+    Nested "..._config" objects are Configs too. Attributes can be set, e.g. to give labels other names.
+
+    Attributes:
+        model_type: the family, e.g. "bert".
+        architectures: names of the PyTorch classes, e.g. ["BertForSequenceClassification"], or None.
+        id2label: class number to label; "LABEL_0", "LABEL_1", ... where the file has none.
+        label2id: the inverse.
+        num_labels: how many; 2 where the file is silent, as transformers has it.
+        problem_type: "regression", "single_label_classification", "multi_label_classification" or None.
+        name_or_path: the folder or Hub id it was read from.
+    """
+
+    _values: dict[str, Any]
+
+    def __init__(self, values: Mapping[str, Any], name_or_path: str = "") -> None:
+        kept = copy.deepcopy(dict(values))
+        self.__dict__["_values"] = kept
+        self.__dict__["name_or_path"] = name_or_path or str(kept.pop("_name_or_path", ""))
+        count = kept.pop("num_labels", None)
+        given = kept.get("id2label")
+        kept["id2label"] = _labels(count) if given is None else _numbered(given)
+        if not isinstance(kept.get("label2id"), dict) or given is None:
+            kept["label2id"] = {label: i for i, label in kept["id2label"].items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], name_or_path: str = "") -> Config:
+        """A config from config.json's object."""
+        return cls(values, name_or_path)
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike[str]) -> Config:
+        """The config of a model folder.
+
+        Raises:
+            ModelNotFoundError: no config.json in it.
+            BundleError: the file is not a config.
+        """
+        root = Path(folder)
+        return cls(read_json(inside(root, "config.json")), str(folder))
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels a classifier with this config has."""
+        return len(self._values["id2label"])
+
+    @num_labels.setter
+    def num_labels(self, count: int) -> None:
+        if count != self.num_labels:
+            self._values["id2label"] = _labels(count)
+            self._values["label2id"] = {label: i for i, label in self._values["id2label"].items()}
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The attribute's value, or `default` where there is none."""
+        return getattr(self, name, default)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A copy as plain dicts and lists; the keys of `id2label` are ints."""
+        return copy.deepcopy(self._values)
+
+    def __getattr__(self, name: str) -> Any:
+        values = self.__dict__.get("_values")
+        if values is None or name.startswith("__"):  # while being copied or unpickled
+            raise AttributeError(name)
+        key = self._key(name)
+        if key in values:
+            value = values[key]
+            if name.endswith("_config") and isinstance(value, dict):
+                return Config(value, self.name_or_path)
+            return value
+        if name in _DEFAULTS:
+            return _DEFAULTS[name]
+        raise AttributeError(f"the config of {self.name_or_path or 'this model'} has no {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("num_labels", "name_or_path"):
+            object.__setattr__(self, name, value)
+            return
+        self._values[self._key(name)] = value
+        if name == "id2label":
+            self._values["label2id"] = {label: i for i, label in value.items()}
+
+    def _key(self, name: str) -> str:
+        if name in self._values:
+            return name
+        return _OTHER_NAMES.get(str(self._values.get("model_type")), {}).get(name, name)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self._key(name) in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Config) and self._values == other._values
+
+    __hash__ = None  # type: ignore[assignment]  # it can change
+
+    def __repr__(self) -> str:
+        return f"Config({self._values!r})"
+
+
+def _labels(count: Any) -> dict[int, str]:
+    count = 2 if count is None else count
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= _MOST_LABELS:
+        raise BundleError(f"the config's num_labels is {count!r}: not a count of labels")
+    return {i: f"LABEL_{i}" for i in range(count)}
+
+
+def _numbered(id2label: Any) -> dict[int, str]:
+    try:
+        return {int(key): value for key, value in id2label.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise BundleError("the config's id2label must map numbers to labels") from None
+
+
+class AutoConfig:
+    """Loads a `Config`: `AutoConfig.from_pretrained(folder_or_hub_id)`."""
+
+    @staticmethod
+    def from_pretrained(
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        **overrides: Any,
+    ) -> Config:
+        """The config of a folder or a Hub repository.
+
+        Args:
+            pretrained_model_name_or_path: folder or Hub id.
+            revision: branch, tag or commit on the Hub; None for main.
+            token: the Hub's token, or True for the stored one.
+            cache_dir: the Hub's cache.
+            local_files_only: never ask the network.
+            **overrides: values that replace the file's, e.g. `num_labels=3`.
+
+        Raises:
+            ModelNotFoundError: no such folder, repository or file.
+            BundleError: the file is not a config.
+        """
+        folder = fetch(
+            pretrained_model_name_or_path,
+            need="config",
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )
+        values = read_json(inside(folder, "config.json"))
+        labels = overrides.pop("num_labels", None)
+        config = Config({**values, **overrides}, os.fspath(pretrained_model_name_or_path))
+        if labels is not None:
+            config.num_labels = labels
+        return config

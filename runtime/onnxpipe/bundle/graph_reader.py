@@ -1,0 +1,203 @@
+"""Finds the tensors of an ONNX file whose data lie in other files, without the onnx package.
+
+An ONNX file is a protobuf message; this reads just enough of the wire format
+(https://protobuf.dev/programming-guides/encoding/) to walk every place where a tensor can stand: initializers, sparse
+initializers, attributes, subgraphs, functions and training graphs (onnx/onnx.proto of ONNX 1.19). Weights inside the
+file are stepped over. Whatever a well-behaved writer would not write is refused, since ONNX Runtime's own parser may
+see it differently.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from onnxpipe.errors import BundleError
+
+#: Protobuf's own limits: a message has less than 2 GiB, and nests at most 100 deep.
+_MOST_BYTES = (1 << 31) - 1
+_MOST_DEPTH = 100
+#: Real graphs have below a million; each costs about 0.2 µs.
+_MOST_FIELDS = 20_000_000
+
+#: Message to field number to the message in that field.
+_CHILDREN = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+#: Fields that may stand once. Protobuf merges repetitions, so that a reference could be dealt out over several.
+_ONCE = {"model": {7}, "training": {1, 2}, "attribute": {5, 6, 22}, "sparse": {1, 2}}
+
+_MANGLED = "the file is not a valid ONNX graph"
+
+
+@dataclass(frozen=True)
+class ExternalTensor:
+    """A tensor whose data lie in another file.
+
+    Attributes:
+        name: the tensor's name.
+        dims: its shape, as the file has it.
+        data_type: ONNX's number of its type.
+        entries: the reference as the file has it: "location", "offset", "length", "checksum", ...
+    """
+
+    name: str
+    dims: tuple[int, ...]
+    data_type: int
+    entries: dict[str, str]
+
+
+@dataclass
+class _Tensor:
+    name: str = ""
+    dims: list[int] = field(default_factory=list)
+    data_type: int = 0
+    entries: dict[str, str] = field(default_factory=dict)
+    external: bool = False
+
+
+def external_tensors(path: Path) -> list[ExternalTensor]:
+    """Every tensor of an ONNX file whose data lie in another file.
+
+    Raises:
+        BundleError: the file is damaged, or is not an ONNX file.
+        OSError: it cannot be read.
+    """
+    size = path.stat().st_size
+    if not 0 < size <= _MOST_BYTES:
+        raise BundleError(f"{path}: {_MANGLED}: it has {size} bytes")
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _Walk(data).tensors()
+    except (ValueError, IndexError) as error:
+        raise BundleError(f"{path}: {_MANGLED}: {error}") from None
+
+
+class _Walk:
+    """One pass over a file. `ValueError` and `IndexError` mean that it is mangled."""
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self._data = data
+        self._left = _MOST_FIELDS
+
+    def tensors(self) -> list[ExternalTensor]:
+        found = []
+        graphs = 0
+        todo = [("model", 0, len(self._data), 0)]
+        while todo:  # a stack of its own: hostile nesting must not meet Python's recursion limit
+            kind, start, stop, depth = todo.pop()
+            if depth > _MOST_DEPTH:
+                raise ValueError(f"nested more than {_MOST_DEPTH} deep")
+            if kind == "tensor":
+                tensor = self._tensor(start, stop)
+                if tensor is not None:
+                    found.append(tensor)
+                continue
+            children, once = _CHILDREN[kind], _ONCE.get(kind, set())
+            seen = set()
+            for number, wire, first, last in self._fields(start, stop):
+                child = children.get(number)
+                if child is None:
+                    continue
+                if wire != 2:
+                    raise ValueError(f"field {number} of a {kind} has wire type {wire}")
+                if number in once:
+                    if number in seen:
+                        raise ValueError(f"field {number} of a {kind} stands twice")
+                    seen.add(number)
+                graphs += kind == "model" and number == 7
+                todo.append((child, first, last, depth + 1))
+        if not graphs:
+            raise ValueError("it has no graph")
+        return found
+
+    def _tensor(self, start: int, stop: int) -> ExternalTensor | None:
+        tensor = _Tensor()
+        for number, wire, first, last in self._fields(start, stop):
+            if number == 1:
+                tensor.dims += [first] if wire == 0 else self._packed(first, last)
+            elif number == 2:
+                tensor.data_type = first
+            elif number == 8 and wire == 2:
+                tensor.name = self._text(first, last)
+            elif number == 13:
+                if wire != 2:
+                    raise ValueError("external_data has a wrong wire type")
+                self._entry(tensor, first, last)
+            elif number == 14:
+                tensor.external = first == 1
+        if not tensor.external and not tensor.entries:
+            return None
+        return ExternalTensor(tensor.name, tuple(tensor.dims), tensor.data_type, tensor.entries)
+
+    def _entry(self, tensor: _Tensor, start: int, stop: int) -> None:
+        key = value = ""
+        for number, wire, first, last in self._fields(start, stop):
+            if number in (1, 2) and wire == 2:
+                text = self._text(first, last)
+                key, value = (text, value) if number == 1 else (key, text)
+        if key in tensor.entries:
+            raise ValueError(f"a tensor's external_data has {key!r} twice")
+        tensor.entries[key] = value
+
+    def _text(self, start: int, stop: int) -> str:
+        return self._data[start:stop].decode("utf-8")
+
+    def _packed(self, start: int, stop: int) -> list[int]:
+        values = []
+        while start < stop:
+            value, start = self._varint(start, stop)
+            values.append(value)
+        return values
+
+    def _fields(self, position: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+        """(field number, wire type, first, last): the value in `first`, or the bounds of bytes."""
+        data, left = self._data, self._left
+        while position < stop:
+            left -= 1
+            if left < 0:
+                raise ValueError(f"more than {_MOST_FIELDS} fields")
+            tag = data[position]
+            if tag < 128:
+                position += 1
+            else:
+                tag, position = self._varint(position, stop)
+            wire = tag & 7
+            if wire == 2:
+                size, position = self._varint(position, stop)
+                last = position + size
+                if last > stop:
+                    raise ValueError(f"cut off or overlapping at byte {position}")
+                yield tag >> 3, 2, position, last
+                position = last
+            elif wire == 0:
+                value, position = self._varint(position, stop)
+                yield tag >> 3, 0, value, 0
+            elif wire in (1, 5):
+                size = 8 if wire == 1 else 4
+                if position + size > stop:
+                    raise ValueError(f"cut off at byte {position}")
+                yield tag >> 3, wire, position, position + size
+                position += size
+            else:
+                raise ValueError(f"wire type {wire} at byte {position}")
+        self._left = left
+
+    def _varint(self, position: int, stop: int) -> tuple[int, int]:
+        value = shift = 0
+        while position < stop and shift < 70:
+            byte = self._data[position]
+            position += 1
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value, position
+            shift += 7
+        raise ValueError(f"a number is cut off or too long at byte {position}")

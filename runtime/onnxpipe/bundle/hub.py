@@ -1,0 +1,254 @@
+"""From a model's name to a folder: a folder as it is, or those files of a Hub repository that are needed."""
+
+from __future__ import annotations
+
+import glob
+import os
+import posixpath
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxpipe.bundle.external import data_locations
+from onnxpipe.bundle.layout import Need, data_files, graph_files, has_weights, side_files
+from onnxpipe.bundle.precision import canonical_dtype, pick
+from onnxpipe.errors import BundleError, ModelNotFoundError, NotExportedError, PrecisionError
+
+#: Seconds to wait for the Hub to tell what a repository holds.
+_TIMEOUT = 10.0
+
+
+def fetch(
+    model: str | os.PathLike[str],
+    *,
+    need: Need = "model",
+    dtype: str = "auto",
+    graphs: tuple[str, ...] | None = None,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """The folder of a model: the one named, or the Hub cache's after downloading what is missing.
+
+    Args:
+        model: a folder, or a Hub id ("owner/name"). What looks like a path (./x, ~/x, a\\b) is never asked of the Hub.
+        need: "config", "tokenizer", or "model": all of it with the graphs of one precision.
+        dtype: that precision; "auto" takes the fullest there is.
+        graphs: names of the graphs; None for "model" if there is one, else all.
+        revision: branch, tag or commit on the Hub; None for main.
+        token: the Hub's token; True for the stored one, False for none.
+        cache_dir: the Hub's cache; None for its default.
+        local_files_only: never ask the network. HF_HUB_OFFLINE=1 does the same.
+
+    Raises:
+        ModelNotFoundError: no such folder, repository, revision or file, no permission, or no connection.
+        NotExportedError: the repository has weights but no ONNX graph. (A folder is returned as it is.)
+        PrecisionError: it has graphs, but none of this precision.
+        BundleError: a downloaded graph is damaged or hostile.
+    """
+    folder = _local_folder(model)
+    if folder is not None:
+        return folder
+    request = _Request(
+        str(model), need, canonical_dtype(dtype), graphs, revision, token, None if cache_dir is None else str(cache_dir)
+    )
+    return _from_cache(request, None) if local_files_only else _from_hub(request)
+
+
+def listing(folder: Path) -> list[str]:
+    """Names of the files in a folder and one level down, relative, with "/"; sorted. Nothing of a model lies deeper."""
+    names = []
+    for entry in folder.iterdir():
+        if entry.is_file():
+            names.append(entry.name)
+        elif entry.is_dir() and not entry.name.startswith("."):
+            names += [f"{entry.name}/{below.name}" for below in entry.iterdir() if below.is_file()]
+    return sorted(names)
+
+
+def not_exported(model: str) -> NotExportedError:
+    """The error for a model that has weights and no graph, with the command that makes one."""
+    return NotExportedError(
+        f"{model} has weights but no ONNX graph. Export it once, on a machine with PyTorch "
+        f'(pip install "onnxpipe[export]"): onnxpipe export {model} -o DIR'
+    )
+
+
+@dataclass(frozen=True)
+class _Request:
+    repo: str
+    need: Need
+    dtype: str
+    graphs: tuple[str, ...] | None
+    revision: str | None
+    token: str | bool | None
+    cache_dir: str | None
+
+    @property
+    def where(self) -> str:
+        return f"{self.repo} (revision {self.revision})" if self.revision else self.repo
+
+
+def _local_folder(model: str | os.PathLike[str]) -> Path | None:
+    """The folder that `model` names, or None if it can only be a Hub id."""
+    text = os.fspath(model)
+    if "\0" in text or not text:
+        raise ModelNotFoundError(f"model={text!r} is neither a folder nor a Hub id")
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise ModelNotFoundError(f"{path} is a file: pass the folder that holds it, with config.json")
+    like_a_path = text.startswith((".", "/", "~")) or "\\" in text or text.count("/") > 1 or path.is_absolute()
+    if like_a_path or not isinstance(model, str):
+        raise ModelNotFoundError(f"no folder {path} (a Hub id has the form owner/name)")
+    return None
+
+
+def _from_hub(request: _Request) -> Path:
+    from huggingface_hub import HfApi
+    from huggingface_hub import errors as hub
+
+    # What its HTTP library raises when there is no connection: the parents of the Hub's own HTTP error.
+    no_answer = (*hub.HfHubHTTPError.__bases__, hub.HfHubHTTPError, OSError)
+    try:
+        info = HfApi(token=request.token).model_info(request.repo, revision=request.revision, timeout=_TIMEOUT)
+    except hub.HFValidationError as error:
+        raise ModelNotFoundError(f"{request.repo!r} is neither a folder here nor a Hub id: {error}") from None
+    except hub.GatedRepoError as error:
+        raise ModelNotFoundError(
+            f"{request.where} is gated: accept its terms at its page on the Hub, then log in (hf auth login) or pass "
+            "token="
+        ) from error
+    except hub.RepositoryNotFoundError as error:
+        raise ModelNotFoundError(
+            f"no folder {request.repo!r} here and no such model on the Hub; if it is private, log in "
+            "(hf auth login) or pass token="
+        ) from error
+    except hub.RevisionNotFoundError as error:
+        raise ModelNotFoundError(f"the Hub's {request.repo} has no revision {request.revision!r}") from error
+    except no_answer as error:
+        return _from_cache(request, error)
+    names = [file.rfilename for file in info.siblings or ()]
+    chosen = _choose_graphs(request, names)
+    wanted = [*side_files(names, request.need), *chosen]
+    for graph in chosen:
+        wanted += data_files(graph, names)
+    if request.need == "config" and "config.json" not in names:
+        raise ModelNotFoundError(f"the Hub's {request.where} has no config.json")
+    folder = _download(request, wanted, info.sha)
+    more = [name for name in _data_of(folder, chosen) if name not in wanted]
+    absent = [name for name in more if name not in names]
+    if absent:
+        raise BundleError(f"{request.where}: its graph has weights in {', '.join(absent)}, which the Hub does not have")
+    return _download(request, [*wanted, *more], info.sha) if more else folder
+
+
+def _download(request: _Request, names: list[str], commit: str | None) -> Path:
+    from huggingface_hub import errors as hub
+    from huggingface_hub import snapshot_download
+
+    cached = _cached_folder(request, names, commit)
+    if cached is not None:
+        return cached
+    try:
+        folder = snapshot_download(
+            request.repo,
+            revision=request.revision,
+            token=request.token,
+            cache_dir=request.cache_dir,
+            allow_patterns=[glob.escape(name) for name in names],
+        )
+    except (hub.HfHubHTTPError, hub.LocalEntryNotFoundError) as error:
+        raise ModelNotFoundError(f"{request.where} could not be downloaded from the Hub: {error}") from error
+    return Path(folder)
+
+
+def _cached_folder(request: _Request, names: list[str], commit: str | None) -> Path | None:
+    """The snapshot's folder, if all files of this commit are there: then one request to the Hub was enough."""
+    from huggingface_hub import try_to_load_from_cache
+
+    folder = None
+    for name in names:
+        path = try_to_load_from_cache(
+            request.repo, name, cache_dir=request.cache_dir, revision=request.revision or "main"
+        )
+        if not isinstance(path, str):
+            return None
+        folder = Path(path[: -len(name)])
+    # By the name of a branch the cache finds the commit it last saw, which may be older than the Hub's.
+    return folder if folder is not None and folder.name == commit else None
+
+
+def _from_cache(request: _Request, cause: BaseException | None) -> Path:
+    from huggingface_hub import errors as hub
+    from huggingface_hub import snapshot_download
+
+    why = f"the Hub did not answer ({type(cause).__name__}: {cause})" if cause else "the network was not to be asked"
+    try:
+        # No pattern fits, so nothing but the folder is looked up.
+        folder = Path(
+            snapshot_download(
+                request.repo,
+                revision=request.revision,
+                cache_dir=request.cache_dir,
+                local_files_only=True,
+                allow_patterns=[],
+            )
+        )
+    except hub.HFValidationError as error:
+        raise ModelNotFoundError(f"{request.repo!r} is neither a folder here nor a Hub id: {error}") from None
+    except hub.LocalEntryNotFoundError:
+        raise ModelNotFoundError(
+            f"{request.where} is neither a folder here nor in the Hub's cache, and {why}. "
+            "Load it once with a connection"
+        ) from cause
+    names = listing(folder)
+    try:
+        chosen = _choose_graphs(request, names)
+    except PrecisionError as error:
+        raise PrecisionError(f"{error} (in the cache, since {why})") from cause
+    absent = [] if "config.json" in names else ["config.json"]
+    absent += [name for name in _data_of(folder, chosen) if not (folder / name).is_file()]
+    if absent:
+        raise ModelNotFoundError(f"the Hub's cache has no {', '.join(absent)} of {request.where}, and {why}") from cause
+    return folder
+
+
+def _choose_graphs(request: _Request, names: list[str]) -> list[str]:
+    if request.need != "model":
+        return []
+    available = graph_files(names)
+    if not available:
+        if has_weights(names):
+            raise not_exported(request.repo)
+        raise ModelNotFoundError(f"{request.where} has neither ONNX graphs nor weights")
+    chosen = []
+    for graph in request.graphs or (("model",) if "model" in available else tuple(available)):
+        files = available.get(graph, {})
+        precision = pick(files, request.dtype)
+        if precision is None:
+            raise no_precision(request.where, graph, request.dtype, available)
+        chosen.append(files[precision])
+    return chosen
+
+
+def no_precision(where: str, graph: str, wanted: str, available: Any) -> PrecisionError:
+    """The error for a graph that is not there, or not in the precision wanted, with what is."""
+    if graph not in available:
+        return PrecisionError(f"{where} has no graph {graph!r}; it has {', '.join(sorted(available))}")
+    has = ", ".join(available[graph])
+    return PrecisionError(
+        f"{where} has no graph {graph!r} with dtype={wanted!r}; it has {has}. Take one of these, or make it: "
+        f"onnxpipe export MODEL --precision {wanted} -o DIR"
+    )
+
+
+def _data_of(folder: Path, graphs: list[str]) -> list[str]:
+    """The files that hold the graphs' weights, relative to `folder`."""
+    return [
+        posixpath.normpath(posixpath.join(posixpath.dirname(graph), location))
+        for graph in graphs
+        for location in data_locations(folder / graph)
+    ]

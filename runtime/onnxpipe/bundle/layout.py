@@ -1,0 +1,81 @@
+"""Which file of a model folder is what, by its name alone, so that a Hub repository is judged before a download."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePosixPath
+from typing import Literal
+
+from onnxpipe.bundle.precision import split_stem
+
+Need = Literal["config", "tokenizer", "model"]
+
+#: Where graphs lie, best first: transformers.js and onnx-community, then optimum.
+GRAPH_FOLDERS = ("onnx", "")
+
+_WEIGHTS = re.compile(
+    r"(model|pytorch_model|tf_model|flax_model|adapter_model|consolidated.*)(-\d+-of-\d+)?"
+    r"\.(safetensors|bin|h5|msgpack|pth|pt)(\.index\.json)?"
+)
+_CONFIG = frozenset({"config.json", "generation_config.json"})
+_PROOF = frozenset({"bundle.json", "certificate.json", "golden.npz"})
+_TOKENIZER = frozenset(
+    {
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.json",
+        "chat_template.jinja",
+        "config.json",
+    }
+)
+#: Only needed where tokenizer.json, which holds the same, is missing.
+_VOCABULARY = re.compile(r"vocab\.(txt|json)|merges\.txt|.*\.(model|spm)|.*\.bpe")
+_PROCESSORS = frozenset({"preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"})
+_SENTENCE = frozenset({"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"})
+
+
+def graph_files(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Graph name to precision to file, e.g. {"model": {"fp32": "onnx/model.onnx"}}, of the names in a folder.
+
+    Args:
+        names: relative paths with "/". A graph in onnx/ goes before one of the same name in the root.
+    """
+    graphs: dict[str, dict[str, str]] = {}
+    paths = [PurePosixPath(name) for name in sorted(names) if name.endswith(".onnx")]
+    for folder in GRAPH_FOLDERS:
+        for path in paths:
+            if str(path.parent) == (folder or "."):
+                graph, precision = split_stem(path.stem)
+                graphs.setdefault(graph, {}).setdefault(precision, str(path))
+    return graphs
+
+
+def has_weights(names: Iterable[str]) -> bool:
+    """Whether there are weights of PyTorch, TensorFlow or Flax, from which a graph could be exported."""
+    return any(_WEIGHTS.fullmatch(name) for name in names)
+
+
+def side_files(names: Iterable[str], need: Need) -> list[str]:
+    """The files besides the graphs that are needed: config, tokenizer, processors, proof."""
+    names = sorted(names)
+    wanted = _CONFIG if need == "config" else _TOKENIZER
+    if need == "model":
+        wanted |= _CONFIG | _PROCESSORS | _SENTENCE | _PROOF
+    chosen = [name for name in names if name in wanted]
+    if need != "config":
+        chosen += [name for name in names if name.startswith("additional_chat_templates/")]
+        if "tokenizer.json" not in names:
+            chosen += [name for name in names if _VOCABULARY.fullmatch(name) and "/" not in name]
+    if need == "model":
+        # The modules of sentence-transformers: 1_Pooling/config.json and the like.
+        chosen += [name for name in names if re.fullmatch(r"\d+_\w+/config\.json", name)]
+    return chosen
+
+
+def data_files(graph: str, names: Iterable[str]) -> list[str]:
+    """Files that by their names hold the weights of a graph: model.onnx_data, model.onnx_data_1, model.onnx.data."""
+    pattern = re.compile(re.escape(graph) + r"[._]data(_\d+)?")
+    return [name for name in names if pattern.fullmatch(name)]

@@ -1,0 +1,79 @@
+"""The precisions a graph can have: their names, their file names, and which one to take."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from onnxpipe.errors import PrecisionError
+
+#: Precision to what follows the graph's name in the file name, as transformers.js and onnx-community have it.
+SUFFIXES = {
+    "fp32": "",
+    "fp16": "_fp16",
+    "int8": "_int8",
+    "q8": "_quantized",
+    "uint8": "_uint8",
+    "q4": "_q4",
+    "q4f16": "_q4f16",
+    "bnb4": "_bnb4",
+}
+
+#: What "auto" takes, best first: the fullest precision, then those with 8-bit weights, then those with 4.
+AUTO_ORDER = ("fp32", "fp16", "int8", "q8", "q4f16", "q4", "uint8", "bnb4")
+
+#: Both mean 8-bit weights; exporters differ in the name.
+_TWINS = {"int8": "q8", "q8": "int8"}
+
+_ALIASES = {
+    "auto": "auto",
+    "float32": "fp32",
+    "float": "fp32",
+    "float16": "fp16",
+    "half": "fp16",
+    "quantized": "q8",
+    "int4": "q4",
+    **{name: name for name in SUFFIXES},
+}
+
+_REFUSED = {
+    "bfloat16": "ONNX Runtime's CPU kernels have no bfloat16; use fp32 (same range, more digits) or fp16",
+    "float64": "graphs are exported in fp32 at most; use fp32",
+}
+_REFUSED |= {"bf16": _REFUSED["bfloat16"], "double": _REFUSED["float64"], "fp64": _REFUSED["float64"]}
+
+
+def canonical_dtype(name: object) -> str:
+    """The precision that a name means: "float16", `np.float16`, `torch.float16` are "fp16"; "auto" and None "auto".
+
+    Takes strings, numpy dtypes and anything whose `str()` ends in a dtype's name, so torch is not needed to ask.
+
+    Raises:
+        PrecisionError: no such precision here.
+    """
+    if name is None:
+        return "auto"
+    text = name.__name__ if isinstance(name, type) else str(name)
+    last = text.strip().lower().rpartition(".")[2]
+    if last in _ALIASES:
+        return _ALIASES[last]
+    known = ", ".join(("auto", *SUFFIXES))
+    why = _REFUSED.get(last)
+    raise PrecisionError(f"dtype={text!r}: {why}" if why else f"dtype={text!r} is not known; known: {known}")
+
+
+def pick(available: Collection[str], wanted: str) -> str | None:
+    """The precision to take of those available for the one wanted (canonical), or None."""
+    if wanted == "auto":
+        return next((name for name in AUTO_ORDER if name in available), None)
+    if wanted in available:
+        return wanted
+    twin = _TWINS.get(wanted)
+    return twin if twin in available else None
+
+
+def split_stem(stem: str) -> tuple[str, str]:
+    """Graph name and precision of a file's stem: "model_q4f16" is ("model", "q4f16"), "model" is ("model", "fp32")."""
+    for precision, suffix in SUFFIXES.items():
+        if suffix and stem.endswith(suffix) and len(stem) > len(suffix):
+            return stem[: -len(suffix)], precision
+    return stem, "fp32"

@@ -1,0 +1,41 @@
+"""Which task a model is for, told from its config, where no manifest says it."""
+
+from __future__ import annotations
+
+from onnxpipe.bundle.config import Config
+
+#: Ending of the architecture's name to tasks, best first.
+_HEADS: dict[str, tuple[str, ...]] = {
+    "ForSequenceClassification": ("text-classification",),
+    "ForTokenClassification": ("token-classification",),
+    "ForQuestionAnswering": ("question-answering",),
+    "ForMaskedLM": ("fill-mask",),
+    "Model": ("feature-extraction",),
+}
+
+#: Words that the labels of a model trained on natural language inference hold, whatever their case and order.
+_INFERENCE = "entail"
+
+
+def infer_tasks(config: Config, sentence_transformers: bool) -> tuple[str, ...]:
+    """Tasks that a model without a manifest is for, best first; empty if that cannot be told.
+
+    Args:
+        config: its config.
+        sentence_transformers: whether the folder has the modules.json of that library.
+    """
+    tasks: list[str] = []
+    for architecture in config.architectures or ():
+        heads = [head for head in _HEADS if str(architecture).endswith(head)]
+        if heads:
+            tasks += _HEADS[heads[0]]
+    labels = [str(label).lower() for label in config.id2label.values()]
+    if "text-classification" in tasks and any(label.startswith(_INFERENCE) for label in labels):
+        tasks.append("zero-shot-classification")
+    if "text-classification" in tasks and len(labels) == 1:
+        tasks = ["text-ranking", *tasks]
+    if sentence_transformers and "text-ranking" not in tasks:
+        tasks = ["sentence-similarity", *tasks]
+        if "feature-extraction" not in tasks:
+            tasks.append("feature-extraction")
+    return tuple(dict.fromkeys(tasks))

@@ -1,0 +1,124 @@
+"""From what a user writes as `device=` to a device that is there."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from onnxpipe.engine.cuda import PROVIDER as CUDA_PROVIDER
+from onnxpipe.engine.cuda import cuda_problem, device_count
+from onnxpipe.engine.runtime import import_onnxruntime
+from onnxpipe.errors import DeviceError
+
+logger = logging.getLogger("onnxpipe")
+
+CPU_PROVIDER = "CPUExecutionProvider"
+COREML_PROVIDER = "CoreMLExecutionProvider"
+
+_KNOWN = "cpu, cuda, cuda:N, coreml (or mps), an index (-1 for the CPU), None for the first GPU or else the CPU"
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a model runs.
+
+    Attributes:
+        type: "cpu", "cuda" or "coreml".
+        index: number of the GPU; None for the others.
+    """
+
+    type: str
+    index: int | None = None
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+
+CPU = Device("cpu")
+
+
+def parse_device(value: Any = None) -> Device:
+    """The device that `value` means, after making sure that it is there.
+
+    Args:
+        value: None, an index, "cpu", "cuda", "cuda:1", "coreml" or "mps", a `Device`, or anything with `.type` and
+            `.index` as torch.device has. None is the first GPU, or the CPU if there is none; an index is a GPU, and
+            a negative one the CPU.
+
+    Raises:
+        DeviceError: no such device here; the message says what is missing. transformers takes the CPU without a word
+            for an index when there is no accelerator; here a model runs where it was told to, or not at all.
+    """
+    if value is None:
+        return _first()
+    if isinstance(value, int) and not isinstance(value, bool):
+        return CPU if value < 0 else _accelerator(value)
+    if hasattr(value, "type") and hasattr(value, "index") and not isinstance(value, str):
+        value = value.type if value.index is None else f"{value.type}:{value.index}"
+    match = re.fullmatch(r"(cpu|cuda|mps|coreml)(?::(\d+))?", value) if isinstance(value, str) else None
+    if match is None:
+        raise DeviceError(f"device={value!r} is not known. Expected one of: {_KNOWN}. Others go through providers=")
+    kind, index = match[1], int(match[2] or 0)
+    if kind == "cpu":
+        return CPU
+    return _cuda(index, value) if kind == "cuda" else _coreml(value)
+
+
+def device_of_provider(provider: str, options: dict[str, Any]) -> Device:
+    """The device on which an execution provider works; the CPU for all that are neither CUDA nor CoreML."""
+    if provider in (CUDA_PROVIDER, "TensorrtExecutionProvider"):
+        return Device("cuda", int(options.get("device_id", 0)))
+    return Device("coreml") if provider == COREML_PROVIDER else CPU
+
+
+def provider_list(device: Device) -> list[tuple[str, dict[str, str]]]:
+    """The execution providers, with options, that run a graph on a device; the CPU takes what the device cannot."""
+    providers: list[tuple[str, dict[str, str]]] = [(CPU_PROVIDER, {})]
+    if device.type == "coreml":
+        providers.insert(0, (COREML_PROVIDER, {}))
+    if device.type == "cuda":
+        options = {
+            "device_id": str(device.index or 0),
+            # On by default, and 10 bits of mantissa: PyTorch, whose answers are to be matched, has it off.
+            "use_tf32": "0",
+            # The default tries every algorithm at each new shape, and the shapes of texts change with each batch.
+            "cudnn_conv_algo_search": "HEURISTIC",
+        }
+        providers.insert(0, (CUDA_PROVIDER, options))
+    return providers
+
+
+def _first() -> Device:
+    problem = cuda_problem()
+    if problem is None:
+        return Device("cuda", 0)
+    if CUDA_PROVIDER in import_onnxruntime().get_available_providers():
+        logger.warning("onnxruntime-gpu is installed, but the model runs on the CPU: %s", problem)
+    return CPU
+
+
+def _accelerator(index: int) -> Device:
+    if cuda_problem() is not None and index == 0 and COREML_PROVIDER in import_onnxruntime().get_available_providers():
+        return Device("coreml")
+    return _cuda(index, index)
+
+
+def _cuda(index: int, asked: object) -> Device:
+    problem = cuda_problem()
+    if problem is not None:
+        raise DeviceError(f"device={asked!r} is not usable here: {problem}. For the CPU pass device='cpu'")
+    count = device_count() or 0
+    if index >= count:
+        raise DeviceError(f"device={asked!r} is not here: the driver shows {count} GPU(s), the first is cuda:0")
+    return Device("cuda", index)
+
+
+def _coreml(asked: object) -> Device:
+    if COREML_PROVIDER not in import_onnxruntime().get_available_providers():
+        raise DeviceError(
+            f"device={asked!r} is not usable here: CoreML is in ONNX Runtime's macOS wheels only. "
+            "For the CPU pass device='cpu'"
+        )
+    return Device("coreml")

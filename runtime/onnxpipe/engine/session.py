@@ -1,0 +1,255 @@
+"""One ONNX graph, ready to run on a device."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpipe.bundle.external import check_external
+from onnxpipe.engine.cuda import PROVIDER as CUDA_PROVIDER
+from onnxpipe.engine.cuda import cuda_problem
+from onnxpipe.engine.device import Device, device_of_provider, provider_list
+from onnxpipe.engine.placement import RECORD, Placement, read_placement
+from onnxpipe.engine.runtime import import_onnxruntime
+from onnxpipe.engine.threads import available_threads
+from onnxpipe.errors import BundleError, DeviceError
+
+Array = NDArray[Any]
+Provider = tuple[str, dict[str, Any]]
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(bool)": "bool",
+    "tensor(string)": "object",
+    **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a graph.
+
+    Attributes:
+        name: its name.
+        dtype: its numpy type.
+        shape: one entry an axis: an int where it is fixed, a name or None where it is free.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str | None, ...]
+
+
+class Session:
+    """A graph on a device. Made by `open_session`; may be run from several threads at once.
+
+    Attributes:
+        path: the graph's file.
+        inputs, outputs: name to `TensorSpec`, in the graph's order.
+        device: where it runs.
+        providers: ONNX Runtime's execution providers, in the order in which they take nodes.
+    """
+
+    def __init__(self, session: Any, path: Path, device: Device, kept: Sequence[mmap.mmap] = ()) -> None:
+        self._session = session
+        self._kept = kept  # maps of weights: ONNX Runtime may still read from them
+        self.path = path
+        self.device = device
+        self.providers: tuple[str, ...] = tuple(session.get_providers())
+        self.inputs = {node.name: _spec(path, node) for node in session.get_inputs()}
+        self.outputs = {node.name: _spec(path, node) for node in session.get_outputs()}
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """The graph's outputs.
+
+        Args:
+            feeds: an array for every input. Integers, booleans and floats are cast to the type that the graph wants;
+                floats are never cast to integers.
+            outputs: names of those wanted; None for all.
+
+        Returns:
+            Name to array. float16 comes back as float32, in which all further arithmetic is done.
+
+        Raises:
+            ValueError: a feed is missing, unknown, of a wrong shape, or cannot be cast; an output is unknown.
+            RuntimeError: ONNX Runtime failed, e.g. on a token number that the model does not have.
+        """
+        names = list(self.outputs) if outputs is None else list(outputs)
+        for name in names:
+            if name not in self.outputs:
+                raise ValueError(f"{self.path.name} has no output {name!r}; it has {', '.join(self.outputs)}")
+        cast = self._cast(feeds)
+        try:
+            values = self._session.run(names, cast)
+        except Exception as error:  # ONNX Runtime's own errors have no base class besides Exception
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in cast.items())
+            raise RuntimeError(f"{self.path.name} failed on inputs of the shapes {shapes}: {error}") from error
+        return {name: _full(value) for name, value in zip(names, values, strict=True)}
+
+    def placement(self) -> Placement:
+        """Which nodes of the optimised graph run on which execution provider.
+
+        Raises:
+            UnsupportedError: this version of ONNX Runtime cannot tell.
+        """
+        return read_placement(self._session)
+
+    def _cast(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        unknown = [name for name in feeds if name not in self.inputs]
+        missing = [name for name in self.inputs if name not in feeds]
+        if unknown or missing:
+            faults = [f"no input {name!r}" for name in unknown] + [f"{name!r} must be given" for name in missing]
+            raise ValueError(f"{self.path.name}: {', '.join(faults)}; its inputs are {', '.join(self.inputs)}")
+        return {name: _fit(spec, np.asarray(feeds[name])) for name, spec in self.inputs.items()}
+
+
+def open_session(
+    path: Path,
+    *,
+    root: Path,
+    device: Device,
+    providers: Sequence[str | Provider] | None = None,
+    provider_options: Sequence[dict[str, Any]] | None = None,
+    threads: int | None = None,
+) -> Session:
+    """Loads a graph onto a device.
+
+    Args:
+        path: the .onnx file.
+        root: the model's folder; nothing outside it is read.
+        device: where to run; see `parse_device`.
+        providers: ONNX Runtime's execution providers instead of the device's, as names or (name, options); with
+            `provider_options` the names and options can be given apart.
+        threads: threads of one operator; None for what the container grants (`available_threads`).
+
+    Raises:
+        BundleError: the file is damaged, hostile, or not a graph that ONNX Runtime can load.
+        DeviceError: a provider is not here, or ONNX Runtime did not take it.
+    """
+    runtime = import_onnxruntime()
+    chosen: list[Provider] = list(provider_list(device))
+    if providers is not None:
+        chosen = _normal(providers, provider_options)
+        device = device_of_provider(*chosen[0])
+    elif provider_options is not None:
+        raise ValueError("provider_options needs providers")
+    _check_available(runtime, chosen)
+    data = check_external(path, root)
+    options = _options(runtime, available_threads() if threads is None else threads)
+    session, kept = _load(runtime, path, data, options, chosen)
+    _check_taken(session, chosen)
+    return Session(session, path, device, kept)
+
+
+def _normal(providers: Sequence[str | Provider], options: Sequence[dict[str, Any]] | None) -> list[Provider]:
+    if not providers:
+        raise ValueError("providers is empty: leave it out, or name one")
+    if options is not None and len(options) != len(providers):
+        raise ValueError(f"{len(providers)} providers and {len(options)} provider_options: one for each is needed")
+    normal: list[Provider] = []
+    for i, provider in enumerate(providers):
+        name, own = (provider, {}) if isinstance(provider, str) else provider
+        normal.append((name, {**own, **(options[i] if options is not None else {})}))
+    return normal
+
+
+def _check_available(runtime: ModuleType, providers: Sequence[Provider]) -> None:
+    available = runtime.get_available_providers()
+    for name, _ in providers:
+        if name not in available:
+            raise DeviceError(f"the provider {name} is not here; this ONNX Runtime has {', '.join(available)}")
+        problem = cuda_problem() if name == CUDA_PROVIDER else None
+        if problem is not None:
+            raise DeviceError(f"the provider {name} is not usable here: {problem}")
+
+
+def _check_taken(session: Any, providers: Sequence[Provider]) -> None:
+    """ONNX Runtime goes on without a provider that fails to start; that would be a silent move to another device."""
+    taken = session.get_providers()
+    lost = [name for name, _ in providers if name not in taken]
+    if lost:
+        raise DeviceError(
+            f"ONNX Runtime could not start {', '.join(lost)} and would have run on {', '.join(taken)}: "
+            "see what it printed above for the reason"
+        )
+
+
+def _options(runtime: ModuleType, threads: int) -> Any:
+    if threads < 1:
+        raise ValueError(f"threads={threads}: at least one is needed")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4  # only what ends the process; errors are raised, and would be printed as well
+    # Spinning threads burn a core each while they wait for work that, in a server, may come in seconds.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry(RECORD, "1")  # versions that do not know the key ignore it
+    return options
+
+
+def _load(
+    runtime: ModuleType, path: Path, data: Mapping[str, Path], options: Any, providers: Sequence[Provider]
+) -> tuple[Any, list[mmap.mmap]]:
+    """The session and the maps that must live as long as it."""
+
+    def make() -> Any:
+        # Without enable_fallback=0 a provider that fails is replaced by the CPU, here and in the middle of a run.
+        return runtime.InferenceSession(str(path), options, providers=list(providers), enable_fallback=0)
+
+    try:
+        return make(), []
+    except Exception as error:
+        linked = any(file.is_symlink() for file in data.values())
+        if not linked:
+            raise BundleError(f"{path} could not be loaded by ONNX Runtime {runtime.__version__}: {error}") from error
+    # Some versions (1.24) refuse weights behind links, and the Hub's cache is made of links. `check_external` has made
+    # sure where they lead, so the files' bytes are passed instead of their names.
+    maps = {name: _map(file) for name, file in data.items()}
+    sizes = [len(content) for content in maps.values()]
+    options.add_external_initializers_from_files_in_memory(list(maps), list(maps.values()), sizes)
+    try:
+        return make(), list(maps.values())
+    except Exception as error:
+        raise BundleError(f"{path} could not be loaded by ONNX Runtime {runtime.__version__}: {error}") from error
+
+
+def _map(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _spec(path: Path, node: Any) -> TensorSpec:
+    dtype = _DTYPES.get(node.type)
+    if dtype is None:
+        raise BundleError(f"{path}: {node.name!r} is a {node.type}, which numpy does not have")
+    return TensorSpec(node.name, np.dtype(dtype), tuple(node.shape))
+
+
+def _fit(spec: TensorSpec, array: Array) -> Array:
+    axes = zip(spec.shape, array.shape, strict=False)
+    if len(spec.shape) != array.ndim or any(isinstance(want, int) and want != got for want, got in axes):
+        raise ValueError(f"{spec.name!r} has the shape {array.shape}; the graph takes {spec.shape}")
+    if array.dtype == spec.dtype or spec.dtype.kind == "O":
+        return array
+    known = array.dtype.kind in "biuf" and spec.dtype.kind in "biuf"
+    if not known or (array.dtype.kind == "f" and spec.dtype.kind != "f"):
+        raise ValueError(f"{spec.name!r} is {array.dtype}; the graph takes {spec.dtype}")
+    return array.astype(spec.dtype)
+
+
+def _full(value: Any) -> Array:
+    """ONNX Runtime's output as an array, float16 as float32."""
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype == np.float16 else array
