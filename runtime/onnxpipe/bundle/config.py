@@ -73,6 +73,7 @@ class Config:
     """
 
     _values: dict[str, Any]
+    _labelled: bool
 
     def __init__(self, values: Mapping[str, Any], name_or_path: str = "") -> None:
         kept = copy.deepcopy(dict(values))
@@ -80,6 +81,7 @@ class Config:
         self.__dict__["name_or_path"] = name_or_path or str(kept.pop("_name_or_path", ""))
         count = kept.pop("num_labels", None)
         given = kept.get("id2label")
+        self.__dict__["_labelled"] = given is not None or count is not None
         kept["id2label"] = _labels(count) if given is None else _numbered(given)
         if not isinstance(kept.get("label2id"), dict) or given is None:
             kept["label2id"] = {label: i for i, label in kept["id2label"].items()}
@@ -107,6 +109,7 @@ class Config:
 
     @num_labels.setter
     def num_labels(self, count: int) -> None:
+        self.__dict__["_labelled"] = True
         if count != self.num_labels:
             self._values["id2label"] = _labels(count)
             self._values["label2id"] = {label: i for i, label in self._values["id2label"].items()}
@@ -116,8 +119,9 @@ class Config:
         return getattr(self, name, default)
 
     def to_dict(self) -> dict[str, Any]:
-        """A copy as plain dicts and lists; the keys of `id2label` are ints."""
-        return copy.deepcopy(self._values)
+        """A copy as plain dicts and lists; the keys of `id2label` are ints. Without the labels nobody gave."""
+        names = self._values if self._labelled else self._values.keys() - {"id2label", "label2id"}
+        return {name: copy.deepcopy(self._values[name]) for name in self._values if name in names}
 
     def __getattr__(self, name: str) -> Any:
         values = self.__dict__.get("_values")
@@ -138,6 +142,8 @@ class Config:
             object.__setattr__(self, name, value)
             return
         self._values[self._key(name)] = value
+        if name in ("id2label", "label2id"):
+            self.__dict__["_labelled"] = True
         if name == "id2label":
             self._values["label2id"] = {label: i for i, label in value.items()}
 

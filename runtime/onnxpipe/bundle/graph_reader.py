@@ -3,8 +3,8 @@
 An ONNX file is a protobuf message; this reads just enough of the wire format
 (https://protobuf.dev/programming-guides/encoding/) to walk every place where a tensor can stand: initializers, sparse
 initializers, attributes, subgraphs, functions and training graphs (onnx/onnx.proto of ONNX 1.19). Weights inside the
-file are stepped over. Whatever a well-behaved writer would not write is refused, since ONNX Runtime's own parser may
-see it differently.
+file are stepped over, and so is every part without the word "location", the key that each reference has. Whatever a
+well-behaved writer would not write is refused, since ONNX Runtime's own parser may see it differently.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ _CHILDREN = {
 }
 #: Fields that may stand once. Protobuf merges repetitions, so that a reference could be dealt out over several.
 _ONCE = {"model": {7}, "training": {1, 2}, "attribute": {5, 6, 22}, "sparse": {1, 2}}
+
+#: The key that every reference to another file has.
+_KEY = b"location"
 
 _MANGLED = "the file is not a valid ONNX graph"
 
@@ -90,7 +93,6 @@ class _Walk:
 
     def tensors(self) -> list[ExternalTensor]:
         found = []
-        graphs = 0
         todo = [("model", 0, len(self._data), 0)]
         while todo:  # a stack of its own: hostile nesting must not meet Python's recursion limit
             kind, start, stop, depth = todo.pop()
@@ -113,10 +115,8 @@ class _Walk:
                     if number in seen:
                         raise ValueError(f"field {number} of a {kind} stands twice")
                     seen.add(number)
-                graphs += kind == "model" and number == 7
-                todo.append((child, first, last, depth + 1))
-        if not graphs:
-            raise ValueError("it has no graph")
+                if self._data.find(_KEY, first, last) >= 0:
+                    todo.append((child, first, last, depth + 1))
         return found
 
     def _tensor(self, start: int, stop: int) -> ExternalTensor | None:

@@ -10,6 +10,9 @@ _HEADS: dict[str, tuple[str, ...]] = {
     "ForTokenClassification": ("token-classification",),
     "ForQuestionAnswering": ("question-answering",),
     "ForMaskedLM": ("fill-mask",),
+    "WithLMHeadModel": ("fill-mask",),
+    "HeadModel": (),
+    "HeadsModel": (),
     "Model": ("feature-extraction",),
 }
 

@@ -47,12 +47,13 @@ def cuda_problem() -> str | None:
 
 
 def _missing(names: list[str]) -> str:
+    found = []
     if _DRIVER in names:
-        return f"NVIDIA's driver is not here ({_DRIVER} could not be loaded); in a container, start it with --gpus all"
-    return (
-        f"ONNX Runtime's CUDA provider needs {', '.join(names)}, which could not be loaded: "
-        'pip install "onnxruntime-gpu[cuda,cudnn]"'
-    )
+        found.append(f"NVIDIA's driver ({_DRIVER}) is not here; a container needs --gpus all")
+    libraries = [name for name in names if name != _DRIVER]
+    if libraries:
+        found.append(f'{", ".join(libraries)} could not be loaded: pip install "onnxruntime-gpu[cuda,cudnn]"')
+    return "; ".join(found)
 
 
 def device_count() -> int | None:

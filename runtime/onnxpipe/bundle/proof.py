@@ -1,0 +1,251 @@
+"""How far a graph's answers are from the original's: used by the exporter to certify, and anywhere to repeat the proof.
+
+golden.npz holds a few inputs with the original's outputs, so a device that has never seen PyTorch can be checked too.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpipe.bundle.files import MIB, inside
+from onnxpipe.errors import BundleError
+
+Array = NDArray[Any]
+
+#: Outputs of two axes whose second is the sequence. Of three axes or more, all whose first two are the mask's.
+_PER_TOKEN = frozenset({"start_logits", "end_logits"})
+
+_GOLDEN_LIMIT = 1024 * MIB
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far answers are from the original's, over all outputs and all positions that are not padding.
+
+    Attributes:
+        max_relative: the largest difference in an output, divided by that output's largest magnitude.
+        max_absolute: the largest difference.
+        cosine_min, cosine_mean: cosine of the angle between the answers' vectors: the last axis of an output, or its
+            sequence for outputs of one value a token (start_logits).
+        vectors: how many there were.
+    """
+
+    max_relative: float
+    max_absolute: float
+    cosine_min: float
+    cosine_mean: float
+    vectors: int
+
+    @classmethod
+    def worst(cls, differences: Iterable[Difference]) -> Difference:
+        """One for several cases: the worst of each, and the mean over all vectors."""
+        each = list(differences)
+        vectors = sum(one.vectors for one in each)
+        return cls(
+            max(one.max_relative for one in each),
+            max(one.max_absolute for one in each),
+            min(one.cosine_min for one in each),
+            sum(one.cosine_mean * one.vectors for one in each) / vectors if vectors else 1.0,
+            vectors,
+        )
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What a precision must hold; None for what it need not.
+
+    Attributes:
+        max_relative: see `Difference`; at most this.
+        cosine_min, cosine_mean: at least this.
+        agreement: share of the decisions (largest logits) that are the original's; at least this.
+    """
+
+    max_relative: float | None = None
+    cosine_min: float | None = None
+    cosine_mean: float | None = None
+    agreement: float | None = None
+
+    def faults(self, difference: Difference, agreement: float | None = None) -> list[str]:
+        """What does not hold, in words; empty if all does. An `agreement` of None (features) is not judged."""
+        found = []
+        # Written so that NaN, which compares false with everything, is a fault.
+        if self.max_relative is not None and not difference.max_relative <= self.max_relative:
+            found.append(f"relative difference {difference.max_relative:.3g} > {self.max_relative:g}")
+        if self.cosine_min is not None and not difference.cosine_min >= self.cosine_min:
+            found.append(f"lowest cosine {difference.cosine_min:.5f} < {self.cosine_min:g}")
+        if self.cosine_mean is not None and not difference.cosine_mean >= self.cosine_mean:
+            found.append(f"mean cosine {difference.cosine_mean:.5f} < {self.cosine_mean:g}")
+        if self.agreement is not None and agreement is not None and not agreement >= self.agreement:
+            found.append(f"same decision in {agreement:.2%} < {self.agreement:.0%}")
+        return found
+
+
+_EIGHT_BITS = Tolerance(cosine_mean=0.99, agreement=0.95)
+_FOUR_BITS = Tolerance(cosine_mean=0.95)
+
+#: What a graph of each precision must hold to be certified.
+TOLERANCES: Mapping[str, Tolerance] = {
+    "fp32": Tolerance(max_relative=1e-4),
+    "fp16": Tolerance(cosine_min=0.999, agreement=0.99),
+    "int8": _EIGHT_BITS,
+    "q8": _EIGHT_BITS,
+    "uint8": _EIGHT_BITS,
+    "q4": _FOUR_BITS,
+    "q4f16": _FOUR_BITS,
+    "bnb4": _FOUR_BITS,
+}
+
+
+def compare(
+    reference: Mapping[str, Array], got: Mapping[str, Array], attention_mask: Array | None = None
+) -> Difference:
+    """How far the outputs `got` are from those of the original.
+
+    Args:
+        reference: the original's outputs by name.
+        got: the graph's; further ones are not looked at.
+        attention_mask: 1 for tokens, 0 for padding, shape (batch, sequence). What stands at padding is meaningless and
+            left out, for outputs of three or more axes that begin with the mask's two, and for start_logits and
+            end_logits.
+
+    Raises:
+        BundleError: an output is missing or has another shape.
+    """
+    found = []
+    for name, expected in reference.items():
+        value = got.get(name)
+        if value is None:
+            raise BundleError(f"the graph has no output {name!r}; the original has it")
+        if value.shape != expected.shape:
+            raise BundleError(f"{name!r} has the shape {value.shape}; the original's has {expected.shape}")
+        mask = _mask(name, expected, attention_mask)
+        found.append(_difference(_vectors(expected, mask), _vectors(value, mask)))
+    if not found:
+        raise BundleError("there is no output to compare")
+    return Difference.worst(found)
+
+
+def agreement(reference: Mapping[str, Array], got: Mapping[str, Array], attention_mask: Array | None = None) -> float:
+    """Share of the vectors (see `Difference`) whose largest element is the same one as in the original; 0 to 1."""
+    same: list[bool] = []
+    for name, expected in reference.items():
+        mask = _mask(name, expected, attention_mask)
+        pairs = zip(_vectors(expected, mask), _vectors(got[name], mask), strict=True)
+        same += [bool(a.argmax() == b.argmax()) for a, b in pairs if a.size]
+    return sum(same) / len(same) if same else 1.0
+
+
+@dataclass(frozen=True)
+class Golden:
+    """An input with the original's answer.
+
+    Attributes:
+        graph: name of the graph it is for.
+        number: its number, from 0.
+        inputs: the graph's inputs by name.
+        outputs: the original's outputs by name.
+    """
+
+    graph: str
+    number: int
+    inputs: Mapping[str, Array]
+    outputs: Mapping[str, Array]
+
+
+def read_golden(folder: Path) -> list[Golden]:
+    """The cases in a model folder's golden.npz, in order.
+
+    Raises:
+        ModelNotFoundError: there is no such file.
+        BundleError: it is damaged, too large, or holds anything but plain arrays. No pickle is ever opened.
+    """
+    path = inside(folder, "golden.npz")
+    cases: dict[tuple[str, int], dict[str, dict[str, Array]]] = {}
+    try:
+        for key, array in _arrays(path):
+            graph, number, kind, name = key.split("/", 3)
+            if kind not in ("input", "output"):
+                raise ValueError(f"{key!r} is neither input nor output")
+            cases.setdefault((graph, int(number)), {"input": {}, "output": {}})[kind][name] = array
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise BundleError(f"{path} is not a file of cases: {error}") from None
+    return [Golden(graph, number, found["input"], found["output"]) for (graph, number), found in sorted(cases.items())]
+
+
+def _arrays(path: Path) -> Iterable[tuple[str, Array]]:
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+        if sum(entry.file_size for entry in entries) > _GOLDEN_LIMIT:
+            raise ValueError(f"it unpacks to more than {_GOLDEN_LIMIT} bytes")
+        for entry in entries:
+            with archive.open(entry) as file:
+                yield entry.filename.removesuffix(".npy"), _array(file, entry.file_size)
+
+
+def _array(file: IO[bytes], size: int) -> Array:
+    """An array in numpy's format. numpy allocates what the header says, so the header is compared with the size first.
+
+    Source: numpy.lib.format (NEP 1).
+    """
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"an array of the format {version}")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject or fortran:
+        raise ValueError("an array of objects, or in Fortran order")
+    count = math.prod(shape)
+    if count * dtype.itemsize > size:
+        raise ValueError(f"an array of the shape {shape} in {size} bytes")
+    return np.frombuffer(file.read(count * dtype.itemsize), dtype, count).reshape(shape)
+
+
+def _mask(name: str, value: Array, mask: Array | None) -> Array | None:
+    if mask is None or value.shape[:2] != mask.shape:
+        return None
+    return mask.astype(bool) if value.ndim >= 3 or name in _PER_TOKEN else None
+
+
+def _vectors(value: Array, mask: Array | None) -> list[Array]:
+    """The vectors of an output, in double precision."""
+    wide = np.asarray(value, np.float64)
+    if mask is not None and wide.ndim == 2:
+        return [row[kept] for row, kept in zip(wide, mask, strict=True)]
+    if mask is not None:
+        wide = wide[mask]
+    if wide.ndim == 0 or wide.shape[-1] == 1:
+        return [wide.reshape(-1)]  # a vector of one number has no direction
+    return list(wide.reshape(-1, wide.shape[-1]))
+
+
+def _difference(reference: list[Array], got: list[Array]) -> Difference:
+    pairs = [(a, b) for a, b in zip(reference, got, strict=True) if a.size]
+    if not pairs:
+        return Difference(0.0, 0.0, 1.0, 1.0, 0)
+    absolute = max(_furthest(a, b) for a, b in pairs)
+    largest = max(float(np.abs(a).max()) for a, _ in pairs)
+    cosines = [_cosine(a, b) for a, b in pairs]
+    relative = absolute / largest if largest else (0.0 if absolute == 0 else math.inf)
+    return Difference(relative, absolute, min(cosines), sum(cosines) / len(cosines), len(pairs))
+
+
+def _furthest(a: Array, b: Array) -> float:
+    with np.errstate(invalid="ignore"):
+        distance = np.where(a == b, 0.0, np.abs(a - b))  # equal infinities are equal
+    return math.inf if np.isnan(distance).any() else float(distance.max())
+
+
+def _cosine(a: Array, b: Array) -> float:
+    if np.array_equal(a, b):
+        return 1.0
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    if not math.isfinite(lengths) or lengths == 0:
+        return 0.0
+    return float(a @ b) / lengths
