@@ -1,0 +1,141 @@
+"""What transformers' tokenizer classes say where the model's files say nothing. One row a class.
+
+Source: the classes of transformers 5.23 (`tests/conformance/test_tokenizer.py` holds the table to them); flags that
+`tokenizer.json` states as well are overruled by `tokenizer_config.json`, as 4.57 and 5.23 both do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Family:
+    """The defaults of a tokenizer class.
+
+    Attributes:
+        tokens: special tokens by role.
+        inputs: the rows a call gives, `input_ids` first.
+        padding_side: "right" or "left".
+        pad_type: the token type of padding.
+        flags: settings of the normalizer, pre-tokenizer and post-processor (see `flags.FLAGS`).
+        vocabulary: the files it can be built from where there is no `tokenizer.json`: "vocab.txt" or
+            "vocab.json"; None if it cannot.
+        frame: what goes around a text then: "bert" ([CLS] A [SEP] B [SEP], token types 0 and 1), "roberta"
+            (<s> A </s></s> B </s>), or None.
+    """
+
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ("input_ids", "attention_mask")
+    padding_side: str = "right"
+    pad_type: int = 0
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    vocabulary: Literal["vocab.txt", "vocab.json"] | None = None
+    frame: Literal["bert", "roberta"] | None = None
+
+
+_WITH_TYPES = ("input_ids", "token_type_ids", "attention_mask")
+_TYPES_LAST = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def _tokens(bos: str, eos: str, unk: str, sep: str, pad: str, cls: str, mask: str) -> dict[str, str]:
+    roles = {"bos": bos, "eos": eos, "unk": unk, "sep": sep, "pad": pad, "cls": cls, "mask": mask}
+    return {f"{role}_token": token for role, token in roles.items() if token}
+
+
+_BERT_TOKENS = _tokens("", "", "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")
+_ROBERTA_TOKENS = _tokens("<s>", "</s>", "<unk>", "</s>", "<pad>", "<s>", "<mask>")
+_ALBERT_TOKENS = _tokens("[CLS]", "[SEP]", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]")
+_DEBERTA_TOKENS = _tokens("[CLS]", "[SEP]", "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")
+_GPT2_TOKENS = _tokens("<|endoftext|>", "<|endoftext|>", "<|endoftext|>", "", "", "", "")
+
+_WORDPIECE_FLAGS = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
+_BYTE_FLAGS = {"add_prefix_space": False, "trim_offsets": True}
+
+_BERT = Family(_BERT_TOKENS, _WITH_TYPES, flags=_WORDPIECE_FLAGS, vocabulary="vocab.txt", frame="bert")
+_DPR = replace(_BERT, flags={**_WORDPIECE_FLAGS, "do_lower_case": False})
+_ROBERTA = Family(_ROBERTA_TOKENS, flags=_BYTE_FLAGS, vocabulary="vocab.json", frame="roberta")
+_XLM_ROBERTA = Family(_ROBERTA_TOKENS)
+
+FAMILIES: Mapping[str, Family] = {
+    "BertTokenizer": _BERT,
+    "ConvBertTokenizer": _BERT,
+    "DPRContextEncoderTokenizer": _DPR,
+    "DPRQuestionEncoderTokenizer": _DPR,
+    "DistilBertTokenizer": replace(_BERT, inputs=("input_ids", "attention_mask")),
+    "ElectraTokenizer": _BERT,
+    "LayoutLMTokenizer": _BERT,
+    "LxmertTokenizer": _BERT,
+    "MobileBertTokenizer": _BERT,
+    "SqueezeBertTokenizer": _BERT,
+    "MPNetTokenizer": Family(
+        {**_ROBERTA_TOKENS, "unk_token": "[UNK]"}, flags=_WORDPIECE_FLAGS, vocabulary="vocab.txt", frame="roberta"
+    ),
+    "FunnelTokenizer": Family(
+        _tokens("<s>", "</s>", "<unk>", "<sep>", "<pad>", "<cls>", "<mask>"), flags=_WORDPIECE_FLAGS
+    ),
+    "SplinterTokenizer": Family({**_BERT_TOKENS, "question_token": "[QUESTION]"}, flags=_WORDPIECE_FLAGS),
+    "RobertaTokenizer": _ROBERTA,
+    "BartTokenizer": _ROBERTA,
+    "LEDTokenizer": _ROBERTA,
+    "LongformerTokenizer": _ROBERTA,
+    "MvpTokenizer": _ROBERTA,
+    "BlenderbotTokenizer": Family(_ROBERTA_TOKENS, flags={"add_prefix_space": True}),
+    "DebertaTokenizer": Family(_DEBERTA_TOKENS, _TYPES_LAST, flags={"add_prefix_space": False}),
+    "GPT2Tokenizer": Family(_GPT2_TOKENS, flags={"add_prefix_space": False}, vocabulary="vocab.json"),
+    "GPTNeoXTokenizer": Family({**_GPT2_TOKENS, "pad_token": "<|padding|>"}, flags=_BYTE_FLAGS),
+    "AlbertTokenizer": Family(_ALBERT_TOKENS),
+    "BarthezTokenizer": _XLM_ROBERTA,
+    "BigBirdTokenizer": Family(_tokens("<s>", "</s>", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]")),
+    "CamembertTokenizer": _XLM_ROBERTA,
+    "DebertaV2Tokenizer": Family(_DEBERTA_TOKENS, _TYPES_LAST),
+    "FNetTokenizer": Family(_ALBERT_TOKENS, ("input_ids", "token_type_ids")),
+    "RemBertTokenizer": Family(_tokens("[CLS]", "[SEP]", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]")),
+    "T5Tokenizer": Family({"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}),
+    "XLMRobertaTokenizer": _XLM_ROBERTA,
+    "XLNetTokenizer": Family(
+        _tokens("<s>", "</s>", "<unk>", "<sep>", "<pad>", "<cls>", "<mask>"), padding_side="left", pad_type=3
+    ),
+}
+"""Tokenizer class (without "Fast") -> its defaults. Any other class has none."""
+
+CLASS_OF: Mapping[str, str] = {
+    "albert": "AlbertTokenizer",
+    "bart": "BartTokenizer",
+    "bert": "BertTokenizer",
+    "big_bird": "BigBirdTokenizer",
+    "blenderbot": "BlenderbotTokenizer",
+    "camembert": "CamembertTokenizer",
+    "convbert": "BertTokenizer",
+    "deberta": "DebertaTokenizer",
+    "deberta-v2": "DebertaV2Tokenizer",
+    "distilbert": "DistilBertTokenizer",
+    "dpr": "DPRQuestionEncoderTokenizer",
+    "electra": "BertTokenizer",
+    "fnet": "FNetTokenizer",
+    "funnel": "FunnelTokenizer",
+    "gpt2": "GPT2Tokenizer",
+    "gpt_neox": "GPTNeoXTokenizer",
+    "layoutlm": "LayoutLMTokenizer",
+    "led": "LEDTokenizer",
+    "longformer": "LongformerTokenizer",
+    "lxmert": "LxmertTokenizer",
+    "mobilebert": "MobileBertTokenizer",
+    "mpnet": "MPNetTokenizer",
+    "mvp": "MvpTokenizer",
+    "rembert": "RemBertTokenizer",
+    "roberta": "RobertaTokenizer",
+    "splinter": "SplinterTokenizer",
+    "squeezebert": "SqueezeBertTokenizer",
+    "t5": "T5Tokenizer",
+    "xlm-roberta": "XLMRobertaTokenizer",
+    "xlnet": "XLNetTokenizer",
+}
+"""`model_type` of `config.json` -> tokenizer class, where no file names the class."""
+
+
+def family_of(tokenizer_class: str | None) -> Family:
+    """The defaults of a class (with or without "Fast"); those of transformers' base class for any other."""
+    return FAMILIES.get((tokenizer_class or "").removesuffix("Fast"), Family())

@@ -1,0 +1,139 @@
+"""How long an encoding may be: the call's padding and truncation arguments, resolved as transformers resolves them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+UNLIMITED = int(1e30)
+"""`model_max_length` of a tokenizer that has none (transformers' value)."""
+
+_LARGE = int(1e20)
+"""A `model_max_length` above this is no limit (transformers' value)."""
+
+PADDING = ("longest", "max_length", "do_not_pad")
+TRUNCATION = ("only_first", "only_second", "longest_first", "do_not_truncate")
+
+
+@dataclass(frozen=True, slots=True)
+class Truncation:
+    """Where to cut.
+
+    Attributes:
+        max_length: tokens a row may have, special tokens counted.
+        stride: tokens that a window repeats of the one before it.
+        strategy: "only_first", "only_second" or "longest_first".
+        direction: the side that is cut, "left" or "right".
+    """
+
+    max_length: int
+    stride: int
+    strategy: str
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """How far to pad.
+
+    Attributes:
+        length: tokens of every row; None for the longest row's.
+        multiple: round the length up to a multiple of this; None for no rounding.
+        side: "left" or "right".
+    """
+
+    length: int | None
+    multiple: int | None
+    side: str
+
+    def target(self, longest: int) -> int:
+        """The length to pad to where the longest row has `longest` tokens."""
+        length = longest if self.length is None else self.length
+        if self.multiple and length % self.multiple:
+            length += self.multiple - length % self.multiple
+        return length
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the tokenizer says where the call says nothing."""
+
+    model_max_length: int
+    truncation_side: str
+    padding_side: str
+
+
+def padding_strategy(value: Any) -> str:
+    """ "longest", "max_length" or "do_not_pad" of the call's `padding`: a bool, a name, or an enum of names."""
+    return _strategy(value, "PaddingStrategy", PADDING, "longest")
+
+
+def truncation_strategy(value: Any) -> str:
+    """The name of the call's `truncation`: a bool, None, a name, or an enum of names."""
+    return _strategy(value, "TruncationStrategy", TRUNCATION, "longest_first")
+
+
+def resolve(
+    padding: Any,
+    truncation: Any,
+    max_length: int | None,
+    stride: int,
+    pad_to_multiple_of: int | None,
+    padding_side: str | None,
+    limits: Limits,
+    *,
+    verbose: bool = True,
+) -> tuple[Padding | None, Truncation | None, int | None]:
+    """The padding, the truncation and the maximum length that a call asks for.
+
+    `max_length` alone switches truncation on. Where neither the call nor the tokenizer has a maximum, truncation and
+    padding to it are off. Sources: transformers 5.23, which agrees with 4.57.
+
+    Raises:
+        ValueError: an unknown strategy, or a truncation length that is no multiple of `pad_to_multiple_of`.
+    """
+    if max_length is not None and padding is False and truncation is None:
+        truncation = "longest_first"
+    pad, cut = padding_strategy(padding), truncation_strategy(truncation)
+    if padding is True and verbose and max_length is not None and cut == "do_not_truncate":
+        warnings.warn(
+            "`max_length` is ignored when `padding`=`True` and there is no truncation strategy. "
+            "To pad to max length, use `padding='max_length'`.",
+            stacklevel=3,
+        )
+    if max_length is None and (pad == "max_length" or cut != "do_not_truncate"):
+        if limits.model_max_length > _LARGE:
+            pad, cut = ("do_not_pad" if pad == "max_length" else pad), "do_not_truncate"
+        else:
+            max_length = limits.model_max_length
+    if (
+        pad != "do_not_pad"
+        and cut != "do_not_truncate"
+        and pad_to_multiple_of is not None
+        and max_length is not None
+        and max_length % pad_to_multiple_of != 0
+    ):
+        raise ValueError(
+            f"Truncation and padding are both activated but truncation length ({max_length}) is not a multiple of "
+            f"pad_to_multiple_of ({pad_to_multiple_of})."
+        )
+    side = limits.padding_side if padding_side is None else padding_side
+    length = max_length if pad == "max_length" else None
+    window = (
+        None
+        if cut == "do_not_truncate" or max_length is None
+        else Truncation(max_length, stride, cut, limits.truncation_side)
+    )
+    return None if pad == "do_not_pad" else Padding(length, pad_to_multiple_of, side), window, max_length
+
+
+def _strategy(value: Any, kind: str, names: tuple[str, ...], default: str) -> str:
+    if value is None or value is False:
+        return names[-1]
+    if value is True:
+        return default
+    name = getattr(value, "value", value)
+    if name not in names:
+        raise ValueError(f"{name} is not a valid {kind}, please select one of {list(names)}")
+    return str(name)

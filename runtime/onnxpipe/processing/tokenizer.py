@@ -1,0 +1,400 @@
+"""Tokenizer: text to token ids and back, as transformers' fast tokenizers do it, with numpy instead of tensors."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack
+
+from onnxpipe.errors import ModelNotFoundError, UnsupportedError
+from onnxpipe.processing.encoding import BatchEncoding, check_tensor_type
+from onnxpipe.processing.keywords import CallOptions, Overrides
+from onnxpipe.processing.padding import collect, pad_rows
+from onnxpipe.processing.strategies import Limits, Padding, resolve
+from onnxpipe.processing.texts import as_batch
+from onnxpipe.processing.tokenizer_files import Settings, load, save
+from onnxpipe.processing.vocabulary import Vocabulary
+
+logger = logging.getLogger("onnxpipe")
+
+_CLEAN_UPS = (
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"),
+    (" 've", "'ve"), (" 're", "'re"),
+)  # fmt: skip
+
+
+class Tokenizer(Vocabulary):
+    """A fast tokenizer of transformers' kind; `AutoTokenizer` is another name of it. Threads may share one.
+
+    Args:
+        backend: the `tokenizers.Tokenizer`.
+        settings: special tokens, lengths and sides; see `Settings`.
+
+    Attributes:
+        model_max_length: tokens the model takes; 1e30 where it is not known.
+        padding_side, truncation_side: "right" or "left".
+        model_input_names: the rows a call gives unless it says otherwise.
+        pad_token_type_id: the token type of padding.
+        clean_up_tokenization_spaces: the default of `decode`.
+        split_special_tokens: the default of the call.
+        chat_template: the template, or templates by name; None if there is none.
+        name_or_path: where it was loaded from.
+    """
+
+    def __init__(self, backend: Any, settings: Settings | None = None) -> None:
+        settings = Settings() if settings is None else settings
+        super().__init__(backend, settings.named, settings.extra)
+        self._settings = settings
+        self.model_max_length = settings.model_max_length
+        self.padding_side = settings.padding_side
+        self.truncation_side = settings.truncation_side
+        self.model_input_names = list(settings.model_input_names)
+        self.pad_token_type_id = settings.pad_token_type_id
+        self.clean_up_tokenization_spaces = settings.clean_up_tokenization_spaces
+        self.split_special_tokens = settings.split_special_tokens
+        self.chat_template = settings.chat_template
+        self.name_or_path = settings.name_or_path
+        self._warned: set[str] = set()
+
+    # -- loading and saving -----------------------------------------------------------------------------------------
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        use_fast: bool = True,
+        subfolder: str = "",
+        trust_remote_code: bool | None = None,
+        **overrides: Unpack[Overrides],
+    ) -> Tokenizer:
+        """The tokenizer of a folder or of a Hub repository.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a Hub id.
+            revision: branch, tag or commit on the Hub.
+            token: the Hub's token, or True for the stored one.
+            cache_dir: the Hub's cache; None for its default.
+            local_files_only: never ask the network.
+            use_fast: False makes no difference: there are fast tokenizers only.
+            subfolder: where in the folder the files are.
+            trust_remote_code: refused when true.
+            **overrides: instead of what the files say, see `Overrides`.
+
+        Raises:
+            UnknownArgumentError: a keyword that is no setting.
+            UnsupportedError: a setting whose meaning cannot be kept here.
+            ModelNotFoundError: no such folder or repository, or it has no tokenizer.
+            BundleError: a damaged file.
+        """
+        if trust_remote_code:
+            raise UnsupportedError("trust_remote_code=True: code of a model is never run here; leave it out")
+        from onnxpipe.bundle import fetch
+
+        name = os.fspath(pretrained_model_name_or_path)
+        folder = fetch(
+            name, need="tokenizer", revision=revision, token=token, cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )  # fmt: skip
+        return cls._load(folder / subfolder, str(name), overrides)
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike[str], **overrides: Unpack[Overrides]) -> Tokenizer:
+        """The tokenizer of a local folder; see `from_pretrained`."""
+        return cls._load(Path(folder), str(folder), overrides)
+
+    @classmethod
+    def _load(cls, folder: Path, name: str, overrides: Overrides) -> Tokenizer:
+        if not folder.is_dir():
+            raise ModelNotFoundError(f"no folder {folder}")
+        return cls(*load(folder, name, dict(overrides)))
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> tuple[str, ...]:
+        """Writes the tokenizer as it is now to a folder, made if need be; returns the paths of the files."""
+        settings = replace(
+            self._settings,
+            named=self.special_tokens_map,
+            extra=tuple(self._extra),
+            model_max_length=self.model_max_length,
+            padding_side=self.padding_side,
+            truncation_side=self.truncation_side,
+            model_input_names=tuple(self.model_input_names),
+            clean_up_tokenization_spaces=self.clean_up_tokenization_spaces,
+            chat_template=self.chat_template,
+        )
+        state = (None, self.split_special_tokens)
+        return self._gate.run(state, lambda: save(Path(save_directory), self.backend_tokenizer, settings))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # locks cannot be copied or pickled: the copy gets a gate of its own
+        return {**{k: v for k, v in self.__dict__.items() if k != "_gate"}, "backend": self.backend_tokenizer}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        Vocabulary.__init__(self, state.pop("backend"), state["_named"], state["_extra"])
+        self.__dict__.update(state)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(name_or_path='{self.name_or_path}', vocab_size={self.vocab_size}, "
+            f"model_max_length={self.model_max_length}, padding_side='{self.padding_side}', "
+            f"truncation_side='{self.truncation_side}', special_tokens={self.special_tokens_map})"
+        )
+
+    # -- text to ids ------------------------------------------------------------------------------------------------
+    def __call__(
+        self,
+        text: Any = None,
+        text_pair: Any = None,
+        add_special_tokens: bool = True,
+        padding: Any = False,
+        truncation: Any = None,
+        max_length: int | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_tensors: Any = None,
+        return_token_type_ids: bool | None = None,
+        return_attention_mask: bool | None = None,
+        return_overflowing_tokens: bool = False,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_length: bool = False,
+        split_special_tokens: bool | None = None,
+        verbose: bool = True,
+    ) -> BatchEncoding:
+        """Encodes a text, a pair of texts, or a batch of either.
+
+        Args:
+            text: a str; a list of str (a batch), of pairs, or, split into words, of lists of words.
+            text_pair: the second texts, as many as first ones.
+            add_special_tokens: put the model's special tokens around.
+            padding: False, True or "longest", "max_length", "do_not_pad".
+            truncation: None or False, True or "longest_first", "only_first", "only_second", "do_not_truncate". With
+                `max_length` alone it is "longest_first".
+            max_length: tokens a row may have; None for the model's.
+            stride: tokens that a window repeats of the one before it.
+            is_split_into_words: the texts are lists of words.
+            pad_to_multiple_of: round padded lengths up.
+            padding_side: "left" or "right"; None for the tokenizer's.
+            return_tensors: "np" for int64 arrays of shape (batch, tokens), with a batch axis for a single text too.
+            return_token_type_ids, return_attention_mask: None to follow `model_input_names`.
+            return_overflowing_tokens: give the windows that truncation cuts off as further rows, and
+                `overflow_to_sample_mapping`: the text each row is from.
+            return_special_tokens_mask: 1 for tokens that are no text.
+            return_offsets_mapping: the characters (start, end) of each token in its text.
+            return_length: the number of tokens of each row.
+            split_special_tokens: whether special tokens that occur in a text are split; None for the tokenizer's.
+            verbose: warn of rows that are longer than the model takes.
+
+        Returns:
+            Lists of ints for a single text, else lists of rows.
+
+        Raises:
+            ValueError: no text, texts of a wrong type or number, no padding token, an unknown strategy, or rows of
+                unlike length with `return_tensors`.
+            UnsupportedError: tensors of another framework.
+        """
+        if text is None:
+            raise ValueError("You need to specify either `text` or `text_target`.")
+        check_tensor_type(return_tensors)
+        limits = Limits(self.model_max_length, self.truncation_side, self.padding_side)
+        pad, cut, max_length = resolve(
+            padding, truncation, max_length, stride, pad_to_multiple_of, padding_side, limits, verbose=verbose
+        )
+        if pad is not None:
+            self._need_pad_token()
+        batched, texts = as_batch(text, text_pair, is_split_into_words)
+        state = (cut, self.split_special_tokens if split_special_tokens is None else split_special_tokens)
+        backend = self._gate.backend
+        encodings = self._gate.run(
+            state,
+            lambda: backend.encode_batch(
+                texts, is_pretokenized=is_split_into_words, add_special_tokens=add_special_tokens
+            ),
+        )
+        if pad is not None and encodings:
+            self._pad(encodings, pad)
+        samples = list(range(len(encodings)))
+        if return_overflowing_tokens:
+            windows = [[encoding, *encoding.overflowing] for encoding in encodings]
+            samples = [i for i, parts in enumerate(windows) for _ in parts]
+            encodings = [part for parts in windows for part in parts]
+
+        names = self.model_input_names
+        data: dict[str, Any] = {"input_ids": [encoding.ids for encoding in encodings]}
+        if verbose and max_length is None:
+            self._warn_of_length(data["input_ids"])
+        if return_token_type_ids or (return_token_type_ids is None and "token_type_ids" in names):
+            data["token_type_ids"] = [encoding.type_ids for encoding in encodings]
+        if return_attention_mask or (return_attention_mask is None and "attention_mask" in names):
+            data["attention_mask"] = [encoding.attention_mask for encoding in encodings]
+        if return_special_tokens_mask:
+            data["special_tokens_mask"] = [encoding.special_tokens_mask for encoding in encodings]
+        if return_offsets_mapping:
+            data["offset_mapping"] = [encoding.offsets for encoding in encodings]
+        if not batched and return_tensors is None and not return_overflowing_tokens:
+            data = {name: rows[0] for name, rows in data.items()}
+        if return_length:
+            data["length"] = [len(encoding) for encoding in encodings]
+        if return_overflowing_tokens:
+            data["overflow_to_sample_mapping"] = samples
+        return BatchEncoding(data, encodings, return_tensors)
+
+    def encode(
+        self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Unpack[CallOptions]
+    ) -> Any:
+        """The `input_ids` of a call."""
+        return self(text, text_pair, add_special_tokens, **options)["input_ids"]
+
+    def encode_plus(
+        self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Unpack[CallOptions]
+    ) -> BatchEncoding:
+        """A call, by its name in transformers 4."""
+        return self(text, text_pair, add_special_tokens, **options)
+
+    def batch_encode_plus(
+        self, batch_text_or_text_pairs: Any, add_special_tokens: bool = True, **options: Unpack[CallOptions]
+    ) -> BatchEncoding:
+        """A call on a batch, by its name in transformers 4."""
+        if not isinstance(batch_text_or_text_pairs, (tuple, list)):
+            kind = type(batch_text_or_text_pairs)
+            raise TypeError(f"batch_text_or_text_pairs has to be a list or a tuple (got {kind})")
+        return self(batch_text_or_text_pairs, None, add_special_tokens, **options)
+
+    def tokenize(
+        self, text: str, pair: str | None = None, add_special_tokens: bool = False, **options: Unpack[CallOptions]
+    ) -> list[str]:
+        """The tokens of a text, by default without special ones."""
+        return self(text, pair, add_special_tokens, **options).tokens()
+
+    def pad(
+        self,
+        encoded_inputs: Any,
+        padding: Any = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: Any = None,
+        verbose: bool = True,
+    ) -> BatchEncoding:
+        """Pads encodings that were made apart to a common length.
+
+        Args:
+            encoded_inputs: a list of encodings, or one dict of rows (or of one row); lists or arrays.
+            padding, max_length, pad_to_multiple_of, padding_side: as in the call.
+            return_attention_mask: None to follow `model_input_names`.
+            return_tensors: "np" for arrays; None gives arrays where arrays came.
+            verbose: warn where `max_length` has no effect.
+
+        Raises:
+            ValueError: no `input_ids` in it, no padding token, or rows of unlike length with `return_tensors`.
+        """
+        check_tensor_type(return_tensors)
+        main = self.model_input_names[0]
+        rows, batched, arrays = collect(encoded_inputs, main)
+        limits = Limits(self.model_max_length, self.truncation_side, self.padding_side)
+        how, _, _ = resolve(padding, None, max_length, 0, pad_to_multiple_of, padding_side, limits, verbose=verbose)
+        if how is not None:
+            self._need_pad_token()
+        mask = "attention_mask" in self.model_input_names if return_attention_mask is None else return_attention_mask
+        fills = {
+            main: self.pad_token_id or 0,
+            "attention_mask": 0,
+            "token_type_ids": self.pad_token_type_id,
+            "special_tokens_mask": 1,
+        }
+        padded = pad_rows(rows, main, how, fills, mask) if rows[main] else rows
+        data: dict[str, Any] = dict(padded) if batched else {name: value[0] for name, value in padded.items()}
+        return BatchEncoding(data, None, "np" if return_tensors is None and arrays else return_tensors)
+
+    # -- ids to text ------------------------------------------------------------------------------------------------
+    def decode(
+        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> Any:
+        """The text of token ids; for a batch of them, a list of texts.
+
+        Args:
+            token_ids: an int, ints in a list or array, or a batch of those.
+            skip_special_tokens: leave special tokens out.
+            clean_up_tokenization_spaces: take spaces before punctuation out; None for the tokenizer's. Never done for
+                BPE, whose spaces are the text's own (as in transformers 5).
+        """
+        ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
+        if isinstance(ids, (list, tuple)) and ids and not isinstance(ids[0], int) and hasattr(ids[0], "__len__"):
+            return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
+        ids = [ids] if isinstance(ids, int) else [int(i) for i in ids]
+        text: str = self._gate.backend.decode(ids, skip_special_tokens=skip_special_tokens)
+        clean = clean_up_tokenization_spaces
+        if self.clean_up_tokenization_spaces if clean is None else clean:
+            text = self._clean_up(text)
+        return text
+
+    def batch_decode(
+        self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> list[str]:
+        """The text of each row of ids; see `decode`."""
+        texts = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces)
+        return [texts] if isinstance(texts, str) else list(texts)
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """The text of tokens, without any clean-up but the decoder's own."""
+        decoder = self.backend_tokenizer.decoder
+        return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+
+    def _clean_up(self, text: str) -> str:
+        if type(self.backend_tokenizer.model).__name__ == "BPE":
+            self._warn_once(
+                "clean-up",
+                "Ignoring clean_up_tokenization_spaces=True for a BPE tokenizer: it would take spaces of the text out.",
+            )
+            return text
+        for spaced, joined in _CLEAN_UPS:
+            text = text.replace(spaced, joined)
+        return text
+
+    # -- what the call is made of -----------------------------------------------------------------------------------
+    def _pad(self, encodings: Sequence[Any], padding: Padding) -> None:
+        target = padding.target(max(map(len, encodings)))
+        how = {
+            "direction": padding.side,
+            "pad_id": self.pad_token_id,
+            "pad_type_id": self.pad_token_type_id,
+            "pad_token": self.pad_token,
+        }
+        for encoding in encodings:
+            encoding.pad(target, **how)
+
+    def _need_pad_token(self) -> None:
+        if self.pad_token_id is None:
+            raise ValueError(
+                "Asking to pad but the tokenizer does not have a padding token. "
+                "Please select a token to use as `pad_token` `(tokenizer.pad_token = tokenizer.eos_token e.g.)` "
+                "or add a new pad token via `tokenizer.add_special_tokens({'pad_token': '[PAD]'})`."
+            )
+
+    def _warn_of_length(self, rows: Sequence[Sequence[int]]) -> None:
+        longest = max(map(len, rows), default=0)
+        if 0 < self.model_max_length < longest:
+            self._warn_once(
+                "length",
+                "Token indices sequence length is longer than the specified maximum sequence length for this model "
+                f"({longest} > {self.model_max_length}). Running this sequence through the model will result in "
+                "indexing errors",
+            )
+
+    def _warn_once(self, kind: str, message: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            logger.warning(message)
+
+
+AutoTokenizer = Tokenizer

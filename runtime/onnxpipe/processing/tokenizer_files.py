@@ -1,0 +1,305 @@
+"""From a folder's files to a tokenizer's backend and settings, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from onnxpipe.bundle.files import TOKENIZER_LIMIT, read_json
+from onnxpipe.errors import BundleError, UnknownArgumentError, UnsupportedError
+from onnxpipe.processing import vocabulary_files
+from onnxpipe.processing.families import CLASS_OF, Family, family_of
+from onnxpipe.processing.flags import FLAGS, apply_flags
+from onnxpipe.processing.strategies import UNLIMITED
+from onnxpipe.processing.vocabulary import ROLES
+
+_SETTINGS = frozenset(
+    {"model_max_length", "max_len", "padding_side", "truncation_side", "model_input_names", "chat_template",
+     "clean_up_tokenization_spaces", "split_special_tokens", "extra_special_tokens", "additional_special_tokens"}
+)  # fmt: skip
+_REFUSED = frozenset(
+    {"from_slow", "legacy", "tokenizer_type", "tokenizer_file", "tokenizer_object", "vocab_file", "merges_file",
+     "gguf_file", "force_download", "resume_download", "proxies", "mirror", "config", "code_revision", "backend",
+     "use_auth_token", "add_bos_token", "add_eos_token", "src_lang", "tgt_lang", "language", "task",
+     "predict_timestamps", "do_basic_tokenize", "never_split", "keep_accents", "remove_space", "split_by_punct",
+     "errors", "sp_model_kwargs", "fix_mistral_regex", "mistral_format", "added_tokens_decoder"}
+)  # fmt: skip
+#: What is in configs but belongs to one copy of the files, or is written elsewhere.
+_NOT_SAVED = frozenset(
+    {"added_tokens_decoder", "additional_special_tokens", "extra_special_tokens", "chat_template", "name_or_path",
+     "special_tokens_map_file", "tokenizer_file", "vocab_file", "merges_file", "device_map", "is_local",
+     "local_files_only", "files_loaded", "init_inputs", "max_len"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a tokenizer is told besides its backend.
+
+    Attributes:
+        named: special tokens by role.
+        extra: special tokens without a role.
+        model_max_length: tokens the model takes; 1e30 where it is not known.
+        padding_side, truncation_side: "right" or "left".
+        model_input_names: the rows a call gives, `input_ids` first.
+        pad_token_type_id: the token type of padding.
+        clean_up_tokenization_spaces: whether decoding takes the spaces before punctuation out.
+        split_special_tokens: whether special tokens that occur in a text are split like other words.
+        chat_template: the template, or templates by name.
+        tokenizer_class: the class the files name.
+        name_or_path: where it was loaded from.
+        config: `tokenizer_config.json` with the overrides, for saving.
+    """
+
+    named: Mapping[str, str] = field(default_factory=dict)
+    extra: tuple[str, ...] = ()
+    model_max_length: int = UNLIMITED
+    padding_side: str = "right"
+    truncation_side: str = "right"
+    model_input_names: tuple[str, ...] = ("input_ids", "attention_mask")
+    pad_token_type_id: int = 0
+    clean_up_tokenization_spaces: bool = False
+    split_special_tokens: bool = False
+    chat_template: str | dict[str, str] | None = None
+    tokenizer_class: str | None = None
+    name_or_path: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for kind, side in (("Padding", self.padding_side), ("Truncation", self.truncation_side)):
+            if side not in ("right", "left"):
+                raise ValueError(f"{kind} side should be selected between 'right' and 'left', current value: {side}")
+
+
+def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, Settings]:
+    """The backend (`tokenizers.Tokenizer`) and the settings of a folder, as transformers' fast tokenizers take them.
+
+    Raises:
+        UnknownArgumentError, UnsupportedError: an override that is unknown, or whose meaning cannot be kept.
+        ModelNotFoundError: no tokenizer.json and no vocabulary files that would do.
+        BundleError: a damaged file.
+    """
+    config = _optional(folder / "tokenizer_config.json")
+    tokenizer_class = _class(folder, config)
+    family = family_of(tokenizer_class)
+    _check_overrides(overrides, {*ROLES, *family.tokens, *(k for k in config if k.endswith("_token"))})
+    merged = {**family.tokens, **config, **_legacy_tokens(folder, config), **overrides}
+    named, specs = _named(merged)
+    extra = [_spec(token) for token in _extra(merged)]
+    backend = _backend(folder, family, named)
+    if backend.padding is not None and "pad_token" not in merged:
+        named["pad_token"] = backend.padding["pad_token"]
+    sides = _sides(backend, family)
+    backend.no_padding()
+    backend.no_truncation()
+    _apply_flags(backend, family, config, overrides)
+    _add_missing(backend, _added_tokens(folder, config), named, specs, extra)
+    kept = {k: v for k, v in {**config, **overrides}.items() if k not in _NOT_SAVED}
+    limit = merged.get("model_max_length", merged.get("max_len"))
+    settings = Settings(
+        named=named,
+        extra=tuple(str(token) for token in extra),
+        model_max_length=UNLIMITED if limit is None else int(limit),
+        padding_side=merged.get("padding_side", sides[0]),
+        truncation_side=merged.get("truncation_side", sides[1]),
+        model_input_names=tuple(merged.get("model_input_names") or family.inputs),
+        pad_token_type_id=family.pad_type,
+        clean_up_tokenization_spaces=bool(merged.get("clean_up_tokenization_spaces")),
+        split_special_tokens=bool(merged.get("split_special_tokens")),
+        chat_template=overrides.get("chat_template", _chat_template(folder, config)),
+        tokenizer_class=tokenizer_class,
+        name_or_path=name,
+        config=kept,
+    )
+    return backend, settings
+
+
+def save(folder: Path, backend: Any, settings: Settings) -> tuple[str, ...]:
+    """Writes `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and chat templates; returns their
+    paths. Both transformers 4 and 5 read them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    roles: dict[str, Any] = {**settings.named}
+    if settings.extra:
+        roles["additional_special_tokens"] = list(settings.extra)
+    config = {
+        **{k: v for k, v in settings.config.items() if k not in ROLES},
+        **roles,
+        "clean_up_tokenization_spaces": settings.clean_up_tokenization_spaces,
+        "model_input_names": list(settings.model_input_names),
+        "model_max_length": settings.model_max_length,
+        "padding_side": settings.padding_side,
+        "truncation_side": settings.truncation_side,
+    }
+    if settings.tokenizer_class:
+        config["tokenizer_class"] = settings.tokenizer_class
+    files = {
+        "tokenizer_config.json": _json(config),
+        "special_tokens_map.json": _json(roles),
+        "tokenizer.json": backend.to_str(pretty=True),
+    }
+    template = settings.chat_template
+    for name, text in ({"default": template} if isinstance(template, str) else template or {}).items():
+        if Path(name).name != name:  # it may come from a config, and must not lead out of the folder
+            raise BundleError(f"a chat template cannot be saved under the name {name!r}")
+        files["chat_template.jinja" if name == "default" else f"additional_chat_templates/{name}.jinja"] = text
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tuple(str(folder / name) for name in files)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _check_overrides(overrides: Mapping[str, Any], tokens: set[str]) -> None:
+    known = _SETTINGS | FLAGS.keys() | tokens
+    for name in overrides:
+        if name in _REFUSED:
+            raise UnsupportedError(
+                f"{name}= is refused: a tokenizer is what tokenizer.json says, and that has it fixed"
+            )
+        if name not in known:
+            raise UnknownArgumentError.among("AutoTokenizer.from_pretrained", name, known)
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
+
+
+def _class(folder: Path, config: Mapping[str, Any]) -> str | None:
+    named = config.get("tokenizer_class")
+    if isinstance(named, str):
+        return named
+    model = _optional(folder / "config.json")
+    named = model.get("tokenizer_class")
+    return named if isinstance(named, str) else CLASS_OF.get(str(model.get("model_type")))
+
+
+def _legacy_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """`special_tokens_map.json`, which counts only for files written before `added_tokens_decoder` was."""
+    return {} if "added_tokens_decoder" in config else _optional(folder / "special_tokens_map.json")
+
+
+def _added_tokens(folder: Path, config: Mapping[str, Any]) -> dict[int, Any]:
+    """Added tokens by id that the configuration or (older) `added_tokens.json` names."""
+    from tokenizers import AddedToken
+
+    if "added_tokens_decoder" in config:
+        try:
+            return {int(i): _spec(token) for i, token in config["added_tokens_decoder"].items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise BundleError(f"added_tokens_decoder in {folder / 'tokenizer_config.json'}: {error}") from error
+    if (folder / "tokenizer.json").is_file():
+        return {}  # it has them all, with their flags
+    added = _optional(folder / "added_tokens.json")
+    return {int(i): AddedToken(token, normalized=True) for token, i in added.items()}
+
+
+def _named(merged: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Special tokens by role, and those of them that come with flags."""
+    given = {k: v for k, v in merged.items() if k in ROLES or (k.endswith("_token") and _is_token(v))}
+    if isinstance(merged.get("extra_special_tokens"), dict):
+        given.update(merged["extra_special_tokens"])
+    named, specs = {}, {}
+    for role, value in given.items():
+        if value is None:
+            continue
+        if not _is_token(value):
+            raise TypeError(f"Special token {role} has to be either str or AddedToken but got: {type(value)}")
+        named[role] = str(_spec(value))
+        if not isinstance(value, str):
+            specs[named[role]] = _spec(value)
+    return named, specs
+
+
+def _extra(merged: Mapping[str, Any]) -> list[Any]:
+    for name in ("extra_special_tokens", "additional_special_tokens"):
+        tokens = merged.get(name)
+        if tokens and isinstance(tokens, (list, tuple)):
+            return list(tokens)
+    return []
+
+
+def _is_token(value: Any) -> bool:
+    return isinstance(value, str) or hasattr(value, "content") or (isinstance(value, dict) and "content" in value)
+
+
+def _spec(token: Any) -> Any:
+    """An `AddedToken` from a dict of its fields (as configs hold it); anything else as it is."""
+    from tokenizers import AddedToken
+
+    if not isinstance(token, dict):
+        return token
+    fields = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
+    return AddedToken(**{"special": True, **{k: v for k, v in token.items() if k in fields}})
+
+
+def _backend(folder: Path, family: Family, named: Mapping[str, str]) -> Any:
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return vocabulary_files.build(folder, family, named)
+    from tokenizers import Tokenizer
+
+    if path.stat().st_size > TOKENIZER_LIMIT:
+        raise BundleError(f"{path} is larger than {TOKENIZER_LIMIT} bytes: no tokenizer.json of a model is")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises a bare Exception
+        raise BundleError(f"{path} is not a tokenizer that this version of tokenizers reads: {error}") from error
+
+
+def _sides(backend: Any, family: Family) -> tuple[str, str]:
+    padding, truncation = backend.padding, backend.truncation
+    return (
+        family.padding_side if padding is None else padding["direction"],
+        "right" if truncation is None else truncation["direction"],
+    )
+
+
+def _apply_flags(backend: Any, family: Family, config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    wanted = {flag: config.get(flag, default) for flag, default in family.flags.items()}
+    asked = {flag: value for flag, value in overrides.items() if flag in FLAGS}
+    placed = apply_flags(backend, {**wanted, **asked})
+    for flag in asked.keys() - placed:
+        if config.get(flag) != asked[flag]:
+            raise UnsupportedError(f"{flag}={asked[flag]!r}: nothing in this tokenizer.json can be told so")
+
+
+def _add_missing(
+    backend: Any, added: Mapping[int, Any], named: Mapping[str, str], specs: Mapping[str, Any], extra: list[Any]
+) -> None:
+    """Adds to the backend the tokens that only the configuration knows, and those it gives other flags."""
+    from tokenizers import AddedToken
+
+    present = backend.get_added_tokens_decoder().values()
+    same = {repr(token) for token in present}
+    tokens = [token for _, token in sorted(added.items()) if repr(token) not in same]
+    known = {token.content for token in present} | {str(token) for token in tokens}
+    for token in [*(specs.get(token, token) for token in named.values()), *extra]:
+        if str(token) not in known:
+            known.add(str(token))
+            tokens.append(token)
+    special = set(named.values())
+    ready = [AddedToken(token, special=True) if isinstance(token, str) else token for token in tokens]
+    for token in ready:
+        token.special = token.special or token.content in special
+    if ready:
+        backend.add_tokens(ready)
+
+
+def _chat_template(folder: Path, config: Mapping[str, Any]) -> Any:
+    named = {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
+    if (folder / "chat_template.jinja").is_file():
+        named = {"default": folder / "chat_template.jinja", **named}
+    if named:
+        texts = {name: path.read_text(encoding="utf-8") for name, path in named.items()}
+        return texts["default"] if list(texts) == ["default"] else texts
+    given = config.get("chat_template")
+    if isinstance(given, list):
+        return {entry["name"]: entry["template"] for entry in given}
+    return given
