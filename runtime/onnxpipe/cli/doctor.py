@@ -14,7 +14,7 @@ from typing import Literal
 import click
 
 from onnxpipe.cli import machine
-from onnxpipe.cli.cuda import cuda_problem
+from onnxpipe.cli.cuda import run_problem
 from onnxpipe.cli.guard import describe, traceback_option
 from onnxpipe.cli.plain import printable
 
@@ -93,7 +93,7 @@ def _package(name: str) -> Finding:
 
 
 def _onnxruntime() -> Iterator[Finding]:
-    from onnxpipe.engine import import_onnxruntime
+    from onnxpipe.engine.runtime import import_onnxruntime
 
     installed = {name: version for name in _RUNTIMES if (version := _version(name))}
     listed = ", ".join(f"{name} {version}" for name, version in installed.items())
@@ -122,20 +122,17 @@ def _keep(installed: dict[str, str]) -> str:
 
 
 def _cuda(providers: list[str], wheel: bool) -> Finding:
+    from onnxpipe.engine.cuda import cuda_problem
+
     if "CUDAExecutionProvider" not in providers:
         if wheel:
             return Finding(
                 "cuda", "onnxruntime-gpu is installed, but its files were overwritten", "warning",
                 "pip install --force-reinstall --no-deps onnxruntime-gpu",
             )  # fmt: skip
-        return Finding("cuda", 'not in this build of onnxruntime (it is in the wheel of "onnxpipe[gpu]")')
-    problem = cuda_problem()
-    if problem is None:
-        return Finding("cuda", "works")
-    return Finding(
-        "cuda", problem, "warning",
-        "pip install 'onnxruntime-gpu[cuda,cudnn]', with a driver that fits them; until then use device=\"cpu\"",
-    )  # fmt: skip
+        return Finding("cuda", 'not in this build of ONNX Runtime (pip install "onnxpipe[gpu]" has it)')
+    problem = cuda_problem() or run_problem()
+    return Finding("cuda", "works: a graph ran on it") if problem is None else Finding("cuda", problem, "warning")
 
 
 def _processor() -> Iterator[Finding]:

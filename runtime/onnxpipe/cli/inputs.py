@@ -64,7 +64,7 @@ def word_inputs(task: str, words: Sequence[str], given: Given, stdin: Iterable[s
         click.UsageError: nothing to answer.
     """
     parts = given.parts(task)
-    if not words and len(parts) < 2:
+    if not words and len(parts) < 2 and not given.documents:
         raise click.UsageError("nothing to answer: give INPUT (- for stdin) or --input FILE")
     texts = _expand(words, stdin)
     if not parts:

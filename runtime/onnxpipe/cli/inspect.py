@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from onnxpipe.cli.guard import describe, hub_options, traceback_option
-from onnxpipe.cli.plain import printable
+from onnxpipe.cli.plain import megabytes, printable
 
 
 @dataclass(frozen=True)
@@ -237,8 +237,3 @@ def _proof(entry: Mapping[str, Any]) -> str:
     if isinstance(entry.get("decision_agreement"), (int, float)):
         parts.append(f"same decision {entry['decision_agreement']:.2%}")
     return ", ".join(parts)
-
-
-def megabytes(size: int) -> str:
-    """A size for people."""
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

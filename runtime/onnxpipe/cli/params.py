@@ -13,7 +13,8 @@ import click
 
 #: Parameters of the call that have options of their own.
 _ELSEWHERE = {"batch_size": "--batch-size", "on_error": "--on-error", "num_workers": None}
-_CONSTANTS = {"none": None, "null": None, "true": True, "false": False}
+#: As Python writes them; JSON's null, true and false are JSON. "none" is a word: a strategy, a function.
+_CONSTANTS = {"None": None, "True": True, "False": False}
 _UNPARSED = object()
 
 
@@ -76,8 +77,8 @@ def _typed(name: str, text: str, annotation: Any) -> Any:
 
 
 def _parse(text: str) -> Any:
-    if text.strip().lower() in _CONSTANTS:
-        return _CONSTANTS[text.strip().lower()]
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
     try:
         return json.loads(text)
     except ValueError:

@@ -21,3 +21,8 @@ def plain(value: Any) -> Any:
 def printable(text: str) -> str:
     """Text in one line, without control characters: what stands in an input or a model must not steer the terminal."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def megabytes(size: int) -> str:
+    """A size for people."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,8 +113,7 @@ def command(task: str, inputs: tuple[str, ...], source: str | None, **options: A
     params = _params(task, entry, chosen)
     if source is None:
         _refuse_table_options(chosen)
-        stdin = click.get_text_stream("stdin", encoding="utf-8")
-        _answer_words(task, word_inputs(task, inputs, chosen.given, stdin), params, chosen)
+        _answer_words(task, word_inputs(task, inputs, chosen.given, sys.stdin), params, chosen)
     elif inputs:
         raise click.UsageError("give INPUTs or --input FILE, not both")
     elif chosen.as_json:

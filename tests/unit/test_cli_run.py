@@ -1,0 +1,441 @@
+"""`onnxpipe run`, with a pipeline that is none: what reaches it, and what is made of its answers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from onnxpipe.cli import main
+from onnxpipe.engine.scheduler import ItemError
+
+AHEAD = 3
+
+
+class FakePipeline:
+    """Answers with a function, reading some inputs ahead as the scheduler does."""
+
+    def __init__(self, answer: Callable[..., Any], labels: dict[int, str]) -> None:
+        self.model = SimpleNamespace(config=SimpleNamespace(id2label=labels))
+        self.answer = answer
+        self.inputs: list[Any] = []
+        self.params: dict[str, Any] = {}
+        self.batch_size: int | None = None
+
+    def __call__(self, inputs: Any, *, on_error: str, batch_size: int | None = None, **params: Any) -> Iterator[Any]:
+        self.params, self.batch_size = params, batch_size
+        return self._answers(inputs, on_error)
+
+    def _answers(self, inputs: Any, on_error: str) -> Iterator[Any]:
+        ahead: list[Any] = []
+        for value in inputs:
+            self.inputs.append(value)
+            ahead.append(value)
+            if len(ahead) == AHEAD:
+                yield from (self._one(each, on_error) for each in ahead)
+                ahead = []
+        yield from (self._one(each, on_error) for each in ahead)
+
+    def _one(self, value: Any, on_error: str) -> Any:
+        try:
+            return self.answer(value)
+        except ValueError as error:
+            if on_error == "raise":
+                raise
+            return ItemError(0, error)
+
+
+def classify(value: Any) -> dict[str, Any]:
+    if value == "bad":
+        raise ValueError("this text is bad")
+    return {"label": "GOOD" if "good" in value else "NEUTRAL", "score": float(np.float32(0.9))}
+
+
+class Fake:
+    """Runs the command line with a pipeline that answers with `answer`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.answer: Callable[..., Any] = classify
+        self.loaded: list[tuple[tuple, dict]] = []
+        self.pipe: FakePipeline | None = None
+        monkeypatch.setattr("onnxpipe.factory.pipeline", self._load)
+
+    def _load(self, *args: Any, **kwargs: Any) -> FakePipeline:
+        self.loaded.append((args, kwargs))
+        self.pipe = FakePipeline(self.answer, {0: "NEUTRAL", 1: "GOOD"})
+        return self.pipe
+
+    def run(self, *args: Any, stdin: str | None = None, code: int = 0) -> Result:
+        result = CliRunner().invoke(main, ["run", *map(str, args)], input=stdin)
+        assert result.exit_code == code, result.output
+        return result
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    return Fake(monkeypatch)
+
+
+def rows(path: Path) -> list[dict]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# -- words ---
+def test_one_line_a_text(fake: Fake) -> None:
+    result = fake.run("text-classification", "-m", "M", "so good", "so\x1b[31m so", "--device", "0", "--threads", 2)
+    assert result.stdout == "GOOD     0.9000  so good\nNEUTRAL  0.9000  so [31m so\n"
+    (args, kwargs) = fake.loaded[0]
+    assert args == ("text-classification", "M")
+    assert (kwargs["device"], kwargs["threads"], kwargs["dtype"], kwargs["providers"]) == (0, 2, "auto", None)
+
+
+def test_json_lines(fake: Fake) -> None:
+    fake.answer = lambda value: [{"entity": "PER", "score": np.float32(0.5), "word": value, "start": 0, "end": 3}]
+    result = fake.run("ner", "Zoë", "Bob", "--json")
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert first == [{"entity": "PER", "score": 0.5, "word": "Zoë", "start": 0, "end": 3}]
+    assert second[0]["word"] == "Bob"
+
+
+def test_stdin_and_json_inputs(fake: Fake) -> None:
+    fake.answer = lambda value: classify(str(value))
+    fake.run("text-classification", "-", '{"text": "a", "text_pair": "b"}', stdin="one\r\n\ntwo")
+    assert fake.pipe is not None
+    assert fake.pipe.inputs == ["one", "", "two", {"text": "a", "text_pair": "b"}]
+
+
+def test_a_bad_input(fake: Fake) -> None:
+    result = fake.run("text-classification", "good", "bad", "good", code=1)
+    assert result.stderr == "error: input 2: this text is bad\n"
+    assert result.stdout.count("\n") == 1
+    result = fake.run("text-classification", "good", "bad", '{"text"', "good", "--on-error", "return")
+    lines = result.stdout.splitlines()
+    assert lines[1] == "error: input 2: this text is bad"
+    assert lines[2].startswith("error: input 3: what begins with '{' is read as JSON")
+    assert lines[3] == lines[0]
+    result = fake.run("text-classification", "bad", "--on-error", "return", "--json")
+    assert json.loads(result.stdout) == {"error": "this text is bad"}
+
+
+def test_traceback_only_when_asked_for(fake: Fake) -> None:
+    result = CliRunner().invoke(main, ["run", "text-classification", "bad", "--traceback"])
+    assert isinstance(result.exception, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("task", "answer", "words", "shown"),
+    [
+        (
+            "ner",
+            [
+                {"entity_group": "PER", "score": np.float32(0.998), "word": "Enzo", "start": 0, "end": 4},
+                {"entity_group": "MISC", "score": np.float32(0.5), "word": "x", "start": 10, "end": 11},
+            ],
+            ["Enzo likes x"],
+            "Enzo likes x\n  0.9980  PER   0-4    Enzo\n  0.5000  MISC  10-11  x\n",
+        ),
+        ("ner", [], ["nobody"], "nobody\n  (nothing found)\n"),
+        (
+            "embedding",
+            np.array([0.6, 0.8, 0, 0, 0, 0], np.float32),
+            ["a text"],
+            "[0.6000, 0.8000, 0.0000, 0.0000, 0.0000, ...]  6 dimensions, norm 1.0000  a text\n",
+        ),
+        (
+            "question-answering",
+            {"score": 0.5, "start": 7, "end": 8, "answer": "7"},
+            ["--context", "Ann is 7.", "How old is Ann?"],
+            "How old is Ann?\n  0.5000  7-8  7\n",
+        ),
+        (
+            "fill-mask",
+            [{"score": 0.5, "token": 1, "token_str": "big", "sequence": "so big"}],
+            ["so [MASK]"],
+            "so [MASK]\n  0.5000  big  so big\n",
+        ),
+        (
+            "fill-mask",
+            [[{"score": 0.5, "token": 1, "token_str": "big", "sequence": "s"}]] * 2,
+            ["[MASK] [MASK]"],
+            "[MASK] [MASK]\n  mask 1\n    0.5000  big  s\n  mask 2\n    0.5000  big  s\n",
+        ),
+        (
+            "zero-shot-classification",
+            {"sequence": "a", "labels": ["art", "sport"], "scores": [0.75, 0.25]},
+            ["--labels", "sport,art", "a"],
+            "a\n  0.7500  art\n  0.2500  sport\n",
+        ),
+        (
+            "text-ranking",
+            [{"index": 1, "score": 0.9, "document": "d2"}, {"index": 0, "score": 0.1, "document": "d1"}],
+            ["--query", "q", "d1", "d2"],
+            "q  |  ['d1', 'd2']\n  0.9000  1  d2\n  0.1000  0  d1\n",
+        ),
+        (
+            "sentence-similarity",
+            [0.25, 0.5],
+            ["--query", "q", "s1", "s2"],
+            "q\n  0.2500  s1\n  0.5000  s2\n",
+        ),
+        ("feature-extraction", [[[0.5, 0.25], [0.0, 1.0]]], ["a"], "[1][2][2]  0.5000, 0.2500, ...  a\n"),
+    ],
+)
+def test_readable(fake: Fake, task: str, answer: Any, words: list[str], shown: str) -> None:
+    fake.answer = lambda value: answer
+    assert fake.run(task, *words).stdout == shown
+
+
+@pytest.mark.parametrize(
+    ("task", "args", "inputs"),
+    [
+        ("question-answering", ["--question", "q", "--context", "c"], [{"question": "q", "context": "c"}]),
+        ("question-answering", ["--question", "q", "c1", "c2"],
+         [{"question": "q", "context": "c1"}, {"question": "q", "context": "c2"}]),
+        ("text-ranking", ["--query", "q", "--documents", "d1", "d2"], [{"query": "q", "documents": ["d1", "d2"]}]),
+        ("text-ranking", ["--query", "q", "-"], [{"query": "q", "documents": ["a", "b"]}]),
+        ("sentence-similarity", ["--query", "q", "s"], [{"source_sentence": "q", "sentences": ["s"]}]),
+    ],
+)  # fmt: skip
+def test_inputs_of_two_parts(fake: Fake, task: str, args: list[str], inputs: list[Any]) -> None:
+    fake.answer = lambda value: []
+    fake.run(task, *args, "--json", stdin="a\nb\n")
+    assert fake.pipe is not None
+    assert fake.pipe.inputs == inputs
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["text-classification"], "nothing to answer"),
+        (["text-classification", "a", "--question", "q"], "for question-answering"),
+        (["text-classification", "a", "--query", "q"], "for text-ranking"),
+        (["text-classification", "a", "--labels", "q"], "for zero-shot-classification"),
+        (["zero-shot-classification", "a"], "needs --labels"),
+        (["text-classification", "a", "--column", "q"], "--column needs --input"),
+        (["text-classification", "a", "--input", "q.csv"], "not both"),
+        (["text-classification", "--json", "--input", "q.csv"], "--json is for INPUTs"),
+        (["text-ranking", "--documents", "d"], "--documents needs --query"),
+        (["text-classification", "a", "--param", "top_k"], "not NAME=VALUE"),
+        (["text-classification", "a", "--param", "batch_size=3"], "use --batch-size"),
+        (["fill-mask", "a", "--param", "top_k=many"], "top_k takes int"),
+    ],
+)
+def test_wrong_calls(fake: Fake, args: list[str], message: str) -> None:
+    result = fake.run(*args, code=2)
+    assert message in result.stderr
+    assert fake.loaded == []
+
+
+def test_unknown_task(fake: Fake) -> None:
+    result = fake.run("classify-text", "a", code=1)
+    assert result.stderr.startswith("error: Unknown task classify-text, available tasks are")
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "params"),
+    [
+        ("text-classification", ["top_k=3", "truncation=true"], {"top_k": 3, "truncation": True}),
+        ("text-classification", ["top_k=None"], {"top_k": None}),
+        ("text-classification", ["function_to_apply=none"], {"function_to_apply": "none"}),
+        ("ner", ["aggregation-strategy=simple"], {"aggregation_strategy": "simple"}),
+        ("ner", ["ignore_labels=O,MISC"], {"ignore_labels": ["O", "MISC"]}),
+        ("ner", ['ignore_labels=["O"]'], {"ignore_labels": ["O"]}),
+        ("embedding", ["prompt=3", "normalize=false"], {"prompt": "3", "normalize": False}),
+        ("fill-mask", ['targets=["a", "b"]'], {"targets": ["a", "b"]}),
+        ("fill-mask", ['tokenizer_kwargs={"truncation": true}'], {"tokenizer_kwargs": {"truncation": True}}),
+    ],
+)
+def test_parameters(fake: Fake, task: str, given: list[str], params: dict) -> None:
+    fake.answer = lambda value: []
+    fake.run(task, "a", "--json", *(word for each in given for word in ("--param", each)))
+    assert fake.pipe is not None
+    assert fake.pipe.params == params
+
+
+# -- tables ---
+def reviews(tmp_path: Path, content: str = "id,text\n1,so good\n2,so so\n", name: str = "reviews.csv") -> Path:
+    path = tmp_path / name
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_table(fake: Fake, tmp_path: Path) -> None:
+    source, out = reviews(tmp_path), tmp_path / "out.csv"
+    result = fake.run("text-classification", "--input", source, "--column", "text", "--output", out, "--batch-size", 4)
+    assert rows(out) == [
+        {"id": "1", "text": "so good", "label": "GOOD", "score": "0.8999999761581421"},
+        {"id": "2", "text": "so so", "label": "NEUTRAL", "score": "0.8999999761581421"},
+    ]
+    assert result.stdout == ""
+    assert result.stderr.startswith("2 rows in ")
+    assert fake.pipe is not None
+    assert fake.pipe.batch_size == 4
+
+
+def test_table_to_stdout_and_jsonl(fake: Fake, tmp_path: Path) -> None:
+    source = reviews(tmp_path)
+    result = fake.run("text-classification", "--input", source)
+    assert result.stdout.splitlines()[0] == "id,text,label,score"
+    fake.run("text-classification", "--input", source, "--output", tmp_path / "out.jsonl")
+    first = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
+    assert first == {"id": "1", "text": "so good", "label": "GOOD", "score": 0.8999999761581421}
+    lines = reviews(tmp_path, "so good\nso so\n", "lines.txt")
+    assert fake.run("text-classification", "--input", lines).stdout.splitlines()[:2] == [
+        "text,label,score",
+        "so good,GOOD,0.8999999761581421",
+    ]
+    named = reviews(tmp_path, '{"text": "good", "n": null}\n', "reviews.data")
+    result = fake.run("text-classification", "--input", named, "--format", "jsonl")
+    assert json.loads(result.stdout) == {"text": "good", "n": None, "label": "GOOD", "score": 0.8999999761581421}
+
+
+def test_output_over_input(fake: Fake, tmp_path: Path) -> None:
+    source = reviews(tmp_path)
+    before = source.read_text()
+    args = ("text-classification", "--input", source, "--output", source)
+    assert "--overwrite" in fake.run(*args, code=1).stderr
+    assert source.read_text() == before
+    fake.run(*args, "--overwrite")
+    assert rows(source)[0]["label"] == "GOOD"
+    assert "has a column 'label' already" in fake.run(*args, "--overwrite", code=1).stderr
+    fake.run(*args, "--overwrite", "--overwrite-columns")
+    assert list(rows(source)[0]) == ["id", "text", "label", "score"]
+    assert sorted(tmp_path.iterdir()) == [source]
+
+
+def test_nothing_is_loaded_for_a_table_that_will_not_do(fake: Fake, tmp_path: Path) -> None:
+    source = reviews(tmp_path)
+    task = "text-classification"
+    result = fake.run(task, "--input", source, "--column", "review", code=1)
+    assert result.stderr == f"error: {source} has no column 'review'; its columns: 'id', 'text'\n"
+    fake.run(task, "--input", tmp_path / "no.csv", code=1)
+    assert "names no table" in fake.run(task, "--input", source, "--output", tmp_path / "out.xlsx", code=1).stderr
+    assert "no folder" in fake.run(task, "--input", source, "--output", tmp_path / "no" / "out.csv", code=1).stderr
+    other = reviews(tmp_path, "a,b\n1,2\n", "other.csv")
+    assert "--column NAME" in fake.run(task, "--input", other, code=1).stderr
+    assert fake.loaded == []
+
+
+def test_a_bad_row_is_named(fake: Fake, tmp_path: Path) -> None:
+    source, out = reviews(tmp_path, "text\ngood\ngood\ngood\nbad\ngood\n"), tmp_path / "out.csv"
+    result = fake.run("text-classification", "--input", source, "--output", out, code=1)
+    assert result.stderr == "error: row 4 (line 5): this text is bad\n"
+    assert not out.exists()
+
+
+def test_bad_rows_are_kept(fake: Fake, tmp_path: Path) -> None:
+    content = '{"text": "bad"}\n{"no": 1}\n{"text": "good"}\n{"no": 2}\n{"text": "so"}\n{"no": 3}\n'
+    source, out = reviews(tmp_path, content, "r.jsonl"), tmp_path / "out.csv"
+    args = ("text-classification", "--input", source, "--output", out)
+    assert fake.run(*args, code=1).stderr.startswith("error: row ")
+    result = fake.run(*args, "--on-error", "return")
+    assert "6 rows" in result.stderr
+    assert "4 of them failed" in result.stderr
+    assert [(row["label"], row["error"]) for row in rows(out)] == [
+        ("", "this text is bad"),
+        ("", "no column 'text'"),
+        ("GOOD", ""),
+        ("", "no column 'text'"),
+        ("NEUTRAL", ""),
+        ("", "no column 'text'"),
+    ]
+
+
+def test_a_broken_row_stops_whatever_was_asked(fake: Fake, tmp_path: Path) -> None:
+    source = reviews(tmp_path, "text,n\ngood,1\ngood, but,2\n")
+    result = fake.run("text-classification", "--input", source, "--on-error", "return", code=1)
+    assert "row 2 (line 3) has 3 cells" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("task", "args", "answer", "expected"),
+    [
+        ("text-classification", ["--param", "top_k=null"], [{"label": "A", "score": 0.5}, {"label": "B", "score": 0.1}],
+         {"label_1": "A", "score_1": "0.5", "label_2": "B", "score_2": "0.1"}),
+        ("ner", [], [{"word": "x", "score": np.float32(0.5)}], {"entities": '[{"word": "x", "score": 0.5}]'}),
+        ("question-answering", ["--question", "q", "--column", "text"],
+         {"score": 0.5, "start": 1, "end": 2, "answer": "a"},
+         {"answer": "a", "score": "0.5", "start": "1", "end": "2"}),
+        ("question-answering", ["--question", "q", "--column", "text", "-p", "top_k=2"],
+         {"score": 0.5, "start": 1, "end": 2, "answer": "a"},
+         {"answer_1": "a", "score_1": "0.5", "start_1": "1", "end_1": "2",
+          "answer_2": "", "score_2": "", "start_2": "", "end_2": ""}),
+        ("zero-shot-classification", ["--labels", "x,y"],
+         {"sequence": "s", "labels": ["y", "x"], "scores": [0.75, 0.25]},
+         {"label": "y", "score": "0.75", "scores": '{"y": 0.75, "x": 0.25}'}),
+        ("fill-mask", [], [{"score": 0.5, "token": 1, "token_str": "t", "sequence": "s"}],
+         {"token_str": "t", "score": "0.5"}),
+        ("fill-mask", [], [[{"score": 0.5, "token_str": "t"}], [{"score": 0.25, "token_str": "u"}]],
+         {"token_str": '["t", "u"]', "score": "[0.5, 0.25]"}),
+        ("embedding", [], np.array([0.5, 1], np.float32), {"embedding": "[0.5, 1.0]"}),
+        ("feature-extraction", [], [[[0.5], [1.0]]], {"features": "[[0.5], [1.0]]"}),
+        ("sentence-similarity", ["--query", "q", "--column", "text"], [0.5], {"score": "0.5"}),
+        ("text-ranking", ["--query", "q", "--column", "text"], [{"index": 0, "score": 0.5, "document": "d"}],
+         {"index": "0", "score": "0.5", "ranking": '[{"index": 0, "score": 0.5}]'}),
+    ],
+)  # fmt: skip
+def test_result_columns(fake: Fake, tmp_path: Path, task: str, args: list[str], answer: Any, expected: dict) -> None:
+    source, out = reviews(tmp_path), tmp_path / "out.csv"
+    fake.answer = lambda value: answer
+    fake.run(task, "--input", source, "--output", out, *args)
+    assert rows(out)[0] == {"id": "1", "text": "so good", **expected}
+
+
+@pytest.mark.parametrize(
+    ("task", "header", "args", "expected"),
+    [
+        ("text-classification", "p,h", ["--column", "text=p,text_pair=h"], {"text": "x", "text_pair": "y"}),
+        ("question-answering", "q,c", ["--column", "question=q,context=c"], {"question": "x", "context": "y"}),
+        ("question-answering", "question,context", [], {"question": "x", "context": "y"}),
+        ("question-answering", "question,n", ["--context", "c", "--column", "question"],
+         {"question": "x", "context": "c"}),
+        ("sentence-similarity", "a,b", ["--column", "source_sentence=a,sentences=b"],
+         {"source_sentence": "x", "sentences": ["y"]}),
+        ("text-ranking", "text,n", ["--query", "q"], {"query": "q", "documents": ["x"]}),
+        ("text-classification", "a=b,n", ["--column", "a=b"], "x"),
+    ],
+)  # fmt: skip
+def test_columns_of_inputs(fake: Fake, tmp_path: Path, task: str, header: str, args: list[str], expected: Any) -> None:
+    source = reviews(tmp_path, f"{header}\nx,y\n")
+    fake.answer = lambda value: []
+    fake.run(task, "--input", source, "--output", tmp_path / "out.jsonl", *args)
+    assert fake.pipe is not None
+    assert fake.pipe.inputs == [expected]
+
+
+def test_lists_in_cells(fake: Fake, tmp_path: Path) -> None:
+    source = reviews(tmp_path, 'query,documents\nq,"[""a"", ""b""]"\nq,[a\n')
+    fake.answer = lambda value: []
+    fake.run("text-ranking", "--input", source, "--output", tmp_path / "out.csv", "--on-error", "return")
+    assert fake.pipe is not None
+    assert fake.pipe.inputs == [{"query": "q", "documents": ["a", "b"]}]
+    assert "no JSON list" in rows(tmp_path / "out.csv")[1]["error"]
+
+
+def test_a_column_without_a_name(fake: Fake, tmp_path: Path) -> None:
+    source = reviews(tmp_path)
+    fake.run("text-classification", "--input", source, "--column", "text=,text_pair=id", code=2)
+
+
+def test_flat_memory(fake: Fake, tmp_path: Path) -> None:
+    """Rows are read as they are answered."""
+    source = reviews(tmp_path, "text\n" + "good\n" * 1000)
+    read_ahead = []
+
+    def answer(value: str) -> dict:
+        assert fake.pipe is not None
+        read_ahead.append(len(fake.pipe.inputs) - len(read_ahead))
+        return classify(value)
+
+    fake.answer = answer
+    fake.run("text-classification", "--input", source, "--output", tmp_path / "out.csv")
+    assert len(read_ahead) == 1000
+    assert max(read_ahead) <= AHEAD
