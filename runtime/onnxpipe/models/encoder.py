@@ -84,8 +84,10 @@ class EncoderModel:
         known = self.session.inputs
         feeds = dict(feeds)
         types = feeds.get("token_type_ids")
-        if types is not None and "token_type_ids" not in known and not types.any():
-            del feeds["token_type_ids"]  # the graph has one segment only
+        # A model of one segment; DeBERTa's (type_vocab_size 0) take the tokenizer's segments and look at none.
+        one_segment = types is not None and (not types.any() or self.config.get("type_vocab_size") == 0)
+        if one_segment and "token_type_ids" not in known:
+            del feeds["token_type_ids"]
         if "input_ids" in feeds:
             shape = feeds["input_ids"].shape
             for name, fill in (("attention_mask", np.ones), ("token_type_ids", np.zeros)):

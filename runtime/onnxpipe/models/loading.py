@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onnxpipe._version import __version__
 from onnxpipe.bundle import Bundle, canonical_dtype, fetch, load_exporter, open_bundle
 from onnxpipe.engine import open_session, parse_device
 from onnxpipe.errors import MissingDependencyError, NotExportedError
@@ -112,7 +113,7 @@ def _export_to_cache(source: Source, precision: str, task: str | None, reason: N
         raise reason from None
     folder = fetch(source.model, need="config", **source.hub)
     wanted = "fp32" if precision == "auto" else precision
-    target = cache_home() / "exports" / _key(source, folder, wanted, task, exporter.__version__)
+    target = cache_home() / "exports" / _key(source, folder, wanted, task, __version__)
     if not (target / "bundle.json").is_file():
         logger.warning("%s has no ONNX graph: exporting it to %s (once).", source.model, target)
         target.parent.mkdir(parents=True, exist_ok=True)

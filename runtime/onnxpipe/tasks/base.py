@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from onnxpipe.bundle.manifest import relist
 from onnxpipe.engine.batching import Padding, Row, split, stack
 from onnxpipe.engine.scheduler import ItemError, OnError, Outputs, Work, answer
 from onnxpipe.errors import UnknownArgumentError, UnsupportedError
@@ -258,6 +259,7 @@ class Pipeline:
         self.model.save_pretrained(target)
         if self._tokenizer is not None:
             self._tokenizer.save_pretrained(target)
+            relist(target)
 
     def __repr__(self) -> str:
         shown = {

@@ -55,7 +55,7 @@ class FillMaskPipeline(Pipeline):
         return result[0] if isinstance(inputs, list) and len(inputs) == 1 else result
 
     def encode(self, value: Any, options: FillMaskOptions) -> Iterator[Row]:
-        encoding = self.tokenizer(value, **options.tokenizer_kwargs)
+        encoding: Mapping[str, Any] = self.tokenizer(value, **options.tokenizer_kwargs)
         ids = encoding["input_ids"]
         if ids and isinstance(ids[0], list):  # a tuple is one call to the tokenizer, of which the first row counts
             encoding = {name: rows[0] for name, rows in encoding.items()}

@@ -113,7 +113,8 @@ class QuestionAnsweringPipeline(Pipeline):
             return_overflowing_tokens=True,
             return_special_tokens_mask=True,
         )
-        for i in range(len(encoding["input_ids"])):
+        encodings = encoding.encodings or []
+        for i in range(len(encodings)):
             one = {name: column[i] for name, column in encoding.items()}
             row = text_row(self.tokenizer, one)
             ids, context = row.feeds["input_ids"], 1 if question_first else 0
@@ -122,7 +123,7 @@ class QuestionAnsweringPipeline(Pipeline):
                 allowed &= np.asarray(one["attention_mask"], bool)
             # the encoding is not padded on the left where the ids are
             shift = 0 if question_first else int((ids == self.tokenizer.pad_token_id).sum())
-            window = _Window(example.context_text, encoding.encodings[i], allowed, shift)
+            window = _Window(example.context_text, encodings[i], allowed, shift)
             yield Row(row.feeds, row.length, window)
 
     def decode(self, rows: Answered, options: QuestionAnsweringOptions) -> Any:

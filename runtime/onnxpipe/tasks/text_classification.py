@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 import numpy as np
 
-from onnxpipe.engine.batching import Row
+from onnxpipe.engine.batching import Array, Row
 from onnxpipe.errors import UnknownArgumentError
 from onnxpipe.processing import Tokenizer
 from onnxpipe.processing.scores import sigmoid, softmax
@@ -26,7 +26,7 @@ class ClassificationFunction(Enum):
     NONE = "none"
 
 
-_FUNCTIONS = {
+_FUNCTIONS: Mapping[ClassificationFunction, Callable[[Array], Array]] = {
     ClassificationFunction.SIGMOID: sigmoid,
     ClassificationFunction.SOFTMAX: softmax,
     ClassificationFunction.NONE: lambda logits: logits,
@@ -61,7 +61,7 @@ class TextClassificationOptions:
 
 
 class TextClassificationPipeline(Pipeline):
-    """Labels a text. See the module `onnxpipe.tasks.text_classification` for its parameters (`TextClassificationOptions`).
+    """Labels a text. Its parameters are the fields of `TextClassificationOptions`.
 
     A `str` gives a list of one dict, a list of n gives n dicts; with `top_k` each answer is a list, best first.
     """

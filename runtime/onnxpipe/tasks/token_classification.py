@@ -161,7 +161,7 @@ class TokenClassificationPipeline(Pipeline):
         tokens = self._tokens(row, scores, by_word=strategy in _BY_WORD)
         labels, joined = self.model.config.id2label, self.tokenizer.convert_tokens_to_string
         if strategy in _BY_WORD:
-            entities = words_as_entities(tokens, strategy.value, labels, joined)  # type: ignore[union-attr]
+            entities = words_as_entities(tokens, strategy.value, labels, joined)
         else:
             entities = tokens_as_entities(tokens, labels)
         if strategy is not AggregationStrategy.NONE:
