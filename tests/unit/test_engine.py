@@ -1,0 +1,300 @@
+"""Devices, sessions and placement."""
+
+from __future__ import annotations
+
+import struct
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+from attacks.graphs import embedding, external_folder, model, onnx, weights, write_folder
+from onnxpipe.engine import Device, Placement, Session, cuda, device, import_onnxruntime, open_session, parse_device
+from onnxpipe.engine import session as session_module
+from onnxpipe.engine.cuda import needed_libraries
+from onnxpipe.errors import DeviceError, MissingDependencyError, UnsupportedError
+
+CPU = Device("cpu")
+FEEDS = {"input_ids": np.array([[1, 2, 3]]), "attention_mask": np.array([[1, 1, 0]])}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_folder(tmp_path, {"onnx/model.onnx": embedding()})
+
+
+def load(folder: Path, **options: Any) -> Session:
+    return open_session(folder / "onnx/model.onnx", root=folder, **{"device": CPU, **options})
+
+
+def machine(
+    monkeypatch: pytest.MonkeyPatch, gpus: int = 0, problem: str | None = "no CUDA", coreml: bool = False
+) -> None:
+    """Makes the device module believe in a machine."""
+    providers = ["CoreMLExecutionProvider"] * coreml + ["CUDAExecutionProvider"] * bool(gpus) + [device.CPU_PROVIDER]
+    fake = SimpleNamespace(get_available_providers=lambda: providers)
+    monkeypatch.setattr(device, "import_onnxruntime", lambda: fake)
+    monkeypatch.setattr(device, "cuda_problem", lambda: None if gpus and problem == "no CUDA" else problem)
+    monkeypatch.setattr(device, "device_count", lambda: gpus)
+
+
+@pytest.mark.parametrize("value", ["cpu", "cpu:0", -1, -3, CPU, SimpleNamespace(type="cpu", index=None)])
+def test_the_cpu(value: Any) -> None:
+    assert parse_device(value) == CPU
+    assert str(parse_device(value)) == "cpu"
+
+
+def test_none_is_the_first_gpu_or_the_cpu(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    machine(monkeypatch)
+    assert parse_device(None) == CPU
+    assert not caplog.records
+    machine(monkeypatch, gpus=2)
+    assert parse_device(None) == Device("cuda", 0)
+    machine(monkeypatch, gpus=1, problem="libcublas.so.12 could not be loaded")
+    assert parse_device(None) == CPU
+    assert "libcublas.so.12" in caplog.text  # a GPU build that runs on the CPU says so
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("cuda", "cuda:0"), ("cuda:1", "cuda:1"), (0, "cuda:0"), (1, "cuda:1"),
+     (SimpleNamespace(type="cuda", index=1), "cuda:1"), (SimpleNamespace(type="cuda", index=None), "cuda:0")],
+)  # fmt: skip
+def test_gpus(monkeypatch: pytest.MonkeyPatch, value: Any, text: str) -> None:
+    machine(monkeypatch, gpus=2)
+    assert str(parse_device(value)) == text
+    machine(monkeypatch)
+    with pytest.raises(DeviceError, match="no CUDA"):
+        parse_device(value)
+    machine(monkeypatch, gpus=2)
+    with pytest.raises(DeviceError, match=r"shows 2 GPU\(s\)"):
+        parse_device("cuda:2")
+
+
+def test_coreml(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, coreml=True)
+    assert [str(parse_device(value)) for value in ("mps", "coreml", "mps:0", 0)] == ["coreml"] * 4
+    machine(monkeypatch)
+    with pytest.raises(DeviceError, match="CoreML"):
+        parse_device("mps")
+
+
+@pytest.mark.parametrize(
+    "value", ["xpu", "gpu", "cuda:", "cuda:x", "cuda:-1", "", " cpu", "CPU", True, 1.0, [], b"cpu"]
+)
+def test_unknown_devices(value: Any) -> None:
+    with pytest.raises(DeviceError, match="Expected one of: cpu, cuda"):
+        parse_device(value)
+    with pytest.raises(RuntimeError):  # what transformers raises
+        parse_device(value)
+
+
+def test_cuda_without_the_gpu_wheel() -> None:
+    if "CUDAExecutionProvider" in import_onnxruntime().get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with pytest.raises(DeviceError, match=r'pip install "onnxpipe\[gpu\]"'):
+        parse_device("cuda")
+
+
+def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "capi").mkdir()
+    (tmp_path / "capi/libonnxruntime_providers_cuda.so").write_bytes(
+        _elf(["libnone.so.9", "libc.so.6", "libcuda.so.1"])
+    )
+    fake = SimpleNamespace(
+        get_available_providers=lambda: ["CUDAExecutionProvider"],
+        __file__=str(tmp_path / "__init__.py"),
+        preload_dlls=lambda: print("noise"),
+    )
+    monkeypatch.setattr(cuda, "import_onnxruntime", lambda: fake)
+    monkeypatch.setattr(cuda.sys, "platform", "linux")
+    monkeypatch.setattr(cuda, "_loads", lambda name: name == "libc.so.6")
+    problem = cuda.cuda_problem.__wrapped__()
+    assert problem is not None
+    assert "libnone.so.9 could not be loaded" in problem
+    assert "--gpus all" in problem
+    assert "libc.so.6" not in problem
+    monkeypatch.setattr(cuda, "_loads", lambda name: True)
+    for count, said in ((None, "did not start"), (0, "sees no GPU"), (1, None)):
+        monkeypatch.setattr(cuda, "device_count", lambda count=count: count)
+        found = cuda.cuda_problem.__wrapped__()
+        assert found is None if said is None else said in str(found)
+
+
+def _elf(names: list[str]) -> bytes:
+    """A 64-bit ELF library with nothing but its dynamic section."""
+    strings = b"\0" + b"".join(name.encode() + b"\0" for name in names)
+    offsets = [strings.index(name.encode()) for name in names]
+    dynamic = b"".join(struct.pack("<QQ", 1, offset) for offset in offsets) + struct.pack(
+        "<QQQQ", 5, 0x1000 + 176, 0, 0
+    )
+    load = struct.pack("<IIQQQQQQ", 1, 4, 0, 0x1000, 0, 4096, 4096, 4096)
+    entry = struct.pack("<IIQQQQQQ", 2, 4, 176 + len(strings), 0, 0, len(dynamic), len(dynamic), 8)
+    head = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+    return (head + load + entry + strings + dynamic).ljust(4096, b"\0")
+
+
+def test_needed_libraries(tmp_path: Path) -> None:
+    path = tmp_path / "x.so"
+    path.write_bytes(_elf(["liba.so", "libb.so.2"]))
+    assert needed_libraries(path) == ["liba.so", "libb.so.2"]
+    path.write_bytes(b"MZ no ELF" + bytes(100))
+    assert needed_libraries(path) == []
+
+
+def test_run(folder: Path) -> None:
+    session = load(folder)
+    got = session.run(FEEDS)
+    assert list(got) == ["last_hidden_state"]
+    np.testing.assert_array_equal(got["last_hidden_state"][0], weights()[1:4] * [[1], [1], [0]])
+    assert session.inputs["input_ids"].dtype == np.int64
+    assert session.inputs["input_ids"].shape == ("b", "s")
+    assert session.outputs["last_hidden_state"].shape == ("b", "s", 4)
+    assert session.device == CPU
+    assert session.providers == ("CPUExecutionProvider",)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint8, bool])
+def test_feeds_are_cast(folder: Path, dtype: Any) -> None:
+    feeds = {name: np.asarray(value).astype(dtype) for name, value in FEEDS.items()}
+    assert load(folder).run(feeds)["last_hidden_state"].dtype == np.float32
+
+
+def test_half_precision_comes_back_as_float32(tmp_path: Path) -> None:
+    session = load(write_folder(tmp_path, {"onnx/model.onnx": embedding(np.float16)}))
+    assert session.outputs["last_hidden_state"].dtype == np.float16
+    got = session.run(FEEDS)["last_hidden_state"]
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got[0, :2], weights()[1:3], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"input_ids": None}, "'input_ids' must be given"),
+        ({"input_idz": np.zeros((1, 1))}, "no input 'input_idz'"),
+        ({"input_ids": np.zeros((1, 3))}, "is float64; the graph takes int64"),
+        ({"input_ids": np.array([["a", "b", "c"]])}, "the graph takes int64"),
+        ({"input_ids": np.zeros(3, np.int64)}, r"has the shape \(3,\)"),
+    ],
+)
+def test_wrong_feeds(folder: Path, change: dict[str, Any], why: str) -> None:
+    feeds = {name: value for name, value in {**FEEDS, **change}.items() if value is not None}
+    with pytest.raises(ValueError, match=why):
+        load(folder).run(feeds)
+
+
+def test_fixed_axes_are_checked(tmp_path: Path) -> None:
+    info = [onnx.helper.make_tensor_value_info(name, 1, ["b", 3]) for name in "xy"]
+    folder = write_folder(
+        tmp_path, {"onnx/model.onnx": model([onnx.helper.make_node("Relu", ["x"], ["y"])], *([i] for i in info))}
+    )
+    with pytest.raises(ValueError, match=r"has the shape \(1, 4\); the graph takes \('b', 3\)"):
+        load(folder).run({"x": np.ones((1, 4))})
+
+
+def test_unknown_outputs(folder: Path) -> None:
+    with pytest.raises(ValueError, match="no output 'logits'; it has last_hidden_state"):
+        load(folder).run(FEEDS, ["logits"])
+
+
+def test_errors_of_a_run_name_the_file_and_the_shapes(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    feeds = {**FEEDS, "input_ids": np.array([[1, 2, 50]])}
+    with pytest.raises(RuntimeError, match=r"model\.onnx failed on inputs of the shapes input_ids \(1, 3\).*idx=50"):
+        load(folder).run(feeds)
+    assert capfd.readouterr().err == ""
+
+
+def test_placement(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = load(folder)
+    if not hasattr(session._session, "get_provider_graph_assignment_info"):
+        with pytest.raises(UnsupportedError, match="pip install -U onnxruntime"):
+            session.placement()
+        return
+    placement = session.placement()
+    assert "gather" in placement.nodes["CPUExecutionProvider"]
+    assert placement.counts["CPUExecutionProvider"] >= 3
+    assert str(placement).startswith("CPUExecutionProvider: ")
+    assert str(Placement({})) == "no nodes"
+
+
+def test_providers(folder: Path) -> None:
+    assert load(folder, providers=["CPUExecutionProvider"]).device == CPU
+    options = {"arena_extend_strategy": "kSameAsRequested"}
+    assert load(folder, providers=[("CPUExecutionProvider", options)]).providers == ("CPUExecutionProvider",)
+    assert load(folder, providers=["CPUExecutionProvider"], provider_options=[{}]).device == CPU
+    with pytest.raises(DeviceError, match=r"NoSuchProvider is not here; this ONNX Runtime has .*CPUExecutionProvider"):
+        load(folder, providers=["NoSuchProvider", "CPUExecutionProvider"])
+    for wrong in ({"providers": []}, {"provider_options": [{}]},
+                  {"providers": ["CPUExecutionProvider"], "provider_options": []}, {"threads": 0}):  # fmt: skip
+        with pytest.raises(ValueError):
+            load(folder, **wrong)
+
+
+def test_a_provider_that_onnxruntime_drops_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What happens with a GPU wheel whose CUDA provider does not start: the session has the CPU only."""
+    monkeypatch.setattr(session_module, "_check_available", lambda *_: None)
+    with pytest.warns(UserWarning), pytest.raises(DeviceError, match="could not start CUDAExecutionProvider"):
+        load(folder, device=Device("cuda", 0))
+
+
+def test_options_of_devices() -> None:
+    assert device.provider_list(CPU) == [("CPUExecutionProvider", {})]
+    (name, options), last = device.provider_list(Device("cuda", 1))
+    assert (name, options["device_id"], options["use_tf32"]) == ("CUDAExecutionProvider", "1", "0")
+    assert last[0] == "CPUExecutionProvider"
+    assert device.provider_list(Device("coreml"))[0][0] == "CoreMLExecutionProvider"
+    assert device.device_of_provider("CUDAExecutionProvider", {"device_id": "2"}) == Device("cuda", 2)
+    assert device.device_of_provider("OpenVINOExecutionProvider", {}) == CPU
+
+
+def test_weights_behind_links_when_onnxruntime_refuses_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As version 1.24 does with the Hub's cache: the bytes are passed instead."""
+    folder = external_folder(tmp_path)
+    (folder / "onnx/model.onnx_data").rename(folder / "onnx/real")
+    (folder / "onnx/model.onnx_data").symlink_to("real")
+    runtime = import_onnxruntime()
+    attempts = []
+
+    class Strict(runtime.InferenceSession):  # type: ignore[name-defined, misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            attempts.append(args)
+            if len(attempts) == 1:
+                raise RuntimeError("External data path is a symlink")
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(runtime, "InferenceSession", Strict)
+    session = load(folder)
+    assert len(attempts) == 2
+    np.testing.assert_array_equal(session.run(FEEDS)["last_hidden_state"][0, 0], weights()[1])
+
+
+def test_idle_sessions_do_not_spin(folder: Path) -> None:
+    session = load(folder, threads=2)
+    session.run({name: np.tile(value, (64, 100)) for name, value in FEEDS.items()})
+    before = time.process_time()
+    time.sleep(1)
+    assert time.process_time() - before < 0.2
+
+
+def test_the_installed_runtime_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxpipe.engine import runtime
+
+    def found(**attributes: Any) -> Any:
+        return lambda name: SimpleNamespace(**attributes)
+
+    def nothing(name: str) -> Any:
+        raise ModuleNotFoundError(name, name="onnxruntime")
+
+    for load_module, why in (
+        (nothing, r'pip install "onnxpipe\[cpu\]".*"onnxpipe\[gpu\]"'),
+        (found(__version__="1.30.0"), "incomplete"),
+        (found(__version__="1.21.3", InferenceSession=object), "too old"),
+    ):
+        monkeypatch.setattr(runtime.importlib, "import_module", load_module)
+        with pytest.raises(MissingDependencyError, match=why):
+            runtime.import_onnxruntime.__wrapped__()

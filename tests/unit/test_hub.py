@@ -1,0 +1,291 @@
+"""Fetching from the Hub, against a small server that answers as the Hub does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+pytest.importorskip("onnx")
+from attacks.graphs import embedding, externalise, weights
+from onnxpipe.bundle import AutoConfig, fetch, open_bundle
+from onnxpipe.errors import BundleError, ModelNotFoundError, NotExportedError, PrecisionError
+
+COMMIT = {"main": "1" * 40, "v2": "2" * 40}
+SMALL = {
+    "config.json": b'{"model_type": "bert", "architectures": ["BertModel"]}',
+    "tokenizer.json": b'{"a": 1}',  # files of the same content are downloaded once, so all differ
+    "tokenizer_config.json": b'{"a": 2}',
+    "vocab.txt": b"[PAD]",
+    "README.md": b"# x",
+    "model.safetensors": b"weights",
+    "modules.json": b"[]",
+    "1_Pooling/config.json": b'{"a": 3}',
+    "onnx/README.md": b"x",
+}
+GRAPH = embedding().SerializeToString()
+REPOS: dict[str, dict[str, bytes]] = {
+    "a/many": {**SMALL, **{f"onnx/model{end}.onnx": GRAPH for end in ("", "_fp16", "_quantized", "_q4")}},
+    "a/external": {
+        **SMALL,
+        "onnx/model.onnx": externalise(embedding(), "weights of it.bin").SerializeToString(),
+        "onnx/weights of it.bin": weights().tobytes(),
+        "onnx/model_fp16.onnx": externalise(embedding(), "model_fp16.onnx_data").SerializeToString(),
+        "onnx/model_fp16.onnx_data": weights().tobytes() + b"0",
+    },
+    "a/absent": {**SMALL, "model.onnx": externalise(embedding(), "gone").SerializeToString()},
+    "a/hostile": {**SMALL, "model.onnx": externalise(embedding(), "../../x").SerializeToString()},
+    "a/weights": SMALL,
+    "a/nothing": {"README.md": b"x"},
+    "a/private": {**SMALL, "onnx/model.onnx": GRAPH},
+}
+
+
+class Hub(ThreadingHTTPServer):
+    """The endpoints of the Hub that huggingface_hub asks when it downloads, and a list of what was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.log: list[tuple[str, str, str | None]] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def downloaded(self) -> set[str]:
+        """Files that were sent, and the log emptied."""
+        sent = {
+            path.split("/resolve/")[1].split("/", 1)[1]
+            for method, path, _ in self.log
+            if "/resolve/" in path and method == "GET"
+        }
+        self.log.clear()
+        return sent
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self.answer(False)
+
+    def do_GET(self) -> None:
+        self.answer(True)
+
+    def answer(self, with_body: bool) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.server.log.append((self.command, path, self.headers.get("Authorization")))
+        parts = path.removeprefix("/api/models/").strip("/").split("/")
+        repo = "/".join(parts[:2])
+        files = REPOS.get(repo)
+        if files is None or (repo == "a/private" and self.headers.get("Authorization") != "Bearer hf_secret"):
+            return self.send(404 if repo != "a/gated" else 403, "RepoNotFound" if repo != "a/gated" else "GatedRepo")
+        kind, rest = (parts[2], parts[3:]) if len(parts) > 2 else ("revision", ["main"])
+        commit = COMMIT.get(rest[0]) or (rest[0] if rest[0] in COMMIT.values() else None)
+        if commit is None:
+            return self.send(404, "RevisionNotFound")
+        if kind == "resolve":
+            return self.send_file(files.get("/".join(rest[1:])), commit, with_body)
+        if kind == "tree":
+            entries: Any = [
+                {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                for name, content in files.items()
+            ]
+        else:
+            siblings = [{"rfilename": name} for name in files]
+            entries = {"id": repo, "modelId": repo, "sha": commit, "siblings": siblings, "private": False, "tags": []}
+        return self.send(200, None, json.dumps(entries).encode(), {"Content-Type": "application/json"})
+
+    def send_file(self, content: bytes | None, commit: str, with_body: bool) -> None:
+        if content is None:
+            return self.send(404, "EntryNotFound")
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
+        return self.send(200, None, content, headers, with_body)
+
+    def send(
+        self, status: int, code: str | None, content: bytes = b"", headers: Any = (), with_body: bool = True
+    ) -> None:
+        self.send_response(status)
+        for name, value in {**dict(headers), **({"X-Error-Code": code} if code else {})}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if with_body and self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silence."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    import huggingface_hub.constants as constants
+
+    server = Hub()
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+SIDE = {"config.json", "tokenizer.json", "tokenizer_config.json", "modules.json", "1_Pooling/config.json"}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "graph"),
+    [("auto", "model.onnx"), ("fp16", "model_fp16.onnx"), ("int8", "model_quantized.onnx"), ("int4", "model_q4.onnx")],
+)
+def test_only_the_chosen_precision_is_downloaded(hub: Hub, tmp_path: Path, dtype: str, graph: str) -> None:
+    folder = fetch("a/many", dtype=dtype, cache_dir=tmp_path)
+    assert hub.downloaded() == SIDE | {f"onnx/{graph}"}
+    assert folder == tmp_path / "models--a--many/snapshots" / COMMIT["main"]
+    assert (folder / "onnx" / graph).read_bytes() == GRAPH
+    assert open_bundle(folder).tasks == ("sentence-similarity", "feature-extraction")
+
+
+def test_config_and_tokenizer_alone(hub: Hub) -> None:
+    fetch("a/many", need="config")
+    assert hub.downloaded() == {"config.json"}
+    fetch("a/many", need="tokenizer")
+    assert hub.downloaded() == {"tokenizer.json", "tokenizer_config.json"}
+    assert AutoConfig.from_pretrained("a/many").model_type == "bert"
+    assert hub.downloaded() == set()
+
+
+def test_a_second_load_asks_once_and_offline_never(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fetch("a/many")
+    hub.log.clear()
+    assert fetch("a/many") == first
+    assert [(method, path) for method, path, _ in hub.log] == [("GET", "/api/models/a/many")]
+    hub.log.clear()
+    assert fetch("a/many", local_files_only=True) == first
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert fetch("a/many") == first
+    assert hub.log == []
+    with pytest.raises(PrecisionError, match=r"it has fp32.*in the cache"):
+        fetch("a/many", dtype="fp16")
+    with pytest.raises(ModelNotFoundError, match="Load it once with a connection"):
+        fetch("a/external")
+
+
+def test_external_data_with_and_without_the_usual_name(hub: Hub) -> None:
+    folder = fetch("a/external", dtype="fp16")
+    assert hub.downloaded() == SIDE | {"onnx/model_fp16.onnx", "onnx/model_fp16.onnx_data"}
+    assert fetch("a/external", dtype="fp32") == folder
+    assert hub.downloaded() == {"onnx/model.onnx", "onnx/weights of it.bin"}
+    assert (folder / "onnx/weights of it.bin").is_symlink()
+    from onnxpipe.engine import open_session, parse_device
+
+    path = open_bundle(folder).choose("model", "fp32")[1]
+    assert open_session(path, root=folder, device=parse_device("cpu")).inputs
+
+
+def test_a_graph_in_the_cache_without_its_data(hub: Hub) -> None:
+    folder = fetch("a/external", dtype="fp32")
+    (folder / "onnx/weights of it.bin").unlink()
+    with pytest.raises(ModelNotFoundError, match="weights of it"):
+        fetch("a/external", dtype="fp32", local_files_only=True)
+
+
+def test_data_that_the_hub_does_not_have(hub: Hub) -> None:
+    with pytest.raises(BundleError, match="gone, which the Hub does not have"):
+        fetch("a/absent")
+    with pytest.raises(BundleError, match="that is never right"):
+        fetch("a/hostile")
+
+
+def test_revisions(hub: Hub) -> None:
+    assert fetch("a/many", revision="v2").name == COMMIT["v2"]
+    assert fetch("a/many").name == COMMIT["main"]
+    assert fetch("a/many", revision="v2", local_files_only=True).name == COMMIT["v2"]
+    assert fetch("a/many", revision=COMMIT["v2"]).name == COMMIT["v2"]
+    with pytest.raises(ModelNotFoundError, match="no revision 'v9'"):
+        fetch("a/many", revision="v9")
+
+
+def test_a_branch_that_moved_is_downloaded_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetch("a/many")
+    hub.downloaded()
+    monkeypatch.setitem(COMMIT, "main", "3" * 40)
+    monkeypatch.setitem(REPOS["a/many"], "config.json", b'{"model_type": "roberta"}')
+    folder = fetch("a/many")
+    assert folder.name == "3" * 40
+    assert hub.downloaded() == {"config.json"}  # the others are in the cache already, by their hashes
+    assert fetch("a/many", local_files_only=True) == folder
+
+
+def test_tokens(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match="if it is private"):
+        fetch("a/private")
+    fetch("a/private", token="hf_secret")
+    assert all(token == "Bearer hf_secret" for _, _, token in hub.log if token)
+    assert hub.downloaded()
+    fetch("a/many", token=False)
+    assert {token for _, _, token in hub.log} == {None}
+
+
+def test_what_the_hub_does_not_have(hub: Hub) -> None:
+    with pytest.raises(ModelNotFoundError, match="no such model on the Hub"):
+        fetch("a/typo")
+    with pytest.raises(ModelNotFoundError, match="gated"):
+        fetch("a/gated")
+    with pytest.raises(NotExportedError, match="onnxpipe export a/weights -o DIR"):
+        fetch("a/weights")
+    with pytest.raises(ModelNotFoundError, match="neither ONNX graphs nor weights"):
+        fetch("a/nothing")
+    with pytest.raises(ModelNotFoundError, match=r"no config\.json"):
+        fetch("a/nothing", need="config")
+    with pytest.raises(PrecisionError, match="it has fp32, fp16"):
+        fetch("a/external", dtype="q4")
+    with pytest.raises(PrecisionError, match="no graph 'decoder_model'"):
+        fetch("a/many", graphs=("decoder_model",))
+    assert hub.downloaded() == set()
+
+
+def test_names_that_look_like_paths_are_not_asked_of_the_hub(hub: Hub, tmp_path: Path) -> None:
+    for name in ("./x", "../x", "~/x/y", "/no/such", "a\\b", "a/b/c", tmp_path / "none", "a/b\0", ""):
+        with pytest.raises(ModelNotFoundError):
+            fetch(name)
+    (tmp_path / "file.onnx").write_bytes(b"x")
+    with pytest.raises(ModelNotFoundError, match="is a file"):
+        fetch(str(tmp_path / "file.onnx"))
+    with pytest.raises(ModelNotFoundError, match="neither a folder here nor a Hub id"):
+        fetch("a b/c?")
+    assert hub.log == []
+
+
+def test_no_connection(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fetch("a/many")
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    assert fetch("a/many") == folder
+    with pytest.raises(ModelNotFoundError, match="did not answer"):
+        fetch("a/external")
+
+
+def test_the_environment_variables(hub: Hub, tmp_path: Path) -> None:
+    """HF_ENDPOINT, HF_HOME and HF_HUB_OFFLINE work as everywhere, in a process of its own."""
+    code = "from onnxpipe.bundle import fetch; print(fetch('a/many'))"
+    env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
+    env.pop("HF_HUB_CACHE", None)
+    outputs = []
+    for more in ({}, {"HF_HUB_OFFLINE": "1"}):
+        done = subprocess.run([sys.executable, "-c", code], env={**env, **more}, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout.strip())
+    assert outputs[0] == outputs[1] == str(tmp_path / "home/hub/models--a--many/snapshots" / COMMIT["main"])
