@@ -18,6 +18,8 @@ from pathlib import Path
 from zoo import HEADS, build
 
 _ROOT = Path(__file__).resolve().parents[2]
+_FAILED: dict[Path, Exception] = {}
+"""What could not be made, so that a hundred tests do not try again."""
 
 
 def cache_folder() -> Path:
@@ -66,12 +68,18 @@ def _once(folder: Path, make: Callable[[Path], object]) -> Path:
 
     if folder.exists():
         return folder
+    if folder in _FAILED:
+        raise _FAILED[folder]
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
             draft = folder.with_name(folder.name + ".part")
             shutil.rmtree(draft, ignore_errors=True)
-            make(draft)
+            try:
+                make(draft)
+            except Exception as error:
+                _FAILED[folder] = error
+                raise
             draft.rename(folder)
     return folder
 
