@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -265,6 +266,14 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("onnxpipe.bundle.load_exporter", interrupt)
     assert run("export", "m", "-o", "out", code=130).stderr == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("onnxpipe.bundle.load_exporter", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    run("export", "m", "-o", "out", code=143)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_warnings_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

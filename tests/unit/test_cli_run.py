@@ -311,6 +311,17 @@ def test_output_over_input(fake: Fake, tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [source]
 
 
+def test_a_prefix_keeps_both_columns(fake: Fake, tmp_path: Path) -> None:
+    source, out = reviews(tmp_path, "text,label\ngood,A\nbad,B\n"), tmp_path / "out.csv"
+    args = ("text-classification", "--input", source, "--output", out, "--on-error", "return")
+    assert "--prefix pred_ names the result's 'pred_label'" in fake.run(*args, code=1).stderr
+    fake.run(*args, "--prefix", "p_")
+    assert rows(out) == [
+        {"text": "good", "label": "A", "p_label": "GOOD", "p_score": "0.8999999761581421", "p_error": ""},
+        {"text": "bad", "label": "B", "p_label": "", "p_score": "", "p_error": "this text is bad"},
+    ]
+
+
 def test_nothing_is_loaded_for_a_table_that_will_not_do(fake: Fake, tmp_path: Path) -> None:
     source = reviews(tmp_path)
     task = "text-classification"

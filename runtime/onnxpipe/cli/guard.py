@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -20,7 +22,7 @@ CLOSED_PIPE = 141
 
 _TRACEBACK = "onnxpipe.traceback"
 #: Errors that a user causes, whose message says it all. Any other is named by its type as well.
-_EXPECTED = (OnnxPipeError, OSError, ValueError, KeyError, TypeError)
+_EXPECTED = (OnnxPipeError, OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -31,7 +33,7 @@ class GuardedGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command. With `--traceback` an error is raised on."""
         try:
-            with _voices():
+            with _voices(), _terminable():
                 result = super().invoke(ctx)
                 sys.stdout.flush()  # here, where a closed pipe is still ours to handle
                 return result
@@ -122,6 +124,23 @@ def _voices() -> Iterator[None]:
         finally:
             logger.removeHandler(handler)
             logger.propagate = propagate
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Makes SIGTERM, with which containers stop, unwind the command as Ctrl-C does, so that no half file stays."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _forget_stdout() -> None:

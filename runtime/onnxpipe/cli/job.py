@@ -29,6 +29,7 @@ class Job:
         output: the file to write; None writes to stdout.
         overwrite: replace `output` if it exists.
         overwrite_columns: replace columns of the table that are named as the result's are.
+        prefix: put before the names of the result's columns.
         keep: write rows that fail, with the reason in a column `error`, instead of stopping.
     """
 
@@ -37,6 +38,7 @@ class Job:
     output: Path | None
     overwrite: bool = False
     overwrite_columns: bool = False
+    prefix: str = ""
     keep: bool = False
 
     @property
@@ -62,7 +64,7 @@ class Job:
         Raises:
             TableError: the table has one of them.
         """
-        names = (*results.names, _ERROR) if self.keep else results.names
+        names = tuple(self.prefix + name for name in (*results.names, *([_ERROR] if self.keep else [])))
         self._check(self.table.columns, names)
         return names
 
@@ -71,7 +73,7 @@ class Job:
         names = self.names(results)
         header = [*self.table.columns, *(name for name in names if name not in self.table.columns)]
         begin, done = time.monotonic(), _Count()
-        with self._sink() as file, _bar(self.table) as bar:
+        with self._sink() as file, _bar(self.table, self.output is None) as bar:
             rows = self._rows(pipe, call, results, names, done, bar)
             write_rows(file, rows, self.table, self.format, header)
         seconds = time.monotonic() - begin
@@ -94,10 +96,10 @@ class Job:
             self._check(record.cells.keys() - known, names, record)
             row = {**record.cells, **dict.fromkeys(names)}
             if isinstance(answer, InputError):
-                row[_ERROR] = str(answer)
+                row[self.prefix + _ERROR] = str(answer)
                 done.failed += 1
             else:
-                row.update(cells_of(results, answer))
+                row.update({self.prefix + name: cell for name, cell in cells_of(results, answer).items()})
             done.rows += 1
             bar.update()
             yield row
@@ -107,8 +109,8 @@ class Job:
         if clash and not self.overwrite_columns:
             where = f", {record.name}" if record else ""
             raise TableError(
-                f"{self.table.path}{where} has a column {clash[0]!r} already, and so has the result; rename it, or "
-                "replace it with --overwrite-columns"
+                f"{self.table.path}{where} has a column {clash[0]!r} already, and so has the result: --prefix pred_ "
+                f"names the result's {'pred_' + clash[0]!r}, --overwrite-columns replaces the table's"
             )
 
     @contextlib.contextmanager
@@ -127,9 +129,9 @@ class _Count:
     failed: int = 0
 
 
-def _bar(table: Table) -> Any:
-    """A progress bar on a terminal, nothing elsewhere."""
+def _bar(table: Table, to_stdout: bool) -> Any:
+    """A progress bar on a terminal, unless the rows go there too; nothing elsewhere."""
     from tqdm import tqdm
 
-    seen = sys.stderr.isatty()
+    seen = sys.stderr.isatty() and not (to_stdout and sys.stdout.isatty())
     return tqdm(total=table.count() if seen else None, unit="row", file=sys.stderr, disable=not seen, leave=False)

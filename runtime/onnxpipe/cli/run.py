@@ -51,6 +51,7 @@ class RunOptions:
     encoding: str | None
     overwrite: bool
     overwrite_columns: bool
+    prefix: str
 
     @property
     def given(self) -> Given:
@@ -91,6 +92,7 @@ class RunOptions:
 @click.option("--encoding", help="Of the input; UTF-8 by default.")
 @click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
 @click.option("--overwrite-columns", is_flag=True, help="Replace columns that are named as the result's are.")
+@click.option("--prefix", default="", help="Put before the names of the result's columns.")
 @traceback_option
 def command(task: str, inputs: tuple[str, ...], source: str | None, **options: Any) -> None:
     """Answer INPUTs (texts, or JSON that begins with {; - reads lines of stdin), or every row of a table.
@@ -151,6 +153,7 @@ def _answer_table(task: str, source: str, params: dict[str, Any], options: RunOp
         output=options.output,
         overwrite=options.overwrite,
         overwrite_columns=options.overwrite_columns,
+        prefix=options.prefix,
         keep=options.keep,
     )
     job.check(result_columns(task, params, None))
@@ -192,7 +195,7 @@ def _params(task: str, entry: Mapping[str, Any], options: RunOptions) -> dict[st
 
 
 def _refuse_table_options(options: RunOptions) -> None:
-    for name in ("column", "output", "format", "delimiter", "encoding", "overwrite", "overwrite_columns"):
+    for name in ("column", "output", "format", "delimiter", "encoding", "overwrite", "overwrite_columns", "prefix"):
         if getattr(options, name):
             raise click.UsageError(f"--{name.replace('_', '-')} needs --input FILE")
 
