@@ -20,10 +20,7 @@ from onnxpipe.processing.vocabulary import Vocabulary
 
 logger = logging.getLogger("onnxpipe")
 
-_CLEAN_UPS = (
-    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"),
-    (" 've", "'ve"), (" 're", "'re"),
-)  # fmt: skip
+_SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
 
 class Tokenizer(Vocabulary):
@@ -130,6 +127,12 @@ class Tokenizer(Vocabulary):
         )
         state = (None, self.split_special_tokens)
         return self._gate.run(state, lambda: save(Path(save_directory), self.backend_tokenizer, settings))
+
+    def __copy__(self) -> Tokenizer:
+        twin = object.__new__(type(self))
+        # the same gate: two of them before one backend would not know of each other
+        twin.__dict__.update(self.__dict__, _named=dict(self._named), _extra=list(self._extra))
+        return twin
 
     def __getstate__(self) -> dict[str, Any]:
         # locks cannot be copied or pickled: the copy gets a gate of its own
@@ -357,8 +360,8 @@ class Tokenizer(Vocabulary):
                 "Ignoring clean_up_tokenization_spaces=True for a BPE tokenizer: it would take spaces of the text out.",
             )
             return text
-        for spaced, joined in _CLEAN_UPS:
-            text = text.replace(spaced, joined)
+        for spaced in _SPACED:
+            text = text.replace(spaced, spaced.strip())
         return text
 
     # -- what the call is made of -----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from onnxpipe.processing.families import CLASS_OF, Family, family_of
 from onnxpipe.processing.flags import FLAGS, apply_flags
 from onnxpipe.processing.strategies import UNLIMITED
 from onnxpipe.processing.vocabulary import ROLES
+
+logger = logging.getLogger("onnxpipe")
 
 _SETTINGS = frozenset(
     {"model_max_length", "max_len", "padding_side", "truncation_side", "model_input_names", "chat_template",
@@ -85,6 +88,8 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, Se
     config = _optional(folder / "tokenizer_config.json")
     tokenizer_class = _class(folder, config)
     family = family_of(tokenizer_class)
+    if "auto_map" in config:
+        logger.warning("%s has tokenizer code of its own, which is not run: tokenizer.json alone counts.", name)
     _check_overrides(overrides, {*ROLES, *family.tokens, *(k for k in config if k.endswith("_token"))})
     merged = {**family.tokens, **config, **_legacy_tokens(folder, config), **overrides}
     named, specs = _named(merged)

@@ -200,7 +200,7 @@ class Vocabulary:
             special_tokens: whether decoding may skip them.
 
         Returns:
-            How many were new.
+            How many were not among the added tokens yet.
         """
         if not new_tokens:
             return 0
@@ -218,7 +218,7 @@ class Vocabulary:
             replace_extra_special_tokens: whether that list replaces the present one or is appended to it.
 
         Returns:
-            How many were new to the vocabulary.
+            How many were not among the added tokens yet.
 
         Raises:
             ValueError: a key that is no role, or a value that is no token.
