@@ -6,7 +6,7 @@
     ├── BundleError             (ValueError)   a folder that is damaged, hostile, or of an unknown format
     ├── PrecisionError          (ValueError)   the model has no graph of the precision asked for
     ├── ExportError             (RuntimeError) a model that could not be exported
-    │   └── CertificateError                   the exported graph does not answer as the original does; nothing was written
+    │   └── CertificateError                   the graph does not answer as the original does; nothing was written
     ├── DeviceError             (RuntimeError) the device or provider asked for is not usable here
     ├── MissingDependencyError  (ImportError)  an optional package is needed; the message gives the line to install it
     ├── UnsupportedError        (ValueError)   an argument whose meaning cannot be kept here
@@ -74,7 +74,7 @@ class UnknownArgumentError(OnnxPipeError, TypeError):
         return cls(f"{where} got an unexpected keyword argument '{name}'; {hint}")
 
 
-class PipelineException(OnnxPipeError):  # noqa: N818 - the name is transformers'
+class PipelineException(OnnxPipeError):  # the name is transformers'
     """An input that the task cannot answer.
 
     Args:

@@ -140,14 +140,14 @@ def _check(
     if model is None and tokenizer is not None:
         raise RuntimeError(
             "Impossible to instantiate a pipeline with tokenizer specified but not the model as the provided tokenizer"
-            " may not be compatible with the default model. Please provide an identifier to a pretrained model when"
-            " providing tokenizer."
+            " may not be compatible with the default model. Please provide a PreTrainedModel class or a"
+            " path/identifier to a pretrained model when providing tokenizer."
         )
     if model is None and feature_extractor is not None:
         raise RuntimeError(
             "Impossible to instantiate a pipeline with feature_extractor specified but not the model as the provided"
-            " feature_extractor may not be compatible with the default model. Please provide an identifier to a"
-            " pretrained model when providing feature_extractor."
+            " feature_extractor may not be compatible with the default model. Please provide a PreTrainedModel class"
+            " or a path/identifier to a pretrained model when providing feature_extractor."
         )
     if framework not in (None, "pt"):
         raise UnsupportedError(f"framework={framework!r}: there is one runtime here; leave it out (or pass 'pt')")
@@ -166,8 +166,8 @@ def _model_kwargs(given: Mapping[str, Any] | None, dtype: Any) -> dict[str, Any]
             )
     if dtype != "auto" and ("dtype" in kept or "torch_dtype" in kept):
         raise ValueError(
-            "You cannot use both `pipeline(... dtype=..., model_kwargs={'dtype':...})` as those arguments might "
-            "conflict, use only one."
+            'You cannot use both `pipeline(... dtype=..., model_kwargs={"dtype":...})` as those arguments might '
+            "conflict, use only one.)"
         )
     return kept
 

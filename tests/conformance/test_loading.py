@@ -40,7 +40,7 @@ def test_folders_of_others_load_as_they_are(bundle: Path, tmp_path: Path, layout
     pipe = onnxpipe.pipeline(model=folder)
     assert pipe.task == "text-classification" and pipe.model.bundle.certificate is None
     assert pipe(TEXTS) == expected
-    assert pipe.dtype == ("q8" if layout == "onnx-community" else "fp32")
+    assert pipe.dtype == ("q8" if layout == "onnx-community" else "float32")
     if layout == "onnx-community":  # 8-bit weights by either name
         assert onnxpipe.pipeline(model=folder, dtype="int8")(TEXTS) == expected
         assert onnxpipe.pipeline(model=folder, torch_dtype="q8")(TEXTS) == expected

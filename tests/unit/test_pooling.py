@@ -51,7 +51,7 @@ def declare(folder: Path, *steps: str, **pooling: Any) -> None:
 
 
 def test_a_folder_without_files_means() -> None:
-    assert read_recipe(Path(__file__).parent) == Recipe()
+    assert read_recipe(Path(__file__).parent) == Recipe(prompts={})
 
 
 def test_a_declared_recipe(tmp_path: Path) -> None:

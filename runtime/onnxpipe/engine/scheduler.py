@@ -4,8 +4,8 @@
 
 With `batch_size` the rows go in batches of exactly that many, in order. Without it, rows are gathered into a window,
 sorted by length, and cut into batches under a budget of padded tokens; 256 to 2048 tokens were found equally fast on
-CPUs, 8192 was 30 % slower. The window of a stream starts at one row and doubles, so that the first answer comes at once;
-it also closes when filling it takes longer than `_PATIENCE`, so that a slow source is not held back.
+CPUs, 8192 was 30 % slower. The window of a stream starts at one row and doubles, so that the first answer comes at
+once; it also closes when filling it takes longer than `_PATIENCE`, so that a slow source is not held back.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class EncoderModel:
     Attributes:
         bundle: the folder it came from.
         session: the graph, ready to run.
-        dtype: its precision ("fp32", "fp16", "int8", ...).
+        precision: of the graph: "fp32", "fp16", "int8", ...
         config: the model's configuration.
         device: where it runs.
         per_token: names of the outputs whose second axis is the sequence.
@@ -35,14 +35,19 @@ class EncoderModel:
 
     main_input_name = "input_ids"
 
-    def __init__(self, bundle: Bundle, session: Session, dtype: str, name_or_path: str) -> None:
+    def __init__(self, bundle: Bundle, session: Session, precision: str, name_or_path: str) -> None:
         self.bundle = bundle
         self.session = session
-        self.dtype = dtype
+        self.precision = precision
         self.config: Config = bundle.config
         self.device: Device = session.device
         self.name_or_path = name_or_path
         self.per_token = _per_token(session)
+
+    @property
+    def dtype(self) -> str:
+        """The precision by numpy's name where it has one: "float32", "float16", "int8", "q4", ..."""
+        return {"fp32": "float32", "fp16": "float16"}.get(self.precision, self.precision)
 
     @property
     def base_model_prefix(self) -> str:

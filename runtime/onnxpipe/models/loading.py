@@ -86,7 +86,7 @@ def load_model(source: Source, target: Target, task: str | None = None) -> Encod
     """A model on its device. See `Source` and `Target`."""
     device = parse_device(target.device)  # before the download, so that a mistake costs nothing
     bundle = find_bundle(source, target.dtype, task)
-    dtype, path = bundle.choose("model", canonical_dtype(target.dtype))
+    precision, path = bundle.choose("model", canonical_dtype(target.dtype))
     bundle.verify_file(path)
     session = open_session(
         path,
@@ -96,7 +96,7 @@ def load_model(source: Source, target: Target, task: str | None = None) -> Encod
         provider_options=target.provider_options,
         threads=target.threads,
     )
-    return EncoderModel(bundle, session, dtype, source.model)
+    return EncoderModel(bundle, session, precision, source.model)
 
 
 def cache_home() -> Path:

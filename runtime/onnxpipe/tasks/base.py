@@ -226,7 +226,7 @@ class Pipeline:
 
     @property
     def dtype(self) -> str:
-        """The precision of the graph that runs: "fp32", "fp16", "int8", ..."""
+        """The precision of the graph that runs: "float32", "float16", "int8", "q4", ..."""
         return self.model.dtype
 
     torch_dtype = dtype
