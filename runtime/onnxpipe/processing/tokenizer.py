@@ -367,14 +367,9 @@ class Tokenizer(Vocabulary):
     # -- what the call is made of -----------------------------------------------------------------------------------
     def _pad(self, encodings: Sequence[Any], padding: Padding) -> None:
         target = padding.target(max(map(len, encodings)))
-        how = {
-            "direction": padding.side,
-            "pad_id": self.pad_token_id,
-            "pad_type_id": self.pad_token_type_id,
-            "pad_token": self.pad_token,
-        }
+        how = {"direction": padding.side, "pad_id": self.pad_token_id, "pad_token": self.pad_token}
         for encoding in encodings:
-            encoding.pad(target, **how)
+            encoding.pad(target, pad_type_id=self.pad_token_type_id, **how)
 
     def _need_pad_token(self) -> None:
         if self.pad_token_id is None:
