@@ -36,10 +36,12 @@ class Case:
     Attributes:
         feeds: input name -> int64 array (batch, length).
         golden: whether it goes into golden.npz (the short ones do).
+        calibrates: whether int8 learns from it which columns are large (single rows of real text do).
     """
 
     feeds: Mapping[str, np.ndarray]
     golden: bool = False
+    calibrates: bool = False
 
     @property
     def rows(self) -> int:
@@ -61,21 +63,20 @@ def make(graph: EncoderGraph, tokenizer: Any) -> list[Case]:
     """The cases for `graph`; deterministic."""
     text = text_rows(graph, tokenizer)
     noise = random_rows(graph, [length for length in _LENGTHS if length <= graph.max_length])
-    pad = padding_id(graph)
     short = sorted(text, key=len)[:5]
-    cases = [Case(batch([row], graph, pad), golden=row is short[0]) for row in text]
-    cases += [Case(batch([row], graph, pad), golden=len(row) == 3) for row in noise]
+    cases = [Case(batch([row], graph), golden=row is short[0], calibrates=True) for row in text]
+    cases += [Case(batch([row], graph), golden=len(row) == 3) for row in noise]
     cases += [
-        Case(batch(short[:2], graph, pad), golden=True),
-        Case(batch(short[1:3], graph, pad, left=True), golden=True),
-        Case(batch(text[:5], graph, pad)),
-        Case(batch(text[5:10], graph, pad, left=True)),
-        Case(batch(text[7:9], graph, pad, extra=5)),
-        Case(batch(noise[:5], graph, pad)),
-        Case(batch(noise[1:4], graph, pad, left=True)),
+        Case(batch(short[:2], graph), golden=True),
+        Case(batch(short[1:3], graph, left=True), golden=True),
+        Case(batch(text[:5], graph)),
+        Case(batch(text[5:10], graph, left=True)),
+        Case(batch(text[7:9], graph, extra=5)),
+        Case(batch(noise[:5], graph)),
+        Case(batch(noise[1:4], graph, left=True)),
     ]
     longest = random_rows(graph, [graph.max_length])
-    cases.append(Case(batch(longest, graph, pad)))
+    cases.append(Case(batch(longest, graph)))
     return cases
 
 
@@ -122,25 +123,31 @@ def random_rows(graph: EncoderGraph, lengths: Sequence[int]) -> list[Row]:
     return rows
 
 
-def padding_id(graph: EncoderGraph) -> int:
+def batch(
+    rows: Sequence[Row], graph: EncoderGraph, *, left: bool = False, extra: int = 0, length: int | None = None
+) -> dict[str, np.ndarray]:
+    """Rows padded to one length, as feeds (batch, length).
+
+    Args:
+        rows: the rows.
+        graph: says which inputs there are, and which id pads.
+        left: pad at the left.
+        extra: positions beyond the longest row, as far as the model allows.
+        length: the length, instead of the longest row's and `extra`.
+    """
+    longest = max(len(row) for row in rows)
+    length = length or max(min(longest + extra, graph.max_length), longest)
+    feeds = {}
+    for name in graph.inputs:
+        block = np.full((len(rows), length), _padding_id(graph) if name == "input_ids" else 0, np.int64)
+        for number, row in enumerate(rows):
+            start = length - len(row) if left else 0
+            block[number, start : start + len(row)] = row.arrays[name]
+        feeds[name] = block
+    return feeds
+
+
+def _padding_id(graph: EncoderGraph) -> int:
     """The id that pads; 0 where the model names none, since the mask hides it."""
     pad = getattr(graph.checkpoint.config, "pad_token_id", None)
     return pad if isinstance(pad, int) and pad >= 0 else 0
-
-
-def batch(
-    rows: Sequence[Row], graph: EncoderGraph, pad: int, *, left: bool = False, extra: int = 0
-) -> dict[str, np.ndarray]:
-    """Rows padded to the longest, plus `extra` positions as far as the model allows, as feeds (batch, length)."""
-    longest = max(len(row) for row in rows)
-    length = min(longest + extra, max(graph.max_length, longest))
-    feeds = {}
-    for name in graph.inputs:
-        filling = pad if name == "input_ids" else 0
-        block = np.full((len(rows), length), filling, np.int64)
-        for number, row in enumerate(rows):
-            array = row.arrays[name]
-            start = length - len(array) if left else 0
-            block[number, start : start + len(array)] = array
-        feeds[name] = block
-    return feeds

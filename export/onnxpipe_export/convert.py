@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from onnxpipe.bundle import canonical_dtype
+from onnxpipe.bundle.precision import SUFFIXES
 from onnxpipe.errors import ExportError
 from onnxpipe_export import certify, checkpoint, manifest, tokenizer, write
 from onnxpipe_export.graphs import encoder
+from onnxpipe_export.onnx_graph import OnnxGraph, remove_graph
+from onnxpipe_export.precision import fp16, int8
 from onnxpipe_export.report import ExportReport
-
-_PRECISIONS = ("fp32",)
-_SUFFIX = {"fp32": "", "fp16": "_fp16", "int8": "_int8"}
 
 
 def export(
@@ -69,21 +71,26 @@ def export(
         texts = tokenizer.prove(original_tokenizer, folder).texts
 
         say(f"tracing {source.config.model_type} for {source.task.name}")
-        (folder / "onnx").mkdir()
-        graph.trace(folder / "onnx" / "model.onnx")
+        full = folder / "onnx" / "model.onnx"
+        full.parent.mkdir()
+        graph.trace(full)
+        OnnxGraph.load(full).save(full)
 
         say("asking the original")
         reference = certify.ask_original(graph, original_tokenizer)
         entries: dict[str, Any] = {}
         files: dict[str, Any] = {}
         for name in precisions:
-            say(f"certifying {name}")
-            path = folder / "onnx" / f"model{_SUFFIX[name]}.onnx"
-            entries[name] = certify.prove(path, name, graph, reference)
+            say(f"making and certifying {name}")
+            path = folder / "onnx" / f"model{SUFFIXES[name]}.onnx"
+            _MAKERS[name](full, path, reference)
+            entries[name] = certify.prove(path, folder, name, graph, reference)
             files[name] = {"path": f"onnx/{path.name}", "inputs": list(graph.inputs), "outputs": list(graph.outputs)}
+        if "fp32" not in precisions:
+            remove_graph(full)
 
         say("writing")
-        certificate = certify.certificate({"model": entries}, graph, texts)
+        certificate = certify.certificate(entries, graph, texts)
         certify.write_golden(folder / "golden.npz", reference)
         write.copy_side_files(source.folder, folder)
         write.write_json(folder / "certificate.json", certificate)
@@ -93,9 +100,39 @@ def export(
     return ExportReport(target, source.task.name, sizes, certificate, time.monotonic() - started)
 
 
+def _keep(full: Path, path: Path, reference: certify.Reference) -> None:
+    """fp32 is what tracing wrote."""
+
+
+def _to_fp16(full: Path, path: Path, reference: certify.Reference) -> None:
+    fp16.convert(OnnxGraph.load(full)).save(path)
+
+
+def _to_int8(full: Path, path: Path, reference: certify.Reference) -> None:
+    rows = (case.feeds for case in reference.cases if case.calibrates)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
+        peaks = int8.measure_peaks(full, rows, Path(scratch))
+    graph = OnnxGraph.load(full)
+    int8.quantise(graph, peaks)
+    graph.save(path)
+
+
+# From the fp32 file to the file of each precision, in the order in which they are made.
+_MAKERS: Mapping[str, Callable[[Path, Path, certify.Reference], None]] = {
+    "fp32": _keep,
+    "fp16": _to_fp16,
+    "int8": _to_int8,
+}
+
+
 def _check_precisions(precision: str | Sequence[str]) -> tuple[str, ...]:
-    asked = (precision,) if isinstance(precision, str) else tuple(precision)
-    unknown = [name for name in asked if name not in _PRECISIONS]
+    """The precisions asked for, by their canonical names and without repeats.
+
+    Raises:
+        ExportError: none, or one that the exporter does not make.
+    """
+    asked = [canonical_dtype(name) for name in ((precision,) if isinstance(precision, str) else precision)]
+    unknown = [name for name in asked if name not in _MAKERS]
     if unknown or not asked:
-        raise ExportError(f"unknown precision {unknown}; the exporter makes {', '.join(_PRECISIONS)}")
-    return tuple(name for name in _PRECISIONS if name in asked)
+        raise ExportError(f"cannot make the precisions {unknown}; the exporter makes {', '.join(_MAKERS)}")
+    return tuple(name for name in _MAKERS if name in asked)

@@ -1,0 +1,1 @@
+"""From the fp32 graph to the smaller precisions: one file each."""

@@ -1,0 +1,194 @@
+"""Reading, rewriting and saving ONNX graphs: the few moves that the precisions share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SINGLE_FILE_LIMIT = 2_000_000_000
+"""Bytes of weights above which they go to a file of their own: protobuf stops at 2 GiB."""
+
+
+class OnnxGraph:
+    """An ONNX model in memory that can be rewritten node by node.
+
+    Args:
+        model: an onnx ModelProto, changed in place.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.graph = model.graph
+        self._names = {name for node in self.graph.node for name in (node.name, *node.output)}
+        self._initializers = {tensor.name: tensor for tensor in self.graph.initializer}
+        self._counter: Counter[str] = Counter()
+
+    @classmethod
+    def load(cls, path: Path) -> OnnxGraph:
+        """The graph at `path`, with its external data."""
+        import onnx
+
+        return cls(onnx.load(str(path)))
+
+    def save(self, path: Path, limit: int = SINGLE_FILE_LIMIT) -> None:
+        """Write to `path`; weights of more than `limit` bytes in all go to `<path>_data`."""
+        import onnx
+
+        self.tidy()
+        size = sum(len(tensor.raw_data) for tensor in self.graph.initializer)
+        external = size > limit
+        data = path.with_name(path.name + "_data")
+        data.unlink(missing_ok=True)
+        onnx.save_model(self.model, str(path), save_as_external_data=external, location=data.name, size_threshold=1024)
+
+    def constant(self, name: str) -> np.ndarray | None:
+        """The value of the initializer `name`, None where it is not one."""
+        import onnx
+
+        tensor = self._initializers.get(name)
+        return None if tensor is None else np.asarray(onnx.numpy_helper.to_array(tensor))
+
+    def add_constant(self, name: str, value: np.ndarray) -> str:
+        """Add an initializer and return its name, made unique."""
+        import onnx
+
+        name = self.fresh(name)
+        tensor = onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
+        self.graph.initializer.append(tensor)
+        self._initializers[name] = tensor
+        return name
+
+    def consumers(self) -> dict[str, list[Any]]:
+        """Tensor name -> nodes that read it."""
+        readers: dict[str, list[Any]] = {}
+        for node in self.graph.node:
+            for name in dict.fromkeys(node.input):
+                readers.setdefault(name, []).append(node)
+        return readers
+
+    def producers(self) -> dict[str, Any]:
+        """Tensor name -> the node that makes it."""
+        return {name: node for node in self.graph.node for name in node.output}
+
+    def outputs(self) -> set[str]:
+        """Names of the graph's outputs."""
+        return {output.name for output in self.graph.output}
+
+    def fresh(self, stem: str) -> str:
+        """A name that starts with `stem` and that nothing has yet."""
+        name = stem
+        while name in self._names or name in self._initializers:
+            self._counter[stem] += 1
+            name = f"{stem}_{self._counter[stem]}"
+        self._names.add(name)
+        return name
+
+    def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> Any:
+        """A new node, not yet in the graph."""
+        import onnx
+
+        return onnx.helper.make_node(kind, list(inputs), [output], name=self.fresh(f"{output}/{kind}"), **attributes)
+
+    def replace_nodes(self, replacements: Mapping[int, Sequence[Any]]) -> None:
+        """Put for the node at each index (before the change) the nodes given, in place."""
+        nodes = [new for index, node in enumerate(self.graph.node) for new in replacements.get(index, [node])]
+        self.set_nodes(nodes)
+
+    def set_nodes(self, nodes: Iterable[Any]) -> None:
+        """Make `nodes`, in order, the graph's nodes."""
+        kept = list(nodes)
+        del self.graph.node[:]
+        self.graph.node.extend(kept)
+
+    def tidy(self) -> None:
+        """Constants as initializers, equal nodes once, nothing that no output needs."""
+        self._lift_constants()
+        self._merge_equal_nodes()
+        self._drop_unused()
+        # Shapes that tracing guessed; stale after any rewriting, and ONNX Runtime infers its own.
+        del self.graph.value_info[:]
+
+    def _lift_constants(self) -> None:
+        import onnx
+
+        kept = []
+        for node in self.graph.node:
+            values = [attribute.t for attribute in node.attribute if attribute.name == "value"]
+            if node.op_type != "Constant" or not values:
+                kept.append(node)
+                continue
+            tensor = onnx.TensorProto()
+            tensor.CopyFrom(values[0])
+            tensor.name = node.output[0]
+            self.graph.initializer.append(tensor)
+            self._initializers[tensor.name] = tensor
+        self.set_nodes(kept)
+
+    def _merge_equal_nodes(self) -> None:
+        """Tracing repeats the same shape arithmetic in every layer; one copy does."""
+        renamed: dict[str, str] = {}
+        seen: dict[Any, Any] = {}
+        outputs = self.outputs()
+        for tensor in self.graph.initializer:
+            if len(tensor.raw_data) <= 1024:
+                key: Any = (tensor.data_type, tuple(tensor.dims), tensor.raw_data, _typed_data(tensor))
+                renamed[tensor.name] = seen.setdefault(key, tensor.name)
+        kept = []
+        for node in self.graph.node:
+            inputs = [renamed.get(name, name) for name in node.input]
+            del node.input[:]
+            node.input.extend(inputs)
+            key = (
+                node.op_type,
+                node.domain,
+                tuple(inputs),
+                tuple(sorted(a.SerializeToString() for a in node.attribute)),
+            )
+            pure = not any(attribute.HasField("g") for attribute in node.attribute) and "Random" not in node.op_type
+            first = seen.setdefault(key, node) if pure and not outputs.intersection(node.output) else node
+            if first is node:
+                kept.append(node)
+            else:
+                renamed.update(zip(node.output, first.output, strict=True))
+        self.set_nodes(kept)
+
+    def _drop_unused(self) -> None:
+        needed = self.outputs()
+        kept = []
+        for node in reversed(self.graph.node):
+            if needed.intersection(node.output):
+                kept.append(node)
+                needed.update(node.input)
+                needed.update(_names_used_inside(node))
+        self.set_nodes(reversed(kept))
+        unused = [tensor for tensor in self.graph.initializer if tensor.name not in needed]
+        for tensor in unused:
+            self.graph.initializer.remove(tensor)
+            self._initializers.pop(tensor.name, None)
+
+
+def remove_graph(path: Path) -> None:
+    """Remove the graph at `path` and its weights, if they are in a file of their own."""
+    path.unlink()
+    path.with_name(path.name + "_data").unlink(missing_ok=True)
+
+
+def _typed_data(tensor: Any) -> tuple[Any, ...]:
+    """The values of a small tensor that are not in raw_data."""
+    fields = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)
+    return tuple(tuple(values) for values in fields)
+
+
+def _names_used_inside(node: Any) -> set[str]:
+    """Tensors that the subgraphs of `node` (If, Loop) read from outside."""
+    return {
+        name
+        for attribute in node.attribute
+        if attribute.HasField("g")
+        for inner in attribute.g.node
+        for name in (*inner.input, *_names_used_inside(inner))
+    }

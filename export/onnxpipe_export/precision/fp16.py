@@ -1,0 +1,23 @@
+"""fp16: weights and arithmetic in float16, inputs int64 and outputs float32."""
+
+from __future__ import annotations
+
+from onnxpipe_export.onnx_graph import OnnxGraph
+from onnxpipe_export.tracing import quiet
+
+_MASKED = 10_000.0
+"""The largest constant kept. A mask of -3.4e38 becomes -1e4: its exponential is still 0, and with a score added it
+stays in float16's range, where a row without any key would otherwise be all -inf and its softmax NaN."""
+
+
+def convert(graph: OnnxGraph) -> OnnxGraph:
+    """A float16 copy of `graph`, an fp32 graph, made by ONNX Runtime's own converter.
+
+    `graph` itself is used up.
+    """
+    from onnxruntime.transformers import float16
+
+    graph.tidy()
+    with quiet():
+        model = float16.convert_float_to_float16(graph.model, max_finite_val=_MASKED, keep_io_types=True)
+    return OnnxGraph(model)
