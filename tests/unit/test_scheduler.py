@@ -135,10 +135,10 @@ def test_interrupts_are_not_swallowed() -> None:
 def test_memory_stays_flat_over_a_long_stream() -> None:
     work = Work(lambda n: [row(n)], lambda rows: [{"n": np.ones(1)} for _ in rows], lambda pairs: 1)
     peaks = []
-    for count in (5_000, 50_000):
+    for count in (20_000, 100_000):
         tracemalloc.start()
         total = sum(answer((1 + i % 64 for i in range(count)), work))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert total == count
-    assert peaks[1] < 1.5 * peaks[0] + 200_000
+    assert peaks[1] < 1.5 * peaks[0] + 1_000_000  # five times the rows; a window more or less

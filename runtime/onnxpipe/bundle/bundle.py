@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Mapping
@@ -161,7 +162,9 @@ def _listed_graphs(root: Path, manifest: Mapping[str, Any]) -> dict[str, dict[st
             named = isinstance(entry, dict) and isinstance(entry.get("path"), str)
             _expect(named, root / "bundle.json", f"{what}, without a path")
             _expect(entry["path"] in manifest["files"], root / "bundle.json", f"{what}, whose file it does not list")
-            graphs.setdefault(graph, {})[precision] = inside(root, entry["path"])
+            # of a bundle on the Hub only the chosen precision is downloaded: a listed file may be absent
+            with contextlib.suppress(ModelNotFoundError):
+                graphs.setdefault(graph, {})[precision] = inside(root, entry["path"])
     return graphs
 
 
