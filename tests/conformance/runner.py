@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from conformance.cases.common import Case, Generator, Keyed, KeyedPair
+from conformance.cases.common import Case, Generator, Keyed, KeyedPair, Squad
 
 Outcome = dict[str, Any]
 """`{"value": …}`, `{"lazy": […]}` for an iterator's items, or `{"error": type name, "bases": […], "message": str}`."""
@@ -25,6 +26,8 @@ class Library(Protocol):
     def keyed(self, rows: Any, key: str) -> Any: ...
 
     def keyed_pair(self, rows: Any, key: str, pair: str) -> Any: ...
+
+    def squad(self, question: str, context: str) -> Any: ...
 
 
 @dataclass
@@ -69,6 +72,11 @@ class Transformers:
 
         return KeyPairDataset(rows, key, pair)
 
+    def squad(self, question: str, context: str) -> Any:
+        from transformers import SquadExample
+
+        return SquadExample(None, question, context, None, None, None)
+
 
 @dataclass
 class Ours:
@@ -98,18 +106,25 @@ class Ours:
 
         return KeyPairDataset(rows, key, pair)
 
+    def squad(self, question: str, context: str) -> Any:
+        from onnxpipe import SquadExample
+
+        return SquadExample(None, question, context, None, None, None)
+
 
 def outcome(library: Library, task: str, family: str, case: Case, mask: str, *, reference: bool = False) -> Outcome:
     """What `case` gives in `library`. `mask` is the family's mask token; `reference` picks `case.reference`."""
     kwargs = dict(case.reference if reference and case.reference is not None else case.kwargs)
     try:
-        pipe = library.pipe(task, family, case.head, _copied(dict(case.ctor)))
-        args = [_made(library, _with_mask(arg, mask)) for arg in case.args]
-        kwargs = {name: _made(library, _with_mask(value, mask)) for name, value in kwargs.items()}
-        result = pipe(*args, **kwargs)
-        if isinstance(result, Iterator):
-            return {"lazy": [_plain(item) for item in result]}
-        return {"value": _plain(result)}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pipe = library.pipe(task, family, case.head, _copied(dict(case.ctor)))
+            args = [_made(library, _with_mask(arg, mask)) for arg in case.args]
+            kwargs = {name: _made(library, _with_mask(value, mask)) for name, value in kwargs.items()}
+            result = pipe(*args, **kwargs)
+            if isinstance(result, Iterator):
+                return {"lazy": [_plain(item) for item in result]}
+            return {"value": _plain(result)}
     except Exception as error:
         bases = [base.__name__ for base in type(error).__mro__[1:-2]]
         message = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
@@ -136,6 +151,10 @@ def _made(library: Library, value: Any) -> Any:
         return library.keyed(_copied(list(value.rows)), value.key)
     if isinstance(value, KeyedPair):
         return library.keyed_pair(_copied(list(value.rows)), value.key, value.pair)
+    if isinstance(value, Squad):
+        return library.squad(value.question, value.context)
+    if isinstance(value, list):
+        return [_made(library, item) for item in value]
     return _copied(value)
 
 
@@ -152,8 +171,8 @@ def _with_mask(value: Any, mask: str) -> Any:
     """Every text with the mask token in place of `<>`."""
     if isinstance(value, str):
         return value.replace("<>", mask)
-    if isinstance(value, list):
-        return [_with_mask(item, mask) for item in value]
+    if isinstance(value, list | tuple):
+        return type(value)(_with_mask(item, mask) for item in value)
     if isinstance(value, dict):
         return {key: _with_mask(item, mask) for key, item in value.items()}
     if isinstance(value, Generator):

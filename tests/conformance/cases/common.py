@@ -34,6 +34,14 @@ class KeyedPair:
 
 
 @dataclass(frozen=True)
+class Squad:
+    """`SquadExample` of this question and context."""
+
+    question: str
+    context: str
+
+
+@dataclass(frozen=True)
 class Case:
     """One call: `pipeline(task, model, **ctor)(*args, **kwargs)`. In every text, `<>` stands for the mask token.
 

@@ -18,6 +18,8 @@ CASES = (
     _case("str", TEXTS[0], core=True),
     _case("list", TEXTS, core=True),
     _case("list of one", TEXTS[:1]),
+    _case("tuple", tuple(TEXTS[:1])),
+    _case("list in a list", [TEXTS[:2]]),
     _case("two masks", TWO, core=True),
     _case("two masks in a list", [TWO, TEXTS[0]]),
     _case("two masks, list of one", [TWO]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import BATCHES, Case, Generator, Keyed
+from conformance.cases.common import BATCHES, Case, Generator, Keyed, Squad
 
 HEAD = "qa"
 CONTEXT = "The bridge was built in 1894 by Sir John Wolfe Barry and it is 244 metres long."
@@ -31,6 +31,11 @@ SHAPES = (
     _case("dict", ONE),
     _case("list of dicts", EXAMPLES, core=True),
     _case("list of one dict", [ONE]),
+    _case("SquadExample", Squad(QUESTION, CONTEXT), message=False),
+    _case("list of SquadExample", [Squad(QUESTION, CONTEXT), Squad(QUESTIONS[1], CONTEXTS[1])], top_k=2),
+    _case("two dicts", ONE, EXAMPLES[1]),
+    _case("tuple of dicts", tuple(EXAMPLES)),
+    _case("extra keys", {**ONE, "id": 3}),
     _case("two positional strings", QUESTION, CONTEXT),
     _case("questions, one context", question=QUESTIONS, context=CONTEXT),
     _case("questions and contexts", question=QUESTIONS, context=CONTEXTS),

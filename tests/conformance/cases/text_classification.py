@@ -27,6 +27,8 @@ NESTING = (
     _case("list of one dict", PAIRS[:1]),
     _case("legacy pair", [[[TEXTS[0], TEXTS[1]]]]),
     _case("tuple", tuple(TEXTS[:1])),
+    Case("tuple of two", HEAD, (tuple(TEXTS[1:3]),), message=False),
+    Case("dicts in a tuple", HEAD, (tuple(PAIRS),), message=False),
     *(_case(f"top_k {k} str", TEXTS[0], top_k=k, core=k is None) for k in (1, 2, None, 9)),
     *(_case(f"top_k {k} list", TEXTS[:2], top_k=k) for k in (1, 2, None)),
     _case("top_k dict", PAIR, top_k=2),

@@ -23,6 +23,8 @@ CASES = (
     _case("str", TEXTS[0], candidate_labels=LABELS, core=True),
     _case("list", TEXTS, candidate_labels=LABELS, core=True),
     _case("list of one", TEXTS[:1], candidate_labels=LABELS),
+    _case("tuple", tuple(TEXTS), candidate_labels=LABELS),
+    _case("list in a list", [TEXTS], candidate_labels=LABELS),
     _case("positional labels", TEXTS[0], LABELS),
     _case("one label", TEXTS[0], candidate_labels=["politics"]),
     _case("labels in a str", TEXTS[0], candidate_labels="politics, sports ,, science,"),
