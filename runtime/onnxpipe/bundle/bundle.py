@@ -86,9 +86,9 @@ class Bundle:
                 self.verify_file(data)
 
     def verify(self) -> None:
-        """`verify_file` for every file that the manifest lists."""
-        for name in self.manifest["files"] if self.manifest else ():
-            self.verify_file(inside(self.folder, name))
+        """Compares every file that the manifest lists with it. See `verify_file`."""
+        for name, listed in self.manifest["files"].items() if self.manifest else ():
+            _compare(inside(self.folder, name), listed)
 
 
 def open_bundle(folder: str | Path) -> Bundle:

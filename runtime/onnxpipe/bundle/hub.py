@@ -11,7 +11,7 @@ from typing import Any
 
 from onnxpipe.bundle.external import data_locations
 from onnxpipe.bundle.layout import Need, data_files, graph_files, has_weights, side_files
-from onnxpipe.bundle.precision import canonical_dtype, pick
+from onnxpipe.bundle.precision import AUTO_ORDER, canonical_dtype, pick
 from onnxpipe.errors import BundleError, ModelNotFoundError, NotExportedError, PrecisionError
 
 #: Seconds to wait for the Hub to tell what a repository holds.
@@ -53,7 +53,7 @@ def fetch(
     request = _Request(
         str(model), need, canonical_dtype(dtype), graphs, revision, token, None if cache_dir is None else str(cache_dir)
     )
-    return _from_cache(request, None) if local_files_only else _from_hub(request)
+    return _from_cache(request, None) if local_files_only or _offline() else _from_hub(request)
 
 
 def listing(folder: Path) -> list[str]:
@@ -104,6 +104,12 @@ def _local_folder(model: str | os.PathLike[str]) -> Path | None:
     if like_a_path or not isinstance(model, str):
         raise ModelNotFoundError(f"no folder {path} (a Hub id has the form owner/name)")
     return None
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def _from_hub(request: _Request) -> Path:
@@ -238,7 +244,7 @@ def no_precision(where: str, graph: str, wanted: str, available: Any) -> Precisi
     """The error for a graph that is not there, or not in the precision wanted, with what is."""
     if graph not in available:
         return PrecisionError(f"{where} has no graph {graph!r}; it has {', '.join(sorted(available))}")
-    has = ", ".join(available[graph])
+    has = ", ".join(sorted(available[graph], key=AUTO_ORDER.index))
     return PrecisionError(
         f"{where} has no graph {graph!r} with dtype={wanted!r}; it has {has}. Take one of these, or make it: "
         f"onnxpipe export MODEL --precision {wanted} -o DIR"

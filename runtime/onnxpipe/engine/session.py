@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnxpipe.bundle.external import check_external
 from onnxpipe.engine.cuda import PROVIDER as CUDA_PROVIDER
 from onnxpipe.engine.cuda import cuda_problem
-from onnxpipe.engine.device import Device, device_of_provider, provider_list
+from onnxpipe.engine.device import CPU_PROVIDER, Device, device_of_provider, provider_list
 from onnxpipe.engine.placement import RECORD, Placement, read_placement
 from onnxpipe.engine.runtime import import_onnxruntime
 from onnxpipe.engine.threads import available_threads
@@ -32,6 +32,10 @@ _DTYPES = {
     "tensor(string)": "object",
     **{f"tensor({sign}int{bits})": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
+
+
+#: ONNX Runtime's errors that are about the graph.
+_FILE_ERRORS = frozenset({"InvalidProtobuf", "InvalidGraph", "NoSuchFile", "NoModel", "NotImplemented"})
 
 
 @dataclass(frozen=True)
@@ -212,8 +216,8 @@ def _load(
         return make(), []
     except Exception as error:
         linked = any(file.is_symlink() for file in data.values())
-        if not linked:
-            raise BundleError(f"{path} could not be loaded by ONNX Runtime {runtime.__version__}: {error}") from error
+        if not linked or not hasattr(options, "add_external_initializers_from_files_in_memory"):
+            raise _load_error(runtime, path, providers, error) from error
     # Some versions (1.24) refuse weights behind links, and the Hub's cache is made of links. `check_external` has made
     # sure where they lead, so the files' bytes are passed instead of their names.
     maps = {name: _map(file) for name, file in data.items()}
@@ -222,7 +226,18 @@ def _load(
     try:
         return make(), list(maps.values())
     except Exception as error:
-        raise BundleError(f"{path} could not be loaded by ONNX Runtime {runtime.__version__}: {error}") from error
+        raise _load_error(runtime, path, providers, error) from error
+
+
+def _load_error(
+    runtime: ModuleType, path: Path, providers: Sequence[Provider], error: Exception
+) -> BundleError | DeviceError:
+    """The fault is the device's if there is one besides the CPU, and ONNX Runtime does not blame the file."""
+    names = [name for name, _ in providers]
+    blames_file = type(error).__name__ in _FILE_ERRORS or "Load model from" in str(error)
+    if blames_file or names == [CPU_PROVIDER]:
+        return BundleError(f"{path} could not be loaded by ONNX Runtime {runtime.__version__}: {error}")
+    return DeviceError(f"{path} could not be loaded onto {', '.join(names)}: {error}")
 
 
 def _map(path: Path) -> mmap.mmap:
