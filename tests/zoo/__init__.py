@@ -43,6 +43,8 @@ def _labels(*names: str) -> dict[str, Any]:
 
 HEADS = {
     "base": Head("Model", "feature-extraction"),
+    # Matrices large enough to be worth 8 bits; for the families whose config says hidden_size.
+    "wide": Head("Model", "feature-extraction", {"hidden_size": 128, "intermediate_size": 256}),
     "classify": Head("ForSequenceClassification", "text-classification", _labels("negative", "neutral", "positive")),
     "nli": Head("ForSequenceClassification", "text-classification", _labels("contradiction", "neutral", "entailment")),
     "entail-first": Head(

@@ -108,7 +108,7 @@ def make(family: str, head: Head, tokenizer: Path, *, seed: str) -> Any:
         known |= {"bos_token_id": known["cls_token_id"], "eos_token_id": known["sep_token_id"]}
     ids = {name: value for name, value in known.items() if name in _IDS.get(family, ("pad_token_id",))}
     size = backend.get_vocab_size(with_added_tokens=True)
-    config = getattr(transformers, f"{stem}Config")(vocab_size=size, **sizes, **ids, **head.config)
+    config = getattr(transformers, f"{stem}Config")(vocab_size=size, **{**sizes, **ids, **head.config})
     model = getattr(transformers, stem + kind)(config).eval()
     model.tie_weights()
     _fill(model, seed)
