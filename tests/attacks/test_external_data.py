@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from attacks.graphs import embedding, external_folder, externalise, model, onnx, weights, write_folder
+from onnxpipe.bundle import graph_reader
 from onnxpipe.bundle.external import check_external
 from onnxpipe.bundle.graph_reader import external_tensors
 from onnxpipe.engine import open_session, parse_device
@@ -329,6 +330,16 @@ def _size(value: int) -> bytes:
         out += bytes([value & 127 | 128])
         value >>= 7
     return out + bytes([value])
+
+
+def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = external_folder(tmp_path)
+    with (folder / "onnx/model.onnx").open("wb") as file:
+        file.truncate(1 << 31)  # sparse: nothing is written
+    refused(folder, "it has 2147483648 bytes")
+    (folder / "onnx/model.onnx").write_bytes(b"\x08\x01" * 1001)
+    monkeypatch.setattr(graph_reader, "_MOST_FIELDS", 1000)
+    refused(folder, "more than 1000 fields")
 
 
 def test_operators_of_unknown_domains(tmp_path: Path) -> None:

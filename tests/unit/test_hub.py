@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 pytest.importorskip("onnx")
-from attacks.graphs import embedding, externalise, weights
+from attacks.graphs import embedding, externalise, weights, write_folder, write_manifest
 from onnxpipe.bundle import AutoConfig, fetch, open_bundle
 from onnxpipe.errors import BundleError, ModelNotFoundError, NotExportedError, PrecisionError
 
@@ -201,6 +201,22 @@ def test_a_graph_in_the_cache_without_its_data(hub: Hub) -> None:
     (folder / "onnx/weights of it.bin").unlink()
     with pytest.raises(ModelNotFoundError, match="weights of it"):
         fetch("a/external", dtype="fp32", local_files_only=True)
+
+
+def test_a_bundle_with_a_manifest(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    files = {"onnx/model.onnx": embedding(), "onnx/model_fp16.onnx": embedding(), "tokenizer.json": {"b": 1}}
+    graphs = {"model": {name: {"path": f"onnx/model{end}.onnx"} for name, end in (("fp32", ""), ("fp16", "_fp16"))}}
+    made = write_manifest(write_folder(tmp_path / "made", files), graphs=graphs)
+    content = {p.relative_to(made).as_posix(): p.read_bytes() for p in made.rglob("*") if p.is_file()}
+    monkeypatch.setitem(REPOS, "a/proved", content)
+    bundle = open_bundle(fetch("a/proved", dtype="fp16"))
+    assert "onnx/model.onnx" not in hub.downloaded()
+    assert bundle.choose("model")[0] == "fp16"
+    bundle.verify_file(bundle.choose("model")[1])
+    content["tokenizer.json"] = b"{}"
+    monkeypatch.setitem(COMMIT, "main", "4" * 40)
+    with pytest.raises(BundleError, match=r"tokenizer\.json"):
+        open_bundle(fetch("a/proved", dtype="fp16"))
 
 
 def test_data_that_the_hub_does_not_have(hub: Hub) -> None:
