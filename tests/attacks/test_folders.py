@@ -129,7 +129,6 @@ def test_files_that_changed_since_the_export(tmp_path: Path) -> None:
     bundle = open_bundle(folder)
     path = bundle.choose("model")[1]
     bundle.verify_file(path)
-    bundle.verify()
     data = folder / "onnx/model.onnx_data"
     data.write_bytes(bytes(weights().nbytes))  # as long, but zeros
     with pytest.raises(BundleError, match=r"model\.onnx_data is not the file that was proved"):

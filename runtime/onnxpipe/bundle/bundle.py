@@ -85,11 +85,6 @@ class Bundle:
             for data in check_external(path, self.folder).values():
                 self.verify_file(data)
 
-    def verify(self) -> None:
-        """Compares every file that the manifest lists with it. See `verify_file`."""
-        for name, listed in self.manifest["files"].items() if self.manifest else ():
-            _compare(inside(self.folder, name), listed)
-
 
 def open_bundle(folder: str | Path) -> Bundle:
     """Opens a model folder: reads its config, manifest and certificate, and lists its graphs. No graph is read.
