@@ -271,6 +271,16 @@ class Pipeline:
         return f"{type(self).__name__}: {shown}"
 
 
+def text_rows(tokenizer: Tokenizer, value: Any, keywords: Mapping[str, Any]) -> list[Row]:
+    """The rows of one example. A str has one; anything else (a tuple of texts) is one call to the tokenizer, as in
+    transformers, and its texts must have equal lengths in tokens."""
+    if isinstance(value, str):
+        return [text_row(tokenizer, tokenizer(value, **keywords))]
+    encoding = tokenizer(value, **{**keywords, "return_tensors": "np"})
+    count = len(encoding["input_ids"])
+    return [text_row(tokenizer, {name: rows[i] for name, rows in encoding.items()}) for i in range(count)]
+
+
 def text_row(tokenizer: Tokenizer, encoding: Mapping[str, Any], extra: Any = None) -> Row:
     """The row of one encoded text: those of the tokenizer's outputs that models read, as int64 of shape (tokens,)."""
     feeds = {k: np.asarray(encoding[k], np.int64) for k in tokenizer.model_input_names if k in encoding}

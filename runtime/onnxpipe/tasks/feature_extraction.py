@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Row
-from onnxpipe.tasks.base import Answered, Pipeline, text_row
+from onnxpipe.tasks.base import Answered, Pipeline, text_rows
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,8 @@ class FeatureExtractionPipeline(Pipeline):
         keywords = dict(options.tokenize_kwargs)
         if options.truncation is not None:
             keywords["truncation"] = options.truncation
-        encoding = self.tokenizer(value, **keywords)
-        ids = encoding["input_ids"]
-        if ids and isinstance(ids[0], (list, tuple, np.ndarray)):
-            # a tuple is one call to the tokenizer: several rows, one answer
-            for i in range(len(ids)):
-                yield text_row(self.tokenizer, {name: value[i] for name, value in encoding.items()})
-        else:
-            yield text_row(self.tokenizer, encoding)
+        yield from text_rows(self.tokenizer, value, keywords)
 
     def decode(self, rows: Answered, options: FeatureExtractionOptions) -> Any:
-        features = [next(iter(outputs.values())) for _, outputs in rows]
-        if len({len(f) for f in features}) > 1:
-            raise ValueError("Texts passed as one example must have equal lengths in tokens; pass a list instead.")
-        stacked = np.stack(features)
+        stacked = np.stack([next(iter(outputs.values())) for _, outputs in rows])
         return stacked if options.return_tensors else stacked.tolist()

@@ -12,7 +12,7 @@ import numpy as np
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.errors import PipelineException
 from onnxpipe.processing.scores import softmax
-from onnxpipe.tasks.base import Answered, Pipeline, text_row
+from onnxpipe.tasks.base import Answered, Pipeline, text_rows
 
 logger = logging.getLogger("onnxpipe")
 
@@ -55,14 +55,11 @@ class FillMaskPipeline(Pipeline):
         return result[0] if isinstance(inputs, list) and len(inputs) == 1 else result
 
     def encode(self, value: Any, options: FillMaskOptions) -> Iterator[Row]:
-        encoding: Mapping[str, Any] = self.tokenizer(value, **options.tokenizer_kwargs)
-        ids = encoding["input_ids"]
-        if ids and isinstance(ids[0], list):  # a tuple is one call to the tokenizer, of which the first row counts
-            encoding = {name: rows[0] for name, rows in encoding.items()}
-        row = text_row(self.tokenizer, encoding)
-        if self.tokenizer.mask_token_id not in row.feeds["input_ids"]:
-            raise self._refuse(f"No mask_token ({self.tokenizer.mask_token}) found on the input")
-        yield row
+        rows = text_rows(self.tokenizer, value, options.tokenizer_kwargs)
+        for row in rows:
+            if self.tokenizer.mask_token_id not in row.feeds["input_ids"]:
+                raise self._refuse(f"No mask_token ({self.tokenizer.mask_token}) found on the input")
+        yield rows[0]  # of several texts in a tuple the first one is answered, as in transformers
 
     def decode(self, rows: Answered, options: FillMaskOptions) -> Any:
         ids, logits = rows[0][0].feeds["input_ids"], rows[0][1]["logits"]

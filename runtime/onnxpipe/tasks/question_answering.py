@@ -220,7 +220,7 @@ def _examples(args: tuple[Any, ...], given: Mapping[str, Any], rest: Mapping[str
     if isinstance(inputs, dict):
         inputs = [inputs]
     if not isinstance(inputs, Iterable):
-        raise ValueError(f"Invalid arguments {inputs!r}")
+        raise ValueError(f"Invalid arguments {dict(given)}")
     return [_example(each) for each in inputs]
 
 
@@ -245,6 +245,9 @@ def _example(item: Any) -> Any:
                 raise ValueError(f"`{key}` cannot be None")
             if isinstance(item[key], str) and not item[key]:
                 raise ValueError(f"`{key}` cannot be empty")
+        for key in item:
+            if key not in ("question", "context"):
+                raise TypeError(f"QuestionAnsweringPipeline.create_sample() got an unexpected keyword argument '{key}'")
         return SquadExample(None, item["question"], item["context"])
     if hasattr(item, "question_text") and hasattr(item, "context_text"):
         return item

@@ -15,7 +15,7 @@ from onnxpipe.engine.batching import Array, Row
 from onnxpipe.errors import UnknownArgumentError
 from onnxpipe.processing import Tokenizer
 from onnxpipe.processing.scores import sigmoid, softmax
-from onnxpipe.tasks.base import Answered, Pipeline, text_row
+from onnxpipe.tasks.base import Answered, Pipeline, text_row, text_rows
 
 
 class ClassificationFunction(Enum):
@@ -96,17 +96,17 @@ class TextClassificationPipeline(Pipeline):
     def encode(self, value: Any, options: TextClassificationOptions) -> Iterator[Row]:
         tokenizer = self.tokenizer
         if isinstance(value, Mapping):
-            encoding = tokenizer(**value, **options.tokenizer)
+            yield text_row(tokenizer, tokenizer(**value, **options.tokenizer))
         elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], list) and len(value[0]) == 2:
-            encoding = tokenizer(value[0][0], value[0][1], **options.tokenizer)  # pairs as they were once spelt
+            first, second = value[0]  # pairs as they were once spelt
+            yield text_row(tokenizer, tokenizer(first, second, **options.tokenizer))
         elif isinstance(value, list):
             raise ValueError(
                 "The pipeline received invalid inputs, if you are trying to send text pairs, you can try to send a"
                 ' dictionary `{"text": "My text", "text_pair": "My pair"}` in order to send a text pair.'
             )
         else:
-            encoding = tokenizer(value, **options.tokenizer)
-        yield text_row(tokenizer, _first(encoding))
+            yield text_rows(tokenizer, value, options.tokenizer)[0]  # of a tuple the first text is answered
 
     def decode(self, rows: Answered, options: TextClassificationOptions) -> Any:
         logits = rows[0][1]["logits"].astype(np.float32)
@@ -136,13 +136,3 @@ class TextClassificationPipeline(Pipeline):
             return ClassificationFunction.SOFTMAX
         named = config.get("function_to_apply")
         return ClassificationFunction[str(named).upper()] if named else ClassificationFunction.NONE
-
-
-def _first(encoding: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The first row where the tokenizer took the input for several texts (a tuple), as transformers answers it."""
-    ids = encoding["input_ids"]
-    if not ids or not isinstance(ids[0], list):
-        return encoding
-    if len({len(row) for row in ids}) > 1:
-        raise ValueError("A tuple of texts must have equal lengths in tokens; pass a list to classify several texts.")
-    return {name: value[0] for name, value in encoding.items()}
