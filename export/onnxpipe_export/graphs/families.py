@@ -12,11 +12,14 @@ class Family:
     """How one model_type differs from a plain encoder.
 
     Attributes:
+        attention: the implementation that is traced. "eager" is plain products and a softmax; "sdpa" also gives zeros for
+            a token that may look at no other, which matters where attention is local.
         position_offset: positions of the table that no token can use (RoBERTa's start after the padding id).
         heads: task -> a function (model, inputs) -> outputs that replaces the model's forward where that cannot be
             traced: same numbers, no branch on data.
     """
 
+    attention: str = "eager"
     position_offset: int = 0
     heads: Mapping[str, Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]] = field(default_factory=dict)
 
@@ -40,6 +43,7 @@ _ROBERTA = Family(position_offset=2)
 _BART = Family(heads={"text-classification": last_eos_classification})
 
 FAMILIES: Mapping[str, Family] = {
+    "modernbert": Family(attention="sdpa"),
     "bart": _BART,
     "mbart": _BART,
     "plbart": _BART,

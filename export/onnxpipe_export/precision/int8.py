@@ -34,8 +34,8 @@ _LEVELS = 127.0
 _ZERO_POINT = 128
 _TINY = np.float32(1e-30)
 """Stands for the largest value of a row of zeros, so that its scale is not 0/0."""
-_SMALLEST_WEIGHT = 16_384
-"""Smaller weights (a classifier's last layer) stay float32: no time to gain, and the answer hangs on them."""
+_FEWEST_COLUMNS = 32
+"""Weights with fewer columns (a classifier's last layer) stay float32: no time to gain, and the answer hangs on them."""
 _LARGE_TABLE = 1000
 """Rows from which a table is a vocabulary, and worth storing small."""
 _MOST_BALANCE = 64.0
@@ -81,6 +81,8 @@ def measure_peaks(path: Path, feeds: Iterable[Mapping[str, np.ndarray]], scratch
 
     graph = OnnxGraph.load(path)
     names = list(dict.fromkeys(product.activation for product in _products(graph)))
+    if not names:
+        return {}
     for name in names:
         graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     graph.save(scratch / path.name)
@@ -113,13 +115,14 @@ def _products(graph: OnnxGraph) -> list[_Product]:
         if node.op_type not in ("MatMul", "Gemm"):
             continue
         weight = graph.constant(node.input[1])
-        if weight is None or weight.ndim != 2 or weight.dtype != np.float32 or weight.size < _SMALLEST_WEIGHT:
+        if weight is None or weight.ndim != 2 or weight.dtype != np.float32:
             continue
         attributes = {attribute.name: attribute for attribute in node.attribute}
         plain = all(attributes[name].f == 1.0 for name in ("alpha", "beta") if name in attributes)
         if plain and not ("transA" in attributes and attributes["transA"].i):
             transposed = "transB" in attributes and bool(attributes["transB"].i)
-            found.append(_Product(index, node.input[0], node.input[1], transposed))
+            if weight.shape[0 if transposed else 1] >= _FEWEST_COLUMNS:
+                found.append(_Product(index, node.input[0], node.input[1], transposed))
     return found
 
 
