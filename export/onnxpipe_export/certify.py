@@ -16,7 +16,7 @@ import numpy as np
 
 from onnxpipe.bundle import proof
 from onnxpipe.engine import Session, open_session, parse_device
-from onnxpipe.errors import BundleError, CertificateError
+from onnxpipe.errors import BundleError, CertificateError, ExportError
 from onnxpipe_export import cases as case_module
 from onnxpipe_export.cases import Case, Row
 from onnxpipe_export.graphs.encoder import EncoderGraph
@@ -26,6 +26,9 @@ Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
 # Largest absolute difference of a row's answer alone and in a batch. float16 rounds at 1e-3 relative wherever a kernel
 # sums in another order, so it cannot promise what the others do.
 BATCH_INVARIANCE: Mapping[str, float] = {"fp32": 1e-5, "int8": 1e-5, "fp16": 1e-2}
+
+# A model that is itself not invariant (by more than the rounding of float32) may differ by so many times as much.
+_ORIGINAL_SLACK = 1.5
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,17 @@ class Reference:
 
 
 def ask_original(graph: EncoderGraph, tokenizer: Any) -> Reference:
-    """Run the original on every case."""
+    """Run the original on every case.
+
+    Raises:
+        ExportError: it fails on one.
+    """
     cases = case_module.make(graph, tokenizer)
-    return Reference(cases, [graph.reference(case.feeds) for case in cases], case_module.text_rows(graph, tokenizer))
+    try:
+        answers = [graph.reference(case.feeds) for case in cases]
+    except Exception as error:  # a model's forward can raise anything
+        raise ExportError(f"the original itself fails on inputs that a graph would have to answer: {error}") from error
+    return Reference(cases, answers, case_module.text_rows(graph, tokenizer))
 
 
 def prove(path: Path, root: Path, precision: str, graph: EncoderGraph, reference: Reference) -> dict[str, Any]:
@@ -72,8 +83,12 @@ def prove(path: Path, root: Path, precision: str, graph: EncoderGraph, reference
         raise CertificateError(f"{path.name} is not what the original is: {error}. Nothing was written") from error
     tolerance = proof.TOLERANCES[precision]
     faults = tolerance.faults(difference, agreement)
-    if not invariance <= BATCH_INVARIANCE[precision]:
-        faults.append(f"a row differs by {invariance:.3g} > {BATCH_INVARIANCE[precision]:g} alone and in a batch")
+    allowed = BATCH_INVARIANCE[precision]
+    if not invariance <= allowed:
+        # Models that look at neighbours through the padding (convolutions) answer so in PyTorch too.
+        allowed = max(allowed, _ORIGINAL_SLACK * batch_invariance(graph.reference, graph, reference.rows))
+    if not invariance <= allowed:
+        faults.append(f"a row differs by {invariance:.3g} > {allowed:.3g} alone and in a batch")
     if faults:
         raise CertificateError(f"{path.name} does not answer as the original: {'; '.join(faults)}. Nothing was written")
     limits = {name: limit for name, limit in dataclasses.asdict(tolerance).items() if limit is not None}
@@ -87,7 +102,7 @@ def prove(path: Path, root: Path, precision: str, graph: EncoderGraph, reference
         "cosine_mean": difference.cosine_mean,
         "decision_agreement": agreement,
         "batch_invariance": invariance,
-        "tolerance": limits | {"batch_invariance": BATCH_INVARIANCE[precision]},
+        "tolerance": limits | {"batch_invariance": allowed},
         "passed": True,
     }
 
@@ -148,13 +163,15 @@ def _row_difference(
     return worst
 
 
-def certificate(entries: Mapping[str, Mapping[str, Any]], graph: EncoderGraph, texts: int) -> dict[str, Any]:
+def certificate(
+    entries: Mapping[str, Mapping[str, Any]], graph: EncoderGraph, tokens: Mapping[str, int]
+) -> dict[str, Any]:
     """The content of certificate.json.
 
     Args:
         entries: precision -> what `prove` returned.
         graph: what the graph is of.
-        texts: how many texts the tokenizer was compared on.
+        tokens: how the tokenizer did: {"texts", "mismatches"}.
     """
     versions = {name: importlib.metadata.version(name) for name in ("transformers", "torch")}
     return {
@@ -166,7 +183,7 @@ def certificate(entries: Mapping[str, Mapping[str, Any]], graph: EncoderGraph, t
             "torch": versions["torch"],
             "attention": str(getattr(graph.checkpoint.model.config, "_attn_implementation", "eager")),
         },
-        "tokenizer": {"texts": texts, "mismatches": 0},
+        "tokenizer": dict(tokens),
         "longest_row": graph.max_length,
         "graphs": {"model": entries},
     }

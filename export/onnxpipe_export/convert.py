@@ -68,7 +68,7 @@ def export(
 
         say("checking the tokenizer")
         tokenizer.write(original_tokenizer, source.folder, folder)
-        texts = tokenizer.prove(original_tokenizer, folder).texts
+        tokens = tokenizer.prove(original_tokenizer, source.folder, folder).as_dict()
 
         say(f"tracing {source.config.model_type} for {source.task.name}")
         full = folder / "onnx" / "model.onnx"
@@ -90,7 +90,7 @@ def export(
             remove_graph(full)
 
         say("writing")
-        certificate = certify.certificate(entries, graph, texts)
+        certificate = certify.certificate(entries, graph, tokens)
         certify.write_golden(folder / "golden.npz", reference)
         write.copy_side_files(source.folder, folder)
         write.write_json(folder / "certificate.json", certificate)

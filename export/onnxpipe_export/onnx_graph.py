@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -107,6 +108,7 @@ class OnnxGraph:
     def tidy(self) -> None:
         """Constants as initializers, equal nodes once, nothing that no output needs."""
         self._lift_constants()
+        self._sort()
         self._merge_equal_nodes()
         self._drop_unused()
         # Shapes that tracing guessed; stale after any rewriting, and ONNX Runtime infers its own.
@@ -127,6 +129,30 @@ class OnnxGraph:
             self.graph.initializer.append(tensor)
             self._initializers[tensor.name] = tensor
         self.set_nodes(kept)
+
+    def _sort(self) -> None:
+        """Every node after those that make its inputs, as the format demands; converters append casts at the end."""
+        producers = {name: index for index, node in enumerate(self.graph.node) for name in node.output}
+        nodes = list(self.graph.node)
+        waiting = [
+            {producers[name] for name in (*node.input, *_names_used_inside(node)) if name in producers}
+            for node in nodes
+        ]
+        readers: dict[int, list[int]] = {}
+        for index, before in enumerate(waiting):
+            for earlier in before:
+                readers.setdefault(earlier, []).append(index)
+        ready = [index for index, before in enumerate(waiting) if not before]
+        heapq.heapify(ready)
+        order = []
+        while ready:
+            index = heapq.heappop(ready)
+            order.append(nodes[index])
+            for later in readers.get(index, ()):
+                waiting[later].discard(index)
+                if not waiting[later]:
+                    heapq.heappush(ready, later)
+        self.set_nodes(order)
 
     def _merge_equal_nodes(self) -> None:
         """Tracing repeats the same shape arithmetic in every layer; one copy does."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ _TEXTS = (
     "--- ... !!! ??? ''' \"\"\" (((([[[{{{",
 )
 _RANDOM_TEXTS = 60
+# Under these names a sentencepiece model is the whole tokenizer of a text encoder.
+_SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class TokenizerProof:
     """How many texts and pairs were compared; a mismatch raises, so there is none."""
 
     texts: int
+
+    def as_dict(self) -> dict[str, int]:
+        """For the certificate."""
+        return {"texts": self.texts, "mismatches": 0}
 
 
 def load(folder: Path) -> Any:
@@ -80,22 +87,30 @@ def _without_padding_and_truncation(path: Path) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
 
 
-def prove(tokenizer: Any, folder: Path) -> TokenizerProof:
-    """Compare tokenizer.json in `folder`, read by the tokenizers library alone, with the original `tokenizer`.
+def prove(tokenizer: Any, source: Path, folder: Path) -> TokenizerProof:
+    """Compare what is in `folder`, read by the tokenizers library alone and by onnxpipe, with the original `tokenizer`.
+
+    Where the checkpoint in `source` has only a sentencepiece model, its pieces are compared with that library's too.
 
     Raises:
         ExportError: a text or pair is split differently.
     """
     import tokenizers
 
+    from onnxpipe.processing import Tokenizer
+
+    runtime = Tokenizer.from_pretrained(str(folder))
     alone = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     texts = list(texts_to_compare())
     for text in texts:
-        _compare(text, None, tokenizer, alone)
+        _compare(text, None, tokenizer, alone, runtime)
     # transformers takes an empty second text for none, the tokenizers library does not: that is the caller's to decide.
     pairs = [(text, pair) for text, pair in zip(texts, texts[3:] + texts[:3], strict=True) if pair]
     for text, pair in pairs:
-        _compare(text, pair, tokenizer, alone)
+        _compare(text, pair, tokenizer, alone, runtime)
+    if not (source / "tokenizer.json").is_file():
+        for path in (source / name for name in _SENTENCEPIECE if (source / name).is_file()):
+            _compare_pieces(texts, path, alone, tokenizer.unk_token)
     return TokenizerProof(len(texts) + len(pairs))
 
 
@@ -120,15 +135,45 @@ def texts_to_compare() -> Iterator[str]:
         yield "".join(characters)
 
 
-def _compare(text: str, pair: str | None, original: Any, alone: Any) -> None:
+def _compare_pieces(texts: Sequence[str], model: Path, alone: Any, unknown: str) -> None:
+    """Compare with sentencepiece itself on texts that Unicode normalisation leaves alone.
+
+    For the others transformers is the reference, as it is for everything: 5.x leaves the model's own character map out
+    of some families (DeBERTa-v2, mBART), so there its tokens differ from sentencepiece's.
+    """
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+
+    def pieces(text: str) -> list[str]:
+        ids = processor.encode(text)
+        return [unknown if number == processor.unk_id() else processor.id_to_piece(number) for number in ids]
+
+    unknown_id = alone.token_to_id(unknown)
+    for text in texts:
+        if not text.isprintable() or unicodedata.normalize("NFKC", text) != text or set("[<") & set(text):
+            continue
+        encoding = alone.encode(text, add_special_tokens=False)
+        got = [unknown if number == unknown_id else token for number, token in zip(encoding.ids, encoding.tokens)]
+        # Some families change case or accents before sentencepiece sees the text.
+        prepared = alone.normalizer.normalize_str(text).replace("▁", " ") if alone.normalizer is not None else text
+        if got not in (pieces(text), pieces(prepared)):
+            raise ExportError(
+                f"tokenizer.json splits {text!r} into {got[:20]}, {model.name} into {pieces(text)[:20]}; save the "
+                "tokenizer with transformers' save_pretrained, which writes the tokenizer.json that it uses"
+            )
+
+
+def _compare(text: str, pair: str | None, original: Any, alone: Any, runtime: Any) -> None:
     with quiet():
         expected = original(text, pair) if pair is not None else original(text)
-    got = alone.encode(text, pair) if pair is not None else alone.encode(text)
-    found: Sequence[tuple[str, list[int]]] = (("input_ids", got.ids), ("token_type_ids", got.type_ids))
-    for name, ids in found:
-        if name in expected and list(expected[name]) != list(ids):
-            given = repr(text) if pair is None else f"{text!r} with {pair!r}"
-            raise ExportError(
-                f"tokenizer.json does not split {given} as the original tokenizer does: {name} "
-                f"{ids[:20]} instead of {list(expected[name])[:20]}"
-            )
+    encoding = alone.encode(text, pair) if pair is not None else alone.encode(text)
+    answer = runtime(text, pair) if pair is not None else runtime(text)
+    for name, found in (("input_ids", encoding.ids), ("token_type_ids", encoding.type_ids)):
+        for reader, ids in (("tokenizers", found), ("onnxpipe", answer.get(name, found))):
+            if name in expected and list(expected[name]) != list(ids):
+                given = repr(text) if pair is None else f"{text!r} with {pair!r}"
+                raise ExportError(
+                    f"{given} is not split as by the original tokenizer: {reader} reads {name} {list(ids)[:20]} from "
+                    f"tokenizer.json instead of {list(expected[name])[:20]}"
+                )

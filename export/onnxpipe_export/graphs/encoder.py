@@ -107,15 +107,26 @@ def describe(checkpoint: Checkpoint) -> EncoderGraph:
     if "token_type_ids" in feeds:
         feeds["token_type_ids"][:] = 0
     present = _present_outputs(probe, feeds)
-    return EncoderGraph(checkpoint, inputs, present, max_length(checkpoint.config))
+    return EncoderGraph(checkpoint, inputs, present, max_length(checkpoint.model))
 
 
-def max_length(config: Any) -> int:
+def max_length(model: Any) -> int:
     """The longest row, in tokens, that the model takes; at most 2048. Relative positions have no end of their own."""
+    config = model.config
     limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
     if not isinstance(limit, int) or limit <= 0:
         return _LONGEST
-    return min(limit - family_of(config.model_type).position_offset, _LONGEST)
+    return max(min(limit - _reserved_positions(model), _LONGEST), 1)
+
+
+def _reserved_positions(model: Any) -> int:
+    """Rows of the table of positions that no token can use: RoBERTa and its like count from after the padding id."""
+    import torch
+
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, torch.nn.Embedding):
+            return 0 if module.padding_idx is None else module.padding_idx + 1
+    return 0
 
 
 def _inputs(checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -141,7 +152,7 @@ def _module(graph: EncoderGraph) -> Any:
     """The model as a module of positional tensors to a tuple of tensors, which is what tracing wants."""
     import torch
 
-    class Flat(torch.nn.Module):
+    class Flat(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.model = graph.checkpoint.model

@@ -12,15 +12,13 @@ class Family:
     """How one model_type differs from a plain encoder.
 
     Attributes:
-        attention: the implementation that is traced. "eager" is plain products and a softmax; "sdpa" also gives zeros for
-            a token that may look at no other, which matters where attention is local.
-        position_offset: positions of the table that no token can use (RoBERTa's start after the padding id).
+        attention: the implementation that is traced. "eager" is plain products and a softmax; "sdpa" also gives zeros
+            for a token that may look at no other, which matters where attention is local.
         heads: task -> a function (model, inputs) -> outputs that replaces the model's forward where that cannot be
             traced: same numbers, no branch on data.
     """
 
     attention: str = "eager"
-    position_offset: int = 0
     heads: Mapping[str, Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]] = field(default_factory=dict)
 
 
@@ -39,7 +37,6 @@ def last_eos_classification(model: Any, inputs: Mapping[str, Any]) -> dict[str, 
     return {"logits": model.classification_head(hidden.gather(1, index).squeeze(1))}
 
 
-_ROBERTA = Family(position_offset=2)
 _BART = Family(heads={"text-classification": last_eos_classification})
 
 FAMILIES: Mapping[str, Family] = {
@@ -48,15 +45,6 @@ FAMILIES: Mapping[str, Family] = {
     "mbart": _BART,
     "plbart": _BART,
     "mvp": _BART,
-    "roberta": _ROBERTA,
-    "xlm-roberta": _ROBERTA,
-    "xlm-roberta-xl": _ROBERTA,
-    "camembert": _ROBERTA,
-    "data2vec-text": _ROBERTA,
-    "mpnet": _ROBERTA,
-    "longformer": _ROBERTA,
-    "ibert": _ROBERTA,
-    "mra": _ROBERTA,
 }
 
 

@@ -35,7 +35,7 @@ _ZERO_POINT = 128
 _TINY = np.float32(1e-30)
 """Stands for the largest value of a row of zeros, so that its scale is not 0/0."""
 _FEWEST_COLUMNS = 32
-"""Weights with fewer columns (a classifier's last layer) stay float32: no time to gain, and the answer hangs on them."""
+"""Weights with fewer columns (a classifier's last layer) stay float32: no time to gain, and the answer is theirs."""
 _LARGE_TABLE = 1000
 """Rows from which a table is a vocabulary, and worth storing small."""
 _MOST_BALANCE = 64.0
@@ -179,14 +179,15 @@ def balance(column: np.ndarray, row: np.ndarray) -> np.ndarray:
     row = np.maximum(row, row.max() * 1e-6 + _TINY)
     logarithm = 0.5 * (np.log(column) - np.log(row))
     logarithm -= logarithm.mean()
-    return np.exp(np.clip(logarithm, -np.log(_MOST_BALANCE), np.log(_MOST_BALANCE))).astype(np.float32)
+    limited = np.clip(logarithm, -np.log(_MOST_BALANCE), np.log(_MOST_BALANCE))
+    return np.asarray(np.exp(limited), np.float32)
 
 
 def _matrix(graph: OnnxGraph, product: _Product) -> np.ndarray:
     """The weight as (K, N)."""
     weight = graph.constant(product.weight)
     assert weight is not None
-    return weight.T if product.transposed else weight
+    return np.asarray(weight.T if product.transposed else weight)
 
 
 def _quantised_rows(graph: OnnxGraph, name: str, balance: np.ndarray | None, new: list[Any]) -> tuple[str, str]:
