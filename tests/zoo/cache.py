@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import version
@@ -70,6 +71,8 @@ def _once(folder: Path, make: Callable[[Path], object]) -> Path:
         return folder
     if folder in _FAILED:
         raise _FAILED[folder]
+    if not folder.parent.exists():
+        _forget_old(cache_folder())
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
@@ -82,6 +85,13 @@ def _once(folder: Path, make: Callable[[Path], object]) -> Path:
                 raise
             draft.rename(folder)
     return folder
+
+
+def _forget_old(root: Path) -> None:
+    """Remove what was built from sources of more than a week ago."""
+    for old in root.iterdir():
+        if old.is_dir() and time.time() - old.stat().st_mtime > 7 * 86400:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 @cache
