@@ -120,9 +120,11 @@ def _compare(
     """The worst difference over all cases, and the share of equal decisions (None for features)."""
     differences, agreements, weights = [], [], []
     decides = graph.checkpoint.task.name != "feature-extraction"
+    masks = [case.feeds["attention_mask"] for case in reference.cases]
+    scales = proof.scales(zip(reference.answers, masks, strict=True))
     for case, expected, got in zip(reference.cases, reference.answers, answers, strict=True):
         mask = case.feeds["attention_mask"]
-        differences.append(proof.compare(expected, got, mask))
+        differences.append(proof.compare(expected, got, mask, scales))
         if decides:
             agreements.append(proof.agreement(expected, got, mask))
             weights.append(differences[-1].vectors)

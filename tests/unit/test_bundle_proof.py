@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onnxpipe.bundle.proof import TOLERANCES, Difference, Tolerance, agreement, compare, read_golden
+from onnxpipe.bundle.proof import TOLERANCES, Difference, Tolerance, agreement, compare, read_golden, scales
 from onnxpipe.errors import BundleError
 
 MASK = np.array([[1, 1, 0], [1, 0, 0]])
@@ -111,3 +111,15 @@ def test_golden(tmp_path: Path) -> None:
     np.testing.assert_array_equal(cases[0].inputs["input_ids"], [[1, 2]])
     assert cases[0].outputs["logits"].dtype == np.float32
     assert cases[1].outputs == {}
+
+
+def test_a_difference_is_relative_to_the_scale_over_all_cases() -> None:
+    """A lone logit near zero in one case is no large difference if it is large in others."""
+    cases = [({"logits": np.array([[1e-4]])}, None), ({"logits": np.array([[-5.0]])}, None)]
+    scale = scales(cases)
+    assert scale == {"logits": 5.0}
+    got = {"logits": np.array([[2e-4]])}
+    assert compare(cases[0][0], got).max_relative == pytest.approx(1.0)
+    assert compare(cases[0][0], got, scales=scale).max_relative == pytest.approx(2e-5)
+    hidden, mask = np.array([[[1.0], [9.0]]]), np.array([[1, 0]])
+    assert scales([({"x": hidden}, mask)]) == {"x": 1.0}  # what stands at padding does not count

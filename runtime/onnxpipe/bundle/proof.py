@@ -31,7 +31,8 @@ class Difference:
     """How far answers are from the original's, over all outputs and all positions that are not padding.
 
     Attributes:
-        max_relative: the largest difference in an output, divided by that output's largest magnitude.
+        max_relative: the largest difference in an output, divided by that output's largest magnitude (over all cases
+            where `scales` of them are given: a lone logit may be near zero in one).
         max_absolute: the largest difference.
         cosine_min, cosine_mean: cosine of the angle between the answers' vectors: the last axis of an output, or its
             sequence for outputs of one value a token (start_logits).
@@ -104,8 +105,21 @@ TOLERANCES: Mapping[str, Tolerance] = {
 }
 
 
+def scales(cases: Iterable[tuple[Mapping[str, Array], Array | None]]) -> dict[str, float]:
+    """The largest magnitude of each of the original's outputs over several cases, (outputs, attention mask) each."""
+    largest: dict[str, float] = {}
+    for outputs, attention_mask in cases:
+        for name, value in outputs.items():
+            found = _largest(_vectors(value, _mask(name, value, attention_mask)))
+            largest[name] = max(found, largest.get(name, 0.0))
+    return largest
+
+
 def compare(
-    reference: Mapping[str, Array], got: Mapping[str, Array], attention_mask: Array | None = None
+    reference: Mapping[str, Array],
+    got: Mapping[str, Array],
+    attention_mask: Array | None = None,
+    scales: Mapping[str, float] | None = None,
 ) -> Difference:
     """How far the outputs `got` are from those of the original.
 
@@ -115,6 +129,7 @@ def compare(
         attention_mask: 1 for tokens, 0 for padding, shape (batch, sequence). What stands at padding is meaningless and
             left out, for outputs of three or more axes that begin with the mask's two, and for start_logits and
             end_logits.
+        scales: what differences are relative to, by output; None for the output's largest magnitude here.
 
     Raises:
         BundleError: an output is missing or has another shape.
@@ -127,7 +142,8 @@ def compare(
         if value.shape != expected.shape:
             raise BundleError(f"{name!r} has the shape {value.shape}; the original's has {expected.shape}")
         mask = _mask(name, expected, attention_mask)
-        found.append(_difference(_vectors(expected, mask), _vectors(value, mask)))
+        scale = None if scales is None else scales[name]
+        found.append(_difference(_vectors(expected, mask), _vectors(value, mask), scale))
     if not found:
         raise BundleError("there is no output to compare")
     return Difference.worst(found)
@@ -225,12 +241,16 @@ def _vectors(value: Array, mask: Array | None) -> list[Array]:
     return list(wide.reshape(-1, wide.shape[-1]))
 
 
-def _difference(reference: list[Array], got: list[Array]) -> Difference:
+def _largest(vectors: list[Array]) -> float:
+    return max((float(np.abs(vector).max()) for vector in vectors if vector.size), default=0.0)
+
+
+def _difference(reference: list[Array], got: list[Array], scale: float | None) -> Difference:
     pairs = [(a, b) for a, b in zip(reference, got, strict=True) if a.size]
     if not pairs:
         return Difference(0.0, 0.0, 1.0, 1.0, 0)
     absolute = max(_furthest(a, b) for a, b in pairs)
-    largest = max(float(np.abs(a).max()) for a, _ in pairs)
+    largest = _largest(reference) if scale is None else scale
     cosines = [_cosine(a, b) for a, b in pairs]
     relative = absolute / largest if largest else (0.0 if absolute == 0 else math.inf)
     return Difference(relative, absolute, min(cosines), sum(cosines) / len(cosines), len(pairs))

@@ -177,13 +177,14 @@ def _check_graph(
 
 
 def _compare(session: Session, graph: str, precision: str, cases: Sequence[Golden]) -> Proof:
-    from onnxpipe.bundle.proof import TOLERANCES, Difference, agreement, compare
+    from onnxpipe.bundle.proof import TOLERANCES, Difference, agreement, compare, scales
 
     differences, agreements = [], []
+    scale = scales((case.outputs, case.inputs.get("attention_mask")) for case in cases)
     for case in cases:
         got = session.run({name: array for name, array in case.inputs.items() if name in session.inputs})
         mask = case.inputs.get("attention_mask")
-        differences.append(compare(case.outputs, got, mask))
+        differences.append(compare(case.outputs, got, mask, scale))
         decided = {name: array for name, array in case.outputs.items() if name in _DECISIONS and array.shape[-1] > 1}
         if decided:
             agreements.append(agreement(decided, got, mask))
