@@ -38,7 +38,7 @@ def numpy_int8(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """The definition: one scale per row of x, one per column of the weight."""
     stored, columns = int8.quantise_columns(weight)
     scale = np.abs(x).max(axis=-1, keepdims=True) / np.float32(127)
-    quantised = np.floor(x / scale + np.float32(128.5)).astype(np.int64) - 128
+    quantised = np.rint(x / scale).astype(np.int64)
     return (quantised @ stored.astype(np.int64)).astype(np.float32) * scale * columns
 
 

@@ -3,8 +3,12 @@
 For every product of an activation X (..., K) with a constant weight W (K, N):
 
     s = max|X| over K / 127             one scale per row (token)
-    q = floor(X / s + 128.5)            uint8, zero point 128; a Cast does the floor, as ONNX Runtime's Round is slow
+    q = round(X / s) + 128              uint8, zero point 128
     Y = ((q - 128) Wq) * s * w          MatMulInteger, exact in int32; w: one scale per output column
+
+QuantizeLinear and DequantizeLinear take one scale per row when the rows are an axis of their own, so X is made a matrix
+first and Y gets its axes back; in one pass each they do what Div, Add, Cast and Cast, Mul do in five (12 % of the time
+of all-MiniLM-L6-v2 at 128 tokens).
 
 A row's scale depends on that row alone, so an answer does not change with what else is in the batch; the usual
 DynamicQuantizeLinear takes one scale for the whole tensor and its answers do. Products of two activations (attention)
@@ -43,6 +47,24 @@ _MOST_BALANCE = 64.0
 
 Peaks = Mapping[str, np.ndarray]
 """Activation -> largest magnitude in each of its columns, float32 (K,)."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Names of a quantised activation: `values` uint8 (M, K), `scales` (M,), `shape` its axes before the last."""
+
+    values: str
+    scales: str
+    shape: str
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """Names of a quantised weight: `values` int8 (K, N), `scales` (N,), `width` the vector [N]."""
+
+    values: str
+    scales: str
+    width: str
 
 
 @dataclass(frozen=True)
@@ -130,8 +152,8 @@ def _quantise_products(graph: OnnxGraph, peaks: Peaks) -> None:
     """Replace the products; all readers of one activation share its quantised form, all users of a weight its copy."""
     products = _products(graph)
     balances = _balances(graph, products, peaks)
-    rows: dict[str, tuple[str, str]] = {}
-    weights: dict[tuple[str, bool], tuple[str, str]] = {}
+    rows: dict[str, _Rows] = {}
+    weights: dict[tuple[str, bool], _Weight] = {}
     replacements: dict[int, list[Any]] = {}
     for product in products:
         new: list[Any] = []
@@ -190,8 +212,10 @@ def _matrix(graph: OnnxGraph, product: _Product) -> np.ndarray:
     return np.asarray(weight.T if product.transposed else weight)
 
 
-def _quantised_rows(graph: OnnxGraph, name: str, balance: np.ndarray | None, new: list[Any]) -> tuple[str, str]:
-    """Nodes that quantise the rows of the activation `name`. Returns (uint8 tensor, scales (..., 1))."""
+def _quantised_rows(graph: OnnxGraph, name: str, balance: np.ndarray | None, new: list[Any]) -> _Rows:
+    """Append nodes that quantise the rows of the activation `name`."""
+    import onnx
+
     source = name
     if balance is not None:
         source = graph.fresh(f"{name}/balanced")
@@ -199,46 +223,54 @@ def _quantised_rows(graph: OnnxGraph, name: str, balance: np.ndarray | None, new
     last = graph.add_constant(f"{name}/axis", np.array([-1], np.int64))
     tiny = graph.add_constant(f"{name}/tiny", np.array(_TINY))
     levels = graph.add_constant(f"{name}/levels", np.array(_LEVELS, np.float32))
-    middle = graph.add_constant(f"{name}/middle", np.array(_ZERO_POINT + 0.5, np.float32))
-    magnitude, largest, safe, scale, scaled, shifted, quantised = (
-        graph.fresh(f"{name}/{part}") for part in ("abs", "largest", "safe", "scale", "scaled", "shifted", "uint8")
+    zero = onnx.helper.make_tensor("zero", onnx.TensorProto.UINT8, [1], [_ZERO_POINT])
+    shape, matrix, magnitude, largest, safe, scale, count, zeros, quantised = (
+        graph.fresh(f"{name}/{part}")
+        for part in ("shape", "matrix", "abs", "largest", "safe", "scale", "count", "zeros", "uint8")
     )
     new += [
-        graph.node("Abs", [source], magnitude),
-        graph.node("ReduceMax", [magnitude, last], largest, keepdims=1),
+        graph.node("Shape", [name], shape, end=-1),
+        graph.node("Flatten", [source], matrix, axis=-1),
+        graph.node("Abs", [matrix], magnitude),
+        graph.node("ReduceMax", [magnitude, last], largest, keepdims=0),
         graph.node("Max", [largest, tiny], safe),
         graph.node("Div", [safe, levels], scale),
-        graph.node("Div", [source, scale], scaled),
-        graph.node("Add", [scaled, middle], shifted),
-        graph.node("Cast", [shifted], quantised, to=_onnx_type("UINT8")),
+        graph.node("Shape", [scale], count),
+        graph.node("ConstantOfShape", [count], zeros, value=zero),
+        graph.node("QuantizeLinear", [matrix, scale, zeros], quantised, axis=0),
     ]
-    return quantised, scale
+    return _Rows(quantised, scale, shape)
 
 
-def _stored_weight(graph: OnnxGraph, product: _Product, balance: np.ndarray | None) -> tuple[str, str]:
-    """Add the int8 weight (K, N) and its scales (N,)."""
+def _stored_weight(graph: OnnxGraph, product: _Product, balance: np.ndarray | None) -> _Weight:
+    """Add the int8 weight and its scales."""
     matrix = _matrix(graph, product)
     quantised, scales = quantise_columns(matrix if balance is None else matrix * balance[:, None])
-    return graph.add_constant(f"{product.weight}_int8", quantised), graph.add_constant(
-        f"{product.weight}_scale", scales
+    return _Weight(
+        graph.add_constant(f"{product.weight}_int8", quantised),
+        graph.add_constant(f"{product.weight}_scale", scales),
+        graph.add_constant(f"{product.weight}_width", np.array(scales.shape, np.int64)),
     )
 
 
-def _compute(graph: OnnxGraph, node: Any, row: tuple[str, str], weight: tuple[str, str], new: list[Any]) -> None:
-    """Nodes that compute what `node` did, from 8-bit numbers."""
+def _compute(graph: OnnxGraph, node: Any, rows: _Rows, weight: _Weight, new: list[Any]) -> None:
+    """Append nodes that compute what `node` did, from 8-bit numbers."""
     output = node.output[0]
-    total, real, by_row = (graph.fresh(f"{output}/{part}") for part in ("int32", "float", "by_row"))
-    zero = graph.add_constant(f"{output}/zero", np.array(_ZERO_POINT, np.uint8))
     bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
-    by_column = graph.fresh(f"{output}/by_column") if bias else output
+    zero = graph.add_constant(f"{output}/zero", np.array(_ZERO_POINT, np.uint8))
+    total, by_row, by_column, shape = (
+        graph.fresh(f"{output}/{part}") for part in ("int32", "by_row", "by_column", "shape")
+    )
+    unbiased = graph.fresh(f"{output}/unbiased") if bias else output
     new += [
-        graph.node("MatMulInteger", [row[0], weight[0], zero], total),
-        graph.node("Cast", [total], real, to=_onnx_type("FLOAT")),
-        graph.node("Mul", [real, row[1]], by_row),
-        graph.node("Mul", [by_row, weight[1]], by_column),
+        graph.node("MatMulInteger", [rows.values, weight.values, zero], total),
+        graph.node("DequantizeLinear", [total, rows.scales], by_row, axis=0),
+        graph.node("Mul", [by_row, weight.scales], by_column),
+        graph.node("Concat", [rows.shape, weight.width], shape, axis=0),
+        graph.node("Reshape", [by_column, shape], unbiased),
     ]
     if bias:
-        new.append(graph.node("Add", [by_column, bias], output))
+        new.append(graph.node("Add", [unbiased, bias], output))
 
 
 def _quantise_embeddings(graph: OnnxGraph) -> None:
