@@ -1,4 +1,4 @@
-"""Real models and labelled data, from the folders that two environment variables name; without them tests are skipped."""
+"""Real models and labelled data, from folders that two environment variables name; skipped without them."""
 
 from __future__ import annotations
 
