@@ -289,7 +289,7 @@ def test_warnings_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
 def test_a_closed_pipe_is_quiet(bundle: Path) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-m", "onnxpipe.cli", "inspect", str(bundle)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "onnxpipe", "inspect", str(bundle)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert child.stdout is not None
     assert child.stderr is not None
