@@ -12,7 +12,7 @@ from onnxpipe.errors import ExportError, ModelNotFoundError
 from onnxpipe_export import tasks
 from onnxpipe_export.tracing import quiet
 
-_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.vocab", "*.tiktoken")
+_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.vocab", "*.tiktoken", "*_Dense/*")
 _SAFE_WEIGHTS = ("*.safetensors",)
 # Read with torch's weights_only loader, which builds tensors and nothing else.
 _TORCH_WEIGHTS = ("pytorch_model*.bin",)
@@ -79,7 +79,8 @@ def _download(name: str, hub: HubOptions, patterns: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    ignore = ["onnx/*", "openvino/*", "*/model*.safetensors"]
+    # of weights in folders only those of sentence-transformers' layers (2_Dense) are wanted
+    ignore = ["onnx/*", "openvino/*", "[!0-9]*/*.safetensors"]
     try:
         return Path(
             snapshot_download(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe._version import __version__
+from onnxpipe.bundle.manifest import MANIFEST, describe_files
 from onnxpipe_export import tasks, write
 from onnxpipe_export.checkpoint import Checkpoint
 
@@ -32,12 +33,12 @@ def write_manifest(
         "tasks": tasks.manifest_tasks(checkpoint.task, checkpoint.config, checkpoint.folder),
         "source": {"model": source_name(checkpoint), "revision": checkpoint.revision},
         "graphs": graphs,
-        "files": write.describe_files(folder),
+        "files": describe_files(folder),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in ("torch", "transformers", "onnx", "onnxruntime")},
         "onnxruntime": ONNXRUNTIME,
     }
-    write.write_json(folder / write.MANIFEST, manifest)
+    write.write_json(folder / MANIFEST, manifest)
     return manifest
 
 

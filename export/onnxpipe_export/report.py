@@ -38,7 +38,7 @@ class ExportReport:
 def _proof_line(entry: Mapping[str, Any]) -> str:
     parts = [
         f"relative difference {entry['max_relative_difference']:.1e}",
-        f"cosine {entry['cosine_min']:.5f}",
+        f"cosine {entry['cosine_mean']:.5f} (lowest {entry['cosine_min']:.5f})",
         f"alone or in a batch {entry['batch_invariance']:.1e}",
     ]
     if entry["decision_agreement"] is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -12,9 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from onnxpipe.bundle.manifest import MANIFEST
 from onnxpipe.errors import ExportError
-
-MANIFEST = "bundle.json"
 
 # What a checkpoint has beside its weights and tokenizer, and a bundle needs as it is.
 _COPIED = (
@@ -23,8 +21,6 @@ _COPIED = (
     "modules.json",
     "config_sentence_transformers.json",
     "sentence_bert_config.json",
-    "1_Pooling/config.json",
-    "2_Normalize/config.json",
 )
 
 
@@ -81,28 +77,42 @@ def _umask() -> int:
 
 
 def copy_side_files(source: Path, folder: Path) -> None:
-    """Copy config.json and the files of sentence-transformers, byte for byte."""
-    for name in _COPIED:
+    """Copy config.json and the files of sentence-transformers, byte for byte; weights of its layers as safetensors."""
+    modules = [f"{path}/config.json" for path in _module_folders(source)]
+    for name in (*_COPIED, *modules):
         if (source / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, folder / name)
+    for path in _module_folders(source):
+        _copy_weights(source / path, folder / path)
+
+
+def _module_folders(source: Path) -> list[str]:
+    """Folders of the steps after the transformer that modules.json names, e.g. "1_Pooling", "2_Dense".
+
+    Raises:
+        ExportError: one of them is outside the model's folder.
+    """
+    if not (source / "modules.json").is_file():
+        return []
+    named = [str(module.get("path", "")) for module in json.loads((source / "modules.json").read_text("utf-8"))]
+    for path in named:
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise ExportError(f"{source / 'modules.json'}: the path {path!r} leaves the folder")
+    return [path for path in named if path]
+
+
+def _copy_weights(source: Path, target: Path) -> None:
+    if (source / "model.safetensors").is_file():
+        shutil.copyfile(source / "model.safetensors", target / "model.safetensors")
+    elif (source / "pytorch_model.bin").is_file():
+        import torch
+        from safetensors.torch import save_file
+
+        state = torch.load(source / "pytorch_model.bin", map_location="cpu", weights_only=True)
+        save_file({name: value.contiguous() for name, value in state.items()}, target / "model.safetensors")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write `content` as indented UTF-8 JSON with a final newline."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def describe_files(folder: Path) -> dict[str, dict[str, int | str]]:
-    """Relative path -> size in bytes and sha256 of every file below `folder` except the manifest, in order of path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": _sha256(path)}
-        for path in files
-        if path != folder / MANIFEST
-    }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

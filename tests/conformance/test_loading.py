@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -187,6 +188,38 @@ def test_embedding_options(bundles: Bundles) -> None:
     vectors = [v / np.linalg.norm(v) for v in pipe(TEXTS)]
     similar = onnxpipe.pipeline("sentence-similarity", model=bundles("bert", "base"))
     assert similar(TEXTS[0], [TEXTS[1], TEXTS[0]]) == pytest.approx([float(vectors[0] @ vectors[1]), 1.0], abs=1e-5)
+
+
+@pytest.mark.parametrize("stored", ["model.safetensors", "pytorch_model.bin"])
+def test_a_dense_layer_after_pooling(models: Models, tmp_path: Path, stored: str) -> None:
+    """sentence-transformers' own steps, its linear layer included, come along into the bundle."""
+    import torch
+    from safetensors.torch import save_file
+
+    from onnxpipe_export import export
+
+    source = shutil.copytree(models("bert", "base"), tmp_path / "source")
+    steps = ["Transformer", "Pooling", "Dense", "Normalize"]
+    modules = [
+        {"idx": i, "name": str(i), "path": f"{i}_{step}" if i else "", "type": f"sentence_transformers.models.{step}"}
+        for i, step in enumerate(steps)
+    ]
+    (source / "modules.json").write_text(json.dumps(modules))
+    for folder, content in (
+        ("1_Pooling", {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True}),
+        ("2_Dense", {"in_features": 32, "out_features": 5, "activation_function": "torch.nn.modules.activation.Tanh"}),
+    ):
+        (source / folder).mkdir()
+        (source / folder / "config.json").write_text(json.dumps(content))
+    state = {"linear.weight": torch.randn(5, 32) / 10, "linear.bias": torch.randn(5)}
+    (save_file if stored.endswith("safetensors") else torch.save)(state, source / "2_Dense" / stored)
+
+    export(source, tmp_path / "bundle")
+    pipe = onnxpipe.pipeline(model=tmp_path / "bundle")
+    assert pipe.task == "sentence-similarity"
+    features = onnxpipe.pipeline("feature-extraction", model=tmp_path / "bundle")(TEXTS[0], return_tensors=True)[0]
+    expected = np.tanh(state["linear.weight"].numpy() @ features.mean(0) + state["linear.bias"].numpy())
+    assert pipe(TEXTS[0]) == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
 
 
 def test_save_pretrained_and_load_again(bundle: Path, tmp_path: Path) -> None:

@@ -70,8 +70,8 @@ def side_files(names: Iterable[str], need: Need) -> list[str]:
         if "tokenizer.json" not in names:
             chosen += [name for name in names if _VOCABULARY.fullmatch(name) and "/" not in name]
     if need == "model":
-        # The modules of sentence-transformers: 1_Pooling/config.json and the like.
-        chosen += [name for name in names if re.fullmatch(r"\d+_\w+/config\.json", name)]
+        # The modules of sentence-transformers: 1_Pooling/config.json, 2_Dense/model.safetensors and the like.
+        chosen += [name for name in names if re.fullmatch(r"\d+_\w+/(config\.json|model\.safetensors)", name)]
     return chosen
 
 
