@@ -15,6 +15,7 @@ from onnxpipe.errors import ExportError
 from onnxpipe_export import certify, checkpoint, manifest, tokenizer, write
 from onnxpipe_export.graphs import encoder
 from onnxpipe_export.onnx_graph import OnnxGraph, remove_graph
+from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import fp16, int8
 from onnxpipe_export.report import ExportReport
 
@@ -74,7 +75,9 @@ def export(
         full = folder / "onnx" / "model.onnx"
         full.parent.mkdir()
         graph.trace(full)
-        OnnxGraph.load(full).save(full)
+        traced = OnnxGraph.load(full)
+        optimise(traced)
+        traced.save(full)
 
         say("asking the original")
         reference = certify.ask_original(graph, original_tokenizer)
@@ -101,7 +104,7 @@ def export(
 
 
 def _keep(full: Path, path: Path, reference: certify.Reference) -> None:
-    """fp32 is what tracing wrote."""
+    """fp32 is there already."""
 
 
 def _to_fp16(full: Path, path: Path, reference: certify.Reference) -> None:

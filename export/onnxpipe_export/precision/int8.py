@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe_export.onnx_graph import OnnxGraph
+from onnxpipe_export.optimise import Shape, symbolic_shapes
 
 _LEVELS = 127.0
 _ZERO_POINT = 128
@@ -56,6 +57,14 @@ class _Rows:
     values: str
     scales: str
     shape: str
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Names of what activations of one shape share: `shape` the axes before the last, `zeros` zero points (M,)."""
+
+    shape: str
+    zeros: str
 
 
 @dataclass(frozen=True)
@@ -84,8 +93,9 @@ def quantise(graph: OnnxGraph, peaks: Peaks | None = None) -> None:
         graph: the graph.
         peaks: from `measure_peaks`, to balance columns; without it they are not.
     """
+    shapes = symbolic_shapes(graph)
     _quantise_embeddings(graph)
-    _quantise_products(graph, peaks or {})
+    _quantise_products(graph, peaks or {}, shapes)
     graph.tidy()
 
 
@@ -148,18 +158,20 @@ def _products(graph: OnnxGraph) -> list[_Product]:
     return found
 
 
-def _quantise_products(graph: OnnxGraph, peaks: Peaks) -> None:
+def _quantise_products(graph: OnnxGraph, peaks: Peaks, shapes: Mapping[str, Shape]) -> None:
     """Replace the products; all readers of one activation share its quantised form, all users of a weight its copy."""
     products = _products(graph)
     balances = _balances(graph, products, peaks)
     rows: dict[str, _Rows] = {}
+    frames: dict[Shape, _Frame] = {}
     weights: dict[tuple[str, bool], _Weight] = {}
     replacements: dict[int, list[Any]] = {}
     for product in products:
         new: list[Any] = []
         balance = balances.get(product.activation)
         if product.activation not in rows:
-            rows[product.activation] = _quantised_rows(graph, product.activation, balance, new)
+            leading = shapes.get(product.activation, (product.activation,))[:-1]
+            rows[product.activation] = _quantised_rows(graph, product.activation, balance, frames, leading, new)
         key = (product.weight, product.transposed)
         if key not in weights:
             weights[key] = _stored_weight(graph, product, balance)
@@ -212,10 +224,18 @@ def _matrix(graph: OnnxGraph, product: _Product) -> np.ndarray:
     return np.asarray(weight.T if product.transposed else weight)
 
 
-def _quantised_rows(graph: OnnxGraph, name: str, balance: np.ndarray | None, new: list[Any]) -> _Rows:
-    """Append nodes that quantise the rows of the activation `name`."""
-    import onnx
+def _quantised_rows(
+    graph: OnnxGraph,
+    name: str,
+    balance: np.ndarray | None,
+    frames: dict[Shape, _Frame],
+    leading: Shape,
+    new: list[Any],
+) -> _Rows:
+    """Append nodes that quantise the rows of the activation `name`, whose shape but for the last axis is `leading`.
 
+    What depends on that shape alone is made once for all activations that have it.
+    """
     source = name
     if balance is not None:
         source = graph.fresh(f"{name}/balanced")
@@ -223,23 +243,34 @@ def _quantised_rows(graph: OnnxGraph, name: str, balance: np.ndarray | None, new
     last = graph.add_constant(f"{name}/axis", np.array([-1], np.int64))
     tiny = graph.add_constant(f"{name}/tiny", np.array(_TINY))
     levels = graph.add_constant(f"{name}/levels", np.array(_LEVELS, np.float32))
-    zero = onnx.helper.make_tensor("zero", onnx.TensorProto.UINT8, [1], [_ZERO_POINT])
-    shape, matrix, magnitude, largest, safe, scale, count, zeros, quantised = (
-        graph.fresh(f"{name}/{part}")
-        for part in ("shape", "matrix", "abs", "largest", "safe", "scale", "count", "zeros", "uint8")
+    matrix, magnitude, largest, safe, scale, quantised = (
+        graph.fresh(f"{name}/{part}") for part in ("matrix", "abs", "largest", "safe", "scale", "uint8")
     )
     new += [
-        graph.node("Shape", [name], shape, end=-1),
         graph.node("Flatten", [source], matrix, axis=-1),
         graph.node("Abs", [matrix], magnitude),
         graph.node("ReduceMax", [magnitude, last], largest, keepdims=0),
         graph.node("Max", [largest, tiny], safe),
         graph.node("Div", [safe, levels], scale),
+    ]
+    if not leading or leading not in frames:
+        frames[leading] = _frame(graph, name, scale, new)
+    frame = frames[leading]
+    new.append(graph.node("QuantizeLinear", [matrix, scale, frame.zeros], quantised, axis=0))
+    return _Rows(quantised, scale, frame.shape)
+
+
+def _frame(graph: OnnxGraph, name: str, scale: str, new: list[Any]) -> _Frame:
+    import onnx
+
+    zero = onnx.helper.make_tensor("zero", onnx.TensorProto.UINT8, [1], [_ZERO_POINT])
+    shape, count, zeros = (graph.fresh(f"{name}/{part}") for part in ("shape", "count", "zeros"))
+    new += [
+        graph.node("Shape", [name], shape, end=-1),
         graph.node("Shape", [scale], count),
         graph.node("ConstantOfShape", [count], zeros, value=zero),
-        graph.node("QuantizeLinear", [matrix, scale, zeros], quantised, axis=0),
     ]
-    return _Rows(quantised, scale, shape)
+    return _Frame(shape, zeros)
 
 
 def _stored_weight(graph: OnnxGraph, product: _Product, balance: np.ndarray | None) -> _Weight:

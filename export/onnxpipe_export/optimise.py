@@ -1,0 +1,143 @@
+"""Fewer nodes for the same numbers: what tracing writes down in many small steps.
+
+At one short text a graph's time is the number of its nodes as much as its arithmetic, so
+
+- products of one activation (queries, keys and values) become one product and a Split;
+- shapes that tracing computes (Shape, Gather, Concat for each `view`) become constants, with 0 for a dimension that is
+  the input's own. Which one that is, is told by symbolic shape inference, not guessed.
+
+Each value is the same sum of the same products as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxpipe_export.onnx_graph import OnnxGraph
+
+Shape = tuple[int | str, ...]
+
+
+def optimise(graph: OnnxGraph) -> None:
+    """Rewrite `graph`, as traced, in place."""
+    graph.tidy()
+    _constant_reshapes(graph, symbolic_shapes(graph))
+    _merge_products(graph)
+    graph.tidy()
+
+
+def symbolic_shapes(graph: OnnxGraph) -> Mapping[str, Shape]:
+    """Tensor name -> its shape, free dimensions by name; equal names are equal sizes.
+
+    Empty where inference does not get through the graph: then nothing that needs shapes is rewritten.
+    """
+    from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
+
+    # Step by step, since `infer_shapes` of one call writes the graph into the working directory when a shape is left
+    # open; what it found up to there is as good. Two free dimensions that meet in an addition are taken for one
+    # (auto_merge): a position's embedding is as long as the text. Were one of them 1, the certificate would tell.
+    inference = SymbolicShapeInference(int_max=2**31 - 1, auto_merge=True, guess_output_rank=False, verbose=0)
+    try:
+        inference._preprocess(graph.model)
+        while inference.run_:
+            inference._infer_impl()
+        inference._update_output_from_vi()
+    except Exception:  # it gives up with whatever sympy or its own assertions raise
+        return {}
+    inferred = inference.out_mp_.graph
+    return {
+        value.name: tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim)
+        for values in (inferred.input, inferred.value_info, inferred.output)
+        for value in values
+    }
+
+
+def _constant_reshapes(graph: OnnxGraph, shapes: Mapping[str, Shape]) -> None:
+    for node in graph.graph.node:
+        literal = any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute)
+        if node.op_type != "Reshape" or literal or graph.constant(node.input[1]) is not None:
+            continue
+        target = _target(shapes.get(node.input[0], ()), shapes.get(node.output[0], ()))
+        if target is not None:
+            node.input[1] = graph.add_constant(f"{node.output[0]}/shape", np.array(target, np.int64))
+
+
+def _target(before: Shape, after: Shape) -> list[int] | None:
+    """The constant shape that makes `after` of `before`: 0 where a free dimension stays in its place, -1 once."""
+    target = []
+    for axis, size in enumerate(after):
+        if isinstance(size, int):
+            target.append(size)
+        else:
+            target.append(0 if axis < len(before) and before[axis] == size else -1)
+    return target if target and target.count(-1) <= 1 and 0 not in after else None
+
+
+@dataclass(frozen=True)
+class _Linear:
+    """A product with a constant matrix (K, N), and the Add of a constant bias (N,) that follows it, if one does."""
+
+    product: Any
+    weight: np.ndarray
+    add: Any = None
+    bias: np.ndarray | None = None
+
+    @property
+    def output(self) -> str:
+        return str((self.product if self.add is None else self.add).output[0])
+
+
+def _merge_products(graph: OnnxGraph) -> None:
+    groups: dict[tuple[str, bool], list[_Linear]] = {}
+    for linear in _linears(graph):
+        groups.setdefault((linear.product.input[0], linear.bias is None), []).append(linear)
+    places = {node.output[0]: index for index, node in enumerate(graph.graph.node)}
+    replacements: dict[int, list[Any]] = {}
+    for members in groups.values():
+        if len(members) > 1:
+            nodes = [node for m in members for node in (m.product, m.add) if node is not None]
+            indices = sorted(places[node.output[0]] for node in nodes)
+            replacements.update((index, []) for index in indices)
+            replacements[indices[0]] = _merged(graph, members)
+    graph.replace_nodes(replacements)
+
+
+def _linears(graph: OnnxGraph) -> list[_Linear]:
+    """Products whose weight is theirs alone (a shared one would be stored twice)."""
+    consumers = graph.consumers()
+    outputs = graph.outputs()
+    found = []
+    for node in graph.graph.node:
+        weight = graph.constant(node.input[1]) if node.op_type == "MatMul" else None
+        if weight is None or weight.ndim != 2 or len(consumers[node.input[1]]) > 1 or node.output[0] in outputs:
+            continue
+        readers = consumers.get(node.output[0], [])
+        linear = _Linear(node, weight)
+        if len(readers) == 1 and readers[0].op_type == "Add":
+            other = [name for name in readers[0].input if name != node.output[0]]
+            bias = graph.constant(other[0]) if other else None
+            if bias is not None and bias.shape == weight.shape[1:] and readers[0].output[0] not in outputs:
+                linear = _Linear(node, weight, readers[0], bias)
+        found.append(linear)
+    return found
+
+
+def _merged(graph: OnnxGraph, members: list[_Linear]) -> list[Any]:
+    stem = members[0].product.output[0]
+    weight = graph.add_constant(f"{stem}/merged_weight", np.concatenate([m.weight for m in members], axis=1))
+    sizes = graph.add_constant(f"{stem}/sizes", np.array([m.weight.shape[1] for m in members], np.int64))
+    product = graph.fresh(f"{stem}/merged")
+    nodes = [graph.node("MatMul", [members[0].product.input[0], weight], product)]
+    biases = [m.bias for m in members if m.bias is not None]
+    if biases:
+        bias = graph.add_constant(f"{stem}/merged_bias", np.concatenate(biases))
+        total = graph.fresh(f"{stem}/biased")
+        nodes.append(graph.node("Add", [product, bias], total))
+        product = total
+    split = graph.node("Split", [product, sizes], members[0].output, axis=-1)
+    split.output.extend(m.output for m in members[1:])
+    return [*nodes, split]
