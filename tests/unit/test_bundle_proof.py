@@ -123,3 +123,8 @@ def test_a_difference_is_relative_to_the_scale_over_all_cases() -> None:
     assert compare(cases[0][0], got, scales=scale).max_relative == pytest.approx(2e-5)
     hidden, mask = np.array([[[1.0], [9.0]]]), np.array([[1, 0]])
     assert scales([({"x": hidden}, mask)]) == {"x": 1.0}  # what stands at padding does not count
+
+
+def test_a_tie_may_fall_either_way() -> None:
+    reference = {"logits": np.array([[1.0, 0.999, -1.0], [1.0, 0.9, -1.0]])}
+    assert agreement(reference, {"logits": reference["logits"][:, [1, 0, 2]]}) == 0.5

@@ -18,6 +18,29 @@ def convert(graph: OnnxGraph) -> OnnxGraph:
     from onnxruntime.transformers import float16
 
     graph.tidy()
+    exact = _behind_integers(graph)
     with quiet():
-        model = float16.convert_float_to_float16(graph.model, max_finite_val=_MASKED, keep_io_types=True)
+        model = float16.convert_float_to_float16(
+            graph.model, max_finite_val=_MASKED, keep_io_types=True, node_block_list=exact
+        )
     return OnnxGraph(model)
+
+
+def _behind_integers(graph: OnnxGraph) -> list[str]:
+    """Names of the nodes from which an integer is rounded: they stay float32.
+
+    MPNet and T5 take a position's bucket from a logarithm; in float16 it falls into the next bucket now and then.
+    """
+    import onnx
+
+    producers = graph.producers()
+    integers = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}
+    waiting = [node for node in graph.graph.node if node.op_type == "Cast" and node.attribute[0].i in integers]
+    found: dict[str, None] = {}
+    while waiting:
+        for name in waiting.pop().input:
+            node = producers.get(name)
+            if node is not None and node.name not in found:
+                found[node.name] = None
+                waiting.append(node)
+    return list(found)
