@@ -18,7 +18,7 @@ LEAST = {"fp16": 0.999, "int8": 0.98}
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_precision(family: str, bundles: Callable[..., Path]) -> None:
     folder = bundles(family, "base", ("fp32", "fp16", "int8"))
-    texts = [*SENTENCES[:6], " ".join(SENTENCES[:4])]
+    texts = list(SENTENCES[:6])
     pipes = {d: onnxpipe.pipeline("feature-extraction", model=folder, dtype=d) for d in ("fp32", *LEAST)}
     assert {d: pipe.model.precision for d, pipe in pipes.items()} == {d: d for d in pipes}
     full = [np.array(answer[0]) for answer in pipes["fp32"](texts)]
