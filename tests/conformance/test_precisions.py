@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import onnxpipe
@@ -30,6 +31,8 @@ def test_every_precision(family: str, bundles: Callable[..., Path]) -> None:
                 (got * expected).sum(-1) / np.linalg.norm(got, axis=-1) / np.linalg.norm(expected, axis=-1)
             ).tolist()
         assert np.mean(cosines) > least, (family, dtype)
+    large = [t for t in onnx.load(folder / "onnx" / "model_fp16.onnx").graph.initializer if np.prod(t.dims) > 1000]
+    assert large and {t.data_type for t in large} == {onnx.TensorProto.FLOAT16}
     proof = pipes["int8"].model.bundle.certificate["graphs"]["model"]
     assert proof["fp32"]["max_relative_difference"] <= 1e-4
     assert max(proof[d]["batch_invariance"] for d in ("fp32", "int8")) <= 1e-5

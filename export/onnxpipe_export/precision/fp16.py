@@ -40,7 +40,8 @@ def _behind_integers(graph: OnnxGraph) -> list[str]:
     while waiting:
         for name in waiting.pop().input:
             node = producers.get(name)
-            if node is not None and node.name not in found:
+            # a tensor's shape does not depend on its values
+            if node is not None and node.name not in found and node.op_type not in ("Shape", "Size"):
                 found[node.name] = None
                 waiting.append(node)
     return list(found)
