@@ -20,7 +20,7 @@ from onnxpipe.cli.plain import printable
 
 Level = Literal["ok", "warning", "broken"]
 
-_PACKAGES = ("onnxpipe", "numpy", "tokenizers", "huggingface-hub", "jinja2")
+_PACKAGES = ("onnxpipe", "numpy", "tokenizers", "huggingface-hub")
 _EXPORTER = ("torch", "transformers", "onnx")
 _RUNTIMES = (
     "onnxruntime", "onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime-training",
