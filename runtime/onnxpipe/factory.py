@@ -107,11 +107,13 @@ def pipeline(
     if model is None or isinstance(model, (str, os.PathLike)):
         name, revision = (os.fspath(model), revision) if model is not None else _default(task, revision)
         source = Source(name, revision, **hub)
+    told = task is not None
     if task is None:
         task = _infer(source, target)
     name, entry, _ = check_task(task)
     cls = pipeline_class or entry["impl"]
-    loaded = model if source is None else load_model(source, target, _export_task(entry, name))
+    # a model without a graph, whose task was told from its config, has been exported for it by now
+    loaded = model if source is None else load_model(source, target, _export_task(entry, name) if told else None)
     if not isinstance(loaded, EncoderModel):
         raise UnsupportedError(f"model is a {type(loaded).__name__}: pass a folder, a Hub id, or a model of onnxpipe")
     for auto in entry["pt"][:1]:

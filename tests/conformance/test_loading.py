@@ -65,6 +65,12 @@ def test_weights_are_exported_into_the_cache_once(
     onnxpipe.AutoModelForSequenceClassification.from_pretrained(weights)
 
 
+def test_weights_alone_tell_the_task(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONNXPIPE_CACHE", str(tmp_path))
+    assert onnxpipe.pipeline(model=models("bert", "ner")).task == "token-classification"
+    assert len(list((tmp_path / "exports").iterdir())) == 1
+
+
 def test_without_the_exporter_the_error_gives_the_command(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     from onnxpipe.models import loading
 
