@@ -228,10 +228,51 @@ def test_a_dense_layer_after_pooling(models: Models, tmp_path: Path, stored: str
     assert pipe(TEXTS[0]) == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
 
 
+@pytest.mark.parametrize("include", [True, False])
+def test_prompts_of_a_model(bundles: Bundles, tmp_path: Path, include: bool) -> None:
+    """A named prompt goes before the text, and is pooled or not as the model declares."""
+    ignored = shutil.ignore_patterns("bundle.json", "certificate.json", "golden.npz")
+    folder = shutil.copytree(bundles("bert", "base"), tmp_path / "model", ignore=ignored)
+    prompts = {"prompts": {"query": "the bridge was"}, "default_prompt_name": None}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    (folder / "modules.json").write_text(
+        json.dumps([{"idx": 0, "name": "0", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}])
+    )
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "mean", "include_prompt": include}))
+    pipe = onnxpipe.pipeline("embedding", model=folder)
+    text = "the bridge was built"
+    features = onnxpipe.pipeline("feature-extraction", model=folder)(text, return_tensors=True)[0]
+    skipped = 0 if include else len(pipe.tokenizer("the bridge was")["input_ids"]) - 1
+    expected = features[skipped:].mean(0)
+    assert pipe(" built", prompt_name="query") == pytest.approx(expected, abs=1e-5)
+    assert pipe(" built", prompt="the bridge was") == pytest.approx(expected, abs=1e-5)
+    assert pipe(text) == pytest.approx(features.mean(0), abs=1e-5)
+
+
 def test_save_pretrained_and_load_again(bundle: Path, tmp_path: Path) -> None:
     pipe = onnxpipe.pipeline(model=bundle)
     pipe.save_pretrained(tmp_path / "copy")
     assert onnxpipe.pipeline(model=tmp_path / "copy")(TEXTS) == pipe(TEXTS)
+
+
+def test_a_copy_of_a_bundle_with_one_precision_of_two(bundles: Bundles, tmp_path: Path) -> None:
+    """As the Hub's cache has it: bundle.json names both, one was downloaded."""
+    part = shutil.copytree(bundles("bert", "base", ("fp32", "fp16", "int8")), tmp_path / "part")
+    (part / "onnx" / "model.onnx").unlink()
+    pipe = onnxpipe.pipeline("feature-extraction", model=part, dtype="int8")
+    pipe.save_pretrained(tmp_path / "copy")
+    copy = onnxpipe.pipeline("feature-extraction", model=tmp_path / "copy", dtype="int8")
+    assert copy(TEXTS) == pipe(TEXTS)
+    assert sorted(copy.model.bundle.graphs["model"]) == ["fp16", "int8"]
+    copy.save_pretrained(tmp_path / "copy")  # onto itself
+    assert onnxpipe.pipeline("feature-extraction", model=tmp_path / "copy", dtype="int8")(TEXTS) == pipe(TEXTS)
+
+
+def test_a_stream_goes_on_where_it_was(bundle: Path) -> None:
+    pipe, texts = onnxpipe.pipeline(model=bundle), [f"{text} {i}" for i, text in enumerate(TEXTS * 20)]
+    expected, stream = pipe(texts), pipe(text for text in texts)
+    assert [next(stream) for _ in range(5)] + list(stream) == expected  # by then rows were read ahead
 
 
 def test_placement_and_repr(bundle: Path) -> None:

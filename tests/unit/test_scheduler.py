@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
 import tracemalloc
 from typing import Any
 
@@ -122,6 +123,21 @@ def test_a_failing_batch_is_told_apart_row_by_row() -> None:
     got = list(answer([5, 33, 6], echo(batches, bad=33), batch_size=3, on_error="return"))
     assert got[0] == 5 and got[2] == 6 and isinstance(got[1], ItemError)
     assert batches == [[5, 33, 6], [5], [33], [6]]
+
+
+def test_workers_encode_beside_the_model() -> None:
+    threads: set[str] = set()
+
+    def encode(n: int) -> list[Row]:
+        threads.add(threading.current_thread().name)
+        return [row(n)]
+
+    work = Work(encode, lambda rows: [{"n": np.ones(1)} for _ in rows], len)
+    list(answer(range(1, 30), work, num_workers=2))
+    assert threads and all(name.startswith("onnxpipe-encode") for name in threads)
+    threads.clear()
+    list(answer(range(1, 30), work))
+    assert threads == {threading.current_thread().name}
 
 
 def test_interrupts_are_not_swallowed() -> None:

@@ -23,9 +23,17 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def relist(folder: Path) -> None:
-    """Writes the list of files in a folder's bundle.json anew; without a bundle.json nothing is written."""
+    """Writes the lists of files and graphs in a folder's bundle.json anew; without a bundle.json nothing is written.
+
+    Graphs that are not there (of a bundle on the Hub one precision is downloaded) are left out of the copy's.
+    """
     path = folder / MANIFEST
     if path.is_file():
         manifest = json.loads(path.read_text("utf-8"))
         manifest["files"] = describe_files(folder)
+        here = {
+            graph: {name: entry for name, entry in precisions.items() if entry["path"] in manifest["files"]}
+            for graph, precisions in manifest["graphs"].items()
+        }
+        manifest["graphs"] = {graph: precisions for graph, precisions in here.items() if precisions}
         path.write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")

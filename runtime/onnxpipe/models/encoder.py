@@ -124,8 +124,9 @@ class EncoderModel:
         return False
 
     def save_pretrained(self, save_directory: str | Path) -> None:
-        """Copies the model's folder: graphs, config, tokenizer, proof."""
-        shutil.copytree(self.bundle.folder, save_directory, dirs_exist_ok=True)
+        """Copies the model's folder (graphs, config, tokenizer, proof) to another."""
+        if Path(save_directory).resolve() != self.bundle.folder.resolve():
+            shutil.copytree(self.bundle.folder, save_directory, dirs_exist_ok=True)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name_or_path!r}, dtype={self.dtype!r}, device={str(self.device)!r})"

@@ -48,7 +48,9 @@ class PipelineIterator:
         self._running: Iterator[Any] | None = None
 
     def __iter__(self) -> PipelineIterator:
-        self._running = self._start()
+        # A dataset begins anew; a generator goes on, since what was read of it ahead cannot be read again.
+        if self._running is None or self._batches is not None:
+            self._running = self._start()
         return self
 
     def __next__(self) -> Any:
