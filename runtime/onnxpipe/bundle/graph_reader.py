@@ -85,6 +85,19 @@ def external_tensors(path: Path) -> list[ExternalTensor]:
         raise BundleError(f"{path}: {_MANGLED}: {error}") from None
 
 
+def operators(path: Path) -> frozenset[str]:
+    """Names of the operators of an ONNX file's main graph (not of subgraphs inside nodes).
+
+    Raises:
+        BundleError: the file is damaged, or is not an ONNX file.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _Walk(data).operators()
+    except (ValueError, IndexError) as error:
+        raise BundleError(f"{path}: {_MANGLED}: {error}") from None
+
+
 class _Walk:
     """One pass over a file. `ValueError` and `IndexError` mean that it is mangled."""
 
@@ -120,6 +133,17 @@ class _Walk:
                 if last - first > _LONG or self._data.find(_KEY, first, last) >= 0:
                     todo.append((child, first, last, depth + 1))
         return found
+
+    def operators(self) -> frozenset[str]:
+        found = set()
+        for part, wire, first, last in self._fields(0, len(self._data)):
+            if (part, wire) != (7, 2):
+                continue
+            for number, kind, start, stop in self._fields(first, last):
+                if (number, kind) == (1, 2):
+                    fields = self._fields(start, stop)
+                    found.update(self._text(low, high) for field, form, low, high in fields if (field, form) == (4, 2))
+        return frozenset(found)
 
     def _tensor(self, start: int, stop: int) -> ExternalTensor | None:
         tensor = _Tensor()

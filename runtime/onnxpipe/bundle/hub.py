@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.bundle.external import data_locations
-from onnxpipe.bundle.layout import Need, data_files, graph_files, has_weights, side_files
+from onnxpipe.bundle.layout import Need, data_files, graph_files, has_weights, needed_graphs, side_files
 from onnxpipe.bundle.precision import AUTO_ORDER, canonical_dtype, pick
 from onnxpipe.errors import BundleError, ModelNotFoundError, NotExportedError, PrecisionError
 
@@ -35,7 +35,7 @@ def fetch(
         model: a folder, or a Hub id ("owner/name"). What looks like a path (./x, ~/x, a\\b) is never asked of the Hub.
         need: "config", "tokenizer", or "model": all of it with the graphs of one precision.
         dtype: that precision; "auto" takes the fullest there is.
-        graphs: names of the graphs; None for "model" if there is one, else all.
+        graphs: names of the graphs; None for those that the model needs (`needed_graphs`).
         revision: branch, tag or commit on the Hub; None for main.
         token: the Hub's token; True for the stored one, False for none.
         cache_dir: the Hub's cache; None for its default.
@@ -231,7 +231,7 @@ def _choose_graphs(request: _Request, names: list[str]) -> list[str]:
             raise not_exported(request.repo)
         raise ModelNotFoundError(f"{request.where} has neither ONNX graphs nor weights")
     chosen = []
-    for graph in request.graphs or (("model",) if "model" in available else tuple(available)):
+    for graph in request.graphs or needed_graphs(available):
         files = available.get(graph, {})
         precision = pick(files, request.dtype)
         if precision is None:

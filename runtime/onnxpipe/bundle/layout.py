@@ -53,6 +53,16 @@ def graph_files(names: Iterable[str]) -> dict[str, dict[str, str]]:
     return graphs
 
 
+def needed_graphs(available: Iterable[str]) -> tuple[str, ...]:
+    """Of the graphs in a folder those that a model needs: folders of optimum hold some of them in two forms."""
+    names = set(available)
+    if "model" in names:
+        return ("model",)
+    if "decoder_model_merged" in names:
+        names -= {"decoder_model", "decoder_with_past_model"}
+    return tuple(sorted(names))
+
+
 def has_weights(names: Iterable[str]) -> bool:
     """Whether there are weights of PyTorch, TensorFlow or Flax, from which a graph could be exported."""
     return any(_WEIGHTS.fullmatch(name) for name in names)

@@ -10,10 +10,28 @@ _HEADS: dict[str, tuple[str, ...]] = {
     "ForTokenClassification": ("token-classification",),
     "ForQuestionAnswering": ("question-answering",),
     "ForMaskedLM": ("fill-mask",),
+    "ForCausalLM": ("text-generation",),
+    "GPT2LMHeadModel": ("text-generation",),
     "WithLMHeadModel": ("fill-mask",),
+    "MarianMTModel": ("translation", "text2text-generation"),
+    "ForSeq2SeqLM": ("text2text-generation",),
     "HeadModel": (),
     "HeadsModel": (),
     "Model": ("feature-extraction",),
+}
+
+#: Types of encoder-decoder models of text, whose classes end in ForConditionalGeneration as those of sound and pictures
+#: do, to tasks, best first.
+_CONDITIONAL: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("t5", "mt5", "umt5", "longt5", "switch_transformers"), ("text2text-generation", "translation", "summarization")
+    ),
+    **dict.fromkeys(
+        ("bart", "pegasus", "pegasus_x", "led", "mvp", "plbart", "prophetnet"),
+        ("summarization", "text2text-generation"),
+    ),
+    **dict.fromkeys(("mbart", "m2m_100", "nllb-moe", "fsmt"), ("translation", "text2text-generation")),
+    **dict.fromkeys(("blenderbot", "blenderbot-small"), ("text2text-generation",)),
 }
 
 #: Words that the labels of a model trained on natural language inference hold, whatever their case and order.
@@ -29,6 +47,9 @@ def infer_tasks(config: Config, sentence_transformers: bool) -> tuple[str, ...]:
     """
     tasks: list[str] = []
     for architecture in config.architectures or ():
+        if str(architecture).endswith("ForConditionalGeneration"):
+            tasks += _CONDITIONAL.get(str(config.model_type), ())
+            continue
         heads = [head for head in _HEADS if str(architecture).endswith(head)]
         if heads:
             tasks += _HEADS[heads[0]]

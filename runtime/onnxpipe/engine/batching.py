@@ -28,11 +28,13 @@ class Row:
         feeds: the model's inputs without a batch axis, e.g. `input_ids` of shape `(length,)`.
         length: what the row costs in a batch; for text its number of tokens.
         extra: whatever the task wants back beside the outputs (offsets, the label of a pair, ...).
+        index: position of the input that it is of among those passed to the pipeline; set by the scheduler.
     """
 
     feeds: Mapping[str, Array]
     length: int
     extra: Any = None
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)

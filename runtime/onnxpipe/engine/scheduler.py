@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from onnxpipe.engine.batching import Array, Row, groups
@@ -22,7 +22,7 @@ from onnxpipe.engine.batching import Array, Row, groups
 Outputs = dict[str, Array]
 OnError = Literal["raise", "return"]
 
-_TOKEN_BUDGET = 1024
+TOKEN_BUDGET = 1024
 _WINDOW_ROWS = 1024
 _PATIENCE = 0.05  # seconds
 
@@ -47,13 +47,15 @@ class ItemError:
 class Work:
     """What is done to an input. `run` answers one batch; `decode` gets the rows of one input with their outputs.
 
-    `can_pad` tells whether rows of unlike length may share a batch (they may not without a padding token).
+    `can_pad` tells whether rows of unlike length may share a batch (they may not without a padding token), and
+    `token_budget` how much a batch may hold that the scheduler cuts (its rows times the longest `Row.length`).
     """
 
     encode: Callable[[Any], Iterable[Row]]
     run: Callable[[Sequence[Row]], list[Outputs]]
     decode: Callable[[list[tuple[Row, Outputs]]], Any]
     can_pad: bool = True
+    token_budget: int = TOKEN_BUDGET
 
 
 @dataclass(slots=True)
@@ -86,7 +88,7 @@ def answer(
         hurry: answer the first inputs before a whole window was read; False where all inputs are at hand anyway.
     """
     encoded = _encode_all(inputs, work.encode, num_workers)
-    windows = _by_count(encoded, batch_size) if batch_size else _by_window(encoded, hurry, work.can_pad)
+    windows = _by_count(encoded, batch_size) if batch_size else _by_window(encoded, hurry, work)
     waiting: deque[_Item] = deque()
     for items, batches in windows:
         waiting.extend(items)
@@ -104,7 +106,7 @@ def _encode_all(inputs: Iterable[Any], encode: Callable[[Any], Iterable[Row]], w
     def one(index: int, value: Any) -> _Item:
         item = _Item(index)
         try:
-            item.rows = list(encode(value))
+            item.rows = [replace(row, index=index) for row in encode(value)]
         except Exception as error:  # kept until the item's turn comes
             item.error = error
         item.outputs = [None] * len(item.rows)
@@ -140,7 +142,7 @@ def _by_count(items: Iterable[_Item], batch_size: int) -> Iterator[_Window]:
     yield fresh, [queue] if queue else []
 
 
-def _by_window(items: Iterator[_Item], hurry: bool, can_pad: bool) -> Iterator[_Window]:
+def _by_window(items: Iterator[_Item], hurry: bool, work: Work) -> Iterator[_Window]:
     """Batches of like length, cut from windows of many rows."""
     size = 1 if hurry else _WINDOW_ROWS
     fresh: list[_Item] = []
@@ -150,15 +152,15 @@ def _by_window(items: Iterator[_Item], hurry: bool, can_pad: bool) -> Iterator[_
         fresh.append(item)
         slots.extend((item, n) for n in range(len(item.rows)))
         if len(slots) >= size or (hurry and time.monotonic() - opened > _PATIENCE):
-            yield fresh, _cut(slots, can_pad)
+            yield fresh, _cut(slots, work)
             fresh, slots, size = [], [], min(2 * size, _WINDOW_ROWS)
             opened = time.monotonic()
-    yield fresh, _cut(slots, can_pad)
+    yield fresh, _cut(slots, work)
 
 
-def _cut(slots: list[_Slot], can_pad: bool) -> list[list[_Slot]]:
+def _cut(slots: list[_Slot], work: Work) -> list[list[_Slot]]:
     rows = [item.rows[n] for item, n in slots]
-    return [[slots[i] for i in group] for group in groups(rows, _TOKEN_BUDGET, can_pad=can_pad)]
+    return [[slots[i] for i in group] for group in groups(rows, work.token_budget, can_pad=work.can_pad)]
 
 
 def _run(batch: list[_Slot], run: Callable[[Sequence[Row]], list[Outputs]]) -> None:

@@ -95,9 +95,30 @@ class Session:
         try:
             values = self._session.run(names, cast)
         except Exception as error:  # ONNX Runtime's own errors have no base class besides Exception
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in cast.items())
-            raise RuntimeError(f"{self.path.name} failed on inputs of the shapes {shapes}: {error}") from error
+            raise self._failed(cast, error) from error
         return {name: _full(value) for name, value in zip(names, values, strict=True)}
+
+    @property
+    def raw(self) -> Any:
+        """ONNX Runtime's own session."""
+        return self._session
+
+    def fit(self, name: str, value: Array) -> Array:
+        """`value` in the type that the input `name` wants; see `run` for what is cast and what raises."""
+        if name not in self.inputs:
+            raise ValueError(f"{self.path.name}: no input {name!r}; its inputs are {', '.join(self.inputs)}")
+        return _fit(self.inputs[name], np.asarray(value))
+
+    def run_bound(self, binding: Any, feeds: Mapping[str, Any]) -> None:
+        """Runs with what is bound; `feeds` only tell of the shapes if it fails (RuntimeError)."""
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:
+            raise self._failed(feeds, error) from error
+
+    def _failed(self, feeds: Mapping[str, Any], error: Exception) -> RuntimeError:
+        shapes = ", ".join(f"{name} {tuple(array.shape)}" for name, array in feeds.items())
+        return RuntimeError(f"{self.path.name} failed on inputs of the shapes {shapes}: {error}")
 
     def placement(self) -> Placement:
         """Which nodes of the optimised graph run on which execution provider.

@@ -13,8 +13,11 @@ from typing import Any, ClassVar
 
 from onnxpipe.bundle import Config
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.base import Model
+from onnxpipe.models.causal_lm import CausalLM
 from onnxpipe.models.encoder import EncoderModel, check_outputs
-from onnxpipe.models.loading import Source, Target, load_model
+from onnxpipe.models.loading import Kind, Source, Target, load_model
+from onnxpipe.models.seq2seq import Seq2SeqLM
 
 
 class AutoModel:
@@ -24,6 +27,8 @@ class AutoModel:
     outputs: ClassVar[Mapping[str, int]] = {}
     #: The task for which a model without a graph is exported.
     task: ClassVar[str] = "feature-extraction"
+    #: The class of what is loaded.
+    kind: ClassVar[type[Kind]] = EncoderModel
 
     def __init__(self) -> None:
         raise OSError(f"{type(self).__name__} is made with {type(self).__name__}.from_pretrained(name_or_path)")
@@ -45,7 +50,7 @@ class AutoModel:
         cache_dir: str | os.PathLike[str] | None = None,
         local_files_only: bool = False,
         trust_remote_code: bool | None = None,
-    ) -> EncoderModel:
+    ) -> Any:
         """A model from a folder or the Hub.
 
         Args:
@@ -58,6 +63,9 @@ class AutoModel:
             revision, token, cache_dir, local_files_only: for the Hub.
             trust_remote_code: refused when true.
 
+        Returns:
+            A model of `kind`.
+
         Raises:
             ModelNotFoundError, NotExportedError, BundleError, PrecisionError, DeviceError, UnsupportedError.
         """
@@ -65,7 +73,7 @@ class AutoModel:
         source = Source(os.fspath(pretrained_model_name_or_path), revision, token, cache_dir, local_files_only)
         chosen = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
         target = Target(chosen, device, providers, provider_options, threads)
-        model = load_model(source, target, cls.task)
+        model: Model = load_model(source, target, cls.task, cls.kind)
         check_outputs(model, cls.outputs, cls.__name__)
         if config is not None:
             model.config = config
@@ -98,6 +106,22 @@ class AutoModelForMaskedLM(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "fill-mask"
+
+
+class AutoModelForCausalLM(AutoModel):
+    """A decoder-only language model: `generate()`, and `logits` of shape (batch, sequence, vocabulary)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
+    task: ClassVar[str] = "text-generation"
+    kind: ClassVar[type[Kind]] = CausalLM
+
+
+class AutoModelForSeq2SeqLM(AutoModel):
+    """An encoder-decoder language model: `generate()`, and `logits` of shape (batch, decoder sequence, vocabulary)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
+    task: ClassVar[str] = "text2text-generation"
+    kind: ClassVar[type[Kind]] = Seq2SeqLM
 
 
 def refuse_remote_code(trust_remote_code: bool | None) -> None:

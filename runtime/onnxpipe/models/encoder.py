@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpipe.bundle import Bundle, Config
-from onnxpipe.engine import Device, Session
+from onnxpipe.bundle import Bundle
+from onnxpipe.engine import Session
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.models.outputs import ModelOutput
+from onnxpipe.models.base import Model, Opener, as_array
+from onnxpipe.processing.outputs import ModelOutput
 
 Array = NDArray[Any]
 
@@ -21,38 +20,22 @@ Array = NDArray[Any]
 _PER_TOKEN = frozenset({"start_logits", "end_logits", "last_hidden_state", "token_embeddings"})
 
 
-class EncoderModel:
+class EncoderModel(Model):
     """One ONNX graph with its config: call it with numpy arrays, get numpy arrays.
 
     Attributes:
-        bundle: the folder it came from.
-        session: the graph, ready to run.
-        precision: of the graph: "fp32", "fp16", "int8", ...
-        config: the model's configuration.
-        device: where it runs.
         per_token: names of the outputs whose second axis is the sequence.
     """
 
-    main_input_name = "input_ids"
-
     def __init__(self, bundle: Bundle, session: Session, precision: str, name_or_path: str) -> None:
-        self.bundle = bundle
-        self.session = session
-        self.precision = precision
-        self.config: Config = bundle.config
-        self.device: Device = session.device
-        self.name_or_path = name_or_path
+        super().__init__(bundle, session, precision, name_or_path)
         self.per_token = _per_token(session)
 
-    @property
-    def dtype(self) -> str:
-        """The precision by numpy's name where it has one: "float32", "float16", "int8", "q4", ..."""
-        return {"fp32": "float32", "fp16": "float16"}.get(self.precision, self.precision)
-
-    @property
-    def base_model_prefix(self) -> str:
-        """The model's type, as transformers names the inner model ("bert", "roberta", ...)."""
-        return str(self.config.model_type)
+    @classmethod
+    def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> EncoderModel:
+        """The model of a bundle's graph "model"."""
+        session, precision = opener("model")
+        return cls(bundle, session, precision, name_or_path)
 
     def __call__(
         self,
@@ -80,7 +63,7 @@ class EncoderModel:
         given = {
             "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids, **inputs
         }  # fmt: skip
-        feeds = {name: _array(value) for name, value in given.items() if value is not None}
+        feeds = {name: as_array(value) for name, value in given.items() if value is not None}
         outputs = ModelOutput(self.run(feeds))
         return outputs if return_dict else outputs.to_tuple()
 
@@ -115,24 +98,8 @@ class EncoderModel:
                 "(or tokenizer options with it) to cut it"
             ) from error
 
-    def placement(self) -> Any:
-        """Which of the graph's nodes run on which execution provider."""
-        return self.session.placement()
 
-    def can_generate(self) -> bool:
-        """Whether the model generates text: no."""
-        return False
-
-    def save_pretrained(self, save_directory: str | Path) -> None:
-        """Copies the model's folder (graphs, config, tokenizer, proof) to another."""
-        if Path(save_directory).resolve() != self.bundle.folder.resolve():
-            shutil.copytree(self.bundle.folder, save_directory, dirs_exist_ok=True)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.name_or_path!r}, dtype={self.dtype!r}, device={str(self.device)!r})"
-
-
-def check_outputs(model: EncoderModel, needed: Mapping[str, int], purpose: str) -> None:
+def check_outputs(model: Model, needed: Mapping[str, int], purpose: str) -> None:
     """Refuses a model whose graph lacks the outputs (name: number of axes) that a purpose needs.
 
     transformers would make a head of random weights here and go on with a warning.
@@ -159,10 +126,3 @@ def _per_token(session: Session) -> frozenset[str]:
         if (named and spec.shape[1] == axis) or name in _PER_TOKEN or len(spec.shape) == 3:
             names.add(name)
     return frozenset(names)
-
-
-def _array(value: Any) -> Array:
-    """A numpy array of what the user passed; tensors of torch are taken as they are, without importing torch."""
-    if hasattr(value, "detach") and hasattr(value, "numpy"):
-        value = value.detach().cpu().numpy()
-    return np.asarray(value)

@@ -9,15 +9,26 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from onnxpipe._version import __version__
 from onnxpipe.bundle import Bundle, canonical_dtype, fetch, load_exporter, open_bundle
-from onnxpipe.engine import open_session, parse_device
+from onnxpipe.bundle.layout import needed_graphs
+from onnxpipe.engine import Session, open_session, parse_device
 from onnxpipe.errors import MissingDependencyError, NotExportedError
+from onnxpipe.models.base import Model, Opener
 from onnxpipe.models.encoder import EncoderModel
 
 logger = logging.getLogger("onnxpipe")
+
+
+class Kind(Protocol):
+    """A class of models: what opens the graphs that it needs."""
+
+    @classmethod
+    def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> Model:
+        """The model of a bundle."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -76,27 +87,32 @@ def find_bundle(source: Source, dtype: Any = "auto", task: str | None = None) ->
     precision = canonical_dtype(dtype)
     try:
         bundle = open_bundle(fetch(source.model, need="model", dtype=precision, **source.hub))
-        bundle.choose("model", precision)
+        for graph in needed_graphs(bundle.graphs):
+            bundle.choose(graph, precision)
         return bundle
     except NotExportedError as error:
         return open_bundle(_export_to_cache(source, precision, task, error))
 
 
-def load_model(source: Source, target: Target, task: str | None = None) -> EncoderModel:
-    """A model on its device. See `Source` and `Target`."""
+def load_model(source: Source, target: Target, task: str | None = None, kind: type[Kind] = EncoderModel) -> Model:
+    """A model of `kind` on its device; `task` is what one without a graph is exported for."""
     device = parse_device(target.device)  # before the download, so that a mistake costs nothing
     bundle = find_bundle(source, target.dtype, task)
-    precision, path = bundle.choose("model", canonical_dtype(target.dtype))
-    bundle.verify_file(path)
-    session = open_session(
-        path,
-        root=bundle.folder,
-        device=device,
-        providers=target.providers,
-        provider_options=target.provider_options,
-        threads=target.threads,
-    )
-    return EncoderModel(bundle, session, precision, source.model)
+
+    def opener(graph: str) -> tuple[Session, str]:
+        precision, path = bundle.choose(graph, canonical_dtype(target.dtype))
+        bundle.verify_file(path)
+        session = open_session(
+            path,
+            root=bundle.folder,
+            device=device,
+            providers=target.providers,
+            provider_options=target.provider_options,
+            threads=target.threads,
+        )
+        return session, precision
+
+    return kind.load(bundle, opener, source.model)
 
 
 def cache_home() -> Path:

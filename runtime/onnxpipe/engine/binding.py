@@ -1,0 +1,129 @@
+"""Runs of a session whose inputs and outputs stay where it runs: the memory behind a KV cache.
+
+On the CPU an array that stays is numpy's own memory, which ONNX Runtime reads and writes in place; elsewhere it is ONNX
+Runtime's, and what is not an operation of the graph (taking other rows) goes through the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpipe.engine.device import Device
+from onnxpipe.engine.runtime import import_onnxruntime
+from onnxpipe.engine.session import Session
+
+Array = NDArray[Any]
+
+
+class DeviceArray:
+    """An array in the memory of a device.
+
+    Args:
+        shape: its shape.
+        dtype: its type.
+        device: where it lies.
+
+    Attributes:
+        value: ONNX Runtime's handle of it.
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: Any, device: Device) -> None:
+        self._set(np.zeros(tuple(shape), dtype), device)
+
+    @classmethod
+    def of(cls, array: Array, device: Device) -> DeviceArray:
+        """The array on the device; on the CPU its memory is shared, not copied."""
+        made = cls.__new__(cls)
+        made._set(np.ascontiguousarray(array), device)
+        return made
+
+    def _set(self, array: Array, device: Device) -> None:
+        self.device = device
+        self.shape, self.dtype = array.shape, array.dtype
+        self._host = array if device.type != "cuda" else None
+        kind, index = ("cuda", device.index or 0) if device.type == "cuda" else ("cpu", 0)
+        self.value = import_onnxruntime().OrtValue.ortvalue_from_numpy(array, kind, index)
+
+    def numpy(self) -> Array:
+        """Its content: on the CPU the memory itself, else a copy."""
+        return self._host if self._host is not None else np.asarray(self.value.numpy())
+
+    def select(self, rows: Array) -> DeviceArray:
+        """Other rows of it, int64 (new rows,), as a new array."""
+        return DeviceArray.of(self.numpy()[rows], self.device)
+
+    def take(self, rows: Array, *, length: int, room: int) -> DeviceArray:
+        """Other rows of a cache, as a new array.
+
+        Args:
+            rows: int64 (new rows,): which row each new one is a copy of.
+            length: how many entries of the third axis are copied.
+            room: the size of the new third axis.
+        """
+        old = self.numpy()
+        if length == room:
+            return DeviceArray.of(old[rows, :, :length], self.device)
+        new = np.zeros((len(rows), old.shape[1], room, *old.shape[3:]), old.dtype)
+        new[:, :, :length] = old[rows, :, :length]
+        return DeviceArray.of(new, self.device)
+
+    def permute(self, rows: Array, *, length: int) -> None:
+        """In place: row i of a cache becomes what row `rows[i]` was. Only rows that move are copied."""
+        moved = np.flatnonzero(rows != np.arange(len(rows)))
+        if not len(moved):
+            return
+        memory = self.numpy()
+        memory[moved, :, :length] = memory[rows[moved], :, :length]
+        if self._host is None:
+            self.value.update_inplace(memory)
+
+
+class Binding:
+    """Repeated runs of one session with arrays that stay on its device. For one thread at a time."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._io = session.raw.io_binding()
+        self._inputs: dict[str, Any] = {}
+        self._outputs: dict[str, Any] = {}
+
+    def run(
+        self, feeds: Mapping[str, Array | DeviceArray], outputs: Mapping[str, DeviceArray | None]
+    ) -> dict[str, Array]:
+        """Runs the graph.
+
+        Args:
+            feeds: every input. A `DeviceArray` that was bound in the run before costs nothing.
+            outputs: where each wanted output goes; None for the host. The same names in every run.
+
+        Returns:
+            The outputs that go to the host, float16 as float32.
+
+        Raises:
+            ValueError, RuntimeError: as `Session.run`.
+        """
+        for name, value in feeds.items():
+            if isinstance(value, DeviceArray):
+                if self._inputs.get(name) is not value:
+                    self._io.bind_ortvalue_input(name, value.value)
+            else:
+                array = self._session.fit(name, value)
+                self._io.bind_cpu_input(name, np.ascontiguousarray(array))
+            self._inputs[name] = value
+        for name, target in outputs.items():
+            if target is None:
+                self._io.bind_output(name, "cpu")  # a new one each time: its shape may have changed
+            elif self._outputs.get(name) is not target:
+                self._io.bind_ortvalue_output(name, target.value)
+            self._outputs[name] = target
+        self._session.run_bound(self._io, feeds)
+        values = dict(zip(self._outputs, self._io.get_outputs(), strict=True))
+        return {name: _full(values[name].numpy()) for name, target in outputs.items() if target is None}
+
+
+def _full(array: Array) -> Array:
+    return array.astype(np.float32) if array.dtype == np.float16 else array

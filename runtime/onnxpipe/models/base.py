@@ -1,0 +1,78 @@
+"""What every model is: a bundle's graphs on a device, with their config."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpipe.bundle import Bundle, Config
+from onnxpipe.engine import Device, Session
+
+Array = NDArray[Any]
+
+#: Opens one graph of the bundle, by name, on the device that was asked for: the session and its precision.
+Opener = Callable[[str], tuple[Session, str]]
+
+
+class Model:
+    """The base of all models.
+
+    Args:
+        bundle: the folder it came from.
+        session: its main graph: of several the one that gives the answer.
+        precision: of that graph: "fp32", "fp16", "int8", ...
+        name_or_path: what the user called it.
+
+    Attributes:
+        config: the model's configuration.
+        device: where it runs.
+    """
+
+    main_input_name: ClassVar[str] = "input_ids"
+    is_encoder_decoder: ClassVar[bool] = False
+
+    def __init__(self, bundle: Bundle, session: Session, precision: str, name_or_path: str) -> None:
+        self.bundle = bundle
+        self.session = session
+        self.precision = precision
+        self.config: Config = bundle.config
+        self.device: Device = session.device
+        self.name_or_path = name_or_path
+
+    @property
+    def dtype(self) -> str:
+        """The precision by numpy's name where it has one: "float32", "float16", "int8", "q4", ..."""
+        return {"fp32": "float32", "fp16": "float16"}.get(self.precision, self.precision)
+
+    @property
+    def base_model_prefix(self) -> str:
+        """The model's type, as transformers names the inner model ("bert", "roberta", ...)."""
+        return str(self.config.model_type)
+
+    def placement(self) -> Any:
+        """Which of the main graph's nodes run on which execution provider."""
+        return self.session.placement()
+
+    def can_generate(self) -> bool:
+        """Whether the model generates text."""
+        return False
+
+    def save_pretrained(self, save_directory: str | Path) -> None:
+        """Copies the model's folder (graphs, config, tokenizer, proof) to another."""
+        if Path(save_directory).resolve() != self.bundle.folder.resolve():
+            shutil.copytree(self.bundle.folder, save_directory, dirs_exist_ok=True)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name_or_path!r}, dtype={self.dtype!r}, device={str(self.device)!r})"
+
+
+def as_array(value: Any) -> Array:
+    """A numpy array of what the user passed; tensors of torch are taken as they are, without importing torch."""
+    if hasattr(value, "detach") and hasattr(value, "numpy"):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value)

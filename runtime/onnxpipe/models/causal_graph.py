@@ -1,0 +1,167 @@
+"""The graphs of a causal language model, in each of the forms in which they are found, behind one run.
+
+- ours and the Hub's newer ones: one graph "model" for prompt and steps, with `past_key_values.N.key/value`;
+- older ones of optimum and transformers.js: "decoder_model_merged" with a switch `use_cache_branch`;
+- "decoder_model" for the prompt and "decoder_with_past_model" for the steps.
+
+A graph with ONNX Runtime's GroupQueryAttention takes rows of unlike length that begin at position 0 (`ragged`); every
+other takes rows padded at the left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpipe.bundle import Bundle, Config
+from onnxpipe.bundle.graph_reader import operators
+from onnxpipe.engine import Session
+from onnxpipe.engine.binding import Binding, DeviceArray
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.base import Opener
+
+Array = NDArray[Any]
+
+
+class CausalGraph:
+    """A causal model's sessions.
+
+    Attributes:
+        session: the one that runs the steps.
+        precision: of that one.
+        ragged: whether rows of unlike length begin at position 0, and buffers of past and present are shared.
+        caches: names of a cached array in the inputs ("past_key_values.0.key") to their names in the outputs.
+    """
+
+    def __init__(self, prompt: Session, steps: Session, precision: str, config: Config) -> None:
+        self.prompt, self.session, self.precision = prompt, steps, precision
+        self.ragged = "GroupQueryAttention" in operators(steps.path)
+        names = [name for name in steps.inputs if name.startswith("past_key_values.")]
+        self.caches = {name: name.replace("past_key_values", "present", 1) for name in names}
+        missing = [name for name in self.caches.values() if name not in steps.outputs]
+        if not names or missing:
+            raise UnsupportedError(
+                f"{steps.path} cannot generate: it has no cache (past_key_values.N.key in, present.N.key out). "
+                "Export the model again: onnxpipe export MODEL --task text-generation -o DIR"
+            )
+        self._heads = [_head_shape(steps, name, config) for name in names]
+
+    @classmethod
+    def load(cls, bundle: Bundle, opener: Opener) -> CausalGraph:
+        """The graphs of a bundle, in whichever form it has them."""
+        available = bundle.graphs.keys()
+        pair = ("decoder_model", "decoder_with_past_model")
+        for name in ("model", "decoder_model_merged"):
+            if name in available:
+                session, precision = opener(name)
+                return cls(session, session, precision, bundle.config)
+        if not all(name in available for name in pair):
+            raise UnsupportedError(
+                f"{bundle.folder} is no causal language model: it has {', '.join(sorted(available))}, and not model, "
+                "decoder_model_merged, or decoder_model with decoder_with_past_model"
+            )
+        steps, precision = opener(pair[1])
+        return cls(opener(pair[0])[0], steps, precision, bundle.config)
+
+    @property
+    def gives_hidden(self) -> bool:
+        """Whether the last hidden states can be had."""
+        return "last_hidden_state" in self.session.outputs and self.prompt is self.session
+
+    def buffers(self, rows: int, room: int) -> dict[str, DeviceArray]:
+        """Empty caches, float (rows, key-value heads, room, head size) each."""
+        found = {}
+        for name, (heads, size) in zip(self.caches, self._heads, strict=True):
+            shape = (rows, heads, room, size)
+            found[name] = DeviceArray(shape, self.session.inputs[name].dtype, self.session.device)
+        return found
+
+    def feeds(self, input_ids: Array, mask: Array, positions: Array, keep: int, *, cached: bool) -> dict[str, Array]:
+        """What a run is fed besides the caches: those of the graph's inputs that it has.
+
+        Args:
+            input_ids, positions: int64 (rows, new tokens).
+            mask: int64 (rows, cached and new tokens).
+            keep: of how many last tokens the logits are wanted; 0 for all.
+            cached: whether anything is in the caches.
+        """
+        given = {
+            "input_ids": input_ids,
+            "attention_mask": mask,
+            "position_ids": positions,
+            "num_logits_to_keep": np.array(keep, np.int64),
+            "use_cache_branch": np.array([cached]),
+        }
+        known = (self.session if cached else self.prompt).inputs
+        return {name: value for name, value in given.items() if name in known}
+
+    def logits(self, found: Array, positions: Array, keep: int) -> Array:
+        """float32 (rows, keep, vocabulary): the last `keep` real positions; `found` is what the graph gave."""
+        if found.shape[1] == keep:
+            return found
+        if not self.ragged:  # padded at the left
+            return found[:, -keep:]
+        last = positions.argmax(axis=1)
+        wanted = np.maximum(last[:, None] + np.arange(1 - keep, 1), 0)
+        return np.asarray(np.take_along_axis(found, wanted[:, :, None], axis=1))
+
+
+class Runner:
+    """Runs of a causal model's graphs for one decoding, with bound caches."""
+
+    def __init__(self, graph: CausalGraph, hidden: bool) -> None:
+        if hidden and not graph.gives_hidden:
+            raise UnsupportedError(
+                f"{graph.session.path} has no output last_hidden_state, which contrastive search needs: export the "
+                "model again with this onnxpipe"
+            )
+        self._graph = graph
+        self._wanted = ("logits", "last_hidden_state") if hidden else ("logits",)
+        self._steps = Binding(graph.session)
+        self._prompt = self._steps if graph.prompt is graph.session else Binding(graph.prompt)
+        self.hidden: Array | None = None
+
+    def run(
+        self,
+        input_ids: Array,
+        mask: Array,
+        positions: Array,
+        keep: int,
+        past: Mapping[str, DeviceArray],
+        present: Mapping[str, DeviceArray],
+        *,
+        cached: bool,
+    ) -> Array:
+        """The logits, float32 (rows, keep, vocabulary); `present` is filled (it may be `past`). See `CausalGraph`."""
+        graph = self._graph
+        feeds: dict[str, Any] = graph.feeds(input_ids, mask, positions, keep, cached=cached)
+        binding = self._steps if cached else self._prompt
+        if cached or graph.prompt is graph.session:
+            feeds.update(past)
+        outputs: dict[str, DeviceArray | None] = dict.fromkeys(self._wanted)
+        outputs.update({graph.caches[name]: value for name, value in present.items()})
+        found = binding.run(feeds, outputs)
+        self.hidden = found.get("last_hidden_state")
+        return graph.logits(found["logits"], positions, keep)
+
+
+def _head_shape(session: Session, name: str, config: Config) -> tuple[int, int]:
+    """Key-value heads and head size: what the graph says, else the config."""
+    spec = session.inputs[name]
+    if len(spec.shape) != 4:
+        raise UnsupportedError(
+            f"{session.path}: {name!r} has {len(spec.shape)} axes instead of 4; export the model again"
+        )
+    heads, size = spec.shape[1], spec.shape[3]
+    attention = config.get("num_attention_heads") or config.get("n_head")
+    if not isinstance(heads, int):
+        heads = config.get("num_key_value_heads") or attention
+    if not isinstance(size, int):
+        width = config.get("hidden_size") or config.get("n_embd")
+        size = config.get("head_dim") or (width // attention if width and attention else None)
+    if not isinstance(heads, int) or not isinstance(size, int):
+        raise UnsupportedError(f"{session.path}: neither the graph nor config.json tell the heads of {name!r}")
+    return heads, size

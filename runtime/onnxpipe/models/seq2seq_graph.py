@@ -1,0 +1,112 @@
+"""The graphs of an encoder-decoder model, in each of the forms in which they are found.
+
+- "encoder_model" with "decoder_model_merged": ours, optimum's (an `If` on `use_cache_branch`) and transformers.js's;
+- "encoder_model" with "decoder_model" for the first tokens and "decoder_with_past_model" for the others.
+
+In ours the rows of the decoder may be several times those of the encoder (`shared`): the beams of a prompt look at one
+copy of its encoded states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpipe.bundle import Bundle, Config
+from onnxpipe.engine import Session
+from onnxpipe.engine.binding import DeviceArray
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.base import Opener
+
+Array = NDArray[Any]
+
+
+class Seq2SeqGraphs:
+    """An encoder-decoder model's sessions.
+
+    Attributes:
+        encoder: the encoder.
+        first: the decoder that runs the first tokens.
+        steps: the one that runs the others; often the same.
+        precision: of that one.
+        shared: whether the decoder's rows may be a multiple of the encoder's.
+        own, cross: names of the caches of self- and cross-attention in the inputs to their names in the outputs.
+    """
+
+    def __init__(self, encoder: Session, first: Session, steps: Session, precision: str, config: Config) -> None:
+        self.encoder, self.first, self.steps, self.precision = encoder, first, steps, precision
+        names = {
+            n: n.replace("past_key_values", "present", 1) for n in steps.inputs if n.startswith("past_key_values.")
+        }
+        self.own = {name: out for name, out in names.items() if ".decoder." in name}
+        self.cross = {name: out for name, out in names.items() if ".encoder." in name}
+        missing = [out for out in names.values() if out not in first.outputs]
+        if not self.own or not self.cross or missing:
+            raise UnsupportedError(
+                f"{steps.path} cannot generate: it lacks caches (past_key_values.N.decoder.key, N.encoder.key, ...). "
+                "Export the model again: onnxpipe export MODEL --task text2text-generation -o DIR"
+            )
+        self.shared = _apart(first)
+        self._shapes = {name: _head_shape(steps, name, config) for name in names}
+
+    @classmethod
+    def load(cls, bundle: Bundle, opener: Opener) -> Seq2SeqGraphs:
+        """The graphs of a bundle, in whichever form it has them."""
+        available = bundle.graphs.keys()
+        merged = "decoder_model_merged" in available
+        pair = ("decoder_model_merged",) if merged else ("decoder_model", "decoder_with_past_model")
+        missing = [name for name in ("encoder_model", *pair) if name not in available]
+        if missing:
+            raise UnsupportedError(
+                f"{bundle.folder} is no encoder-decoder model: it has {', '.join(sorted(available))}, and not "
+                f"{', '.join(missing)}"
+            )
+        encoder, _ = opener("encoder_model")
+        steps, precision = opener(pair[-1])
+        return cls(encoder, steps if merged else opener(pair[0])[0], steps, precision, bundle.config)
+
+    def encode(self, feeds: Mapping[str, Array]) -> Array:
+        """The encoder's `last_hidden_state`, float32 (prompts, length, width)."""
+        return self.encoder.run(feeds, ["last_hidden_state"])["last_hidden_state"]
+
+    def buffers(self, names: Mapping[str, str], rows: int, length: int) -> dict[str, DeviceArray]:
+        """Empty caches, float (rows, heads, length, head size), for the inputs in `names`."""
+        found = {}
+        for name in names:
+            heads, size = self._shapes[name]
+            spec, device = self.steps.inputs[name], self.steps.device
+            found[name] = DeviceArray((rows, heads, length, size), spec.dtype, device)
+        return found
+
+    def feeds(self, input_ids: Array, mask: Array, *, cached: bool) -> dict[str, Array]:
+        """What a run of the decoder is fed besides caches and encoded states: those of its inputs that it has."""
+        given = {"input_ids": input_ids, "encoder_attention_mask": mask, "use_cache_branch": np.array([cached])}
+        known = (self.steps if cached else self.first).inputs
+        return {name: value for name, value in given.items() if name in known}
+
+
+def _apart(session: Session) -> bool:
+    """Whether the graph names the decoder's rows otherwise than the encoder's."""
+    own, encoded = (session.inputs[name].shape[0] for name in ("input_ids", "encoder_hidden_states"))
+    return isinstance(own, str) and isinstance(encoded, str) and own != encoded
+
+
+def _head_shape(session: Session, name: str, config: Config) -> tuple[int, int]:
+    """Heads and head size of a cache: what the graph says, else the config."""
+    spec = session.inputs[name]
+    if len(spec.shape) != 4:
+        raise UnsupportedError(
+            f"{session.path}: {name!r} has {len(spec.shape)} axes instead of 4; export the model again"
+        )
+    heads, size = spec.shape[1], spec.shape[3]
+    if not isinstance(heads, int):
+        heads = config.get("decoder_attention_heads") or config.get("num_heads")
+    if not isinstance(size, int):
+        width = config.get("d_model") or config.get("hidden_size")
+        size = config.get("d_kv") or (width // heads if width and isinstance(heads, int) else None)
+    if not isinstance(heads, int) or not isinstance(size, int):
+        raise UnsupportedError(f"{session.path}: neither the graph nor config.json tell the heads of {name!r}")
+    return heads, size

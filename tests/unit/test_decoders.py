@@ -1,0 +1,197 @@
+"""The caches of a decoding, on graphs small enough to know what comes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx")
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from onnxpipe.bundle import Config
+from onnxpipe.bundle.graph_reader import operators
+from onnxpipe.bundle.layout import needed_graphs
+from onnxpipe.engine import Device, open_session
+from onnxpipe.engine.binding import DeviceArray
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.causal_decoder import PaddedDecoder, RaggedDecoder
+from onnxpipe.models.causal_graph import CausalGraph
+from onnxpipe.models.seq2seq_decoder import _once
+
+CPU = Device("cpu")
+WIDTH = 8
+
+
+def _value(name: str, kind: int, *shape: Any) -> Any:
+    return helper.make_tensor_value_info(name, kind, list(shape))
+
+
+def _constant(name: str, value: Any) -> Any:
+    return numpy_helper.from_array(np.asarray(value), name)
+
+
+_SHARED_INPUTS = [
+    _value("input_ids", TensorProto.INT64, "b", "s"),
+    _value("attention_mask", TensorProto.INT64, "b", "t"),
+]
+_CACHES = [_value(f"past_key_values.0.{kind}", TensorProto.FLOAT, "b", 1, "p", WIDTH) for kind in ("key", "value")]
+_PRESENT = [_value(f"present.0.{kind}", TensorProto.FLOAT, "b", 1, "t", WIDTH) for kind in ("key", "value")]
+_SPREAD = [  # each token's number, WIDTH times: (b, s, WIDTH)
+    helper.make_node("Cast", ["input_ids"], ["floats"], to=TensorProto.FLOAT),
+    helper.make_node("Unsqueeze", ["floats", "last"], ["thin"]),
+    helper.make_node("Tile", ["thin", "times"], ["values"]),
+]
+_CONSTANTS = [
+    _constant("last", np.array([-1])),
+    _constant("times", np.array([1, 1, WIDTH])),
+    _constant("zero", np.array([0])),
+    _constant("one", np.array([1])),
+]
+
+
+def _save(path: Path, nodes: list[Any], domains: list[Any]) -> CausalGraph:
+    logits = _value("logits", TensorProto.FLOAT, "b", "s", 1)
+    graph = helper.make_graph(nodes, "toy", [*_SHARED_INPUTS, *_CACHES], [logits, *_PRESENT], _CONSTANTS)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18), *domains], ir_version=9), str(path))
+    session = open_session(path, root=path.parent, device=CPU)
+    return CausalGraph(session, session, "fp32", Config({}))
+
+
+@pytest.fixture
+def ragged(tmp_path: Path) -> CausalGraph:
+    """Attention that looks at all tokens of a row alike: the logits are the mean of the tokens so far."""
+    query = ["nothing", "nothing", "values", "past_key_values.0.key", "past_key_values.0.value", "seqlens", "total"]
+    nodes = [
+        *_SPREAD,
+        helper.make_node("Sub", ["values", "values"], ["nothing"]),
+        helper.make_node("ReduceSum", ["attention_mask", "one"], ["count"], keepdims=0),
+        helper.make_node("Sub", ["count", "one"], ["before"]),
+        helper.make_node("Cast", ["before"], ["seqlens"], to=TensorProto.INT32),
+        helper.make_node("Shape", ["attention_mask"], ["size"], start=1),
+        helper.make_node("Squeeze", ["size"], ["width"]),
+        helper.make_node("Cast", ["width"], ["total"], to=TensorProto.INT32),
+        helper.make_node(
+            "GroupQueryAttention",
+            query,
+            ["mean", "present.0.key", "present.0.value"],
+            domain="com.microsoft",
+            num_heads=1,
+            kv_num_heads=1,
+        ),
+        helper.make_node("Slice", ["mean", "zero", "one", "last"], ["logits"]),
+    ]
+    return _save(tmp_path / "model.onnx", nodes, [helper.make_opsetid("com.microsoft", 1)])
+
+
+@pytest.fixture
+def padded(tmp_path: Path) -> CausalGraph:
+    """The logits are the sum of the row's tokens so far that the mask shows."""
+    both = [
+        helper.make_node("Concat", [f"past_key_values.0.{kind}", "heads"], [f"present.0.{kind}"], axis=2)
+        for kind in ("key", "value")
+    ]
+    nodes = [
+        *_SPREAD,
+        helper.make_node("Unsqueeze", ["values", "one"], ["heads"]),
+        *both,
+        helper.make_node("Cast", ["attention_mask"], ["shown"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["shown", "one"], ["row"]),
+        helper.make_node("Squeeze", ["present.0.value", "one"], ["cache"]),
+        helper.make_node("MatMul", ["row", "cache"], ["sum"]),  # (b, 1, WIDTH)
+        helper.make_node("Slice", ["sum", "zero", "one", "last"], ["logits"]),
+    ]
+    return _save(tmp_path / "model.onnx", nodes, [])
+
+
+PROMPTS = [np.array([2, 4, 6]), np.array([10]), np.array([1, 3])]
+
+
+def test_the_kind_is_told_by_the_operators(ragged: CausalGraph, tmp_path: Path) -> None:
+    assert ragged.ragged
+    assert {"GroupQueryAttention", "Slice"} <= operators(tmp_path / "model.onnx")
+
+
+def test_rows_of_unlike_length_share_buffers(ragged: CausalGraph) -> None:
+    decoder = RaggedDecoder(ragged, PROMPTS, 2, max_length=400, hidden=False)
+    rows = [list(p) for p in PROMPTS for _ in range(2)]
+    assert decoder.rows == 6
+    assert decoder.prefill().ravel() == pytest.approx([np.mean(row) for row in rows])
+    random = np.random.default_rng(0)
+    for number in range(300):  # beyond the first room of the buffers
+        if number == 5:
+            order = np.array([1, 0, 2, 2, 5, 4])
+            decoder.reorder(order)
+            rows = [list(rows[i]) for i in order]
+        if number == 9:
+            decoder.crop(3)
+            rows = [row[:-3] for row in rows]
+        if number == 12:
+            order = np.array([0, 3, 3])
+            decoder.reorder(order)
+            rows = [list(rows[i]) for i in order]
+        tokens = random.integers(0, 50, (decoder.rows, 2 if number == 7 else 1))
+        rows = [row + list(new) for row, new in zip(rows, tokens, strict=True)]
+        assert decoder.step(tokens)[:, -1, 0] == pytest.approx([np.mean(row) for row in rows], rel=1e-5)
+
+
+def test_several_tokens_at_once(ragged: CausalGraph, padded: CausalGraph) -> None:
+    one = RaggedDecoder(ragged, PROMPTS[:1], 1, max_length=20, hidden=False)
+    one.prefill()
+    assert one.step(np.array([[8, 10]]), keep=2)[0, :, 0] == pytest.approx([5.0, 6.0])
+
+
+def test_padding_at_the_left(padded: CausalGraph) -> None:
+    assert not padded.ragged
+    decoder = PaddedDecoder(padded, PROMPTS, 2, hidden=False)
+    rows = [list(p) for p in PROMPTS for _ in range(2)]
+    assert decoder.prefill().ravel() == pytest.approx([sum(row) for row in rows])
+    for number, order in enumerate([[0, 0, 2, 3, 5, 5], [1, 1, 4], [2, 0, 1]]):
+        tokens = np.arange(decoder.rows)[:, None] + number
+        rows = [row + list(new) for row, new in zip(rows, tokens, strict=True)]
+        assert decoder.step(tokens).ravel() == pytest.approx([sum(row) for row in rows])
+        decoder.reorder(np.array(order))
+        rows = [list(rows[i]) for i in order]
+    decoder.crop(2)
+    rows = [row[:-2] for row in rows]
+    assert decoder.step(np.ones((3, 1), np.int64)).ravel() == pytest.approx([sum(row) + 1 for row in rows])
+
+
+def test_hidden_states_that_a_graph_does_not_give(ragged: CausalGraph) -> None:
+    with pytest.raises(UnsupportedError, match="last_hidden_state"):
+        RaggedDecoder(ragged, PROMPTS, 1, max_length=20, hidden=True)
+
+
+def test_a_graph_without_a_cache(tmp_path: Path) -> None:
+    from attacks.graphs import embedding, write_folder
+
+    folder = write_folder(tmp_path, {"onnx/model.onnx": embedding()})
+    session = open_session(folder / "onnx/model.onnx", root=folder, device=CPU)
+    with pytest.raises(UnsupportedError, match="no cache"):
+        CausalGraph(session, session, "fp32", Config({}))
+
+
+def test_device_arrays_share_numpy_memory_on_the_cpu() -> None:
+    array = DeviceArray((3, 1, 4, 2), np.float32, CPU)
+    array.numpy()[:] = np.arange(3).reshape(3, 1, 1, 1)
+    array.permute(np.array([2, 1, 0]), length=2)
+    assert array.value.numpy()[:, 0, :, 0].tolist() == [[2, 2, 0, 0], [1, 1, 1, 1], [0, 0, 2, 2]]
+    assert array.take(np.array([0, 0]), length=2, room=3).numpy()[:, 0, :, 0].tolist() == [[2, 2, 0], [2, 2, 0]]
+    assert array.select(np.array([1])).shape == (1, 1, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("origin", "once"), [([0, 0, 1, 1], [0, 1]), ([0, 1], [0, 1]), ([1, 1, 1], [1]), ([0, 0, 1], [0, 0, 1])]
+)
+def test_prompts_are_kept_once_where_all_have_equally_many_rows(origin: list[int], once: list[int]) -> None:
+    assert _once(np.array(origin)).tolist() == once
+
+
+def test_graphs_that_a_model_needs() -> None:
+    assert needed_graphs(["model", "decoder_model_merged"]) == ("model",)
+    merged = ["encoder_model", "decoder_model", "decoder_with_past_model", "decoder_model_merged"]
+    assert needed_graphs(merged) == ("decoder_model_merged", "encoder_model")
+    assert needed_graphs(merged[:3]) == ("decoder_model", "decoder_with_past_model", "encoder_model")
