@@ -1,0 +1,300 @@
+"""`generate`: from a model and arguments to token ids, as transformers' `GenerationMixin.generate`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.generation.assemble import Setting, build_criteria, build_processors
+from onnxpipe.generation.config import GenerationConfig
+from onnxpipe.generation.logs import warn_once
+from onnxpipe.generation.mode import GenerationMode, generation_mode
+from onnxpipe.generation.outputs import (
+    GenerateBeamDecoderOnlyOutput,
+    GenerateBeamEncoderDecoderOutput,
+    GenerateDecoderOnlyOutput,
+    GenerateEncoderDecoderOutput,
+    GenerateOutput,
+)
+from onnxpipe.generation.prepare import (
+    SpecialTokens,
+    as_array,
+    check_names,
+    decoder_start,
+    inferred_mask,
+    main_input,
+    settle_lengths,
+    special_tokens,
+)
+from onnxpipe.generation.protocols import Array, GenerationModel, Streamer
+from onnxpipe.generation.run import Found, Run
+from onnxpipe.generation.seed import row_streams
+from onnxpipe.generation.streamers import as_streamer
+from onnxpipe.generation.supported import check_supported
+
+_BEAMS = frozenset(
+    (
+        GenerationMode.BEAM_SEARCH,
+        GenerationMode.BEAM_SAMPLE,
+        GenerationMode.GROUP_BEAM_SEARCH,
+        GenerationMode.CONSTRAINED_BEAM_SEARCH,
+    )
+)
+
+
+def generate(
+    model: GenerationModel,
+    inputs: Any = None,
+    generation_config: GenerationConfig | None = None,
+    logits_processor: Sequence[Callable[[Array, Array], Any]] | None = None,
+    stopping_criteria: Sequence[Callable[..., Any]] | None = None,
+    prefix_allowed_tokens_fn: Callable[[int, Array], Sequence[int]] | None = None,
+    synced_gpus: bool | None = None,
+    assistant_model: GenerationModel | None = None,
+    streamer: Streamer | Callable[[Array], Any] | None = None,
+    negative_prompt_ids: Any = None,
+    negative_prompt_attention_mask: Any = None,
+    use_model_defaults: bool | None = None,
+    custom_generate: Callable[..., Any] | None = None,
+    *,
+    seed: int | Sequence[int] | None = None,
+    response_format: Any = None,
+    **kwargs: Any,
+) -> Any:
+    """Token ids that a model writes after prompts.
+
+    Args:
+        model: the model.
+        inputs: int (prompts, length): the prompts; they may also come under the model's own name for them.
+        generation_config: parameters; what it leaves unset is the model's `generation_config`'s.
+        logits_processor: more of them, after those that parameters ask for; one of the same class takes its place.
+        stopping_criteria: the same of these.
+        prefix_allowed_tokens_fn: (number of the prompt, int64 (length,)) to the tokens that may follow.
+        synced_gpus: of PyTorch only; True is refused.
+        assistant_model: a smaller model with the same tokenizer that guesses ahead; what is generated stays the same.
+        streamer: takes the prompt and then every token; a plain callable takes the new tokens only.
+        negative_prompt_ids: of `guidance_scale`: what to lead away from.
+        negative_prompt_attention_mask: its mask.
+        use_model_defaults: False leaves the model's `generation_config` out.
+        custom_generate: a function that decodes instead; it is given the model, int64 (rows, length),
+            `logits_processor`, `stopping_criteria`, `generation_config`, those of its own keywords that are given
+            here, and the model's inputs.
+        seed: of sampling: one number, or one per prompt. The same seed gives the same tokens, alone or in a batch.
+        response_format: what the text must be, as in the OpenAI API ({"type": "json_schema", ...}); needs `tokenizer=`
+            and the extra `grammar`.
+        **kwargs: fields of GenerationConfig, which win; `tokenizer`, `assistant_tokenizer`; else inputs of the model.
+
+    Returns:
+        int64 (prompts * num_return_sequences, length), rows of a prompt adjacent: the prompt and what follows, of an
+        encoder-decoder the decoder's start and what follows. With `return_dict_in_generate` a GenerateOutput.
+
+    Raises:
+        ValueError: parameters that contradict each other, an unused argument, a prompt that is too long.
+        UnsupportedError: what this runtime cannot do.
+    """
+    if synced_gpus:
+        raise UnsupportedError("synced_gpus=True is of PyTorch's distributed training; leave it out")
+    kwargs.pop("trust_remote_code", None)  # nothing here comes from the Hub: every search is this package's own
+    extras = _extract(custom_generate, kwargs)
+    tokenizer, assistant_tokenizer = kwargs.pop("tokenizer", None), kwargs.pop("assistant_tokenizer", None)
+    settled = _settle(model, generation_config, kwargs, use_model_defaults)
+    config = settled.config
+    mode = generation_mode(config, assistant=assistant_model is not None)
+    check_supported(config, mode, streamer=streamer is not None, custom=custom_generate is not None)
+    check_names(model, settled.inputs)
+    extra = _Extra(
+        logits_processor,
+        stopping_criteria,
+        prefix_allowed_tokens_fn,
+        as_streamer(streamer),
+        tokenizer,
+        response_format,
+        seed,
+        (as_array(negative_prompt_ids), as_array(negative_prompt_attention_mask)),
+    )
+    run = _prepare(model, inputs, settled, extra)
+    if custom_generate is not None:
+        return custom_generate(
+            model,
+            run.expanded,
+            logits_processor=run.processors,
+            stopping_criteria=run.criteria,
+            generation_config=config,
+            **extras,
+            **run.inputs,
+        )
+    if mode is GenerationMode.ASSISTED_GENERATION:
+        from onnxpipe.generation.assisted import assisted
+
+        found = assisted(run, assistant_model, tokenizer, assistant_tokenizer)
+    else:
+        found = _search(mode)(run)
+    return _result(run, found, beams=mode in _BEAMS)
+
+
+@dataclass(frozen=True)
+class _Settled:
+    """The config of a call, what of it nobody set, and the model's inputs."""
+
+    config: GenerationConfig
+    default_max: bool
+    default_min: bool
+    inputs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Extra:
+    processors: Sequence[Callable[[Array, Array], Any]] | None
+    criteria: Sequence[Callable[..., Any]] | None
+    allowed: Callable[[int, Array], Sequence[int]] | None
+    streamer: Streamer | None
+    tokenizer: Any
+    response_format: Any
+    seed: int | Sequence[int] | None
+    negative: tuple[Array | None, Array | None]
+
+
+def _extract(custom: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Takes out the keywords that a custom function has of its own."""
+    if custom is None:
+        return {}
+    if not callable(custom):
+        raise UnsupportedError(
+            f"custom_generate={custom!r}: code from the Hub is never run; pass a function of your own"
+        )
+    usual = {"model", "input_ids", "logits_processor", "stopping_criteria", "generation_config"}
+    own = set(inspect.signature(custom).parameters) - usual
+    return {name: kwargs.pop(name) for name in sorted(own) if name in kwargs}
+
+
+def _settle(
+    model: GenerationModel, given: GenerationConfig | None, kwargs: dict[str, Any], use_model_defaults: bool | None
+) -> _Settled:
+    """Call's keywords over the config passed over the model's over the defaults."""
+    fallbacks = () if use_model_defaults is False else (model.generation_config,)
+    sources = [one for one in (given, *fallbacks) if one is not None]
+    config = (GenerationConfig() if given is None else given).filled(*fallbacks)
+    own = {name: value for name, value in kwargs.items() if config.has(name)}
+    if given is not None and own:
+        warn_once(
+            f"Passing `generation_config` together with generation-related arguments=({set(own)}) is deprecated and "
+            "will be removed in future versions. Please pass either a `generation_config` object OR all generation "
+            "parameters explicitly, but not both."
+        )
+    config.update(**own)
+    return _Settled(
+        config,
+        default_max=own.get("max_length") is None and all(one.max_length is None for one in sources),
+        default_min=own.get("min_length") is None and all(one.min_length is None for one in sources),
+        inputs={name: as_array(value) for name, value in kwargs.items() if name not in own},
+    )
+
+
+def _prepare(model: GenerationModel, inputs: Any, settled: _Settled, extra: _Extra) -> Run:
+    """Everything a search needs."""
+    config = settled.config
+    has_mask = settled.inputs.get("attention_mask") is not None
+    source, others = main_input(model, inputs, settled.inputs, config)
+    tokens = special_tokens(model, config, has_mask=has_mask, prompts=len(source))
+    prompt, others = _decoder_prompt(model, source, others, tokens)
+    if config.token_healing:
+        from onnxpipe.generation.healing import heal
+
+        prompt, others["attention_mask"] = heal(model, prompt, others.get("attention_mask"), extra.tokenizer)
+    copies = max(config.num_beams or 1, config.num_return_sequences or 1)
+    if extra.streamer is not None:
+        extra.streamer.put(np.repeat(prompt, copies, axis=0))
+    settle_lengths(config, model, prompt.shape[1], default_max=settled.default_max, default_min=settled.default_min)
+    mask = others.get("decoder_attention_mask" if model.is_encoder_decoder else "attention_mask")
+    padded = None if mask is None or (mask == 1).all() else np.repeat(mask, copies, axis=0)
+    setting = Setting(model, prompt.shape[1], source, padded, tokens.eos, extra.negative, extra.allowed)
+    custom = [*(extra.processors or ()), *_grammar(extra, tokens, model.vocab_size)]
+    criteria = build_criteria(config, model, tokens.eos, extra.tokenizer, extra.criteria)
+    return Run(
+        model=model,
+        config=config,
+        prompt=prompt,
+        inputs=others,
+        copies=copies,
+        eos=tokens.eos,
+        pad=tokens.pad,
+        processors=build_processors(config, setting, custom),
+        criteria=criteria,
+        streams=row_streams(extra.seed, len(prompt), copies) if config.do_sample else None,
+        streamer=extra.streamer,
+        max_length=max(criteria.max_length or 0, prompt.shape[1] + 1),
+    )
+
+
+def _decoder_prompt(
+    model: GenerationModel, source: Array, others: dict[str, Any], tokens: SpecialTokens
+) -> tuple[Array, dict[str, Any]]:
+    """What the decoder starts from, int64 (prompts, length), and the model's other arguments."""
+    if tokens.start is None:
+        if "attention_mask" not in others:
+            others["attention_mask"] = inferred_mask(source, tokens)
+        return source, others
+    if source.ndim != 2 or not (source < 0).any():  # not the stand-in where only encoder_outputs are given
+        others[model.main_input_name] = source
+    return decoder_start(model, others, tokens.start, len(source))
+
+
+def _grammar(extra: _Extra, tokens: SpecialTokens, vocab_size: int) -> list[Any]:
+    """The processor of `response_format`, if there is one."""
+    if extra.response_format is None:
+        return []
+    if extra.tokenizer is None:
+        raise ValueError("`response_format` needs the model's tokenizer: pass `tokenizer=` to `generate`")
+    from onnxpipe.generation.grammar import grammar_processor
+
+    eos = [] if tokens.eos is None else tokens.eos.tolist()
+    found = grammar_processor(extra.response_format, extra.tokenizer, eos, vocab_size)
+    return [] if found is None else [found]
+
+
+def _search(mode: GenerationMode) -> Callable[[Run], Found]:
+    """The function of a search; a module is read when it is first needed."""
+    if mode in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):
+        from onnxpipe.generation.sample import sample
+
+        return sample
+    if mode in (GenerationMode.BEAM_SEARCH, GenerationMode.BEAM_SAMPLE):
+        from onnxpipe.generation.beams import beam_search
+
+        return beam_search
+    if mode is GenerationMode.GROUP_BEAM_SEARCH:
+        from onnxpipe.generation.group_beams import group_beam_search
+
+        return group_beam_search
+    if mode is GenerationMode.CONSTRAINED_BEAM_SEARCH:
+        from onnxpipe.generation.constrained_beams import constrained_beam_search
+
+        return constrained_beam_search
+    from onnxpipe.generation.contrastive import contrastive_search
+
+    return contrastive_search
+
+
+def _result(run: Run, found: Found, *, beams: bool) -> Array | GenerateOutput:
+    """What the caller gets."""
+    if not run.config.return_dict_in_generate:
+        return found.sequences
+    record = found.record
+    fields: dict[str, Any] = {
+        "sequences": found.sequences,
+        "scores": record.so_far(),
+        "logits": None if record.logits is None else tuple(record.logits),
+    }
+    if not beams:
+        kind = GenerateEncoderDecoderOutput if run.model.is_encoder_decoder else GenerateDecoderOnlyOutput
+        return kind(**fields)
+    fields["sequences_scores"] = found.sequences_scores if run.config.output_scores else None
+    fields["beam_indices"] = found.beam_indices
+    if run.model.is_encoder_decoder:
+        return GenerateBeamEncoderDecoderOutput(**fields)
+    return GenerateBeamDecoderOnlyOutput(**fields)

@@ -1,0 +1,208 @@
+"""The processors and stopping criteria that a config asks for, in transformers' order."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.generation import processors as p
+from onnxpipe.generation import warpers as w
+from onnxpipe.generation.config import GenerationConfig
+from onnxpipe.generation.green_list import WatermarkLogitsProcessor
+from onnxpipe.generation.guidance import UnbatchedClassifierFreeGuidanceLogitsProcessor
+from onnxpipe.generation.logs import warn_once
+from onnxpipe.generation.protocols import Array, GenerationModel, Tokenizer
+from onnxpipe.generation.sequences import (
+    EncoderNoRepeatNGramLogitsProcessor,
+    NoBadWordsLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
+    SequenceBiasLogitsProcessor,
+)
+from onnxpipe.generation.stop_strings import StopStringCriteria
+from onnxpipe.generation.stopping import (
+    EosTokenCriteria,
+    MaxLengthCriteria,
+    MaxTimeCriteria,
+    StoppingCriteriaList,
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What processors need to know besides the config.
+
+    Attributes:
+        model: the model.
+        length: tokens of the prompt.
+        source: int64 (prompts, n): the encoder's input, of a decoder the prompt.
+        mask: int64 (rows, length): the prompt's mask, where some of it is padding; else None.
+        eos: the end tokens, or None.
+        negative: negative_prompt_ids and negative_prompt_attention_mask.
+        allowed: prefix_allowed_tokens_fn.
+    """
+
+    model: GenerationModel
+    length: int
+    source: Array
+    mask: Array | None
+    eos: Array | None
+    negative: tuple[Array | None, Array | None]
+    allowed: Callable[[int, Array], Sequence[int]] | None
+
+
+def build_processors(config: GenerationConfig, at: Setting, custom: Sequence[Any] | None) -> p.LogitsProcessorList:
+    """All processors of a call.
+
+    Args:
+        config: every parameter, lengths settled.
+        at: the rest of the call.
+        custom: the user's; one of a class that is built here takes its place, the others follow.
+    """
+    built = [*_first(config, at), *_lengths_and_tokens(config, at)]
+    every = _merged("logits processor", built, custom)
+    if config.do_sample:
+        every += _warpers(config, at)
+    if config.watermarking_config is not None:
+        vocab = at.model.config.get("vocab_size") or at.model.vocab_size
+        every.append(WatermarkLogitsProcessor(vocab, **config.watermarking_config.to_dict()))
+    if config.renormalize_logits is True:
+        every.append(p.LogitNormalization())
+    return p.LogitsProcessorList(every)
+
+
+def build_criteria(
+    config: GenerationConfig,
+    model: GenerationModel,
+    eos: Array | None,
+    tokenizer: Tokenizer | None,
+    custom: Sequence[Any] | None,
+) -> StoppingCriteriaList:
+    """All stopping criteria of a call; `tokenizer` is for stop strings."""
+    built: list[Any] = []
+    if config.max_length is not None:
+        built.append(MaxLengthCriteria(config.max_length, model.config.get("max_position_embeddings")))
+    if config.max_time is not None:
+        built.append(MaxTimeCriteria(config.max_time))
+    if config.stop_strings is not None:
+        if tokenizer is None:
+            raise ValueError(
+                "There are one or more stop strings, either in the arguments to `generate` or in the model's "
+                "generation config, but we could not locate a tokenizer. When generating with stop strings, you must "
+                "pass the model's tokenizer to the `tokenizer` argument of `generate`."
+            )
+        built.append(StopStringCriteria(tokenizer, config.stop_strings))
+    if eos is not None:
+        built.append(EosTokenCriteria(eos))
+    return StoppingCriteriaList(_merged("stopping criteria", built, custom))
+
+
+def _first(config: GenerationConfig, at: Setting) -> list[Any]:
+    """What reads the whole row: guidance, biases, repetition."""
+    found: list[Any] = []
+    if config.guidance_scale is not None and config.guidance_scale != 1:
+        found.append(
+            UnbatchedClassifierFreeGuidanceLogitsProcessor(
+                config.guidance_scale, at.model, *at.negative, max_length=config.max_length or 0
+            )
+        )
+    if config.sequence_bias is not None:
+        found.append(SequenceBiasLogitsProcessor(config.sequence_bias))
+    readable = at.source.ndim == 2 and np.issubdtype(at.source.dtype, np.integer) and not (at.source < 0).any()
+    penalty = config.encoder_repetition_penalty
+    if penalty is not None and penalty != 1.0:
+        if readable:
+            found.append(p.EncoderRepetitionPenaltyLogitsProcessor(penalty, at.source))
+        else:
+            _needs_ids("encoder_repetition_penalty")
+    if config.repetition_penalty is not None and config.repetition_penalty != 1.0:
+        skipped = None if at.mask is None else (at.mask != 0).argmax(-1)
+        found.append(p.RepetitionPenaltyLogitsProcessor(config.repetition_penalty, skipped))
+    size = config.no_repeat_ngram_size
+    if size is not None and size > 0:
+        found.append(NoRepeatNGramLogitsProcessor(size))
+    size = config.encoder_no_repeat_ngram_size
+    if size is not None and size > 0:
+        if readable:
+            found.append(EncoderNoRepeatNGramLogitsProcessor(size, at.source))
+        else:
+            _needs_ids("encoder_no_repeat_ngram_size")
+    if config.bad_words_ids is not None:
+        found.append(NoBadWordsLogitsProcessor(config.bad_words_ids, at.eos))
+    return found
+
+
+def _lengths_and_tokens(config: GenerationConfig, at: Setting) -> list[Any]:
+    """Lengths, allowed, forced and forbidden tokens."""
+    found: list[Any] = []
+    if at.eos is not None and (config.min_length or 0) > 0:
+        found.append(p.MinLengthLogitsProcessor(config.min_length or 0, at.eos))
+    if at.eos is not None and (config.min_new_tokens or 0) > 0:
+        found.append(p.MinNewTokensLengthLogitsProcessor(at.length, config.min_new_tokens or 0, at.eos))
+    if at.allowed is not None:
+        found.append(p.PrefixConstrainedLogitsProcessor(at.allowed, config.num_beams or 1))
+    if config.forced_bos_token_id is not None:
+        found.append(p.ForcedBOSTokenLogitsProcessor(config.forced_bos_token_id))
+    if config.forced_eos_token_id is not None:
+        found.append(p.ForcedEOSTokenLogitsProcessor(config.max_length or 0, config.forced_eos_token_id))
+    if config.remove_invalid_values is True:
+        found.append(p.InfNanRemoveLogitsProcessor())
+    if config.exponential_decay_length_penalty is not None:
+        found.append(p.ExponentialDecayLengthPenalty(config.exponential_decay_length_penalty, at.eos, at.length))
+    if config.suppress_tokens is not None:
+        found.append(p.SuppressTokensLogitsProcessor(config.suppress_tokens))
+    if config.begin_suppress_tokens is not None:
+        begin = at.length if at.length > 1 or config.forced_bos_token_id is None else at.length + 1
+        found.append(p.SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, begin))
+    return found
+
+
+def _warpers(config: GenerationConfig, at: Setting) -> list[Any]:
+    """What only sampling has. Beams need a token besides the end tokens to go on with."""
+    keep = 1
+    if (config.num_beams or 1) > 1:
+        keep = 2 if at.eos is None else len(at.eos) + 1
+    found: list[Any] = []
+    if config.temperature is not None and config.temperature != 1.0:
+        found.append(w.TemperatureLogitsWarper(config.temperature))
+    if config.top_h is not None:
+        found.append(w.TopHLogitsWarper(config.top_h))
+    if config.top_k is not None and config.top_k != 0:
+        found.append(w.TopKLogitsWarper(config.top_k, min_tokens_to_keep=keep))
+    if config.top_p is not None and config.top_p < 1.0:
+        found.append(w.TopPLogitsWarper(config.top_p, min_tokens_to_keep=keep))
+    if config.min_p is not None:
+        found.append(w.MinPLogitsWarper(config.min_p, min_tokens_to_keep=keep))
+    if config.typical_p is not None and config.typical_p < 1.0:
+        found.append(w.TypicalLogitsWarper(config.typical_p, min_tokens_to_keep=keep))
+    if config.epsilon_cutoff is not None and 0.0 < config.epsilon_cutoff < 1.0:
+        found.append(w.EpsilonLogitsWarper(config.epsilon_cutoff, min_tokens_to_keep=keep))
+    if config.eta_cutoff is not None and 0.0 < config.eta_cutoff < 1.0:
+        found.append(w.EtaLogitsWarper(config.eta_cutoff, min_tokens_to_keep=keep))
+    return found
+
+
+def _needs_ids(name: str) -> None:
+    warnings.warn(
+        f"Passing `{name}` requires some form of `input_ids` to be passed to `generate`, ignoring the argument.",
+        UserWarning,
+        stacklevel=7,
+    )
+
+
+def _merged(kind: str, built: list[Any], custom: Sequence[Any] | None) -> list[Any]:
+    """The built ones, each replaced by the user's of the same class, then the user's others."""
+    merged = []
+    for one in built:
+        own = next((other for other in custom or () if type(other) is type(one)), None)
+        if own is not None:
+            warn_once(
+                f"A custom {kind} of type {type(own)} has been passed to `.generate()`, but it was also created in "
+                f"`.generate()`, given its parameterization. The custom {type(own)} will take precedence. Please check "
+                f"the docstring of {type(own)} to see related `.generate()` flags."
+            )
+        merged.append(one if own is None else own)
+    return merged + [other for other in custom or () if not any(other is one for one in merged)]

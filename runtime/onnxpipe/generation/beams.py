@@ -1,0 +1,215 @@
+"""Beam search, and beam search that samples, as transformers 5 does them.
+
+Per prompt there are `num_beams` running rows and `num_beams` slots for finished ones. Each step takes the best
+candidates of all running rows; those that hit a stopping criterion may enter the slots, the others run on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from onnxpipe.generation.numerics import log_softmax, top_k
+from onnxpipe.generation.protocols import Array
+from onnxpipe.generation.run import Found, Record, Run
+from onnxpipe.generation.stop_strings import StopStringCriteria
+from onnxpipe.generation.stopping import EosTokenCriteria, MaxLengthCriteria, MaxTimeCriteria
+
+#: Criteria that say the same of a row whatever the others are.
+_OWN = (MaxLengthCriteria, MaxTimeCriteria, EosTokenCriteria, StopStringCriteria)
+#: The score of what must not be chosen: far below every sum of log-probabilities, and finite.
+_NEVER = np.float32(-1.0e9)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of prompts: running ones, finished ones, or candidates; n of them per prompt.
+
+    Attributes:
+        ids: int64 (prompts, n, max_length).
+        scores: float32 (prompts, n).
+        origins: int32 (prompts, n, max_length - prompt's length): the beam each token was chosen in; -1: none yet.
+    """
+
+    ids: Array
+    scores: Array
+    origins: Array
+
+    def take(self, places: Array) -> _Rows:
+        """The rows at int64 (prompts, m)."""
+        prompts = np.arange(len(places))[:, None]
+        return _Rows(self.ids[prompts, places], self.scores[prompts, places], self.origins[prompts, places])
+
+    def of(self, chosen: Array) -> _Rows:
+        """The rows of some of the prompts."""
+        return _Rows(self.ids[chosen], self.scores[chosen], self.origins[chosen])
+
+
+@dataclass(frozen=True)
+class _State:
+    """What changes from step to step.
+
+    Attributes:
+        running: the rows that go on.
+        finished: the slots.
+        full: bool (prompts, n): which slots hold a finished row.
+        improvable: bool (prompts,): whether running rows may still better the slots; once false, for good.
+        length: tokens of the running rows.
+        prompts: int64 (prompts,): the numbers of the prompts that are still decoded.
+    """
+
+    running: _Rows
+    finished: _Rows
+    full: Array
+    improvable: Array
+    length: int
+    prompts: Array
+
+    def of(self, chosen: Array) -> _State:
+        """The state of some of the prompts; bool (prompts,)."""
+        return _State(
+            self.running.of(chosen),
+            self.finished.of(chosen),
+            self.full[chosen],
+            self.improvable[chosen],
+            self.length,
+            self.prompts[chosen],
+        )
+
+
+def beam_search(run: Run) -> Found:
+    """The best `num_return_sequences` rows of each prompt."""
+    decoder, record = run.start(), Record.of(run.config)
+    beams, start = run.copies, run.prompt.shape[1]
+    can_drop = run.any_rows and not record.any and all(type(one) in _OWN for one in run.criteria)
+    state = _begin(run)
+    results: list[_State] = []
+    logits = decoder.prefill()
+    while True:
+        candidates = _candidates(run, state, logits, record)
+        longer = candidates.ids[:, :, : state.length + 1]
+        hits = run.criteria(longer.reshape(-1, state.length + 1), record.so_far()).reshape(candidates.scores.shape)
+        running = _go_on(candidates, hits, beams)
+        state = _enter(run, state, candidates, hits)
+        state = replace(state, running=running, length=state.length + 1)
+        state = replace(state, improvable=_improvable(run, state))
+        going = _open(run, state)
+        if not going.any() or hits.all():
+            break
+        beam = state.running.origins[:, :, state.length - 1 - start].astype(np.int64)
+        rows = beam + ((np.arange(len(beam)) - state.prompts) * beams)[:, None]
+        if can_drop and 2 * going.sum() <= len(going):
+            results.append(state.of(~going))
+            state, rows = state.of(going), rows[going]
+        decoder.reorder(rows.reshape(-1))
+        logits = decoder.step(state.running.ids[:, :, state.length - 1].reshape(-1, 1))[:, 0]
+    return _found(run, [*results, state], record)
+
+
+def _begin(run: Run) -> _State:
+    beams, (prompts, start) = run.copies, run.prompt.shape
+    # transformers takes a pad token of 0 for one that is not set.
+    fill = -1 if run.eos is None else (run.pad or int(run.eos[0]))
+    ids = np.full((prompts, beams, run.max_length), fill, np.int64)
+    ids[:, :, :start] = run.prompt[:, None]
+    origins = np.full((prompts, beams, run.max_length - start), -1, np.int32)
+    # All rows of a prompt are alike at first: only the first of them has candidates.
+    scores = np.full((prompts, beams), _NEVER, np.float32)
+    scores[:, 0] = 0
+    return _State(
+        running=_Rows(ids, scores, origins),
+        finished=_Rows(ids, np.full((prompts, beams), _NEVER, np.float32), origins),
+        full=np.zeros((prompts, beams), bool),
+        improvable=np.ones(prompts, bool),
+        length=start,
+        prompts=np.arange(prompts),
+    )
+
+
+def _candidates(run: Run, state: _State, logits: Array, record: Record) -> _Rows:
+    """The best continuations of each prompt's running rows, best first: enough that `num_beams` of them run on."""
+    beams, start = run.copies, run.prompt.shape[1]
+    prompts = len(state.full)
+    scores = log_softmax(logits)
+    if run.processors:
+        scores = run.processors(state.running.ids[:, :, : state.length].reshape(prompts * beams, -1), scores)
+    record.add(scores, logits)
+    vocab = scores.shape[-1]
+    total = (scores.reshape(prompts, beams, vocab) + state.running.scores[:, :, None]).reshape(prompts, -1)
+    count = max(2, 1 + (0 if run.eos is None else len(run.eos))) * beams
+    if run.streams is None:
+        best, places = top_k(total, count)
+    else:
+        drawn = [run.streams.draw_several(prompt * beams, line, count) for prompt, line in zip(state.prompts, total)]
+        places = np.stack(drawn)
+        best = np.take_along_axis(total, places, -1)
+    beam, token = places // vocab, places % vocab
+    chosen = state.running.take(beam)
+    chosen.ids[:, :, state.length] = token
+    chosen.origins[:, :, state.length - start] = beam + state.prompts[:, None] * beams
+    return replace(chosen, scores=best)
+
+
+def _go_on(candidates: _Rows, hits: Array, beams: int) -> _Rows:
+    """The best candidates that have not hit a stopping criterion."""
+    scores = candidates.scores + np.where(hits, _NEVER, np.float32(0))
+    best, places = top_k(scores, beams)
+    return replace(candidates.take(places), scores=best)
+
+
+def _enter(run: Run, state: _State, candidates: _Rows, hits: Array) -> _State:
+    """Puts hits among the best `num_beams` candidates into the slots, where they are better than what is there."""
+    beams = run.copies
+    generated = state.length + 1 - run.prompt.shape[1]
+    ended = hits & (np.arange(hits.shape[1]) < beams)
+    scores = candidates.scores / np.float32(generated ** _length_penalty(run))
+    shut = ~_open(run, state)
+    scores = scores + np.where(shut[:, None], _NEVER, np.float32(0)) + np.where(ended, np.float32(0), _NEVER)
+    merged = _Rows(
+        np.concatenate((state.finished.ids, candidates.ids), axis=1),
+        np.concatenate((state.finished.scores, scores), axis=1),
+        np.concatenate((state.finished.origins, candidates.origins), axis=1),
+    )
+    places = top_k(merged.scores, beams)[1]
+    full = np.take_along_axis(np.concatenate((state.full, ended), axis=1), places, -1)
+    return replace(state, finished=merged.take(places), full=full)
+
+
+def _improvable(run: Run, state: _State) -> Array:
+    """bool (prompts,): whether the best running row could still beat the worst slot, by transformers' heuristic.
+
+    It takes the score that the best row would have at its present length; with early_stopping="never" and a positive
+    length penalty the one it would have at the greatest length.
+    """
+    penalty, start = _length_penalty(run), run.prompt.shape[1]
+    far = run.config.early_stopping == "never" and penalty > 0
+    length = ((run.config.max_length or run.max_length) if far else state.length) - start
+    attainable = state.running.scores[:, :1] / np.float32(length**penalty)
+    worst = np.where(state.full, state.finished.scores.min(-1, keepdims=True), _NEVER)
+    return np.asarray(state.improvable & (attainable > worst).any(-1))
+
+
+def _open(run: Run, state: _State) -> Array:
+    """bool (prompts,): whose slots may still change."""
+    done = state.full.all(-1) if run.config.early_stopping is True else np.zeros(len(state.full), bool)
+    return np.asarray(state.improvable & ~done)
+
+
+def _length_penalty(run: Run) -> float:
+    penalty = run.config.length_penalty
+    return 1.0 if penalty is None else penalty
+
+
+def _found(run: Run, states: list[_State], record: Record) -> Found:
+    """The slots of all prompts, in their order."""
+    order = np.argsort(np.concatenate([state.prompts for state in states]))
+    count = run.config.num_return_sequences or 1
+    ids, scores, origins = (
+        np.concatenate([part[:, :count] for part in parts])[order]
+        for parts in zip(*((one.finished.ids, one.finished.scores, one.finished.origins) for one in states))
+    )
+    origins = origins.reshape(-1, origins.shape[-1])
+    generated = int((origins >= 0).sum(-1).max())
+    sequences = ids.reshape(len(origins), -1)[:, : run.prompt.shape[1] + generated]
+    return Found(sequences, record, scores.reshape(-1), origins[:, :generated])

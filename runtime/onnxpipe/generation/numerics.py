@@ -1,0 +1,77 @@
+"""Softmax, log-softmax and the k best, over the last axis, in float32 as PyTorch computes them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnxpipe.generation.protocols import Array
+
+#: From this many scores on, the k best are looked for block by block.
+_BLOCKWISE = 4096
+
+
+def log_softmax(scores: Array) -> Array:
+    """log(softmax): float32 (..., vocab). A row of nothing but -inf gives NaN, as in PyTorch."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shifted: Array = scores - scores.max(-1, keepdims=True)
+        shifted -= np.log(np.exp(shifted).sum(-1, keepdims=True))
+        return shifted
+
+
+def softmax(scores: Array) -> Array:
+    """float32 (..., vocab), adding to 1 along the last axis."""
+    with np.errstate(invalid="ignore"):
+        exp: Array = np.exp(scores - scores.max(-1, keepdims=True))
+        exp /= exp.sum(-1, keepdims=True)
+        return exp
+
+
+def kth_largest(scores: Array, k: int) -> Array:
+    """(rows, 1): the k-th largest of each row of (rows, vocab); 1 <= k <= vocab."""
+    rows, count = scores.shape
+    if k == 1:
+        return np.asarray(scores.max(-1, keepdims=True))
+    if count < _BLOCKWISE or k * 16 > count:
+        return np.partition(scores, count - k, axis=-1)[:, count - k : count - k + 1]
+    out = np.empty((rows, 1), scores.dtype)
+    for row in range(rows):
+        line = scores[row]
+        some = line[_above_bound(line, k)]
+        out[row, 0] = np.partition(some, some.size - k)[some.size - k]
+    return out
+
+
+def top_k(scores: Array, k: int) -> tuple[Array, Array]:
+    """The k largest of each row of (rows, vocab), largest first, of equals the first: values and int64 indices."""
+    rows, count = scores.shape
+    k = min(k, count)
+    indices = np.empty((rows, k), np.int64)
+    for row in range(rows):
+        line = scores[row]
+        if count < _BLOCKWISE or k * 16 > count:
+            bound = np.partition(line, count - k)[count - k]
+            # Not "line >= bound" of a NaN row: nothing would be left.
+            some = np.flatnonzero(~(line < bound))
+        else:
+            some = _above_bound(line, k)
+        order = np.argsort(-line[some], kind="stable")[:k]
+        indices[row] = some[order]
+    return np.take_along_axis(scores, indices, -1), indices
+
+
+def _above_bound(line: Array, k: int) -> Array:
+    """Indices, ascending, of at least k values among which the k largest are.
+
+    The k-th largest of the maxima of blocks is no larger than the k-th largest of all, so what lies below it is out.
+    A few passes over the line, where a partition of it would take many.
+    """
+    blocks = max(4 * k, 256)
+    width = -(-line.size // blocks)
+    whole = line.size // width * width
+    maxima = line[:whole].reshape(-1, width).max(-1)
+    if whole < line.size:
+        maxima = np.append(maxima, line[whole:].max())
+    if maxima.size < k:
+        return np.arange(line.size)
+    bound = np.partition(maxima, maxima.size - k)[maxima.size - k]
+    return np.flatnonzero(~(line < bound))

@@ -1,0 +1,252 @@
+"""From the arguments of `generate` to arrays: the prompt, its mask, the decoder's start, special tokens, lengths."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.generation.config import GenerationConfig
+from onnxpipe.generation.logs import logger, warn_once
+from onnxpipe.generation.protocols import Array, GenerationModel
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """The special tokens of one call.
+
+    Attributes:
+        eos: int64 (n,), or None.
+        pad: fills finished rows; eos[0] where unset; or None.
+        start: int64 (1,) or (prompts,): what an encoder-decoder's decoder starts with, or None.
+    """
+
+    eos: Array | None
+    pad: int | None
+    start: Array | None
+
+
+def as_array(value: Any) -> Any:
+    """A numpy array of a list, a number or a tensor of another library; a mapping or None as it is."""
+    if value is None or isinstance(value, (Mapping, np.ndarray, str)):
+        return value
+    if hasattr(value, "detach"):  # a torch tensor, which this package never imports
+        value = value.detach().cpu().numpy()
+    return np.asarray(value)
+
+
+def check_names(model: GenerationModel, inputs: Mapping[str, Any]) -> None:
+    """Raises ValueError for arguments that are neither the config's nor the model's, in transformers' words."""
+    known = model.input_names | {model.main_input_name}
+    unused = [name for name, value in inputs.items() if value is not None and name not in known]
+    if unused:
+        raise ValueError(
+            f"The following `model_kwargs` are not used by the model: {unused} (note: typos in the generate arguments "
+            "will also show up in this list)"
+        )
+
+
+def main_input(
+    model: GenerationModel, inputs: Any, others: dict[str, Any], config: GenerationConfig
+) -> tuple[Array, dict[str, Any]]:
+    """The prompt, under whatever name it came, and the other arguments.
+
+    Returns:
+        int64 (prompts, length) (of an encoder-decoder: the encoder's input), and the rest.
+
+    Raises:
+        ValueError: given twice; or not at all, and there is no bos token to start from.
+    """
+    name = model.main_input_name
+    others = {key: value for key, value in others.items() if value is not None}
+    named = others.pop(name, None)
+    if named is not None and inputs is not None:
+        raise ValueError(
+            f"`inputs`: {inputs}` were passed alongside {name} which is not allowed. Make sure to either pass {inputs} "
+            f"or {name}=..."
+        )
+    prompt = as_array(inputs if named is None else named)
+    if prompt is not None and prompt.ndim == 2 and prompt.shape[1] == 0 and not model.is_encoder_decoder:
+        others.pop("attention_mask", None)
+        return _from_bos(config, len(prompt)), others
+    if prompt is None:
+        prompt = _absent(model, others, config)
+    if name == "input_ids":
+        if prompt.ndim != 2 or not np.issubdtype(prompt.dtype, np.integer):
+            raise ValueError(
+                f"`{name}` must be integers of shape (prompts, length), not {prompt.dtype} of shape {prompt.shape}"
+            )
+        prompt = prompt.astype(np.int64, copy=False)
+    mask = others.get("attention_mask")
+    if mask is not None and name == "input_ids" and mask.ndim != 2:
+        raise ValueError("`attention_mask` passed to `generate` must be 2D.")
+    return prompt, others
+
+
+def _absent(model: GenerationModel, others: Mapping[str, Any], config: GenerationConfig) -> Array:
+    states = _states(others.get("encoder_outputs"))
+    if model.is_encoder_decoder and states is not None:
+        return np.full(states.shape[:2], -100, np.int64)  # no ids: the processors that need them are left out
+    rows = next((len(value) for value in others.values() if isinstance(value, np.ndarray) and value.ndim), 1)
+    return _from_bos(config, rows)
+
+
+def _from_bos(config: GenerationConfig, rows: int) -> Array:
+    if config.bos_token_id is None:
+        raise ValueError("`bos_token_id` has to be defined when no `input_ids` are provided.")
+    return np.full((rows, 1), config.bos_token_id, np.int64)
+
+
+def _states(encoder_outputs: Any) -> Array | None:
+    """The last hidden states in what an encoder returned: an array, a tuple or a ModelOutput."""
+    if encoder_outputs is None or isinstance(encoder_outputs, np.ndarray):
+        return encoder_outputs
+    first = encoder_outputs["last_hidden_state"] if isinstance(encoder_outputs, Mapping) else encoder_outputs[0]
+    array: Array = as_array(first)
+    return array
+
+
+def special_tokens(model: GenerationModel, config: GenerationConfig, *, has_mask: bool, prompts: int) -> SpecialTokens:
+    """The special tokens, with what stands in for unset ones, and warnings about batches without a mask."""
+    eos = None if config.eos_token_id is None else np.atleast_1d(np.asarray(config.eos_token_id, np.int64))
+    pad = config.pad_token_id
+    start = None
+    if model.is_encoder_decoder:
+        first = config.bos_token_id if config.decoder_start_token_id is None else config.decoder_start_token_id
+        if first is None:
+            raise ValueError(
+                "`decoder_start_token_id` or `bos_token_id` has to be defined for encoder-decoder generation."
+            )
+        start = np.atleast_1d(np.asarray(first, np.int64))
+    unmasked = not has_mask and prompts > 1
+    if pad is None and eos is not None:
+        if unmasked:
+            logger.warning(
+                "The attention mask and the pad token id were not set, with a batched input. As a consequence, you may "
+                "observe unexpected behavior. Please pass your input's `attention_mask` to obtain reliable results."
+            )
+        pad = int(eos[0])
+    elif eos is not None and pad in eos and unmasked:
+        warn_once(
+            "The attention mask is not set with a batched input, and cannot be inferred from input because pad token "
+            "is same as eos token. As a consequence, you may observe unexpected behavior. Please pass your input's "
+            "`attention_mask` to obtain reliable results."
+        )
+    if eos is not None and (eos < 0).any():
+        logger.warning(
+            "`eos_token_id` should consist of positive integers, but is %s. Your generation will not stop until the "
+            "maximum length is reached.",
+            eos.tolist(),
+        )
+    return SpecialTokens(eos, pad, start)
+
+
+def inferred_mask(prompt: Array, tokens: SpecialTokens) -> Array:
+    """int64 (prompts, length): 0 for padding, where the ids tell it; else all 1."""
+    readable = tokens.pad is not None and (tokens.eos is None or tokens.pad not in tokens.eos)
+    return (prompt != tokens.pad).astype(np.int64) if readable else np.ones(prompt.shape, np.int64)
+
+
+def decoder_start(
+    model: GenerationModel, inputs: dict[str, Any], start: Array, prompts: int
+) -> tuple[Array, dict[str, Any]]:
+    """What the decoder of an encoder-decoder begins with, int64 (prompts, length), and the other arguments."""
+    inputs = dict(inputs)
+    given = inputs.pop("decoder_input_ids", None)
+    if given is None and model.main_input_name != "input_ids":
+        given = inputs.pop("input_ids", None)
+    if start.size not in (1, prompts):
+        raise ValueError(f"`decoder_start_token_id` expected to have length {prompts} but got {start.size}")
+    first = np.broadcast_to(start.reshape(-1, 1), (prompts, 1)).astype(np.int64)
+    if given is None:
+        return first, inputs
+    given = np.asarray(given, np.int64)
+    if given.ndim != 2 or len(given) != prompts:
+        raise ValueError(f"`decoder_input_ids` must have shape ({prompts}, length), not {given.shape}")
+    if model.config.get("model_type") == "whisper" or not (given[:, :1] != first).all():
+        return given, inputs
+    if "decoder_attention_mask" in inputs:
+        mask = inputs["decoder_attention_mask"]
+        inputs["decoder_attention_mask"] = np.concatenate((np.ones_like(mask[:, :1]), mask), axis=1)
+    return np.concatenate((first, given), axis=1), inputs
+
+
+def settle_lengths(
+    config: GenerationConfig, model: GenerationModel, length: int, *, default_max: bool, default_min: bool
+) -> None:
+    """Makes `max_length` and `min_length` of the config count whole rows, and checks them.
+
+    Args:
+        config: changed in place.
+        model: for the number of positions it has.
+        length: tokens of the prompt.
+        default_max: nobody set max_length.
+        default_min: nobody set min_length.
+
+    Raises:
+        ValueError: no token fits after the prompt.
+    """
+    if config.max_new_tokens is not None:
+        if not default_max and config.max_length is not None:
+            logger.warning(
+                "Both `max_new_tokens` (=%s) and `max_length`(=%s) seem to have been set. `max_new_tokens` will take "
+                "precedence.",
+                config.max_new_tokens,
+                config.max_length,
+            )
+        config.max_length = config.max_new_tokens + length
+    elif default_max or config.max_length is None:
+        config.max_length = (20 if config.max_length is None else config.max_length) + length
+        positions = model.config.get("max_position_embeddings")
+        if isinstance(positions, int):
+            config.max_length = min(config.max_length, positions)
+    if config.min_new_tokens is not None:
+        if not default_min:
+            logger.warning(
+                "Both `min_new_tokens` (=%s) and `min_length`(=%s) seem to have been set. `min_new_tokens` will take "
+                "precedence.",
+                config.min_new_tokens,
+                config.min_length,
+            )
+        config.min_length = config.min_new_tokens + length
+    _check_lengths(config, config.max_length, length, model, default_max=default_max)
+
+
+def _check_lengths(
+    config: GenerationConfig, longest: int, length: int, model: GenerationModel, *, default_max: bool
+) -> None:
+    if default_max and config.max_new_tokens is None:
+        warnings.warn(
+            f"Using the model-agnostic default `max_length` (={longest}) to control the generation length. We "
+            "recommend setting `max_new_tokens` to control the maximum length of the generation.",
+            UserWarning,
+            stacklevel=6,
+        )
+    if length >= longest:
+        name = "decoder_input_ids" if model.is_encoder_decoder else "input_ids"
+        raise ValueError(
+            f"Input length of {name} is {length}, but `max_length` is set to {longest}. This can lead to unexpected "
+            "behavior. You should consider increasing `max_length` or, better yet, setting `max_new_tokens`."
+        )
+    shortest = [("min_length", config.min_length, config.min_length or 0, "is")]
+    if config.min_new_tokens is not None:
+        shortest.append(
+            (
+                "min_new_tokens",
+                config.min_new_tokens,
+                config.min_new_tokens + length,
+                f"when added to the prompt length ({length}), is",
+            )
+        )
+    for name, value, least, verb in shortest:
+        if least > longest:
+            warnings.warn(
+                f"Unfeasible length constraints: `{name}` ({value}) {verb} larger than the maximum possible length "
+                f"({longest}). Generation will stop at the defined maximum length. You should decrease the minimum "
+                "length and/or increase the maximum length.",
+                UserWarning,
+                stacklevel=6,
+            )

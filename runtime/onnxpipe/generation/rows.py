@@ -1,0 +1,28 @@
+"""The tokens of rows that grow."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from onnxpipe.generation.protocols import Array
+
+
+class Rows:
+    """int64 (rows, length) with room for more; what has been read from it stays as it was."""
+
+    def __init__(self, start: Array, capacity: int) -> None:
+        self.length = start.shape[1]
+        self._ids = np.empty((len(start), max(capacity, self.length + 1)), np.int64)
+        self._ids[:, : self.length] = start
+
+    @property
+    def ids(self) -> Array:
+        """int64 (rows, length): a view."""
+        return self._ids[:, : self.length]
+
+    def append(self, tokens: Array) -> None:
+        """Adds int64 (rows,), one token a row."""
+        if self.length == self._ids.shape[1]:
+            self._ids = np.concatenate((self._ids, np.empty_like(self._ids)), axis=1)
+        self._ids[:, self.length] = tokens
+        self.length += 1

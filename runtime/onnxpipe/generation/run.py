@@ -1,0 +1,125 @@
+"""What a search works on, and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.generation.config import GenerationConfig
+from onnxpipe.generation.processors import LogitsProcessorList
+from onnxpipe.generation.protocols import Array, Decoder, GenerationModel, Streamer
+from onnxpipe.generation.seed import RowStreams
+from onnxpipe.generation.stopping import StoppingCriteriaList
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call to `generate`, ready to be decoded.
+
+    Attributes:
+        model: the model.
+        config: every parameter, defaults filled in, lengths in tokens of the whole row.
+        prompt: int64 (prompts, length): what the decoder starts from.
+        inputs: the model's other arguments.
+        copies: rows per prompt.
+        eos: int64 (n,): the end tokens, or None.
+        pad: the token that fills finished rows, or None.
+        processors: on the scores of all rows.
+        criteria: when rows stop.
+        streams: the rows' random numbers; None where nothing is sampled.
+        streamer: takes tokens as they come, or None.
+        max_length: most tokens of a row.
+    """
+
+    model: GenerationModel
+    config: GenerationConfig
+    prompt: Array
+    inputs: Mapping[str, Any]
+    copies: int
+    eos: Array | None
+    pad: int | None
+    processors: LogitsProcessorList
+    criteria: StoppingCriteriaList
+    streams: RowStreams | None
+    streamer: Streamer | None
+    max_length: int
+
+    @property
+    def prompts(self) -> int:
+        """How many prompts."""
+        return len(self.prompt)
+
+    @property
+    def rows(self) -> int:
+        """How many rows are decoded."""
+        return self.prompts * self.copies
+
+    @property
+    def expanded(self) -> Array:
+        """int64 (rows, length): each prompt once per row."""
+        return np.repeat(self.prompt, self.copies, axis=0)
+
+    @property
+    def any_rows(self) -> bool:
+        """Whether the processors can be given some of the rows."""
+        return all(getattr(one, "any_rows", False) for one in self.processors)
+
+    def start(self, *, copies: int | None = None, hidden: bool = False) -> Decoder:
+        """A decoder of all prompts, with `copies` rows each."""
+        return self.model.start(
+            self.prompt,
+            self.inputs,
+            copies=self.copies if copies is None else copies,
+            max_length=self.max_length,
+            hidden=hidden,
+        )
+
+
+@dataclass
+class Record:
+    """Scores and logits, step by step, where they are asked for."""
+
+    scores: list[Array] | None
+    logits: list[Array] | None
+
+    @classmethod
+    def of(cls, config: GenerationConfig) -> Record:
+        """What the config asks for."""
+        wanted = bool(config.return_dict_in_generate)
+        return cls([] if wanted and config.output_scores else None, [] if wanted and config.output_logits else None)
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is recorded."""
+        return self.scores is not None or self.logits is not None
+
+    def add(self, scores: Array, logits: Array) -> None:
+        """One step: float32 (rows, vocab) each. Copies: a decoder may use its memory again."""
+        if self.scores is not None:
+            self.scores.append(scores.copy())
+        if self.logits is not None:
+            self.logits.append(logits.copy())
+
+    def so_far(self) -> tuple[Array, ...] | None:
+        """The scores, as stopping criteria get them."""
+        return None if self.scores is None else tuple(self.scores)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        sequences: int64 (rows, length).
+        record: the steps' scores and logits.
+        sequences_scores: float32 (rows,), of searches with beams.
+        beam_indices: int32 (rows, generated), of searches with beams.
+    """
+
+    sequences: Array
+    record: Record = field(default_factory=lambda: Record(None, None))
+    sequences_scores: Array | None = None
+    beam_indices: Array | None = None

@@ -1,0 +1,109 @@
+"""Random numbers for sampling: every row has a stream of its own, so its text does not depend on the batch."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+import numpy as np
+
+from onnxpipe.generation.protocols import Array
+
+_source: np.random.Generator | None = None
+
+
+def set_seed(seed: int) -> None:
+    """Makes the calls to `generate` that follow, in this process and without a seed of their own, repeatable.
+
+    Each of them draws its seed from one generator that this starts.
+    """
+    global _source
+    _source = np.random.Generator(np.random.Philox(np.random.SeedSequence(_checked(seed))))
+
+
+def next_seed() -> int:
+    """The seed of one call: from `set_seed`'s generator, or fresh entropy where that was never called."""
+    return secrets.randbits(63) if _source is None else int(_source.integers(1 << 63))
+
+
+def row_streams(seed: int | Sequence[int] | None, prompts: int, copies: int) -> RowStreams:
+    """The streams of `prompts` x `copies` rows, rows of a prompt adjacent.
+
+    Args:
+        seed: one for the call (a row's stream is then made of it, its prompt's number and its copy's number), or one
+            per prompt (its place in the batch then does not matter), or None: `next_seed()`.
+        prompts: how many.
+        copies: rows per prompt.
+
+    Raises:
+        ValueError: another count of seeds than prompts, or a negative one.
+    """
+    if seed is None:
+        seed = next_seed()
+    if isinstance(seed, (int, np.integer)):
+        keys = [(_checked(int(seed)), prompt) for prompt in range(prompts)]
+    else:
+        keys = [(_checked(int(one)), 0) for one in seed]
+        if len(keys) != prompts:
+            raise ValueError(f"seed has {len(keys)} numbers for {prompts} prompts: give one int, or one per prompt")
+    return RowStreams([(*key, copy) for key in keys for copy in range(copies)])
+
+
+class RowStreams:
+    """One Philox stream a row (Salmon et al. 2011), keyed by (seed, prompt, copy)."""
+
+    def __init__(self, keys: list[tuple[int, int, int]]) -> None:
+        self._streams = [np.random.Generator(np.random.Philox(np.random.SeedSequence(key))) for key in keys]
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def uniform(self, row: int, size: int = 1) -> Array:
+        """float64 (size,) in [0, 1): the next numbers of a row's stream."""
+        return self._streams[row].random(size)
+
+    def draw(self, row: int, scores: Array) -> int:
+        """A token by the softmax of its scores, float32 (vocab,); takes one number of the row's stream.
+
+        Raises:
+            ValueError: all tokens are forbidden, or a score is NaN or +inf.
+        """
+        return self.draw_weighted(row, *weights(scores))
+
+    def draw_weighted(self, row: int, ids: Array, mass: Array) -> int:
+        """One of `ids` by weights whose running sum is `mass`, float64 (n,)."""
+        place = np.searchsorted(mass, self.uniform(row)[0] * mass[-1], side="right")
+        return int(ids[min(int(place), ids.size - 1)])
+
+    def draw_several(self, row: int, scores: Array, count: int) -> Array:
+        """`count` different tokens, drawn one after the other from the softmax of float32 (vocab,): int64 (count,).
+
+        By the exponential race (the order of -log(u) / weight), which is what drawing without replacement is.
+        """
+        ids, mass = weights(scores)
+        share = np.diff(mass, prepend=0.0)
+        ids, share = ids[share > 0], share[share > 0]
+        with np.errstate(divide="ignore"):
+            times = -np.log1p(-self.uniform(row, ids.size)) / share
+        chosen = ids[np.argsort(times, kind="stable")[:count]]
+        if len(chosen) < count:  # fewer can be drawn than are wanted: the best of the rest, which have probability 0
+            rest = np.argsort(-scores, kind="stable")
+            chosen = np.concatenate((chosen, rest[~np.isin(rest, chosen)][: count - len(chosen)]))
+        return chosen
+
+
+def weights(scores: Array) -> tuple[Array, Array]:
+    """Ids of the tokens that are not forbidden, and the running sum of exp(score - best): int64 and float64 (n,)."""
+    best = scores.max()
+    if not np.isfinite(best):
+        if np.isneginf(best):
+            raise ValueError("no token is left to sample from: the logits processors forbid all of them")
+        raise ValueError("the scores to sample from hold NaN or infinity; `remove_invalid_values=True` mends them")
+    ids = np.flatnonzero(scores > -np.inf)
+    return ids, np.cumsum(np.exp(scores[ids] - best), dtype=np.float64)
+
+
+def _checked(seed: int) -> int:
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, but is {seed}")
+    return seed

@@ -1,0 +1,136 @@
+"""Which values a GenerationConfig may have, with transformers' own words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from onnxpipe.generation.fields import CACHE_IMPLEMENTATIONS
+from onnxpipe.generation.logs import warn_once
+
+if TYPE_CHECKING:
+    from onnxpipe.generation.config import GenerationConfig
+
+#: Fields that only sampling reads, with the value that is no setting.
+_SAMPLING: dict[str, Any] = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "min_p": None,
+    "top_h": None,
+    "typical_p": 1.0,
+    "top_k": 50,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+}
+_OUTPUTS = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
+
+
+def validate(config: GenerationConfig, *, strict: bool, given: frozenset[str] | None) -> None:
+    """Raises ValueError for what cannot be; logs (or raises, if strict) what will be ignored.
+
+    Args:
+        config: the config.
+        strict: raise for what will be ignored, too.
+        given: the fields that were set by the caller; what came from a file is not warned about. None: all were.
+    """
+    _values(config)
+    _return_sequences(config)
+    _forced_and_suppressed(config)
+    issues = _unread(config, given)
+    if not issues:
+        return
+    if strict:
+        lines = "\n".join(f"- `{name}`: {text}" for name, text in issues.items())
+        raise ValueError(
+            f"GenerationConfig is invalid: \n{lines}\nIf you're using a pretrained model, note that some of these "
+            "attributes may be set through the model's `generation_config.json` file."
+        )
+    warn_once(f"The following generation flags are not valid and may be ignored: {list(issues)}.")
+
+
+def _values(config: GenerationConfig) -> None:
+    early = config.early_stopping
+    if not (early is None or early == "never" or early is True or early is False):
+        raise ValueError(f"`early_stopping` must be a boolean or 'never', but is {early}.")
+    if config.max_new_tokens is not None and config.max_new_tokens <= 0:
+        raise ValueError(f"`max_new_tokens` must be greater than 0, but is {config.max_new_tokens}.")
+    weight = config.assistant_ensemble_weight
+    if weight is not None and not 0.0 < weight < 1.0:
+        raise ValueError(
+            f"`assistant_ensemble_weight` must be in the open interval `(0.0, 1.0)`, but is {weight}. Use `None` for "
+            "standard (lossless) speculative decoding."
+        )
+    cache = config.cache_implementation
+    if cache is not None and cache not in (*CACHE_IMPLEMENTATIONS, "paged"):
+        raise ValueError(f"Invalid `cache_implementation` ({cache}). Choose one of: {CACHE_IMPLEMENTATIONS}")
+    if config.watermarking_config is not None:
+        config.watermarking_config.validate()
+
+
+def _return_sequences(config: GenerationConfig) -> None:
+    count, beams = config.num_return_sequences, config.num_beams or 1
+    if count is None or count <= 1:
+        return
+    if beams == 1 and not config.do_sample:
+        raise ValueError(
+            "Greedy methods (do_sample != True) without beam search do not support `num_return_sequences` different "
+            f"than 1 (got {count})."
+        )
+    if beams > 1 and count > beams:
+        raise ValueError(
+            f"`num_return_sequences` ({count}) has to be smaller or equal to `num_beams` ({config.num_beams})."
+        )
+
+
+def _forced_and_suppressed(config: GenerationConfig) -> None:
+    if config.suppress_tokens is None:
+        return
+    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+        forced = getattr(config, name)
+        if forced is None:
+            continue
+        tokens = {forced} if isinstance(forced, int) else set(forced)
+        if tokens and tokens <= set(config.suppress_tokens):
+            raise ValueError(
+                f"Every token in `{name}` ({sorted(tokens)}) is also in `suppress_tokens`. Forcing a token while "
+                "suppressing it leaves none that could be generated. Remove the overlapping token(s) from either "
+                f"`{name}` or `suppress_tokens` (if you meant to prevent an early EOS token, use `min_new_tokens` "
+                "instead)."
+            )
+
+
+def _unread(config: GenerationConfig, given: frozenset[str] | None) -> dict[str, str]:
+    """Field to why it will not be read."""
+    issues: dict[str, str] = {}
+    if config.pad_token_id is not None and config.pad_token_id < 0:
+        issues["pad_token_id"] = f"`pad_token_id` should be positive but got {config.pad_token_id}."
+    if config.do_sample is not True:
+        for name, neutral in _SAMPLING.items():
+            value = getattr(config, name)
+            if name == "top_k" and config.penalty_alpha:
+                continue  # contrastive search reads it
+            if value is not None and value != neutral and _worth_saying("do_sample", name, given):
+                issues[name] = (
+                    f"`do_sample` is not set to `True`. However, `{name}` is set to `{value}` -- this flag is only "
+                    f"used in sample-based generation modes. You should set `do_sample=True` or unset `{name}`."
+                )
+    if (config.num_beams or 1) == 1:
+        for name, neutral in (("early_stopping", False), ("length_penalty", 1.0)):
+            value = getattr(config, name)
+            if value is not None and value != neutral and _worth_saying("num_beams", name, given):
+                issues[name] = (
+                    f"`num_beams` is set to {config.num_beams}. However, `{name}` is set to `{value}` -- this flag is "
+                    f"only used in beam-based generation modes. You should set `num_beams>1` or unset `{name}`."
+                )
+    if config.return_dict_in_generate is not True:
+        for name in _OUTPUTS:
+            if getattr(config, name) is True:
+                issues[name] = (
+                    f"`return_dict_in_generate` is NOT set to `True`, but `{name}` is. When `return_dict_in_generate` "
+                    f"is not `True`, `{name}` is ignored."
+                )
+    return issues
+
+
+def _worth_saying(outer: str, inner: str, given: frozenset[str] | None) -> bool:
+    """Not when the caller chose the mode and a file brought the field that the mode does not read."""
+    return given is None or inner in given or outer not in given
