@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from onnxpipe.processing.languages import Languages
+
 
 @dataclass(frozen=True)
 class Family:
@@ -23,6 +25,10 @@ class Family:
         flags: settings of the normalizer, pre-tokenizer and post-processor (see `flags.FLAGS`).
         vocabulary: the files it can be built from where there is no `tokenizer.json`: "vocab.txt" or
             "vocab.json"; None if it cannot.
+        languages: how it speaks of languages; None if it knows none.
+        max_length: `model_max_length`; None where the class does not know.
+        open_ended: `add_bos_token` and `add_eos_token` say what goes around a text; else the class alone does.
+        metaspace: spaces are Llama's `▁`, put before the text or before every piece of it (see `metaspace`).
         frame: what goes around a text then: "bert" ([CLS] A [SEP] B [SEP], token types 0 and 1), "roberta"
             (<s> A </s></s> B </s>), or None.
     """
@@ -34,6 +40,10 @@ class Family:
     flags: Mapping[str, Any] = field(default_factory=dict)
     vocabulary: Literal["vocab.txt", "vocab.json"] | None = None
     frame: Literal["bert", "roberta"] | None = None
+    languages: Languages | None = None
+    max_length: int | None = None
+    open_ended: bool = False
+    metaspace: bool = False
 
 
 _WITH_TYPES = ("input_ids", "token_type_ids", "attention_mask")
@@ -53,6 +63,14 @@ _GPT2_TOKENS = _tokens("<|endoftext|>", "<|endoftext|>", "<|endoftext|>", "", ""
 
 _WORDPIECE_FLAGS = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
 _BYTE_FLAGS = {"add_prefix_space": False, "trim_offsets": True}
+
+_MBART = Languages(codes=r"[a-z]{2,3}_[A-Z]{2}", place="suffix", source="en_XX")
+_NLLB = Languages(codes=r"[a-z]{3}_[A-Z][a-z]{3}", place="prefix", source="eng_Latn", movable=True)
+_M2M100 = Languages(codes=r"__[a-z]{2,3}__", place="prefix", source="en", token="__{}__", by_code=True)
+_PLBART = Languages(
+    codes=r"__(java|python|en_XX|javascript|php|ruby|go)__", place="suffix", source=None, token="__{}__"
+)
+_T5_TOKENS = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 
 _BERT = Family(_BERT_TOKENS, _WITH_TYPES, flags=_WORDPIECE_FLAGS, vocabulary="vocab.txt", frame="bert")
 _DPR = replace(_BERT, flags={**_WORDPIECE_FLAGS, "do_lower_case": False})
@@ -84,8 +102,24 @@ FAMILIES: Mapping[str, Family] = {
     "MvpTokenizer": _ROBERTA,
     "BlenderbotTokenizer": Family(_ROBERTA_TOKENS, flags={"add_prefix_space": True}),
     "DebertaTokenizer": Family(_DEBERTA_TOKENS, _TYPES_LAST, flags={"add_prefix_space": False}),
-    "GPT2Tokenizer": Family(_GPT2_TOKENS, flags={"add_prefix_space": False}, vocabulary="vocab.json"),
-    "GPTNeoXTokenizer": Family({**_GPT2_TOKENS, "pad_token": "<|padding|>"}, flags=_BYTE_FLAGS),
+    "GPT2Tokenizer": Family(_GPT2_TOKENS, flags={"add_prefix_space": False}, vocabulary="vocab.json", open_ended=True),
+    "CodeGenTokenizer": Family(_GPT2_TOKENS, flags={"add_prefix_space": False}, open_ended=True),
+    "CohereTokenizer": Family(
+        _tokens("<BOS_TOKEN>", "<|END_OF_TURN_TOKEN|>", "<UNK>", "<SEP>", "<PAD>", "<CLS>", "<MASK_TOKEN>"),
+        padding_side="left",
+        flags={"add_prefix_space": False},
+        open_ended=True,
+    ),
+    "GemmaTokenizer": Family(
+        _tokens("<bos>", "<eos>", "<unk>", "", "<pad>", "", "<mask>"), padding_side="left", open_ended=True
+    ),
+    "LlamaTokenizer": Family(
+        _tokens("<s>", "</s>", "<unk>", "", "", "", ""), padding_side="left", open_ended=True, metaspace=True
+    ),
+    "Qwen2Tokenizer": Family(
+        _tokens("", "<|endoftext|>", "<|endoftext|>", "", "<|endoftext|>", "", ""), open_ended=True
+    ),
+    "GPTNeoXTokenizer": Family({**_GPT2_TOKENS, "pad_token": "<|padding|>"}, flags=_BYTE_FLAGS, open_ended=True),
     "AlbertTokenizer": Family(_ALBERT_TOKENS),
     "BarthezTokenizer": _XLM_ROBERTA,
     "BigBirdTokenizer": Family(_tokens("<s>", "</s>", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]")),
@@ -93,7 +127,17 @@ FAMILIES: Mapping[str, Family] = {
     "DebertaV2Tokenizer": Family(_DEBERTA_TOKENS, _TYPES_LAST),
     "FNetTokenizer": Family(_ALBERT_TOKENS, ("input_ids", "token_type_ids")),
     "RemBertTokenizer": Family(_tokens("[CLS]", "[SEP]", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]")),
-    "T5Tokenizer": Family({"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}),
+    "T5Tokenizer": Family(_T5_TOKENS),
+    "M2M100Tokenizer": Family(_tokens("<s>", "</s>", "<unk>", "</s>", "<pad>", "", ""), languages=_M2M100),
+    "MarianTokenizer": Family(_T5_TOKENS, max_length=512),
+    "MBart50Tokenizer": Family(
+        _tokens("", "</s>", "<unk>", "</s>", "<pad>", "<s>", "<mask>"), languages=replace(_MBART, place="prefix")
+    ),
+    "MBartTokenizer": Family(_ROBERTA_TOKENS, languages=_MBART),
+    "NllbTokenizer": Family(_ROBERTA_TOKENS, languages=_NLLB),
+    "PegasusTokenizer": Family({**_T5_TOKENS, "mask_token": "<mask_2>"}),
+    "PLBartTokenizer": Family(_ROBERTA_TOKENS, languages=_PLBART),
+    "XGLMTokenizer": Family(_tokens("<s>", "</s>", "<unk>", "</s>", "<pad>", "<s>", "")),
     "XLMRobertaTokenizer": _XLM_ROBERTA,
     "XLNetTokenizer": Family(
         _tokens("<s>", "</s>", "<unk>", "<sep>", "<pad>", "<cls>", "<mask>"), padding_side="left", pad_type=3
@@ -107,6 +151,9 @@ CLASS_OF: Mapping[str, str] = {
     "bert": "BertTokenizer",
     "big_bird": "BigBirdTokenizer",
     "blenderbot": "BlenderbotTokenizer",
+    "codegen": "GPT2Tokenizer",
+    "cohere": "CohereTokenizer",
+    "cohere2": "CohereTokenizer",
     "camembert": "CamembertTokenizer",
     "convbert": "BertTokenizer",
     "deberta": "DebertaTokenizer",
@@ -116,15 +163,31 @@ CLASS_OF: Mapping[str, str] = {
     "electra": "BertTokenizer",
     "fnet": "FNetTokenizer",
     "funnel": "FunnelTokenizer",
+    "gemma": "GemmaTokenizer",
+    "gemma2": "GemmaTokenizer",
+    "gemma3": "GemmaTokenizer",
+    "gemma3_text": "GemmaTokenizer",
     "gpt2": "GPT2Tokenizer",
+    "gpt_neo": "GPT2Tokenizer",
+    "gptj": "GPT2Tokenizer",
     "gpt_neox": "GPTNeoXTokenizer",
     "layoutlm": "LayoutLMTokenizer",
     "led": "LEDTokenizer",
     "longformer": "LongformerTokenizer",
     "lxmert": "LxmertTokenizer",
+    "m2m_100": "M2M100Tokenizer",
+    "marian": "MarianTokenizer",
+    "mbart": "MBartTokenizer",
     "mobilebert": "MobileBertTokenizer",
     "mpnet": "MPNetTokenizer",
+    "mt5": "T5Tokenizer",
     "mvp": "MvpTokenizer",
+    "opt": "GPT2Tokenizer",
+    "pegasus": "PegasusTokenizer",
+    "phi": "GPT2Tokenizer",
+    "plbart": "PLBartTokenizer",
+    "qwen2": "Qwen2Tokenizer",
+    "qwen3": "Qwen2Tokenizer",
     "rembert": "RemBertTokenizer",
     "roberta": "RobertaTokenizer",
     "splinter": "SplinterTokenizer",
@@ -135,7 +198,21 @@ CLASS_OF: Mapping[str, str] = {
 }
 """`model_type` of `config.json` -> tokenizer class, where no file names the class."""
 
+RENAMED: Mapping[str, str | None] = {
+    **dict.fromkeys(
+        ("ernie4_5", "glm", "glm4", "gpt_bigcode", "granite", "granitemoe", "granitemoehybrid", "jamba", "minicpm3",
+         "ministral", "mistral", "mixtral", "nemotron", "olmo2", "olmo3", "persimmon", "phi3", "phimoe", "stablelm",
+         "umt5")
+    ),
+    "qwen2": "Qwen2Tokenizer",
+}  # fmt: skip
+"""`model_type` -> the class whatever the files say: they name another's. None is none: `tokenizer.json` as it is."""
+
+
+IN_PYTHON = frozenset({"M2M100Tokenizer", "MarianTokenizer", "PLBartTokenizer"})
+"""Classes that transformers runs in Python, where clean-up is done for BPE too."""
+
 
 def family_of(tokenizer_class: str | None) -> Family:
     """The defaults of a class (with or without "Fast"); those of transformers' base class for any other."""
-    return FAMILIES.get((tokenizer_class or "").removesuffix("Fast"), Family())
+    return FAMILIES.get((tokenizer_class or "").removesuffix("Fast"), Family(open_ended=True))

@@ -5,14 +5,33 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from onnxpipe.processing.strategies import Truncation
 
 T = TypeVar("T")
 
-State = tuple[Truncation | None, bool]
-"""How the backend has to cut, and whether it splits special tokens that occur in the text."""
+
+class Frame(NamedTuple):
+    """Special tokens with their ids, before and after a text (a pair of texts stands between them undivided)."""
+
+    before: tuple[tuple[str, int], ...]
+    after: tuple[tuple[str, int], ...]
+
+
+class State(NamedTuple):
+    """How the backend has to be for a call.
+
+    Attributes:
+        truncation: how it cuts; None for not at all.
+        split: whether it splits special tokens that occur in the text.
+        frame: what it puts around a text; None for what it has of its own.
+    """
+
+    truncation: Truncation | None
+    split: bool
+    frame: Frame | None = None
+
 
 _ALONE = object()
 
@@ -34,6 +53,7 @@ class Gate:
         self._inside = 0
         self._state: Any = None
         self._waiting: Counter[Any] = Counter()
+        self._frame: Frame | None = None
 
     def run(self, state: State, call: Callable[[], T]) -> T:
         """`call()` while the backend is in `state`, without padding.
@@ -88,13 +108,16 @@ class Gate:
             if not self._inside and self._waiting:
                 self._free.notify_all()
 
-    def _apply(self, truncation: Truncation | None, split: bool) -> None:
+    def _apply(self, truncation: Truncation | None, split: bool, frame: Frame | None = None) -> None:
         # the backend is asked, not remembered: users reach it through `backend_tokenizer`
         backend = self.backend
         if backend.padding is not None:
             backend.no_padding()
         if backend.encode_special_tokens != split:
             backend.encode_special_tokens = split
+        if frame is not None and frame != self._frame:
+            backend.post_processor = _processor(frame)
+            self._frame = frame
         present = backend.truncation
         if truncation is None:
             if present is not None:
@@ -108,3 +131,14 @@ class Gate:
         }
         if present is None or any(present.get(name) != value for name, value in target.items()):
             backend.enable_truncation(**target)
+
+
+def _processor(frame: Frame) -> Any:
+    from tokenizers import processors
+
+    before, after = ([token for token, _ in tokens] for tokens in frame)
+    return processors.TemplateProcessing(
+        single=[*before, "$A", *after],
+        pair=[*before, "$A", "$B", *after],
+        special_tokens=list(dict.fromkeys([*frame.before, *frame.after])),
+    )

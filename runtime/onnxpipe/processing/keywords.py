@@ -31,6 +31,12 @@ class Overrides(TypedDict, total=False):
     do_lower_case: bool
     strip_accents: bool | None
     tokenize_chinese_chars: bool
+    add_bos_token: bool
+    add_eos_token: bool
+    src_lang: str | None
+    tgt_lang: str | None
+    legacy: bool
+    legacy_behaviour: bool
 
 
 class CallOptions(TypedDict, total=False):

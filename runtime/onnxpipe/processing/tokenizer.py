@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from onnxpipe.errors import ModelNotFoundError, UnsupportedError
+from onnxpipe.processing.chatting import Chatting
+from onnxpipe.processing.decoding import Decoding
 from onnxpipe.processing.encoding import BatchEncoding, check_tensor_type
+from onnxpipe.processing.families import IN_PYTHON
+from onnxpipe.processing.gate import Gate, State
 from onnxpipe.processing.keywords import CallOptions, Overrides
+from onnxpipe.processing.languages import Speaking
 from onnxpipe.processing.padding import collect, pad_rows
-from onnxpipe.processing.strategies import Limits, Padding, resolve
+from onnxpipe.processing.rows import Wish, batch_of
+from onnxpipe.processing.strategies import Limits, Padding, Truncation, resolve
 from onnxpipe.processing.texts import as_batch
 from onnxpipe.processing.tokenizer_files import Settings, load, save
 from onnxpipe.processing.vocabulary import Vocabulary
 
-logger = logging.getLogger("onnxpipe")
 
-_SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
-
-
-class Tokenizer(Vocabulary):
+class Tokenizer(Decoding, Speaking, Chatting):
     """A fast tokenizer of transformers' kind; `AutoTokenizer` is another name of it. Threads may share one.
 
     Args:
         backend: the `tokenizers.Tokenizer`.
         settings: special tokens, lengths and sides; see `Settings`.
+        target: the backend of `text_target`, where texts made are tokenized otherwise than texts given (Marian).
 
     Attributes:
         model_max_length: tokens the model takes; 1e30 where it is not known.
@@ -38,12 +41,18 @@ class Tokenizer(Vocabulary):
         clean_up_tokenization_spaces: the default of `decode`.
         split_special_tokens: the default of the call.
         chat_template: the template, or templates by name; None if there is none.
+        src_lang, tgt_lang: the languages of `text` and `text_target`, in tokenizers that know languages.
         name_or_path: where it was loaded from.
     """
 
-    def __init__(self, backend: Any, settings: Settings | None = None) -> None:
+    def __init__(self, backend: Any, settings: Settings | None = None, target: Any = None) -> None:
         settings = Settings() if settings is None else settings
         super().__init__(backend, settings.named, settings.extra)
+        self._target = self._gate if target is None else Gate(target)
+        self._decoder = self._target if settings.config.get("separate_vocabs") else self._gate
+        self._languages = settings.languages
+        self._src_lang = None
+        self.tgt_lang = settings.tgt_lang
         self._settings = settings
         self.model_max_length = settings.model_max_length
         self.padding_side = settings.padding_side
@@ -53,8 +62,15 @@ class Tokenizer(Vocabulary):
         self.clean_up_tokenization_spaces = settings.clean_up_tokenization_spaces
         self.split_special_tokens = settings.split_special_tokens
         self.chat_template = settings.chat_template
+        self.chat_control_tokens = settings.config.get("chat_control_tokens")
         self.name_or_path = settings.name_or_path
         self._warned: set[str] = set()
+        forced = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
+        self._cleans_bpe = bool(settings.config.get(forced)) or settings.tokenizer_class in IN_PYTHON
+        if settings.languages is not None:
+            default = settings.languages.source
+            self.src_lang = settings.src_lang or (default if self._speaks(default) else None)
+            self._gate.run(self._state(None), lambda: None)  # so that the backend itself speaks that language
 
     # -- loading and saving -----------------------------------------------------------------------------------------
     @classmethod
@@ -124,9 +140,16 @@ class Tokenizer(Vocabulary):
             model_input_names=tuple(self.model_input_names),
             clean_up_tokenization_spaces=self.clean_up_tokenization_spaces,
             chat_template=self.chat_template,
+            src_lang=self._src_lang,
+            tgt_lang=self.tgt_lang,
         )
-        state = (None, self.split_special_tokens)
-        return self._gate.run(state, lambda: save(Path(save_directory), self.backend_tokenizer, settings))
+        target = None if self._target is self._gate else self._target.backend
+        return self._gate.run(
+            self._state(None), lambda: save(Path(save_directory), self.backend_tokenizer, settings, target)
+        )
+
+    def _state(self, cut: Truncation | None) -> State:
+        return State(cut, self.split_special_tokens, self._frame(self._src_lang))
 
     def __copy__(self) -> Tokenizer:
         twin = object.__new__(type(self))
@@ -135,13 +158,18 @@ class Tokenizer(Vocabulary):
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        # locks cannot be copied or pickled: the copy gets a gate of its own
-        return {**{k: v for k, v in self.__dict__.items() if k != "_gate"}, "backend": self.backend_tokenizer}
+        # locks cannot be copied or pickled: the copy gets gates of its own
+        gates = ("_gate", "_target", "_decoder")
+        backends = [self._gate.backend, None if self._target is self._gate else self._target.backend]
+        return {**{k: v for k, v in self.__dict__.items() if k not in gates}, "backends": backends}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        Vocabulary.__init__(self, state.pop("backend"), state["_named"], state["_extra"])
+        backend, target = state.pop("backends")
         self.__dict__.update(state)
+        Vocabulary.__init__(self, backend, state["_named"], state["_extra"])
+        self._target = self._gate if target is None else Gate(target)
+        self._decoder = self._target if self._settings.config.get("separate_vocabs") else self._gate
 
     def __repr__(self) -> str:
         return (
@@ -155,6 +183,8 @@ class Tokenizer(Vocabulary):
         self,
         text: Any = None,
         text_pair: Any = None,
+        text_target: Any = None,
+        text_pair_target: Any = None,
         add_special_tokens: bool = True,
         padding: Any = False,
         truncation: Any = None,
@@ -171,6 +201,7 @@ class Tokenizer(Vocabulary):
         return_offsets_mapping: bool = False,
         return_length: bool = False,
         split_special_tokens: bool | None = None,
+        max_target_length: int | None = None,
         verbose: bool = True,
     ) -> BatchEncoding:
         """Encodes a text, a pair of texts, or a batch of either.
@@ -178,6 +209,8 @@ class Tokenizer(Vocabulary):
         Args:
             text: a str; a list of str (a batch), of pairs, or, split into words, of lists of words.
             text_pair: the second texts, as many as first ones.
+            text_target, text_pair_target: texts that a model is to make, in the target language and the target's
+                vocabulary. With `text` their ids are given as `labels`, alone as rows of their own.
             add_special_tokens: put the model's special tokens around.
             padding: False, True or "longest", "max_length", "do_not_pad".
             truncation: None or False, True or "longest_first", "only_first", "only_second", "do_not_truncate". With
@@ -195,6 +228,7 @@ class Tokenizer(Vocabulary):
             return_offsets_mapping: the characters (start, end) of each token in its text.
             return_length: the number of tokens of each row.
             split_special_tokens: whether special tokens that occur in a text are split; None for the tokenizer's.
+            max_target_length: `max_length` of the targets; None for the same.
             verbose: warn of rows that are longer than the model takes.
 
         Returns:
@@ -205,63 +239,54 @@ class Tokenizer(Vocabulary):
                 unlike length with `return_tensors`.
             UnsupportedError: tensors of another framework.
         """
-        if text is None:
+        if text is None and text_target is None:
             raise ValueError("You need to specify either `text` or `text_target`.")
         check_tensor_type(return_tensors)
+        names = (
+            ("token_type_ids", return_token_type_ids),
+            ("attention_mask", return_attention_mask),
+            ("special_tokens_mask", return_special_tokens_mask),
+            ("offset_mapping", return_offsets_mapping),
+        )
         limits = Limits(self.model_max_length, self.truncation_side, self.padding_side)
-        pad, cut, max_length = resolve(
-            padding, truncation, max_length, stride, pad_to_multiple_of, padding_side, limits, verbose=verbose
-        )
-        if pad is not None:
-            self._need_pad_token()
-        batched, texts = as_batch(text, text_pair, is_split_into_words)
-        state = (cut, self.split_special_tokens if split_special_tokens is None else split_special_tokens)
-        backend = self._gate.backend
-        encodings = self._gate.run(
-            state,
-            lambda: backend.encode_batch(
-                texts, is_pretokenized=is_split_into_words, add_special_tokens=add_special_tokens
-            ),
-        )
-        if pad is not None and encodings:
-            self._pad(encodings, pad)
-        samples = list(range(len(encodings)))
-        if return_overflowing_tokens:
-            windows = [[encoding, *encoding.overflowing] for encoding in encodings]
-            samples = [i for i, parts in enumerate(windows) for _ in parts]
-            encodings = [part for parts in windows for part in parts]
 
-        names = self.model_input_names
-        data: dict[str, Any] = {"input_ids": [encoding.ids for encoding in encodings]}
-        if verbose and max_length is None:
-            self._warn_of_length(data["input_ids"])
-        if return_token_type_ids or (return_token_type_ids is None and "token_type_ids" in names):
-            data["token_type_ids"] = [encoding.type_ids for encoding in encodings]
-        if return_attention_mask or (return_attention_mask is None and "attention_mask" in names):
-            data["attention_mask"] = [encoding.attention_mask for encoding in encodings]
-        if return_special_tokens_mask:
-            data["special_tokens_mask"] = [encoding.special_tokens_mask for encoding in encodings]
-        if return_offsets_mapping:
-            data["offset_mapping"] = [encoding.offsets for encoding in encodings]
-        if not batched and return_tensors is None and not return_overflowing_tokens:
-            data = {name: rows[0] for name, rows in data.items()}
-        if return_length:
-            data["length"] = [len(encoding) for encoding in encodings]
-        if return_overflowing_tokens:
-            data["overflow_to_sample_mapping"] = samples
-        return BatchEncoding(data, encodings, return_tensors)
+        def wish(length: int | None) -> Wish:
+            pad, cut, length = resolve(
+                padding, truncation, length, stride, pad_to_multiple_of, padding_side, limits, verbose=verbose
+            )
+            return Wish(
+                pad=pad,
+                cut=cut,
+                split=self.split_special_tokens if split_special_tokens is None else split_special_tokens,
+                add_special_tokens=add_special_tokens,
+                words=is_split_into_words,
+                return_tensors=return_tensors,
+                overflow=return_overflowing_tokens,
+                names=("input_ids", *(n for n, w in names if w or (w is None and n in self.model_input_names))),
+                length=return_length,
+                warn=verbose and length is None,
+            )
+
+        target = max_length if max_target_length is None else max_target_length
+        if text is None:
+            return self._encode(text_target, text_pair_target, wish(target), is_target=True)
+        encoded = self._encode(text, text_pair, wish(max_length))
+        if text_target is not None:
+            labels = self._encode(text_target, text_pair_target, wish(target), is_target=True)
+            encoded["labels"] = labels["input_ids"]
+        return encoded
 
     def encode(
         self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Unpack[CallOptions]
     ) -> Any:
         """The `input_ids` of a call."""
-        return self(text, text_pair, add_special_tokens, **options)["input_ids"]
+        return self(text, text_pair, add_special_tokens=add_special_tokens, **options)["input_ids"]
 
     def encode_plus(
         self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Unpack[CallOptions]
     ) -> BatchEncoding:
         """A call, by its name in transformers 4."""
-        return self(text, text_pair, add_special_tokens, **options)
+        return self(text, text_pair, add_special_tokens=add_special_tokens, **options)
 
     def batch_encode_plus(
         self, batch_text_or_text_pairs: Any, add_special_tokens: bool = True, **options: Unpack[CallOptions]
@@ -270,13 +295,13 @@ class Tokenizer(Vocabulary):
         if not isinstance(batch_text_or_text_pairs, (tuple, list)):
             kind = type(batch_text_or_text_pairs)
             raise TypeError(f"batch_text_or_text_pairs has to be a list or a tuple (got {kind})")
-        return self(batch_text_or_text_pairs, None, add_special_tokens, **options)
+        return self(batch_text_or_text_pairs, add_special_tokens=add_special_tokens, **options)
 
     def tokenize(
         self, text: str, pair: str | None = None, add_special_tokens: bool = False, **options: Unpack[CallOptions]
     ) -> list[str]:
         """The tokens of a text, by default without special ones."""
-        return self(text, pair, add_special_tokens, **options).tokens()
+        return self(text, pair, add_special_tokens=add_special_tokens, **options).tokens()
 
     def pad(
         self,
@@ -319,52 +344,56 @@ class Tokenizer(Vocabulary):
         data: dict[str, Any] = dict(padded) if batched else {name: value[0] for name, value in padded.items()}
         return BatchEncoding(data, None, "np" if return_tensors is None and arrays else return_tensors)
 
-    # -- ids to text ------------------------------------------------------------------------------------------------
-    def decode(
-        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
-    ) -> Any:
-        """The text of token ids; for a batch of them, a list of texts.
+    @property
+    def _build_translation_inputs(self) -> Callable[..., BatchEncoding]:
+        """What translation pipelines encode with (transformers' name); only tokenizers with languages have it."""
+        self._known_languages("_build_translation_inputs")
+        return self._translation_inputs
 
-        Args:
-            token_ids: an int, ints in a list or array, or a batch of those.
-            skip_special_tokens: leave special tokens out.
-            clean_up_tokenization_spaces: take spaces before punctuation out; None for the tokenizer's. Never done for
-                BPE, whose spaces are the text's own (as in transformers 5).
+    def _translation_inputs(
+        self,
+        raw_inputs: Any,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> BatchEncoding:
+        """The rows of texts in a language, and `forced_bos_token_id`: the token of the language to come.
+
+        The tokenizer's own `src_lang` stays as it is, whatever other threads do meanwhile.
+
+        Raises:
+            ValueError: a language that is not given or not known.
         """
-        ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
-        if isinstance(ids, (list, tuple)) and ids and not isinstance(ids[0], int) and hasattr(ids[0], "__len__"):
-            return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
-        ids = [ids] if isinstance(ids, int) else [int(i) for i in ids]
-        text: str = self._gate.backend.decode(ids, skip_special_tokens=skip_special_tokens)
-        clean = clean_up_tokenization_spaces
-        if self.clean_up_tokenization_spaces if clean is None else clean:
-            text = self._clean_up(text)
-        return text
-
-    def batch_decode(
-        self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
-    ) -> list[str]:
-        """The text of each row of ids; see `decode`."""
-        texts = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces)
-        return [texts] if isinstance(texts, str) else list(texts)
-
-    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """The text of tokens, without any clean-up but the decoder's own."""
-        decoder = self.backend_tokenizer.decoder
-        return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
-
-    def _clean_up(self, text: str) -> str:
-        if type(self.backend_tokenizer.model).__name__ == "BPE":
-            self._warn_once(
-                "clean-up",
-                "Ignoring clean_up_tokenization_spaces=True for a BPE tokenizer: it would take spaces of the text out.",
-            )
-            return text
-        for spaced in _SPACED:
-            text = text.replace(spaced, spaced.strip())
-        return text
+        if src_lang is None or tgt_lang is None:
+            raise ValueError("Translation requires a `src_lang` and a `tgt_lang` for this model")
+        twin = copy(self)
+        twin.src_lang = src_lang
+        encoded = twin(raw_inputs, **options)
+        encoded["forced_bos_token_id"] = self.get_lang_id(tgt_lang)
+        return encoded
 
     # -- what the call is made of -----------------------------------------------------------------------------------
+    def _encode(
+        self, text: Any, text_pair: Any, wish: Wish, *, is_target: bool = False, language: str | None = None
+    ) -> BatchEncoding:
+        """The rows of texts; `language` is that of the texts, None for the tokenizer's."""
+        if wish.pad is not None:
+            self._need_pad_token()
+        batched, texts = as_batch(text, text_pair, wish.words)
+        gate = self._target if is_target else self._gate
+        language = language or (self.tgt_lang if is_target and self.tgt_lang is not None else self._src_lang)
+        encodings = gate.run(
+            State(wish.cut, wish.split, self._frame(language)),
+            lambda: gate.backend.encode_batch(
+                texts, is_pretokenized=wish.words, add_special_tokens=wish.add_special_tokens
+            ),
+        )
+        if wish.pad is not None and encodings:
+            self._pad(encodings, wish.pad)
+        if wish.warn:
+            self._warn_of_length(encodings)
+        return batch_of(encodings, wish, batched=batched)
+
     def _pad(self, encodings: Sequence[Any], padding: Padding) -> None:
         target = padding.target(max(map(len, encodings)))
         how = {"direction": padding.side, "pad_id": self.pad_token_id, "pad_token": self.pad_token}
@@ -379,7 +408,7 @@ class Tokenizer(Vocabulary):
                 "or add a new pad token via `tokenizer.add_special_tokens({'pad_token': '[PAD]'})`."
             )
 
-    def _warn_of_length(self, rows: Sequence[Sequence[int]]) -> None:
+    def _warn_of_length(self, rows: Sequence[Any]) -> None:
         longest = max(map(len, rows), default=0)
         if 0 < self.model_max_length < longest:
             self._warn_once(
@@ -388,11 +417,6 @@ class Tokenizer(Vocabulary):
                 f"({longest} > {self.model_max_length}). Running this sequence through the model will result in "
                 "indexing errors",
             )
-
-    def _warn_once(self, kind: str, message: str) -> None:
-        if kind not in self._warned:
-            self._warned.add(kind)
-            logger.warning(message)
 
 
 AutoTokenizer = Tokenizer

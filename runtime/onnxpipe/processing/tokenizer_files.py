@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from onnxpipe.bundle.files import TOKENIZER_LIMIT, read_json
 from onnxpipe.errors import BundleError, UnknownArgumentError, UnsupportedError
 from onnxpipe.processing import vocabulary_files
-from onnxpipe.processing.families import CLASS_OF, Family, family_of
+from onnxpipe.processing.families import CLASS_OF, RENAMED, Family, family_of
 from onnxpipe.processing.flags import FLAGS, apply_flags
+from onnxpipe.processing.languages import Languages
+from onnxpipe.processing.metaspace import adapt as adapt_metaspace
 from onnxpipe.processing.strategies import UNLIMITED
 from onnxpipe.processing.vocabulary import ROLES
 
@@ -26,7 +29,7 @@ _SETTINGS = frozenset(
 _REFUSED = frozenset(
     {"from_slow", "legacy", "tokenizer_type", "tokenizer_file", "tokenizer_object", "vocab_file", "merges_file",
      "gguf_file", "force_download", "resume_download", "proxies", "mirror", "config", "code_revision", "backend",
-     "use_auth_token", "add_bos_token", "add_eos_token", "src_lang", "tgt_lang", "language", "task",
+     "use_auth_token", "add_bos_token", "add_eos_token", "language", "task",
      "predict_timestamps", "do_basic_tokenize", "never_split", "keep_accents", "remove_space", "split_by_punct",
      "errors", "sp_model_kwargs", "fix_mistral_regex", "mistral_format", "added_tokens_decoder"}
 )  # fmt: skip
@@ -54,6 +57,8 @@ class Settings:
         chat_template: the template, or templates by name.
         tokenizer_class: the class the files name.
         name_or_path: where it was loaded from.
+        languages: how the tokenizer speaks of languages; None if it knows none.
+        src_lang, tgt_lang: the languages of texts given and of texts made; None for the class's.
         config: `tokenizer_config.json` with the overrides, for saving.
     """
 
@@ -69,6 +74,9 @@ class Settings:
     chat_template: str | dict[str, str] | None = None
     tokenizer_class: str | None = None
     name_or_path: str = ""
+    languages: Languages | None = None
+    src_lang: str | None = None
+    tgt_lang: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -77,8 +85,11 @@ class Settings:
                 raise ValueError(f"{kind} side should be selected between 'right' and 'left', current value: {side}")
 
 
-def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, Settings]:
+def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, Settings, Any]:
     """The backend (`tokenizers.Tokenizer`) and the settings of a folder, as transformers' fast tokenizers take them.
+
+    The third is the backend of texts to be made, None where it is the same: `target_tokenizer.json` (Marian has a
+    SentencePiece model for each side).
 
     Raises:
         UnknownArgumentError, UnsupportedError: an override that is unknown, or whose meaning cannot be kept.
@@ -90,11 +101,15 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, Se
     family = family_of(tokenizer_class)
     if "auto_map" in config:
         logger.warning("%s has tokenizer code of its own, which is not run: tokenizer.json alone counts.", name)
-    _check_overrides(overrides, {*ROLES, *family.tokens, *(k for k in config if k.endswith("_token"))})
+    _check_overrides(
+        overrides, {*_settings_of(family), *ROLES, *family.tokens, *(k for k in config if k.endswith("_token"))}
+    )
     merged = {**family.tokens, **config, **_legacy_tokens(folder, config), **overrides}
     named, specs = _named(merged)
     extra = [_spec(token) for token in _extra(merged)]
     backend = _backend(folder, family, named)
+    if family.languages is not None:
+        extra = _with_languages(extra, backend, family.languages)
     if backend.padding is not None and "pad_token" not in merged:
         named["pad_token"] = backend.padding["pad_token"]
     sides = _sides(backend, family)
@@ -102,8 +117,11 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, Se
     backend.no_truncation()
     _apply_flags(backend, family, config, overrides)
     _add_missing(backend, _added_tokens(folder, config), named, specs, extra)
+    told = overrides if (folder / "tokenizer.json").is_file() else {**config, **overrides}
+    if {"add_bos_token", "add_eos_token"} & told.keys() and family.open_ended:
+        _frame(backend, named, told)
     kept = {k: v for k, v in {**config, **overrides}.items() if k not in _NOT_SAVED}
-    limit = merged.get("model_max_length", merged.get("max_len"))
+    limit = merged.get("model_max_length", merged.get("max_len", family.max_length))
     settings = Settings(
         named=named,
         extra=tuple(str(token) for token in extra),
@@ -117,12 +135,15 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, Se
         chat_template=overrides.get("chat_template", _chat_template(folder, config)),
         tokenizer_class=tokenizer_class,
         name_or_path=name,
+        languages=_languages(family, merged),
+        src_lang=merged.get("src_lang") if family.languages else None,
+        tgt_lang=merged.get("tgt_lang") if family.languages else None,
         config=kept,
     )
-    return backend, settings
+    return backend, settings, _target(folder, named, specs, extra)
 
 
-def save(folder: Path, backend: Any, settings: Settings) -> tuple[str, ...]:
+def save(folder: Path, backend: Any, settings: Settings, target: Any = None) -> tuple[str, ...]:
     """Writes `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and chat templates; returns their
     paths. Both transformers 4 and 5 read them."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -138,6 +159,8 @@ def save(folder: Path, backend: Any, settings: Settings) -> tuple[str, ...]:
         "padding_side": settings.padding_side,
         "truncation_side": settings.truncation_side,
     }
+    if settings.languages is not None:
+        config.update(src_lang=settings.src_lang, tgt_lang=settings.tgt_lang)
     if settings.tokenizer_class:
         config["tokenizer_class"] = settings.tokenizer_class
     files = {
@@ -145,6 +168,8 @@ def save(folder: Path, backend: Any, settings: Settings) -> tuple[str, ...]:
         "special_tokens_map.json": _json(roles),
         "tokenizer.json": backend.to_str(pretty=True),
     }
+    if target is not None:
+        files["target_tokenizer.json"] = target.to_str(pretty=True)
     template = settings.chat_template
     for name, text in ({"default": template} if isinstance(template, str) else template or {}).items():
         if Path(name).name != name:  # it may come from a config, and must not lead out of the folder
@@ -161,10 +186,19 @@ def _json(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _check_overrides(overrides: Mapping[str, Any], tokens: set[str]) -> None:
-    known = _SETTINGS | FLAGS.keys() | tokens
+def _settings_of(family: Family) -> set[str]:
+    """The settings that only some classes have."""
+    known = {"add_bos_token", "add_eos_token"} if family.open_ended else set()
+    known |= {"legacy"} if family.metaspace else set()
+    if family.languages is not None:
+        known |= {"src_lang", "tgt_lang", *(["legacy_behaviour"] if family.languages.movable else [])}
+    return known
+
+
+def _check_overrides(overrides: Mapping[str, Any], more: set[str]) -> None:
+    known = _SETTINGS | FLAGS.keys() | more
     for name in overrides:
-        if name in _REFUSED:
+        if name in _REFUSED and name not in known:
             raise UnsupportedError(
                 f"{name}= is refused: a tokenizer is what tokenizer.json says, and that has it fixed"
             )
@@ -177,10 +211,12 @@ def _optional(path: Path) -> dict[str, Any]:
 
 
 def _class(folder: Path, config: Mapping[str, Any]) -> str | None:
+    model = _optional(folder / "config.json")
     named = config.get("tokenizer_class")
+    if model.get("model_type") in RENAMED and (folder / "tokenizer.json").is_file():
+        return RENAMED[model["model_type"]]
     if isinstance(named, str):
         return named
-    model = _optional(folder / "config.json")
     named = model.get("tokenizer_class")
     return named if isinstance(named, str) else CLASS_OF.get(str(model.get("model_type")))
 
@@ -246,8 +282,52 @@ def _spec(token: Any) -> Any:
 
 def _backend(folder: Path, family: Family, named: Mapping[str, str]) -> Any:
     path = folder / "tokenizer.json"
+    return _read(path) if path.is_file() else vocabulary_files.build(folder, family, named)
+
+
+def _frame(backend: Any, named: Mapping[str, str], told: Mapping[str, Any]) -> None:
+    """Puts the begin or the end token around texts, as told; what the files say of it stands in `tokenizer.json`."""
+    from tokenizers import processors
+
+    bos, eos = (
+        [named[f"{role}_token"]] if told.get(f"add_{role}_token") and f"{role}_token" in named else []
+        for role in ("bos", "eos")
+    )
+    backend.post_processor = processors.TemplateProcessing(
+        single=[*bos, "$A", *eos],
+        pair=[f"{token}:{i}" for i, text in enumerate("AB") for token in (*bos, f"${text}", *eos)],
+        special_tokens=[(token, backend.token_to_id(token)) for token in {*bos, *eos}],
+    )
+
+
+def _target(folder: Path, named: Mapping[str, str], specs: Mapping[str, Any], extra: list[Any]) -> Any:
+    path = folder / "target_tokenizer.json"
     if not path.is_file():
-        return vocabulary_files.build(folder, family, named)
+        return None
+    backend = _read(path)
+    backend.no_padding()
+    backend.no_truncation()
+    _add_missing(backend, {}, named, specs, extra)
+    return backend
+
+
+def _with_languages(extra: list[Any], backend: Any, languages: Languages) -> list[Any]:
+    """The tokens of all languages among the special ones: not every checkpoint lists them."""
+    matches = re.compile(languages.codes).fullmatch
+    found = {token: i for token, i in backend.get_vocab(with_added_tokens=True).items() if matches(token)}
+    given = {str(token) for token in extra}
+    missing = [token for token in sorted(found, key=found.__getitem__) if token not in given]
+    return [*extra, *missing] if given & found.keys() else [*missing, *extra]
+
+
+def _languages(family: Family, merged: Mapping[str, Any]) -> Languages | None:
+    languages = family.languages
+    if languages is not None and languages.movable and merged.get("legacy_behaviour"):
+        return replace(languages, place="suffix")
+    return languages
+
+
+def _read(path: Path) -> Any:
     from tokenizers import Tokenizer
 
     if path.stat().st_size > TOKENIZER_LIMIT:
@@ -270,6 +350,8 @@ def _apply_flags(backend: Any, family: Family, config: Mapping[str, Any], overri
     wanted = {flag: config.get(flag, default) for flag, default in family.flags.items()}
     asked = {flag: value for flag, value in overrides.items() if flag in FLAGS}
     placed = apply_flags(backend, {**wanted, **asked})
+    if family.metaspace and adapt_metaspace(backend, {**config, **overrides}):
+        placed.add("add_prefix_space")
     for flag in asked.keys() - placed:
         if config.get(flag) != asked[flag]:
             raise UnsupportedError(f"{flag}={asked[flag]!r}: nothing in this tokenizer.json can be told so")
