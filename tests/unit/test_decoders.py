@@ -102,7 +102,9 @@ def padded(tmp_path: Path) -> CausalGraph:
         helper.make_node("Unsqueeze", ["shown", "one"], ["row"]),
         helper.make_node("Squeeze", ["present.0.value", "one"], ["cache"]),
         helper.make_node("MatMul", ["row", "cache"], ["sum"]),  # (b, 1, WIDTH)
-        helper.make_node("Slice", ["sum", "zero", "one", "last"], ["logits"]),
+        helper.make_node("Slice", ["sum", "zero", "one", "last"], ["total"]),
+        helper.make_node("Sub", ["thin", "thin"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "total"], ["logits"]),  # (b, s, 1)
     ]
     return _save(tmp_path / "model.onnx", nodes, [])
 

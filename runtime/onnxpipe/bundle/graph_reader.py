@@ -135,7 +135,7 @@ class _Walk:
         return found
 
     def operators(self) -> frozenset[str]:
-        found = set()
+        found: set[str] = set()
         for part, wire, first, last in self._fields(0, len(self._data)):
             if (part, wire) != (7, 2):
                 continue

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpipe.engine.device import Device
+from onnxpipe.engine.device import CPU, Device
 from onnxpipe.engine.runtime import import_onnxruntime
 from onnxpipe.engine.session import Session
 
@@ -90,6 +90,20 @@ class Binding:
         self._io = session.raw.io_binding()
         self._inputs: dict[str, Any] = {}
         self._outputs: dict[str, Any] = {}
+        self._buffers: dict[str, DeviceArray] = {}
+
+    def buffer(self, name: str, shape: Sequence[int]) -> DeviceArray | None:
+        """A place on the host for a float32 output of `shape` and a last axis that the graph fixes; the same in every
+        run while the shape stays, so that a large output is neither allocated nor copied. None if the graph leaves it
+        open."""
+        spec = self._session.outputs[name]
+        last = spec.shape[-1]
+        if spec.dtype != np.float32 or not isinstance(last, int):
+            return None
+        whole = (*shape, last)
+        if name not in self._buffers or self._buffers[name].shape != whole:
+            self._buffers[name] = DeviceArray(whole, np.float32, CPU)
+        return self._buffers[name]
 
     def run(
         self, feeds: Mapping[str, Array | DeviceArray], outputs: Mapping[str, DeviceArray | None]

@@ -16,7 +16,10 @@ Array = NDArray[Any]
 
 
 class Decoder(Protocol):
-    """One batch of rows being decoded: its cache, and what continues it. Rows of one prompt are adjacent."""
+    """One batch of rows being decoded: its cache, and what continues it. Rows of one prompt are adjacent.
+
+    Logits and hidden states are in memory that the decoder uses again in the next call.
+    """
 
     @property
     def rows(self) -> int:

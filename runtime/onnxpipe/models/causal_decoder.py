@@ -78,7 +78,7 @@ class RaggedDecoder:
         if count > 1 and self.rows > 1:  # ONNX Runtime continues several rows by one token at a time
             parts, hidden = [], []
             for i in range(count):
-                parts.append(self.step(tokens[:, i : i + 1]))
+                parts.append(self.step(tokens[:, i : i + 1]).copy())
                 hidden.append(self._runner.hidden)
             if self._runner.hidden is not None:
                 self._runner.hidden = np.concatenate([part for part in hidden if part is not None], axis=1)

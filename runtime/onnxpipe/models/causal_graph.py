@@ -135,17 +135,20 @@ class Runner:
         *,
         cached: bool,
     ) -> Array:
-        """The logits, float32 (rows, keep, vocabulary); `present` is filled (it may be `past`). See `CausalGraph`."""
+        """The logits, float32 (rows, keep, vocabulary), in memory that the next run uses again; `present` is filled (it
+        may be `past`). See `CausalGraph.feeds`."""
         graph = self._graph
         feeds: dict[str, Any] = graph.feeds(input_ids, mask, positions, keep, cached=cached)
         binding = self._steps if cached else self._prompt
         if cached or graph.prompt is graph.session:
             feeds.update(past)
         outputs: dict[str, DeviceArray | None] = dict.fromkeys(self._wanted)
+        width = keep if "num_logits_to_keep" in feeds else input_ids.shape[1]
+        place = outputs["logits"] = binding.buffer("logits", (len(input_ids), width))
         outputs.update({graph.caches[name]: value for name, value in present.items()})
         found = binding.run(feeds, outputs)
         self.hidden = found.get("last_hidden_state")
-        return graph.logits(found["logits"], positions, keep)
+        return graph.logits(found["logits"] if place is None else place.numpy(), positions, keep)
 
 
 def _head_shape(session: Session, name: str, config: Config) -> tuple[int, int]:

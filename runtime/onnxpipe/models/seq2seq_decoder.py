@@ -112,11 +112,12 @@ class Seq2SeqDecoder:
         feeds = {name: value for name, value in feeds.items() if name in known}
         feeds |= graphs.feeds(tokens, self._mask, cached=cached)
         outputs: dict[str, DeviceArray | None] = dict.fromkeys(self._wanted)
+        place = outputs["logits"] = binding.buffer("logits", tokens.shape)
         outputs |= {graphs.own[name]: value for name, value in own.items()}
         found = binding.run(feeds, {**outputs, **present})
         self._own, self._length = own, length
         self.hidden = found.get("last_hidden_state")
-        return found["logits"]
+        return found["logits"] if place is None else place.numpy()
 
 
 def _once(origin: Array) -> Array:
