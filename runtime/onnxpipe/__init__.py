@@ -19,15 +19,28 @@ if TYPE_CHECKING:
     from onnxpipe.bundle import AutoConfig, Bundle, Config, open_bundle
     from onnxpipe.engine.scheduler import ItemError
     from onnxpipe.factory import pipeline
+    from onnxpipe.generation import (
+        AsyncTextIteratorStreamer,
+        GenerationConfig,
+        LogitsProcessor,
+        LogitsProcessorList,
+        StoppingCriteria,
+        StoppingCriteriaList,
+        TextIteratorStreamer,
+        TextStreamer,
+        set_seed,
+    )
     from onnxpipe.models.auto import (
         AutoModel,
+        AutoModelForCausalLM,
         AutoModelForMaskedLM,
         AutoModelForQuestionAnswering,
+        AutoModelForSeq2SeqLM,
         AutoModelForSequenceClassification,
         AutoModelForTokenClassification,
     )
-    from onnxpipe.models.outputs import ModelOutput
     from onnxpipe.processing import AutoTokenizer, BatchEncoding, Tokenizer
+    from onnxpipe.processing.outputs import ModelOutput
     from onnxpipe.tasks.base import Pipeline
     from onnxpipe.tasks.embedding import EmbeddingPipeline, SentenceSimilarityPipeline
     from onnxpipe.tasks.feature_extraction import FeatureExtractionPipeline
@@ -35,22 +48,39 @@ if TYPE_CHECKING:
     from onnxpipe.tasks.question_answering import QuestionAnsweringPipeline, SquadExample
     from onnxpipe.tasks.registry import PIPELINE_REGISTRY, check_task, get_supported_tasks
     from onnxpipe.tasks.streams import KeyDataset, KeyPairDataset, PipelineIterator
+    from onnxpipe.tasks.summarization import SummarizationPipeline
+    from onnxpipe.tasks.text2text_generation import Text2TextGenerationPipeline
     from onnxpipe.tasks.text_classification import TextClassificationPipeline
+    from onnxpipe.tasks.text_generation import TextGenerationPipeline
     from onnxpipe.tasks.text_ranking import TextRankingPipeline
     from onnxpipe.tasks.token_classification import AggregationStrategy, TokenClassificationPipeline
+    from onnxpipe.tasks.translation import TranslationPipeline
     from onnxpipe.tasks.zero_shot_classification import ZeroShotClassificationPipeline
 
 _HOME = {
     "bundle": ("AutoConfig", "Bundle", "Config", "open_bundle"),
     "engine.scheduler": ("ItemError",),
+    "generation": (
+        "AsyncTextIteratorStreamer",
+        "GenerationConfig",
+        "LogitsProcessor",
+        "LogitsProcessorList",
+        "StoppingCriteria",
+        "StoppingCriteriaList",
+        "TextIteratorStreamer",
+        "TextStreamer",
+        "set_seed",
+    ),
     "models.auto": (
         "AutoModel",
+        "AutoModelForCausalLM",
         "AutoModelForMaskedLM",
         "AutoModelForQuestionAnswering",
+        "AutoModelForSeq2SeqLM",
         "AutoModelForSequenceClassification",
         "AutoModelForTokenClassification",
     ),
-    "models.outputs": ("ModelOutput",),
+    "processing.outputs": ("ModelOutput",),
     "factory": ("pipeline",),
     "processing": ("AutoTokenizer", "BatchEncoding", "Tokenizer"),
     "tasks.base": ("Pipeline",),
@@ -60,9 +90,13 @@ _HOME = {
     "tasks.question_answering": ("QuestionAnsweringPipeline", "SquadExample"),
     "tasks.registry": ("PIPELINE_REGISTRY", "check_task", "get_supported_tasks"),
     "tasks.streams": ("KeyDataset", "KeyPairDataset", "PipelineIterator"),
+    "tasks.summarization": ("SummarizationPipeline",),
+    "tasks.text2text_generation": ("Text2TextGenerationPipeline",),
     "tasks.text_classification": ("TextClassificationPipeline",),
+    "tasks.text_generation": ("TextGenerationPipeline",),
     "tasks.text_ranking": ("TextRankingPipeline",),
     "tasks.token_classification": ("AggregationStrategy", "TokenClassificationPipeline"),
+    "tasks.translation": ("TranslationPipeline",),
     "tasks.zero_shot_classification": ("ZeroShotClassificationPipeline",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -70,10 +104,13 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = [
     "PIPELINE_REGISTRY",
     "AggregationStrategy",
+    "AsyncTextIteratorStreamer",
     "AutoConfig",
     "AutoModel",
+    "AutoModelForCausalLM",
     "AutoModelForMaskedLM",
     "AutoModelForQuestionAnswering",
+    "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
     "AutoTokenizer",
@@ -83,25 +120,37 @@ __all__ = [
     "EmbeddingPipeline",
     "FeatureExtractionPipeline",
     "FillMaskPipeline",
+    "GenerationConfig",
     "ItemError",
     "KeyDataset",
     "KeyPairDataset",
+    "LogitsProcessor",
+    "LogitsProcessorList",
     "ModelOutput",
     "Pipeline",
     "PipelineIterator",
     "QuestionAnsweringPipeline",
     "SentenceSimilarityPipeline",
     "SquadExample",
+    "StoppingCriteria",
+    "StoppingCriteriaList",
+    "SummarizationPipeline",
+    "Text2TextGenerationPipeline",
     "TextClassificationPipeline",
+    "TextGenerationPipeline",
+    "TextIteratorStreamer",
     "TextRankingPipeline",
+    "TextStreamer",
     "TokenClassificationPipeline",
     "Tokenizer",
+    "TranslationPipeline",
     "ZeroShotClassificationPipeline",
     "__version__",
     "check_task",
     "get_supported_tasks",
     "open_bundle",
     "pipeline",
+    "set_seed",
 ]
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onnxpipe.bundle import AutoConfig, Config
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModel, refuse_remote_code
+from onnxpipe.models.base import Model
 from onnxpipe.models.encoder import EncoderModel, check_outputs
-from onnxpipe.models.loading import Source, Target, find_bundle, load_model
+from onnxpipe.models.loading import Kind, Source, Target, find_bundle, load_model
 from onnxpipe.processing import AutoTokenizer, Tokenizer
 from onnxpipe.tasks.base import Pipeline
 from onnxpipe.tasks.registry import check_task
@@ -27,7 +29,7 @@ _MODEL_KWARGS = frozenset(
 
 def pipeline(
     task: str | None = None,
-    model: str | os.PathLike[str] | EncoderModel | None = None,
+    model: str | os.PathLike[str] | Model | None = None,
     config: str | Config | None = None,
     tokenizer: str | tuple[str, dict[str, Any]] | Tokenizer | None = None,
     feature_extractor: Any = None,
@@ -56,7 +58,8 @@ def pipeline(
     """A ready pipeline, as `transformers.pipeline` gives it, without PyTorch.
 
     Args:
-        task: its name or alias; None takes what the model was exported for.
+        task: its name or alias, "translation_en_to_fr" for any two languages; None takes what the model was exported
+            for.
         model: a folder, a Hub id, or a model from an Auto class; None takes the task's default (with a warning).
         config: replaces the model's config (an id, a folder, or a `Config`).
         tokenizer: an id, a folder, `(name, {keywords})`, or a tokenizer; by default the model's own.
@@ -78,7 +81,8 @@ def pipeline(
         providers, provider_options: ONNX Runtime's execution providers, instead of the device's.
         threads: threads of an operator; None for what the container grants.
         cache_dir, local_files_only: for the Hub.
-        **kwargs: `batch_size`, `num_workers`, `binary_output`, `modelcard`, and the task's own parameters.
+        **kwargs: `batch_size`, `num_workers`, `binary_output`, `modelcard`, the task's own parameters, and for tasks
+            that generate text `assistant_model`, `assistant_tokenizer` and every parameter of `generate()`.
 
     Raises:
         RuntimeError: neither task nor model given.
@@ -112,10 +116,13 @@ def pipeline(
         task = _infer(source, target)
     name, entry, _ = check_task(task)
     cls = pipeline_class or entry["impl"]
+    kind = _kind(entry)
     # a model without a graph, whose task was told from its config, has been exported for it by now
-    loaded = model if source is None else load_model(source, target, _export_task(entry, name) if told else None)
-    if not isinstance(loaded, EncoderModel):
+    loaded = model if source is None else load_model(source, target, _export_task(entry, name) if told else None, kind)
+    if not isinstance(loaded, Model):
         raise UnsupportedError(f"model is a {type(loaded).__name__}: pass a folder, a Hub id, or a model of onnxpipe")
+    if entry["pt"] and not isinstance(loaded, kind):
+        raise UnsupportedError(f"{name} needs a {kind.__name__}, and model is a {type(loaded).__name__}")
     for auto in entry["pt"][:1]:
         check_outputs(loaded, auto.outputs, f"the task {name!r}")
     if settings is not None:
@@ -128,6 +135,8 @@ def pipeline(
             tokenizer, loaded if source else None, config, use_fast, {**hub, "revision": revision}
         )
     kwargs.pop("args_parser", None)
+    if name == task == "translation":
+        task = _languages(loaded, task)
     return cls(model=loaded, task=task, framework=framework, **parts, **kwargs)
 
 
@@ -206,10 +215,19 @@ def _config(config: str | Config | None, hub: Mapping[str, Any]) -> Config | Non
 
 
 def _default(task: str | None, revision: str | None) -> tuple[str, str | None]:
-    name, entry, _ = check_task(task or "")
+    name, entry, languages = check_task(task or "")
     if "default" not in entry:
         raise ValueError(f"The task {name!r} has no default model: pass model=")
-    model, pinned = entry["default"]["model"]
+    defaults = entry["default"]
+    if languages is not None and languages not in defaults:
+        raise ValueError(f"The task does not provide any default models for options {languages}")
+    if languages is not None:
+        defaults = defaults[languages]
+    if "model" not in defaults:
+        raise ValueError(
+            'The task defaults can\'t be correctly selected. You probably meant "translation_xx_to_yy"; or pass model='
+        )
+    model, pinned = defaults["model"]
     logger.warning(
         "No model was supplied, defaulted to %s and revision %s. Using a pipeline without specifying a model name and "
         "revision in production is not recommended.",
@@ -231,15 +249,32 @@ def _infer(source: Source | None, target: Target) -> str:
     return tasks[0]
 
 
+def _kind(entry: Mapping[str, Any]) -> type[Kind]:
+    """The class of the task's models: that of the Auto class that loads them."""
+    autos = entry["pt"]
+    return autos[0].kind if autos and issubclass(autos[0], AutoModel) else EncoderModel
+
+
+def _languages(loaded: Model, task: str) -> str:
+    """The name of the first translation that the model's config has parameters for ("translation_en_to_fr")."""
+    for key in loaded.config.task_specific_params or {}:
+        if key.startswith("translation"):
+            warnings.warn(
+                f'"translation" task was used, instead of "translation_XX_to_YY", defaulting to "{key}"',
+                UserWarning,
+                stacklevel=3,
+            )
+            return str(key)
+    return task
+
+
 def _export_task(entry: Mapping[str, Any], name: str) -> str:
     """The task for which a model without a graph is exported: that of the Auto class that loads it."""
     autos = entry["pt"]
     return autos[0].task if autos and issubclass(autos[0], AutoModel) else name
 
 
-def _tokenizer(
-    given: Any, loaded: EncoderModel | None, config: Any, use_fast: bool, hub: dict[str, Any]
-) -> Tokenizer | None:
+def _tokenizer(given: Any, loaded: Model | None, config: Any, use_fast: bool, hub: dict[str, Any]) -> Tokenizer | None:
     if given is not None and not isinstance(given, (str, os.PathLike, tuple)):
         return given  # type: ignore[no-any-return]
     if isinstance(given, tuple):

@@ -1,4 +1,4 @@
-"""The command line: `onnxpipe export | run | inspect | verify | doctor`.
+"""The command line: `onnxpipe export | run | chat | inspect | verify | doctor`.
 
 Results go to stdout, progress and warnings to stderr. Exit codes: 0 done, 1 an error (one line, `error: ...`), 2 a
 wrong call, 130 interrupted, 141 stdout was closed (as by `head`).
@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from onnxpipe._version import __version__
-from onnxpipe.cli import doctor, export, inspect, run, verify
+from onnxpipe.cli import chat, doctor, export, inspect, run, verify
 from onnxpipe.cli.guard import GuardedGroup, traceback_option
 
 
@@ -20,7 +20,7 @@ def main() -> None:
     """Hugging Face models as certified ONNX bundles, and their answers without PyTorch."""
 
 
-for _module in (export, run, inspect, verify, doctor):
+for _module in (export, run, chat, inspect, verify, doctor):
     main.add_command(_module.command)
 
 __all__ = ["main"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxpipe.cli.plain import plain
+from onnxpipe.cli.texts import TEXT_KEYS
 
 Cells = dict[str, Any]
 
@@ -41,6 +42,9 @@ def result_columns(task: str, params: Mapping[str, Any], labels: int | None) -> 
         return _ranked(("answer", "score", "start", "end"), int(top_k or 1))
     if task == "fill-mask":
         return _ranked(("token_str", "score"), int(top_k or 1), _by_rank)
+    if task in TEXT_KEYS:
+        key = TEXT_KEYS[task].removesuffix("text") + "token_ids" if params.get("return_tensors") else TEXT_KEYS[task]
+        return _ranked((key,), int(params.get("num_return_sequences") or 1))
     fixed = {
         "token-classification": ResultColumns(("entities",), lambda answer: {"entities": answer}),
         "zero-shot-classification": ResultColumns(("label", "score", "scores"), _zero_shot),

@@ -12,8 +12,8 @@ from onnxpipe.cli.guard import hub_options, traceback_option
 @click.command("export")
 @click.argument("model")
 @click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="Folder to write.")
-@click.option("--task", help="What the model is for; by default what its architecture says.")
-@click.option("--precision", default="fp32", show_default=True, help="One or several, with commas: fp32,fp16,int8.")
+@click.option("--task", help="text-generation, translation, text-classification, ...; by default by the architecture.")
+@click.option("--precision", default="fp32", show_default=True, help="One or several, with commas: fp32,fp16,int8,q4.")
 @hub_options
 @traceback_option
 def command(

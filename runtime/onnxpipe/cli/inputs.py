@@ -11,6 +11,7 @@ import click
 
 from onnxpipe.cli.answers import InputError
 from onnxpipe.cli.table import Table, TableError
+from onnxpipe.cli.texts import TEXT_KEYS
 
 #: Tasks whose input has two named parts, the second of which is a list in the last two.
 PARTS: Mapping[str, tuple[str, str]] = {
@@ -58,7 +59,8 @@ def word_inputs(task: str, words: Sequence[str], given: Given, stdin: Iterable[s
     """Inputs from the command line's words; `-` stands for the lines of stdin.
 
     With `--context` the words are questions, with `--question` contexts, with `--query` documents. A word that begins
-    with `{` is JSON; where it is not, an `InputError` stands in its place.
+    with `{` is JSON; where it is not, an `InputError` stands in its place. Tasks that write text take every word as it
+    is, and text-generation a chat as JSON too.
 
     Raises:
         click.UsageError: nothing to answer.
@@ -67,6 +69,8 @@ def word_inputs(task: str, words: Sequence[str], given: Given, stdin: Iterable[s
     if not words and len(parts) < 2 and not given.documents:
         raise click.UsageError("nothing to answer: give INPUT (- for stdin) or --input FILE")
     texts = _expand(words, stdin)
+    if task in TEXT_KEYS:
+        return (_chat_or_text(text) for text in texts) if task == "text-generation" else texts
     if not parts:
         return (_word(text) for text in texts)
     first, second = PARTS[task]
@@ -110,7 +114,7 @@ def column_inputs(task: str, table: Table, spec: str | None, given: Given) -> Ca
         if missing:
             return InputError(f"no column {missing[0]!r}")
         if isinstance(chosen, str):
-            return cells[chosen]
+            return _chat_or_text(cells[chosen]) if task == "text-generation" else cells[chosen]
         try:
             return {**parts, **{part: _part(part, cells[name]) for part, name in chosen.items()}}
         except ValueError as error:
@@ -165,6 +169,19 @@ def _word(text: str) -> Any:
         return json.loads(text)
     except ValueError as error:
         return InputError(f"what begins with '{{' is read as JSON, and this is none: {error}: {text:.80}")
+
+
+def _chat_or_text(cell: Any) -> Any:
+    """A chat, where the text is the JSON of its messages or of one; else what is there."""
+    if not isinstance(cell, str) or not cell.lstrip().startswith(("[", "{")):
+        return cell
+    try:
+        value = json.loads(cell)
+    except ValueError:
+        return cell
+    messages = value if isinstance(value, list) else [value]
+    chat = bool(messages) and all(isinstance(each, dict) and {"role", "content"} <= each.keys() for each in messages)
+    return messages if chat else cell
 
 
 def _expand(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,10 @@ import click
 
 from onnxpipe.cli.guard import describe, hub_options, traceback_option
 from onnxpipe.cli.plain import megabytes, printable
+from onnxpipe.cli.texts import TEXT_KEYS
+
+#: A name with a layer's number in it: past_key_values.3.key.
+_NUMBERED = re.compile(r"([a-z_]+\.)(\d+)(\.[a-z_.]+)")
 
 
 @dataclass(frozen=True)
@@ -189,18 +194,19 @@ def _lines(found: Inspection) -> Iterator[str]:
     rows = {
         "tasks": ", ".join(found.tasks) or "unknown: name one when you run it",
         "architecture": " ".join(filter(None, (found.architecture, found.model_type and f"({found.model_type})"))),
-        "labels": str(found.labels) if found.labels else "",
+        "labels": str(found.labels) if found.labels and not set(found.tasks) & TEXT_KEYS.keys() else "",
         "source": " at revision ".join(filter(None, (found.source.get("model"), found.source.get("revision")))),
         "exported by": ", ".join(f"{name} {version}" for name, version in found.versions.items()),
         "onnxruntime": found.onnxruntime or "",
     }
     yield from (f"  {name:<13} {text}" for name, text in rows.items() if text)
     yield "graphs"
+    width = max((13, *map(len, found.graphs)))
     for graph, precisions in found.graphs.items():
         for precision, file in precisions.items():
-            yield f"  {graph:<13} {precision:<6} {megabytes(file.size):>10}  {file.path}"
+            yield f"  {graph:<{width}} {precision:<6} {megabytes(file.size):>10}  {file.path}"
             if file.inputs is not None and file.outputs is not None:
-                yield f"    {', '.join(file.inputs)} -> {', '.join(file.outputs)}"
+                yield f"    {', '.join(_brief(file.inputs))} -> {', '.join(_brief(file.outputs))}"
     if not found.graphs:
         yield f"  none: onnxpipe export {found.model} -o FOLDER makes one"
     yield "proof"
@@ -209,6 +215,21 @@ def _lines(found: Inspection) -> Iterator[str]:
     others = [name for name in found.files if name not in graph_paths]
     yield f"files         {len(found.files)}, {megabytes(sum(found.files.values()))}"
     yield from (f"  {megabytes(found.files[name]):>10}  {name}" for name in others)
+
+
+def _brief(names: Sequence[str]) -> Iterator[str]:
+    """The names, those that differ in one number only (a cache's layers) as one: present.0-5.key."""
+    numbered: dict[tuple[str, str], list[int]] = {}
+    for name in names:
+        found = _NUMBERED.fullmatch(name)
+        if found:
+            numbered.setdefault((found[1], found[3]), []).append(int(found[2]))
+    for name in names:
+        found = _NUMBERED.fullmatch(name)
+        if not found:
+            yield name
+        elif layers := numbered.pop((found[1], found[3]), None):
+            yield f"{found[1]}{layers[0]}-{layers[-1]}{found[3]}" if len(layers) > 1 else name
 
 
 def certificate_lines(certificate: Mapping[str, Any] | None) -> Iterator[str]:

@@ -10,9 +10,11 @@ from typing import Any
 
 from onnxpipe.cli.answers import InputError
 from onnxpipe.cli.plain import plain, printable
+from onnxpipe.cli.texts import TEXT_KEYS, visible
 
 _FIRST_VALUES = 5
 _LABEL_COLUMNS = 24
+_TEXT_KEYS = tuple(dict.fromkeys(TEXT_KEYS.values()))
 
 
 class Renderer:
@@ -57,6 +59,8 @@ class Renderer:
             yield "  (nothing found)"
         elif _is_dict(answer[0], "answer", "score"):
             yield from self._answers(answer, value)
+        elif (key := _text_key(answer[0])) is not None:
+            yield from (_text(entry[key]) for entry in answer)
         elif isinstance(answer[0], list) and answer[0] and _is_dict(answer[0][0], "token_str"):
             yield self._cut(_title(value))
             for number, entries in enumerate(answer, 1):
@@ -92,6 +96,16 @@ class Renderer:
     def _cut(self, text: str, width: int | None = None) -> str:
         limit = min(width or self._width, self._width) if self._width else width
         return text if not limit or len(text) <= limit else text[: max(1, limit - 1)] + "…"
+
+
+def _text_key(entry: Any) -> str | None:
+    """The key of the text in an answer that is one."""
+    return next((key for key in _TEXT_KEYS if isinstance(entry, dict) and key in entry), None)
+
+
+def _text(written: Any) -> str:
+    """What was written: the text itself, whole, or the last message of a chat."""
+    return visible(str(written[-1]["content"]) if isinstance(written, list) else written)
 
 
 def _columns(entry: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from onnxpipe.cli.params import parse_params
 from onnxpipe.cli.plain import plain
 from onnxpipe.cli.render import Renderer
 from onnxpipe.cli.table import FORMATS, Format, open_table
+from onnxpipe.cli.texts import stream, streams
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class RunOptions:
     context: str | None
     query: str | None
     documents: tuple[str, ...]
+    src_lang: str | None
+    tgt_lang: str | None
     as_json: bool
     column: str | None
     output: Path | None
@@ -82,6 +85,8 @@ class RunOptions:
 @click.option("--context", help="Where the answer is to each INPUT or row (question-answering).")
 @click.option("--query", help="What each INPUT or row is compared to (text-ranking, sentence-similarity).")
 @click.option("--documents", multiple=True, help="Compared to --query. Repeatable; INPUTs count too.")
+@click.option("--src-lang", help="Language of the INPUTs (translation by models of several languages).")
+@click.option("--tgt-lang", help="Language to translate to.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
 @click.option("--input", "source", type=click.Path(), metavar="FILE", help="A table: CSV, TSV, JSONL or lines of text.")
 @click.option("--column", help="The table's column to read: NAME, or KEYWORD=NAME,KEYWORD=NAME.")
@@ -101,31 +106,44 @@ def command(task: str, inputs: tuple[str, ...], source: str | None, **options: A
     onnxpipe run text-classification --model M "We love this"
     onnxpipe run zero-shot-classification --model M --labels sport,art "A goal in extra time"
     onnxpipe run question-answering --model M --context "Ann is 7." "How old is Ann?"
+    onnxpipe run text-generation --model M "Once upon a time" -p max_new_tokens=50
+    onnxpipe run translation_en_to_fr --model M "How old are you?"
     onnxpipe run text-classification --model M --input reviews.csv --column text --output out.csv
+
+    What text-generation writes appears as it is written; an INPUT of it may be a chat, as JSON:
+    '[{"role": "user", "content": "Hello"}]'.
 
     The table job adds the columns label, score (text-classification; label_1, score_1, ... with top_k above 1),
     entities (token-classification), answer, score, start, end (question-answering), label, score, scores
     (zero-shot-classification), token_str, score (fill-mask), embedding, score (sentence-similarity), index, score,
-    ranking (text-ranking). Cells that are no text or number are JSON.
+    ranking (text-ranking), generated_text (text-generation, text2text-generation), summary_text (summarization),
+    translation_text (translation; all of these with _1, _2, ... where num_return_sequences is above 1). Cells that are
+    no text or number are JSON.
     """
     from onnxpipe.tasks.registry import check_task
 
     chosen = RunOptions(**options)
-    task, entry, _ = check_task(task)
+    named = task
+    task, entry, languages = check_task(named)
+    named = task if languages is None else named  # with its languages: translation_en_to_fr
     params = _params(task, entry, chosen)
     if source is None:
         _refuse_table_options(chosen)
-        _answer_words(task, word_inputs(task, inputs, chosen.given, sys.stdin), params, chosen)
+        values = word_inputs(task, inputs, chosen.given, sys.stdin)
+        _answer_words(task, _pipeline(named, chosen), values, params, chosen)
     elif inputs:
         raise click.UsageError("give INPUTs or --input FILE, not both")
     elif chosen.as_json:
         raise click.UsageError("--json is for INPUTs; of a table name --output FILE.jsonl")
     else:
-        _answer_table(task, source, params, chosen)
+        _answer_table(task, named, source, params, chosen)
 
 
-def _answer_words(task: str, values: Iterable[Any], params: dict[str, Any], options: RunOptions) -> None:
-    pipe = _pipeline(task, options)
+def _answer_words(task: str, pipe: Any, values: Iterable[Any], params: dict[str, Any], options: RunOptions) -> None:
+    shown_as_written = task == "text-generation" and not options.as_json and options.batch_size is None
+    if shown_as_written and streams(pipe, params):
+        stream(pipe, values, params, options.keep)
+        return
     renderer = Renderer(_labels(pipe) if task == "text-classification" else ())
     pairs = (((number, value), value) for number, value in enumerate(values, 1))
     for (number, value), answer in Answers(pipe, pairs, _call(params, options), _input_name, options.keep):
@@ -142,7 +160,7 @@ def _input_name(key: tuple[int, Any]) -> str:
     return f"input {key[0]}"
 
 
-def _answer_table(task: str, source: str, params: dict[str, Any], options: RunOptions) -> None:
+def _answer_table(task: str, named: str, source: str, params: dict[str, Any], options: RunOptions) -> None:
     delimiter = "\t" if options.delimiter == "\\t" else options.delimiter
     table = open_table(source, format=options.format, delimiter=delimiter, encoding=options.encoding)
     if task == "fill-mask":
@@ -157,7 +175,7 @@ def _answer_table(task: str, source: str, params: dict[str, Any], options: RunOp
         keep=options.keep,
     )
     job.check(result_columns(task, params, None))
-    pipe = _pipeline(task, options)
+    pipe = _pipeline(named, options)
     job.run(pipe, _call(params, options), result_columns(task, params, len(_labels(pipe)) or None))
 
 
@@ -189,6 +207,12 @@ def _params(task: str, entry: Mapping[str, Any], options: RunOptions) -> dict[st
         if task != "zero-shot-classification":
             raise click.UsageError(f"--labels is for zero-shot-classification, not for {task}")
         params["candidate_labels"] = options.labels
+    for name in ("src_lang", "tgt_lang"):
+        language = getattr(options, name)
+        if language is not None and task != "translation":
+            raise click.UsageError(f"--{name.replace('_', '-')} is for translation, not for {task}")
+        if language is not None:
+            params[name] = language
     if task == "zero-shot-classification" and not params.get("candidate_labels"):
         raise click.UsageError("zero-shot-classification needs --labels a,b,c")
     return params

@@ -23,7 +23,7 @@ Outputs = dict[str, Array]
 OnError = Literal["raise", "return"]
 
 TOKEN_BUDGET = 1024
-_WINDOW_ROWS = 1024
+WINDOW_ROWS = 1024
 _PATIENCE = 0.05  # seconds
 
 
@@ -48,7 +48,8 @@ class Work:
     """What is done to an input. `run` answers one batch; `decode` gets the rows of one input with their outputs.
 
     `can_pad` tells whether rows of unlike length may share a batch (they may not without a padding token), and
-    `token_budget` how much a batch may hold that the scheduler cuts (its rows times the longest `Row.length`).
+    `token_budget` how much a batch may hold that the scheduler cuts (its rows times the longest `Row.length`). `window`
+    is how many rows are gathered before they are sorted by length: what a stream reads ahead at most.
     """
 
     encode: Callable[[Any], Iterable[Row]]
@@ -56,6 +57,7 @@ class Work:
     decode: Callable[[list[tuple[Row, Outputs]]], Any]
     can_pad: bool = True
     token_budget: int = TOKEN_BUDGET
+    window: int = WINDOW_ROWS
 
 
 @dataclass(slots=True)
@@ -144,7 +146,7 @@ def _by_count(items: Iterable[_Item], batch_size: int) -> Iterator[_Window]:
 
 def _by_window(items: Iterator[_Item], hurry: bool, work: Work) -> Iterator[_Window]:
     """Batches of like length, cut from windows of many rows."""
-    size = 1 if hurry else _WINDOW_ROWS
+    size = 1 if hurry else work.window
     fresh: list[_Item] = []
     slots: list[_Slot] = []
     opened = time.monotonic()
@@ -153,7 +155,7 @@ def _by_window(items: Iterator[_Item], hurry: bool, work: Work) -> Iterator[_Win
         slots.extend((item, n) for n in range(len(item.rows)))
         if len(slots) >= size or (hurry and time.monotonic() - opened > _PATIENCE):
             yield fresh, _cut(slots, work)
-            fresh, slots, size = [], [], min(2 * size, _WINDOW_ROWS)
+            fresh, slots, size = [], [], min(2 * size, work.window)
             opened = time.monotonic()
     yield fresh, _cut(slots, work)
 

@@ -54,6 +54,11 @@ class CausalGraph:
         """The graphs of a bundle, in whichever form it has them."""
         available = bundle.graphs.keys()
         pair = ("decoder_model", "decoder_with_past_model")
+        if "encoder_model" in available:
+            raise UnsupportedError(
+                f"{bundle.folder} is an encoder-decoder model, not a causal one: AutoModelForSeq2SeqLM and the tasks "
+                "text2text-generation, summarization and translation load it"
+            )
         for name in ("model", "decoder_model_merged"):
             if name in available:
                 session, precision = opener(name)

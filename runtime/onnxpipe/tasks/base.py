@@ -19,9 +19,9 @@ import numpy as np
 
 from onnxpipe.bundle.manifest import relist
 from onnxpipe.engine.batching import Padding, Row, split, stack
-from onnxpipe.engine.scheduler import ItemError, OnError, Outputs, Work, answer
+from onnxpipe.engine.scheduler import TOKEN_BUDGET, WINDOW_ROWS, ItemError, OnError, Outputs, Work, answer
 from onnxpipe.errors import UnknownArgumentError, UnsupportedError
-from onnxpipe.models.encoder import EncoderModel
+from onnxpipe.models.base import Model
 from onnxpipe.processing import Tokenizer
 from onnxpipe.tasks import custom
 from onnxpipe.tasks.streams import PipelineIterator, is_dataset, rows_of
@@ -58,10 +58,14 @@ class Pipeline:
     #: What the factory loads beside the model: True (needed), None (if present), False.
     _load_tokenizer: ClassVar[bool | None] = True
     input_modalities: ClassVar[str] = "text"
+    #: What a batch may hold that the scheduler cuts: its rows times the longest `Row.length`.
+    token_budget: ClassVar[int] = TOKEN_BUDGET
+    #: Rows that are gathered and sorted by length at a time.
+    window: ClassVar[int] = WINDOW_ROWS
 
     def __init__(
         self,
-        model: EncoderModel,
+        model: Model,
         tokenizer: Tokenizer | None = None,
         feature_extractor: Any = None,
         image_processor: Any = None,
@@ -81,7 +85,7 @@ class Pipeline:
             raise UnsupportedError(
                 f"the model is on {model.device}: pass device={device!r} to pipeline() or from_pretrained()"
             )
-        self.model = model
+        self.model: Any = model  # each task knows which class it needs
         self._tokenizer = tokenizer
         self.feature_extractor = feature_extractor
         self.image_processor = image_processor
@@ -175,6 +179,8 @@ class Pipeline:
             run=lambda rows: self.run(rows, options),
             decode=lambda rows: self.decode(rows, options),
             can_pad=self.padding().token_id is not None,
+            token_budget=self.token_budget,
+            window=self.window,
         )
 
         def answers(values: Iterable[Any], hurry: bool = True, on_error: OnError = on_error) -> Iterator[Any]:
@@ -227,7 +233,7 @@ class Pipeline:
     @property
     def dtype(self) -> str:
         """The precision of the graph that runs: "float32", "float16", "int8", "q4", ..."""
-        return self.model.dtype
+        return str(self.model.dtype)
 
     torch_dtype = dtype
 
@@ -262,12 +268,14 @@ class Pipeline:
             relist(target)
 
     def __repr__(self) -> str:
-        shown = {
+        shown: dict[str, Any] = {
             "model": (self.model.config.architectures or [self.model.config.model_type])[0],
             "dtype": self.dtype,
             "device": str(self.device),
             "input_modalities": self.input_modalities,
         }
+        if self.model.can_generate():
+            shown["output_modalities"] = ("text",)
         return f"{type(self).__name__}: {shown}"
 
 

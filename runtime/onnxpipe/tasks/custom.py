@@ -70,7 +70,7 @@ def run(pipe: Pipeline, rows: Sequence[Row], stages: Stages) -> list[Outputs]:
         batch[name] = values[0] if len(rows) == 1 else values
     outputs = pipe._forward(batch, **stages.forward)  # type: ignore[attr-defined]
     arrays = {k: np.asarray(v) for k, v in outputs.items() if hasattr(v, "__array__")}
-    answers = split(arrays, rows, pipe.model.per_token, padding)
+    answers = split(arrays, rows, getattr(pipe.model, "per_token", frozenset()), padding)
     for i, answer in enumerate(answers):
         for name, value in outputs.items():
             if name not in arrays:

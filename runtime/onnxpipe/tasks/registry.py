@@ -9,8 +9,10 @@ from typing import Any
 
 from onnxpipe.models.auto import (
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForQuestionAnswering,
+    AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
 )
@@ -18,9 +20,13 @@ from onnxpipe.tasks.embedding import EmbeddingPipeline, SentenceSimilarityPipeli
 from onnxpipe.tasks.feature_extraction import FeatureExtractionPipeline
 from onnxpipe.tasks.fill_mask import FillMaskPipeline
 from onnxpipe.tasks.question_answering import QuestionAnsweringPipeline
+from onnxpipe.tasks.summarization import SummarizationPipeline
+from onnxpipe.tasks.text2text_generation import Text2TextGenerationPipeline
 from onnxpipe.tasks.text_classification import TextClassificationPipeline
+from onnxpipe.tasks.text_generation import TextGenerationPipeline
 from onnxpipe.tasks.text_ranking import TextRankingPipeline
 from onnxpipe.tasks.token_classification import TokenClassificationPipeline
+from onnxpipe.tasks.translation import TranslationPipeline
 from onnxpipe.tasks.zero_shot_classification import ZeroShotClassificationPipeline
 
 logger = logging.getLogger("onnxpipe")
@@ -32,8 +38,10 @@ def _entry(cls: type, auto: type[AutoModel], model: str, revision: str | None = 
 
 _SEQUENCE = AutoModelForSequenceClassification
 _SST2 = "distilbert/distilbert-base-uncased-finetuned-sst-2-english"
+_T5 = ("google-t5/t5-base", "a9723ea")
 
-#: The keys are those of transformers' registry, so that code which reads it works.
+#: The keys are those of transformers' registry, so that code which reads it works. Where its versions differ (the
+#: default of text-generation), they are the newer one's.
 SUPPORTED_TASKS: dict[str, dict[str, Any]] = {
     "embedding": _entry(EmbeddingPipeline, AutoModel, "sentence-transformers/all-MiniLM-L6-v2"),
     "feature-extraction": _entry(
@@ -47,14 +55,25 @@ SUPPORTED_TASKS: dict[str, dict[str, Any]] = {
         "564e9b5",
     ),
     "sentence-similarity": _entry(SentenceSimilarityPipeline, AutoModel, "sentence-transformers/all-MiniLM-L6-v2"),
+    "summarization": _entry(
+        SummarizationPipeline, AutoModelForSeq2SeqLM, "sshleifer/distilbart-cnn-12-6", "a4f8f3e"
+    ),
     "text-classification": _entry(TextClassificationPipeline, _SEQUENCE, _SST2, "714eb0f"),
+    "text-generation": _entry(TextGenerationPipeline, AutoModelForCausalLM, "HuggingFaceTB/SmolLM3-3B", "a07cc9a"),
     "text-ranking": _entry(TextRankingPipeline, _SEQUENCE, "cross-encoder/ms-marco-MiniLM-L6-v2"),
+    "text2text-generation": _entry(Text2TextGenerationPipeline, AutoModelForSeq2SeqLM, *_T5),
     "token-classification": _entry(
         TokenClassificationPipeline,
         AutoModelForTokenClassification,
         "dbmdz/bert-large-cased-finetuned-conll03-english",
         "4c53496",
     ),
+    "translation": {  # its default depends on the languages
+        "impl": TranslationPipeline,
+        "pt": (AutoModelForSeq2SeqLM,),
+        "default": {("en", target): {"model": _T5} for target in ("fr", "de", "ro")},
+        "type": "text",
+    },
     "zero-shot-classification": _entry(
         ZeroShotClassificationPipeline, _SEQUENCE, "facebook/bart-large-mnli", "d7645e1"
     ),
@@ -78,16 +97,22 @@ class PipelineRegistry:
         """Names and aliases, sorted."""
         return sorted([*self.supported_tasks, *self.task_aliases])
 
-    def check_task(self, task: str) -> tuple[str, dict[str, Any], None]:
-        """The task's own name, its entry, and None (the place of a translation's languages).
+    def check_task(self, task: str) -> tuple[str, dict[str, Any], tuple[str, str] | None]:
+        """The task's own name, its entry, and the languages ("en", "fr") of a "translation_en_to_fr", else None.
 
         Raises:
             KeyError: no such task.
         """
         task = self.task_aliases.get(task, task)
-        if task not in self.supported_tasks:
-            raise KeyError(f"Unknown task {task}, available tasks are {self.get_supported_tasks()}")
-        return task, self.supported_tasks[task], None
+        if task in self.supported_tasks:
+            return task, self.supported_tasks[task], None
+        if task.startswith("translation"):
+            parts = task.split("_")
+            if len(parts) != 4 or parts[0] != "translation" or parts[2] != "to":
+                raise KeyError(f"Invalid translation task {task}, use 'translation_XX_to_YY' format")
+            return "translation", self.supported_tasks["translation"], (parts[1], parts[3])
+        known = [*self.get_supported_tasks(), "translation_XX_to_YY"]
+        raise KeyError(f"Unknown task {task}, available tasks are {known}")
 
     def register_pipeline(
         self,
@@ -130,6 +155,6 @@ def get_supported_tasks() -> list[str]:
     return PIPELINE_REGISTRY.get_supported_tasks()
 
 
-def check_task(task: str) -> tuple[str, dict[str, Any], None]:
+def check_task(task: str) -> tuple[str, dict[str, Any], tuple[str, str] | None]:
     """See `PipelineRegistry.check_task`."""
     return PIPELINE_REGISTRY.check_task(task)

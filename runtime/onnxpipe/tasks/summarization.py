@@ -1,0 +1,34 @@
+"""summarization: a long text made short by an encoder-decoder model (semantics of transformers 4.57)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from onnxpipe.tasks.text2text_generation import Text2TextGenerationPipeline
+
+
+class SummarizationPipeline(Text2TextGenerationPipeline):
+    """Summarizes texts: `[{"summary_text": str}]`. Its parameters are those of text2text-generation."""
+
+    return_name: ClassVar[str] = "summary"
+
+    def __call__(self, documents: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override] # transformers' name
+        """See `Text2TextGenerationPipeline.__call__`."""
+        return super().__call__(documents, *args, **kwargs)
+
+    def check(self, length: int, settled: Mapping[str, Any], options: Any) -> None:
+        limit, least = settled.get("max_length"), settled.get("min_length") or 0
+        if limit is None:
+            return  # only limits that somebody set are worth a word, not the pipeline's default
+        if limit < least:
+            message = f"Your min_length={least} must be inferior than your max_length={limit}."
+            self.warn("min_length", message, options)
+        if length < limit:
+            self.warn(
+                "max_length",
+                f"Your max_length is set to {limit}, but your input_length is only {length}. Since this is a "
+                "summarization task, where outputs shorter than the input are typically wanted, you might consider "
+                f"decreasing max_length manually, e.g. summarizer('...', max_length={length // 2})",
+                options,
+            )

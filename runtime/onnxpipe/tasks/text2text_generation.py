@@ -1,0 +1,173 @@
+"""text2text-generation: a text made of another by an encoder-decoder model (semantics of transformers 4.57)."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, ClassVar
+
+from onnxpipe.engine.batching import Row
+from onnxpipe.engine.scheduler import ItemError, Outputs
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.tasks.base import Answered
+from onnxpipe.tasks.generation import GeneratingPipeline, GenerationOptions, Keywords
+
+logger = logging.getLogger("onnxpipe")
+
+
+class ReturnType(Enum):
+    """What an answer holds: token ids, or text."""
+
+    TENSORS = 0
+    TEXT = 1
+
+
+@dataclass(frozen=True)
+class Text2TextGenerationOptions(GenerationOptions):
+    """Parameters of text2text-generation; every other keyword is `generate()`'s.
+
+    Attributes:
+        return_tensors: give token ids, an int64 array that begins with the decoder's start token, instead of text.
+        return_text: has no effect.
+        return_type: a `ReturnType`, instead of the two above.
+        clean_up_tokenization_spaces: take spaces before punctuation out.
+        truncation: cut a text that is longer than the tokenizer says the model takes. By default nothing is cut.
+        stop_sequence: a text whose first token ends generation.
+    """
+
+    return_tensors: bool | None = None
+    return_text: bool | None = None
+    return_type: ReturnType = ReturnType.TEXT
+    clean_up_tokenization_spaces: bool = False
+    truncation: bool | str = "do_not_truncate"
+    stop_sequence: str | None = None
+    warned: set[str] = field(default_factory=set, repr=False, compare=False)
+
+
+class Text2TextGenerationPipeline(GeneratingPipeline):
+    """Makes texts of texts. Its parameters are the fields of `Text2TextGenerationOptions`.
+
+    A str gives `[{"generated_text": str}]`, a list of n texts n dicts; with `num_return_sequences` above 1 each text
+    has a list of them. Unless the call says otherwise 4 beams; unless it or the model does, 256 tokens.
+    """
+
+    Options = Text2TextGenerationOptions
+    defaults: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 256, "num_beams": 4}
+    #: As a run of transformers 4.57 has it: a model's own 5 or 8 beams become 4, where neither the user nor the
+    #: config's parameters for the task say otherwise.
+    over_model: ClassVar[frozenset[str]] = frozenset({"num_beams"})
+    legacy: ClassVar[bool] = True
+    not_text: ClassVar[Sequence[Any]] = (ReturnType.TENSORS,)
+    #: What the keys of an answer begin with.
+    return_name: ClassVar[str] = "generated"
+
+    def parse(self, given: Mapping[str, Any], base: Any) -> Any:
+        options = super().parse(given, base)
+        kind = given.get("return_type")
+        if kind is not None and not isinstance(kind, ReturnType):
+            raise ValueError(f"return_type={kind!r}: choose one of {', '.join(map(str, ReturnType))}")
+        if kind is None and given.get("return_tensors") is not None:
+            kind = ReturnType.TENSORS if given["return_tensors"] else ReturnType.TEXT
+        return replace(
+            options, return_type=kind or options.return_type, return_tensors=None, return_text=None, warned=set()
+        )
+
+    def keywords(self, options: Any) -> Keywords:
+        keywords = super().keywords(options)
+        if options.stop_sequence is not None:
+            ids = self.tokenizer.encode(options.stop_sequence, add_special_tokens=False)
+            if len(ids) > 1 and "stop" not in options.warned:
+                options.warned.add("stop")
+                warnings.warn(
+                    "Stopping on a multiple token sequence is not yet supported on transformers. The first token of the"
+                    " stop sequence will be used as the stop sequence string in the interim.",
+                    stacklevel=2,
+                )
+            keywords["eos_token_id"] = ids[0]
+        return keywords
+
+    # -- the call ---------------------------------------------------------------------------------------------------
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Makes a text of one text, of each of a list, or of a stream.
+
+        Args:
+            inputs: a str, a list of str, a generator or a dataset; in a list also lists of str, of which the first is
+                answered (as in transformers).
+            *args, **kwargs: see `Pipeline.__call__`.
+        """
+        answers = super().__call__(inputs, *args, **kwargs)
+        if not isinstance(inputs, list) or not all(isinstance(each, str) for each in inputs):
+            return answers
+        if not all(isinstance(answer, ItemError) or len(answer) == 1 for answer in answers):
+            return answers
+        return [answer if isinstance(answer, ItemError) else answer[0] for answer in answers]
+
+    def encode(self, value: Any, options: Any) -> Iterator[Row]:
+        text = self._first(value)
+        encoding = self.encoded((self.prefix or "") + text, options)
+        ids = encoding["input_ids"]
+        settled = self.settled(options)
+        self.check(len(ids), settled, options)
+        yield self.row(ids, encoding.get("attention_mask"), None, options)
+
+    def _first(self, value: Any) -> str:
+        """The text that is answered: of a list of texts, which transformers runs as one batch, the first."""
+        if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
+            if self.tokenizer.pad_token_id is None:
+                raise ValueError("Please make sure that the tokenizer has a pad_token_id when using a batch input")
+            value = value[0]
+        if not isinstance(value, str):
+            raise TypeError(
+                f" `args[0]`: {value} have the wrong format. The should be either of type `str` or type `list`"
+            )
+        return value
+
+    def encoded(self, text: str, options: Any) -> Mapping[str, Any]:
+        """The tokenizer's output for one text."""
+        encoding: Mapping[str, Any] = self.tokenizer(text, truncation=options.truncation)
+        return encoding
+
+    def check(self, length: int, settled: Mapping[str, Any], options: Any) -> None:
+        """Warns, once a call, where a text's length in tokens does not fit the parameters."""
+
+    def warn(self, kind: str, message: str, options: Any) -> None:
+        """Logs a warning, once a call for each kind."""
+        if kind not in options.warned:
+            options.warned.add(kind)
+            logger.warning(message)
+
+    def run(self, rows: Any, options: Any) -> list[Outputs]:
+        try:
+            return super().run(rows, options)
+        except (RuntimeError, ValueError, IndexError) as error:
+            limit = self.model.config.get("max_position_embeddings")
+            longest = max(len(row.feeds["input_ids"]) for row in rows)
+            if isinstance(limit, int) and longest > limit:
+                raise UnsupportedError(
+                    f"the text has {longest} tokens and the model takes at most {limit}: pass truncation=True to cut "
+                    "it, or split it"
+                ) from error
+            raise
+
+    # -- the answer -------------------------------------------------------------------------------------------------
+    def decoding(self, options: Any) -> Keywords:
+        return {
+            "skip_special_tokens": True,
+            "clean_up_tokenization_spaces": options.clean_up_tokenization_spaces,
+        }
+
+    def decode(self, rows: Answered, options: Any) -> list[dict[str, Any]]:
+        ((_, outputs),) = rows
+        further = {name: value.tolist() for name, value in outputs.items() if name != "sequences"}
+        records: list[dict[str, Any]] = []
+        for number, sequence in enumerate(outputs["sequences"]):
+            own = {name: values[number] for name, values in further.items()}
+            if options.return_type is ReturnType.TENSORS:
+                records.append({f"{self.return_name}_token_ids": sequence})
+            else:
+                text = self.tokenizer.decode(sequence[sequence >= 0], **self.decoding(options))
+                records.append({f"{self.return_name}_text": text, **own})
+        return records

@@ -1,0 +1,275 @@
+"""text-generation: texts and chats continued by a decoder-only model (semantics of transformers 5.23)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any, ClassVar
+
+from onnxpipe.engine.batching import Row
+from onnxpipe.tasks.base import Answered
+from onnxpipe.tasks.chats import Chat, is_chat, with_chats
+from onnxpipe.tasks.generation import GeneratingPipeline, GenerationOptions, Keywords
+
+
+class ReturnType(Enum):
+    """What an answer holds: token ids with the prompt's, the new text alone, or the whole text."""
+
+    TENSORS = 0
+    NEW_TEXT = 1
+    FULL_TEXT = 2
+
+
+@dataclass(frozen=True)
+class TextGenerationOptions(GenerationOptions):
+    """Parameters of text-generation; every other keyword is `generate()`'s.
+
+    Attributes:
+        return_full_text: True gives prompt and continuation (the default), False the continuation alone.
+        return_tensors: given at all, the answer is `generated_token_ids`: a list of ints, the prompt's included.
+        return_text: has no effect; refused together with the two above.
+        return_type: a `ReturnType`, instead of the three above.
+        clean_up_tokenization_spaces: take spaces before punctuation out; None for what the tokenizer says.
+        prefix: put before every prompt; it is not part of the text that comes back.
+        handle_long_generation: "hole" keeps of a prompt the last tokens that leave room for the new ones.
+        stop_sequence: a text or several after which generation stops; it stays in the answer.
+        truncation, padding, add_special_tokens: as in the tokenizer's call.
+        max_length: tokens of prompt and continuation; given at a call the tokenizer gets it too.
+        continue_final_message: write on in a chat's last message; by default if that is the assistant's.
+        skip_special_tokens: leave special tokens out of the text.
+        tokenizer_encode_kwargs: further keywords of the tokenizer's call, or of `apply_chat_template`.
+        tools, documents: for the chat template.
+    """
+
+    return_full_text: bool | None = None
+    return_tensors: bool | None = None
+    return_text: bool | None = None
+    return_type: ReturnType = ReturnType.FULL_TEXT
+    clean_up_tokenization_spaces: bool | None = None
+    prefix: str | None = None
+    handle_long_generation: str | None = None
+    stop_sequence: str | list[str] | None = None
+    truncation: bool | str | None = None
+    padding: bool | str | None = None
+    add_special_tokens: bool | None = None
+    max_length: int | None = None
+    continue_final_message: bool | None = None
+    skip_special_tokens: bool = True
+    tokenizer_encode_kwargs: Mapping[str, Any] | None = None
+    tools: Sequence[Any] | None = None
+    documents: Sequence[Mapping[str, str]] | None = None
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """What decoding needs of an input.
+
+    Attributes:
+        text: the text or chat.
+        length: its tokens; 0 where generation began with nothing but the model's first token.
+    """
+
+    text: str | Chat
+    length: int
+
+
+class TextGenerationPipeline(GeneratingPipeline):
+    """Continues texts, and answers in chats. Its parameters are the fields of `TextGenerationOptions`.
+
+    A str gives `[{"generated_text": str}]`, a list of n texts n such lists; a chat (a list of messages, dicts with
+    `role` and `content`) gives `[{"generated_text": messages}]`, the answer being the last of them.
+
+        pipe("Once upon a time", max_new_tokens=20)
+        pipe([{"role": "user", "content": "Hello!"}])[0]["generated_text"][-1]["content"]
+        for piece in pipe.stream("Once upon a time"): print(piece, end="", flush=True)
+
+    Unless the model or the call says otherwise 256 tokens are sampled with a temperature of 0.7.
+    """
+
+    Options = TextGenerationOptions
+    defaults: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
+    not_text: ClassVar[Sequence[Any]] = (ReturnType.TENSORS,)
+
+    def prepare(self) -> None:
+        super().prepare()
+        if self._tokenizer is not None and self._tokenizer.padding_side == "right":
+            self._tokenizer.padding_side = "left"  # the model goes on where a row ends
+
+    def parse(self, given: Mapping[str, Any], base: TextGenerationOptions | None) -> TextGenerationOptions:
+        kept = {name: value for name, value in given.items() if name != "max_length"}
+        options: TextGenerationOptions = super().parse(kept, base)
+        if options.handle_long_generation not in (None, "hole"):
+            raise ValueError(
+                f"{options.handle_long_generation} is not a valid value for `handle_long_generation` parameter expected"
+                " [None, 'hole']"
+            )
+        limit = given.get("max_length")
+        if limit is not None:
+            options = replace(options, generate={**options.generate, "max_length": limit})
+        return replace(
+            options,
+            max_length=limit if base is not None else None,
+            return_type=_return_type(given) or options.return_type,
+            return_full_text=None,
+            return_tensors=None,
+            return_text=None,
+        )
+
+    def keywords(self, options: TextGenerationOptions) -> Keywords:
+        keywords = super().keywords(options)
+        if options.stop_sequence is not None:
+            texts = options.stop_sequence
+            keywords |= {"stop_strings": [texts] if isinstance(texts, str) else texts, "tokenizer": self.tokenizer}
+        return self._with_prefix(keywords, options)
+
+    def _with_prefix(self, keywords: Keywords, options: TextGenerationOptions) -> Keywords:
+        """Limits of the whole length, moved by the tokens of the prefix, which the user does not count."""
+        prefix = self._prefix(options)
+        if not prefix:
+            return keywords
+        special = bool(options.add_special_tokens)
+        count = len(self.tokenizer(prefix, add_special_tokens=special)["input_ids"])
+        settled = {**self.chosen(keywords.get("generation_config")), **keywords}
+        for total, new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
+            if settled.get(total) is not None and settled.get(new) is None:
+                keywords[total] = settled[total] + count
+        return keywords
+
+    def _prefix(self, options: TextGenerationOptions) -> str:
+        return (self.prefix or "") if options.prefix is None else options.prefix
+
+    # -- the call ---------------------------------------------------------------------------------------------------
+    def __call__(self, text_inputs: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override] # transformers' name
+        """Continues one text or chat, a list of them, or a stream.
+
+        Args:
+            text_inputs: a str; a chat; a list, generator or dataset of either.
+            *args, **kwargs: see `Pipeline.__call__`.
+        """
+        return super().__call__(with_chats(text_inputs), *args, **kwargs)
+
+    def one_input(self, inputs: Any) -> Any:
+        marked = with_chats(inputs)
+        return marked if isinstance(marked, Chat) else super().one_input(marked)
+
+    def encode(self, value: Any, options: TextGenerationOptions) -> Iterator[Row]:
+        chat = Chat(value) if is_chat(value) else value
+        if not isinstance(chat, (str, Chat)):
+            raise TypeError(
+                "an input of text-generation is a str or a chat (a list of dicts with 'role' and 'content'), got "
+                f"{type(value).__name__}"
+            )
+        encoding = self._tokens(chat, options)
+        ids, mask = encoding["input_ids"][0], encoding.get("attention_mask", [None])[0]
+        if options.handle_long_generation == "hole":
+            kept = self._room(len(ids), options)
+            ids, mask = ids[-kept:], None if mask is None else mask[-kept:]
+        prompt = _Prompt(chat, len(ids))
+        if not len(ids):
+            ids, mask = [self._first_token(options)], None
+        yield self.row(ids, mask, prompt, options)
+
+    def _tokens(self, chat: str | Chat, options: TextGenerationOptions) -> Mapping[str, Any]:
+        """The prompt's arrays, of shape (1, tokens)."""
+        tokenizer = self.tokenizer
+        names = ("add_special_tokens", "truncation", "padding", "max_length")
+        given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        given |= dict(options.tokenizer_encode_kwargs or {})
+        found: Mapping[str, Any]
+        if isinstance(chat, str):
+            found = tokenizer(self._prefix(options) + chat, **given, return_tensors="np")
+        else:
+            given.pop("add_special_tokens", None)  # the template writes them
+            go_on = self._continues(chat, options)
+            found = tokenizer.apply_chat_template(
+                chat.messages,
+                tools=options.tools,
+                documents=options.documents,
+                add_generation_prompt=not go_on,
+                continue_final_message=go_on,
+                return_dict=True,
+                return_tensors="np",
+                **given,
+            )
+        return found
+
+    def _continues(self, chat: Chat, options: TextGenerationOptions) -> bool:
+        asked = options.continue_final_message
+        return not chat.unanswered if asked is None else asked
+
+    def _room(self, prompt: int, options: TextGenerationOptions) -> int:
+        """How many of the prompt's last tokens leave room for what will be written."""
+        settled, limit = self.settled(options), self.tokenizer.model_max_length
+        new = settled.get("max_new_tokens")
+        if new is None:
+            new = settled["max_length"] - prompt
+            if new < 0:
+                raise ValueError("We cannot infer how many new tokens are expected")
+        if prompt + new <= limit:
+            return prompt
+        if limit - new <= 0:
+            raise ValueError(
+                "We cannot use `hole` to handle this generation the number of desired tokens exceeds the models max "
+                "length"
+            )
+        return int(limit - new)
+
+    def _first_token(self, options: TextGenerationOptions) -> int:
+        """The token that generation begins with where the prompt has none."""
+        first = self.settled(options).get("bos_token_id")
+        if first is None:
+            raise ValueError("`bos_token_id` has to be defined when no `input_ids` are provided.")
+        return int(first)
+
+    # -- the answer -------------------------------------------------------------------------------------------------
+    def decoding(self, options: TextGenerationOptions) -> Keywords:
+        return {
+            "skip_special_tokens": options.skip_special_tokens,
+            "clean_up_tokenization_spaces": options.clean_up_tokenization_spaces,
+        }
+
+    def decode(self, rows: Answered, options: TextGenerationOptions) -> list[dict[str, Any]]:
+        ((row, outputs),) = rows
+        further = {name: value.tolist() for name, value in outputs.items() if name != "sequences"}
+        records = []
+        for number, sequence in enumerate(outputs["sequences"]):
+            if options.return_type is ReturnType.TENSORS:
+                records.append({"generated_token_ids": sequence.tolist()})
+                continue
+            record = {"generated_text": self._text(row.extra, sequence, options)}
+            records.append({**record, **{name: values[number] for name, values in further.items()}})
+        return records
+
+    def _text(self, prompt: _Prompt, sequence: Any, options: TextGenerationOptions) -> Any:
+        written = sequence[prompt.length :]
+        text = self.tokenizer.decode(written[written >= 0], **self.decoding(options))
+        if options.return_type is ReturnType.NEW_TEXT:
+            return text
+        if isinstance(prompt.text, str):
+            return prompt.text + text
+        messages = list(prompt.text.messages)
+        if self._continues(prompt.text, options):
+            last = messages[-1]
+            return [*messages[:-1], {"role": last["role"], "content": last["content"] + text}]
+        return [*messages, {"role": "assistant", "content": text}]
+
+
+def _return_type(given: Mapping[str, Any]) -> ReturnType | None:
+    """What one set of keywords asks to be returned; None where it says nothing."""
+    full, tensors, text, kind = (
+        given.get(name) for name in ("return_full_text", "return_tensors", "return_text", "return_type")
+    )
+    if kind is not None:
+        if not isinstance(kind, ReturnType):
+            raise ValueError(f"return_type={kind!r}: choose one of {', '.join(map(str, ReturnType))}")
+        return kind
+    if full is not None and text is not None:
+        raise ValueError("`return_text` is mutually exclusive with `return_full_text`")
+    if full is not None and tensors is not None:
+        raise ValueError("`return_full_text` is mutually exclusive with `return_tensors`")
+    if tensors is not None and text is not None:
+        raise ValueError("`return_text` is mutually exclusive with `return_tensors`")
+    if full is not None:
+        return ReturnType.FULL_TEXT if full else ReturnType.NEW_TEXT
+    return None if tensors is None else ReturnType.TENSORS
