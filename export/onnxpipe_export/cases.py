@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from onnxpipe_export.graphs.encoder import EncoderGraph
+from onnxpipe_export.checkpoint import Checkpoint
+from onnxpipe_export.graphs.graph import Case
 
 SENTENCES = (
     "A gripping film that never lets go of you.",
@@ -30,26 +31,6 @@ _SEED = 7
 
 
 @dataclass(frozen=True)
-class Case:
-    """One run of the graph.
-
-    Attributes:
-        feeds: input name -> int64 array (batch, length).
-        golden: whether it goes into golden.npz (the short ones do).
-        calibrates: whether int8 learns from it which columns are large (single rows of real text do).
-    """
-
-    feeds: Mapping[str, np.ndarray]
-    golden: bool = False
-    calibrates: bool = False
-
-    @property
-    def rows(self) -> int:
-        """How many rows the run has."""
-        return int(self.feeds["input_ids"].shape[0])
-
-
-@dataclass(frozen=True)
 class Row:
     """One unpadded row: input name -> int64 array (length,)."""
 
@@ -59,7 +40,23 @@ class Row:
         return len(self.arrays["input_ids"])
 
 
-def make(graph: EncoderGraph, tokenizer: Any) -> list[Case]:
+class TextGraph(Protocol):
+    """What rows of text have to know of a graph; see `onnxpipe_export.graphs.graph.Graph`."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The model."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs that rows have."""
+
+    @property
+    def max_length(self) -> int:
+        """The longest row, in tokens."""
+
+
+def make(graph: TextGraph, tokenizer: Any) -> list[Case]:
     """The cases for `graph`; deterministic."""
     text = text_rows(graph, tokenizer)
     noise = random_rows(graph, [length for length in _LENGTHS if length <= graph.max_length])
@@ -80,29 +77,23 @@ def make(graph: EncoderGraph, tokenizer: Any) -> list[Case]:
     return cases
 
 
-def text_rows(graph: EncoderGraph, tokenizer: Any, sentences: Sequence[str] = SENTENCES) -> list[Row]:
+def text_rows(graph: TextGraph, tokenizer: Any, sentences: Sequence[str] = SENTENCES) -> list[Row]:
     """The sentences as rows, cut to the model's length. Every third is a pair with the one before it."""
     rows = []
     for number, sentence in enumerate(sentences):
         pair = sentences[number - 1] if number % 3 == 2 else None
-        encoding = (
-            tokenizer.backend_tokenizer.encode(sentence, pair) if pair else tokenizer.backend_tokenizer.encode(sentence)
-        )
-        arrays = {
-            "input_ids": encoding.ids,
-            "attention_mask": [1] * len(encoding.ids),
-            "token_type_ids": encoding.type_ids,
-        }
+        given = (sentence, pair) if pair else (sentence,)
+        arrays = tokenizer(*given, return_attention_mask=True, return_token_type_ids=True)
         kept = {name: np.array(arrays[name], np.int64) for name in graph.inputs}
-        if len(encoding.ids) > graph.max_length:
+        if len(kept["input_ids"]) > graph.max_length:
             # The end stays, so that a model that reads its last token (BART) still finds it.
             kept = {name: np.concatenate([array[: graph.max_length - 1], array[-1:]]) for name, array in kept.items()}
-        if len(encoding.ids):
+        if len(kept["input_ids"]):
             rows.append(Row(kept))
     return rows
 
 
-def random_rows(graph: EncoderGraph, lengths: Sequence[int]) -> list[Row]:
+def random_rows(graph: TextGraph, lengths: Sequence[int]) -> list[Row]:
     """Rows of random ordinary ids, ending in the end-of-sequence token where the model has one."""
     generator = np.random.default_rng(_SEED)
     config = graph.checkpoint.config
@@ -124,7 +115,7 @@ def random_rows(graph: EncoderGraph, lengths: Sequence[int]) -> list[Row]:
 
 
 def batch(
-    rows: Sequence[Row], graph: EncoderGraph, *, left: bool = False, extra: int = 0, length: int | None = None
+    rows: Sequence[Row], graph: TextGraph, *, left: bool = False, extra: int = 0, length: int | None = None
 ) -> dict[str, np.ndarray]:
     """Rows padded to one length, as feeds (batch, length).
 
@@ -147,7 +138,7 @@ def batch(
     return feeds
 
 
-def _padding_id(graph: EncoderGraph) -> int:
+def _padding_id(graph: TextGraph) -> int:
     """The id that pads; 0 where the model names none, since the mask hides it."""
     pad = getattr(graph.checkpoint.config, "pad_token_id", None)
     return pad if isinstance(pad, int) and pad >= 0 else 0

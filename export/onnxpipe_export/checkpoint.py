@@ -12,7 +12,7 @@ from onnxpipe.errors import ExportError, ModelNotFoundError
 from onnxpipe_export import tasks
 from onnxpipe_export.tracing import quiet
 
-_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.vocab", "*.tiktoken", "*_Dense/*")
+_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja", "*.vocab", "*.tiktoken", "*_Dense/*")
 _SAFE_WEIGHTS = ("*.safetensors",)
 # Read with torch's weights_only loader, which builds tensors and nothing else.
 _TORCH_WEIGHTS = ("pytorch_model*.bin",)

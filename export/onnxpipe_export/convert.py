@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from onnxpipe.bundle import canonical_dtype
 from onnxpipe.bundle.precision import SUFFIXES
 from onnxpipe.errors import ExportError
-from onnxpipe_export import certify, checkpoint, manifest, tokenizer, write
-from onnxpipe_export.graphs import encoder
+from onnxpipe_export import certify, checkpoint, manifest, tasks, tokenizer, write
+from onnxpipe_export.certify_generation import prove_generation
+from onnxpipe_export.graphs import describe
+from onnxpipe_export.graphs.graph import Attention, Graph
 from onnxpipe_export.onnx_graph import OnnxGraph, remove_graph
-from onnxpipe_export.optimise import optimise
-from onnxpipe_export.precision import fp16, int8
 from onnxpipe_export.report import ExportReport
+
+_PRECISIONS = ("fp32", "fp16", "int8", "q4")
+"""All that are made of one model or another, in the order in which they are made."""
 
 
 def export(
@@ -26,6 +28,7 @@ def export(
     *,
     task: str | None = None,
     precision: str | Sequence[str] = ("fp32",),
+    attention: Attention = "auto",
     revision: str | None = None,
     token: str | bool | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -41,7 +44,10 @@ def export(
         model: a Hub id or a folder of a transformers checkpoint.
         output: the folder to make.
         task: a pipeline task or alias; None takes the one that the checkpoint was made for.
-        precision: "fp32", "fp16", "int8", or several; the files are onnx/model.onnx, model_fp16.onnx, model_int8.onnx.
+        precision: "fp32", "fp16", "int8", "q4" (models that generate), or several; the files are onnx/model.onnx,
+            model_fp16.onnx, model_int8.onnx, model_q4.onnx.
+        attention: how a causal language model attends: "gqa" by ONNX Runtime's GroupQueryAttention, "standard" by
+            plain operators that any runtime has, "auto" by the first where it holds.
         revision: branch, tag or commit on the Hub.
         token: Hub token.
         cache_dir: where Hub files are kept.
@@ -65,67 +71,66 @@ def export(
             os.fspath(model), task, checkpoint.HubOptions(revision, token, cache, local_files_only)
         )
         original_tokenizer = tokenizer.load(source.folder)
-        graph = encoder.describe(source)
+        graphs = describe(source, attention)
+        _check_made(precisions, graphs)
 
         say("checking the tokenizer")
+        write.copy_side_files(source.folder, folder)  # How a tokenizer is read depends on the config's model_type.
         tokenizer.write(original_tokenizer, source.folder, folder)
         tokens = tokenizer.prove(original_tokenizer, source.folder, folder).as_dict()
 
-        say(f"tracing {source.config.model_type} for {source.task.name}")
-        full = folder / "onnx" / "model.onnx"
-        full.parent.mkdir()
-        graph.trace(full)
-        traced = OnnxGraph.load(full)
-        optimise(traced)
-        traced.save(full)
+        (folder / "onnx").mkdir()
+        references, entries, files = [], {}, {}
+        for graph in graphs:
+            say(f"tracing {graph.name} of {source.config.model_type} for {source.task.name}")
+            full = _trace(graph, folder)
+            say("asking the original")
+            references.append(certify.ask_original(graph, original_tokenizer))
+            entries[graph.name], files[graph.name] = _make_and_certify(full, folder, precisions, references[-1], say)
 
-        say("asking the original")
-        reference = certify.ask_original(graph, original_tokenizer)
-        entries: dict[str, Any] = {}
-        files: dict[str, Any] = {}
-        for name in precisions:
-            say(f"making and certifying {name}")
-            path = folder / "onnx" / f"model{SUFFIXES[name]}.onnx"
-            _MAKERS[name](full, path, reference)
-            entries[name] = certify.prove(path, folder, name, graph, reference)
-            files[name] = {"path": f"onnx/{path.name}", "inputs": list(graph.inputs), "outputs": list(graph.outputs)}
-        if "fp32" not in precisions:
-            remove_graph(full)
+        generation = {}
+        if source.task.name in tasks.GENERATING:
+            write.write_generation_config(source.model, folder)
+            for name in precisions:
+                say(f"generating with {name}")
+                generation[name] = prove_generation(folder, name, source, original_tokenizer)
 
         say("writing")
-        certificate = certify.certificate(entries, graph, tokens)
-        certify.write_golden(folder / "golden.npz", reference)
-        write.copy_side_files(source.folder, folder)
+        certificate = certify.certificate(entries, graphs, tokens, generation)
+        certify.write_golden(folder / "golden.npz", references)
         write.write_json(folder / "certificate.json", certificate)
-        described = manifest.write_manifest(folder, source, {"model": files})
+        described = manifest.write_manifest(folder, source, files)
 
     sizes = {name: entry["size"] for name, entry in described["files"].items()}
     return ExportReport(target, source.task.name, sizes, certificate, time.monotonic() - started)
 
 
-def _keep(full: Path, path: Path, reference: certify.Reference) -> None:
-    """fp32 is there already."""
+def _trace(graph: Graph, folder: Path) -> Path:
+    """Write the fp32 file and return its path."""
+    full = folder / "onnx" / f"{graph.name}.onnx"
+    graph.trace(full)
+    traced = OnnxGraph.load(full)
+    graph.optimise(traced)
+    traced.save(full)
+    return full
 
 
-def _to_fp16(full: Path, path: Path, reference: certify.Reference) -> None:
-    fp16.convert(OnnxGraph.load(full)).save(path)
-
-
-def _to_int8(full: Path, path: Path, reference: certify.Reference) -> None:
-    rows = (case.feeds for case in reference.cases if case.calibrates)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
-        peaks = int8.measure_peaks(full, rows, Path(scratch))
-    graph = OnnxGraph.load(full)
-    int8.quantise(graph, peaks)
-    graph.save(path)
-
-
-# From the fp32 file to the file of each precision, in the order in which they are made.
-_MAKERS: Mapping[str, Callable[[Path, Path, certify.Reference], None]] = {
-    "fp32": _keep,
-    "fp16": _to_fp16,
-    "int8": _to_int8,
-}
+def _make_and_certify(
+    full: Path, folder: Path, precisions: Sequence[str], reference: certify.Reference, say: Callable[[str], None]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The files of the precisions beside the fp32 file `full`: certificate's entries, and manifest's, by precision."""
+    graph = reference.graph
+    entries: dict[str, Any] = {}
+    files: dict[str, Any] = {}
+    for name in precisions:
+        say(f"making and certifying {graph.name} {name}")
+        path = full.with_name(f"{graph.name}{SUFFIXES[name]}.onnx")
+        graph.makers[name](full, path, reference.calibration)
+        entries[name] = certify.prove(path, folder, name, reference)
+        files[name] = {"path": f"onnx/{path.name}", "inputs": list(graph.inputs), "outputs": list(graph.outputs)}
+    if "fp32" not in precisions:
+        remove_graph(full)
+    return entries, files
 
 
 def _check_precisions(precision: str | Sequence[str]) -> tuple[str, ...]:
@@ -135,7 +140,20 @@ def _check_precisions(precision: str | Sequence[str]) -> tuple[str, ...]:
         ExportError: none, or one that the exporter does not make.
     """
     asked = [canonical_dtype(name) for name in ((precision,) if isinstance(precision, str) else precision)]
-    unknown = [name for name in asked if name not in _MAKERS]
+    unknown = [name for name in asked if name not in _PRECISIONS]
     if unknown or not asked:
-        raise ExportError(f"cannot make the precisions {unknown}; the exporter makes {', '.join(_MAKERS)}")
-    return tuple(name for name in _MAKERS if name in asked)
+        raise ExportError(f"cannot make the precisions {unknown}; the exporter makes {', '.join(_PRECISIONS)}")
+    return tuple(name for name in _PRECISIONS if name in asked)
+
+
+def _check_made(precisions: Sequence[str], graphs: Sequence[Graph]) -> None:
+    """Every graph of this model can be made in every precision asked for.
+
+    Raises:
+        ExportError: one cannot.
+    """
+    for graph in graphs:
+        missing = [name for name in precisions if name not in graph.makers]
+        if missing:
+            known = ", ".join(name for name in _PRECISIONS if name in graph.makers)
+            raise ExportError(f"cannot make {graph.name} in the precisions {missing}; it is made in {known}")

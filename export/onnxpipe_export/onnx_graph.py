@@ -46,6 +46,10 @@ class OnnxGraph:
         data.unlink(missing_ok=True)
         onnx.save_model(self.model, str(path), save_as_external_data=external, location=data.name, size_threshold=1024)
 
+    def initializer(self, name: str) -> Any:
+        """The TensorProto of the initializer `name`, None where it is not one."""
+        return self._initializers.get(name)
+
     def constant(self, name: str) -> np.ndarray | None:
         """The value of the initializer `name`, None where it is not one."""
         import onnx
@@ -73,7 +77,7 @@ class OnnxGraph:
 
     def producers(self) -> dict[str, Any]:
         """Tensor name -> the node that makes it."""
-        return {name: node for node in self.graph.node for name in node.output}
+        return {name: node for node in self.graph.node for name in node.output if name}
 
     def outputs(self) -> set[str]:
         """Names of the graph's outputs."""
@@ -105,6 +109,13 @@ class OnnxGraph:
         del self.graph.node[:]
         self.graph.node.extend(kept)
 
+    def need_domain(self, domain: str) -> None:
+        """Declare that nodes of this domain are used (version 1)."""
+        import onnx
+
+        if all(opset.domain != domain for opset in self.model.opset_import):
+            self.model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
+
     def tidy(self) -> None:
         """Constants as initializers, equal nodes once, nothing that no output needs."""
         self._lift_constants()
@@ -132,7 +143,7 @@ class OnnxGraph:
 
     def _sort(self) -> None:
         """Every node after those that make its inputs, as the format demands; converters append casts at the end."""
-        producers = {name: index for index, node in enumerate(self.graph.node) for name in node.output}
+        producers = {name: index for index, node in enumerate(self.graph.node) for name in node.output if name}
         nodes = list(self.graph.node)
         waiting = [
             {producers[name] for name in (*node.input, *_names_used_inside(node)) if name in producers}
@@ -190,6 +201,7 @@ class OnnxGraph:
                 kept.append(node)
                 needed.update(node.input)
                 needed.update(_names_used_inside(node))
+                needed.discard("")  # an input that is left out, as others leave out outputs
         self.set_nodes(reversed(kept))
         unused = [tensor for tensor in self.graph.initializer if tensor.name not in needed]
         for tensor in unused:

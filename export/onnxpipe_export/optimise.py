@@ -61,12 +61,12 @@ def _constant_reshapes(graph: OnnxGraph, shapes: Mapping[str, Shape]) -> None:
         literal = any(attribute.name == "allowzero" and attribute.i for attribute in node.attribute)
         if node.op_type != "Reshape" or literal or graph.constant(node.input[1]) is not None:
             continue
-        target = _target(shapes.get(node.input[0], ()), shapes.get(node.output[0], ()))
+        target = constant_target(shapes.get(node.input[0], ()), shapes.get(node.output[0], ()))
         if target is not None:
             node.input[1] = graph.add_constant(f"{node.output[0]}/shape", np.array(target, np.int64))
 
 
-def _target(before: Shape, after: Shape) -> list[int] | None:
+def constant_target(before: Shape, after: Shape) -> list[int] | None:
     """The constant shape that makes `after` of `before`: 0 where a free dimension stays in its place, -1 once."""
     target = []
     for axis, size in enumerate(after):

@@ -32,6 +32,8 @@ class ExportReport:
         for graph, precisions in self.certificate["graphs"].items():
             for precision, entry in precisions.items():
                 lines.append(f"  {graph} {precision}: {_proof_line(entry)}")
+        for precision, entry in self.certificate.get("generation", {}).items():
+            lines.append(f"  generates {precision}: {_generation_line(entry)}")
         return "\n".join(lines)
 
 
@@ -44,3 +46,12 @@ def _proof_line(entry: Mapping[str, Any]) -> str:
     if entry["decision_agreement"] is not None:
         parts.insert(2, f"same decision {entry['decision_agreement']:.1%}")
     return ", ".join(parts) + f" ({entry['cases']} cases, {entry['rows']} rows)"
+
+
+def _generation_line(entry: Mapping[str, Any]) -> str:
+    searches = entry["searches"].items()
+    parts = [
+        f"{name} {one['equal_rows']} of {one['rows']} outputs the same ({one['equal_tokens']:.1%} of tokens)"
+        for name, one in searches
+    ]
+    return f"{', '.join(parts)}; {entry['prompts']} prompts, {entry['new_tokens']} tokens"

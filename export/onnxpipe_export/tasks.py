@@ -1,7 +1,8 @@
-"""The tasks an encoder can be exported for, and how a checkpoint tells which."""
+"""The tasks a model can be exported for, and how a checkpoint tells which."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +40,19 @@ TASKS: Mapping[str, Task] = {
             "ForQuestionAnswering",
         ),
         Task("fill-mask", "AutoModelForMaskedLM", ("logits",), "ForMaskedLM"),
+        Task("text-generation", "AutoModelForCausalLM", ("logits", "last_hidden_state"), "ForCausalLM"),
+        Task(
+            "text2text-generation",
+            "AutoModelForSeq2SeqLM",
+            ("logits", "last_hidden_state"),
+            "ForConditionalGeneration",
+        ),
         Task("feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output"), "Model"),
     )
 }
+
+GENERATING = frozenset({"text-generation", "text2text-generation"})
+"""Tasks whose models generate."""
 
 # What a user may call a task -> the task whose graph it needs.
 ALIASES: Mapping[str, str] = {
@@ -49,12 +60,21 @@ ALIASES: Mapping[str, str] = {
     "zero-shot-classification": "text-classification",
     "text-ranking": "text-classification",
     "ner": "token-classification",
+    "summarization": "text2text-generation",
+    "translation": "text2text-generation",
     "embedding": "feature-extraction",
     "sentence-similarity": "feature-extraction",
 }
 
-# Classes whose name is not <Family>For<Task>.
+_TRANSLATION = re.compile(r"translation_[^_]+_to_[^_]+")
+"""The family of aliases that name two languages; they are the tokenizer's and the call's affair."""
+
+# Classes whose name is not <Family>For<Task>; "LMHeadModel" alone ends GPT2LMHeadModel, a causal model, while the
+# encoders that say so are XLM and its kin: XLMWithLMHeadModel.
 _OTHER_ARCHITECTURES: Mapping[str, str] = {
+    "LMHeadModel": "text-generation",
+    "ForSeq2SeqLM": "text2text-generation",
+    "MarianMTModel": "text2text-generation",
     "ForQuestionAnsweringSimple": "question-answering",
     "WithLMHeadModel": "fill-mask",
     "ForPreTraining": "feature-extraction",
@@ -73,7 +93,7 @@ def resolve(name: str | None, config: Any, folder: Path) -> Task:
         ExportError: an unknown name, or nothing in the checkpoint tells.
     """
     if name is not None:
-        known = ALIASES.get(name, name)
+        known = "text2text-generation" if _TRANSLATION.fullmatch(name) else ALIASES.get(name, name)
         if known not in TASKS:
             raise ExportError(f"unknown task '{name}'; the exporter knows {', '.join(sorted([*TASKS, *ALIASES]))}")
         return TASKS[known]
@@ -96,6 +116,24 @@ def _endings() -> list[tuple[str, str]]:
     return sorted(endings, key=lambda item: -len(item[0]))
 
 
+_TRANSLATORS = ["translation", "text2text-generation"]
+_SUMMARISERS = ["summarization", "text2text-generation"]
+
+# model_type -> what its sequence-to-sequence model is for, the default first. Others (T5) are told by their prefixes.
+_TEXT_TO_TEXT: Mapping[str, list[str]] = {
+    "marian": _TRANSLATORS,
+    "m2m_100": _TRANSLATORS,
+    "mbart": _TRANSLATORS,
+    "fsmt": _TRANSLATORS,
+    "bart": _SUMMARISERS,
+    "pegasus": _SUMMARISERS,
+    "bigbird_pegasus": _SUMMARISERS,
+    "led": _SUMMARISERS,
+    "blenderbot": ["text2text-generation"],
+    "blenderbot-small": ["text2text-generation"],
+}
+
+
 def manifest_tasks(task: Task, config: Any, folder: Path) -> list[str]:
     """Every pipeline task that the bundle serves, the default first.
 
@@ -106,6 +144,8 @@ def manifest_tasks(task: Task, config: Any, folder: Path) -> list[str]:
     """
     if task.name == "feature-extraction" and (folder / "modules.json").is_file():
         return ["sentence-similarity", "embedding", "feature-extraction"]
+    if task.name == "text2text-generation":
+        return _TEXT_TO_TEXT.get(config.model_type, ["text2text-generation", "translation", "summarization"])
     if task.name != "text-classification":
         return [task.name]
     if config.num_labels == 1:

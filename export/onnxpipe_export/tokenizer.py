@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.errors import ExportError
+from onnxpipe_export.slow_tokenizers import backends
 from onnxpipe_export.tracing import quiet
 
 # Kept as the checkpoint has them, since transformers 5 drops keys that 4.x wrote and readers may want.
@@ -36,6 +37,7 @@ _TEXTS = (
     "--- ... !!! ??? ''' \"\"\" (((([[[{{{",
 )
 _RANDOM_TEXTS = 60
+_SOURCE, _TARGET = "tokenizer.json", "target_tokenizer.json"
 # Under these names a sentencepiece model is the whole tokenizer of a text encoder.
 _SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 
@@ -55,7 +57,7 @@ def load(folder: Path) -> Any:
     """The original's tokenizer from `folder`.
 
     Raises:
-        ExportError: there is none, or it has no form that tokenizer.json can hold.
+        ExportError: there is none.
     """
     from transformers import AutoTokenizer
 
@@ -64,17 +66,22 @@ def load(folder: Path) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:  # transformers raises nearly every kind here
         raise ExportError(f"transformers cannot load the tokenizer of {folder}: {error}") from error
-    if getattr(tokenizer, "backend_tokenizer", None) is None:
-        raise ExportError(f"the tokenizer of {folder} ({type(tokenizer).__name__}) has no tokenizer.json form")
     return tokenizer
 
 
 def write(tokenizer: Any, source: Path, folder: Path) -> None:
-    """Write tokenizer.json and its configuration into `folder`."""
+    """Write tokenizer.json and its configuration into `folder`; target_tokenizer.json for texts made, where needed.
+
+    Raises:
+        ExportError: the tokenizer has no form that tokenizer.json can hold.
+    """
+    made = backends(tokenizer, source)
     with quiet():
         tokenizer.save_pretrained(str(folder))
-    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-    _without_padding_and_truncation(folder / "tokenizer.json")
+    for name, backend in ((_SOURCE, made.source), (_TARGET, made.target)):
+        if backend is not None:
+            backend.save(str(folder / name))
+            _without_padding_and_truncation(folder / name)
     for name in _ORIGINALS:
         if (source / name).is_file():
             shutil.copyfile(source / name, folder / name)
@@ -111,7 +118,12 @@ def prove(tokenizer: Any, source: Path, folder: Path) -> TokenizerProof:
     if not (source / "tokenizer.json").is_file():
         for path in (source / name for name in _SENTENCEPIECE if (source / name).is_file()):
             _compare_pieces(texts, path, alone, tokenizer.unk_token)
-    return TokenizerProof(len(texts) + len(pairs))
+    made = texts if (folder / _TARGET).is_file() else []
+    for text in made:
+        _compare_target(text, tokenizer, tokenizers.Tokenizer.from_file(str(folder / _TARGET)), runtime)
+    if getattr(tokenizer, "backend_tokenizer", None) is None:
+        _compare_decoding(tokenizer, runtime)
+    return TokenizerProof(len(texts) + len(pairs) + len(made))
 
 
 def texts_to_compare() -> Iterator[str]:
@@ -151,17 +163,46 @@ def _compare_pieces(texts: Sequence[str], model: Path, alone: Any, unknown: str)
 
     unknown_id = alone.token_to_id(unknown)
     for text in texts:
+        if text != text.strip():
+            continue  # some families make a token of a blank at the end
         if not text.isprintable() or unicodedata.normalize("NFKC", text) != text or set("[<") & set(text):
             continue
         encoding = alone.encode(text, add_special_tokens=False)
         got = [unknown if number == unknown_id else token for number, token in zip(encoding.ids, encoding.tokens)]
         # Some families change case or accents before sentencepiece sees the text.
         prepared = alone.normalizer.normalize_str(text).replace("▁", " ") if alone.normalizer is not None else text
+        if any(processor.is_byte(number) for number in processor.encode(text)):
+            continue  # transformers' Unigram tokenizers have no byte pieces (mT5): an unknown character is unknown.
         if got not in (pieces(text), pieces(prepared)):
             raise ExportError(
                 f"tokenizer.json splits {text!r} into {got[:20]}, {model.name} into {pieces(text)[:20]}; save the "
                 "tokenizer with transformers' save_pretrained, which writes the tokenizer.json that it uses"
             )
+
+
+def _compare_target(text: str, original: Any, alone: Any, runtime: Any) -> None:
+    """Compare on a text that is to be made."""
+    with quiet():
+        expected = list(original(text_target=text)["input_ids"])
+    for reader, ids in (("tokenizers", alone.encode(text).ids), ("onnxpipe", runtime(text_target=text)["input_ids"])):
+        if list(ids) != expected:
+            raise ExportError(
+                f"{text!r} as a target is not split as by the original tokenizer: {reader} reads {list(ids)[:20]} from "
+                f"{_TARGET} instead of {expected[:20]}"
+            )
+
+
+def _compare_decoding(original: Any, runtime: Any) -> None:
+    """Compare the texts of random ids, with special tokens among them."""
+    random_source = random.Random(21)
+    known = sorted(original.decoder)  # of texts made, where source and target have a vocabulary each
+    for number in range(_RANDOM_TEXTS):
+        ids = random_source.choices(known, k=random_source.randrange(1, 20))
+        ids.insert(random_source.randrange(len(ids)), random_source.choice(original.all_special_ids))
+        expected = original.decode(ids, skip_special_tokens=number % 2 == 0)
+        found = runtime.decode(ids, skip_special_tokens=number % 2 == 0)
+        if found != expected:
+            raise ExportError(f"the text of {ids} is {found!r} instead of the original tokenizer's {expected!r}")
 
 
 def _compare(text: str, pair: str | None, original: Any, alone: Any, runtime: Any) -> None:

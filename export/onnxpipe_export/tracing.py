@@ -9,10 +9,14 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from onnxpipe.errors import ExportError
 
 OPSET = 18
 """The lowest opset with every operator used here, so that old ONNX Runtimes and other runtimes load the file."""
@@ -27,6 +31,9 @@ def trace(
 ) -> None:
     """Write `module`, called with the tensors of `example` in order, as an ONNX file.
 
+    Raises:
+        ExportError: an operation has no form in ONNX.
+
     Args:
         module: a torch module that returns a tuple of tensors, one per name in `outputs`.
         example: input name -> tensor; padded, so that no mask can be taken for a constant.
@@ -36,17 +43,35 @@ def trace(
     """
     import torch
 
-    with quiet(), torch.no_grad():
-        torch.onnx.export(
-            module,
-            tuple(example.values()),
-            str(path),
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=list(example),
-            output_names=list(outputs),
-            dynamic_axes={name: dict(axes) for name, axes in dynamic_axes.items()},
-        )
+    try:
+        with quiet(), _silent_output(), torch.no_grad():
+            torch.onnx.export(
+                module,
+                tuple(example.values()),
+                str(path),
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=list(example),
+                output_names=list(outputs),
+                dynamic_axes={name: dict(axes) for name, axes in dynamic_axes.items()},
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ExportError(f"the model has an operation that cannot be written as ONNX: {reason}") from error
+
+
+@contextlib.contextmanager
+def _silent_output() -> Iterator[None]:
+    """Nothing on the standard output inside: where an operator is unknown torch prints the whole graph, from C++."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextlib.contextmanager
@@ -69,3 +94,18 @@ def quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """`owner.name` is `value` inside; an attribute of the instance is removed again, one of a module put back."""
+    own = name in vars(owner)
+    before = vars(owner).get(name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if own:
+            setattr(owner, name, before)
+        else:
+            delattr(owner, name)

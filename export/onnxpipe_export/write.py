@@ -87,6 +87,13 @@ def copy_side_files(source: Path, folder: Path) -> None:
         _copy_weights(source / path, folder / path)
 
 
+def write_generation_config(model: Any, folder: Path) -> None:
+    """Write generation_config.json where the checkpoint had none: what transformers made of its config instead."""
+    path = folder / "generation_config.json"
+    if not path.is_file():
+        write_json(path, json.loads(model.generation_config.to_json_string()))
+
+
 def _module_folders(source: Path) -> list[str]:
     """Folders of the steps after the transformer that modules.json names, e.g. "1_Pooling", "2_Dense".
 

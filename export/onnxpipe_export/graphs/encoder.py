@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onnxpipe_export import tracing
+import numpy as np
+
+from onnxpipe_export import cases, tracing
+from onnxpipe_export.cases import Row
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.families import family_of
+from onnxpipe_export.graphs.graph import Case, Feeds, Graph, Maker, Run
+from onnxpipe_export.onnx_graph import OnnxGraph
+from onnxpipe_export.optimise import optimise
+from onnxpipe_export.precision import makers
 
 _BATCH, _LENGTH = "batch_size", "sequence_length"
 _LONGEST = 2048
@@ -33,15 +40,44 @@ class EncoderGraph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     max_length: int
+    name: str = "model"
 
-    def reference(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+    @property
+    def decisions(self) -> frozenset[str]:
+        """The scores, of which the largest decides."""
+        return frozenset() if self.checkpoint.task.name == "feature-extraction" else frozenset(self.outputs)
+
+    @property
+    def makers(self) -> Mapping[str, Maker]:
+        """The precisions for whole texts."""
+        return makers.ENCODER
+
+    def optimise(self, graph: OnnxGraph) -> None:
+        """Fewer nodes, the same numbers."""
+        optimise(graph)
+
+    def cases(self, tokenizer: Any) -> list[Case]:
+        """Real text and random ids, short and long, alone and padded at either side."""
+        return cases.make(self, tokenizer)
+
+    def mask_of(self, feeds: Feeds) -> np.ndarray:
+        """The attention mask."""
+        return feeds["attention_mask"]
+
+    def chains(self, run: Run, tokenizer: Any) -> tuple[()]:
+        """None: a text is one run."""
+        return ()
+
+    def invariance(self, run: Run, tokenizer: Any) -> float:
+        """See `row_invariance`."""
+        return row_invariance(run, self, cases.text_rows(self, tokenizer))
+
+    def reference(self, feeds: Feeds) -> dict[str, Any]:
         """The original model's outputs (numpy arrays, float32) for `feeds` (numpy arrays, (batch, length)).
 
         A model whose forward is replaced for tracing takes only batches of a kind (BART: as many end tokens in every
         row), so it is asked row by row.
         """
-        import numpy as np
-
         rows = len(feeds["input_ids"])
         if self.replacement() is None or rows == 1:
             return self._ask(feeds)
@@ -63,7 +99,7 @@ class EncoderGraph:
     def trace(self, path: Path) -> None:
         """Write the graph to `path`."""
         family = family_of(self.checkpoint.config.model_type)
-        with _attention(self.checkpoint.model, family.attention):
+        with attention(self.checkpoint.model, family.attention):
             tracing.trace(_module(self), self._example(), self.outputs, self._dynamic_axes(), path)
 
     def _example(self) -> dict[str, Any]:
@@ -96,8 +132,6 @@ class EncoderGraph:
 
 def describe(checkpoint: Checkpoint) -> EncoderGraph:
     """Inputs, outputs and longest row of the graph of `checkpoint`."""
-    import numpy as np
-
     inputs = _inputs(checkpoint)
     probe = EncoderGraph(checkpoint, inputs, (), 1)
     feeds = {name: np.ones((1, 4), np.int64) for name in inputs} | {"input_ids": np.full((1, 4), 5)}
@@ -110,10 +144,45 @@ def describe(checkpoint: Checkpoint) -> EncoderGraph:
     return EncoderGraph(checkpoint, inputs, present, max_length(checkpoint.model))
 
 
+def row_invariance(run: Run, graph: Graph, rows: Sequence[Row]) -> float:
+    """Largest absolute difference of a row's answer alone and among others: other neighbours, orders, padding, sides.
+
+    At the right, padding must change nothing. At the left it moves the positions of most models (in the original too),
+    so there a row is compared with itself padded just as far.
+    """
+    order = list(range(len(rows)))
+    batches = (order, order[::-1], order[: len(rows) // 2], order[1::2], order[::5])
+    worst = 0.0
+    for left in (False, True):
+        for numbers in batches:
+            chosen = [rows[number] for number in numbers]
+            feeds = cases.batch(chosen, graph, left=left, extra=len(numbers))
+            length = feeds["input_ids"].shape[1]
+            together = run(feeds)
+            for place, row in enumerate(chosen):
+                alone = run(cases.batch([row], graph, left=left, length=length if left else None))
+                worst = max(worst, _row_difference(alone, together, place, row, left))
+    return worst
+
+
+def _row_difference(
+    alone: Mapping[str, np.ndarray], together: Mapping[str, np.ndarray], place: int, row: Row, left: bool
+) -> float:
+    """Largest difference at the row's tokens. An output is per token if its second axis changes with the padding."""
+    worst = 0.0
+    for name, value in together.items():
+        here, there = value[place], alone[name][0]
+        if here.ndim and there.shape[0] >= len(row) and here.shape[0] > len(row):
+            here, there = (here[-len(row) :], there[-len(row) :]) if left else (here[: len(row)], there[: len(row)])
+        worst = max(worst, float(np.abs(here - there).max()))
+    return worst
+
+
 def max_length(model: Any) -> int:
     """The longest row, in tokens, that the model takes; at most 2048. Relative positions have no end of their own."""
     config = model.config
-    limit = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    names = ("max_position_embeddings", "n_positions", "max_seq_len")
+    limit = next((getattr(config, name) for name in names if getattr(config, name, None)), None)
     if not isinstance(limit, int) or limit <= 0:
         return _LONGEST
     return max(min(limit - _reserved_positions(model), _LONGEST), 1)
@@ -167,7 +236,7 @@ def _module(graph: EncoderGraph) -> Any:
 
 
 @contextmanager
-def _attention(model: Any, implementation: str) -> Iterator[None]:
+def attention(model: Any, implementation: str) -> Iterator[None]:
     """The model with this attention inside, with its own again outside."""
     before = getattr(model.config, "_attn_implementation", None)
     with tracing.quiet():

@@ -1,4 +1,4 @@
-"""What differs between families of encoders: one line each. Everything else about them is the same code."""
+"""What differs between families of models: one line each. Everything else about them is the same code."""
 
 from __future__ import annotations
 
@@ -51,3 +51,13 @@ FAMILIES: Mapping[str, Family] = {
 def family_of(model_type: str) -> Family:
     """The family of `model_type`; one that is not listed is tried as a plain encoder, and certified like any other."""
     return FAMILIES.get(model_type, Family())
+
+
+# model_type of the causal language models whose attention is known to be what GroupQueryAttention computes: causal or a
+# sliding window, with or without a rotation of queries and keys. Others attend by standard operators, e.g. bloom, mpt
+# (a bias that grows with the distance), gpt_neo (windows of its own), gpt_oss (sinks).
+GQA_FAMILIES = frozenset(
+    ["arcee", "biogpt", "cohere", "cohere2", "exaone4", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_bigcode",
+     "gpt_neox", "granite", "llama", "mistral", "mixtral", "nemotron", "olmo", "olmo2", "opt", "persimmon", "phi",
+     "phi3", "qwen2", "qwen2_moe", "qwen3", "seed_oss", "smollm3", "stablelm", "starcoder2"]
+)  # fmt: skip

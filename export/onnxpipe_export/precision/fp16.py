@@ -1,6 +1,8 @@
-"""fp16: weights and arithmetic in float16, inputs int64 and outputs float32."""
+"""fp16: weights and arithmetic in float16, inputs int64 and outputs float32, save caches."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.tracing import quiet
@@ -10,18 +12,21 @@ _MASKED = 10_000.0
 stays in float16's range, where a row without any key would otherwise be all -inf and its softmax NaN."""
 
 
-def convert(graph: OnnxGraph) -> OnnxGraph:
+def convert(graph: OnnxGraph, halved: Collection[str] = ()) -> OnnxGraph:
     """A float16 copy of `graph`, an fp32 graph, made by ONNX Runtime's own converter.
 
-    `graph` itself is used up.
+    Args:
+        graph: the graph; it is used up.
+        halved: inputs and outputs that become float16 too; all others stay as they are.
     """
     from onnxruntime.transformers import float16
 
     graph.tidy()
     exact = _behind_integers(graph)
+    names = [value.name for value in (*graph.graph.input, *graph.graph.output) if value.name not in halved]
     with quiet():
         model = float16.convert_float_to_float16(
-            graph.model, max_finite_val=_MASKED, keep_io_types=True, node_block_list=exact
+            graph.model, max_finite_val=_MASKED, keep_io_types=names, node_block_list=exact
         )
     return OnnxGraph(model)
 

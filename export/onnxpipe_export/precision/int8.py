@@ -77,7 +77,7 @@ class _Weight:
 
 
 @dataclass(frozen=True)
-class _Product:
+class Product:
     """A MatMul or Gemm to quantise: where it is, and its weight as stored (`transposed`: as (N, K))."""
 
     index: int
@@ -94,7 +94,7 @@ def quantise(graph: OnnxGraph, peaks: Peaks | None = None) -> None:
         peaks: from `measure_peaks`, to balance columns; without it they are not.
     """
     shapes = symbolic_shapes(graph)
-    _quantise_embeddings(graph)
+    quantise_embeddings(graph)
     _quantise_products(graph, peaks or {}, shapes)
     graph.tidy()
 
@@ -112,7 +112,7 @@ def measure_peaks(path: Path, feeds: Iterable[Mapping[str, np.ndarray]], scratch
     from onnxpipe.engine import open_session, parse_device
 
     graph = OnnxGraph.load(path)
-    names = list(dict.fromkeys(product.activation for product in _products(graph)))
+    names = list(dict.fromkeys(product.activation for product in constant_products(graph)))
     if not names:
         return {}
     for name in names:
@@ -140,7 +140,7 @@ def quantise_columns(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(np.rint(weight / scales), -_LEVELS, _LEVELS).astype(np.int8), scales
 
 
-def _products(graph: OnnxGraph) -> list[_Product]:
+def constant_products(graph: OnnxGraph) -> list[Product]:
     """Every MatMul and Gemm with a constant float32 matrix worth quantising, in order."""
     found = []
     for index, node in enumerate(graph.graph.node):
@@ -154,13 +154,13 @@ def _products(graph: OnnxGraph) -> list[_Product]:
         if plain and not ("transA" in attributes and attributes["transA"].i):
             transposed = "transB" in attributes and bool(attributes["transB"].i)
             if weight.shape[0 if transposed else 1] >= _FEWEST_COLUMNS:
-                found.append(_Product(index, node.input[0], node.input[1], transposed))
+                found.append(Product(index, node.input[0], node.input[1], transposed))
     return found
 
 
 def _quantise_products(graph: OnnxGraph, peaks: Peaks, shapes: Mapping[str, Shape]) -> None:
     """Replace the products; all readers of one activation share its quantised form, all users of a weight its copy."""
-    products = _products(graph)
+    products = constant_products(graph)
     balances = _balances(graph, products, peaks)
     rows: dict[str, _Rows] = {}
     frames: dict[Shape, _Frame] = {}
@@ -180,7 +180,7 @@ def _quantise_products(graph: OnnxGraph, peaks: Peaks, shapes: Mapping[str, Shap
     graph.replace_nodes(replacements)
 
 
-def _balances(graph: OnnxGraph, products: list[_Product], peaks: Peaks) -> dict[str, np.ndarray]:
+def _balances(graph: OnnxGraph, products: list[Product], peaks: Peaks) -> dict[str, np.ndarray]:
     """Activation -> what its columns are divided by, and its weights' rows multiplied with, float32 (K,).
 
     Activations that meet the same weight (ALBERT's layers) get the same one, so that the weight is stored once.
@@ -217,7 +217,7 @@ def balance(column: np.ndarray, row: np.ndarray) -> np.ndarray:
     return np.asarray(np.exp(limited), np.float32)
 
 
-def _matrix(graph: OnnxGraph, product: _Product) -> np.ndarray:
+def _matrix(graph: OnnxGraph, product: Product) -> np.ndarray:
     """The weight as (K, N)."""
     weight = graph.constant(product.weight)
     assert weight is not None
@@ -273,7 +273,7 @@ def _frame(graph: OnnxGraph, name: str, scale: str, new: list[Any]) -> _Frame:
     return _Frame(shape, zeros)
 
 
-def _stored_weight(graph: OnnxGraph, product: _Product, balance: np.ndarray | None) -> _Weight:
+def _stored_weight(graph: OnnxGraph, product: Product, balance: np.ndarray | None) -> _Weight:
     """Add the int8 weight and its scales."""
     matrix = _matrix(graph, product)
     quantised, scales = quantise_columns(matrix if balance is None else matrix * balance[:, None])
@@ -304,16 +304,12 @@ def _compute(graph: OnnxGraph, node: Any, rows: _Rows, weight: _Weight, new: lis
         new.append(graph.node("Add", [unbiased, bias], output))
 
 
-def _quantise_embeddings(graph: OnnxGraph) -> None:
+def quantise_embeddings(graph: OnnxGraph) -> None:
     """Store the big tables that Gather reads by row as int8 rows with a scale each."""
     replacements: dict[int, list[Any]] = {}
     tables: dict[str, tuple[str, str]] = {}
-    for index, node in enumerate(graph.graph.node):
-        if node.op_type != "Gather" or any(attribute.name == "axis" and attribute.i for attribute in node.attribute):
-            continue
-        table = graph.constant(node.input[0])
-        if table is None or table.ndim != 2 or table.dtype != np.float32 or len(table) < _LARGE_TABLE:
-            continue
+    for index, table in read_tables(graph):
+        node = graph.graph.node[index]
         if node.input[0] not in tables:
             columns, scales = quantise_columns(table.T)
             tables[node.input[0]] = (
@@ -330,6 +326,18 @@ def _quantise_embeddings(graph: OnnxGraph) -> None:
             graph.node("Mul", [real, scale], output),
         ]
     graph.replace_nodes(replacements)
+
+
+def read_tables(graph: OnnxGraph) -> list[tuple[int, np.ndarray]]:
+    """Every Gather of rows of a big constant table: the node's index and the table, float32 (rows, width)."""
+    found = []
+    for index, node in enumerate(graph.graph.node):
+        if node.op_type != "Gather" or any(attribute.name == "axis" and attribute.i for attribute in node.attribute):
+            continue
+        table = graph.constant(node.input[0])
+        if table is not None and table.ndim == 2 and table.dtype == np.float32 and len(table) >= _LARGE_TABLE:
+            found.append((index, table))
+    return found
 
 
 def _onnx_type(name: str) -> int:

@@ -1,0 +1,69 @@
+"""How the file of each precision is made of the fp32 file, for the kinds of graphs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from onnxpipe_export.graphs.graph import Feeds, Maker
+from onnxpipe_export.onnx_graph import OnnxGraph
+from onnxpipe_export.precision import fp16, gptq, int8, nbits
+
+
+def keep(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+    """fp32 is there already."""
+
+
+def to_fp16(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+    """float16 inside, float32 outside."""
+    fp16.convert(OnnxGraph.load(full)).save(path)
+
+
+def to_fp16_with_caches(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+    """float16 inside and in caches, which are most of the memory of a long row; other outputs float32."""
+    graph = OnnxGraph.load(full)
+    values = (*graph.graph.input, *graph.graph.output)
+    caches = {value.name for value in values if value.name.startswith(("past_key_values.", "present."))}
+    fp16.convert(graph, caches).save(path)
+
+
+def to_int8(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+    """8-bit weights and activations, one scale a row: for graphs that see many rows at once."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
+        peaks = int8.measure_peaks(full, calibration, Path(scratch))
+    graph = OnnxGraph.load(full)
+    int8.quantise(graph, peaks)
+    graph.save(path)
+
+
+def to_int8_weights(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+    """8-bit weights in blocks of 32: for graphs that see one row at a time."""
+    graph = OnnxGraph.load(full)
+    nbits.quantise(graph, 8)
+    graph.save(path)
+
+
+def to_q4(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+    """4-bit weights in blocks of 32."""
+    graph = OnnxGraph.load(full)
+    by_activation: dict[str, list[int8.Product]] = {}
+    for product in int8.constant_products(graph):
+        by_activation.setdefault(product.activation, []).append(product)
+    ready: dict[tuple[str, bool], nbits.Blocks] = {}
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
+        for name, correlation in gptq.correlations(full, calibration, Path(scratch)):
+            for product in by_activation[name]:
+                weight = graph.constant(product.weight)
+                assert weight is not None
+                matrix = weight if product.transposed else weight.T
+                ready[product.weight, product.transposed] = gptq.quantise_blocks(matrix, correlation)
+    nbits.quantise(graph, 4, ready)
+    graph.save(path)
+
+
+ENCODER: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8}
+"""For graphs that see a whole text at once."""
+
+DECODER: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16_with_caches, "int8": to_int8_weights, "q4": to_q4}
+"""For graphs that see one token at a time."""

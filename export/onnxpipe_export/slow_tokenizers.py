@@ -1,0 +1,93 @@
+"""Tokenizers that transformers runs in Python, as `tokenizers.Tokenizer`: Marian's and M2M100's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxpipe.errors import ExportError
+from onnxpipe_export import sentencepiece_vocabulary
+from onnxpipe_export.sentencepiece_vocabulary import SentencePieceModel
+
+
+@dataclass(frozen=True)
+class Backends:
+    """What a tokenizer becomes.
+
+    Attributes:
+        source: of texts given.
+        target: of texts made, where they are split otherwise; None where they are not.
+    """
+
+    source: Any
+    target: Any = None
+
+
+def backends(tokenizer: Any, folder: Path) -> Backends:
+    """The backends of transformers' `tokenizer`, loaded from `folder`.
+
+    Raises:
+        ExportError: it is a tokenizer in Python of a kind that has no tokenizer.json form.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        return Backends(backend)
+    maker = {"MarianTokenizer": _marian, "M2M100Tokenizer": _m2m100}.get(type(tokenizer).__name__)
+    if maker is None:
+        raise ExportError(f"the tokenizer of {folder} ({type(tokenizer).__name__}) has no tokenizer.json form")
+    return maker(tokenizer)
+
+
+def _marian(tokenizer: Any) -> Backends:
+    """A model of pieces for each side; one vocabulary, or one for each side too."""
+    sides = []
+    for path, switch in zip(tokenizer.spm_files, ("_switch_to_input_mode", "_switch_to_target_mode"), strict=True):
+        getattr(tokenizer, switch)()
+        sides.append(_build(tokenizer, Path(path), tokenizer.current_encoder))
+    tokenizer._switch_to_input_mode()
+    return Backends(*sides)
+
+
+def _m2m100(tokenizer: Any) -> Backends:
+    """The tokens of the languages come after the vocabulary, in the order of the codes; then nothing but reserves."""
+    backend = _build(tokenizer, Path(tokenizer.spm_file), tokenizer.encoder)
+    for language, number in tokenizer.lang_token_to_id.items():
+        if backend.token_to_id(language) != number:
+            raise ExportError(
+                f"the language {language} has the id {number}, and tokenizer.json cannot give it that one"
+            )
+    return Backends(backend)
+
+
+def _build(tokenizer: Any, path: Path, ids: Mapping[str, int]) -> Any:
+    from tokenizers import AddedToken
+
+    special = list(tokenizer.all_special_tokens)
+    languages = getattr(tokenizer, "lang_token_to_id", {})
+    codes = [piece for piece in ids if piece.startswith(">>") and piece.endswith("<<")]
+    whole = list(dict.fromkeys([*special, *languages, *codes]))
+    model = SentencePieceModel.load(path)
+    backend = sentencepiece_vocabulary.build(model, ids, str(tokenizer.unk_token), whole)
+    # By their ids, since what the vocabulary does not have gets the next id there is. Languages are special in the
+    # checkpoints that list them so; transformers 5.23 does not make them so by itself.
+    for token in sorted(whole, key=lambda token: languages.get(token, ids.get(token, len(ids)))):
+        backend.add_tokens([AddedToken(token, normalized=False, special=token in special)])
+    backend.post_processor = _frame(tokenizer, backend)
+    backend.decoder = sentencepiece_vocabulary.decoder(special, spaced=type(tokenizer).__name__ == "MarianTokenizer")
+    return backend
+
+
+def _frame(tokenizer: Any, backend: Any) -> Any:
+    """What the tokenizer puts around one text and around two, found by asking it."""
+    from tokenizers import processors
+
+    marks: Mapping[int, str] = {-1: "$A", -2: "$B"}
+    layouts = [tokenizer.build_inputs_with_special_tokens(*texts) for texts in (([-1],), ([-1], [-2]))]
+    ids = {number for layout in layouts for number in layout if number >= 0}
+    names = {number: backend.id_to_token(number) for number in ids}
+    single, pair = ([marks[n] if n < 0 else names[n] for n in layout] for layout in layouts)
+    return processors.TemplateProcessing(
+        single=single, pair=pair, special_tokens=[(name, number) for number, name in names.items()]
+    )
