@@ -13,28 +13,37 @@ import pytest
 from conformance.cases import table
 from conformance.cases.common import Case
 from conformance.compare import same
-from conformance.runner import Library, Outcome, mask_token, outcome
-from zoo import weights_hash
+from conformance.runner import Library, Outcome, from_json, marks_of, outcome
+from zoo import GENERATING, weights_hash
 
 RECORDED = Path(__file__).parents[1] / "zoo" / "reference"
 
 
 def parametrize(task: str) -> Any:
-    """Marks a test to run for every (family, case) of `task`."""
-    rows = [pytest.param(family, case, id=f"{family}-{case.name}") for family, case in table(task)]
+    """Marks a test to run for every (family, case) of `task`; a generator's family stays in one process."""
+    rows = [
+        pytest.param(
+            family,
+            case,
+            id=f"{family}-{case.name}",
+            marks=[pytest.mark.xdist_group(f"generate-{family}")] if case.head in GENERATING else [],
+        )
+        for family, case in table(task)
+    ]
     return pytest.mark.parametrize(("family", "case"), rows)
 
 
 def check(task: str, family: str, case: Case, ours: Library, theirs: Library, request: pytest.FixtureRequest) -> None:
     """Fails with the path of the first difference."""
     request.node.user_properties.append(("cell", f"{task}/{family}"))
-    mask = mask_token(request.getfixturevalue("models")(family, case.head))
+    model = request.getfixturevalue("models")(family, case.head)
+    marks = marks_of(family, model)
     if case.dropped:
-        expected = recorded(task, family, case, request.getfixturevalue("models")(family, case.head))
+        expected = recorded(task, family, case, model)
     else:
-        expected = outcome(theirs, task, family, case, mask, reference=True)
+        expected = outcome(theirs, task, family, case, marks, reference=True)
     request.getfixturevalue("bundles")(family, case.head)  # What cannot be exported fails here, not as an answer.
-    got = outcome(ours, task, family, case, mask)
+    got = outcome(ours, task, family, case, marks)
     difference = differ(expected, got, message=case.message)
     assert difference is None, f"{task}, {family}, {case.name}: {difference}\n{_call(case)}"
 
@@ -61,7 +70,7 @@ def recorded(task: str, family: str, case: Case, model: Path) -> Outcome:
         f"the recorded answers of {task} are of other weights ({family}-{case.head}): "
         "run tests/zoo/reference_4_57.py with transformers 4.57.6"
     )
-    answer: Outcome = found["cases"][case.name]
+    answer: Outcome = from_json(found["cases"][case.name])
     return answer
 
 

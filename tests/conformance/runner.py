@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,10 +13,25 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from conformance.cases.common import Case, Generator, Keyed, KeyedPair, Squad
+from conformance.cases.common import (
+    Case,
+    Generator,
+    Ids,
+    Keyed,
+    KeyedPair,
+    PipeTokenizer,
+    ReturnType,
+    Settings,
+    Squad,
+)
+from zoo import GENERATING
 
 Outcome = dict[str, Any]
 """`{"value": …}`, `{"lazy": […]}` for an iterator's items, or `{"error": type name, "bases": […], "message": str}`."""
+
+
+Marks = Mapping[str, str]
+"""A mark in the texts of the cases -> what it stands for."""
 
 
 class Library(Protocol):
@@ -28,6 +44,10 @@ class Library(Protocol):
     def keyed_pair(self, rows: Any, key: str, pair: str) -> Any: ...
 
     def squad(self, question: str, context: str) -> Any: ...
+
+    def settings(self, values: dict[str, Any]) -> Any: ...
+
+    def ids(self, values: list[list[int]]) -> Any: ...
 
 
 @dataclass
@@ -50,6 +70,10 @@ class Transformers:
 
         known = (task, family, head)
         name = repr((known, ctor))
+        if (
+            head in GENERATING
+        ):  # A pipeline may change the model that it is given (4.57 takes the prefix out of its config).
+            return self._generating(task, name, self.folder(family, head), ctor)
         if name not in self._pipes:
             if known not in self._loaded:
                 first = transformers.pipeline(task, model=str(self.folder(family, head)), device="cpu")
@@ -61,6 +85,23 @@ class Transformers:
                 else first
             )
         return self._pipes[name]
+
+    def _generating(self, task: str, name: str, folder: Path, ctor: dict[str, Any]) -> Any:
+        import transformers
+
+        if name not in self._pipes:
+            self._pipes[name] = transformers.pipeline(task, model=str(folder), device="cpu", **ctor)
+        return self._pipes[name]
+
+    def settings(self, values: dict[str, Any]) -> Any:
+        from transformers import GenerationConfig
+
+        return GenerationConfig(**values)
+
+    def ids(self, values: list[list[int]]) -> Any:
+        import torch
+
+        return torch.tensor(values)
 
     def keyed(self, rows: Any, key: str) -> Any:
         from transformers.pipelines.pt_utils import KeyDataset
@@ -96,6 +137,14 @@ class Ours:
             self._pipes[name] = onnxpipe.pipeline(task, model=model, device="cpu", **ctor)
         return self._pipes[name]
 
+    def settings(self, values: dict[str, Any]) -> Any:
+        from onnxpipe import GenerationConfig
+
+        return GenerationConfig(**values)
+
+    def ids(self, values: list[list[int]]) -> Any:
+        return np.array(values)
+
     def keyed(self, rows: Any, key: str) -> Any:
         from onnxpipe import KeyDataset
 
@@ -112,15 +161,16 @@ class Ours:
         return SquadExample(None, question, context, None, None, None)
 
 
-def outcome(library: Library, task: str, family: str, case: Case, mask: str, *, reference: bool = False) -> Outcome:
-    """What `case` gives in `library`. `mask` is the family's mask token; `reference` picks `case.reference`."""
+def outcome(library: Library, task: str, family: str, case: Case, marks: Marks, *, reference: bool = False) -> Outcome:
+    """What `case` gives in `library`. `marks` are the family's; `reference` picks `case.reference`."""
     kwargs = dict(case.reference if reference and case.reference is not None else case.kwargs)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pipe = library.pipe(task, family, case.head, _copied(dict(case.ctor)))
-            args = [_made(library, _with_mask(arg, mask)) for arg in case.args]
-            kwargs = {name: _made(library, _with_mask(value, mask)) for name, value in kwargs.items()}
+            ctor = {name: _made(library, None, _marked(value, marks)) for name, value in case.ctor.items()}
+            pipe = library.pipe(case.task or task, family, case.head, ctor)
+            args = [_made(library, pipe, _marked(arg, marks)) for arg in case.args]
+            kwargs = {name: _made(library, pipe, _marked(value, marks)) for name, value in kwargs.items()}
             result = pipe(*args, **kwargs)
             if isinstance(result, Iterator):
                 return {"lazy": [_plain(item) for item in result]}
@@ -131,20 +181,39 @@ def outcome(library: Library, task: str, family: str, case: Case, mask: str, *, 
         return {"error": type(error).__name__, "bases": bases, "message": message}
 
 
+LANGUAGES = {"mbart": ("en_XX", "ro_RO"), "m2m_100": ("en", "fr"), "nllb": ("eng_Latn", "fra_Latn")}
+"""Family -> its names of the languages `<src>` and `<tgt>`; the others take "en" and "fr", and ignore them."""
+
+
 @cache
-def mask_token(folder: Path) -> str:
-    """The mask token that the folder's tokenizer names."""
+def marks_of(family: str, folder: Path) -> Marks:
+    """What `<>`, `<src>` and `<tgt>` stand for in the texts of `family`, whose model is in `folder`."""
     config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    return str(config["mask_token"])
+    source, target = LANGUAGES.get(family, ("en", "fr"))
+    return {"<src>": source, "<tgt>": target, "<>": str(config.get("mask_token", "<>"))}
 
 
 def to_json(value: Outcome) -> Any:
     """An outcome as JSON keeps it: floats of 7 significant digits, an error by its name and message alone."""
     kept = {name: item for name, item in value.items() if name != "bases"}
-    return json.loads(json.dumps(kept), parse_float=lambda text: float(f"{float(text):.7g}"))
+    text = json.dumps(kept, default=lambda array: {_ARRAY: str(array.dtype), "values": array.tolist()})
+    return json.loads(text, parse_float=lambda digits: float(f"{float(digits):.7g}"))
 
 
-def _made(library: Library, value: Any) -> Any:
+def from_json(value: Any) -> Any:
+    """What `to_json` wrote, its arrays made arrays again."""
+    if isinstance(value, dict):
+        if _ARRAY in value:
+            return np.array(value["values"], value[_ARRAY])
+        return {key: from_json(item) for key, item in value.items()}
+    return [from_json(item) for item in value] if isinstance(value, list) else value
+
+
+_ARRAY = "__array__"
+
+
+def _made(library: Library, pipe: Any, value: Any) -> Any:
+    """The value that a mark stands for, in this library."""
     if isinstance(value, Generator):
         return (item for item in _copied(list(value.items)))
     if isinstance(value, Keyed):
@@ -153,8 +222,17 @@ def _made(library: Library, value: Any) -> Any:
         return library.keyed_pair(_copied(list(value.rows)), value.key, value.pair)
     if isinstance(value, Squad):
         return library.squad(value.question, value.context)
+    if isinstance(value, Settings):
+        return library.settings(_copied(dict(value.values)))
+    if isinstance(value, Ids):
+        return library.ids([list(row) for row in value.values])
+    if isinstance(value, PipeTokenizer):
+        return pipe.tokenizer
+    if isinstance(value, ReturnType):
+        homes = (sys.modules[base.__module__] for base in type(pipe).__mro__)
+        return next(home.ReturnType[value.name] for home in homes if hasattr(home, "ReturnType"))
     if isinstance(value, list):
-        return [_made(library, item) for item in value]
+        return [_made(library, pipe, item) for item in value]
     return _copied(value)
 
 
@@ -167,18 +245,20 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def _with_mask(value: Any, mask: str) -> Any:
-    """Every text with the mask token in place of `<>`."""
+def _marked(value: Any, marks: Marks) -> Any:
+    """Every text with what its marks stand for."""
     if isinstance(value, str):
-        return value.replace("<>", mask)
+        for mark, meaning in marks.items():
+            value = value.replace(mark, meaning)
+        return value
     if isinstance(value, list | tuple):
-        return type(value)(_with_mask(item, mask) for item in value)
+        return type(value)(_marked(item, marks) for item in value)
     if isinstance(value, dict):
-        return {key: _with_mask(item, mask) for key, item in value.items()}
+        return {key: _marked(item, marks) for key, item in value.items()}
     if isinstance(value, Generator):
-        return Generator(_with_mask(list(value.items), mask))
+        return Generator(_marked(list(value.items), marks))
     if isinstance(value, Keyed):
-        return Keyed(_with_mask(list(value.rows), mask), value.key)
+        return Keyed(_marked(list(value.rows), marks), value.key)
     return value
 
 

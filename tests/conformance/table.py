@@ -1,11 +1,10 @@
-"""The support table of README.md: tasks × families, from the checks that passed in one run of the suite."""
+"""The support tables of README.md: tasks × families, from the checks that passed in one run of the suite."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from conformance.cases import CASES, missing
-from zoo import FAMILIES
+from conformance.cases import CASES, families, missing
 
 Results = dict[tuple[str, str], tuple[int, int]]
 """(task, family) -> (checks passed, checks failed)."""
@@ -14,15 +13,25 @@ START, END = "<!-- table:start -->", "<!-- table:end -->"
 
 
 def render(results: Results) -> str:
-    """The Markdown table: `✓ n` when all n checks passed, `✗ k of n` when only k did, `–` where there is no class."""
-    lines = ["| | " + " | ".join(FAMILIES) + " |", "|---|" + "---|" * len(FAMILIES)]
-    notes: list[str] = []
+    """Markdown, one table for the tasks that share their families, then the notes.
+
+    A cell is `✓ n` when all n checks passed, `✗ k of n` when only k did, `–` where there is no class.
+    """
+    groups: dict[tuple[str, ...], list[str]] = {}
     for task in CASES:
+        groups.setdefault(families(task), []).append(task)
+    tables = [_table(columns, tasks, results) for columns, tasks in groups.items()]
+    notes = [f"– {task}, {family}: {reason}." for task in CASES for family, reason in missing(task).items()]
+    return "\n\n".join([*tables, "\n".join(notes)])
+
+
+def _table(columns: tuple[str, ...], tasks: list[str], results: Results) -> str:
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for task in tasks:
         reasons = missing(task)
-        cells = [_cell(results.get((task, family)), family in reasons) for family in FAMILIES]
+        cells = [_cell(results.get((task, family)), family in reasons) for family in columns]
         lines.append(f"| {task} | " + " | ".join(cells) + " |")
-        notes += [f"– {task}, {family}: {reason}." for family, reason in reasons.items()]
-    return "\n".join([*lines, "", *notes])
+    return "\n".join(lines)
 
 
 def _cell(counts: tuple[int, int] | None, no_class: bool) -> str:
@@ -35,7 +44,7 @@ def _cell(counts: tuple[int, int] | None, no_class: bool) -> str:
 
 
 def write(readme: Path, results: Results) -> None:
-    """Put the table between the markers of `readme`.
+    """Put the tables between the markers of `readme`.
 
     Raises:
         ValueError: the markers are not there.

@@ -62,7 +62,13 @@ HEADS = {
     "ner": Head("ForTokenClassification", "token-classification", _labels("O", "B-PER", "I-PER", "B-LOC", "I-LOC")),
     "qa": Head("ForQuestionAnswering", "question-answering"),
     "mlm": Head("ForMaskedLM", "fill-mask"),
+    # Generators: families, sizes and tokenizers are in `zoo.generators`.
+    "causal": Head("ForCausalLM", "text-generation"),
+    "seq2seq": Head("ForConditionalGeneration", "text2text-generation"),
 }
+
+GENERATING = ("causal", "seq2seq")
+"""The heads of the families in `zoo.generators`."""
 
 MISSING = {("bart", "ner"): "transformers has no BartForTokenClassification"}
 """(family, head) -> why transformers has no such class."""
@@ -80,9 +86,13 @@ def build(family: str, head: str, folder: Path) -> Path:
     """
     if (family, head) in MISSING:
         raise ValueError(MISSING[family, head])
+    folder.mkdir(parents=True, exist_ok=True)
+    if head in GENERATING:
+        from zoo import generators
+
+        return generators.build(family, head, folder)
     from zoo import models, tokenization
 
-    folder.mkdir(parents=True, exist_ok=True)
     tokenization.save(family, folder)
     models.make(family, HEADS[head], folder, seed=_SEEDS.get((family, head), f"{family}/{head}")).save_pretrained(
         folder
@@ -97,7 +107,8 @@ def weights_hash(folder: Path) -> str:
     """
     from safetensors.numpy import load_file
 
-    digest = hashlib.sha256((folder / "tokenizer.json").read_bytes())
+    files = [folder / "tokenizer.json"] if (folder / "tokenizer.json").exists() else sorted(folder.glob("vocab.json"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in files))
     tensors = load_file(folder / "model.safetensors")
     for name in sorted(tensors):
         digest.update(f"{name}{tensors[name].shape}{tensors[name].dtype}".encode())

@@ -16,7 +16,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from zoo import HEADS, build
+from zoo import GENERATING, HEADS, build
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FAILED: dict[Path, Exception] = {}
@@ -32,19 +32,33 @@ def cache_folder() -> Path:
 
 def cached_model(family: str, head: str) -> Path:
     """The zoo's model of `family` with `head`, built at the first call."""
-    folder = cache_folder() / f"zoo-{_zoo_key()}" / f"{family}-{head}"
+    folder = cache_folder() / f"zoo-{_zoo_key(head in GENERATING)}" / f"{family}-{head}"
     return _once(folder, lambda target: build(family, head, target))
 
 
 def cached_bundle(family: str, head: str, precisions: Iterable[str] = ("fp32",)) -> Path:
     """The same model exported with the graphs of `precisions`."""
     wanted = tuple(precisions)
-    folder = cache_folder() / f"bundles-{_bundle_key()}" / f"{family}-{head}-{'-'.join(wanted)}"
+    key = _bundle_key(head in GENERATING)
+    folder = cache_folder() / f"bundles-{key}" / f"{family}-{head}-{'-'.join(wanted)}"
 
     def make(target: Path) -> None:
         from onnxpipe_export import export
 
         export(str(cached_model(family, head)), str(target), task=HEADS[head].task, precision=wanted)
+
+    return _once(folder, make)
+
+
+def cached_variant(family: str, head: str, *, attention: str) -> Path:
+    """The same model exported with a kind of attention: "standard" or "gqa"."""
+    key = _bundle_key(head in GENERATING)
+    folder = cache_folder() / f"bundles-{key}" / f"{family}-{head}-{attention}"
+
+    def make(target: Path) -> None:
+        from onnxpipe_export import export
+
+        export(str(cached_model(family, head)), str(target), task=HEADS[head].task, attention=attention)
 
     return _once(folder, make)
 
@@ -95,17 +109,32 @@ def _forget_old(root: Path) -> None:
 
 
 @cache
-def _zoo_key() -> str:
-    sources = [Path(__file__).with_name(name) for name in ("__init__.py", "corpus.py", "tokenization.py", "models.py")]
+def _zoo_key(generators: bool = False) -> str:
+    sources = [Path(__file__).with_name(f"{name}.py") for name in (_GENERATORS if generators else _ENCODERS)]
     return _hash(sources, [version(name) for name in ("torch", "transformers", "tokenizers")])
 
 
+_ENCODERS = ("__init__", "corpus", "tokenization", "models")
+_GENERATORS = (
+    "__init__",
+    "corpus",
+    "generators",
+    "generator_weights",
+    "generator_tokenizers",
+    "made_tokenizer",
+    "byte_level_tokenizers",
+    "sentencepiece_tokenizers",
+    "chat_templates",
+)
+"""The modules that decide what a model's files hold."""
+
+
 @cache
-def _bundle_key() -> str:
+def _bundle_key(generators: bool = False) -> str:
     import onnxpipe_export
 
     sources = sorted(Path(onnxpipe_export.__file__).parent.rglob("*.py"))
-    return _hash(sources, [_zoo_key(), version("onnx"), version("onnxruntime")])
+    return _hash(sources, [_zoo_key(generators), version("onnx"), version("onnxruntime")])
 
 
 def _hash(sources: Iterable[Path], words: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
 
@@ -53,7 +54,7 @@ SENTENCES = (
 """Names, questions, opinions, accents, two scripts: what the cases of the conformance suite talk about."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
-_ALWAYS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?'\"()-/%&@#$_+=*"
+ALWAYS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,;:!?'\"()-/%&@#$_+=*"
 _SPLIT = ("johansson", "rainforest", "chancellor", "honolulu", "transformers", "wozniak", "hamburg", "scoring", "basin")
 """Words kept out of the vocabularies of whole words, so that every family cuts some of them into pieces."""
 
@@ -72,7 +73,7 @@ def _most(counts: Counter[str], n: int) -> list[str]:
 def wordpiece(head: list[str], tail: list[str], size: int, *, lower: bool) -> list[str]:
     """A WordPiece vocabulary: `head`, characters, whole words, pieces (`##` inside a word), `tail`."""
     counts = words(lower)
-    characters = sorted(set("".join(counts)) | set(_ALWAYS.lower() if lower else _ALWAYS))
+    characters = sorted(set("".join(counts)) | set(ALWAYS.lower() if lower else ALWAYS))
     pieces: Counter[str] = Counter()
     for word, count in counts.items():
         for length in range(2, 6):
@@ -97,7 +98,7 @@ def unigram(head: list[str], tail: list[str], size: int, *, lower: bool) -> list
     for word, count in words(lower).items():
         if word.lower() not in _SPLIT:
             pieces["▁" + word] += 8 * count
-    characters = sorted(set("".join(words(lower))) | set(_ALWAYS.lower() if lower else _ALWAYS) | {"▁"})
+    characters = sorted(set("".join(words(lower))) | set(ALWAYS.lower() if lower else ALWAYS) | {"▁"})
     total = sum(pieces.values())
     room = size - len(head) - len(tail) - len(characters)
     kept = [piece for piece in _most(pieces, 4000) if piece not in {*head, *tail, *characters}][:room]
@@ -114,6 +115,11 @@ def merges(n: int) -> tuple[tuple[str, str], ...]:
     cut = pre_tokenizers.ByteLevel(add_prefix_space=False)
     seen = (word for text in SENTENCES for word, _ in cut.pre_tokenize_str(" " + text))
     counts: Counter[str] = Counter(word for word in seen if word.strip("Ġ").lower() not in _SPLIT)
+    return learn(counts, n)
+
+
+def learn(counts: Mapping[str, int], n: int) -> tuple[tuple[str, str], ...]:
+    """The first `n` merges of these words, most frequent pair first, ties by the pair."""
     spellings = {word: list(word) for word in counts}
     found: list[tuple[str, str]] = []
     while len(found) < n:

@@ -28,7 +28,7 @@ def record(task: str, folder: Path) -> dict[str, Any]:
     import transformers
 
     from conformance.cases import table
-    from conformance.runner import Transformers, mask_token, outcome, to_json
+    from conformance.runner import Transformers, marks_of, outcome, to_json
     from zoo import build, weights_hash
 
     @cache
@@ -43,7 +43,9 @@ def record(task: str, folder: Path) -> dict[str, Any]:
         path = model(family, case.head)
         entry = answers.setdefault(family, {"weights": {}, "cases": {}})
         entry["weights"][case.head] = weights_hash(path)
-        entry["cases"][case.name] = to_json(outcome(library, task, family, case, mask_token(path), reference=True))
+        entry["cases"][case.name] = to_json(
+            outcome(library, task, family, case, marks_of(family, path), reference=True)
+        )
     versions = {"transformers": transformers.__version__, "torch": torch.__version__.split("+")[0]}
     return {"versions": versions, "answers": answers}
 

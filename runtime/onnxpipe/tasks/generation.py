@@ -233,7 +233,8 @@ class GeneratingPipeline(Pipeline):
         on_error: OnError = "raise",
     ) -> Any:
         settled = self.settled(options)
-        if batch_size is None and self._batch_size is None and any(settled.get(name) for name in _ALONE):
+        alone = any(settled.get(name) is not None and settled[name] is not False for name in _ALONE)
+        if batch_size is None and self._batch_size is None and alone:
             batch_size = 1
         if options.seed is None and settled.get("do_sample"):
             options = replace(options, seed=next_seed())

@@ -6,12 +6,17 @@ from conformance.cases import (
     feature_extraction,
     fill_mask,
     question_answering,
+    summarization,
+    text2text_generation,
     text_classification,
+    text_generation,
     token_classification,
+    translation,
     zero_shot_classification,
 )
 from conformance.cases.common import Case
 from zoo import FAMILIES, MISSING
+from zoo.generators import CAUSAL, SEQ2SEQ
 
 CASES: dict[str, tuple[Case, ...]] = {
     "feature-extraction": feature_extraction.CASES,
@@ -20,19 +25,48 @@ CASES: dict[str, tuple[Case, ...]] = {
     "question-answering": question_answering.CASES,
     "fill-mask": fill_mask.CASES,
     "zero-shot-classification": zero_shot_classification.CASES,
+    "text-generation": text_generation.CASES,
+    "text2text-generation": text2text_generation.CASES,
+    "summarization": summarization.CASES,
+    "translation": translation.CASES,
 }
 
-FULL = ("bert", "roberta", "deberta-v2")
+_ENCODER_FULL = ("bert", "roberta", "deberta-v2")
 """WordPiece, byte-level BPE, Unigram: these run every case; the others run the cases marked `core`."""
+
+_FULL = {
+    "text-generation": ("llama", "qwen2", "gemma3"),
+    "text2text-generation": ("t5", "bart", "marian"),
+    "summarization": ("t5", "bart", "pegasus"),
+    "translation": ("t5", "marian", "nllb", "m2m_100"),
+}
+"""Task -> the families that run every case, where they are not the encoders'."""
+
+_OF_FAMILY = {
+    ("summarization", "t5"): summarization.LENGTH_OF_TASK,
+    ("summarization", "bart"): summarization.LENGTH_OF_TASK,
+    ("translation", "t5"): translation.NAMED,
+    ("translation", "marian"): translation.NAMED,
+    ("translation", "m2m_100"): translation.NAMED[:-1],
+}
+"""(task, family) -> cases that make sense for this family alone."""
+
+
+def families(task: str) -> tuple[str, ...]:
+    """The zoo's families that `task` is tested on."""
+    if task == "text-generation":
+        return tuple(CAUSAL)
+    return tuple(SEQ2SEQ) if task in _FULL else FAMILIES
 
 
 def table(task: str) -> list[tuple[str, Case]]:
     """Every (family, case) of `task` that the suite runs."""
+    full = _FULL.get(task, _ENCODER_FULL)
     return [
         (family, case)
-        for family in FAMILIES
-        for case in CASES[task]
-        if (family in FULL or case.core) and (family, case.head) not in MISSING
+        for family in families(task)
+        for case in (*CASES[task], *_OF_FAMILY.get((task, family), ()))
+        if (family in full or case.core) and (family, case.head) not in MISSING
     ]
 
 

@@ -42,10 +42,39 @@ class Squad:
 
 
 @dataclass(frozen=True)
+class Settings:
+    """`GenerationConfig` of these values."""
+
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ids:
+    """A tensor (transformers) or an array of these token ids."""
+
+    values: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
+class ReturnType:
+    """A member of the pipeline's enumeration of answers: "TENSORS", "TEXT", "NEW_TEXT", "FULL_TEXT"."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class PipeTokenizer:
+    """The pipeline's own tokenizer."""
+
+
+@dataclass(frozen=True)
 class Case:
-    """One call: `pipeline(task, model, **ctor)(*args, **kwargs)`. In every text, `<>` stands for the mask token.
+    """One call: `pipeline(task, model, **ctor)(*args, **kwargs)`.
+
+    In every text, `<>` stands for the mask token, `<src>` and `<tgt>` for the family's names of two languages.
 
     Args:
+        task: the name given to `pipeline`, where it is not the suite's name of the task.
         core: run on every family, not only on the three of the full list.
         dropped: the reference is transformers 4.57 (recorded), because 5.x dropped the task or the argument.
         message: compare the error's message, not only its type. False where ours says more on purpose.
@@ -63,6 +92,7 @@ class Case:
     message: bool = True
     reference: Mapping[str, Any] | None = None
     why: str = ""
+    task: str = ""
 
     def __str__(self) -> str:
         return self.name

@@ -1,0 +1,72 @@
+"""Folders as optimum and transformers.js write them answer as our bundles do (`zoo.foreign` makes them)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.cases.text_generation import TEXTS
+
+pytest.importorskip("onnx")
+
+Bundles = Callable[..., Path]
+
+SEQ2SEQ = [
+    pytest.param(family, kind, id=f"{family}-{kind}", marks=pytest.mark.xdist_group(f"generate-{family}"))
+    for family in ("t5", "marian", "bart")
+    for kind in ("separate", "merged")
+]
+CALLS: tuple[dict[str, Any], ...] = (
+    {"num_beams": 1, "max_new_tokens": 24},
+    {"num_beams": 4, "num_return_sequences": 2, "max_new_tokens": 16},
+    {"num_beams": 3, "no_repeat_ngram_size": 2, "max_new_tokens": 16, "batch_size": 4},
+    {"num_beams": 1, "do_sample": True, "temperature": 1.3, "seed": 7, "max_new_tokens": 16},
+)
+
+
+def same_answers(task: str, ours: Path, theirs: Path, calls: tuple[dict[str, Any], ...]) -> None:
+    """Every call gives the same on both folders."""
+    import onnxpipe
+
+    one, other = (onnxpipe.pipeline(task, model=str(folder), device="cpu") for folder in (ours, theirs))
+    assert other.model.bundle.certificate is None, "the folder of others is unproved"
+    for kwargs in calls:
+        assert other(TEXTS, **kwargs) == one(TEXTS, **kwargs), kwargs
+        assert other(TEXTS[0], **kwargs) == one(TEXTS[0], **kwargs), kwargs
+
+
+@pytest.mark.parametrize(("family", "kind"), SEQ2SEQ)
+def test_sequence_to_sequence(family: str, kind: Any, bundles: Bundles, tmp_path: Path) -> None:
+    from zoo.foreign import make_foreign
+
+    ours = bundles(family, "seq2seq")
+    same_answers("text2text-generation", ours, make_foreign(kind, ours, tmp_path / kind), CALLS)
+
+
+@pytest.mark.parametrize(
+    "family", [pytest.param(f, marks=pytest.mark.xdist_group(f"generate-{f}")) for f in ("llama", "gpt2", "gemma3")]
+)
+def test_decoder_only(family: str, tmp_path: Path) -> None:
+    from zoo.cache import cached_variant
+    from zoo.foreign import make_foreign
+
+    ours = cached_variant(family, "causal", attention="standard")
+    calls = tuple({name: value for name, value in call.items() if name != "batch_size"} for call in CALLS)
+    calls = tuple({"do_sample": False, **call} for call in calls)
+    same_answers("text-generation", ours, make_foreign("causal", ours, tmp_path / "causal"), calls)
+
+
+@pytest.mark.xdist_group("generate-t5")
+def test_in_the_folder_of_the_hub(bundles: Bundles, tmp_path: Path) -> None:
+    """transformers.js keeps its graphs in onnx/, beside config.json; there is no proof."""
+    import shutil
+
+    ours = bundles("t5", "seq2seq")
+    theirs = tmp_path / "repository"
+    shutil.copytree(ours, theirs)
+    for name in ("bundle.json", "certificate.json", "golden.npz"):
+        (theirs / name).unlink(missing_ok=True)
+    same_answers("text2text-generation", ours, theirs, CALLS[:2])

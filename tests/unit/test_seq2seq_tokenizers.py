@@ -1,0 +1,191 @@
+"""Tokenizers that exist only as sentencepiece models become a tokenizer.json that splits and joins the same."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+transformers = pytest.importorskip("transformers")
+sentencepiece = pytest.importorskip("sentencepiece")
+
+from onnxpipe.errors import ExportError  # noqa: E402
+from onnxpipe_export import tokenizer as tokenizer_module  # noqa: E402
+from onnxpipe_export.cases import SENTENCES  # noqa: E402
+from onnxpipe_export.sentencepiece_vocabulary import SentencePieceModel  # noqa: E402
+from onnxpipe_export.slow_tokenizers import backends  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+FRENCH = (
+    "Le comité a approuvé le budget malgré de fortes objections, et personne n'en fut étonné.",
+    "Où est passée la sœur du garçon ? Elle a mangé un œuf à la crème brûlée.",
+    "Deux jeunes hommes sont dehors près de nombreux buissons, pendant qu'un chien court dans la neige.",
+    "L'été dernier, ça n'allait pas très bien ; aujourd'hui tout va mieux.",
+)
+ODD = (
+    "cœur œ ŒUVRE", "a | b || c|d |", "é è ée éè", "😀😃 🙁 🙁🙁 œ🙁", "ﬁne ﬂat ① ½ ㎏ ℃ ™ ＦＵＬＬ　ｗｉｄｔｈ",
+    "  two  blanks \t tab\nline ", "e\u0301 A\u030a 𝔜", "中文字符，日本語", "\ue000x \ue001y \ue004œ",
+    "<unk> </s> <pad> x</s>y", "",
+)  # fmt: skip
+
+
+def train(path: Path, texts: Any, **options: Any) -> Path:
+    """A sentencepiece model of `texts`."""
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts), model_prefix=str(path), hard_vocab_limit=False, minloglevel=2,
+        **{"vocab_size": 160, "character_coverage": 1.0, **options},
+    )  # fmt: skip
+    path.with_suffix(".vocab").unlink()
+    return path.with_suffix(".model")
+
+
+def pieces(path: Path) -> list[str]:
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    found = (processor.id_to_piece(number) for number in range(processor.get_piece_size()))
+    return [piece for piece in found if piece not in ("<s>", "</s>", "<unk>", "<pad>")]
+
+
+def write_config(folder: Path, kind: str, **settings: Any) -> Path:
+    (folder / "config.json").write_text(json.dumps({"model_type": kind}))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """source.spm (English) and target.spm (French)."""
+    folder = tmp_path_factory.mktemp("sides")
+    for name, texts in (("source", SENTENCES), ("target", FRENCH)):
+        train(folder / name, [*texts, "a | b |c"]).rename(folder / f"{name}.spm")
+    return folder
+
+
+def marian(sides: Path, folder: Path, codes: tuple[str, ...] = (), separate: bool = False) -> Path:
+    """A Marian tokenizer's files; the vocabulary lacks some pieces of the source's model."""
+    folder.mkdir()
+    found = {}
+    for name in ("source", "target"):
+        shutil.copyfile(sides / f"{name}.spm", folder / f"{name}.spm")
+        found[name] = [piece for piece in pieces(folder / f"{name}.spm") if "|" not in piece]
+    both = sorted({*found["source"], *found["target"], "œ🙁"})
+    lists = {"vocab.json": found["source"], "target_vocab.json": found["target"]} if separate else {"vocab.json": both}
+    for name, words in lists.items():
+        ordered = ["</s>", "<unk>", "<pad>", *words, *codes]
+        (folder / name).write_text(json.dumps({word: number for number, word in enumerate(ordered)}))
+    return write_config(folder, "marian", source_lang="en", target_lang="fr", separate_vocabs=separate)
+
+
+def check(folder: Path, output: Path) -> tuple[Any, Any]:
+    """Write and prove; the original and what the runtime loads."""
+    from onnxpipe import AutoTokenizer
+
+    original = tokenizer_module.load(folder)
+    output.mkdir()
+    tokenizer_module.write(original, folder, output)
+    assert tokenizer_module.prove(original, folder, output).texts > 100
+    return original, AutoTokenizer.from_pretrained(str(output))
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_marian_splits_and_joins_both_sides(sides: Path, tmp_path: Path, separate: bool) -> None:
+    original, ours = check(marian(sides, tmp_path / "model", separate=separate), tmp_path / "out")
+    for text in (*ODD, *SENTENCES, *FRENCH):
+        assert list(ours(text)["input_ids"]) == original(text)["input_ids"], text
+        expected = original(text_target=text)["input_ids"]
+        assert list(ours(text_target=text)["input_ids"]) == expected, text
+        for skip in (True, False):
+            assert ours.decode(expected, skip_special_tokens=skip) == original.decode(
+                expected, skip_special_tokens=skip
+            )
+
+
+def test_marian_knows_target_languages(sides: Path, tmp_path: Path) -> None:
+    folder = marian(sides, tmp_path / "model", codes=(">>fra<<", ">>deu<<"))
+    original, ours = check(folder, tmp_path / "out")
+    for text in (">>fra<< We love this!", ">>deu<<We love this!", ">>fra<<"):
+        assert list(ours(text)["input_ids"]) == original(text)["input_ids"]
+    ids = original(">>fra<< We love this!")["input_ids"]
+    assert ours.decode(ids, skip_special_tokens=True) == original.decode(ids, skip_special_tokens=True)
+
+
+def test_a_piece_of_the_other_side_is_never_found_in_a_text(sides: Path, tmp_path: Path) -> None:
+    folder = marian(sides, tmp_path / "model")
+    made = backends(tokenizer_module.load(folder), folder)
+    own = set(pieces(folder / "source.spm"))
+    ids = json.loads((folder / "vocab.json").read_text())
+    foreign = {number for piece, number in ids.items() if piece not in own and piece not in ("</s>", "<unk>", "<pad>")}
+    words, known = {number: piece for piece, number in ids.items()}, set("".join(own))
+    for number in foreign:
+        text = f"a{words[number].replace('▁', '')}a"
+        for found in set(made.source.encode(text).ids) & foreign:
+            assert not set(words[found]) & known, text  # a run of characters that the model does not know
+    assert made.target is not None
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_m2m100_with_its_languages(tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    model = train(folder / "x", SENTENCES, model_type=kind).rename(folder / "sentencepiece.bpe.model")
+    ordered = ["<s>", "<pad>", "</s>", "<unk>", *pieces(model)]
+    (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(ordered)}))
+    write_config(folder, "m2m_100", tokenizer_class="M2M100Tokenizer", src_lang="en", tgt_lang="fr")
+    original, ours = check(folder, tmp_path / "out")
+    assert ours.get_lang_id("fr") == original.get_lang_id("fr")
+    for text in (*ODD, *FRENCH):
+        assert list(ours(text)["input_ids"]) == original(text)["input_ids"], text
+        assert list(ours(text_target=text)["input_ids"]) == original(text_target=text)["input_ids"], text
+    ids = original(SENTENCES[0])["input_ids"]
+    assert ours.decode(ids) == original.decode(ids)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "file", "options"),
+    [
+        ("t5", "T5Tokenizer", "spiece.model", {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}),
+        ("mt5", "T5Tokenizer", "spiece.model", {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}),
+        ("pegasus", "PegasusTokenizer", "spiece.model", {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}),
+        ("mbart", "MBartTokenizer", "sentencepiece.bpe.model", {}),
+        ("mbart", "MBart50Tokenizer", "sentencepiece.bpe.model", {}),
+    ],
+)
+def test_folders_with_only_a_sentencepiece_model(
+    tmp_path: Path, kind: str, name: str, file: str, options: dict[str, Any]
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    train(folder / "x", SENTENCES, **options).rename(folder / file)
+    check(write_config(folder, kind, tokenizer_class=name), tmp_path / "out")
+
+
+def test_characters_are_mapped_as_sentencepiece_does(sides: Path, tmp_path: Path) -> None:
+    folder = marian(sides, tmp_path / "model")
+    made = backends(tokenizer_module.load(folder), folder).source
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
+    source = random.Random(5)
+    # not those that have a form of their own and one with the accent: sentencepiece takes the longest rule
+    letters = [chr(code) for code in range(0x20, 0x250) if unicodedata.normalize("NFKC", chr(code)) == chr(code)]
+    others = [
+        chr(code) for low, high in ((0x2100, 0x2200), (0xFF00, 0xFF5C), (0x1D400, 0x1D500)) for code in range(low, high)
+    ]
+    marks = [chr(code) for code in range(0x300, 0x310)]
+    for _ in range(2000):
+        parts = [source.choice(letters) + source.choice(marks) + source.choice("xyz") + source.choice(others)]
+        text = "a" + "".join(parts).replace("|", "") + "a"
+        got = "".join(c for c in made.normalizer.normalize_str(text) if not "\ue000" <= c <= "\ue004")
+        assert got == processor.normalize(text), ascii(text)
+
+
+def test_what_has_no_form_says_so(tmp_path: Path) -> None:
+    (tmp_path / "bad.spm").write_bytes(b"not a model")
+    with pytest.raises(ExportError, match="not a sentencepiece model"):
+        SentencePieceModel.load(tmp_path / "bad.spm")
+    train(tmp_path / "chars", SENTENCES, model_type="char")
+    with pytest.raises(ExportError, match="Unigram and BPE"):
+        SentencePieceModel.load(tmp_path / "chars.model")
