@@ -108,7 +108,16 @@ def export(
 def _trace(graph: Graph, folder: Path) -> Path:
     """Write the fp32 file and return its path."""
     full = folder / "onnx" / f"{graph.name}.onnx"
-    graph.trace(full)
+    try:
+        graph.trace(full)
+    except ExportError:
+        raise
+    except Exception as error:  # torch's exporter raises nearly every kind, assertions without a word among them
+        kind = graph.checkpoint.config.model_type
+        raise ExportError(
+            f"{graph.name} of a {kind} cannot be traced ({type(error).__name__}: {error}). The README lists families "
+            "that are known to export"
+        ) from error
     traced = OnnxGraph.load(full)
     graph.optimise(traced)
     traced.save(full)

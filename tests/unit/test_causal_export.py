@@ -373,6 +373,16 @@ def test_precisions_and_attention_of_other_tasks(checkpoint: Path, tmp_path: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_that_cannot_be_traced(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("onnxpipe_export.tracing.trace", fail)
+    with pytest.raises(ExportError, match=r"cannot be traced \(AssertionError"):
+        export(checkpoint, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_bundle_that_generates_otherwise_is_refused(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,12 +219,13 @@ class Exporter:
 def test_export(monkeypatch: pytest.MonkeyPatch) -> None:
     exporter = Exporter()
     monkeypatch.setattr("onnxpipe.bundle.load_exporter", lambda: exporter)
-    result = run("export", "some/model", "-o", "out", "--precision", "fp32, int8", "--revision", "abc", "--offline")
+    result = run("export", "some/model", "-o", "out", "--precision", "fp32, int8", "--revision", "abc", "--offline",
+                 "--attention", "standard")  # fmt: skip
     assert result.stdout == "done: 2 files\n"
     assert result.stderr.endswith(" s  loading\n")
     assert exporter.call == {
-        "model": "some/model", "output": "out", "task": None, "precision": ("fp32", "int8"), "revision": "abc",
-        "token": None, "cache_dir": None, "local_files_only": True,
+        "model": "some/model", "output": "out", "task": None, "precision": ("fp32", "int8"),
+        "attention": "standard", "revision": "abc", "token": None, "cache_dir": None, "local_files_only": True,
     }  # fmt: skip
 
 

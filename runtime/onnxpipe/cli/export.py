@@ -14,6 +14,13 @@ from onnxpipe.cli.guard import hub_options, traceback_option
 @click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="Folder to write.")
 @click.option("--task", help="text-generation, translation, text-classification, ...; by default by the architecture.")
 @click.option("--precision", default="fp32", show_default=True, help="One or several, with commas: fp32,fp16,int8,q4.")
+@click.option(
+    "--attention",
+    type=click.Choice(["auto", "gqa", "standard"]),
+    default="auto",
+    show_default=True,
+    help="Of language models: ONNX Runtime's GroupQueryAttention, plain operators, or the first where it holds.",
+)
 @hub_options
 @traceback_option
 def command(
@@ -21,6 +28,7 @@ def command(
     output: str,
     task: str | None,
     precision: str,
+    attention: str,
     revision: str | None,
     token: str | None,
     cache_dir: str | None,
@@ -46,6 +54,7 @@ def command(
         output,
         task=task,
         precision=precisions,
+        attention=attention,
         revision=revision,
         token=token,
         cache_dir=cache_dir,
