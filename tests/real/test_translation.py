@@ -1,4 +1,4 @@
-"""opus-mt-en-fr on Multi30k: fp32 translates as transformers does, int8 within half a BLEU."""
+"""opus-mt-en-fr on Multi30k: fp32 translates as transformers does, int8 loses at most half a BLEU."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_fp32_translates_as_transformers_does(real_model: Find, real_bundle: Fin
     assert _translate(real_bundle(MODEL), "fp32", texts, rows=10) == expected
 
 
-def test_int8_is_within_half_a_bleu(real_bundle: Find, rows: Rows, record_property: Any) -> None:
+def test_int8_loses_at_most_half_a_bleu(real_bundle: Find, rows: Rows, record_property: Any) -> None:
     sacrebleu = pytest.importorskip("sacrebleu")
     pairs = rows(PAIRS)
     scores = {}
@@ -68,7 +68,8 @@ def test_int8_is_within_half_a_bleu(real_bundle: Find, rows: Rows, record_proper
     record_property("bleu", scores)
     print(f"BLEU: {scores}")
     assert scores["fp32"] > 49
-    assert abs(scores["fp32"] - scores["int8"]) <= 0.5
+    # int8 says one sentence of eight otherwise, and not worse: what it is calibrated on moves it by 0.5 either way
+    assert scores["int8"] >= scores["fp32"] - 0.5
 
 
 def test_an_answer_does_not_depend_on_its_neighbours(real_bundle: Find, rows: Rows) -> None:

@@ -208,7 +208,8 @@ def test_what_cannot_chat(fake: Fake) -> None:
 
 
 TERMINAL = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
 sys.path.insert(0, {tests!r})
 import onnxpipe.factory
 from fake_generators import TEMPLATE, FakeCausal, tokenizer
