@@ -139,7 +139,11 @@ def _ask_original(model: Any, batch: Mapping[str, np.ndarray], options: Mapping[
 
     with torch.inference_mode(), tracing.quiet():
         tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
-        return np.asarray(model.generate(**tensors, **options).numpy())
+        try:
+            return np.asarray(model.generate(**tensors, **options).numpy())
+        except IndexError:
+            # transformers 5.23 makes the cache of a T5 by its encoder's layers, of which the decoder may have more
+            return np.asarray(model.generate(**tensors, **options, use_cache=False).numpy())
 
 
 def _ended(tokens: np.ndarray, model: Any, pad: int) -> np.ndarray:

@@ -16,6 +16,7 @@ onnx = pytest.importorskip("onnx")
 from onnxpipe.engine import Session, open_session, parse_device  # noqa: E402
 from onnxpipe.errors import ExportError  # noqa: E402
 from onnxpipe_export import tasks  # noqa: E402
+from onnxpipe_export.certify_generation import _ask_original  # noqa: E402
 from onnxpipe_export.checkpoint import Checkpoint  # noqa: E402
 from onnxpipe_export.graphs import seq2seq  # noqa: E402
 from onnxpipe_export.graphs.seq2seq_decoder import DecoderGraph  # noqa: E402
@@ -180,3 +181,9 @@ def test_a_decoder_of_another_build_is_refused() -> None:
     checkpoint = Checkpoint("p", None, Path("p"), config, tasks.TASKS["text2text-generation"], model)
     with pytest.raises(ExportError, match="prophetnet"):
         seq2seq.describe(checkpoint)
+
+
+def test_a_decoder_deeper_than_the_encoder_can_be_asked() -> None:
+    batch = {"input_ids": np.array([[5, 6, 7, 1]]), "attention_mask": np.ones((1, 4), np.int64)}
+    options = {"num_beams": 1, "do_sample": False, "max_new_tokens": 5, "min_new_tokens": 5, "pad_token_id": 0}
+    assert _ask_original(make("t5").model, batch, options).shape == (1, 6)
