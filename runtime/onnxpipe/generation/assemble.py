@@ -15,6 +15,7 @@ from onnxpipe.generation.config import GenerationConfig
 from onnxpipe.generation.green_list import WatermarkLogitsProcessor
 from onnxpipe.generation.guidance import UnbatchedClassifierFreeGuidanceLogitsProcessor
 from onnxpipe.generation.logs import warn_once
+from onnxpipe.generation.numerics import Scratch
 from onnxpipe.generation.protocols import Array, GenerationModel, Tokenizer
 from onnxpipe.generation.sequences import (
     EncoderNoRepeatNGramLogitsProcessor,
@@ -63,15 +64,17 @@ def build_processors(config: GenerationConfig, at: Setting, custom: Sequence[Any
         custom: the user's; one of a class that is built here takes its place, the others follow.
     """
     built = [*_first(config, at), *_lengths_and_tokens(config, at)]
+    normalise = [p.LogitNormalization()] if config.renormalize_logits is True else []
+    for one in (*built, *normalise):
+        if hasattr(one, "scratch"):
+            one.scratch = Scratch()  # it belongs to this call alone
     every = _merged("logits processor", built, custom)
     if config.do_sample:
         every += _warpers(config, at)
     if config.watermarking_config is not None:
         vocab = at.model.config.get("vocab_size") or at.model.vocab_size
         every.append(WatermarkLogitsProcessor(vocab, **config.watermarking_config.to_dict()))
-    if config.renormalize_logits is True:
-        every.append(p.LogitNormalization())
-    return p.LogitsProcessorList(every)
+    return p.LogitsProcessorList(every + normalise)
 
 
 def build_criteria(

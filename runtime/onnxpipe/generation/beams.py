@@ -131,20 +131,25 @@ def _candidates(run: Run, state: _State, logits: Array, record: Record) -> _Rows
     """The best continuations of each prompt's running rows, best first: enough that `num_beams` of them run on."""
     beams, start = run.copies, run.prompt.shape[1]
     prompts = len(state.full)
-    scores = log_softmax(logits)
+    scores = logits if run.processors.normalise else log_softmax(logits, run.scratch)
     if run.processors:
         scores = run.processors(state.running.ids[:, :, : state.length].reshape(prompts * beams, -1), scores)
     record.add(scores, logits)
-    vocab = scores.shape[-1]
-    total = (scores.reshape(prompts, beams, vocab) + state.running.scores[:, :, None]).reshape(prompts, -1)
     count = max(2, 1 + (0 if run.eos is None else len(run.eos))) * beams
     if run.streams is None:
+        # The best of a prompt are among the best of its rows: only these are added up and compared.
+        of_row, tokens = top_k(scores, count)
+        width = of_row.shape[1]
+        total = (of_row.reshape(prompts, beams, width) + state.running.scores[:, :, None]).reshape(prompts, -1)
         best, places = top_k(total, count)
+        beam, token = places // width, np.take_along_axis(tokens.reshape(prompts, -1), places, -1)
     else:
+        vocab = scores.shape[-1]
+        total = (scores.reshape(prompts, beams, vocab) + state.running.scores[:, :, None]).reshape(prompts, -1)
         drawn = [run.streams.draw_several(prompt * beams, line, count) for prompt, line in zip(state.prompts, total)]
         places = np.stack(drawn)
         best = np.take_along_axis(total, places, -1)
-    beam, token = places // vocab, places % vocab
+        beam, token = places // vocab, places % vocab
     chosen = state.running.take(beam)
     chosen.ids[:, :, state.length] = token
     chosen.origins[:, :, state.length - start] = beam + state.prompts[:, None] * beams

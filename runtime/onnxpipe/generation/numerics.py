@@ -10,9 +10,26 @@ from onnxpipe.generation.protocols import Array
 _BLOCKWISE = 4096
 
 
-def log_softmax(scores: Array) -> Array:
+class Scratch:
+    """Memory for a result that is used up before the next one of its kind is computed.
+
+    The scores of 64 rows are 15 MB at 60,000 tokens: to ask the system for new memory each time costs as much as
+    computing them.
+    """
+
+    def __init__(self) -> None:
+        self._memory = np.empty(0, np.float32)
+
+    def like(self, array: Array) -> Array:
+        """An array of the same shape and type, with anything in it; the last one given for this shape is no more."""
+        if self._memory.shape != array.shape or self._memory.dtype != array.dtype:
+            self._memory = np.empty_like(array)
+        return self._memory
+
+
+def log_softmax(scores: Array, scratch: Scratch | None = None) -> Array:
     """log(softmax): float32 (..., vocab). A row of nothing but -inf gives NaN, as in PyTorch."""
-    out = np.empty_like(scores)
+    out = np.empty_like(scores) if scratch is None else scratch.like(scores)
     with np.errstate(invalid="ignore", divide="ignore"):
         # Row by row: a row stays in the processor's cache, a batch's scores (60 rows of 60,000) do not.
         for row, shifted in zip(scores.reshape(-1, scores.shape[-1]), out.reshape(-1, out.shape[-1]), strict=True):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpipe.generation.numerics import log_softmax
+from onnxpipe.generation.numerics import Scratch, log_softmax
 from onnxpipe.generation.protocols import Array
 
 Tokens = int | Iterable[int]
@@ -24,9 +24,12 @@ class LogitsProcessor:
     Attributes:
         any_rows: a row's new scores depend on that row alone, whatever its number, so that finished rows can be left
             out. Where it is not set, all rows are always given.
+        only_adds: it adds to scores or forbids tokens, whatever the scores are: what a softmax makes of its result does
+            not change with a number added to all scores before it.
     """
 
     any_rows: bool = False
+    only_adds: bool = False
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         """New scores, float32 (rows, vocab), for the token after int64 (rows, length)."""
@@ -42,11 +45,18 @@ class LogitsProcessorList(list[Callable[[Array, Array], Any]]):
             scores = processor(input_ids, scores)
         return np.asarray(scores)
 
+    @property
+    def normalise(self) -> bool:
+        """Whether logits and their log-softmax give the same scores: the last is a log-softmax, the others only add."""
+        *others, last = self or [None]
+        return isinstance(last, LogitNormalization) and all(getattr(each, "only_adds", False) for each in others)
+
 
 class MinLengthLogitsProcessor(LogitsProcessor):
     """No end token before `min_length` tokens, the prompt's included."""
 
     any_rows = True
+    only_adds = True
 
     def __init__(self, min_length: int, eos_token_id: Tokens) -> None:
         if not isinstance(min_length, int) or min_length < 0:
@@ -63,6 +73,7 @@ class MinNewTokensLengthLogitsProcessor(LogitsProcessor):
     """No end token before `min_new_tokens` tokens after the prompt."""
 
     any_rows = True
+    only_adds = True
 
     def __init__(self, prompt_length_to_skip: int, min_new_tokens: int, eos_token_id: Tokens) -> None:
         for name, value in (("prompt_length_to_skip", prompt_length_to_skip), ("min_new_tokens", min_new_tokens)):
@@ -155,6 +166,7 @@ class ForcedBOSTokenLogitsProcessor(LogitsProcessor):
     """The first token after a start of one token is this one."""
 
     any_rows = True
+    only_adds = True
 
     def __init__(self, bos_token_id: int) -> None:
         self.bos_token_id = bos_token_id
@@ -168,6 +180,7 @@ class ForcedEOSTokenLogitsProcessor(LogitsProcessor):
     """The last token before `max_length` is one of these."""
 
     any_rows = True
+    only_adds = True
 
     def __init__(self, max_length: int, eos_token_id: Tokens) -> None:
         self.max_length = max_length
@@ -229,6 +242,7 @@ class SuppressTokensLogitsProcessor(LogitsProcessor):
     """Never these tokens."""
 
     any_rows = True
+    only_adds = True
 
     def __init__(self, suppress_tokens: Iterable[int]) -> None:
         self.suppress_tokens = token_array(suppress_tokens)
@@ -242,6 +256,7 @@ class SuppressTokensAtBeginLogitsProcessor(LogitsProcessor):
     """Not these tokens when a row has `begin_index` tokens."""
 
     any_rows = True
+    only_adds = True
 
     def __init__(self, begin_suppress_tokens: Iterable[int], begin_index: int) -> None:
         self.begin_suppress_tokens = token_array(begin_suppress_tokens)
@@ -253,13 +268,18 @@ class SuppressTokensAtBeginLogitsProcessor(LogitsProcessor):
 
 
 class LogitNormalization(LogitsProcessor):
-    """Log-softmax, so that the scores are log-probabilities again."""
+    """Log-softmax, so that the scores are log-probabilities again.
+
+    Attributes:
+        scratch: where they are put, of processors that belong to one call of `generate`.
+    """
 
     any_rows = True
+    scratch: Scratch | None = None
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         """See the class."""
-        return log_softmax(scores)
+        return log_softmax(scores, self.scratch)
 
 
 def token_array(tokens: Tokens) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.generation.config import GenerationConfig
+from onnxpipe.generation.numerics import Scratch
 from onnxpipe.generation.processors import LogitsProcessorList
 from onnxpipe.generation.protocols import Array, Decoder, GenerationModel, Streamer
 from onnxpipe.generation.seed import RowStreams
@@ -32,6 +33,7 @@ class Run:
         streams: the rows' random numbers; None where nothing is sampled.
         streamer: takes tokens as they come, or None.
         max_length: most tokens of a row.
+        scratch: memory for a step's log-probabilities.
     """
 
     model: GenerationModel
@@ -46,6 +48,7 @@ class Run:
     streams: RowStreams | None
     streamer: Streamer | None
     max_length: int
+    scratch: Scratch = field(default_factory=Scratch)
 
     @property
     def prompts(self) -> int:

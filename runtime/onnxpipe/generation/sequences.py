@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxpipe.generation.numerics import Scratch
 from onnxpipe.generation.processors import LogitsProcessor, Tokens, token_array
 from onnxpipe.generation.protocols import Array
 
@@ -18,6 +19,7 @@ class NoRepeatNGramLogitsProcessor(LogitsProcessor):
     """No token that would complete an n-gram which the row, its prompt included, has already."""
 
     any_rows = True
+    only_adds = True
 
     def __init__(self, ngram_size: int) -> None:
         self.ngram_size = _size("ngram_size", ngram_size)
@@ -50,9 +52,14 @@ class SequenceBiasLogitsProcessor(LogitsProcessor):
 
     Args:
         sequence_bias: {(token, ...): bias} or [[[token, ...], bias], ...]; sequences of one token always apply.
+
+    Attributes:
+        scratch: where the scores are put, of processors that belong to one call of `generate`.
     """
 
     any_rows = True
+    only_adds = True
+    scratch: Scratch | None = None
 
     def __init__(self, sequence_bias: Mapping[tuple[int, ...], float] | list[list[Any]]) -> None:
         _check_bias(sequence_bias)
@@ -75,7 +82,8 @@ class SequenceBiasLogitsProcessor(LogitsProcessor):
             if rows.size:
                 bias = np.repeat(single[None], len(scores), axis=0) if bias is None else bias
                 np.add.at(bias, (rows, lasts[which]), biases[which])
-        return np.asarray(scores + (single if bias is None else bias), scores.dtype)
+        out = np.empty_like(scores) if self.scratch is None else self.scratch.like(scores)
+        return np.add(scores, single if bias is None else bias, out=out, casting="same_kind")
 
 
 class NoBadWordsLogitsProcessor(SequenceBiasLogitsProcessor):
