@@ -1,44 +1,52 @@
-"""Memory of a long stream of prompts: `python -m perf.stream BUNDLE [10000] [text-generation]`.
+"""Whether a long stream of prompts runs in flat memory: resident memory while it goes on.
 
-Prints the resident memory after every tenth of the prompts; a generator feeds them, so nothing else grows.
+    python -m perf.stream BUNDLE [--prompts 10000] [--new 8] [--dtype int8]
+
+Prints prompts answered, prompts a second, and resident memory in MB at every tenth of the way, and how much it grew
+from the second tenth (when everything is warm) to the end.
 """
 
 from __future__ import annotations
 
-import itertools
-import resource
-import sys
+import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_WORDS = ["the", "old", "bridge", "over", "the", "river", "is", "long", "and", "the", "city", "is", "near", "it"]
+_OPENINGS = ("Once upon a time", "The little dog", "One day, a girl named Lily", "In the park there was", "Tom saw")
 
 
 def prompts(count: int) -> Iterator[str]:
-    """`count` texts of 1 to 9 words."""
-    for i in range(count):
-        start = i % 5
-        yield " ".join(_WORDS[start : start + 1 + i % 9])
+    """Prompts of unlike length, never all at hand."""
+    for number in range(count):
+        yield " ".join(_OPENINGS[(number + i) % len(_OPENINGS)] for i in range(1 + number % 7))
 
 
 def resident() -> float:
-    """Megabytes of the process that lie in memory (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
+    """This process's memory in MB, from /proc."""
+    lines = Path("/proc/self/status").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
-def main(bundle: str, count: int = 10_000, task: str = "text-generation") -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle")
+    parser.add_argument("--prompts", type=int, default=10_000)
+    parser.add_argument("--new", type=int, default=8)
+    parser.add_argument("--dtype", default="auto")
+    args = parser.parse_args()
     from onnxpipe import pipeline
 
-    pipe = pipeline(task, model=bundle)
-    started = time.perf_counter()
-    answers = pipe(prompts(count), max_new_tokens=8, do_sample=False)
-    for done in range(max(1, count // 10), count + 1, max(1, count // 10)):
-        for _ in itertools.islice(answers, max(1, count // 10)):
-            pass
-        print(f"{done:>7} prompts  {resident():8.1f} MB  {done / (time.perf_counter() - started):8.1f} prompts/s")
+    pipe = pipeline("text-generation", model=args.bundle, dtype=args.dtype, device="cpu")
+    began, memory = time.perf_counter(), []
+    answers = pipe(prompts(args.prompts), max_new_tokens=args.new, do_sample=False)
+    for number, _ in enumerate(answers, 1):
+        if number % (args.prompts // 10) == 0:
+            memory.append(resident())
+            rate = number / (time.perf_counter() - began)
+            print(f"{number:7} prompts  {rate:7.1f} a second  {memory[-1]:7.1f} MB", flush=True)
+    print(f"grew by {memory[-1] - memory[1]:.1f} MB from the second tenth to the end")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *(int(word) if word.isdigit() else word for word in sys.argv[2:]))  # type: ignore[arg-type]
+    main()
