@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from onnxpipe.bundle.layout import needed_graphs
 from onnxpipe.engine import Device, open_session
 from onnxpipe.engine.binding import DeviceArray
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.cache_shape import cache_shape
 from onnxpipe.models.causal_decoder import PaddedDecoder, RaggedDecoder
 from onnxpipe.models.causal_graph import CausalGraph
 from onnxpipe.models.seq2seq_decoder import _once
@@ -197,3 +199,21 @@ def test_graphs_that_a_model_needs() -> None:
     merged = ["encoder_model", "decoder_model", "decoder_with_past_model", "decoder_model_merged"]
     assert needed_graphs(merged) == ("decoder_model_merged", "encoder_model")
     assert needed_graphs(merged[:3]) == ("decoder_model", "decoder_with_past_model", "encoder_model")
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"num_attention_heads": 4, "hidden_size": 32, "num_key_value_heads": 2}, (2, 8)),
+        ({"n_head": 4, "n_embd": 32}, (4, 8)),
+        ({"num_attention_heads": 4, "hidden_size": 32, "head_dim": 16}, (4, 16)),
+        ({"decoder_attention_heads": 2, "d_model": 32}, (2, 16)),
+        ({"num_heads": 4, "d_kv": 12, "d_model": 32}, (4, 12)),
+    ],
+)
+def test_heads_that_only_the_config_tells(config: dict[str, int], expected: tuple[int, int]) -> None:
+    spec = SimpleNamespace(shape=("b", "heads", "length", "size"))
+    session: Any = SimpleNamespace(path="model.onnx", inputs={"past_key_values.0.key": spec})
+    assert cache_shape(session, "past_key_values.0.key", Config(config)) == expected
+    with pytest.raises(UnsupportedError, match="neither the graph nor"):
+        cache_shape(session, "past_key_values.0.key", Config({}))

@@ -22,6 +22,7 @@ from onnxpipe.engine import Session
 from onnxpipe.engine.binding import Binding, DeviceArray
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Opener
+from onnxpipe.models.cache_shape import cache_shape
 
 Array = NDArray[Any]
 
@@ -47,7 +48,7 @@ class CausalGraph:
                 f"{steps.path} cannot generate: it has no cache (past_key_values.N.key in, present.N.key out). "
                 "Export the model again: onnxpipe export MODEL --task text-generation -o DIR"
             )
-        self._heads = [_head_shape(steps, name, config) for name in names]
+        self._heads = [cache_shape(steps, name, config) for name in names]
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener) -> CausalGraph:
@@ -154,22 +155,3 @@ class Runner:
         found = binding.run(feeds, outputs)
         self.hidden = found.get("last_hidden_state")
         return graph.logits(found["logits"] if place is None else place.numpy(), positions, keep)
-
-
-def _head_shape(session: Session, name: str, config: Config) -> tuple[int, int]:
-    """Key-value heads and head size: what the graph says, else the config."""
-    spec = session.inputs[name]
-    if len(spec.shape) != 4:
-        raise UnsupportedError(
-            f"{session.path}: {name!r} has {len(spec.shape)} axes instead of 4; export the model again"
-        )
-    heads, size = spec.shape[1], spec.shape[3]
-    attention = config.get("num_attention_heads") or config.get("n_head")
-    if not isinstance(heads, int):
-        heads = config.get("num_key_value_heads") or attention
-    if not isinstance(size, int):
-        width = config.get("hidden_size") or config.get("n_embd")
-        size = config.get("head_dim") or (width // attention if width and attention else None)
-    if not isinstance(heads, int) or not isinstance(size, int):
-        raise UnsupportedError(f"{session.path}: neither the graph nor config.json tell the heads of {name!r}")
-    return heads, size

@@ -20,6 +20,7 @@ from onnxpipe.engine import Session
 from onnxpipe.engine.binding import DeviceArray
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Opener
+from onnxpipe.models.cache_shape import cache_shape
 
 Array = NDArray[Any]
 
@@ -50,7 +51,7 @@ class Seq2SeqGraphs:
                 "Export the model again: onnxpipe export MODEL --task text2text-generation -o DIR"
             )
         self.shared = _apart(first)
-        self._shapes = {name: _head_shape(steps, name, config) for name in names}
+        self._shapes = {name: cache_shape(steps, name, config) for name in names}
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener) -> Seq2SeqGraphs:
@@ -92,21 +93,3 @@ def _apart(session: Session) -> bool:
     """Whether the graph names the decoder's rows otherwise than the encoder's."""
     own, encoded = (session.inputs[name].shape[0] for name in ("input_ids", "encoder_hidden_states"))
     return isinstance(own, str) and isinstance(encoded, str) and own != encoded
-
-
-def _head_shape(session: Session, name: str, config: Config) -> tuple[int, int]:
-    """Heads and head size of a cache: what the graph says, else the config."""
-    spec = session.inputs[name]
-    if len(spec.shape) != 4:
-        raise UnsupportedError(
-            f"{session.path}: {name!r} has {len(spec.shape)} axes instead of 4; export the model again"
-        )
-    heads, size = spec.shape[1], spec.shape[3]
-    if not isinstance(heads, int):
-        heads = config.get("decoder_attention_heads") or config.get("num_heads")
-    if not isinstance(size, int):
-        width = config.get("d_model") or config.get("hidden_size")
-        size = config.get("d_kv") or (width // heads if width and isinstance(heads, int) else None)
-    if not isinstance(heads, int) or not isinstance(size, int):
-        raise UnsupportedError(f"{session.path}: neither the graph nor config.json tell the heads of {name!r}")
-    return heads, size
