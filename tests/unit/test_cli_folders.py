@@ -73,6 +73,7 @@ def bundle(tmp_path: Path) -> Path:
         "reference": {"library": "transformers 5.23.0", "torch": "2.13.0", "attention": "eager"},
         "tokenizer": {"texts": 10, "mismatches": 0},
         "graphs": {"model": {"fp32": proof}},
+        "generation": {"fp32": {"searches": {"greedy": {"rows": 8, "equal_rows": 7, "equal_tokens": 0.9}}}},
     }
     (folder / "certificate.json").write_text(json.dumps(certificate))
     seal(folder)
@@ -95,6 +96,7 @@ def test_inspect(bundle: Path) -> None:
         "x -> y",
         "against transformers 5.23.0, torch 2.13.0, attention eager",
         "model fp32 on CPUExecutionProvider: passed, 3 cases of 5 rows, relative difference 1e-06",
+        "generates fp32: greedy 7 of 8 outputs the same",
         "golden.npz",
     ):
         assert line in shown

@@ -247,6 +247,8 @@ def certificate_lines(certificate: Mapping[str, Any] | None) -> Iterator[str]:
     for graph, precisions in (certificate.get("graphs") or {}).items():
         for precision, entry in precisions.items():
             yield f"{graph} {precision} on {entry.get('provider')}: {_proof(entry)}"
+    for precision, entry in (certificate.get("generation") or {}).items():
+        yield f"generates {precision}: {_generation(entry)}"
 
 
 def _proof(entry: Mapping[str, Any]) -> str:
@@ -258,3 +260,10 @@ def _proof(entry: Mapping[str, Any]) -> str:
     if isinstance(entry.get("decision_agreement"), (int, float)):
         parts.append(f"same decision {entry['decision_agreement']:.2%}")
     return ", ".join(parts)
+
+
+def _generation(entry: Mapping[str, Any]) -> str:
+    searches = entry.get("searches") or {}
+    return ", ".join(
+        f"{name} {found.get('equal_rows')} of {found.get('rows')} outputs the same" for name, found in searches.items()
+    )
