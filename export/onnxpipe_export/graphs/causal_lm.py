@@ -41,6 +41,8 @@ _FIRST = ("input_ids", "attention_mask", "position_ids", "num_logits_to_keep")
 _KINDS = ("key", "value")
 _ANGLES = 8
 """GroupQueryAttention turns heads by tables whose width is a multiple of this."""
+_FEWEST_ROTATIONS = 4096
+"""Rows of a table of rotations at least: 1 MB for heads of 64 numbers."""
 _BY_LENGTH = frozenset({"dynamic", "longrope"})
 """Scalings of rotary positions whose frequencies depend on how long a row has become."""
 
@@ -288,9 +290,9 @@ def _caches(model: Any) -> tuple[tuple[int, int], ...]:
 
 
 def _positions(model: Any) -> int:
-    """Positions that the model has, all of them."""
+    """Rows of a table of rotations. A model of few positions goes on beyond them, as the original does."""
     limit = getattr(model.config, "max_position_embeddings", None)
-    return limit if isinstance(limit, int) and limit > 0 else max_length(model)
+    return max(limit if isinstance(limit, int) and limit > 0 else max_length(model), _FEWEST_ROTATIONS)
 
 
 def _window_of_lengths(config: Any) -> int | None:

@@ -38,7 +38,7 @@ class CausalGraph:
     """
 
     def __init__(self, prompt: Session, steps: Session, precision: str, config: Config) -> None:
-        self.prompt, self.session, self.precision = prompt, steps, precision
+        self.prompt, self.session, self.precision, self._config = prompt, steps, precision, config
         self.ragged = "GroupQueryAttention" in operators(steps.path)
         names = [name for name in steps.inputs if name.startswith("past_key_values.")]
         self.caches = {name: name.replace("past_key_values", "present", 1) for name in names}
@@ -104,6 +104,16 @@ class CausalGraph:
         known = (self.session if cached else self.prompt).inputs
         return {name: value for name, value in given.items() if name in known}
 
+    def explained(self, error: RuntimeError, length: int) -> RuntimeError:
+        """The error, or one that says so where a row of `length` tokens is beyond the model's positions."""
+        limit = self._config.get("max_position_embeddings")
+        if not isinstance(limit, int) or length <= limit:
+            return error
+        return RuntimeError(
+            f"a row has {length} tokens and the model has positions for {limit}: pass a smaller max_new_tokens (or "
+            f"max_length={limit}), or cut the prompt (truncation=True; handle_long_generation='hole' in pipelines)"
+        )
+
     def logits(self, found: Array, positions: Array, keep: int) -> Array:
         """float32 (rows, keep, vocabulary): the last `keep` real positions; `found` is what the graph gave."""
         if found.shape[1] == keep:
@@ -152,6 +162,9 @@ class Runner:
         width = keep if "num_logits_to_keep" in feeds else input_ids.shape[1]
         place = outputs["logits"] = binding.buffer("logits", (len(input_ids), width))
         outputs.update({graph.caches[name]: value for name, value in present.items()})
-        found = binding.run(feeds, outputs)
+        try:
+            found = binding.run(feeds, outputs)
+        except RuntimeError as error:
+            raise graph.explained(error, int(positions.max()) + 1) from error
         self.hidden = found.get("last_hidden_state")
         return graph.logits(found["logits"] if place is None else place.numpy(), positions, keep)

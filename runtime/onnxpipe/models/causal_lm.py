@@ -89,7 +89,10 @@ class CausalLM(GeneratingModel):
         feeds: dict[str, Any] = graph.feeds(ids, inside.astype(np.int64), positions, 0, cached=False)
         if graph.prompt is graph.session:
             feeds |= {name: value.numpy() for name, value in graph.buffers(len(rows), 0).items()}
-        found = graph.prompt.run(feeds, ["logits"])["logits"]
+        try:
+            found = graph.prompt.run(feeds, ["logits"])["logits"]
+        except RuntimeError as error:
+            raise graph.explained(error, width) from error
         return [found[i][inside[i]] for i in range(len(rows))]
 
     @property
