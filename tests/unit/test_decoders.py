@@ -217,3 +217,21 @@ def test_heads_that_only_the_config_tells(config: dict[str, int], expected: tupl
     assert cache_shape(session, "past_key_values.0.key", Config(config)) == expected
     with pytest.raises(UnsupportedError, match="neither the graph nor"):
         cache_shape(session, "past_key_values.0.key", Config({}))
+
+
+def test_a_row_beyond_the_positions_is_told_so(ragged: CausalGraph) -> None:
+    failure = RuntimeError("some operator failed")
+    assert ragged.explained(failure, 1000) is failure  # the config names no limit
+    ragged._config = Config({"max_position_embeddings": 8})
+    assert ragged.explained(failure, 8) is failure
+    assert "9 tokens and the model has positions for 8" in str(ragged.explained(failure, 9))
+
+
+def test_an_encoder_decoder_is_no_causal_model() -> None:
+    bundle: Any = SimpleNamespace(folder="F", graphs={"encoder_model": {}, "decoder_model_merged": {}})
+
+    def opener(graph: str) -> Any:
+        raise AssertionError(graph)
+
+    with pytest.raises(UnsupportedError, match="AutoModelForSeq2SeqLM"):
+        CausalGraph.load(bundle, opener)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 import threading
@@ -158,3 +159,17 @@ def test_memory_stays_flat_over_a_long_stream() -> None:
         tracemalloc.stop()
         assert total == count
     assert peaks[1] < 1.5 * peaks[0] + 1_000_000  # five times the rows; a window more or less
+
+
+def test_a_window_bounds_what_is_read_ahead() -> None:
+    read = 0
+
+    def source() -> Any:
+        nonlocal read
+        for value in itertools.repeat(3, 1000):
+            read += 1
+            yield value
+
+    work = dataclasses.replace(echo(), window=8)
+    for number, _ in enumerate(answer(source(), work), 1):
+        assert read <= number + 16

@@ -88,6 +88,7 @@ def generate(
         response_format: what the text must be, as in the OpenAI API ({"type": "json_schema", ...}); needs `tokenizer=`
             and the extra `grammar`.
         **kwargs: fields of GenerationConfig, which win; `tokenizer`, `assistant_tokenizer`; else inputs of the model.
+            `trust_remote_code`, which transformers wants for some searches, has no effect: all of them are here.
 
     Returns:
         int64 (prompts * num_return_sequences, length), rows of a prompt adjacent: the prompt and what follows, of an
