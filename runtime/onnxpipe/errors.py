@@ -9,6 +9,7 @@
     │   └── CertificateError                   the graph does not answer as the original does; nothing was written
     ├── DeviceError             (RuntimeError) the device or provider asked for is not usable here
     ├── MissingDependencyError  (ImportError)  an optional package is needed; the message gives the line to install it
+    ├── ImageError              (ValueError)   a picture or film that cannot be read, is too large, or is of no known format
     ├── UnsupportedError        (ValueError)   an argument whose meaning cannot be kept here
     ├── UnknownArgumentError    (TypeError)    a misspelt or unknown argument; the message names the nearest known one
     └── PipelineException                      an input the task cannot answer (transformers' own name)
@@ -56,6 +57,10 @@ class DeviceError(OnnxPipeError, RuntimeError):
 
 class MissingDependencyError(OnnxPipeError, ImportError):
     """An optional package is needed."""
+
+
+class ImageError(OnnxPipeError, ValueError):
+    """A picture or film that cannot be read, is too large, or is of a format that is not known."""
 
 
 class UnsupportedError(OnnxPipeError, ValueError):

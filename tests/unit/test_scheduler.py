@@ -77,6 +77,14 @@ def test_without_a_padding_token_only_equal_lengths_meet() -> None:
         stack([row(3), row(4)], Padding(None))
 
 
+def test_rows_that_cannot_be_padded_are_cut_by_shape() -> None:
+    batches: list[list[int]] = []
+    work = dataclasses.replace(echo(batches), can_pad=False)
+    lengths = [3, 4, 3, 5, 4, 3]
+    assert list(answer(lengths, work, batch_size=4)) == lengths
+    assert batches == [[3, 3], [4], [5], [4], [3]]
+
+
 def test_padding_sides_and_splitting() -> None:
     rows = [row(2, 7), row(3, 8)]
     right, left = (stack(rows, Padding(9, side))["input_ids"].tolist() for side in ("right", "left"))

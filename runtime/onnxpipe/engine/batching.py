@@ -42,8 +42,8 @@ class Padding:
     """How rows of unlike length are made alike.
 
     Attributes:
-        token_id: fills `input_ids`; None when the tokenizer has no padding token, and then only rows of one length
-            can share a batch.
+        token_id: fills `input_ids`; None where nothing fills (no padding token, pictures), and then only rows of equal
+            shapes can share a batch.
         side: the side that is filled.
     """
 
@@ -99,15 +99,22 @@ def groups(rows: Sequence[Row], token_budget: int, *, can_pad: bool = True) -> l
     """Indices of `rows` in batches of like length whose padded size stays within `token_budget` tokens.
 
     Longest first, so that the largest buffers are allocated once. A row longer than the budget gets a batch of its own.
-    Without `can_pad` only rows of exactly one length share a batch.
+    Without `can_pad` only rows of equal shapes share a batch.
     """
     order = sorted(range(len(rows)), key=lambda i: -rows[i].length)
     batches: list[list[int]] = []
+    open_batches: dict[Any, list[int]] = {}  # by what its rows must have in common
     for i in order:
-        longest = rows[batches[-1][0]].length if batches else 0
-        fits = batches and (len(batches[-1]) + 1) * longest <= token_budget
-        if fits and (can_pad or rows[i].length == longest):
-            batches[-1].append(i)
+        kind = None if can_pad else shapes(rows[i])
+        batch = open_batches.get(kind)
+        if batch and (len(batch) + 1) * rows[batch[0]].length <= token_budget:
+            batch.append(i)
         else:
-            batches.append([i])
+            open_batches[kind] = [i]
+            batches.append(open_batches[kind])
     return batches
+
+
+def shapes(row: Row) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Names and shapes of the row's feeds: rows for which these are equal can be stacked as they are."""
+    return tuple((name, np.shape(array)) for name, array in row.feeds.items())

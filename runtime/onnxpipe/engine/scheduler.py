@@ -2,7 +2,8 @@
 
     input ─encode─▶ rows ─batch─▶ feeds ─run─▶ outputs ─split─▶ rows ─decode─▶ result
 
-With `batch_size` the rows go in batches of exactly that many, in order. Without it, rows are gathered into a window,
+With `batch_size` the rows go in batches of exactly that many, in order (rows that cannot be padded and have unlike
+shapes in several of those that make it up). Without it, rows are gathered into a window,
 sorted by length, and cut into batches under a budget of padded tokens; 256 to 2048 tokens were found equally fast on
 CPUs, 8192 was 30 % slower. The window of a stream starts at one row and doubles, so that the first answer comes at
 once; it also closes when filling it takes longer than `_PATIENCE`, so that a slow source is not held back.
@@ -17,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from onnxpipe.engine.batching import Array, Row, groups
+from onnxpipe.engine.batching import Array, Row, groups, shapes
 
 Outputs = dict[str, Array]
 OnError = Literal["raise", "return"]
@@ -47,7 +48,7 @@ class ItemError:
 class Work:
     """What is done to an input. `run` answers one batch; `decode` gets the rows of one input with their outputs.
 
-    `can_pad` tells whether rows of unlike length may share a batch (they may not without a padding token), and
+    `can_pad` tells whether rows of unlike shapes may share a batch (they may not without a padding token), and
     `token_budget` how much a batch may hold that the scheduler cuts (its rows times the longest `Row.length`). `window`
     is how many rows are gathered before they are sorted by length: what a stream reads ahead at most.
     """
@@ -90,7 +91,7 @@ def answer(
         hurry: answer the first inputs before a whole window was read; False where all inputs are at hand anyway.
     """
     encoded = _encode_all(inputs, work.encode, num_workers)
-    windows = _by_count(encoded, batch_size) if batch_size else _by_window(encoded, hurry, work)
+    windows = _by_count(encoded, batch_size, work) if batch_size else _by_window(encoded, hurry, work)
     waiting: deque[_Item] = deque()
     for items, batches in windows:
         waiting.extend(items)
@@ -128,7 +129,7 @@ def _encode_all(inputs: Iterable[Any], encode: Callable[[Any], Iterable[Row]], w
             yield ahead.popleft().result()
 
 
-def _by_count(items: Iterable[_Item], batch_size: int) -> Iterator[_Window]:
+def _by_count(items: Iterable[_Item], batch_size: int, work: Work) -> Iterator[_Window]:
     """Batches of exactly `batch_size` rows, in order; rows of different inputs share a batch."""
     fresh: list[_Item] = []
     queue: list[_Slot] = []
@@ -137,11 +138,19 @@ def _by_count(items: Iterable[_Item], batch_size: int) -> Iterator[_Window]:
         queue.extend((item, n) for n in range(len(item.rows)))
         batches = []
         while len(queue) >= batch_size:
-            batches.append(queue[:batch_size])
+            batches += _alike(queue[:batch_size], work)
             del queue[:batch_size]
         yield fresh, batches
         fresh = []
-    yield fresh, [queue] if queue else []
+    yield fresh, _alike(queue, work)
+
+
+def _alike(slots: list[_Slot], work: Work) -> list[list[_Slot]]:
+    """The slots in batches whose rows can be stacked, in order."""
+    batches: dict[Any, list[_Slot]] = {}
+    for item, n in slots:
+        batches.setdefault(None if work.can_pad else shapes(item.rows[n]), []).append((item, n))
+    return list(batches.values())
 
 
 def _by_window(items: Iterator[_Item], hurry: bool, work: Work) -> Iterator[_Window]:

@@ -15,8 +15,10 @@ from onnxpipe.bundle import Config
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Model
 from onnxpipe.models.causal_lm import CausalLM
+from onnxpipe.models.dual_encoder import DualEncoder
 from onnxpipe.models.encoder import EncoderModel, check_outputs
 from onnxpipe.models.loading import Kind, Source, Target, load_model
+from onnxpipe.models.segment_anything import SegmentAnything
 from onnxpipe.models.seq2seq import Seq2SeqLM
 
 
@@ -122,6 +124,101 @@ class AutoModelForSeq2SeqLM(AutoModel):
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "text2text-generation"
     kind: ClassVar[type[Kind]] = Seq2SeqLM
+
+
+class AutoModelForImageClassification(AutoModel):
+    """`logits` of shape (batch, labels)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 2}
+    task: ClassVar[str] = "image-classification"
+
+
+class AutoModelForObjectDetection(AutoModel):
+    """`logits` of shape (batch, queries, labels) and `pred_boxes` of shape (batch, queries, 4): cx, cy, w, h in 0-1."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 3, "pred_boxes": 3}
+    task: ClassVar[str] = "object-detection"
+
+
+class AutoModelForImageSegmentation(AutoModel):
+    """`logits` and `pred_masks` (DETR), `class_queries_logits` and `masks_queries_logits` (MaskFormer and its like), or
+    `logits` of shape (batch, labels, height, width)."""
+
+    task: ClassVar[str] = "image-segmentation"
+
+
+class AutoModelForSemanticSegmentation(AutoModel):
+    """`logits` of shape (batch, labels, height, width)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 4}
+    task: ClassVar[str] = "image-segmentation"
+
+
+class AutoModelForInstanceSegmentation(AutoModel):
+    """`class_queries_logits` of shape (batch, queries, labels + 1), `masks_queries_logits` (batch, queries, h, w)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"class_queries_logits": 3, "masks_queries_logits": 4}
+    task: ClassVar[str] = "image-segmentation"
+
+
+class AutoModelForUniversalSegmentation(AutoModelForInstanceSegmentation):
+    """As `AutoModelForInstanceSegmentation`."""
+
+
+class AutoModelForDepthEstimation(AutoModel):
+    """`predicted_depth` of shape (batch, height, width)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"predicted_depth": 3}
+    task: ClassVar[str] = "depth-estimation"
+
+
+class AutoModelForImageToImage(AutoModel):
+    """`reconstruction` of shape (batch, channels, height, width)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"reconstruction": 4}
+    task: ClassVar[str] = "image-to-image"
+
+
+class AutoModelForVideoClassification(AutoModel):
+    """`logits` of shape (batch, labels), for `pixel_values` of shape (batch, frames, channels, height, width)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 2}
+    task: ClassVar[str] = "video-classification"
+
+
+class AutoModelForZeroShotImageClassification(AutoModel):
+    """`logits_per_image` of shape (images, texts)."""
+
+    task: ClassVar[str] = "zero-shot-image-classification"
+    kind: ClassVar[type[Kind]] = DualEncoder
+
+
+class AutoModelForZeroShotObjectDetection(AutoModel):
+    """`logits` of shape (batch, patches or queries, texts or tokens) and `pred_boxes` of shape (..., 4)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 3, "pred_boxes": 3}
+    task: ClassVar[str] = "zero-shot-object-detection"
+
+
+class AutoModelForMaskGeneration(AutoModel):
+    """`iou_scores` and `pred_masks` for points in a picture."""
+
+    task: ClassVar[str] = "mask-generation"
+    kind: ClassVar[type[Kind]] = SegmentAnything
+
+
+class AutoModelForKeypointDetection(AutoModel):
+    """`keypoints`, `scores`, `descriptors` and `mask`."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"keypoints": 3, "scores": 2}
+    task: ClassVar[str] = "keypoint-detection"
+
+
+class AutoModelForKeypointMatching(AutoModel):
+    """`matches`, `matching_scores`, `keypoints` and `mask`, for pairs: `pixel_values` (batch, 2, channels, h, w)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"matches": 3, "matching_scores": 3, "keypoints": 4}
+    task: ClassVar[str] = "keypoint-matching"
 
 
 def refuse_remote_code(trust_remote_code: bool | None) -> None:

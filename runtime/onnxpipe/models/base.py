@@ -33,7 +33,7 @@ class Model:
         device: where it runs.
     """
 
-    main_input_name: ClassVar[str] = "input_ids"
+    main_input_name: str = "input_ids"
     is_encoder_decoder: ClassVar[bool] = False
 
     def __init__(self, bundle: Bundle, session: Session, precision: str, name_or_path: str) -> None:

@@ -1,8 +1,8 @@
-"""Models of one graph: features or logits for a batch of token rows, in one run."""
+"""Models of one graph: features, logits, boxes, masks, ... for a batch of texts, pictures or films, in one run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,13 @@ from onnxpipe.processing.outputs import ModelOutput
 
 Array = NDArray[Any]
 
+#: An input that may be left out -> the input whose batch it belongs to, and what it is then: the whole is looked at.
+_FILLED: Mapping[str, tuple[str, Callable[..., Array]]] = {
+    "attention_mask": ("input_ids", np.ones),
+    "token_type_ids": ("input_ids", np.zeros),
+    "pixel_mask": ("pixel_values", np.ones),
+}
+
 #: Outputs with one value (or vector) a token in graphs that do not name their axes.
 _PER_TOKEN = frozenset({"start_logits", "end_logits", "last_hidden_state", "token_embeddings"})
 
@@ -24,11 +31,13 @@ class EncoderModel(Model):
     """One ONNX graph with its config: call it with numpy arrays, get numpy arrays.
 
     Attributes:
+        main_input_name: the input that a call's first argument is: "input_ids", "pixel_values", ...
         per_token: names of the outputs whose second axis is the sequence.
     """
 
     def __init__(self, bundle: Bundle, session: Session, precision: str, name_or_path: str) -> None:
         super().__init__(bundle, session, precision, name_or_path)
+        self.main_input_name = "input_ids" if "input_ids" in session.inputs else next(iter(session.inputs))
         self.per_token = _per_token(session)
 
     @classmethod
@@ -48,7 +57,8 @@ class EncoderModel(Model):
         """The outputs for a batch.
 
         Args:
-            input_ids: token ids, int, shape (batch, sequence).
+            input_ids: token ids, int, shape (batch, sequence); of a model of pictures its `pixel_values`, float32,
+                shape (batch, channels, height, width), which may be given by that name too.
             attention_mask: 1 for tokens, 0 for padding, same shape; all ones by default.
             token_type_ids: the segment of each token, same shape; zeros by default.
             return_dict: False gives a tuple.
@@ -61,14 +71,17 @@ class EncoderModel(Model):
             ValueError: an input the graph does not have, or of a wrong shape.
         """
         given = {
-            "input_ids": input_ids, "attention_mask": attention_mask, "token_type_ids": token_type_ids, **inputs
-        }  # fmt: skip
+            self.main_input_name: input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            **inputs,
+        }
         feeds = {name: as_array(value) for name, value in given.items() if value is not None}
         outputs = ModelOutput(self.run(feeds))
         return outputs if return_dict else outputs.to_tuple()
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """The graph's outputs for a batch; a mask of ones and token types of zeros are filled in where absent."""
+        """The graph's outputs for a batch; masks of ones and token types of zeros are filled in where absent."""
         known = self.session.inputs
         feeds = dict(feeds)
         types = feeds.get("token_type_ids")
@@ -76,13 +89,12 @@ class EncoderModel(Model):
         one_segment = types is not None and (not types.any() or self.config.get("type_vocab_size") == 0)
         if one_segment and "token_type_ids" not in known:
             del feeds["token_type_ids"]
-        if "input_ids" in feeds:
+        for name, (of, fill) in _FILLED.items():
+            if name in known and name not in feeds and of in feeds:
+                feeds[name] = fill(_batch_shape(of, feeds[of]), np.int64)
+        if "input_ids" in feeds and "position_ids" in known and "position_ids" not in feeds:
             shape = feeds["input_ids"].shape
-            for name, fill in (("attention_mask", np.ones), ("token_type_ids", np.zeros)):
-                if name in known and name not in feeds:
-                    feeds[name] = fill(shape, np.int64)
-            if "position_ids" in known and "position_ids" not in feeds:
-                feeds["position_ids"] = np.broadcast_to(np.arange(shape[1]), shape)
+            feeds["position_ids"] = np.broadcast_to(np.arange(shape[1]), shape)
         try:
             return self.session.run(feeds)
         except RuntimeError as error:
@@ -114,10 +126,17 @@ def check_outputs(model: Model, needed: Mapping[str, int], purpose: str) -> None
             )
 
 
+def _batch_shape(name: str, array: Array) -> tuple[int, ...]:
+    """The shape of a mask over an input: (batch, sequence), or (batch, height, width)."""
+    return array.shape if name == "input_ids" else (array.shape[0], *array.shape[-2:])
+
+
 def _per_token(session: Session) -> frozenset[str]:
     """Outputs whose second axis carries the name of the input's second axis; else by rank and name."""
     ids = session.inputs.get("input_ids")
-    axis = ids.shape[1] if ids is not None and len(ids.shape) > 1 else None
+    if ids is None or "pixel_values" in session.inputs:
+        return frozenset()
+    axis = ids.shape[1] if len(ids.shape) > 1 else None
     names = set()
     for name, spec in session.outputs.items():
         if len(spec.shape) < 2:
