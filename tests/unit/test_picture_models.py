@@ -59,6 +59,20 @@ def test_a_picture_is_the_first_argument_and_its_mask_is_filled_in() -> None:
     assert model(pictures).logits.shape == model(pixel_values=pictures)["logits"].shape == (2, 5, 2)
     assert graph.seen[0]["pixel_mask"].shape == (2, 4, 6) and graph.seen[0]["pixel_mask"].all()
 
+    half = np.ones((2, 4, 6), np.int64)
+    half[1, 2:] = 0
+    model(pictures, pixel_mask=half)
+    assert graph.seen[-1]["pixel_mask"] is half
+
+
+@pytest.mark.parametrize(("mask", "expected"), [({}, None), ({"pixel_mask": ("b", 64, 64)}, (2, 64, 64))])
+def test_a_mask_of_ones_fits_any_graph(mask: dict[str, Any], expected: Any) -> None:
+    """Graphs of optimum take the mask at a size of their own, or not at all."""
+    graph = Graph(specs(pixel_values=("b", 3, "h", "w"), **mask), specs(logits=()), lambda feeds: [np.zeros(2)])
+    model = EncoderModel.load(bundle("model"), opener(model=graph), "m")
+    model(np.zeros((2, 3, 4, 6), np.float32), pixel_mask=np.ones((2, 4, 6), np.int64))
+    assert getattr(graph.seen[0].get("pixel_mask"), "shape", None) == expected
+
 
 def dual(texts: Graph | None) -> DualEncoder:
     vision = Graph(

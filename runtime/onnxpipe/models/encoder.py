@@ -82,24 +82,33 @@ class EncoderModel(Model):
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The graph's outputs for a batch; masks of ones and token types of zeros are filled in where absent."""
-        known = self.session.inputs
-        feeds = dict(feeds)
-        types = feeds.get("token_type_ids")
-        # A model of one segment; DeBERTa's (type_vocab_size 0) take the tokenizer's segments and look at none.
-        one_segment = types is not None and (not types.any() or self.config.get("type_vocab_size") == 0)
-        if one_segment and "token_type_ids" not in known:
-            del feeds["token_type_ids"]
-        for name, (of, fill) in _FILLED.items():
-            if name in known and name not in feeds and of in feeds:
-                feeds[name] = fill(_batch_shape(of, feeds[of]), np.int64)
-        if "input_ids" in feeds and "position_ids" in known and "position_ids" not in feeds:
-            shape = feeds["input_ids"].shape
-            feeds["position_ids"] = np.broadcast_to(np.arange(shape[1]), shape)
+        feeds = self._completed(feeds)
         try:
             return self.session.run(feeds)
         except RuntimeError as error:
             self._explain_length(feeds, error)
             raise
+
+    def _completed(self, given: Mapping[str, Array]) -> dict[str, Array]:
+        known = self.session.inputs
+        feeds = dict(given)
+        types = feeds.get("token_type_ids")
+        # A model of one segment; DeBERTa's (type_vocab_size 0) take the tokenizer's segments and look at none.
+        one_segment = types is not None and (not types.any() or self.config.get("type_vocab_size") == 0)
+        if one_segment and "token_type_ids" not in known:
+            del feeds["token_type_ids"]
+        mask = feeds.get("pixel_mask")
+        if mask is not None and mask.all():  # says nothing: not every graph has it, and optimum's wants one of 64 x 64
+            del feeds["pixel_mask"]
+        for name, (of, fill) in _FILLED.items():
+            if name in known and name not in feeds and of in feeds:
+                batch = _batch_shape(of, feeds[of])
+                sizes = zip(known[name].shape, batch, strict=True)
+                feeds[name] = fill([own if isinstance(own, int) else size for own, size in sizes], np.int64)
+        if "input_ids" in feeds and "position_ids" in known and "position_ids" not in feeds:
+            shape = feeds["input_ids"].shape
+            feeds["position_ids"] = np.broadcast_to(np.arange(shape[1]), shape)
+        return feeds
 
     def _explain_length(self, feeds: Mapping[str, Array], error: RuntimeError) -> None:
         limit = self.config.get("max_position_embeddings")
