@@ -1,0 +1,1 @@
+"""Images: loading, preparing for a model, reading its answers, drawing them."""

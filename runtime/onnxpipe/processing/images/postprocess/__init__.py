@@ -1,0 +1,1 @@
+"""From what a vision model gives to boxes, masks, depths and points, one file a kind of answer."""

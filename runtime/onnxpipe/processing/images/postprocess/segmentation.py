@@ -1,0 +1,332 @@
+"""Segments: what the `post_process_…_segmentation` of transformers' image processors give, family by family.
+
+Outputs are a model's arrays; `target_sizes` (height, width) of each picture, None for the size of the model's masks.
+
+- semantic: for each picture the class of each pixel, (H, W) int64; with `return_segmentation_scores` a mapping of that
+  as `segmentation` and the scores of all classes as `segmentation_scores` (classes, H, W).
+- panoptic: for each picture {"segmentation": (H, W) int32, 0 for no segment, "segments_info": [{"id", "label_id",
+  "was_fused", "score"}, …]}; where nothing was found the map is float32 and -1.
+- instance: likewise; MaskFormer and those after it count from 0 and have -1 for no segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.processing.images.interpolate import interpolate, resized_planes
+from onnxpipe.processing.images.postprocess import segments
+from onnxpipe.processing.images.postprocess.eomt import eomt_instance as eomt_instance
+from onnxpipe.processing.images.postprocess.eomt import eomt_panoptic as eomt_panoptic
+from onnxpipe.processing.images.postprocess.eomt import eomt_semantic as eomt_semantic
+from onnxpipe.processing.images.postprocess.outputs import (
+    Array,
+    Outputs,
+    Size,
+    each_size,
+    field,
+    sigmoid,
+    softmax,
+)
+from onnxpipe.processing.images.postprocess.rle import segment_runs
+from onnxpipe.processing.images.postprocess.semantic import class_maps, classes
+
+#: What Mask2Former's masks are resized to before all else.
+_MASK2FORMER = (384, 384)
+
+Found = list[dict[str, Any]]
+"""For each picture its map and its segments."""
+
+
+def semantic(outputs: Outputs, target_sizes: Any = None, return_segmentation_scores: bool = False) -> list[Any]:
+    """SegFormer, DPT, BEiT, MobileViT, MobileNetV2, UperNet: `logits` (B, classes, h, w), resized bilinearly."""
+    return classes(field(outputs, "logits"), target_sizes, return_segmentation_scores)
+
+
+def detr_semantic(outputs: Outputs, target_sizes: Any = None, return_segmentation_scores: bool = False) -> list[Any]:
+    """DETR: `logits` (B, Q, classes + 1) and `pred_masks` (B, Q, h, w)."""
+    logits = class_maps(softmax(field(outputs, "logits"))[..., :-1], field(outputs, "pred_masks"))
+    return classes(logits, target_sizes, return_segmentation_scores)
+
+
+def conditional_detr_semantic(
+    outputs: Outputs, target_sizes: Any = None, return_segmentation_scores: bool = False
+) -> list[Any]:
+    """Conditional DETR: as `detr_semantic`, without a class for "no object"."""
+    logits = class_maps(softmax(field(outputs, "logits")), field(outputs, "pred_masks"))
+    return classes(logits, target_sizes, return_segmentation_scores)
+
+
+def maskformer_semantic(
+    outputs: Outputs, target_sizes: Any = None, return_segmentation_scores: bool = False
+) -> list[Any]:
+    """MaskFormer: `class_queries_logits` (B, Q, classes + 1) and `masks_queries_logits` (B, Q, h, w)."""
+    labels, masks = _queries(outputs)
+    return classes(class_maps(softmax(labels)[..., :-1], masks), target_sizes, return_segmentation_scores)
+
+
+oneformer_semantic = maskformer_semantic
+
+
+def mask2former_semantic(
+    outputs: Outputs, target_sizes: Any = None, return_segmentation_scores: bool = False
+) -> list[Any]:
+    """Mask2Former: as `maskformer_semantic`, of masks resized to 384 x 384."""
+    labels, masks = _queries(outputs)
+    resized = (interpolate(mask, _MASK2FORMER) for mask in masks)
+    return classes(class_maps(softmax(labels)[..., :-1], resized), target_sizes, return_segmentation_scores)
+
+
+def detr_panoptic(
+    outputs: Outputs,
+    threshold: float = 0.5,
+    mask_threshold: float = 0.5,
+    overlap_mask_area_threshold: float = 0.8,
+    label_ids_to_fuse: Collection[int] | None = None,
+    target_sizes: Any = None,
+) -> Found:
+    """DETR: `logits` (B, Q, classes + 1) and `pred_masks` (B, Q, h, w).
+
+    Args:
+        outputs, target_sizes: see above.
+        threshold: class probability that a query must exceed.
+        mask_threshold: class probability times mask probability from which on a pixel is in the query's own mask.
+        overlap_mask_area_threshold: part of its own mask that a query must have won against the others, to exceed.
+        label_ids_to_fuse: classes of which all segments of a picture are one; None for none.
+    """
+    labels, masks = field(outputs, "logits"), field(outputs, "pred_masks")
+    return [
+        _panoptic(picture, mask, size, threshold, mask_threshold, overlap_mask_area_threshold, label_ids_to_fuse or ())
+        for picture, mask, size in zip(labels, masks, each_size(target_sizes, len(labels)))
+    ]
+
+
+def detr_instance(
+    outputs: Outputs,
+    threshold: float = 0.5,
+    mask_threshold: float = 0.5,
+    overlap_mask_area_threshold: float = 0.8,
+    target_sizes: Any = None,
+    return_coco_annotation: bool | None = False,
+) -> Found:
+    """DETR: as `detr_panoptic` without fusing; `return_coco_annotation` gives maps as runs (`rle.segment_runs`)."""
+    found = detr_panoptic(outputs, threshold, mask_threshold, overlap_mask_area_threshold, None, target_sizes)
+    if not return_coco_annotation:
+        return found
+    # A picture in which nothing exceeds the threshold (its map is of floats) keeps its map, as in transformers.
+    return [one if one["segmentation"].dtype.kind == "f" else _as_runs([one])[0] for one in found]
+
+
+def maskformer_panoptic(
+    outputs: Outputs,
+    threshold: float = 0.5,
+    mask_threshold: float = 0.5,
+    overlap_mask_area_threshold: float = 0.8,
+    label_ids_to_fuse: Collection[int] | None = None,
+    target_sizes: Any = None,
+) -> Found:
+    """MaskFormer: as `detr_panoptic`, of `class_queries_logits` and `masks_queries_logits`."""
+    renamed = dict(zip(("logits", "pred_masks"), _queries(outputs)))
+    limits = (threshold, mask_threshold, overlap_mask_area_threshold)
+    return detr_panoptic(renamed, *limits, label_ids_to_fuse, target_sizes)
+
+
+def mask2former_panoptic(
+    outputs: Outputs,
+    threshold: float = 0.5,
+    mask_threshold: float = 0.5,
+    overlap_mask_area_threshold: float = 0.8,
+    label_ids_to_fuse: Collection[int] | None = None,
+    target_sizes: Any = None,
+) -> Found:
+    """Mask2Former: as `maskformer_panoptic`, of masks resized to 384 x 384."""
+    labels, masks = _queries(outputs)
+    limits = (threshold, mask_threshold, overlap_mask_area_threshold)
+    return [
+        _panoptic(picture, mask, size, *limits, label_ids_to_fuse or (), first=_MASK2FORMER)
+        for picture, mask, size in zip(labels, masks, each_size(target_sizes, len(labels)))
+    ]
+
+
+def oneformer_panoptic(
+    outputs: Outputs,
+    threshold: float = 0.5,
+    mask_threshold: float = 0.5,
+    overlap_mask_area_threshold: float = 0.8,
+    label_ids_to_fuse: Collection[int] | None = None,
+    target_sizes: Any = None,
+) -> Found:
+    """OneFormer: as `maskformer_panoptic`, of masks that are resized with antialiasing."""
+    labels, masks = _queries(outputs)
+    limits = (threshold, mask_threshold, overlap_mask_area_threshold)
+    return [
+        _panoptic(picture, mask, size, *limits, label_ids_to_fuse or (), antialias=True)
+        for picture, mask, size in zip(labels, masks, each_size(target_sizes, len(labels)))
+    ]
+
+
+def _panoptic(
+    labels: Array,
+    masks: Array,
+    size: Size | None,
+    threshold: float,
+    mask_threshold: float,
+    overlap: float,
+    fused: Collection[int],
+    *,
+    first: Size | None = None,
+    antialias: bool = False,
+) -> dict[str, Any]:
+    """One picture: labels (Q, classes + 1), masks (Q, h, w); `first` is what masks are resized to before all else."""
+    queries = segments.likely(labels, threshold)
+    size = size or first or masks.shape[1:]
+    if not len(queries.labels):
+        return _nothing(size)
+    logits = masks[queries.indices]
+    if first is not None:
+        logits = interpolate(logits, first)
+    planes = _planes(sigmoid(logits), size, antialias)
+    found = segments.contest(planes, queries.scores, mask_threshold)
+    return _result(*segments.panoptic(found, queries, overlap, fused))
+
+
+def _planes(masks: Array, size: Size, antialias: bool = False) -> Iterable[Array]:
+    return masks if masks.shape[1:] == size else resized_planes(masks, size, antialias=antialias)
+
+
+def maskformer_instance(
+    outputs: Outputs,
+    threshold: float = 0.5,
+    mask_threshold: float = 0.5,
+    overlap_mask_area_threshold: float = 0.8,
+    target_sizes: Any = None,
+    return_coco_annotation: bool | None = False,
+    return_binary_maps: bool | None = False,
+) -> Found:
+    """MaskFormer: the likeliest pairs of query and class, painted over each other.
+
+    Args:
+        outputs, target_sizes: see above.
+        threshold: class probability times mean mask probability that an instance must have.
+        mask_threshold, overlap_mask_area_threshold: without meaning here; transformers has them too.
+        return_coco_annotation: give maps as runs (`rle.segment_runs`).
+        return_binary_maps: give a map (n, H, W) float32 of 0 and 1 of each instance, where there are any.
+
+    Raises:
+        ValueError: both of the last two.
+    """
+    return _instances(outputs, threshold, target_sizes, None, return_coco_annotation, return_binary_maps)
+
+
+def mask2former_instance(
+    outputs: Outputs,
+    threshold: float = 0.5,
+    mask_threshold: float = 0.5,
+    overlap_mask_area_threshold: float = 0.8,
+    target_sizes: Any = None,
+    return_coco_annotation: bool | None = False,
+    return_binary_maps: bool | None = False,
+) -> Found:
+    """Mask2Former: as `maskformer_instance`, of masks resized to 384 x 384."""
+    return _instances(outputs, threshold, target_sizes, _MASK2FORMER, return_coco_annotation, return_binary_maps)
+
+
+def _instances(
+    outputs: Outputs, threshold: float, target_sizes: Any, first: Size | None, coco: bool | None, maps: bool | None
+) -> Found:
+    if coco and maps:
+        raise ValueError("return_coco_annotation and return_binary_maps can not be both set to True.")
+    found: Found = []
+    labels, masks = _queries(outputs)
+    for picture, mask, size in zip(labels, masks, each_size(target_sizes, len(labels))):
+        pairs = segments.best_pairs(picture)
+        # The mean probability inside a mask is at most 1: what its class lacks it cannot make up for.
+        pairs = pairs.where(pairs.scores >= threshold)
+        painted = segments.paint(_rated(mask, pairs, threshold, first), size or first or mask.shape[1:])
+        one = _result(painted.segmentation, painted.segments)
+        if maps and painted.masks:
+            one["segmentation"] = np.stack(painted.masks)
+        found.append(one)
+    return _as_runs(found) if coco else found
+
+
+def _rated(
+    masks: Array, queries: segments.Queries, threshold: float, first: Size | None
+) -> Iterator[tuple[Array, float, int]]:
+    """The masks (h, w) bool of queries that reach the threshold, with score and class."""
+    for index, score, label in zip(queries.indices, queries.scores, queries.labels):
+        logits = masks[index] if first is None else interpolate(masks[index], first)
+        inside = logits > 0
+        rating = float(score * segments.quality(logits, inside))
+        if rating >= threshold:
+            yield inside, rating, int(label)
+
+
+def oneformer_instance(
+    outputs: Outputs,
+    task_type: str = "instance",
+    is_demo: bool = True,
+    threshold: float = 0.5,
+    mask_threshold: float = 0.5,
+    overlap_mask_area_threshold: float = 0.8,
+    target_sizes: Any = None,
+    return_coco_annotation: bool | None = False,
+    *,
+    thing_ids: Sequence[int] | None = None,
+    class_info_file: str = "",
+) -> Found:
+    """OneFormer: the likeliest pairs of query and class compete for pixels.
+
+    Args:
+        outputs, threshold, mask_threshold, overlap_mask_area_threshold, target_sizes: as in `oneformer_panoptic`; the
+            masks are taken as logits here, as transformers takes them.
+        task_type: "panoptic" keeps only things, no stuff.
+        is_demo: keep only pairs whose class probability exceeds the threshold.
+        return_coco_annotation: give maps as runs (`rle.segment_runs`).
+        thing_ids: the classes that are things; needed for "panoptic" and for ADE20K without `is_demo`.
+        class_info_file: the image processor's; ADE20K's things are numbered by themselves without `is_demo`.
+
+    Raises:
+        ValueError: `thing_ids` are needed and missing.
+    """
+    renumber = "ade20k" in class_info_file and not is_demo and "instance" in task_type
+    if thing_ids is None and (renumber or task_type == "panoptic"):
+        raise ValueError(f"{task_type=} needs thing_ids: the image processor's metadata['thing_ids']")
+    found: Found = []
+    labels, masks = _queries(outputs)
+    for picture, mask, size in zip(labels, masks, each_size(target_sizes, len(labels))):
+        pairs = segments.best_pairs(picture)
+        if is_demo:
+            pairs = pairs.where(pairs.scores > threshold)
+        if task_type == "panoptic":
+            pairs = pairs.where(np.isin(pairs.labels, list(thing_ids or ())))
+        size = size or mask.shape[1:]
+        if not len(pairs.labels):
+            found.append(_nothing(size))
+            continue
+        if renumber:
+            things = list(thing_ids or ())
+            pairs = segments.Queries(pairs.indices, pairs.scores, np.asarray([things.index(i) for i in pairs.labels]))
+        planes = _planes(mask[pairs.indices], size, antialias=True)
+        won = segments.contest(planes, pairs.scores, mask_threshold)
+        one = _result(*segments.panoptic(won, pairs, overlap_mask_area_threshold, ()))
+        found.extend(_as_runs([one]) if return_coco_annotation else [one])
+    return found
+
+
+def _queries(outputs: Outputs) -> tuple[Array, Array]:
+    return field(outputs, "class_queries_logits"), field(outputs, "masks_queries_logits")
+
+
+def _nothing(size: Size) -> dict[str, Any]:
+    return {"segmentation": np.full(size, -1, np.float32), "segments_info": []}
+
+
+def _result(segmentation: Array, found: list[segments.Segment]) -> dict[str, Any]:
+    return {"segmentation": segmentation, "segments_info": found}
+
+
+def _as_runs(found: Found) -> Found:
+    return [{**one, "segmentation": segment_runs(one["segmentation"])} for one in found]

@@ -1,0 +1,226 @@
+"""Loading of images: every form of source, and what is not one."""
+
+from __future__ import annotations
+
+import base64
+import warnings
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+Image = pytest.importorskip("PIL.Image")
+
+from onnxpipe.errors import ImageError  # noqa: E402
+from onnxpipe.processing.images import load  # noqa: E402
+from onnxpipe.processing.images.load import load_image, load_images  # noqa: E402
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
+
+
+def _file(pixels: Any = PIXELS, kind: str = "PNG", **options: Any) -> bytes:
+    buffer = BytesIO()
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+class _Tensor:
+    """What of torch's tensors is used."""
+
+    def __init__(self, array: np.ndarray, steps: tuple[str, ...] = ()) -> None:
+        self._array, self.steps = array, steps
+
+    def detach(self) -> _Tensor:
+        return _Tensor(self._array, (*self.steps, "detach"))
+
+    def cpu(self) -> _Tensor:
+        return _Tensor(self._array, (*self.steps, "cpu"))
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        assert self.steps == ("detach", "cpu")
+        return self._array
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        _file(),
+        bytearray(_file()),
+        memoryview(_file()),
+        base64.b64encode(_file()).decode(),
+        base64.encodebytes(_file()).decode(),
+        "data:image/png;base64," + base64.b64encode(_file()).decode(),
+        Image.fromarray(PIXELS),
+        PIXELS,
+        PIXELS.astype(np.int64),
+        PIXELS / 255,
+        (PIXELS / 255).astype(np.float32),
+        PIXELS.transpose(2, 0, 1),
+        PIXELS[:, :, ::-1][:, :, ::-1],
+        np.dstack([PIXELS, np.full((13, 17), 7, np.uint8)]),
+        _Tensor((PIXELS / 255).astype(np.float32).transpose(2, 0, 1)),
+    ],
+    ids=lambda source: type(source).__name__,
+)
+def test_every_form_gives_the_same_picture(source: Any) -> None:
+    image = load_image(source)
+    assert image.mode == "RGB"
+    assert (np.asarray(image) == PIXELS).all()
+
+
+def test_files(tmp_path: Path) -> None:
+    path = tmp_path / "http_a picture.png"
+    path.write_bytes(_file())
+    for source in (path, str(path)):
+        assert (np.asarray(load_image(source)) == PIXELS).all()
+    path.unlink()  # nothing keeps it open
+    with pytest.raises(ImageError, match="could not be opened"):
+        load_image(path)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG", "AVIF", "ICO"])
+def test_formats(kind: str) -> None:
+    if kind not in load.readable_formats():
+        pytest.skip(f"this Pillow has no {kind}")
+    flat = np.full((16, 16, 3), (200, 30, 90), np.uint8)
+    found = np.asarray(load_image(_file(flat, kind)))
+    assert found.shape == (16, 16, 3)
+    assert np.abs(found.astype(int) - flat).max() <= 4
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F", "YCbCr"])
+def test_modes_become_rgb_as_pillow_has_them(mode: str) -> None:
+    image = Image.fromarray(PIXELS)
+    image = Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 3) if mode == "I;16" else image.convert(mode)
+    assert (np.asarray(load_image(image)) == np.asarray(image.convert("RGB"))).all()
+
+
+def test_transparent_palettes_keep_their_colours_and_warn_of_nothing() -> None:
+    image = Image.fromarray(PIXELS).convert("P")
+    data = _file(image, transparency=bytes(range(256)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = np.asarray(load_image(data))
+    assert (found == np.asarray(image.convert("RGB"))).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
+def test_exif_turns_it_upright(kind: str, orientation: int) -> None:
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = _file(PIXELS, kind, exif=exif.tobytes() if kind != "TIFF" else exif)
+    expected = ImageOps.exif_transpose(Image.open(BytesIO(data))).convert("RGB")
+    found = load_image(data)
+    assert found.size == expected.size
+    assert (np.asarray(found) == np.asarray(expected)).all()
+
+
+def test_the_given_image_is_left_as_it_is() -> None:
+    image = Image.fromarray(PIXELS)
+    load_image(image).putpixel((0, 0), (1, 2, 3))
+    assert (np.asarray(image) == PIXELS).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "mode"),
+    [
+        (PIXELS[..., 0], "grey"),
+        (PIXELS[..., :1], "grey"),
+        (PIXELS[..., 0][None], "grey"),
+        (PIXELS[..., 0] > 127, "bool"),
+    ],
+)
+def test_arrays_of_one_channel(array: np.ndarray, mode: str) -> None:
+    found = np.asarray(load_image(array))
+    grey = (PIXELS[..., 0] > 127) * 255 if mode == "bool" else PIXELS[..., 0]
+    assert (found == grey[..., None]).all()
+
+
+def test_of_two_ends_that_could_be_channels_the_last_is() -> None:
+    array = np.random.default_rng(1).integers(0, 256, (3, 9, 3), dtype=np.uint8)
+    assert (np.asarray(load_image(array)) == array).all()
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((2, 5, 5), np.uint8), "shape"),
+        (np.zeros(5, np.uint8), "shape"),
+        (np.zeros((1, 3, 5, 5), np.uint8), "shape"),
+        (np.zeros((0, 5, 3), np.uint8), "shape"),
+        (np.full((5, 5), 1.5), "0–1"),
+        (np.full((5, 5), np.nan), "0–1"),
+        (np.full((5, 5), np.inf), "0–1"),
+        (np.full((5, 5), 256), "0–255"),
+        (np.full((5, 5), -1), "0–255"),
+        (np.zeros((5, 5), complex), "bool, integers or floats"),
+        (np.full((5, 5), "a"), "bool, integers or floats"),
+    ],
+)
+def test_arrays_that_are_no_images(array: np.ndarray, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        load_image(array)
+
+
+@pytest.mark.parametrize("source", ["cat.jpg", "", "/nowhere/cat.jpg", "aGVsbG8=", "data:image/png;base64,", "\0", "é"])
+def test_strings_that_are_no_images_are_told_as_transformers_does(source: str) -> None:
+    message = "Incorrect image source. Must be a valid URL starting with `http://` or `https://`, a valid path"
+    with pytest.raises(ImageError, match=message):
+        load_image(source)
+
+
+def test_long_strings_are_not_repeated_in_full() -> None:
+    with pytest.raises(ImageError) as error:
+        load_image("A" * 10**6)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize("source", [None, 3, 2.5, object(), {"image": 1}, [PIXELS]])
+def test_other_types_are_told_as_transformers_does(source: Any) -> None:
+    with pytest.raises(TypeError, match=r"Incorrect format used for image\. Should be an url linking to an image"):
+        load_image(source)
+
+
+@pytest.mark.parametrize("source", [Path(), b"", b"hello", b"GIF89a"])
+def test_files_that_are_no_images(source: Any) -> None:
+    with pytest.raises(ImageError):
+        load_image(source)
+
+
+def test_the_number_of_pixels_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(_file())
+    for source in (path, _file(), base64.b64encode(_file()).decode()):
+        with pytest.raises(ImageError, match=r"17x13 pixels, more than the 220"):
+            load_image(source, max_pixels=220)
+        load_image(source, max_pixels=221)
+
+
+def test_formats_that_a_package_adds_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "HEIF" not in load.readable_formats()
+    monkeypatch.setitem(Image.OPEN, "HEIF", (None, None))
+    assert "HEIF" in load.readable_formats()
+
+
+def test_several() -> None:
+    assert len(load_images([PIXELS, _file(), Image.fromarray(PIXELS)])) == 3
+    assert len(load_images(image for image in (PIXELS, PIXELS))) == 2
+    for one in (PIXELS, _file(), Image.fromarray(PIXELS), base64.b64encode(_file()).decode()):
+        assert len(load_images(one)) == 1
+
+
+def test_without_pillow_the_line_to_install_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from onnxpipe.errors import MissingDependencyError
+
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.setitem(sys.modules, "PIL.Image", None)
+    with pytest.raises(MissingDependencyError, match=r'pip install "onnxpipe\[vision\]"'):
+        load_image(PIXELS)

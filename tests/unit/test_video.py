@@ -1,0 +1,126 @@
+"""Frames of videos, which this file makes with PyAV."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+av = pytest.importorskip("av")
+
+from onnxpipe.errors import ImageError, MissingDependencyError  # noqa: E402
+from onnxpipe.processing import video  # noqa: E402
+from onnxpipe.processing.video import frame_count, read_frames  # noqa: E402
+
+STEP = 10
+
+
+def make_video(frames: int = 20, kind: str = "mp4", codec: str = "mpeg4", size: tuple[int, int] = (64, 48)) -> bytes:
+    """A video whose frame i is a grey of 10 i."""
+    file = BytesIO()
+    with av.open(file, "w", format=kind) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        for i in range(frames):
+            grey = np.full((size[1], size[0], 3), i * STEP, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+        container.mux(stream.encode())
+    return file.getvalue()
+
+
+def make_sound() -> bytes:
+    """A file with sound and no pictures."""
+    file = BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+    return file.getvalue()
+
+
+VIDEO = make_video()
+
+
+def _numbers(frames: np.ndarray) -> list[int]:
+    """Which frames these are."""
+    return [round(float(frame.mean()) / STEP) for frame in frames]
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec"),
+    [("mp4", "mpeg4"), ("matroska", "mpeg4"), ("avi", "mpeg4"), ("mpegts", "mpeg2video"), ("webm", "libvpx")],
+)
+def test_formats(kind: str, codec: str) -> None:
+    frames = read_frames(make_video(kind=kind, codec=codec), 4, 3)
+    assert frames.shape == (4, 48, 64, 3)
+    assert frames.dtype == np.uint8
+    assert _numbers(frames) == [0, 3, 7, 11]
+
+
+@pytest.mark.parametrize(("count", "rate"), [(1, 1), (1, 5), (2, 1), (8, 1), (8, 2), (3, 6), (20, 1)])
+def test_frames_are_evenly_spaced_from_the_start(count: int, rate: int) -> None:
+    expected = np.linspace(0, count * rate - 1, count, dtype=np.int64).tolist()
+    assert _numbers(read_frames(VIDEO, count, rate)) == expected
+
+
+def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "http_film.mp4"
+    path.write_bytes(VIDEO)
+    monkeypatch.setattr(video, "fetch", lambda url, timeout, max_bytes: VIDEO)
+    for source in (path, str(path), VIDEO, bytearray(VIDEO), memoryview(VIDEO), "https://example.com/film.mp4"):
+        assert _numbers(read_frames(source, 3)) == [0, 1, 2]
+    assert frame_count(path) == 20
+    path.unlink()  # nothing keeps it open
+    for wrong in (3, None, [VIDEO], np.zeros(3)):
+        with pytest.raises(TypeError, match="a path, a URL or bytes"):
+            read_frames(wrong, 3)
+
+
+def test_too_short_videos_are_told_with_both_numbers() -> None:
+    with pytest.raises(ImageError, match="has 20 frames; 21 frames, 1 apart, need 21"):
+        read_frames(VIDEO, 21)
+    with pytest.raises(ImageError, match="has 20 frames; 8 frames, 4 apart, need 32"):
+        read_frames(VIDEO, 8, 4)
+    assert _numbers(read_frames(VIDEO, 8, 4, allow_fewer=True)) == [0, 4, 8, 13, 17]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (b"", "broken video, or none"),
+        (b"hello " * 1000, "broken video, or none"),
+        (VIDEO[: len(VIDEO) // 3], "broken video, or none"),
+        (make_sound(), "no video stream"),
+        ("/nowhere/film.mp4", "could not be opened"),
+        ("\0", "could not be opened"),
+        (Path(), "could not be opened"),
+    ],
+)
+def test_what_is_no_video(source: Any, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        read_frames(source, 2)
+
+
+@pytest.mark.parametrize(("count", "rate"), [(0, 1), (4, 0), (-1, 1)])
+def test_numbers_below_one(count: int, rate: int) -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        read_frames(VIDEO, count, rate)
+
+
+def test_large_frames_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "MAX_FRAME_PIXELS", 64 * 48 - 1)
+    with pytest.raises(ImageError, match="frames of 64x48 pixels"):
+        read_frames(VIDEO, 2)
+
+
+def test_without_pyav_the_line_to_install_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingDependencyError, match=r'pip install "onnxpipe\[video\]"'):
+        read_frames(VIDEO, 2)
