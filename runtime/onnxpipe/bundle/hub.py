@@ -33,7 +33,8 @@ def fetch(
 
     Args:
         model: a folder, or a Hub id ("owner/name"). What looks like a path (./x, ~/x, a\\b) is never asked of the Hub.
-        need: "config", "tokenizer", or "model": all of it with the graphs of one precision.
+        need: "config", "tokenizer", "processor" (of images or videos), or "model": all of it with the graphs of one
+            precision.
         dtype: that precision; "auto" takes the fullest there is.
         graphs: names of the graphs; None for those that the model needs (`needed_graphs`).
         revision: branch, tag or commit on the Hub; None for main.

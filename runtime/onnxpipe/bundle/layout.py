@@ -9,7 +9,7 @@ from typing import Literal
 
 from onnxpipe.bundle.precision import split_stem
 
-Need = Literal["config", "tokenizer", "model"]
+Need = Literal["config", "tokenizer", "processor", "model"]
 
 #: Where graphs lie, best first: transformers.js and onnx-community, then optimum.
 GRAPH_FOLDERS = ("onnx", "")
@@ -71,11 +71,11 @@ def has_weights(names: Iterable[str]) -> bool:
 def side_files(names: Iterable[str], need: Need) -> list[str]:
     """The files besides the graphs that are needed: config, tokenizer, processors, proof."""
     names = sorted(names)
-    wanted = _CONFIG if need == "config" else _TOKENIZER
+    wanted = {"config": _CONFIG, "processor": _CONFIG | _PROCESSORS}.get(need, _TOKENIZER)
     if need == "model":
         wanted |= _CONFIG | _PROCESSORS | _SENTENCE | _PROOF
     chosen = [name for name in names if name in wanted]
-    if need != "config":
+    if need in ("tokenizer", "model"):
         chosen += [name for name in names if name.startswith("additional_chat_templates/")]
         if "tokenizer.json" not in names:
             chosen += [name for name in names if _VOCABULARY.fullmatch(name) and "/" not in name]

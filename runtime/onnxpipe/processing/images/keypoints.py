@@ -1,0 +1,97 @@
+"""Image processors that find keypoints in a picture, or the same ones in two."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Unpack
+
+import numpy as np
+
+from onnxpipe.errors import ImageError
+from onnxpipe.processing.images import transforms
+from onnxpipe.processing.images.base import ImageProcessor, Prepared
+from onnxpipe.processing.images.feature import BatchFeature
+from onnxpipe.processing.images.pictures import flat
+from onnxpipe.processing.images.postprocess import keypoints
+from onnxpipe.processing.images.settings import BILINEAR, CROPPING, NORMALIZING, PADDING, Overrides, Settings
+from onnxpipe.processing.images.transforms import Array
+
+
+class _GreyImageProcessor(ImageProcessor):
+    """To 480 by 640, rescaled; in grey, on three channels, where told so."""
+
+    square: ClassVar[bool] = False
+    unused: ClassVar[frozenset[str]] = CROPPING | NORMALIZING | PADDING
+    defaults: ClassVar = Settings(
+        do_resize=True, size={"height": 480, "width": 640}, resample=BILINEAR, do_rescale=True, do_grayscale=True
+    )
+
+    @staticmethod
+    def values(values: Array, settings: Settings) -> Array:
+        """Rescaled only."""
+        return transforms.rescale(values, settings)
+
+    def finish(self, values: Array, settings: Settings) -> Array:
+        """In grey; a picture that is grey already stays as it is, as the weights do not add up to 1."""
+        if not settings.do_grayscale or (values == values[:1]).all():
+            return values
+        grey = values[0] * 0.2989 + values[1] * 0.587 + values[2] * 0.114
+        return np.stack([grey] * 3)
+
+
+class SuperPointImageProcessor(_GreyImageProcessor):
+    """SuperPoint."""
+
+    defaults: ClassVar = Settings(
+        do_resize=True, size={"height": 480, "width": 640}, resample=BILINEAR, do_rescale=True, do_grayscale=False
+    )
+
+    post_process_keypoint_detection = staticmethod(keypoints.superpoint)
+
+
+class _PairImageProcessor(_GreyImageProcessor):
+    """Pictures come, and go, in pairs."""
+
+    def __call__(self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[Overrides]) -> BatchFeature:
+        """Arrays for the model.
+
+        Args:
+            images: two pictures, or a list of pairs of pictures.
+            return_tensors, **overrides: see `ImageProcessor`.
+
+        Returns:
+            `pixel_values` float32 (pairs, 2, 3, height, width).
+
+        Raises:
+            ImageError: no pairs.
+        """
+        return super().__call__(_of_pairs(images), return_tensors=return_tensors, **overrides)
+
+    def collect(self, images: list[Prepared], settings: Settings) -> dict[str, list[Any]]:
+        """`pixel_values`, one entry a pair."""
+        values = [image.values for image in images]
+        return {"pixel_values": [np.stack(values[i : i + 2]) for i in range(0, len(values), 2)]}
+
+
+def _of_pairs(images: Any) -> list[Any]:
+    """The pictures of two, or of pairs, one after the other."""
+    entries = list(images) if isinstance(images, (list, tuple)) else []
+    pairs = [flat(entry) for entry in entries] if entries and isinstance(entries[0], (list, tuple)) else [entries]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ImageError("give two pictures, [first, second], or a list of such pairs")
+    return [picture for pair in pairs for picture in pair]
+
+
+class SuperGlueImageProcessor(_PairImageProcessor):
+    """SuperGlue."""
+
+    post_process_keypoint_matching = staticmethod(keypoints.superglue)
+
+
+class LightGlueImageProcessor(_PairImageProcessor):
+    """LightGlue."""
+
+    post_process_keypoint_matching = staticmethod(keypoints.lightglue)
+
+
+class EfficientLoFTRImageProcessor(_PairImageProcessor):
+    """EfficientLoFTR."""

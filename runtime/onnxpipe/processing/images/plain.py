@@ -1,0 +1,29 @@
+"""The image processor of folders that name no family's: what transformers.js calls ImageFeatureExtractor."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from onnxpipe.processing.images.base import ImageProcessor
+from onnxpipe.processing.images.settings import BILINEAR, HALF, Settings
+
+
+class PlainImageProcessor(ImageProcessor):
+    """MODNet, RMBG and others: resized, both sides cut down to a multiple of `size_divisor`; then as settings say.
+
+    Source of the steps and of their order: transformers.js, `ImageProcessor`.
+    """
+
+    square: ClassVar[bool] = True
+    also: ClassVar[frozenset[str]] = frozenset({"size_divisor", "do_pad"})
+    defaults: ClassVar = Settings(
+        do_convert_rgb=True, do_resize=True, size={"height": 224, "width": 224}, resample=BILINEAR, do_rescale=True,
+        do_normalize=True, image_mean=HALF, image_std=HALF, do_center_crop=False,
+    )  # fmt: skip
+
+    def target_size(self, height: int, width: int, settings: Settings) -> tuple[int, int]:
+        """By the size, in whole steps of the divisor, one at least."""
+        height, width = super().target_size(height, width, replace(settings, size_divisor=None))
+        step = settings.size_divisor or 1
+        return max(height // step, 1) * step, max(width // step, 1) * step

@@ -1,0 +1,288 @@
+"""What an image processor can be told, and the many forms in which files and callers tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from math import inf
+from typing import Any, TypedDict
+
+from onnxpipe.errors import UnsupportedError
+
+#: Pillow's numbers of its filters.
+NEAREST, LANCZOS, BILINEAR, BICUBIC = 0, 1, 2, 3
+
+HALF = (0.5, 0.5, 0.5)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+#: Longest side that a size may name: a config must not be able to fill the memory.
+LONGEST_SIDE = 1 << 15
+
+_SIZE_KEYS = (
+    {"height", "width"},
+    {"shortest_edge"},
+    {"shortest_edge", "longest_edge"},
+    {"longest_edge"},
+    {"max_height", "max_width"},
+)
+_FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
+
+Size = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One call's settings; the names are those of transformers' files. None is "not told".
+
+    Attributes:
+        do_convert_rgb: transparency is laid on white, as the families do that were trained so.
+        do_resize, size, resample: the size form (see `parse_size`) and Pillow's number of the filter.
+        do_center_crop, crop_size: the middle, with black around it where the picture is smaller.
+        do_rescale, rescale_factor: multiplies the bytes.
+        do_normalize, image_mean, image_std: takes the mean off and divides, per channel.
+        do_pad, pad_size: black (0) at the bottom and at the right.
+        input_data_format: "channels_first" or "channels_last", for arrays of which it cannot be seen.
+        size_divisor: what both sides are to be a multiple of.
+        crop_pct: the share of the resized picture that is kept (ConvNeXT, PoolFormer).
+        rescale_offset, offset: takes 1 off after the rescaling (EfficientNet's and ViViT's name).
+        include_top: divides by the deviation once more (EfficientNet).
+        do_flip_channel_order: BGR (MobileViT).
+        do_grayscale: the same grey in all channels (keypoints).
+        keep_aspect_ratio, ensure_multiple_of: depth models.
+        patch_size, max_num_patches: SigLIP 2.
+        do_split_image: pieces of a long picture (EoMT).
+        mask_size, mask_pad_size, ignore_index, num_labels, do_reduce_labels, format, do_convert_annotations,
+            num_text, prompt_scale_to_meter: for training or for other inputs than pictures; kept as the file has them.
+        repo_path, class_info_file: where OneFormer's class names are.
+    """
+
+    do_convert_rgb: bool | None = None
+    do_resize: bool | None = None
+    size: Size | None = None
+    resample: int | None = None
+    do_center_crop: bool | None = None
+    crop_size: Size | None = None
+    do_rescale: bool | None = None
+    rescale_factor: float | None = 1 / 255
+    do_normalize: bool | None = None
+    image_mean: float | tuple[float, ...] | None = None
+    image_std: float | tuple[float, ...] | None = None
+    do_pad: bool | None = None
+    pad_size: Size | None = None
+    input_data_format: str | None = None
+    size_divisor: int | None = None
+    crop_pct: float | None = None
+    rescale_offset: bool | None = None
+    offset: bool | None = None
+    include_top: bool | None = None
+    do_flip_channel_order: bool | None = None
+    do_grayscale: bool | None = None
+    keep_aspect_ratio: bool | None = None
+    ensure_multiple_of: float | None = None
+    patch_size: int | None = None
+    max_num_patches: int | None = None
+    do_split_image: bool | None = None
+    mask_size: Size | None = None
+    mask_pad_size: Size | None = None
+    ignore_index: int | None = None
+    num_labels: int | None = None
+    do_reduce_labels: bool | None = None
+    format: str | None = None
+    do_convert_annotations: bool | None = None
+    num_text: int | None = None
+    prompt_scale_to_meter: float | None = None
+    repo_path: str | None = None
+    class_info_file: str | None = None
+
+
+class Overrides(TypedDict, total=False):
+    """`Settings` as keywords, in all forms that callers write them; a class takes those that mean something to it."""
+
+    do_convert_rgb: bool
+    do_resize: bool
+    size: Any
+    max_size: int
+    resample: Any
+    do_center_crop: bool
+    crop_size: Any
+    do_rescale: bool
+    rescale_factor: float
+    do_normalize: bool
+    image_mean: Any
+    image_std: Any
+    do_pad: bool
+    pad_size: Any
+    pad_and_return_pixel_mask: bool
+    input_data_format: Any
+    size_divisor: int
+    size_divisibility: int
+    crop_pct: float
+    rescale_offset: bool
+    offset: bool
+    include_top: bool
+    do_flip_channel_order: bool
+    do_grayscale: bool
+    keep_aspect_ratio: bool
+    ensure_multiple_of: float
+    patch_size: int
+    max_num_patches: int
+    do_split_image: bool
+    mask_size: Any
+    mask_pad_size: Any
+    ignore_index: int
+    num_labels: int
+    do_reduce_labels: bool
+    reduce_labels: bool
+    format: str
+    do_convert_annotations: bool
+    num_text: int
+    prompt_scale_to_meter: float
+    repo_path: str
+    class_info_file: str
+
+
+NAMES = tuple(field.name for field in fields(Settings))
+#: What every class takes.
+COMMON = frozenset(
+    {"do_convert_rgb", "do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor",
+     "do_normalize", "image_mean", "image_std", "do_pad", "pad_size", "input_data_format"}
+)  # fmt: skip
+#: Those of single steps, for classes without the step.
+RESIZING = frozenset({"do_resize", "size", "resample"})
+CROPPING = frozenset({"do_center_crop", "crop_size"})
+NORMALIZING = frozenset({"do_normalize", "image_mean", "image_std"})
+PADDING = frozenset({"do_pad", "pad_size"})
+#: Older names of settings.
+RENAMED = {
+    "reduce_labels": "do_reduce_labels",
+    "pad_and_return_pixel_mask": "do_pad",
+    "size_divisibility": "size_divisor",
+}
+
+
+def parse(values: Mapping[str, Any], square: bool, longest: int | None = None) -> dict[str, Any]:
+    """Settings in their one form, from those of a file or a call. A None is left out: the default stays.
+
+    Args:
+        values: by the names of `Settings`.
+        square, longest: what a `size` that is one number means, see `parse_size`.
+
+    Raises:
+        UnsupportedError: a value that means nothing.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
+    parsed: dict[str, Any] = {}
+    for name, value in given.items():
+        parser: Callable[[str, Any], Any] = _PARSERS.get(name, _flag)
+        parsed[name] = parse_size(name, value, square, longest) if name == "size" else parser(name, value)
+    return parsed
+
+
+def parse_size(name: str, value: Any, square: bool = True, longest: int | None = None) -> Size:
+    """A size as a dict with one of these sets of keys: height and width; shortest_edge; shortest_edge and
+    longest_edge; longest_edge; max_height and max_width.
+
+    Args:
+        name: of the setting, for errors.
+        value: such a dict, a number, or (height, width).
+        square: whether one number is height and width; else it is the shortest edge.
+        longest: the longest edge that goes with one number.
+
+    Raises:
+        UnsupportedError: none of these, or a side that is no whole number in 1–32768.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        edges = {"shortest_edge": value} if longest is None else {"shortest_edge": value, "longest_edge": longest}
+        value = {"height": value, "width": value} if square else edges
+    elif isinstance(value, (tuple, list)) and len(value) == 2:
+        value = {"height": value[0], "width": value[1]}
+    if not isinstance(value, Mapping):
+        raise UnsupportedError(f"{name} must be a number, (height, width) or a dict of sides; got {value!r}")
+    size = {key: _side(name, side) for key, side in value.items() if side is not None}
+    if set(size) not in _SIZE_KEYS:
+        forms = "; ".join(", ".join(sorted(keys)) for keys in _SIZE_KEYS)
+        raise UnsupportedError(f"{name} must have one of these sets of keys: {forms}. Got {dict(value)}")
+    return size
+
+
+def _side(name: str, value: Any) -> int:
+    number = _number(name, value)
+    if number % 1:
+        raise UnsupportedError(f"{name} must be made of whole numbers; got {value!r}")
+    if not 1 <= number <= LONGEST_SIDE:
+        raise UnsupportedError(f"{name} has a side of {value}; it must lie in 1–{LONGEST_SIDE}")
+    return int(number)
+
+
+def _filter(name: str, value: Any) -> int:
+    """Pillow's number of a filter, from the number, the enum, or torchvision's name."""
+    named = getattr(value, "value", value)
+    number: Any = _FILTERS.get(named.lower(), -1) if isinstance(named, str) else named
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= 5:
+        return int(number)
+    raise UnsupportedError(f"{name} must be Pillow's number of a filter, 0–5; got {value!r}")
+
+
+def _numbers(name: str, value: Any) -> float | tuple[float, ...]:
+    if isinstance(value, (int, float)):
+        return _number(name, value)
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)):
+        numbers = tuple(_number(name, number) for number in value)
+        if numbers:
+            return numbers
+    raise UnsupportedError(f"{name} must be a number, or one for each channel; got {value!r}")
+
+
+def _format(name: str, value: Any) -> str:
+    text = str(getattr(value, "value", value))
+    if name == "input_data_format":
+        text = {"first": "channels_first", "last": "channels_last"}.get(text, text)
+        if text not in ("channels_first", "channels_last"):
+            raise UnsupportedError(f"{name} must be 'channels_first' or 'channels_last'; got {value!r}")
+    return text
+
+
+def _flag(name: str, value: Any) -> bool:
+    if isinstance(value, (bool, int)) and value in (0, 1):
+        return bool(value)
+    raise UnsupportedError(f"{name} must be True or False; got {value!r}")
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < inf:
+        return value
+    raise UnsupportedError(f"{name} must be a number; got {value!r}")
+
+
+def _positive(name: str, value: Any) -> float:
+    if _number(name, value) > 0:
+        return float(value) if name in _FRACTIONS else int(value)
+    raise UnsupportedError(f"{name} must be more than 0; got {value!r}")
+
+
+def _count(name: str, value: Any) -> int:
+    """0 is "none" for those that divide."""
+    if _number(name, value) >= 0:
+        return int(value)
+    raise UnsupportedError(f"{name} must not be negative; got {value!r}")
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    raise UnsupportedError(f"{name} must be a text; got {value!r}")
+
+
+_FRACTIONS = ("crop_pct", "ensure_multiple_of")
+_PARSERS: dict[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(("crop_size", "pad_size", "mask_size", "mask_pad_size"), parse_size),
+    **dict.fromkeys(("image_mean", "image_std"), _numbers),
+    **dict.fromkeys(("input_data_format", "format"), _format),
+    **dict.fromkeys(("rescale_offset", "offset", "include_top", "keep_aspect_ratio"), _flag),
+    **dict.fromkeys(("rescale_factor", "prompt_scale_to_meter", "ignore_index"), _number),
+    **dict.fromkeys((*_FRACTIONS, "patch_size", "max_num_patches"), _positive),
+    **dict.fromkeys(("size_divisor", "num_labels", "num_text"), _count),
+    **dict.fromkeys(("repo_path", "class_info_file"), _text),
+    "resample": _filter,
+}
