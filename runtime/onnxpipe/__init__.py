@@ -33,18 +33,46 @@ if TYPE_CHECKING:
     from onnxpipe.models.auto import (
         AutoModel,
         AutoModelForCausalLM,
+        AutoModelForDepthEstimation,
+        AutoModelForImageClassification,
+        AutoModelForImageSegmentation,
+        AutoModelForImageToImage,
+        AutoModelForInstanceSegmentation,
+        AutoModelForKeypointDetection,
+        AutoModelForKeypointMatching,
         AutoModelForMaskedLM,
+        AutoModelForMaskGeneration,
+        AutoModelForObjectDetection,
         AutoModelForQuestionAnswering,
+        AutoModelForSemanticSegmentation,
         AutoModelForSeq2SeqLM,
         AutoModelForSequenceClassification,
         AutoModelForTokenClassification,
+        AutoModelForUniversalSegmentation,
+        AutoModelForVideoClassification,
+        AutoModelForZeroShotImageClassification,
+        AutoModelForZeroShotObjectDetection,
     )
     from onnxpipe.processing import AutoTokenizer, BatchEncoding, Tokenizer
+    from onnxpipe.processing.images.auto import AutoImageProcessor, AutoProcessor, AutoVideoProcessor
+    from onnxpipe.processing.images.base import ImageProcessor
+    from onnxpipe.processing.images.draw import draw
+    from onnxpipe.processing.images.feature import BatchFeature
+    from onnxpipe.processing.images.load import load_image
     from onnxpipe.processing.outputs import ModelOutput
+    from onnxpipe.tasks.background_removal import BackgroundRemovalPipeline
     from onnxpipe.tasks.base import Pipeline
+    from onnxpipe.tasks.depth_estimation import DepthEstimationPipeline
     from onnxpipe.tasks.embedding import EmbeddingPipeline, SentenceSimilarityPipeline
     from onnxpipe.tasks.feature_extraction import FeatureExtractionPipeline
     from onnxpipe.tasks.fill_mask import FillMaskPipeline
+    from onnxpipe.tasks.image_classification import ImageClassificationPipeline
+    from onnxpipe.tasks.image_feature_extraction import ImageFeatureExtractionPipeline
+    from onnxpipe.tasks.image_segmentation import ImageSegmentationPipeline
+    from onnxpipe.tasks.image_to_image import ImageToImagePipeline
+    from onnxpipe.tasks.keypoint_matching import KeypointMatchingPipeline
+    from onnxpipe.tasks.mask_generation import MaskGenerationPipeline
+    from onnxpipe.tasks.object_detection import ObjectDetectionPipeline
     from onnxpipe.tasks.question_answering import QuestionAnsweringPipeline, SquadExample
     from onnxpipe.tasks.registry import PIPELINE_REGISTRY, check_task, get_supported_tasks
     from onnxpipe.tasks.streams import KeyDataset, KeyPairDataset, PipelineIterator
@@ -55,11 +83,15 @@ if TYPE_CHECKING:
     from onnxpipe.tasks.text_ranking import TextRankingPipeline
     from onnxpipe.tasks.token_classification import AggregationStrategy, TokenClassificationPipeline
     from onnxpipe.tasks.translation import TranslationPipeline
+    from onnxpipe.tasks.video_classification import VideoClassificationPipeline
     from onnxpipe.tasks.zero_shot_classification import ZeroShotClassificationPipeline
+    from onnxpipe.tasks.zero_shot_image_classification import ZeroShotImageClassificationPipeline
+    from onnxpipe.tasks.zero_shot_object_detection import ZeroShotObjectDetectionPipeline
 
 _HOME = {
     "bundle": ("AutoConfig", "Bundle", "Config", "open_bundle"),
     "engine.scheduler": ("ItemError",),
+    "factory": ("pipeline",),
     "generation": (
         "AsyncTextIteratorStreamer",
         "GenerationConfig",
@@ -74,19 +106,46 @@ _HOME = {
     "models.auto": (
         "AutoModel",
         "AutoModelForCausalLM",
+        "AutoModelForDepthEstimation",
+        "AutoModelForImageClassification",
+        "AutoModelForImageSegmentation",
+        "AutoModelForImageToImage",
+        "AutoModelForInstanceSegmentation",
+        "AutoModelForKeypointDetection",
+        "AutoModelForKeypointMatching",
+        "AutoModelForMaskGeneration",
         "AutoModelForMaskedLM",
+        "AutoModelForObjectDetection",
         "AutoModelForQuestionAnswering",
+        "AutoModelForSemanticSegmentation",
         "AutoModelForSeq2SeqLM",
         "AutoModelForSequenceClassification",
         "AutoModelForTokenClassification",
+        "AutoModelForUniversalSegmentation",
+        "AutoModelForVideoClassification",
+        "AutoModelForZeroShotImageClassification",
+        "AutoModelForZeroShotObjectDetection",
     ),
-    "processing.outputs": ("ModelOutput",),
-    "factory": ("pipeline",),
     "processing": ("AutoTokenizer", "BatchEncoding", "Tokenizer"),
+    "processing.images.auto": ("AutoImageProcessor", "AutoProcessor", "AutoVideoProcessor"),
+    "processing.images.base": ("ImageProcessor",),
+    "processing.images.draw": ("draw",),
+    "processing.images.feature": ("BatchFeature",),
+    "processing.images.load": ("load_image",),
+    "processing.outputs": ("ModelOutput",),
+    "tasks.background_removal": ("BackgroundRemovalPipeline",),
     "tasks.base": ("Pipeline",),
+    "tasks.depth_estimation": ("DepthEstimationPipeline",),
     "tasks.embedding": ("EmbeddingPipeline", "SentenceSimilarityPipeline"),
     "tasks.feature_extraction": ("FeatureExtractionPipeline",),
     "tasks.fill_mask": ("FillMaskPipeline",),
+    "tasks.image_classification": ("ImageClassificationPipeline",),
+    "tasks.image_feature_extraction": ("ImageFeatureExtractionPipeline",),
+    "tasks.image_segmentation": ("ImageSegmentationPipeline",),
+    "tasks.image_to_image": ("ImageToImagePipeline",),
+    "tasks.keypoint_matching": ("KeypointMatchingPipeline",),
+    "tasks.mask_generation": ("MaskGenerationPipeline",),
+    "tasks.object_detection": ("ObjectDetectionPipeline",),
     "tasks.question_answering": ("QuestionAnsweringPipeline", "SquadExample"),
     "tasks.registry": ("PIPELINE_REGISTRY", "check_task", "get_supported_tasks"),
     "tasks.streams": ("KeyDataset", "KeyPairDataset", "PipelineIterator"),
@@ -97,7 +156,10 @@ _HOME = {
     "tasks.text_ranking": ("TextRankingPipeline",),
     "tasks.token_classification": ("AggregationStrategy", "TokenClassificationPipeline"),
     "tasks.translation": ("TranslationPipeline",),
+    "tasks.video_classification": ("VideoClassificationPipeline",),
     "tasks.zero_shot_classification": ("ZeroShotClassificationPipeline",),
+    "tasks.zero_shot_image_classification": ("ZeroShotImageClassificationPipeline",),
+    "tasks.zero_shot_object_detection": ("ZeroShotObjectDetectionPipeline",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -106,27 +168,55 @@ __all__ = [
     "AggregationStrategy",
     "AsyncTextIteratorStreamer",
     "AutoConfig",
+    "AutoImageProcessor",
     "AutoModel",
     "AutoModelForCausalLM",
+    "AutoModelForDepthEstimation",
+    "AutoModelForImageClassification",
+    "AutoModelForImageSegmentation",
+    "AutoModelForImageToImage",
+    "AutoModelForInstanceSegmentation",
+    "AutoModelForKeypointDetection",
+    "AutoModelForKeypointMatching",
+    "AutoModelForMaskGeneration",
     "AutoModelForMaskedLM",
+    "AutoModelForObjectDetection",
     "AutoModelForQuestionAnswering",
+    "AutoModelForSemanticSegmentation",
     "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
     "AutoModelForTokenClassification",
+    "AutoModelForUniversalSegmentation",
+    "AutoModelForVideoClassification",
+    "AutoModelForZeroShotImageClassification",
+    "AutoModelForZeroShotObjectDetection",
+    "AutoProcessor",
     "AutoTokenizer",
+    "AutoVideoProcessor",
+    "BackgroundRemovalPipeline",
     "BatchEncoding",
+    "BatchFeature",
     "Bundle",
     "Config",
+    "DepthEstimationPipeline",
     "EmbeddingPipeline",
     "FeatureExtractionPipeline",
     "FillMaskPipeline",
     "GenerationConfig",
+    "ImageClassificationPipeline",
+    "ImageFeatureExtractionPipeline",
+    "ImageProcessor",
+    "ImageSegmentationPipeline",
+    "ImageToImagePipeline",
     "ItemError",
     "KeyDataset",
     "KeyPairDataset",
+    "KeypointMatchingPipeline",
     "LogitsProcessor",
     "LogitsProcessorList",
+    "MaskGenerationPipeline",
     "ModelOutput",
+    "ObjectDetectionPipeline",
     "Pipeline",
     "PipelineIterator",
     "QuestionAnsweringPipeline",
@@ -144,10 +234,15 @@ __all__ = [
     "TokenClassificationPipeline",
     "Tokenizer",
     "TranslationPipeline",
+    "VideoClassificationPipeline",
     "ZeroShotClassificationPipeline",
+    "ZeroShotImageClassificationPipeline",
+    "ZeroShotObjectDetectionPipeline",
     "__version__",
     "check_task",
+    "draw",
     "get_supported_tasks",
+    "load_image",
     "open_bundle",
     "pipeline",
     "set_seed",

@@ -14,8 +14,9 @@ from onnxpipe.models.auto import AutoModel, refuse_remote_code
 from onnxpipe.models.base import Model
 from onnxpipe.models.encoder import EncoderModel, check_outputs
 from onnxpipe.models.loading import Kind, Source, Target, find_bundle, load_model
-from onnxpipe.processing import AutoTokenizer, Tokenizer
+from onnxpipe.processing import Tokenizer
 from onnxpipe.tasks.base import Pipeline
+from onnxpipe.tasks.components import Given, Home, load_parts
 from onnxpipe.tasks.registry import check_task
 
 logger = logging.getLogger("onnxpipe")
@@ -63,8 +64,10 @@ def pipeline(
         model: a folder, a Hub id, or a model from an Auto class; None takes the task's default (with a warning).
         config: replaces the model's config (an id, a folder, or a `Config`).
         tokenizer: an id, a folder, `(name, {keywords})`, or a tokenizer; by default the model's own.
-        feature_extractor, image_processor, video_processor, processor: for tasks of pictures and sound; the tasks of
-            text refuse them.
+        image_processor: an id, a folder, `(name, {keywords})`, or an image processor; by default the model's own.
+            `feature_extractor` is its old name. The tasks of text refuse it, and the next two.
+        video_processor: the same, of films.
+        processor: a tokenizer and an image processor in one.
         framework: "pt" or None; "tf" is refused.
         revision: branch, tag or commit on the Hub.
         use_fast: False makes no difference: there are fast tokenizers only.
@@ -127,13 +130,9 @@ def pipeline(
         check_outputs(loaded, auto.outputs, f"the task {name!r}")
     if settings is not None:
         loaded.config = settings
-    parts: dict[str, Any] = {"image_processor": image_processor or video_processor, "processor": processor}
-    if any(parts.values()) or feature_extractor is not None:
-        raise UnsupportedError(f"{name} works on text: it takes no feature extractor, image processor or processor")
-    if cls._load_tokenizer is not False:
-        parts["tokenizer"] = _tokenizer(
-            tokenizer, loaded if source else None, config, use_fast, {**hub, "revision": revision}
-        )
+    given = Given(tokenizer, feature_extractor, image_processor, video_processor, processor)
+    home = Home(loaded.bundle.folder if source else None, config, {**hub, "revision": revision}, use_fast)
+    parts = load_parts(cls, name, given, home)
     kwargs.pop("args_parser", None)
     if name == task == "translation":
         task = _languages(loaded, task)
@@ -271,22 +270,6 @@ def _languages(loaded: Model, task: str) -> str:
 def _export_task(entry: Mapping[str, Any], name: str) -> str:
     """The task for which a model without a graph is exported: that of the Auto class that loads it."""
     autos = entry["pt"]
+    if "export" in entry:
+        return str(entry["export"])
     return autos[0].task if autos and issubclass(autos[0], AutoModel) else name
-
-
-def _tokenizer(given: Any, loaded: Model | None, config: Any, use_fast: bool, hub: dict[str, Any]) -> Tokenizer | None:
-    if given is not None and not isinstance(given, (str, os.PathLike, tuple)):
-        return given  # type: ignore[no-any-return]
-    if isinstance(given, tuple):
-        name, keywords = given
-        return AutoTokenizer.from_pretrained(name, **{"use_fast": use_fast, **hub, **keywords})
-    if given is not None:
-        return AutoTokenizer.from_pretrained(given, use_fast=use_fast, **hub)
-    if loaded is not None:
-        return AutoTokenizer.from_pretrained(loaded.bundle.folder, use_fast=use_fast)
-    if isinstance(config, str):
-        return AutoTokenizer.from_pretrained(config, use_fast=use_fast, **hub)
-    raise Exception(
-        "Impossible to guess which tokenizer to use. "
-        "Please provide a PreTrainedTokenizer class or a path/identifier to a pretrained tokenizer."
-    )

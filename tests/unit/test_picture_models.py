@@ -126,6 +126,12 @@ def test_a_joint_graph_is_run_with_both() -> None:
         model.get_image_features(pictures)
 
 
+def test_a_model_that_compares_nothing_is_refused() -> None:
+    graph = Graph(specs(pixel_values=("b", 3, "h", "w")), specs(logits=("b", 5)), None)
+    with pytest.raises(UnsupportedError, match="logits_per_image"):
+        DualEncoder.load(bundle("model"), opener(model=graph), "m")
+
+
 def test_points_become_masks_of_one_encoded_picture() -> None:
     encoder = Graph(
         specs(pixel_values=("b", 3, "h", "w")),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from onnxpipe.cli.picture_lines import share_of
 from onnxpipe.cli.plain import plain
 from onnxpipe.cli.texts import TEXT_KEYS
 
@@ -18,11 +19,13 @@ class ResultColumns:
 
     Attributes:
         names: their names, in order.
-        cells: values by column from a plain answer (numbers, text, lists, dicts); those it leaves out stay empty.
+        cells: values by column from an answer; those it leaves out stay empty.
+        raw: `cells` takes the answer as the pipeline gives it, else made plain (numbers, text, lists, dicts).
     """
 
     names: tuple[str, ...]
     cells: Callable[[Any], Cells]
+    raw: bool = False
 
 
 def result_columns(task: str, params: Mapping[str, Any], labels: int | None) -> ResultColumns:
@@ -38,6 +41,9 @@ def result_columns(task: str, params: Mapping[str, Any], labels: int | None) -> 
         every = top_k is None or bool(params.get("return_all_scores"))
         count = (labels or 1) if every else min(int(top_k), labels or int(top_k))
         return _ranked(("label", "score"), count)
+    if task in ("image-classification", "video-classification"):
+        count = int(top_k or 1)
+        return _ranked(("label", "score"), min(count, labels or count))
     if task == "question-answering":
         return _ranked(("answer", "score", "start", "end"), int(top_k or 1))
     if task == "fill-mask":
@@ -52,13 +58,23 @@ def result_columns(task: str, params: Mapping[str, Any], labels: int | None) -> 
         "sentence-similarity": ResultColumns(("score",), _similarity),
         "feature-extraction": ResultColumns(("features",), lambda answer: {"features": answer[0]}),
         "text-ranking": ResultColumns(("index", "score", "ranking"), _ranking),
+        "zero-shot-image-classification": ResultColumns(("label", "score", "scores"), _best_label),
+        "object-detection": ResultColumns(("objects",), lambda answer: {"objects": answer}),
+        "zero-shot-object-detection": ResultColumns(("objects",), lambda answer: {"objects": answer}),
+        "image-segmentation": ResultColumns(("segments",), _segments, raw=True),
+        "mask-generation": ResultColumns(("masks",), _masks, raw=True),
+        "depth-estimation": ResultColumns(("depth_min", "depth_max"), _depth, raw=True),
+        "image-feature-extraction": ResultColumns(("features",), lambda answer: {"features": answer[0]}),
+        "keypoint-matching": ResultColumns(("matches",), lambda answer: {"matches": answer}),
+        "image-to-image": ResultColumns((), lambda answer: {}, raw=True),
+        "background-removal": ResultColumns((), lambda answer: {}, raw=True),
     }
     return fixed.get(task) or ResultColumns(("result",), lambda answer: {"result": answer})
 
 
 def cells_of(columns: ResultColumns, answer: Any) -> Cells:
     """The cells of one answer as the pipeline gives it."""
-    return columns.cells(plain(answer))
+    return columns.cells(answer if columns.raw else plain(answer))
 
 
 def _ranked(fields: tuple[str, ...], count: int, ranks: Callable[[Any], list[Any]] | None = None) -> ResultColumns:
@@ -90,6 +106,26 @@ def _by_rank(answer: list[Any]) -> list[Any]:
 def _zero_shot(answer: Mapping[str, Any]) -> Cells:
     scores = dict(zip(answer["labels"], answer["scores"]))
     return {"label": answer["labels"][0], "score": answer["scores"][0], "scores": scores}
+
+
+def _best_label(answer: list[Mapping[str, Any]]) -> Cells:
+    scores = {entry["label"]: entry["score"] for entry in answer}
+    return {"label": answer[0]["label"], "score": answer[0]["score"], "scores": scores}
+
+
+def _segments(answer: list[Mapping[str, Any]]) -> Cells:
+    """Each segment with its share of the picture, its mask as a PNG in text."""
+    return {"segments": [{**plain(dict(each)), "share": share_of(each["mask"])} for each in answer]}
+
+
+def _masks(answer: Mapping[str, Any]) -> Cells:
+    pairs = zip(answer["masks"], answer["scores"])
+    return {"masks": [{"score": float(s), "mask": plain(m), "share": share_of(m)} for m, s in pairs]}
+
+
+def _depth(answer: Mapping[str, Any]) -> Cells:
+    depth = answer["predicted_depth"]
+    return {"depth_min": float(depth.min()), "depth_max": float(depth.max())}
 
 
 def _similarity(answer: Any) -> Cells:

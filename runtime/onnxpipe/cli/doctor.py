@@ -75,6 +75,8 @@ def examine() -> Iterator[Finding]:
     yield from _processor()
     yield _memory()
     yield from _caches()
+    yield _optional("pillow", "tasks of pictures", "vision")
+    yield _optional("av", "video-classification", "video")
     yield _exporter()
 
 
@@ -170,6 +172,11 @@ def _caches() -> Iterator[Finding]:
             yield Finding(topic, f"{folder}, {size}, writable")
         else:
             yield Finding(topic, f"{folder}, {size}, not writable", "warning", f"point {variable} at a folder that is")
+
+
+def _optional(package: str, purpose: str, extra: str) -> Finding:
+    version = _version(package)
+    return Finding(package, version or f'not installed; for {purpose}: pip install "onnxpipe[{extra}]"')
 
 
 def _exporter() -> Finding:

@@ -21,6 +21,11 @@ from onnxpipe.cli.guard import hub_options, traceback_option
     show_default=True,
     help="Of language models: ONNX Runtime's GroupQueryAttention, plain operators, or the first where it holds.",
 )
+@click.option(
+    "--calibration",
+    type=click.Path(exists=True, file_okay=False),
+    help="Of models of images: a folder of pictures like those that the model will see, to prove and calibrate with.",
+)
 @hub_options
 @traceback_option
 def command(
@@ -29,6 +34,7 @@ def command(
     task: str | None,
     precision: str,
     attention: str,
+    calibration: str | None,
     revision: str | None,
     token: str | None,
     cache_dir: str | None,
@@ -55,6 +61,7 @@ def command(
         task=task,
         precision=precisions,
         attention=attention,
+        calibration=calibration,
         revision=revision,
         token=token,
         cache_dir=cache_dir,

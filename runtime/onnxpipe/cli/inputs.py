@@ -68,7 +68,7 @@ def word_inputs(task: str, words: Sequence[str], given: Given, stdin: Iterable[s
     parts = given.parts(task)
     if not words and len(parts) < 2 and not given.documents:
         raise click.UsageError("nothing to answer: give INPUT (- for stdin) or --input FILE")
-    texts = _expand(words, stdin)
+    texts = expand(words, stdin)
     if task in TEXT_KEYS:
         return (_chat_or_text(text) for text in texts) if task == "text-generation" else texts
     if not parts:
@@ -107,7 +107,7 @@ def column_inputs(task: str, table: Table, spec: str | None, given: Given) -> Ca
     names = [chosen] if isinstance(chosen, str) else [*chosen.values()]
     for name in names:
         if name not in table.columns:
-            raise TableError(f"{table.path} has no column {name!r}; its columns: {_listed(table.columns)}")
+            raise TableError(f"{table.path} has no column {name!r}; its columns: {listed(table.columns)}")
 
     def build(cells: Mapping[str, Any]) -> Any:
         missing = [name for name in names if name not in cells]
@@ -129,7 +129,7 @@ def _columns(task: str, table: Table, spec: str | None, parts: Mapping[str, Any]
     if spec is not None and (spec in table.columns or "=" not in spec):
         return {wanted[0]: spec} if parts and len(wanted) == 1 else spec
     if spec is not None:
-        return _pairs(spec)
+        return pairs(spec)
     if wanted and all(part in table.columns for part in wanted):
         return {part: part for part in wanted}
     if task not in PARTS or (parts and len(wanted) == 1):
@@ -137,17 +137,18 @@ def _columns(task: str, table: Table, spec: str | None, parts: Mapping[str, Any]
         if evident in table.columns:
             return {wanted[0]: evident} if wanted else evident
     example = f"{wanted[0]}=NAME,{wanted[1]}=NAME" if len(wanted) == 2 else "NAME"
-    raise TableError(f"which column is to be read? --column {example}; {table.path} has {_listed(table.columns)}")
+    raise TableError(f"which column is to be read? --column {example}; {table.path} has {listed(table.columns)}")
 
 
-def _pairs(spec: str) -> dict[str, str]:
-    pairs: dict[str, str] = {}
+def pairs(spec: str) -> dict[str, str]:
+    """`keyword=column,keyword=column` as a dict."""
+    found: dict[str, str] = {}
     for each in spec.split(","):
         part, equals, name = each.partition("=")
         if not (equals and part.strip() and name):
             raise click.UsageError(f"--column {spec!r}: give NAME, or KEYWORD=NAME,KEYWORD=NAME")
-        pairs[part.strip()] = name
-    return pairs
+        found[part.strip()] = name
+    return found
 
 
 def _part(part: str, cell: Any) -> Any:
@@ -184,7 +185,8 @@ def _chat_or_text(cell: Any) -> Any:
     return messages if chat else cell
 
 
-def _expand(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
+def expand(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
+    """The words, `-` replaced by the lines of stdin."""
     for word in words:
         if word == "-":
             yield from (line.rstrip("\r\n") for line in stdin)
@@ -192,5 +194,6 @@ def _expand(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
             yield word
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names of columns for an error."""
     return ", ".join(map(repr, names)) or "none"

@@ -17,6 +17,7 @@ from onnxpipe.cli.columns import ResultColumns, cells_of
 from onnxpipe.cli.table import Format, Record, Table, TableError, check_output, format_of, replacing, write_rows
 
 _ERROR = "error"
+_PICTURE = "picture"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Job:
         overwrite_columns: replace columns of the table that are named as the result's are.
         prefix: put before the names of the result's columns.
         keep: write rows that fail, with the reason in a column `error`, instead of stopping.
+        picture: writes the picture of an input and its answer, and returns its path, for a column `picture`.
     """
 
     table: Table
@@ -40,6 +42,7 @@ class Job:
     overwrite_columns: bool = False
     prefix: str = ""
     keep: bool = False
+    picture: Callable[[Any, Any], Path] | None = None
 
     @property
     def format(self) -> Format:
@@ -64,7 +67,8 @@ class Job:
         Raises:
             TableError: the table has one of them.
         """
-        names = tuple(self.prefix + name for name in (*results.names, *([_ERROR] if self.keep else [])))
+        more = [name for name, there in ((_PICTURE, self.picture is not None), (_ERROR, self.keep)) if there]
+        names = tuple(self.prefix + name for name in (*results.names, *more))
         self._check(self.table.columns, names)
         return names
 
@@ -90,9 +94,10 @@ class Job:
         done: _Count,
         bar: Any,
     ) -> Iterator[dict[str, Any]]:
-        pairs = ((record, self.build(record.cells)) for record in self.table.rows())
+        inputs = ((record, self.build(record.cells)) for record in self.table.rows())
+        pairs = (((record, value), value) for record, value in inputs)
         known = set(self.table.columns)
-        for record, answer in Answers[Record](pipe, pairs, call, lambda record: record.name, self.keep):
+        for (record, value), answer in Answers[tuple[Record, Any]](pipe, pairs, call, _name, self.keep):
             self._check(record.cells.keys() - known, names, record)
             row = {**record.cells, **dict.fromkeys(names)}
             if isinstance(answer, InputError):
@@ -100,6 +105,8 @@ class Job:
                 done.failed += 1
             else:
                 row.update({self.prefix + name: cell for name, cell in cells_of(results, answer).items()})
+                if self.picture is not None:
+                    row[self.prefix + _PICTURE] = str(self.picture(value, answer))
             done.rows += 1
             bar.update()
             yield row
@@ -121,6 +128,10 @@ class Job:
         else:
             with replacing(self.output, self.overwrite) as file:
                 yield file
+
+
+def _name(key: tuple[Record, Any]) -> str:
+    return key[0].name
 
 
 @dataclass

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from onnxpipe.cli.answers import InputError
+from onnxpipe.cli.picture_lines import picture_lines, picture_title
 from onnxpipe.cli.plain import plain, printable
 from onnxpipe.cli.texts import TEXT_KEYS, visible
 
@@ -34,6 +35,10 @@ class Renderer:
         """The lines of one answer. Which shape it has decides, so that tasks of the user's own are shown too."""
         if isinstance(answer, InputError):
             yield self._cut(f"error: {answer}")
+            return
+        if (seen := picture_lines(answer)) is not None:
+            yield self._cut(picture_title(value))
+            yield from (self._cut(f"  {line}") for line in seen)
             return
         answer = plain(answer)
         if _is_dict(answer, "label", "score"):

@@ -1,4 +1,4 @@
-"""`onnxpipe run`: a task's answers for texts, lines of stdin, or a table."""
+"""`onnxpipe run`: a task's answers for texts or pictures, lines of stdin, or a table."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from onnxpipe.cli.guard import device_argument, hub_options, traceback_option
 from onnxpipe.cli.inputs import Given, column_inputs, word_inputs
 from onnxpipe.cli.job import Job
 from onnxpipe.cli.params import parse_params
-from onnxpipe.cli.plain import plain
+from onnxpipe.cli.picture_inputs import picture_columns, picture_words
+from onnxpipe.cli.pictures import KINDS, MAKERS, Gallery, Sinks, open_gallery
+from onnxpipe.cli.plain import plain, printable
 from onnxpipe.cli.render import Renderer
-from onnxpipe.cli.table import FORMATS, Format, open_table
+from onnxpipe.cli.table import FORMATS, Format, Table, open_table
 from onnxpipe.cli.texts import stream, streams
 
 
@@ -55,6 +57,7 @@ class RunOptions:
     overwrite: bool
     overwrite_columns: bool
     prefix: str
+    draw: Path | None
 
     @property
     def given(self) -> Given:
@@ -80,7 +83,7 @@ class RunOptions:
 @click.option("--on-error", type=click.Choice(["raise", "return"]), default="raise", show_default=True,
               help="Stop at a bad input, or say so in its place and go on.")  # fmt: skip
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the task.")
-@click.option("--labels", help="Candidate labels of zero-shot-classification: a,b,c")
+@click.option("--labels", help="Candidate labels of the zero-shot tasks: a,b,c")
 @click.option("--question", help="Asked of each INPUT or row (question-answering).")
 @click.option("--context", help="Where the answer is to each INPUT or row (question-answering).")
 @click.option("--query", help="What each INPUT or row is compared to (text-ranking, sentence-similarity).")
@@ -90,8 +93,11 @@ class RunOptions:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
 @click.option("--input", "source", type=click.Path(), metavar="FILE", help="A table: CSV, TSV, JSONL or lines of text.")
 @click.option("--column", help="The table's column to read: NAME, or KEYWORD=NAME,KEYWORD=NAME.")
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE",
-              help="The table with the answers: CSV, TSV or JSONL; stdout by default.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
+              help="The table with the answers: CSV, TSV or JSONL; stdout by default. Of INPUTs whose answers are "
+                   "pictures: the picture, or a folder for several.")  # fmt: skip
+@click.option("--draw", type=click.Path(path_type=Path), metavar="FILE|DIR",
+              help="Draw the answers into the pictures: a PNG, or a folder for several.")  # fmt: skip
 @click.option("--format", type=click.Choice(sorted(set(FORMATS.values()))), help="The input's, if not by extension.")
 @click.option("--delimiter", help="Of the input's cells; by default the one that fits.")
 @click.option("--encoding", help="Of the input; UTF-8 by default.")
@@ -100,7 +106,8 @@ class RunOptions:
 @click.option("--prefix", default="", help="Put before the names of the result's columns.")
 @traceback_option
 def command(task: str, inputs: tuple[str, ...], source: str | None, **options: Any) -> None:
-    """Answer INPUTs (texts, or JSON that begins with {; - reads lines of stdin), or every row of a table.
+    """Answer INPUTs (texts, paths or URLs of pictures, or JSON that begins with {; - reads lines of stdin), or every
+    row of a table.
 
     \b
     onnxpipe run text-classification --model M "We love this"
@@ -109,6 +116,8 @@ def command(task: str, inputs: tuple[str, ...], source: str | None, **options: A
     onnxpipe run text-generation --model M "Once upon a time" -p max_new_tokens=50
     onnxpipe run translation_en_to_fr --model M "How old are you?"
     onnxpipe run text-classification --model M --input reviews.csv --column text --output out.csv
+    onnxpipe run object-detection --model M photo.jpg --draw found.png
+    onnxpipe run depth-estimation --model M photos/*.jpg -o depths/
 
     What text-generation writes appears as it is written; an INPUT of it may be a chat, as JSON:
     '[{"role": "user", "content": "Hello"}]'.
@@ -117,8 +126,12 @@ def command(task: str, inputs: tuple[str, ...], source: str | None, **options: A
     entities (token-classification), answer, score, start, end (question-answering), label, score, scores
     (zero-shot-classification), token_str, score (fill-mask), embedding, score (sentence-similarity), index, score,
     ranking (text-ranking), generated_text (text-generation, text2text-generation), summary_text (summarization),
-    translation_text (translation; all of these with _1, _2, ... where num_return_sequences is above 1). Cells that are
-    no text or number are JSON.
+    translation_text (translation; all of these with _1, _2, ... where num_return_sequences is above 1). Of pictures:
+    label, score (image-classification, video-classification), label, score, scores (zero-shot-image-classification),
+    objects (object-detection, zero-shot-object-detection), segments (image-segmentation), masks (mask-generation),
+    depth_min, depth_max (depth-estimation), matches (keypoint-matching), features (image-feature-extraction), and with
+    --draw DIR picture, the path of a drawing, or of the answer where that is a picture. Cells that are no text or
+    number are JSON.
     """
     from onnxpipe.tasks.registry import check_task
 
@@ -127,19 +140,31 @@ def command(task: str, inputs: tuple[str, ...], source: str | None, **options: A
     task, entry, languages = check_task(named)
     named = task if languages is None else named  # with its languages: translation_en_to_fr
     params = _params(task, entry, chosen)
+    kind = entry.get("type")
+    drawn = open_gallery(chosen.draw, task, kind, chosen.overwrite)
     if source is None:
-        _refuse_table_options(chosen)
-        values = word_inputs(task, inputs, chosen.given, sys.stdin)
-        _answer_words(task, _pipeline(named, chosen), values, params, chosen)
+        _refuse_table_options(chosen, MAKERS if kind in KINDS else frozenset(), task)
+        kept = Gallery(chosen.output, chosen.overwrite, "--output") if chosen.output is not None else None
+        values = _values(task, kind, inputs, chosen)
+        _answer_words(task, _pipeline(named, chosen), values, params, chosen, Sinks(task, drawn, kept))
     elif inputs:
         raise click.UsageError("give INPUTs or --input FILE, not both")
     elif chosen.as_json:
         raise click.UsageError("--json is for INPUTs; of a table name --output FILE.jsonl")
     else:
-        _answer_table(task, named, source, params, chosen)
+        _answer_table(task, named, source, params, chosen, kind, drawn)
 
 
-def _answer_words(task: str, pipe: Any, values: Iterable[Any], params: dict[str, Any], options: RunOptions) -> None:
+def _values(task: str, kind: Any, words: tuple[str, ...], options: RunOptions) -> Iterable[Any]:
+    if kind not in KINDS:
+        return word_inputs(task, words, options.given, sys.stdin)
+    options.given.parts(task)  # refuses what is for other tasks
+    return picture_words(task, words, sys.stdin)
+
+
+def _answer_words(
+    task: str, pipe: Any, values: Iterable[Any], params: dict[str, Any], options: RunOptions, sinks: Sinks
+) -> None:
     shown_as_written = task == "text-generation" and not options.as_json and options.batch_size is None
     if shown_as_written and streams(pipe, params):
         stream(pipe, values, params, options.keep)
@@ -147,36 +172,65 @@ def _answer_words(task: str, pipe: Any, values: Iterable[Any], params: dict[str,
     renderer = Renderer(_labels(pipe) if task == "text-classification" else ())
     pairs = (((number, value), value) for number, value in enumerate(values, 1))
     for (number, value), answer in Answers(pipe, pairs, _call(params, options), _input_name, options.keep):
+        files = [] if isinstance(answer, InputError) else sinks.write(value, answer)
         if options.as_json:
-            document = {"error": str(answer)} if isinstance(answer, InputError) else plain(answer)
-            click.echo(json.dumps(document, ensure_ascii=False))
+            click.echo(json.dumps(_document(answer, sinks, files), ensure_ascii=False))
             continue
         shown = InputError(f"input {number}: {answer}") if isinstance(answer, InputError) else answer
-        for line in renderer.lines(value, shown):
+        for line in (*renderer.lines(value, shown), *(f"  -> {printable(str(file))}" for file in files)):
             click.echo(line)
+
+
+def _document(answer: Any, sinks: Sinks, files: list[Path]) -> Any:
+    """An answer as JSON; a picture that was written is its path."""
+    if isinstance(answer, InputError):
+        return {"error": str(answer)}
+    if sinks.kept is None:
+        return plain(answer)
+    return {**plain(answer), "depth": str(files[0])} if isinstance(answer, dict) else str(files[0])
 
 
 def _input_name(key: tuple[int, Any]) -> str:
     return f"input {key[0]}"
 
 
-def _answer_table(task: str, named: str, source: str, params: dict[str, Any], options: RunOptions) -> None:
+def _answer_table(
+    task: str,
+    named: str,
+    source: str,
+    params: dict[str, Any],
+    options: RunOptions,
+    kind: Any,
+    drawn: Gallery | None,
+) -> None:
     delimiter = "\t" if options.delimiter == "\\t" else options.delimiter
     table = open_table(source, format=options.format, delimiter=delimiter, encoding=options.encoding)
-    if task == "fill-mask":
+    if task in ("fill-mask", "image-classification", "video-classification"):
         params.setdefault("top_k", 1)
+    if drawn is None and task in ("background-removal", "image-to-image"):
+        raise click.UsageError(f"the answers of {task} are pictures: --draw DIR writes them")
+    if drawn is not None and drawn.single:
+        raise click.UsageError(f"--draw {drawn.path} is one picture: of a table name a folder")
     job = Job(
         table=table,
-        build=column_inputs(task, table, options.column, options.given),
+        build=_build(task, kind, table, options),
         output=options.output,
         overwrite=options.overwrite,
         overwrite_columns=options.overwrite_columns,
         prefix=options.prefix,
         keep=options.keep,
+        picture=Sinks(task, drawn, None).write_one if drawn is not None else None,
     )
     job.check(result_columns(task, params, None))
     pipe = _pipeline(named, options)
     job.run(pipe, _call(params, options), result_columns(task, params, len(_labels(pipe)) or None))
+
+
+def _build(task: str, kind: Any, table: Table, options: RunOptions) -> Any:
+    if kind not in KINDS:
+        return column_inputs(task, table, options.column, options.given)
+    options.given.parts(task)
+    return picture_columns(task, table, options.column)
 
 
 def _pipeline(task: str, options: RunOptions) -> Any:
@@ -204,22 +258,27 @@ def _call(params: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
 def _params(task: str, entry: Mapping[str, Any], options: RunOptions) -> dict[str, Any]:
     params = parse_params(options.params, getattr(entry["impl"], "Options", None))
     if options.labels is not None:
-        if task != "zero-shot-classification":
-            raise click.UsageError(f"--labels is for zero-shot-classification, not for {task}")
-        params["candidate_labels"] = options.labels
+        if not task.startswith("zero-shot-"):
+            raise click.UsageError(f"--labels is for zero-shot-classification and its like of pictures, not for {task}")
+        params["candidate_labels"] = [label.strip() for label in options.labels.split(",") if label.strip()]
     for name in ("src_lang", "tgt_lang"):
         language = getattr(options, name)
         if language is not None and task != "translation":
             raise click.UsageError(f"--{name.replace('_', '-')} is for translation, not for {task}")
         if language is not None:
             params[name] = language
-    if task == "zero-shot-classification" and not params.get("candidate_labels"):
-        raise click.UsageError("zero-shot-classification needs --labels a,b,c")
+    needy = task in ("zero-shot-classification", "zero-shot-image-classification")
+    if needy and not params.get("candidate_labels"):
+        raise click.UsageError(f"{task} needs --labels a,b,c")
     return params
 
 
-def _refuse_table_options(options: RunOptions) -> None:
-    for name in ("column", "output", "format", "delimiter", "encoding", "overwrite", "overwrite_columns", "prefix"):
+def _refuse_table_options(options: RunOptions, makers: frozenset[str], task: str) -> None:
+    """Refuses what is for tables alone; `makers` are the tasks whose answers are pictures."""
+    refused = ["column", "format", "delimiter", "encoding", "overwrite_columns", "prefix"]
+    refused += [] if task in makers else ["output"]
+    refused += [] if task in makers or options.draw is not None else ["overwrite"]
+    for name in refused:
         if getattr(options, name):
             raise click.UsageError(f"--{name.replace('_', '-')} needs --input FILE")
 

@@ -47,6 +47,11 @@ class DualEncoder(Model):
         """The model of a bundle's graphs "vision_model" and "text_model", or of a joint "model"."""
         if "model" in bundle.graphs:
             session, precision = opener("model")
+            if not {"input_ids", "pixel_values"} <= set(session.inputs) or "logits_per_image" not in session.outputs:
+                raise UnsupportedError(
+                    f"{name_or_path} does not compare pictures with texts: it takes {', '.join(session.inputs)} and "
+                    f"gives {', '.join(session.outputs)}, not logits_per_image. Pass a model such as CLIP or SigLIP"
+                )
             return cls(bundle, session, None, precision, name_or_path)
         vision, precision = opener("vision_model")
         texts, _ = opener("text_model")

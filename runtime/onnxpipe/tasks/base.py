@@ -37,7 +37,9 @@ class Pipeline:
     Args:
         model: the model, as `AutoModel….from_pretrained` gives it.
         tokenizer: its tokenizer.
-        feature_extractor, image_processor, processor: kept for tasks that use them.
+        image_processor: of tasks of pictures; `feature_extractor` is its old name.
+        video_processor: of tasks of films.
+        processor: holds the others; they are taken from it where none of them is given.
         modelcard: kept.
         framework: "pt" or None, for code written for transformers 4; "tf" is refused.
         task: the name the user asked for (an alias stays one).
@@ -55,13 +57,20 @@ class Pipeline:
     Options: ClassVar[Any] = None
     #: Parameters for which None is a value of its own; elsewhere None means "not given".
     none_counts: ClassVar[frozenset[str]] = frozenset()
-    #: What the factory loads beside the model: True (needed), None (if present), False.
-    _load_tokenizer: ClassVar[bool | None] = True
+    #: What the factory loads beside the model: True (needed), None (if present), False. Our tasks of text all need a
+    #: tokenizer.
+    _load_tokenizer: ClassVar[bool | None] = None
+    _load_feature_extractor: ClassVar[bool | None] = None
+    _load_image_processor: ClassVar[bool | None] = None
+    _load_video_processor: ClassVar[bool | None] = None
+    _load_processor: ClassVar[bool | None] = None
     input_modalities: ClassVar[str] = "text"
     #: What a batch may hold that the scheduler cuts: its rows times the longest `Row.length`.
     token_budget: ClassVar[int] = TOKEN_BUDGET
     #: Rows that are gathered and sorted by length at a time.
     window: ClassVar[int] = WINDOW_ROWS
+    #: How many times these two the device takes.
+    at_once: int = 1
 
     def __init__(
         self,
@@ -69,6 +78,7 @@ class Pipeline:
         tokenizer: Tokenizer | None = None,
         feature_extractor: Any = None,
         image_processor: Any = None,
+        video_processor: Any = None,
         processor: Any = None,
         modelcard: Any = None,
         framework: str | None = None,
@@ -85,10 +95,17 @@ class Pipeline:
             raise UnsupportedError(
                 f"the model is on {model.device}: pass device={device!r} to pipeline() or from_pretrained()"
             )
+        if processor is not None and tokenizer is feature_extractor is image_processor is None:
+            tokenizer = getattr(processor, "tokenizer", None)
+            feature_extractor = getattr(processor, "feature_extractor", None)
+            image_processor = getattr(processor, "image_processor", None)
+        if image_processor is None and "pixel_values" in getattr(feature_extractor, "model_input_names", ()):
+            image_processor = feature_extractor
         self.model: Any = model  # each task knows which class it needs
         self._tokenizer = tokenizer
         self.feature_extractor = feature_extractor
         self.image_processor = image_processor
+        self.video_processor = video_processor
         self.processor = processor
         self.modelcard = modelcard
         self.framework = "pt"
@@ -179,8 +196,8 @@ class Pipeline:
             run=lambda rows: self.run(rows, options),
             decode=lambda rows: self.decode(rows, options),
             can_pad=self.padding().token_id is not None,
-            token_budget=self.token_budget,
-            window=self.window,
+            token_budget=self.token_budget * self.at_once,
+            window=self.window * self.at_once,
         )
 
         def answers(values: Iterable[Any], hurry: bool = True, on_error: OnError = on_error) -> Iterator[Any]:
@@ -240,7 +257,7 @@ class Pipeline:
     def padding(self) -> Padding:
         """How rows of unlike length share a batch: the tokenizer's padding token and side."""
         if self._tokenizer is None:
-            return Padding()
+            return Padding(None if self.image_processor is not None else 0)
         side: Literal["left", "right"] = "left" if self._tokenizer.padding_side == "left" else "right"
         return Padding(self._tokenizer.pad_token_id, side)
 
@@ -257,14 +274,17 @@ class Pipeline:
             logger.error("The model %s is not supported for %s.", sorted(mine), self.task)
 
     def save_pretrained(self, save_directory: str | Path) -> None:
-        """Writes the model's folder, with the tokenizer as it is now, to a directory that is made if need be."""
+        """Writes the model's folder, with the tokenizer and processors as they are now, to a directory."""
         target = Path(save_directory)
         if target.is_file():
             logger.error("Provided path (%s) should be a directory, not a file", target)
             return
         self.model.save_pretrained(target)
-        if self._tokenizer is not None:
-            self._tokenizer.save_pretrained(target)
+        parts = (self._tokenizer, self.image_processor, self.video_processor)
+        for part in parts:
+            if part is not None:
+                part.save_pretrained(target)
+        if any(part is not None for part in parts):
             relist(target)
 
     def __repr__(self) -> str:

@@ -10,15 +10,36 @@ from typing import Any
 from onnxpipe.models.auto import (
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForDepthEstimation,
+    AutoModelForImageClassification,
+    AutoModelForImageSegmentation,
+    AutoModelForImageToImage,
+    AutoModelForKeypointMatching,
     AutoModelForMaskedLM,
+    AutoModelForMaskGeneration,
+    AutoModelForObjectDetection,
     AutoModelForQuestionAnswering,
+    AutoModelForSemanticSegmentation,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
+    AutoModelForVideoClassification,
+    AutoModelForZeroShotImageClassification,
+    AutoModelForZeroShotObjectDetection,
 )
+from onnxpipe.tasks.background_removal import BackgroundRemovalPipeline
+from onnxpipe.tasks.depth_estimation import DepthEstimationPipeline
 from onnxpipe.tasks.embedding import EmbeddingPipeline, SentenceSimilarityPipeline
 from onnxpipe.tasks.feature_extraction import FeatureExtractionPipeline
 from onnxpipe.tasks.fill_mask import FillMaskPipeline
+from onnxpipe.tasks.image_classification import ImageClassificationPipeline
+from onnxpipe.tasks.image_feature_extraction import ImageFeatureExtractionPipeline
+from onnxpipe.tasks.image_segmentation import ImageSegmentationPipeline
+from onnxpipe.tasks.image_to_image import ImageToImagePipeline
+from onnxpipe.tasks.images import ImagePipeline
+from onnxpipe.tasks.keypoint_matching import KeypointMatchingPipeline
+from onnxpipe.tasks.mask_generation import MaskGenerationPipeline
+from onnxpipe.tasks.object_detection import ObjectDetectionPipeline
 from onnxpipe.tasks.question_answering import QuestionAnsweringPipeline
 from onnxpipe.tasks.summarization import SummarizationPipeline
 from onnxpipe.tasks.text2text_generation import Text2TextGenerationPipeline
@@ -27,7 +48,10 @@ from onnxpipe.tasks.text_generation import TextGenerationPipeline
 from onnxpipe.tasks.text_ranking import TextRankingPipeline
 from onnxpipe.tasks.token_classification import TokenClassificationPipeline
 from onnxpipe.tasks.translation import TranslationPipeline
+from onnxpipe.tasks.video_classification import VideoClassificationPipeline
 from onnxpipe.tasks.zero_shot_classification import ZeroShotClassificationPipeline
+from onnxpipe.tasks.zero_shot_image_classification import ZeroShotImageClassificationPipeline
+from onnxpipe.tasks.zero_shot_object_detection import ZeroShotObjectDetectionPipeline
 
 logger = logging.getLogger("onnxpipe")
 
@@ -36,18 +60,50 @@ def _entry(cls: type, auto: type[AutoModel], model: str, revision: str | None = 
     return {"impl": cls, "pt": (auto,), "default": {"model": (model, revision)}, "type": "text"}
 
 
+def _images(cls: type[ImagePipeline], auto: type[AutoModel], model: str, revision: str | None = None) -> dict[str, Any]:
+    return {**_entry(cls, auto, model, revision), "type": cls.input_modalities}
+
+
 _SEQUENCE = AutoModelForSequenceClassification
 _SST2 = "distilbert/distilbert-base-uncased-finetuned-sst-2-english"
+_VIT = ("google/vit-base-patch16-224", "3f49326")
 _T5 = ("google-t5/t5-base", "a9723ea")
 
 #: The keys are those of transformers' registry, so that code which reads it works. Where its versions differ (the
-#: default of text-generation), they are the newer one's.
+#: default of text-generation), they are the newer one's. "export" is our own: the task for which a model without a
+#: graph is exported, where the Auto class does not tell.
 SUPPORTED_TASKS: dict[str, dict[str, Any]] = {
+    "background-removal": {
+        **_images(BackgroundRemovalPipeline, AutoModel, "Xenova/modnet"), "export": "image-segmentation"
+    },
+    "depth-estimation": _images(DepthEstimationPipeline, AutoModelForDepthEstimation, "Intel/dpt-large", "bc15f29"),
     "embedding": _entry(EmbeddingPipeline, AutoModel, "sentence-transformers/all-MiniLM-L6-v2"),
     "feature-extraction": _entry(
         FeatureExtractionPipeline, AutoModel, "distilbert/distilbert-base-cased", "6ea8117"
     ),
     "fill-mask": _entry(FillMaskPipeline, AutoModelForMaskedLM, "distilbert/distilroberta-base", "fb53ab8"),
+    "image-classification": _images(ImageClassificationPipeline, AutoModelForImageClassification, *_VIT),
+    "image-feature-extraction": {
+        **_images(ImageFeatureExtractionPipeline, AutoModel, *_VIT), "export": "image-feature-extraction"
+    },
+    "image-segmentation": {
+        **_images(
+            ImageSegmentationPipeline, AutoModelForImageSegmentation, "facebook/detr-resnet-50-panoptic", "d53b52a"
+        ),
+        "pt": (AutoModelForImageSegmentation, AutoModelForSemanticSegmentation),
+    },
+    "image-to-image": _images(
+        ImageToImagePipeline, AutoModelForImageToImage, "caidas/swin2SR-classical-sr-x2-64", "cee1c92"
+    ),
+    "keypoint-matching": _images(
+        KeypointMatchingPipeline, AutoModelForKeypointMatching, "magic-leap-community/superglue_outdoor", "f4041f8"
+    ),
+    "mask-generation": _images(
+        MaskGenerationPipeline, AutoModelForMaskGeneration, "facebook/sam-vit-huge", "87aecf0"
+    ),
+    "object-detection": _images(
+        ObjectDetectionPipeline, AutoModelForObjectDetection, "facebook/detr-resnet-50", "1d5f47b"
+    ),
     "question-answering": _entry(
         QuestionAnsweringPipeline,
         AutoModelForQuestionAnswering,
@@ -74,8 +130,26 @@ SUPPORTED_TASKS: dict[str, dict[str, Any]] = {
         "default": {("en", target): {"model": _T5} for target in ("fr", "de", "ro")},
         "type": "text",
     },
+    "video-classification": _images(
+        VideoClassificationPipeline,
+        AutoModelForVideoClassification,
+        "MCG-NJU/videomae-base-finetuned-kinetics",
+        "488eb9a",
+    ),
     "zero-shot-classification": _entry(
         ZeroShotClassificationPipeline, _SEQUENCE, "facebook/bart-large-mnli", "d7645e1"
+    ),
+    "zero-shot-image-classification": _images(
+        ZeroShotImageClassificationPipeline,
+        AutoModelForZeroShotImageClassification,
+        "openai/clip-vit-base-patch32",
+        "3d74acf",
+    ),
+    "zero-shot-object-detection": _images(
+        ZeroShotObjectDetectionPipeline,
+        AutoModelForZeroShotObjectDetection,
+        "google/owlvit-base-patch32",
+        "cbc355f",
     ),
 }  # fmt: skip
 
@@ -129,7 +203,7 @@ class PipelineRegistry:
             pipeline_class: a subclass of `onnxpipe.Pipeline`.
             pt_model: the Auto class (or several) that loads its model; the name is transformers'.
             default: default model and revision, `(id, revision)` or `{"model": (id, revision)}`.
-            type: "text", "image", "audio", "multimodal"; kept.
+            type: "text", "image", "video", "audio", "multimodal"; kept.
         """
         if task in self.supported_tasks:
             logger.warning("%s is already registered. Overwriting pipeline for task %s...", task, task)

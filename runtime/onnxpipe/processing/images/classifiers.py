@@ -268,13 +268,19 @@ class BlipImageProcessor(ImageProcessor):
 
 
 class DINOv3ViTImageProcessor(ImageProcessor):
-    """DINOv3. transformers has it with torchvision only, which resizes floats; here bytes are resized by Pillow, at
-    most one grey level away."""
+    """DINOv3. transformers has it with torchvision only, which resizes floats: so does this, to float precision."""
 
     defaults: ClassVar = Settings(
         do_resize=True, size=_square(224), resample=BILINEAR, do_rescale=True, do_normalize=True,
         image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD,
     )  # fmt: skip
+
+    def shape(self, picture: Picture, settings: Settings) -> Picture:
+        """Nothing is rounded to whole grey levels on the way."""
+        if settings.do_resize:
+            size = self.target_size(*transforms.size_of(picture), settings)
+            picture = transforms.resize_floats(transforms.as_array(picture), size, settings.resample)
+        return super().shape(picture, replace(settings, do_resize=False))
 
 
 class SegformerImageProcessor(ImageProcessor):

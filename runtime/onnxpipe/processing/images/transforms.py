@@ -141,6 +141,14 @@ def resize(picture: Picture, size: tuple[int, int], resample: int | None) -> Pic
     return _times(resized, 1 / 255) if unit else resized
 
 
+def resize_floats(array: Array, size: tuple[int, int], resample: int | None) -> Array:
+    """float32 (height, width, channels) of an array in that size, by Pillow's filter, without rounding."""
+    height, width = checked_size(size, size_of(array))
+    planes = np.moveaxis(array.astype(np.float32), -1, 0)
+    resized = [import_pillow().fromarray(plane).resize((width, height), resample) for plane in planes]
+    return np.stack([np.asarray(plane) for plane in resized], -1)
+
+
 def center_crop(picture: Picture, size: Size | None) -> Array:
     """The middle of that height and width, with zeros around it where the picture is smaller."""
     if not size or "height" not in size:

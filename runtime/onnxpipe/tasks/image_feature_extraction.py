@@ -1,0 +1,50 @@
+"""image-feature-extraction: the bare model's features of a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from onnxpipe.engine.batching import Row
+from onnxpipe.tasks.base import Answered
+from onnxpipe.tasks.images import ImageOptions, ImagePipeline
+
+
+@dataclass(frozen=True)
+class ImageFeatureExtractionOptions(ImageOptions):
+    """Parameters of image-feature-extraction.
+
+    Attributes:
+        pool: give the model's pooled vector instead of the features of every place.
+        return_tensors: give a numpy array instead of nested lists.
+        image_processor_kwargs: keywords of the image processor's call, e.g. `{"size": {"height": 448, "width": 448}}`.
+    """
+
+    pool: bool = False
+    return_tensors: bool | str = False
+    image_processor_kwargs: Mapping[str, Any] | None = None
+
+
+class ImageFeatureExtractionPipeline(ImagePipeline):
+    """A picture's features, with a leading axis of 1: (1, places, hidden), or of convolutions (1, hidden, h, w).
+
+    Its parameters are those of `ImageFeatureExtractionOptions`.
+    """
+
+    Options = ImageFeatureExtractionOptions
+
+    def encode(self, value: Any, options: ImageFeatureExtractionOptions) -> Iterable[Row]:
+        image = self.load(value, options)
+        keywords = options.image_processor_kwargs or {}
+        return [self.image_row(self.image_processor(image, **{"return_tensors": "np", **keywords}))]
+
+    def decode(self, rows: Answered, options: ImageFeatureExtractionOptions) -> Any:
+        outputs = rows[0][1]
+        if options.pool and "pooler_output" not in outputs:
+            raise ValueError(
+                "No pooled output was returned. Make sure the model has a `pooler` layer when using the `pool` option."
+            )
+        first = "last_hidden_state" if "last_hidden_state" in outputs else next(iter(outputs))
+        features = outputs["pooler_output" if options.pool else first][None]
+        return features if options.return_tensors else features.tolist()

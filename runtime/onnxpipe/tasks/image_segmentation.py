@@ -1,0 +1,140 @@
+"""image-segmentation: which pixels of a picture are what, as masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.engine.batching import Array, Row
+from onnxpipe.processing.outputs import ModelOutput
+from onnxpipe.tasks.base import Answered
+from onnxpipe.tasks.images import ImageOptions, ImagePipeline, Size, size_of
+
+#: In the order in which they are tried where none is asked for.
+SUBTASKS = ("panoptic", "instance", "semantic")
+
+
+@dataclass(frozen=True)
+class ImageSegmentationOptions(ImageOptions):
+    """Parameters of image-segmentation.
+
+    Attributes:
+        subtask: "panoptic", "instance" or "semantic"; by default the first of these that the model can.
+        threshold: the score that a segment must exceed (panoptic, instance).
+        mask_threshold: where a mask's probability makes a pixel part of it (panoptic, instance).
+        overlap_mask_area_threshold: the share of its mask that a segment must keep beside others (panoptic, instance).
+    """
+
+    subtask: str | None = None
+    threshold: float = 0.9
+    mask_threshold: float = 0.5
+    overlap_mask_area_threshold: float = 0.5
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What a row is of.
+
+    Attributes:
+        size: the picture's.
+        offsets: where in it the row's piece lies (int64 (3,), as EoMT's image processor says); None for the whole.
+    """
+
+    size: Size
+    offsets: Array | None = None
+
+
+class ImageSegmentationPipeline(ImagePipeline):
+    """Segments a picture: a list of `{"score", "label", "mask"}`.
+
+    A mask is a grey PIL image of the picture's size, 255 where the segment is. Semantic segments have no score (None).
+    Its parameters are those of `ImageSegmentationOptions`.
+    """
+
+    Options = ImageSegmentationOptions
+    _load_tokenizer = None  # for OneFormer, which reads what it is to do
+
+    def encode(self, value: Any, options: ImageSegmentationOptions) -> Iterable[Row]:
+        self._subtask(options)  # before the model runs
+        image = self.load(value, options)
+        if self.model.config.model_type != "oneformer":
+            return self._pieces(self.image_processor(image, return_tensors="np"), size_of(image))
+        asked = {} if options.subtask is None else {"task_inputs": [options.subtask]}
+        processed = dict(self.image_processor(image, return_tensors="np", **asked))
+        processed["task_inputs"] = self._task_ids(processed["task_inputs"])
+        return [self.image_row(processed, _Piece(size_of(image)))]
+
+    def _pieces(self, processed: Mapping[str, Any], size: Size) -> list[Row]:
+        """A row for each piece that the picture was cut into; most image processors leave it whole."""
+        offsets = processed.get("patch_offsets")
+        if offsets is None:
+            return [self.image_row(processed, _Piece(size))]
+        pieces = zip(processed["pixel_values"], np.asarray(offsets), strict=True)
+        return [self.image_row({"pixel_values": pixels[None]}, _Piece(size, place)) for pixels, place in pieces]
+
+    def decode(self, rows: Answered, options: ImageSegmentationOptions) -> list[dict[str, Any]]:
+        size, outputs, labels = rows[0][0].extra.size, _together(rows), self.model.config.id2label
+        if self._subtask(options) == "semantic":
+            segmentation = semantic_map(self.image_processor, outputs, size)
+            return [
+                {"score": None, "label": labels[int(i)], "mask": mask_of(segmentation == i)}
+                for i in np.unique(segmentation)
+            ]
+        found = getattr(self.image_processor, f"post_process_{self._subtask(options)}_segmentation")(
+            outputs,
+            threshold=options.threshold,
+            mask_threshold=options.mask_threshold,
+            overlap_mask_area_threshold=options.overlap_mask_area_threshold,
+            target_sizes=[size],
+        )[0]
+        return [
+            {
+                "score": segment["score"],
+                "label": labels[segment["label_id"]],
+                "mask": mask_of(found["segmentation"] == segment["id"]),
+            }
+            for segment in found["segments_info"]
+        ]
+
+    def _subtask(self, options: ImageSegmentationOptions) -> str:
+        for subtask in SUBTASKS:
+            if options.subtask in (None, subtask) and hasattr(
+                self.image_processor, f"post_process_{subtask}_segmentation"
+            ):
+                return subtask
+        raise ValueError(
+            f"Subtask {options.subtask} is not supported for model {self.model.name_or_path}; "
+            f"{type(self.image_processor).__name__} can: {', '.join(self._subtasks()) or 'none'}"
+        )
+
+    def _subtasks(self) -> list[str]:
+        return [name for name in SUBTASKS if hasattr(self.image_processor, f"post_process_{name}_segmentation")]
+
+    def _task_ids(self, tasks: list[str]) -> Array:
+        """What OneFormer is to do, as token ids, int64 (1, length)."""
+        length = self.model.config.task_seq_len
+        encoded = self.tokenizer(list(tasks), padding="max_length", max_length=length, return_tensors="np")
+        return np.asarray(encoded["input_ids"], np.int64)
+
+
+def _together(rows: Answered) -> ModelOutput:
+    """The outputs of a picture's pieces as a batch, with their `patch_offsets` where it was cut."""
+    outputs = ModelOutput({name: np.stack([found[name] for _, found in rows]) for name in rows[0][1]})
+    if rows[0][0].extra.offsets is not None:
+        outputs["patch_offsets"] = np.stack([row.extra.offsets for row, _ in rows])
+    return outputs
+
+
+def semantic_map(image_processor: Any, outputs: Mapping[str, Array], size: Size) -> Array:
+    """The number of the label of each pixel, int (height, width), of a picture's outputs with their batch axis."""
+    return np.asarray(image_processor.post_process_semantic_segmentation(outputs, target_sizes=[size])[0])
+
+
+def mask_of(pixels: Array) -> Any:
+    """A grey PIL image, 255 where `pixels` (height, width) is true."""
+    from PIL import Image
+
+    return Image.fromarray(np.where(pixels, np.uint8(255), np.uint8(0)))
