@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from onnxpipe.errors import ExportError, ModelNotFoundError
-from onnxpipe_export import tasks
+from onnxpipe_export import tasks, tokenizer
 from onnxpipe_export.tracing import quiet
 
 _SMALL_FILES = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja", "*.vocab", "*.tiktoken", "*_Dense/*")
 _SAFE_WEIGHTS = ("*.safetensors",)
 # Read with torch's weights_only loader, which builds tensors and nothing else.
 _TORCH_WEIGHTS = ("pytorch_model*.bin",)
+
+_FEATURES = frozenset({"feature-extraction", "image-feature-extraction"})
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Checkpoint:
         config: the transformers config.
         task: the task it is exported for.
         model: the torch module, float32, in eval mode.
+        tokenizer: transformers' tokenizer; None for a model of images that has none.
+        calibration: a folder of the user's own pictures to prove and calibrate with besides the made ones, or None.
     """
 
     name: str
@@ -37,6 +43,22 @@ class Checkpoint:
     config: Any
     task: tasks.Task
     model: Any
+    tokenizer: Any = None
+    calibration: Path | None = None
+
+    @cached_property
+    def preprocessor(self) -> dict[str, Any]:
+        """The image (or video) processor's configuration; empty if the folder has none."""
+        for name in ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"):
+            path = self.folder / name
+            if path.is_file():
+                content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+                inner = content.get("image_processor") or content.get("video_processor")
+                if isinstance(inner, dict):
+                    return inner
+                if name != "processor_config.json":
+                    return content
+        return {}
 
 
 @dataclass(frozen=True)
@@ -49,8 +71,14 @@ class HubOptions:
     local_files_only: bool = False
 
 
-def load(name: str, task: str | None, hub: HubOptions) -> Checkpoint:
+def load(name: str, task: str | None, hub: HubOptions, calibration: Path | None = None) -> Checkpoint:
     """Find, read and load the model `name` for `task` (None: as the checkpoint says).
+
+    Args:
+        name: a Hub id or a folder.
+        task: a task's name or alias.
+        hub: how to reach the Hub.
+        calibration: see `Checkpoint`.
 
     Raises:
         ModelNotFoundError: no such folder or repository.
@@ -59,7 +87,11 @@ def load(name: str, task: str | None, hub: HubOptions) -> Checkpoint:
     folder, revision = _locate(name, hub)
     config = _config(folder)
     chosen = tasks.resolve(task, config, folder)
-    return Checkpoint(name, revision, folder, config, chosen, _model(folder, chosen, config))
+    if calibration is not None and chosen.modality == "text":
+        raise ExportError(f"calibration= is a folder of pictures, and {chosen.name} has none; leave it out")
+    model = _model(folder, chosen, config)
+    words = tokenizer.load(folder) if chosen.modality != "image" or tokenizer.present(folder) else None
+    return Checkpoint(name, revision, folder, config, chosen, model, words, calibration)
 
 
 def _locate(name: str, hub: HubOptions) -> tuple[Path, str | None]:
@@ -115,9 +147,9 @@ def _model(folder: Path, task: tasks.Task, config: Any) -> Any:
     transformers fills weights that are missing with random numbers and goes on; here that is an error. One exception:
     base models are often saved without their pooler (RoBERTa), and are then exported without it.
     """
-    model, missing = _load(folder, task, {})
-    if missing and task.name == "feature-extraction" and all("pooler" in name for name in missing):
-        model, missing = _load(folder, task, {"add_pooling_layer": False})
+    model, missing = _load(folder, task, config, {})
+    if missing and task.name in _FEATURES and all("pooler" in name for name in missing):
+        model, missing = _load(folder, task, config, {"add_pooling_layer": False})
     if missing:
         shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
         raise ExportError(
@@ -127,18 +159,20 @@ def _model(folder: Path, task: tasks.Task, config: Any) -> Any:
     return model.float().eval()
 
 
-def _load(folder: Path, task: tasks.Task, extra: dict[str, Any]) -> tuple[Any, list[str]]:
+def _load(folder: Path, task: tasks.Task, config: Any, extra: dict[str, Any]) -> tuple[Any, list[str]]:
     import torch
     import transformers
 
-    auto_class = getattr(transformers, task.auto_class)
+    named = tasks.class_names(task) if task.modality != "text" else {}
+    fitting = [named[name] for name in getattr(config, "architectures", None) or () if name in named]
+    auto_class = getattr(transformers, fitting[0] if fitting else task.auto_class)
     try:
         with quiet(), _same_random_state():
             model, info = auto_class.from_pretrained(
                 str(folder), dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **extra
             )
     except Exception as error:  # transformers raises nearly every kind here
-        raise ExportError(f"transformers cannot load {folder.name} as {task.auto_class}: {error}") from error
+        raise ExportError(f"transformers cannot load {folder.name} as {auto_class.__name__}: {error}") from error
     return model, sorted(info["missing_keys"])
 
 

@@ -59,13 +59,17 @@ class OnnxGraph:
 
     def add_constant(self, name: str, value: np.ndarray) -> str:
         """Add an initializer and return its name, made unique."""
+        name = self.fresh(name)
+        self.name_constant(name, value)
+        return name
+
+    def name_constant(self, name: str, value: np.ndarray) -> None:
+        """Add an initializer of the name of a tensor whose node goes."""
         import onnx
 
-        name = self.fresh(name)
-        tensor = onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
+        tensor = onnx.numpy_helper.from_array(np.asarray(value, order="C"), name)
         self.graph.initializer.append(tensor)
         self._initializers[name] = tensor
-        return name
 
     def consumers(self) -> dict[str, list[Any]]:
         """Tensor name -> nodes that read it."""

@@ -3,6 +3,8 @@
 At one short text a graph's time is the number of its nodes as much as its arithmetic, so
 
 - products of one activation (queries, keys and values) become one product and a Split;
+- what is computed from constants alone (paddings) is computed here;
+- zeros padded before a convolution become its own padding;
 - shapes that tracing computes (Shape, Gather, Concat for each `view`) become constants, with 0 for a dimension that is
   the input's own. Which one that is, is told by symbolic shape inference, not guessed.
 
@@ -18,14 +20,20 @@ from typing import Any
 import numpy as np
 
 from onnxpipe_export.onnx_graph import OnnxGraph
+from onnxpipe_export.tracing import quiet
 
 Shape = tuple[int | str, ...]
+
+_SMALL = 4096
+"""Bytes of constants that are folded: sizes and paddings, no weights."""
 
 
 def optimise(graph: OnnxGraph) -> None:
     """Rewrite `graph`, as traced, in place."""
     graph.tidy()
+    _fold_constants(graph)
     _constant_reshapes(graph, symbolic_shapes(graph))
+    _fold_padding(graph)
     _merge_products(graph)
     graph.tidy()
 
@@ -43,8 +51,9 @@ def symbolic_shapes(graph: OnnxGraph) -> Mapping[str, Shape]:
     inference = SymbolicShapeInference(int_max=2**31 - 1, auto_merge=True, guess_output_rank=False, verbose=0)
     try:
         inference._preprocess(graph.model)
-        while inference.run_:
-            inference._infer_impl()
+        with quiet():
+            while inference.run_:
+                inference._infer_impl()
         inference._update_output_from_vi()
     except Exception:  # it gives up with whatever sympy or its own assertions raise
         return {}
@@ -54,6 +63,45 @@ def symbolic_shapes(graph: OnnxGraph) -> Mapping[str, Shape]:
         for values in (inferred.input, inferred.value_info, inferred.output)
         for value in values
     }
+
+
+def _fold_constants(graph: OnnxGraph) -> None:
+    """Small constants (sizes, paddings) that nodes compute from constants alone."""
+    replacements: dict[int, list[Any]] = {}
+    outputs = graph.outputs()
+    for index, node in enumerate(graph.graph.node):
+        known = [graph.initializer(name) for name in node.input if name]
+        if not known or None in known or any(tensor.ByteSize() > _SMALL for tensor in known):
+            continue
+        if all(node.output) and outputs.isdisjoint(node.output) and _is_function_of_inputs(node):
+            values = _evaluate(graph, node)
+            if values is not None and all(value.nbytes <= _SMALL for value in values):
+                for name, value in zip(node.output, values, strict=True):
+                    graph.name_constant(name, value)
+                replacements[index] = []
+    graph.replace_nodes(replacements)
+
+
+def _is_function_of_inputs(node: Any) -> bool:
+    inner = any(attribute.HasField("g") for attribute in node.attribute)
+    rounding = node.op_type in ("QuantizeLinear", "DequantizeLinear")
+    return not (node.domain or inner or rounding or "Random" in node.op_type or node.op_type == "Bernoulli")
+
+
+def _evaluate(graph: OnnxGraph, node: Any) -> list[np.ndarray] | None:
+    """What `node` gives for its constant inputs; None where the reference cannot tell."""
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    feeds = {name: graph.constant(name) for name in node.input if name}
+    inputs = [onnx.helper.make_tensor_value_info(name, graph.initializer(name).data_type, None) for name in feeds]
+    outputs = [onnx.ValueInfoProto(name=name) for name in node.output]
+    lone = onnx.helper.make_graph([node], "lone", inputs, outputs)
+    try:
+        model = onnx.helper.make_model(lone, opset_imports=graph.model.opset_import)
+        return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feeds)]
+    except Exception:  # each operator's reference fails in its own way; then the node stays as it is
+        return None
 
 
 def _constant_reshapes(graph: OnnxGraph, shapes: Mapping[str, Shape]) -> None:
@@ -75,6 +123,47 @@ def constant_target(before: Shape, after: Shape) -> list[int] | None:
         else:
             target.append(0 if axis < len(before) and before[axis] == size else -1)
     return target if target and target.count(-1) <= 1 and 0 not in after else None
+
+
+def _fold_padding(graph: OnnxGraph) -> None:
+    """A Pad of constant zeros along the pixels' axes goes into the Conv that alone reads it (TensorFlow's padding is
+    uneven, so PyTorch pads beforehand)."""
+    consumers, producers, outputs = graph.consumers(), graph.producers(), graph.outputs()
+    for node in graph.graph.node:
+        pad = producers.get(node.input[0]) if node.op_type == "Conv" else None
+        if pad is None or pad.op_type != "Pad" or len(consumers[node.input[0]]) > 1 or node.input[0] in outputs:
+            continue
+        added = _zeros_added(graph, pad)
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        if added is None or "auto_pad" in attributes:
+            continue
+        if "pads" in attributes:
+            added = added + np.array(attributes["pads"].ints)
+            node.attribute.remove(attributes["pads"])
+        node.attribute.append(_attribute("pads", [int(size) for size in added]))
+        node.input[0] = pad.input[0]
+
+
+def _zeros_added(graph: OnnxGraph, pad: Any) -> np.ndarray | None:
+    """How many zeros `pad` adds along the axes from the third on, first at their begins, then at their ends; None if it
+    does anything else."""
+    sizes = graph.constant(pad.input[1])
+    fill = graph.constant(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else np.zeros(())
+    other_axes = len(pad.input) > 3 and pad.input[3]
+    mode = next((attribute.s for attribute in pad.attribute if attribute.name == "mode"), b"constant")
+    if sizes is None or fill is None or other_axes or mode != b"constant" or fill.any():
+        return None
+    begins, ends = np.split(sizes, 2)
+    if (sizes < 0).any() or begins[:2].any() or ends[:2].any():
+        return None
+    return np.concatenate([begins[2:], ends[2:]])
+
+
+def _attribute(name: str, value: Any) -> Any:
+    """An attribute of a node."""
+    import onnx
+
+    return onnx.helper.make_attribute(name, value)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
-"""Tokenizers that transformers runs in Python, as `tokenizers.Tokenizer`: Marian's and M2M100's."""
+"""Tokenizers that transformers runs in Python, as `tokenizers.Tokenizer`: Marian's, M2M100's and SigLIP's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import string
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ def backends(tokenizer: Any, folder: Path) -> Backends:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         return Backends(backend)
-    maker = {"MarianTokenizer": _marian, "M2M100Tokenizer": _m2m100}.get(type(tokenizer).__name__)
+    maker = _MAKERS.get(type(tokenizer).__name__)
     if maker is None:
         raise ExportError(f"the tokenizer of {folder} ({type(tokenizer).__name__}) has no tokenizer.json form")
     return maker(tokenizer)
@@ -61,7 +63,52 @@ def _m2m100(tokenizer: Any) -> Backends:
     return Backends(backend)
 
 
-def _build(tokenizer: Any, path: Path, ids: Mapping[str, int]) -> Any:
+_START, _FIRST = "\ue100", "\ue101"
+"""Stand before every part of a text while it is cleaned, and before the first one while it is cut."""
+
+
+def _siglip(tokenizer: Any) -> Backends:
+    """In lower case and without punctuation, of which sentencepiece then sees nothing; a blank goes before the text and
+    not before what follows a mark in it."""
+    from tokenizers import Regex, normalizers, pre_tokenizers
+
+    backend = _build(tokenizer, Path(tokenizer.vocab_file), tokenizer.get_vocab(), prefix=False)
+    marks = re.escape(string.punctuation)
+    # Something is there from the start, as the first part is known by its place in the text, whatever is taken away.
+    backend.normalizer = normalizers.Sequence(
+        [
+            normalizers.Replace("▁", " "),
+            normalizers.Prepend(_START),
+            *([normalizers.Lowercase()] if tokenizer.do_lower_case else []),
+            normalizers.Replace(Regex(f"(?<=^{_START})[{marks}\\s]+"), ""),
+            normalizers.Replace(Regex(f"[{marks}]"), ""),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Replace(Regex(" $"), ""),
+            backend.normalizer,
+            normalizers.Replace(Regex(f"^{_START}$"), ""),
+            normalizers.Replace(_START, "▁"),
+        ]
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(replacement=_FIRST, prepend_scheme="first", split=False),
+            pre_tokenizers.Split(Regex("^▁"), "removed"),
+            pre_tokenizers.Split(_FIRST, "removed"),
+            backend.pre_tokenizer,
+        ]
+    )
+    return Backends(backend)
+
+
+_MAKERS: Mapping[str, Callable[[Any], Backends]] = {
+    "MarianTokenizer": _marian,
+    "M2M100Tokenizer": _m2m100,
+    "SiglipTokenizer": _siglip,
+}
+
+
+def _build(tokenizer: Any, path: Path, ids: Mapping[str, int], *, prefix: bool = True) -> Any:
+    """The model at `path`. `prefix`: whether a blank goes before every part of a text, if the model says so."""
     from tokenizers import AddedToken
 
     special = list(tokenizer.all_special_tokens)
@@ -69,6 +116,8 @@ def _build(tokenizer: Any, path: Path, ids: Mapping[str, int]) -> Any:
     codes = [piece for piece in ids if piece.startswith(">>") and piece.endswith("<<")]
     whole = list(dict.fromkeys([*special, *languages, *codes]))
     model = SentencePieceModel.load(path)
+    if not prefix:
+        model.proto.normalizer_spec.add_dummy_prefix = False
     backend = sentencepiece_vocabulary.build(model, ids, str(tokenizer.unk_token), whole)
     # By their ids, since what the vocabulary does not have gets the next id there is. Languages are special in the
     # checkpoints that list them so; transformers 5.23 does not make them so by itself.

@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from onnxpipe.errors import ExportError
+
+Modality = Literal["text", "image", "image-text"]
 
 
 @dataclass(frozen=True)
@@ -20,36 +22,66 @@ class Task:
         auto_class: the transformers class that loads the model with the task's head.
         outputs: the graph's outputs, in order; those that the model does not have are left out.
         architecture: what the class names in config.architectures end in, "" where they cannot tell.
+        modality: what it is asked with. A checkpoint for texts must have a tokenizer; one for images is taken with a
+            tokenizer only where its folder has one (OneFormer is told its task in words).
+        other_classes: further transformers classes that load models for the task, where there are several.
     """
 
     name: str
     auto_class: str
     outputs: tuple[str, ...]
     architecture: str
+    modality: Modality = "text"
+    other_classes: tuple[str, ...] = ()
 
 
-TASKS: Mapping[str, Task] = {
-    task.name: task
-    for task in (
-        Task("text-classification", "AutoModelForSequenceClassification", ("logits",), "ForSequenceClassification"),
-        Task("token-classification", "AutoModelForTokenClassification", ("logits",), "ForTokenClassification"),
-        Task(
-            "question-answering",
-            "AutoModelForQuestionAnswering",
-            ("start_logits", "end_logits"),
-            "ForQuestionAnswering",
-        ),
-        Task("fill-mask", "AutoModelForMaskedLM", ("logits",), "ForMaskedLM"),
-        Task("text-generation", "AutoModelForCausalLM", ("logits", "last_hidden_state"), "ForCausalLM"),
-        Task(
-            "text2text-generation",
-            "AutoModelForSeq2SeqLM",
-            ("logits", "last_hidden_state"),
-            "ForConditionalGeneration",
-        ),
-        Task("feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output"), "Model"),
-    )
-}
+_TEXT_TASKS = (
+    Task("text-classification", "AutoModelForSequenceClassification", ("logits",), "ForSequenceClassification"),
+    Task("token-classification", "AutoModelForTokenClassification", ("logits",), "ForTokenClassification"),
+    Task(
+        "question-answering",
+        "AutoModelForQuestionAnswering",
+        ("start_logits", "end_logits"),
+        "ForQuestionAnswering",
+    ),
+    Task("fill-mask", "AutoModelForMaskedLM", ("logits",), "ForMaskedLM"),
+    Task("text-generation", "AutoModelForCausalLM", ("logits", "last_hidden_state"), "ForCausalLM"),
+    Task(
+        "text2text-generation",
+        "AutoModelForSeq2SeqLM",
+        ("logits", "last_hidden_state"),
+        "ForConditionalGeneration",
+    ),
+    Task("feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output"), "Model"),
+)
+
+_MASKS = ("logits", "pred_boxes", "pred_masks", "class_queries_logits", "masks_queries_logits")
+"""What segmentation models give: semantic ones logits, DETR's its own boxes and masks, universal ones the last two."""
+
+# The outputs of tasks of several graphs are told by the graphs; see `onnxpipe_export.graphs`.
+_IMAGE_TASKS = (
+    Task("image-classification", "AutoModelForImageClassification", ("logits",), "ForImageClassification", "image"),
+    Task("object-detection", "AutoModelForObjectDetection", ("logits", "pred_boxes"), "ForObjectDetection", "image"),
+    Task(
+        "image-segmentation", "AutoModelForImageSegmentation", _MASKS, "ForSemanticSegmentation", "image",
+        ("AutoModelForSemanticSegmentation", "AutoModelForInstanceSegmentation", "AutoModelForUniversalSegmentation"),
+    ),
+    Task(
+        "depth-estimation", "AutoModelForDepthEstimation", ("predicted_depth", "domain_logits"), "ForDepthEstimation",
+        "image",
+    ),
+    Task("image-to-image", "AutoModelForImageToImage", ("reconstruction",), "ForImageSuperResolution", "image"),
+    Task("video-classification", "AutoModelForVideoClassification", ("logits",), "ForVideoClassification", "image"),
+    Task("mask-generation", "AutoModelForMaskGeneration", (), "Sam2VideoModel", "image"),
+    Task("keypoint-matching", "AutoModelForKeypointMatching", (), "ForKeypointMatching", "image"),
+    Task("keypoint-detection", "AutoModelForKeypointDetection", (), "ForKeypointDetection", "image"),
+    Task("zero-shot-image-classification", "AutoModelForZeroShotImageClassification", (), "CLIPModel", "image-text"),
+    Task("zero-shot-object-detection", "AutoModelForZeroShotObjectDetection", (), "OwlViTForObjectDetection",
+         "image-text"),
+    Task("image-feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output"), "VisionModel", "image"),
+)  # fmt: skip
+
+TASKS: Mapping[str, Task] = {task.name: task for task in (*_TEXT_TASKS, *_IMAGE_TASKS)}
 
 GENERATING = frozenset({"text-generation", "text2text-generation"})
 """Tasks whose models generate."""
@@ -64,6 +96,7 @@ ALIASES: Mapping[str, str] = {
     "translation": "text2text-generation",
     "embedding": "feature-extraction",
     "sentence-similarity": "feature-extraction",
+    "background-removal": "image-segmentation",
 }
 
 _TRANSLATION = re.compile(r"translation_[^_]+_to_[^_]+")
@@ -101,6 +134,9 @@ def resolve(name: str | None, config: Any, folder: Path) -> Task:
         return TASKS["feature-extraction"]
     architectures: Sequence[str] = getattr(config, "architectures", None) or ()
     for architecture in architectures:
+        seen = _task_of_images(architecture)
+        if seen is not None:
+            return seen
         for ending, task in _endings():
             if architecture.endswith(ending):
                 return TASKS[task]
@@ -108,6 +144,29 @@ def resolve(name: str | None, config: Any, folder: Path) -> Task:
         f"cannot tell the task of {folder.name} from its architectures {list(architectures)}; "
         f"name one with task=, e.g. task='feature-extraction'"
     )
+
+
+def _task_of_images(architecture: str) -> Task | None:
+    """The task of images that transformers has this class for: the names' ends alone do not tell (OwlViTModel)."""
+    for task in _IMAGE_TASKS:
+        if architecture in class_names(task):
+            return task
+    return None
+
+
+def class_names(task: Task) -> dict[str, str]:
+    """Names of the models that transformers has for `task`, each with the name of the auto class that loads it."""
+    from transformers.models.auto import modeling_auto
+
+    found: dict[str, str] = {}
+    for auto_class in (task.auto_class, *task.other_classes):
+        # AutoModelForImageToImage -> MODEL_FOR_IMAGE_TO_IMAGE; AutoModel, of images only -> MODEL_FOR_IMAGE
+        stem = "ForImage" if auto_class == "AutoModel" else auto_class.removeprefix("AutoModel")
+        constant = "MODEL" + re.sub(r"(?=[A-Z])", "_", stem).upper() + "_MAPPING_NAMES"
+        for names in getattr(modeling_auto, constant).values():
+            for name in (names,) if isinstance(names, str) else names:
+                found.setdefault(name, auto_class)
+    return found
 
 
 def _endings() -> list[tuple[str, str]]:
@@ -146,10 +205,16 @@ def manifest_tasks(task: Task, config: Any, folder: Path) -> list[str]:
         return ["sentence-similarity", "embedding", "feature-extraction"]
     if task.name == "text2text-generation":
         return _TEXT_TO_TEXT.get(config.model_type, ["text2text-generation", "translation", "summarization"])
+    if task.name == "image-segmentation" and any(label.lower() == "background" for label in _labels(config)):
+        return ["image-segmentation", "background-removal"]
     if task.name != "text-classification":
         return [task.name]
     if config.num_labels == 1:
         return ["text-ranking", "text-classification"]
-    if any(str(label).lower().startswith("entail") for label in config.id2label.values()):
+    if any(label.lower().startswith("entail") for label in _labels(config)):
         return ["zero-shot-classification", "text-classification"]
     return ["text-classification"]
+
+
+def _labels(config: Any) -> list[str]:
+    return [str(label) for label in (getattr(config, "id2label", None) or {}).values()]

@@ -53,6 +53,11 @@ class TokenizerProof:
         return {"texts": self.texts, "mismatches": 0}
 
 
+def present(folder: Path) -> bool:
+    """Whether `folder` has a tokenizer's files."""
+    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json"))
+
+
 def load(folder: Path) -> Any:
     """The original's tokenizer from `folder`.
 
@@ -195,7 +200,8 @@ def _compare_target(text: str, original: Any, alone: Any, runtime: Any) -> None:
 def _compare_decoding(original: Any, runtime: Any) -> None:
     """Compare the texts of random ids, with special tokens among them."""
     random_source = random.Random(21)
-    known = sorted(original.decoder)  # of texts made, where source and target have a vocabulary each
+    # Of texts made, where source and target have a vocabulary each (Marian).
+    known = sorted(getattr(original, "decoder", None) or original.get_vocab().values())
     for number in range(_RANDOM_TEXTS):
         ids = random_source.choices(known, k=random_source.randrange(1, 20))
         ids.insert(random_source.randrange(len(ids)), random_source.choice(original.all_special_ids))

@@ -21,6 +21,9 @@ _COPIED = (
     "modules.json",
     "config_sentence_transformers.json",
     "sentence_bert_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
 )
 
 

@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 TOLERANCE = 1e-4
 """Largest difference of a float: absolute, or relative to the expected value where that is larger than one."""
+
+
+EDGE = 1e-3
+"""How near to the next integer a float must lie for its rounding to go either way."""
+
+
+TIPPED = 0.02
+"""Share of a mask's pixels that may be of another segment: where two are equal to the last bits of a float."""
+
+
+class Cut(int):
+    """An integer of the reference that was cut or rounded from the float `exact`."""
+
+    exact: float
+
+    def __new__(cls, value: int, exact: float) -> Cut:
+        self = super().__new__(cls, value)
+        self.exact = exact
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A PIL image of an answer: its mode, and its pixels uint8 (height, width) or (height, width, channels).
+
+    Args:
+        exact: for a reference's grey levels that were rounded from floats: one level either way is the same.
+    """
+
+    mode: str
+    pixels: np.ndarray
+    exact: bool = True
 
 
 def same(expected: object, got: object, tolerance: float = TOLERANCE, path: str = "$") -> str | None:
@@ -17,6 +50,9 @@ def same(expected: object, got: object, tolerance: float = TOLERANCE, path: str 
         None when they are the same, else the path of the first difference and what it is:
         `$[0]['score']: expected 0.91, got 0.87`.
     """
+    if isinstance(expected, Cut) and type(got) is int:
+        near = abs(expected.exact - round(expected.exact)) <= EDGE * max(1.0, abs(expected.exact) / 100)
+        return None if abs(expected - got) <= near else f"{path}: expected {expected} ({expected.exact}), got {got}"
     if type(expected) is not type(got):
         return f"{path}: expected {_describe(expected)}, got {_describe(got)}"
     if isinstance(expected, dict) and isinstance(got, dict):
@@ -25,6 +61,8 @@ def same(expected: object, got: object, tolerance: float = TOLERANCE, path: str 
         return _same_list(expected, got, tolerance, path)
     if isinstance(expected, np.ndarray) and isinstance(got, np.ndarray):
         return _same_array(expected, got, tolerance, path)
+    if isinstance(expected, Picture) and isinstance(got, Picture):
+        return _same_picture(expected, got, path)
     if isinstance(expected, float) and isinstance(got, float):
         equal = abs(expected - got) <= tolerance * max(1.0, abs(expected)) or expected == got
         return None if equal else f"{path}: expected {expected!r}, got {got!r}"
@@ -49,11 +87,37 @@ def _same_list(expected: Any, got: Any, tolerance: float, path: str) -> str | No
 def _same_array(expected: np.ndarray, got: np.ndarray, tolerance: float, path: str) -> str | None:
     if expected.shape != got.shape or expected.dtype != got.dtype:
         return f"{path}: expected {expected.dtype}{expected.shape}, got {got.dtype}{got.shape}"
+    if expected.dtype.kind not in "fc":
+        return _first_unequal(expected, got, path, allowed=TIPPED if expected.dtype == bool else 0)
     off = np.abs(expected - got) - tolerance * np.maximum(1.0, np.abs(expected))
     if off.size and off.max() > 0:
         at = tuple(int(i) for i in np.unravel_index(off.argmax(), off.shape))
         return f"{path}{list(at)}: expected {expected[at]}, got {got[at]}"
     return None
+
+
+def _same_picture(expected: Picture, got: Picture, path: str) -> str | None:
+    if (expected.mode, expected.pixels.shape) != (got.mode, got.pixels.shape):
+        return f"{path}: expected a picture {expected.mode} {expected.pixels.shape}, got {got.mode} {got.pixels.shape}"
+    if not expected.exact:
+        return _first_unequal(expected.pixels, got.pixels, path, least=1)
+    is_mask = np.isin(expected.pixels, (0, 255)).all()
+    return _first_unequal(expected.pixels, got.pixels, path, allowed=TIPPED if is_mask else 0)
+
+
+def _first_unequal(
+    expected: np.ndarray, got: np.ndarray, path: str, *, least: int = 0, allowed: float = 0
+) -> str | None:
+    """The first place where integers or booleans differ by more than `least`, and how many such places there are.
+
+    Args:
+        allowed: the share of places that may differ.
+    """
+    places = np.argwhere(np.abs(expected.astype(np.int64) - got.astype(np.int64)) > least)
+    if len(places) <= allowed * expected.size:
+        return None
+    at = tuple(places[0].tolist())
+    return f"{path}{list(at)}: expected {expected[at]}, got {got[at]} ({len(places)} of {expected.size} differ)"
 
 
 def _describe(value: object) -> str:

@@ -1,11 +1,10 @@
-"""Runs a case in one library and says what came of it, in a form that both libraries and JSON share."""
+"""Runs a case in one library and says what came of it."""
 
 from __future__ import annotations
 
 import json
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,25 +12,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from conformance.cases.common import (
-    Case,
-    Generator,
-    Ids,
-    Keyed,
-    KeyedPair,
-    PipeTokenizer,
-    ReturnType,
-    Settings,
-    Squad,
-)
+from conformance import torchvision_standin
+from conformance.cases.common import Case, PipeImageProcessor
+from conformance.compare import Cut
+from conformance.values import Marks, Outcome, made, marked, plain
 from zoo import GENERATING
-
-Outcome = dict[str, Any]
-"""`{"value": …}`, `{"lazy": […]}` for an iterator's items, or `{"error": type name, "bases": […], "message": str}`."""
-
-
-Marks = Mapping[str, str]
-"""A mark in the texts of the cases -> what it stands for."""
 
 
 class Library(Protocol):
@@ -48,6 +33,8 @@ class Library(Protocol):
     def settings(self, values: dict[str, Any]) -> Any: ...
 
     def ids(self, values: list[list[int]]) -> Any: ...
+
+    def image_processor(self, family: str, head: str) -> Any: ...
 
 
 @dataclass
@@ -76,15 +63,23 @@ class Transformers:
             return self._generating(task, name, self.folder(family, head), ctor)
         if name not in self._pipes:
             if known not in self._loaded:
-                first = transformers.pipeline(task, model=str(self.folder(family, head)), device="cpu")
-                self._loaded[known] = first
+                self._loaded[known] = self._first(task, self.folder(family, head))
             first = self._loaded[known]
+            parts = {"tokenizer": first.tokenizer, "image_processor": first.image_processor}
             self._pipes[name] = (
-                transformers.pipeline(task, model=first.model, tokenizer=first.tokenizer, device="cpu", **ctor)
+                _ready(transformers.pipeline(task, model=first.model, device="cpu", **(parts | ctor)))
                 if ctor
                 else first
             )
         return self._pipes[name]
+
+    def _first(self, task: str, folder: Path) -> Any:
+        """The pipeline of a folder; where transformers' image processor wants torchvision, it gets the stand-in."""
+        import transformers
+
+        processor = torchvision_standin.image_processor(folder)
+        parts = {"image_processor": processor} if processor else {}
+        return _ready(transformers.pipeline(task, model=str(folder), device="cpu", **parts))
 
     def _generating(self, task: str, name: str, folder: Path, ctor: dict[str, Any]) -> Any:
         import transformers
@@ -102,6 +97,12 @@ class Transformers:
         import torch
 
         return torch.tensor(values)
+
+    def image_processor(self, family: str, head: str) -> Any:
+        from transformers import AutoImageProcessor
+
+        folder = self.folder(family, head)
+        return torchvision_standin.image_processor(folder) or AutoImageProcessor.from_pretrained(str(folder))
 
     def keyed(self, rows: Any, key: str) -> Any:
         from transformers.pipelines.pt_utils import KeyDataset
@@ -145,6 +146,11 @@ class Ours:
     def ids(self, values: list[list[int]]) -> Any:
         return np.array(values)
 
+    def image_processor(self, family: str, head: str) -> Any:
+        from onnxpipe import AutoImageProcessor
+
+        return AutoImageProcessor.from_pretrained(str(self.folder(family, head)))
+
     def keyed(self, rows: Any, key: str) -> Any:
         from onnxpipe import KeyDataset
 
@@ -167,14 +173,19 @@ def outcome(library: Library, task: str, family: str, case: Case, marks: Marks, 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ctor = {name: _made(library, None, _marked(value, marks)) for name, value in case.ctor.items()}
+            ctor = {
+                name: library.image_processor(family, case.head)
+                if isinstance(value, PipeImageProcessor)
+                else made(library, None, marked(value, marks))
+                for name, value in case.ctor.items()
+            }
             pipe = library.pipe(case.task or task, family, case.head, ctor)
-            args = [_made(library, pipe, _marked(arg, marks)) for arg in case.args]
-            kwargs = {name: _made(library, pipe, _marked(value, marks)) for name, value in kwargs.items()}
+            args = [made(library, pipe, marked(arg, marks)) for arg in case.args]
+            kwargs = {name: made(library, pipe, marked(value, marks)) for name, value in kwargs.items()}
             result = pipe(*args, **kwargs)
             if isinstance(result, Iterator):
-                return {"lazy": [_plain(item) for item in result]}
-            return {"value": _plain(result)}
+                return {"lazy": [plain(item) for item in result]}
+            return {"value": plain(result)}
     except Exception as error:
         bases = [base.__name__ for base in type(error).__mro__[1:-2]]
         message = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
@@ -188,90 +199,22 @@ LANGUAGES = {"mbart": ("en_XX", "ro_RO"), "m2m_100": ("en", "fr"), "nllb": ("eng
 @cache
 def marks_of(family: str, folder: Path) -> Marks:
     """What `<>`, `<src>` and `<tgt>` stand for in the texts of `family`, whose model is in `folder`."""
-    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    path = folder / "tokenizer_config.json"
+    if not path.exists():
+        return {}
+    config = json.loads(path.read_text(encoding="utf-8"))
     source, target = LANGUAGES.get(family, ("en", "fr"))
     return {"<src>": source, "<tgt>": target, "<>": str(config.get("mask_token", "<>"))}
 
 
-def to_json(value: Outcome) -> Any:
-    """An outcome as JSON keeps it: floats of 7 significant digits, an error by its name and message alone."""
-    kept = {name: item for name, item in value.items() if name != "bases"}
-    text = json.dumps(kept, default=lambda array: {_ARRAY: str(array.dtype), "values": array.tolist()})
-    return json.loads(text, parse_float=lambda digits: float(f"{float(digits):.7g}"))
+def _ready(pipe: Any) -> Any:
+    """A pipeline of transformers that keeps the floats behind its boxes, and needs no torchvision."""
+    if hasattr(pipe, "_get_bounding_box"):
+        pipe._get_bounding_box = _exact_box
+    if pipe.image_processor is not None:
+        torchvision_standin.lend_functions(pipe.image_processor)
+    return pipe
 
 
-def from_json(value: Any) -> Any:
-    """What `to_json` wrote, its arrays made arrays again."""
-    if isinstance(value, dict):
-        if _ARRAY in value:
-            return np.array(value["values"], value[_ARRAY])
-        return {key: from_json(item) for key, item in value.items()}
-    return [from_json(item) for item in value] if isinstance(value, list) else value
-
-
-_ARRAY = "__array__"
-
-
-def _made(library: Library, pipe: Any, value: Any) -> Any:
-    """The value that a mark stands for, in this library."""
-    if isinstance(value, Generator):
-        return (item for item in _copied(list(value.items)))
-    if isinstance(value, Keyed):
-        return library.keyed(_copied(list(value.rows)), value.key)
-    if isinstance(value, KeyedPair):
-        return library.keyed_pair(_copied(list(value.rows)), value.key, value.pair)
-    if isinstance(value, Squad):
-        return library.squad(value.question, value.context)
-    if isinstance(value, Settings):
-        return library.settings(_copied(dict(value.values)))
-    if isinstance(value, Ids):
-        return library.ids([list(row) for row in value.values])
-    if isinstance(value, PipeTokenizer):
-        return pipe.tokenizer
-    if isinstance(value, ReturnType):
-        homes = (sys.modules[base.__module__] for base in type(pipe).__mro__)
-        return next(home.ReturnType[value.name] for home in homes if hasattr(home, "ReturnType"))
-    if isinstance(value, list):
-        return [_made(library, pipe, item) for item in value]
-    return _copied(value)
-
-
-def _copied(value: Any) -> Any:
-    """A fresh copy of the containers: transformers changes some of the arguments it is given."""
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_copied(item) for item in value]
-    return value
-
-
-def _marked(value: Any, marks: Marks) -> Any:
-    """Every text with what its marks stand for."""
-    if isinstance(value, str):
-        for mark, meaning in marks.items():
-            value = value.replace(mark, meaning)
-        return value
-    if isinstance(value, list | tuple):
-        return type(value)(_marked(item, marks) for item in value)
-    if isinstance(value, dict):
-        return {key: _marked(item, marks) for key, item in value.items()}
-    if isinstance(value, Generator):
-        return Generator(_marked(list(value.items), marks))
-    if isinstance(value, Keyed):
-        return Keyed(_marked(list(value.rows), marks), value.key)
-    return value
-
-
-def _plain(value: Any) -> Any:
-    """Results as the contract wants them (5.3, 5.4): torch tensors as numpy arrays, numpy floats as Python's."""
-    if hasattr(value, "detach"):
-        return np.asarray(value.detach().cpu().numpy())
-    if isinstance(value, np.ndarray):
-        return np.asarray(value)
-    if isinstance(value, np.floating):
-        return value.item()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(item) for item in value)
-    return value
+def _exact_box(box: Any) -> dict[str, int]:
+    return {name: Cut(int(value), value) for name, value in zip(("xmin", "ymin", "xmax", "ymax"), box.tolist())}

@@ -5,22 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from conformance.cases import CASES, families, missing
+from zoo import vision
 
 Results = dict[tuple[str, str], tuple[int, int]]
 """(task, family) -> (checks passed, checks failed)."""
+
+NO_BREAK = "\N{NO-BREAK SPACE}"
+"""Between a family and its count, so that a line never parts them."""
 
 START, END = "<!-- table:start -->", "<!-- table:end -->"
 
 
 def render(results: Results) -> str:
-    """Markdown, one table for the tasks that share their families, then the notes.
+    """Markdown: one table for the tasks on text that share their families, one for all tasks on pictures, the notes.
 
-    A cell is `✓ n` when all n checks passed, `✗ k of n` when only k did, `–` where there is no class.
+    A cell is `✓ n` when all n checks passed, `✗ k of n` when only k did, `–` where there is no class or no export.
     """
     groups: dict[tuple[str, ...], list[str]] = {}
     for task in CASES:
-        groups.setdefault(families(task), []).append(task)
+        if task not in vision.TASKS:
+            groups.setdefault(families(task), []).append(task)
     tables = [_table(columns, tasks, results) for columns, tasks in groups.items()]
+    tables.append(_lists([task for task in CASES if task in vision.TASKS], results))
     notes = [f"– {task}, {family}: {reason}." for task in CASES for family, reason in missing(task).items()]
     return "\n\n".join([*tables, "\n".join(notes)])
 
@@ -31,6 +37,16 @@ def _table(columns: tuple[str, ...], tasks: list[str], results: Results) -> str:
         reasons = missing(task)
         cells = [_cell(results.get((task, family)), family in reasons) for family in columns]
         lines.append(f"| {task} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _lists(tasks: list[str], results: Results) -> str:
+    """A row a task, with its families in one cell: most families of pictures have one task or two."""
+    lines = ["| pictures and videos | families |", "|---|---|"]
+    for task in tasks:
+        reasons = missing(task)
+        cells = (f"{family} {_cell(results.get((task, family)), family in reasons)}" for family in families(task))
+        lines.append(f"| {task} | {', '.join(cells).replace(' ', NO_BREAK).replace(f',{NO_BREAK}', ', ')} |")
     return "\n".join(lines)
 
 

@@ -227,7 +227,8 @@ def test_export(monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.stderr.endswith(" s  loading\n")
     assert exporter.call == {
         "model": "some/model", "output": "out", "task": None, "precision": ("fp32", "int8"),
-        "attention": "standard", "revision": "abc", "token": None, "cache_dir": None, "local_files_only": True,
+        "attention": "standard", "calibration": None, "revision": "abc", "token": None, "cache_dir": None,
+        "local_files_only": True,
     }  # fmt: skip
 
 

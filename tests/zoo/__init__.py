@@ -2,6 +2,7 @@
 
     from zoo import build
     build("bert", "classify", folder)       # config.json, model.safetensors, tokenizer.json, tokenizer_config.json
+    build("vit", "image-classification", folder)    # the head of a model for pictures is its task (see `zoo.vision`)
 
 Needs torch and transformers (4.57 or 5.23). `cache` keeps what was built and exported between test runs.
 """
@@ -12,6 +13,8 @@ import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from zoo import vision
 
 FAMILIES = (
     "bert",
@@ -87,6 +90,9 @@ def build(family: str, head: str, folder: Path) -> Path:
     if (family, head) in MISSING:
         raise ValueError(MISSING[family, head])
     folder.mkdir(parents=True, exist_ok=True)
+    if vision.is_vision(head):
+        vision.build(family, head, folder)
+        return folder
     if head in GENERATING:
         from zoo import generators
 
@@ -98,6 +104,11 @@ def build(family: str, head: str, folder: Path) -> Path:
         folder
     )
     return folder
+
+
+def task_of(head: str) -> str:
+    """What a model with `head` is exported for."""
+    return head.partition("+")[0] if vision.is_vision(head) else HEADS[head].task
 
 
 def weights_hash(folder: Path) -> str:

@@ -16,7 +16,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from zoo import GENERATING, HEADS, build
+from zoo import GENERATING, build, task_of, vision
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FAILED: dict[Path, Exception] = {}
@@ -32,33 +32,33 @@ def cache_folder() -> Path:
 
 def cached_model(family: str, head: str) -> Path:
     """The zoo's model of `family` with `head`, built at the first call."""
-    folder = cache_folder() / f"zoo-{_zoo_key(head in GENERATING)}" / f"{family}-{head}"
+    folder = cache_folder() / f"zoo-{_zoo_key(_kind(head))}" / f"{family}-{head}"
     return _once(folder, lambda target: build(family, head, target))
 
 
 def cached_bundle(family: str, head: str, precisions: Iterable[str] = ("fp32",)) -> Path:
     """The same model exported with the graphs of `precisions`."""
     wanted = tuple(precisions)
-    key = _bundle_key(head in GENERATING)
+    key = _bundle_key(_kind(head))
     folder = cache_folder() / f"bundles-{key}" / f"{family}-{head}-{'-'.join(wanted)}"
 
     def make(target: Path) -> None:
         from onnxpipe_export import export
 
-        export(str(cached_model(family, head)), str(target), task=HEADS[head].task, precision=wanted)
+        export(str(cached_model(family, head)), str(target), task=task_of(head), precision=wanted)
 
     return _once(folder, make)
 
 
 def cached_variant(family: str, head: str, *, attention: str) -> Path:
     """The same model exported with a kind of attention: "standard" or "gqa"."""
-    key = _bundle_key(head in GENERATING)
+    key = _bundle_key(_kind(head))
     folder = cache_folder() / f"bundles-{key}" / f"{family}-{head}-{attention}"
 
     def make(target: Path) -> None:
         from onnxpipe_export import export
 
-        export(str(cached_model(family, head)), str(target), task=HEADS[head].task, attention=attention)
+        export(str(cached_model(family, head)), str(target), task=task_of(head), attention=attention)
 
     return _once(folder, make)
 
@@ -67,7 +67,7 @@ def cached_export(model: Path, precisions: Iterable[str]) -> Path:
     """A model from elsewhere, exported for the task that its config names, known by its files."""
     wanted = tuple(precisions)
     files = [(p.name, p.stat().st_size) for p in sorted(model.iterdir()) if p.is_file()]
-    key = _hash([model / "config.json"], [_bundle_key(), repr(files), *wanted])
+    key = _hash([model / "config.json"], [_bundle_key("encoders"), repr(files), *wanted])
 
     def make(target: Path) -> None:
         from onnxpipe_export import export
@@ -108,33 +108,52 @@ def _forget_old(root: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
+def _kind(head: str) -> str:
+    """Which of `_SOURCES` decide what a model with `head` holds."""
+    return "pictures" if vision.is_vision(head) else "generators" if head in GENERATING else "encoders"
+
+
 @cache
-def _zoo_key(generators: bool = False) -> str:
-    sources = [Path(__file__).with_name(f"{name}.py") for name in (_GENERATORS if generators else _ENCODERS)]
+def _zoo_key(kind: str) -> str:
+    here = Path(__file__).parent
+    sources = [path for name in _SOURCES[kind] for path in sorted(here.glob(f"{name}.py"))]
+    sources += [_ROOT / "export" / "onnxpipe_export" / "image_cases.py"] if kind == "pictures" else []
     return _hash(sources, [version(name) for name in ("torch", "transformers", "tokenizers")])
 
 
-_ENCODERS = ("__init__", "corpus", "tokenization", "models")
-_GENERATORS = (
-    "__init__",
-    "corpus",
-    "generators",
-    "generator_weights",
-    "generator_tokenizers",
-    "made_tokenizer",
-    "byte_level_tokenizers",
-    "sentencepiece_tokenizers",
-    "chat_templates",
-)
+_SOURCES = {
+    "encoders": ("__init__", "corpus", "tokenization", "models"),
+    "generators": (
+        "__init__",
+        "corpus",
+        "generators",
+        "generator_weights",
+        "generator_tokenizers",
+        "made_tokenizer",
+        "byte_level_tokenizers",
+        "sentencepiece_tokenizers",
+        "chat_templates",
+    ),
+    "pictures": (
+        "vision",
+        "image_*",
+        "pictures",
+        "corpus",
+        "made_tokenizer",
+        "byte_level_tokenizers",
+        "sentencepiece_tokenizers",
+        "tokenization",
+    ),
+}
 """The modules that decide what a model's files hold."""
 
 
 @cache
-def _bundle_key(generators: bool = False) -> str:
+def _bundle_key(kind: str) -> str:
     import onnxpipe_export
 
     sources = sorted(Path(onnxpipe_export.__file__).parent.rglob("*.py"))
-    return _hash(sources, [_zoo_key(generators), version("onnx"), version("onnxruntime")])
+    return _hash(sources, [_zoo_key(kind), version("onnx"), version("onnxruntime")])
 
 
 def _hash(sources: Iterable[Path], words: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
 """Record what transformers 4.57 answers where 5.x dropped the task or the argument.
 
-    python tests/zoo/reference_4_57.py          # in an environment with transformers 4.57.6, torch and tokenizers
+    python tests/zoo/reference_4_57.py [TASK …]     # where transformers 4.57.6, torch, tokenizers and Pillow are
 
 Builds the zoo's models, runs every case marked `dropped`, and writes `tests/zoo/reference/<task>.json`: the versions,
 the hash of each model's weights, and for every family and case the outcome, floats rounded to 7 digits.
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(_HERE.parent))
+sys.path[:0] = [str(_HERE.parent), str(_HERE.parents[1] / "export"), str(_HERE.parents[1] / "runtime")]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -28,7 +28,8 @@ def record(task: str, folder: Path) -> dict[str, Any]:
     import transformers
 
     from conformance.cases import table
-    from conformance.runner import Transformers, marks_of, outcome, to_json
+    from conformance.runner import Transformers, marks_of, outcome
+    from conformance.values import to_json
     from zoo import build, weights_hash
 
     @cache
@@ -63,7 +64,7 @@ def main() -> None:
     target = _HERE / "reference"
     target.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        for task in CASES:
+        for task in sys.argv[1:] or CASES:
             document = record(task, Path(folder))
             if document["answers"]:
                 text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"

@@ -190,7 +190,7 @@ def mt5(family: str) -> Made:
         "tokenizer_class": "T5Tokenizer",
         "unk_token": "<unk>",
     }
-    return Made(config, files={"spiece.model": _spm(pieces, pad=0, eos=1, bos=-1)})
+    return Made(config, files={"spiece.model": spiece(pieces)})
 
 
 def mbart(family: str) -> Made:
@@ -242,6 +242,11 @@ def marian(family: str) -> Made:
     }
     config = {"source_lang": "en", "target_lang": "fr", "tokenizer_class": "MarianTokenizer"}
     return Made(config, files=files)
+
+
+def spiece(pieces: list[tuple[str, float]]) -> bytes:
+    """A model in T5's layout: the padding 0, the end 1, no beginning."""
+    return _spm(pieces, pad=0, eos=1, bos=-1)
 
 
 def _spm(pieces: list[tuple[str, float]], *, bpe: bool = False, pad: int = -1, bos: int = 1, eos: int = 2) -> bytes:

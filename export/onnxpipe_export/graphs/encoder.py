@@ -15,7 +15,7 @@ from onnxpipe_export import cases, tracing
 from onnxpipe_export.cases import Row
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.families import family_of
-from onnxpipe_export.graphs.graph import Case, Feeds, Graph, Maker, Run
+from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import makers
@@ -144,7 +144,7 @@ def describe(checkpoint: Checkpoint) -> EncoderGraph:
     return EncoderGraph(checkpoint, inputs, present, max_length(checkpoint.model))
 
 
-def row_invariance(run: Run, graph: Graph, rows: Sequence[Row]) -> float:
+def row_invariance(run: Run, graph: cases.TextGraph, rows: Sequence[Row]) -> float:
     """Largest absolute difference of a row's answer alone and among others: other neighbours, orders, padding, sides.
 
     At the right, padding must change nothing. At the left it moves the positions of most models (in the original too),

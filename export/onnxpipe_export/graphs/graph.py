@@ -28,7 +28,7 @@ class Case:
     """One run of a graph.
 
     Attributes:
-        feeds: input name -> array: token ids int64 (batch, length), caches and hidden states float32.
+        feeds: input name -> array: token ids int64 (batch, length), caches, hidden states and pixels float32.
         golden: whether it goes into golden.npz (few and short ones, at most some 100 kB with their answers).
         calibrates: whether smaller precisions learn from it which columns are large (single rows of real text do).
         decides: whether its decisions count; after random tokens a language model has no preference.
@@ -42,7 +42,7 @@ class Case:
     @property
     def rows(self) -> int:
         """How many rows the run has."""
-        return int(self.feeds["input_ids"].shape[0])
+        return max(int(array.shape[0]) for array in self.feeds.values() if array.ndim)
 
 
 class Graph(Protocol):
@@ -69,8 +69,8 @@ class Graph(Protocol):
         """Those outputs of `reference` whose largest element is a decision (logits); of features it means nothing."""
 
     @property
-    def max_length(self) -> int:
-        """The longest row, in tokens, that it takes and is proved for."""
+    def max_length(self) -> int | None:
+        """The longest row, in tokens, that it takes and is proved for; None where it reads no text."""
 
     @property
     def makers(self) -> Mapping[str, Maker]:
@@ -83,7 +83,8 @@ class Graph(Protocol):
         """Rewrite the traced graph in place to fewer nodes."""
 
     def cases(self, tokenizer: Any) -> Sequence[Case]:
-        """What the original and the graph are asked; deterministic. `tokenizer` is transformers'."""
+        """What the original and the graph are asked; deterministic. `tokenizer` is transformers', None if the model
+        has none."""
 
     def reference(self, feeds: Feeds) -> Feeds:
         """The original's answer (float32): the outputs that are compared, which need not be all."""

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from onnxpipe_export import tracing
-from onnxpipe_export.cases import Row, batch, text_rows
+from onnxpipe_export.cases import Row, TextGraph, batch, text_rows
 from onnxpipe_export.checkpoint import Checkpoint
-from onnxpipe_export.graphs.graph import Case, Feeds, Graph, Maker, Run
+from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run
 from onnxpipe_export.graphs.seq2seq_module import DecoderModule, Layers
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import optimise
@@ -25,6 +25,13 @@ _WRITTEN = 16
 """Tokens that the original writes of each text."""
 _SEED = 11
 _ANSWERS = ("logits", "last_hidden_state")
+
+
+class TextEncoder(TextGraph, Protocol):
+    """The graph whose states the decoder reads."""
+
+    def reference(self, feeds: Feeds) -> Feeds:
+        """The original's states."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class DecoderGraph:
 
     checkpoint: Checkpoint
     layers: Layers
-    encoder: Graph
+    encoder: TextEncoder
     max_length: int
 
     name = "decoder_model_merged"

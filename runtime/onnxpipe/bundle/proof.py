@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpipe.bundle.files import MIB, inside
+from onnxpipe.bundle.objects import same_order, surer
 from onnxpipe.errors import BundleError
 
 Array = NDArray[Any]
@@ -24,6 +25,12 @@ Array = NDArray[Any]
 _PER_TOKEN = frozenset({"start_logits", "end_logits"})
 
 _GOLDEN_LIMIT = 1024 * MIB
+
+#: A vector of a map shorter than this share of the longest has no direction: a dark pixel, rounded, points anywhere.
+_SHORT = 0.01
+
+#: A picture has so many channels or fewer, unless it is called scores; its vectors are its rows of pixels.
+_COLOURS = 3
 
 #: Elements closer than this share of a vector's range are a tie.
 _TIE = 0.01
@@ -38,7 +45,9 @@ class Difference:
             where `scales` of them are given: a lone logit may be near zero in one).
         max_absolute: the largest difference.
         cosine_min, cosine_mean: cosine of the angle between the answers' vectors: the last axis of an output, or its
-            sequence for outputs of one value a token (start_logits).
+            sequence for outputs of one value a token (start_logits). A map (batch, channels, height, width) has one a
+            pixel, and counts as one a picture, with their mean; those shorter than a hundredth of the longest have no
+            direction. Of a detector's objects the surer half counts, as the rest is noise below any threshold.
         vectors: how many there were.
     """
 
@@ -113,7 +122,7 @@ def scales(cases: Iterable[tuple[Mapping[str, Array], Array | None]]) -> dict[st
     largest: dict[str, float] = {}
     for outputs, attention_mask in cases:
         for name, value in outputs.items():
-            found = _largest(_vectors(value, _mask(name, value, attention_mask)))
+            found = _largest(_blocks(name, value, _mask(name, value, attention_mask)))
             largest[name] = max(found, largest.get(name, 0.0))
     return largest
 
@@ -137,32 +146,53 @@ def compare(
     Raises:
         BundleError: an output is missing or has another shape.
     """
-    found = []
     for name, expected in reference.items():
         value = got.get(name)
         if value is None:
             raise BundleError(f"the graph has no output {name!r}; the original has it")
         if value.shape != expected.shape:
             raise BundleError(f"{name!r} has the shape {value.shape}; the original's has {expected.shape}")
+    found = []
+    got = same_order(reference, got)
+    for name, expected in reference.items():
+        value = got[name]
         mask = _mask(name, expected, attention_mask)
         scale = None if scales is None else scales[name]
-        found.append(_difference(_vectors(expected, mask), _vectors(value, mask), scale))
+        first, second = (_blocks(name, array, mask) for array in _without_equal_infinities(expected, value, 0.0))
+        cosines = _picture_cosines if _is_map(name, expected) else _kept_cosines(surer(name, reference))
+        found.append(_difference(first, second, scale, cosines))
     if not found:
         raise BundleError("there is no output to compare")
     return Difference.worst(found)
 
 
-def agreement(reference: Mapping[str, Array], got: Mapping[str, Array], attention_mask: Array | None = None) -> float:
+def agreement(
+    reference: Mapping[str, Array],
+    got: Mapping[str, Array],
+    attention_mask: Array | None = None,
+    decisions: Collection[str] | None = None,
+) -> float:
     """Share of the vectors (see `Difference`) that decide as the original does, by their largest element; 0 to 1.
 
     Where two elements of the original were as good as equal, either will do.
+
+    Args:
+        reference, got, attention_mask: as for `compare`.
+        decisions: the outputs that decide; None for all. A detector's logits need its boxes beside them, to tell which
+            object is which.
     """
-    same: list[bool] = []
+    same: list[Array] = []
+    got = same_order(reference, got)
     for name, expected in reference.items():
+        if decisions is not None and name not in decisions:
+            continue
         mask = _mask(name, expected, attention_mask)
-        pairs = zip(_vectors(expected, mask), _vectors(got[name], mask), strict=True)
-        same += [bool(a.max() - a[b.argmax()] <= _TIE * np.ptp(a)) for a, b in pairs if a.size]
-    return sum(same) / len(same) if same else 1.0
+        lowest = float(expected.min(where=np.isfinite(expected), initial=0.0))
+        both = _without_equal_infinities(expected, got[name], lowest)
+        pairs = zip(*(_blocks(name, array, mask) for array in both), strict=True)
+        kept = surer(name, reference)
+        same += [_same_decisions(a, b)[kept if kept is not None else ...] for a, b in pairs if a.size]
+    return float(np.concatenate(same).mean()) if same else 1.0
 
 
 @dataclass(frozen=True)
@@ -235,31 +265,81 @@ def _mask(name: str, value: Array, mask: Array | None) -> Array | None:
     return mask.astype(bool) if value.ndim >= 3 or name in _PER_TOKEN else None
 
 
-def _vectors(value: Array, mask: Array | None) -> list[Array]:
-    """The vectors of an output, in double precision."""
+def _is_map(name: str, value: Array) -> bool:
+    """Whether an output has a vector a pixel, (batch, channels, height, width). Caches have as many axes."""
+    if value.ndim != 4 or name.startswith("present"):
+        return False
+    return int(value.shape[1]) > (1 if name.endswith("logits") else _COLOURS)
+
+
+def _blocks(name: str, value: Array, mask: Array | None) -> list[Array]:
+    """The vectors of an output, in double precision, those of equal length together as (vectors, length)."""
     wide = np.asarray(value, np.float64)
+    if _is_map(name, value):
+        return [picture.reshape(len(picture), -1).T for picture in wide]
     if mask is not None and wide.ndim == 2:
-        return [row[kept] for row, kept in zip(wide, mask, strict=True)]
+        return [row[kept][None] for row, kept in zip(wide, mask, strict=True)]
     if mask is not None:
         wide = wide[mask]
     if wide.ndim == 0 or wide.shape[-1] == 1:
-        return [wide.reshape(-1)]  # a vector of one number has no direction
-    return list(wide.reshape(-1, wide.shape[-1]))
+        return [wide.reshape(1, -1)]  # a vector of one number has no direction
+    return [wide.reshape(-1, wide.shape[-1])]
 
 
-def _largest(vectors: list[Array]) -> float:
-    return max((float(np.abs(vector).max()) for vector in vectors if vector.size), default=0.0)
+def _without_equal_infinities(reference: Array, got: Array, instead: float) -> tuple[Array, Array]:
+    """Both with `instead` where both are the same infinity: scores of what is masked (Grounding DINO's padding)."""
+    same = np.isinf(reference) & (reference == got)
+    return (np.where(same, instead, reference), np.where(same, instead, got)) if same.any() else (reference, got)
 
 
-def _difference(reference: list[Array], got: list[Array], scale: float | None) -> Difference:
+def _same_decisions(reference: Array, got: Array) -> Array:
+    """For each vector whether the largest element is the original's, or was as good as the largest."""
+    chosen = np.take_along_axis(reference, got.argmax(axis=1)[:, None], axis=1)[:, 0]
+    return np.asarray(reference.max(axis=1) - chosen <= _TIE * np.ptp(reference, axis=1))
+
+
+def _largest(blocks: list[Array]) -> float:
+    """The largest finite magnitude."""
+    return max((float(np.abs(block).max(where=np.isfinite(block), initial=0.0)) for block in blocks), default=0.0)
+
+
+_Cosines = Callable[[list[tuple[Array, Array]]], Array]
+
+
+def _difference(reference: list[Array], got: list[Array], scale: float | None, cosines: _Cosines) -> Difference:
+    """How far blocks of vectors are from the original's.
+
+    Args:
+        reference, got: the blocks.
+        scale: what differences are relative to; None for the largest magnitude.
+        cosines: those that count, of pairs of blocks.
+    """
     pairs = [(a, b) for a, b in zip(reference, got, strict=True) if a.size]
     if not pairs:
         return Difference(0.0, 0.0, 1.0, 1.0, 0)
     absolute = max(_furthest(a, b) for a, b in pairs)
     largest = _largest(reference) if scale is None else scale
-    cosines = [_cosine(a, b) for a, b in pairs]
+    found = cosines(pairs)
     relative = absolute / largest if largest else (0.0 if absolute == 0 else math.inf)
-    return Difference(relative, absolute, min(cosines), sum(cosines) / len(cosines), len(pairs))
+    return Difference(relative, absolute, float(found.min()), float(found.mean()), len(found))
+
+
+def _kept_cosines(kept: Array | None) -> _Cosines:
+    """Of all vectors, or of those in `kept`."""
+
+    def cosines(pairs: list[tuple[Array, Array]]) -> Array:
+        found = np.concatenate([_cosines(a, b) for a, b in pairs])
+        return found if kept is None else found[kept]
+
+    return cosines
+
+
+def _picture_cosines(pairs: list[tuple[Array, Array]]) -> Array:
+    """The mean of each picture's pixels, without those of next to no length."""
+    lengths = [np.linalg.norm(a, axis=1) for a, _ in pairs]
+    limit = _SHORT * max(float(length.max()) for length in lengths)
+    found = [_cosines(a, b)[length >= limit] for (a, b), length in zip(pairs, lengths, strict=True)]
+    return np.array([one.mean() if one.size else 1.0 for one in found])
 
 
 def _furthest(a: Array, b: Array) -> float:
@@ -268,10 +348,10 @@ def _furthest(a: Array, b: Array) -> float:
     return math.inf if np.isnan(distance).any() else float(distance.max())
 
 
-def _cosine(a: Array, b: Array) -> float:
-    if np.array_equal(a, b):
-        return 1.0
-    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-    if not math.isfinite(lengths) or lengths == 0:
-        return 0.0
-    return float(a @ b) / lengths
+def _cosines(a: Array, b: Array) -> Array:
+    """Of each pair of vectors; 1 where they are equal, 0 where one has no length or none that is finite."""
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        cosines = np.einsum("ij,ij->i", a, b) / lengths
+    cosines = np.where(np.isfinite(lengths) & (lengths > 0), cosines, 0.0)
+    return np.where((a == b).all(axis=1), 1.0, cosines)

@@ -15,6 +15,22 @@ _HEADS: dict[str, tuple[str, ...]] = {
     "WithLMHeadModel": ("fill-mask",),
     "MarianMTModel": ("translation", "text2text-generation"),
     "ForSeq2SeqLM": ("text2text-generation",),
+    "ForImageClassification": ("image-classification",),
+    "ForImageClassificationWithTeacher": ("image-classification",),
+    "ForObjectDetection": ("object-detection",),
+    "ForSemanticSegmentation": ("image-segmentation",),
+    "ForInstanceSegmentation": ("image-segmentation",),
+    "ForUniversalSegmentation": ("image-segmentation",),
+    "ForSegmentation": ("image-segmentation",),
+    "ForDepthEstimation": ("depth-estimation",),
+    "ForImageSuperResolution": ("image-to-image",),
+    "ForVideoClassification": ("video-classification",),
+    "ForKeypointMatching": ("keypoint-matching",),
+    "ForKeypointDetection": ("keypoint-detection",),
+    "MODNet": ("background-removal",),
+    "BriaRMBG": ("background-removal",),
+    "BiRefNet": ("background-removal",),
+    "VisionModel": ("image-feature-extraction",),
     "HeadModel": (),
     "HeadsModel": (),
     "Model": ("feature-extraction",),
@@ -34,6 +50,26 @@ _CONDITIONAL: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("blenderbot", "blenderbot-small"), ("text2text-generation",)),
 }
 
+#: Types of models of pictures whose class's name ends as those of texts do, or as those that are asked without words.
+_SEEING: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("align", "altclip", "chinese_clip", "clip", "clipseg", "metaclip_2", "siglip", "siglip2"),
+        ("zero-shot-image-classification",),
+    ),
+    **dict.fromkeys(
+        ("grounding-dino", "mm-grounding-dino", "omdet-turbo", "owlv2", "owlvit"), ("zero-shot-object-detection",)
+    ),
+    **dict.fromkeys(("sam", "sam2", "sam2_video", "sam_hq"), ("mask-generation",)),
+    **dict.fromkeys(
+        ("beit", "bit", "convnext", "convnextv2", "data2vec-vision", "deit", "dinov2", "dinov2_with_registers",
+         "dinov3_convnext", "dinov3_vit", "efficientnet", "focalnet", "hiera", "ijepa", "levit", "mobilenet_v1",
+         "mobilenet_v2", "mobilevit", "mobilevitv2", "poolformer", "pvt", "regnet", "resnet", "segformer", "swin",
+         "swinv2", "vit", "vit_mae", "vit_msn"),
+        ("image-feature-extraction",),
+    ),
+}  # fmt: skip
+_SEEING_ENDINGS = ("Model", "ForObjectDetection")
+
 #: Words that the labels of a model trained on natural language inference hold, whatever their case and order.
 _INFERENCE = "entail"
 
@@ -50,10 +86,15 @@ def infer_tasks(config: Config, sentence_transformers: bool) -> tuple[str, ...]:
         if str(architecture).endswith("ForConditionalGeneration"):
             tasks += _CONDITIONAL.get(str(config.model_type), ())
             continue
+        if config.model_type in _SEEING and str(architecture).endswith(_SEEING_ENDINGS):
+            tasks += _SEEING[str(config.model_type)]
+            continue
         heads = [head for head in _HEADS if str(architecture).endswith(head)]
         if heads:
             tasks += _HEADS[heads[0]]
     labels = [str(label).lower() for label in config.id2label.values()]
+    if "image-segmentation" in tasks and "background" in labels:
+        tasks.append("background-removal")
     if "text-classification" in tasks and any(label.startswith(_INFERENCE) for label in labels):
         tasks.append("zero-shot-classification")
     if "text-classification" in tasks and len(labels) == 1:

@@ -23,7 +23,7 @@ _UNPROVED = (
     "onnxpipe export makes a proved one"
 )
 #: Outputs whose largest element is a decision; of features it means nothing.
-_DECISIONS = frozenset({"logits", "start_logits", "end_logits"})
+_DECISIONS = frozenset({"logits", "class_queries_logits", "start_logits", "end_logits"})
 
 
 @dataclass(frozen=True)
@@ -185,9 +185,9 @@ def _compare(session: Session, graph: str, precision: str, cases: Sequence[Golde
         got = session.run({name: array for name, array in case.inputs.items() if name in session.inputs})
         mask = case.inputs.get("attention_mask")
         differences.append(compare(case.outputs, got, mask, scale))
-        decided = {name: array for name, array in case.outputs.items() if name in _DECISIONS and array.shape[-1] > 1}
+        decided = {name for name, array in case.outputs.items() if name in _DECISIONS and array.shape[-1] > 1}
         if decided:
-            agreements.append(agreement(decided, got, mask))
+            agreements.append(agreement(case.outputs, got, mask, decided))
     worst = Difference.worst(differences)
     agreed = sum(agreements) / len(agreements) if agreements else None
     tolerance = TOLERANCES[precision]

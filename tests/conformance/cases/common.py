@@ -63,6 +63,31 @@ class ReturnType:
 
 
 @dataclass(frozen=True)
+class Pic:
+    """A made picture of `zoo.pictures`, handed over in one of the forms that a pipeline takes.
+
+    Args:
+        form: "image" (PIL), "path", "base64", "data" (base64 with its prefix) or "array" (uint8, in RGB).
+    """
+
+    name: str
+    form: str = "image"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The path of a made video of `count` frames."""
+
+    name: str
+    count: int = 12
+
+
+@dataclass(frozen=True)
+class PipeImageProcessor:
+    """An image processor of the case's model, loaded by the library itself."""
+
+
+@dataclass(frozen=True)
 class PipeTokenizer:
     """The pipeline's own tokenizer."""
 
@@ -74,6 +99,7 @@ class Case:
     In every text, `<>` stands for the mask token, `<src>` and `<tgt>` for the family's names of two languages.
 
     Args:
+        head: one of `zoo.HEADS`, or for pictures the task, with `+` and a name of `zoo.vision.VARIANTS` behind it.
         task: the name given to `pipeline`, where it is not the suite's name of the task.
         core: run on every family, not only on the three of the full list.
         dropped: the reference is transformers 4.57 (recorded), because 5.x dropped the task or the argument.

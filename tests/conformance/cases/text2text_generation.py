@@ -153,7 +153,6 @@ ERRORS = (
     _case("int", 3, message=False),
     _case("none", None, message=False),
     _case("dict", {"text": "x"}, message=False),
-    _case("nothing", message=False),
     _case("unknown argument", TEXTS[0], max_new_tokenz=3, message=False),
     _case("more sequences than beams", TEXTS[0], num_beams=2, num_return_sequences=3, message=False),
     _case("several greedy sequences", TEXTS[0], num_beams=1, num_return_sequences=2, message=False),

@@ -1,0 +1,21 @@
+"""Calls of depth-estimation (contract 3.20)."""
+
+from __future__ import annotations
+
+from conformance.cases.common import Pic
+from conformance.cases.pictures import PHOTO, at_construction, case_of, errors, inputs
+
+TASK = "depth-estimation"
+_case = case_of(TASK)
+_FLAT = ("long", "tall")
+"""Of these some families are left no pixel: both refuse, each in its own words."""
+_ONE = ("one", "one grey")
+"""transformers divides by the depth's range, which one pixel has not."""
+
+CASES = (
+    *inputs(TASK, skip=(*_FLAT, *_ONE)),
+    _case("large", Pic("large"), core=True),
+    _case("parameters", PHOTO, parameters={"timeout": 3.0}),
+    at_construction(TASK, "parameters", {"parameters": {"timeout": 3.0}}, PHOTO),
+    *errors(TASK),
+)

@@ -1,0 +1,23 @@
+"""Calls of image-feature-extraction (contract 3.17)."""
+
+from __future__ import annotations
+
+from conformance.cases.pictures import PHOTO, PHOTOS, at_construction, case_of, errors, inputs
+
+TASK = "image-feature-extraction"
+_case = case_of(TASK)
+
+CASES = (
+    *inputs(TASK),
+    _case("pool", PHOTO, pool=True, core=True),
+    _case("pool, list", PHOTOS, pool=True),
+    _case("pool False", PHOTO, pool=False),
+    at_construction(TASK, "pool", {"pool": True}, PHOTO),
+    _case("tensors", PHOTO, return_tensors=True, core=True),
+    _case("tensors, pool, list", PHOTOS[:2], return_tensors=True, pool=True),
+    at_construction(TASK, "tensors", {"return_tensors": True}, PHOTOS[:2]),
+    _case("image_processor_kwargs", PHOTO, image_processor_kwargs={"do_normalize": False}),
+    _case("image_processor_kwargs, two", PHOTOS, image_processor_kwargs={"do_normalize": False, "resample": 0}),
+    at_construction(TASK, "image_processor_kwargs", {"image_processor_kwargs": {"do_normalize": False}}, PHOTO),
+    *errors(TASK, none=False),
+)

@@ -1,0 +1,18 @@
+"""image-feature-extraction, on every family of backbones."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.cases.common import Case
+from conformance.check import check, parametrize
+from conformance.runner import Library
+
+TASK = "image-feature-extraction"
+
+
+@parametrize(TASK)
+def test_same_as_transformers(
+    family: str, case: Case, ours: Library, theirs: Library, request: pytest.FixtureRequest
+) -> None:
+    check(TASK, family, case, ours, theirs, request)

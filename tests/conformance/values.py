@@ -1,0 +1,154 @@
+"""The values of a case: its marks as each library makes them; answers in a form that both and JSON share."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conformance.cases.common import (
+    Clip,
+    Generator,
+    Ids,
+    Keyed,
+    KeyedPair,
+    Pic,
+    PipeTokenizer,
+    ReturnType,
+    Settings,
+    Squad,
+)
+from conformance.compare import Picture
+from zoo import pictures
+
+Outcome = dict[str, Any]
+"""`{"value": …}`, `{"lazy": […]}` for an iterator's items, or `{"error": type name, "bases": […], "message": str}`."""
+
+Marks = Mapping[str, str]
+"""A mark in the texts of the cases -> what it stands for."""
+
+
+def to_json(value: Outcome) -> Any:
+    """An outcome as JSON keeps it: floats of 7 significant digits, an error by its name and message alone."""
+    kept = {name: item for name, item in value.items() if name != "bases"}
+    text = json.dumps(kept, default=_as_json)
+    return json.loads(text, parse_float=lambda digits: float(f"{float(digits):.7g}"))
+
+
+def _as_json(value: Any) -> dict[str, Any]:
+    if isinstance(value, Picture):
+        return {_PICTURE: value.mode, "png": pictures.in_base64(value.pixels)}
+    return {_ARRAY: str(value.dtype), "values": value.tolist()}
+
+
+def from_json(value: Any) -> Any:
+    """What `to_json` wrote, its arrays and pictures made again. Recorded pictures were rounded from floats."""
+    if isinstance(value, dict):
+        if _ARRAY in value:
+            return np.array(value["values"], value[_ARRAY])
+        if _PICTURE in value:
+            return Picture(value[_PICTURE], pictures.from_base64(value["png"]), exact=False)
+        return {key: from_json(item) for key, item in value.items()}
+    return [from_json(item) for item in value] if isinstance(value, list) else value
+
+
+_ARRAY, _PICTURE = "__array__", "__picture__"
+
+
+def made(library: Any, pipe: Any, value: Any) -> Any:
+    """The value that a mark stands for, in `library` (see `conformance.runner.Library`)."""
+    if isinstance(value, Generator):
+        return (item for item in made(library, pipe, list(value.items)))
+    if isinstance(value, Keyed):
+        return library.keyed(made(library, pipe, list(value.rows)), value.key)
+    if isinstance(value, KeyedPair):
+        return library.keyed_pair(_copied(list(value.rows)), value.key, value.pair)
+    if isinstance(value, Squad):
+        return library.squad(value.question, value.context)
+    if isinstance(value, Settings):
+        return library.settings(_copied(dict(value.values)))
+    if isinstance(value, Ids):
+        return library.ids([list(row) for row in value.values])
+    if isinstance(value, PipeTokenizer):
+        return pipe.tokenizer
+    if isinstance(value, ReturnType):
+        homes = (sys.modules[base.__module__] for base in type(pipe).__mro__)
+        return next(home.ReturnType[value.name] for home in homes if hasattr(home, "ReturnType"))
+    if isinstance(value, Pic):
+        return _picture(value)
+    if isinstance(value, Clip):
+        return str(pictures.clip(value.name, _files(), value.count))
+    if isinstance(value, list | tuple):
+        return type(value)(made(library, pipe, item) for item in value)
+    if isinstance(value, dict):
+        return {key: made(library, pipe, item) for key, item in value.items()}
+    return _copied(value)
+
+
+def _picture(wanted: Pic) -> Any:
+    """A fresh picture in the form that the case asks for."""
+    if wanted.form == "path":
+        return str(pictures.write(wanted.name, _files()))
+    if wanted.form in ("base64", "data"):
+        return pictures.as_base64(wanted.name, prefix=wanted.form == "data")
+    return pictures.pixels(wanted.name).copy() if wanted.form == "array" else pictures.picture(wanted.name)
+
+
+@cache
+def _files() -> Path:
+    """Where the files of the pictures lie while the process lives."""
+    return Path(tempfile.mkdtemp(prefix="onnxpipe-pictures-"))
+
+
+def _copied(value: Any) -> Any:
+    """A fresh copy of the containers: transformers changes some of the arguments it is given."""
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    return value
+
+
+def marked(value: Any, marks: Marks) -> Any:
+    """Every text with what its marks stand for."""
+    if isinstance(value, str):
+        for mark, meaning in marks.items():
+            value = value.replace(mark, meaning)
+        return value
+    if isinstance(value, list | tuple):
+        return type(value)(marked(item, marks) for item in value)
+    if isinstance(value, dict):
+        return {key: marked(item, marks) for key, item in value.items()}
+    if isinstance(value, Generator):
+        return Generator(marked(list(value.items), marks))
+    if isinstance(value, Keyed):
+        return Keyed(marked(list(value.rows), marks), value.key)
+    return value
+
+
+def plain(value: Any, *, exact: bool = True) -> Any:
+    """Results as the contract wants them (5.3, 5.4): torch tensors as numpy arrays, numpy floats as Python's.
+
+    Args:
+        exact: pictures must be equal to the grey level.
+    """
+    if hasattr(value, "detach"):
+        return np.asarray(value.detach().cpu().numpy())
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
+    if isinstance(value, np.floating):
+        return value.item()
+    if hasattr(value, "getbands"):
+        return Picture(value.mode, np.asarray(value), exact=exact)
+    if isinstance(value, dict):
+        exact = "predicted_depth" not in value  # The picture beside it is cut from those floats.
+        return {key: plain(item, exact=exact) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(plain(item, exact=exact) for item in value)
+    return value
