@@ -134,13 +134,19 @@ def _corners(box: Sequence[float], chip: tuple[float, float]) -> list[tuple[floa
 
 
 def _segments(picture: Image.Image, answer: Sequence[Mapping[str, Any]]) -> Image.Image:
-    masks = [_mask(one["mask"], picture.size) for one in answer]
-    order = sorted(range(len(masks)), key=lambda i: -np.count_nonzero(masks[i]))
+    things = [(one, _mask(one["mask"], picture.size)) for one in answer if not _is_background(one)]
+    things.sort(key=lambda thing: -np.count_nonzero(thing[1]))
     picture, times = canvas.enlarged(picture)
     scale = canvas.Scale.of(picture.size)
-    painted = _painted(picture, [_grown(masks[i], times) for i in order], scale)
-    entries = [canvas.Entry(_caption(answer[i]), canvas.colour(place)) for place, i in enumerate(order)]
+    painted = _painted(picture, [_grown(mask, times) for _, mask in things], scale)
+    entries = [canvas.Entry(_caption(one), canvas.colour(place)) for place, (one, _) in enumerate(things)]
+    entries += [canvas.Entry(_caption(one), None) for one in answer if _is_background(one)]
     return canvas.with_legend(painted, entries, scale)
+
+
+def _is_background(segment: Mapping[str, Any]) -> bool:
+    """Whether a segment is what is left of the picture beside the things in it: it stays as it is."""
+    return str(segment["label"]).lower() == "background"
 
 
 def _everything(picture: Image.Image, answer: Mapping[str, Any]) -> Image.Image:
