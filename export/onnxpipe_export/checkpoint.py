@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.errors import ExportError, ModelNotFoundError
-from onnxpipe_export import tasks, tokenizer
+from onnxpipe_export import tasks, timm_backbones, tokenizer
 from onnxpipe_export.tracing import quiet
 
 _SMALL_FILES = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja", "*.vocab", "*.tiktoken", "*_Dense/*")
@@ -169,11 +170,19 @@ def _load(folder: Path, task: tasks.Task, config: Any, extra: dict[str, Any]) ->
     try:
         with quiet(), _same_random_state():
             model, info = auto_class.from_pretrained(
-                str(folder), dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **extra
-            )
+                str(folder), dtype=torch.float32, output_loading_info=True, trust_remote_code=False,
+                **_replaced_backbone(config), **extra,
+            )  # fmt: skip
     except Exception as error:  # transformers raises nearly every kind here
         raise ExportError(f"transformers cannot load {folder.name} as {auto_class.__name__}: {error}") from error
     return model, sorted(info["missing_keys"])
+
+
+def _replaced_backbone(config: Any) -> dict[str, Any]:
+    """Keywords of the loader where a backbone of timm is read as one of transformers."""
+    replaced = copy.deepcopy(config)
+    names = timm_backbones.own_backbone(replaced)
+    return {"config": replaced, "key_mapping": names} if names else {}
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,14 @@ def _write(family: Family, head: Head, folder: Path) -> None:
         model.save_pretrained(folder)
     processor = json.dumps(family.processor | head.processor, indent=2) + "\n"
     (folder / "preprocessor_config.json").write_text(processor, encoding="utf-8")
+
+
+def write_larger(name: str, task: str, sizes: Mapping[str, Any], folder: Path) -> None:
+    """Write the model of a family with other sizes in its config."""
+    modules = (image_classifiers, image_detectors, image_dense)
+    family = next(family for module in modules for family in module.FAMILIES if family.name == name)
+    head = next(head for head in family.heads if head.task == task)
+    _write(family, replace(head, config={**head.config, **sizes}), folder)
 
 
 def _pictures(family: Family) -> Any:

@@ -37,6 +37,14 @@ VARIANTS: Mapping[str, dict[str, Any]] = {
 }
 """What follows the `+` of a head -> values that replace those of config.json: the same weights, used otherwise."""
 
+WIDE: Mapping[str, dict[str, Any]] = {
+    "vit": {"hidden_size": 128, "intermediate_size": 256},
+    "resnet": {"embedding_size": 32, "hidden_sizes": [64, 96, 128, 160]},
+    "convnext": {"hidden_sizes": [64, 96, 128, 160]},
+    "swin": {"embed_dim": 64},
+}
+"""The variant "wide": family -> sizes at which matrices and convolutions are worth 8 bits."""
+
 Key = tuple[str, str]
 
 
@@ -67,12 +75,17 @@ def families(task: str) -> tuple[str, ...]:
 
 
 def build(family: str, head: str, folder: Path) -> None:
-    """Write the model of `family` for the task that `head` names, its config changed as the variant says.
+    """Write the model of `family` for the task that `head` names, changed as the variant says.
 
     Raises:
         KeyError: no such family, task or variant.
     """
     task, _, variant = head.partition("+")
+    if variant == "wide":
+        from zoo import image_models
+
+        image_models.write_larger(family, task, WIDE[family], folder)
+        return
     models()[family, task](folder)
     if variant:
         path = folder / "config.json"
