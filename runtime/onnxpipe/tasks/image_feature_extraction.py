@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onnxpipe.engine.batching import Row
@@ -34,10 +34,17 @@ class ImageFeatureExtractionPipeline(ImagePipeline):
 
     Options = ImageFeatureExtractionOptions
 
+    def parse(
+        self, given: Mapping[str, Any], base: ImageFeatureExtractionOptions | None
+    ) -> ImageFeatureExtractionOptions:
+        options: ImageFeatureExtractionOptions = super().parse(given, base)
+        before = (base.image_processor_kwargs if base else None) or {}  # those of a call are added to them
+        return replace(options, image_processor_kwargs={**before, **(options.image_processor_kwargs or {})})
+
     def encode(self, value: Any, options: ImageFeatureExtractionOptions) -> Iterable[Row]:
         image = self.load(value, options)
-        keywords = options.image_processor_kwargs or {}
-        return [self.image_row(self.image_processor(image, **{"return_tensors": "np", **keywords}))]
+        keywords = {"return_tensors": "np", **(options.image_processor_kwargs or {})}
+        return [self.image_row(self.image_processor(image, **keywords))]
 
     def decode(self, rows: Answered, options: ImageFeatureExtractionOptions) -> Any:
         outputs = rows[0][1]

@@ -19,5 +19,12 @@ CASES = (
     _case("image_processor_kwargs", PHOTO, image_processor_kwargs={"do_normalize": False}),
     _case("image_processor_kwargs, two", PHOTOS, image_processor_kwargs={"do_normalize": False, "resample": 0}),
     at_construction(TASK, "image_processor_kwargs", {"image_processor_kwargs": {"do_normalize": False}}, PHOTO),
+    at_construction(
+        TASK,
+        "image_processor_kwargs, and others at the call",
+        {"image_processor_kwargs": {"do_normalize": False}},
+        PHOTO,
+        image_processor_kwargs={"resample": 0},
+    ),
     *errors(TASK, none=False),
 )
