@@ -127,7 +127,12 @@ def prove(path: Path, root: Path, precision: str, reference: Reference) -> dict[
     if not invariance <= allowed:
         faults.append(f"a row differs by {invariance:.3g} > {allowed:.3g} alone and in a batch")
     if faults:
-        raise CertificateError(f"{path.name} does not answer as the original: {'; '.join(faults)}. Nothing was written")
+        hint = ""
+        if precision == "int8" and graph.checkpoint.task.modality == "image" and graph.checkpoint.calibration is None:
+            hint = ". It was calibrated and judged on made pictures: calibration= takes a folder of real ones"
+        raise CertificateError(
+            f"{path.name} does not answer as the original: {'; '.join(faults)}. Nothing was written{hint}"
+        )
     limits = {name: limit for name, limit in dataclasses.asdict(tolerance).items() if limit is not None}
     return {
         "provider": session.providers[0],

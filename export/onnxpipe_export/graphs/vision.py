@@ -28,6 +28,8 @@ from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import makers
 
 _ROWS = 8
+_MORE_DECISIONS = 24
+"""Further pictures where each is but one decision: of the others alone, one that falls the other way would be 5 %."""
 _GOLDEN_PIXELS = 256 * 256
 """A larger picture is no golden case where a smaller one will do."""
 _DECIDING = frozenset({"logits", "class_queries_logits"})
@@ -74,6 +76,8 @@ class VisionGraph:
             Case(image_cases.stacked(self._rows[1:4]), golden=self.sizes.base[0] * self.sizes.base[1] < _GOLDEN_PIXELS),
             *(Case(self._faint(level), calibrates=True, decides=False) for level in (40, 215)),
         ]
+        if self.checkpoint.task.name == "image-classification":
+            found += [Case(self.row(70 + number, self.sizes.base)) for number in range(_MORE_DECISIONS)]
         for number, size in enumerate(self.sizes.others):
             rows = [self.row(_ROWS + 3 * number + k, size) for k in range(3)]
             found += [Case(rows[0], golden=number == 0), Case(image_cases.stacked(rows[1:]))]
