@@ -574,6 +574,13 @@ def test_keypoint_matching() -> None:
 
 
 # -- video-classification ---
+def test_a_model_of_single_pictures_is_no_model_of_films() -> None:
+    model = FakeModel(means)
+    model.session.inputs["pixel_values"] = SimpleNamespace(shape=("b", 3, SIDE, SIDE))
+    with pytest.raises(UnsupportedError, match="single pictures"):
+        VideoClassificationPipeline(model, image_processor=Clips(), task="video-classification")
+
+
 def test_video(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[Any, ...]] = []
 

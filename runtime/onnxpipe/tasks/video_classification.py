@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.tasks.base import Answered
 from onnxpipe.tasks.image_classification import FUNCTIONS
 from onnxpipe.tasks.images import ImageOptions, ImagePipeline
@@ -49,6 +50,9 @@ class VideoClassificationPipeline(ImagePipeline):
                 "The video-classification pipeline requires either a video processor or an image processor. "
                 f"Neither could be found for {self.model.name_or_path}: pass image_processor= or video_processor="
             )
+        axes = getattr(self.model.session.inputs.get("pixel_values"), "shape", ())
+        if len(axes) == 4:
+            raise UnsupportedError(f"{self.model.name_or_path} is a model of single pictures, not of videos")
 
     def parse(self, given: Mapping[str, Any], base: VideoClassificationOptions | None) -> VideoClassificationOptions:
         function = given.get("function_to_apply")
