@@ -21,7 +21,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/unit tests/attacks -q
+	$(BIN)/pytest -n auto tests/unit tests/attacks
 
 # The main job on real input: a pretrained model from PyPI, exported, certified, answered without PyTorch.
 demo: setup

@@ -85,6 +85,10 @@ _OF_FAMILY = {
 """(task, family) -> cases that make sense for this family alone."""
 
 
+_TIED = {("image-segmentation", "detr", "picture, exif 8")}
+"""(task, family, case) where two of a tiny model's queries are as good as equal, and rounding decides which is kept."""
+
+
 def families(task: str) -> tuple[str, ...]:
     """The zoo's families that `task` is tested on."""
     if task == "text-generation":
@@ -101,7 +105,10 @@ def table(task: str) -> list[tuple[str, Case]]:
         (family, case)
         for family in families(task)
         for case in (*CASES[task], *_OF_FAMILY.get((task, family), ()))
-        if (family in full or case.core) and (family, case.head) not in MISSING and family not in _not_exported(task)
+        if (family in full or case.core)
+        and (task, family, case.name) not in _TIED
+        and (family, case.head) not in MISSING
+        and family not in _not_exported(task)
     ]
 
 
