@@ -15,7 +15,7 @@ EDGE = 1e-3
 """How near to the next integer a float must lie for its rounding to go either way."""
 
 
-TIPPED = 0.02
+TIPPED = 0.005
 """Share of a mask's pixels that may be of another segment: where two are equal to the last bits of a float."""
 
 

@@ -15,7 +15,7 @@ Image = pytest.importorskip("PIL.Image")
 
 from onnxpipe.errors import ImageError  # noqa: E402
 from onnxpipe.processing.images import load  # noqa: E402
-from onnxpipe.processing.images.load import load_image, load_images  # noqa: E402
+from onnxpipe.processing.images.load import load_image  # noqa: E402
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
 
@@ -206,13 +206,6 @@ def test_formats_that_a_package_adds_to_pillow(monkeypatch: pytest.MonkeyPatch) 
     assert "HEIF" not in load.readable_formats()
     monkeypatch.setitem(Image.OPEN, "HEIF", (None, None))
     assert "HEIF" in load.readable_formats()
-
-
-def test_several() -> None:
-    assert len(load_images([PIXELS, _file(), Image.fromarray(PIXELS)])) == 3
-    assert len(load_images(image for image in (PIXELS, PIXELS))) == 2
-    for one in (PIXELS, _file(), Image.fromarray(PIXELS), base64.b64encode(_file()).decode()):
-        assert len(load_images(one)) == 1
 
 
 def test_without_pillow_the_line_to_install_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,12 +81,6 @@ def read_frames(
     return np.stack(frames)
 
 
-def frame_count(source: Any, timeout: float | None = None) -> int:
-    """How many frames a video has, by decoding it; `source`, `timeout` and errors as in `read_frames`."""
-    with _opened(source, timeout) as (container, stream, _):
-        return sum(1 for _ in container.decode(stream))
-
-
 @contextmanager
 def _opened(source: Any, timeout: float | None) -> Iterator[tuple[InputContainer, VideoStream, str]]:
     """A video's container, its first stream of pictures, and its name for messages."""

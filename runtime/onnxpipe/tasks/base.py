@@ -60,10 +60,8 @@ class Pipeline:
     #: What the factory loads beside the model: True (needed), None (if present), False. Our tasks of text all need a
     #: tokenizer.
     _load_tokenizer: ClassVar[bool | None] = None
-    _load_feature_extractor: ClassVar[bool | None] = None
     _load_image_processor: ClassVar[bool | None] = None
     _load_video_processor: ClassVar[bool | None] = None
-    _load_processor: ClassVar[bool | None] = None
     input_modalities: ClassVar[str] = "text"
     #: What a batch may hold that the scheduler cuts: its rows times the longest `Row.length`.
     token_budget: ClassVar[int] = TOKEN_BUDGET

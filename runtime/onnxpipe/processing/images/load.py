@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -86,18 +85,6 @@ def load_image(source: Any, timeout: float | None = None, *, max_pixels: int = M
     if (array := _as_array(source)) is not None:
         return _from_array(array)
     raise TypeError(_BAD_TYPE.format(got=type(source).__name__))
-
-
-def load_images(sources: Any, timeout: float | None = None, *, max_pixels: int = MAX_PIXELS) -> list[Image]:
-    """`load_image` of each; one source alone gives a list of one."""
-    many = isinstance(sources, Iterable) and not (_is_one(sources))
-    return [load_image(source, timeout, max_pixels=max_pixels) for source in (sources if many else [sources])]
-
-
-def _is_one(source: Any) -> bool:
-    return (
-        isinstance(source, (str, bytes, bytearray, memoryview, import_pillow().Image)) or _as_array(source) is not None
-    )
 
 
 def _from_string(source: str, timeout: float | None, max_pixels: int) -> Image:
