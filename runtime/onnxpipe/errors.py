@@ -10,6 +10,7 @@
     ├── DeviceError             (RuntimeError) the device or provider asked for is not usable here
     ├── MissingDependencyError  (ImportError)  an optional package is needed; the message gives the line to install it
     ├── ImageError              (ValueError)   a picture or film that cannot be read or fetched, or is too large
+    ├── AudioError              (ValueError)   a recording that cannot be read or fetched, or is too long
     ├── UnsupportedError        (ValueError)   an argument whose meaning cannot be kept here
     ├── UnknownArgumentError    (TypeError)    a misspelt or unknown argument; the message names the nearest known one
     └── PipelineException                      an input the task cannot answer (transformers' own name)
@@ -61,6 +62,10 @@ class MissingDependencyError(OnnxPipeError, ImportError):
 
 class ImageError(OnnxPipeError, ValueError):
     """A picture or film that cannot be read or fetched, is too large, or is of a format that is not known."""
+
+
+class AudioError(OnnxPipeError, ValueError):
+    """A recording that cannot be read or fetched, is too long, or is of a format that is not known."""
 
 
 class UnsupportedError(OnnxPipeError, ValueError):

@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from onnxpipe.errors import ImageError
-from onnxpipe.processing.images import fetch as module
-from onnxpipe.processing.images.fetch import fetch, is_public
+from onnxpipe.processing import fetch as module
+from onnxpipe.processing.fetch import is_public
+from onnxpipe.processing.images.fetch import fetch
 
 BODY = bytes(range(256)) * 300
 

@@ -16,12 +16,8 @@ Image = pytest.importorskip("PIL.Image")
 
 from onnxpipe.bundle.layout import side_files  # noqa: E402
 from onnxpipe.errors import ImageError, ModelNotFoundError, UnknownArgumentError, UnsupportedError  # noqa: E402
-from onnxpipe.processing.images.auto import (  # noqa: E402
-    AutoFeatureExtractor,
-    AutoImageProcessor,
-    AutoProcessor,
-    AutoVideoProcessor,
-)
+from onnxpipe.processing.audio.auto import AutoFeatureExtractor  # noqa: E402
+from onnxpipe.processing.images.auto import AutoImageProcessor, AutoProcessor, AutoVideoProcessor  # noqa: E402
 from onnxpipe.processing.images.classifiers import CLIPImageProcessor, ViTImageProcessor  # noqa: E402
 from onnxpipe.processing.images.detr import DetrImageProcessor  # noqa: E402
 from onnxpipe.processing.images.processors import GroundingDinoProcessor, OwlProcessor, SamProcessor  # noqa: E402

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Unpack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
 
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.images.base import ImageProcessor
@@ -13,6 +14,10 @@ from onnxpipe.processing.images.processors import BothProcessors, SamProcessor, 
 from onnxpipe.processing.images.registry import CLASSES, class_of_family
 from onnxpipe.processing.images.settings import Overrides
 from onnxpipe.processing.tokenizer import AutoTokenizer, Tokenizer
+
+if TYPE_CHECKING:
+    from onnxpipe.processing.audio.base import FeatureExtractor
+    from onnxpipe.processing.audio.processors import SpeechProcessor
 
 
 class AutoImageProcessor:
@@ -67,10 +72,6 @@ class AutoImageProcessor:
         return class_for(config, {}, "the config").from_dict(config, **overrides)
 
 
-#: The name that code older than 2023 has for it.
-AutoFeatureExtractor = AutoImageProcessor
-
-
 class AutoVideoProcessor:
     """Processors of videos by name: of `video_preprocessor_config.json`, or where there is none, those of pictures."""
 
@@ -99,7 +100,7 @@ class AutoVideoProcessor:
 
 
 class AutoProcessor:
-    """Tokenizer and image processor of a model in one, by name."""
+    """Tokenizer and image processor, or feature extractor of sound, of a model in one, by name."""
 
     def __init__(self) -> None:
         raise OSError("AutoProcessor is made with AutoProcessor.from_pretrained(name_or_path)")
@@ -116,28 +117,46 @@ class AutoProcessor:
         subfolder: str = "",
         use_fast: bool | None = None,
         trust_remote_code: bool | None = None,
-        **overrides: Unpack[Overrides],
-    ) -> BothProcessors | ImageProcessor | Tokenizer:
-        """What a model needs to be fed; arguments and errors as in `AutoImageProcessor`.
+        **overrides: Any,
+    ) -> BothProcessors | ImageProcessor | SpeechProcessor | FeatureExtractor | Tokenizer:
+        """What a model needs to be fed; arguments and errors as in `AutoImageProcessor` and `AutoFeatureExtractor`.
 
         Returns:
-            A `Processor`; of a model that takes pictures alone its image processor, of one that takes texts alone its
-            tokenizer.
+            A `Processor`, or of sound a `SpeechProcessor`; of a model that takes pictures or sound alone its image
+            processor or feature extractor, of one that takes texts alone its tokenizer.
         """
         folder = fetch_folder(
             pretrained_model_name_or_path, revision=revision, token=token, cache_dir=cache_dir,
             local_files_only=local_files_only, subfolder=subfolder, trust_remote_code=trust_remote_code,
         )  # fmt: skip
         name = os.fspath(pretrained_model_name_or_path)
+        if (heard := _processor_of_sound(folder, str(name), overrides)) is not None:
+            return heard
         if not has_config(folder):
             return AutoTokenizer.from_folder(folder)
         found = find_config(folder, str(name))
-        images = from_found(found, overrides)
+        of_images: Any = overrides
+        images = from_found(found, of_images)
         cls_of_family = processor_of(str(found.model.get("model_type", "")))
         speaks = has_tokenizer(folder)
         if not speaks and cls_of_family is not SamProcessor:
             return images
         return cls_of_family(images, AutoTokenizer.from_folder(folder) if speaks else None)
+
+
+def _processor_of_sound(folder: Path, name: str, overrides: Any) -> SpeechProcessor | FeatureExtractor | None:
+    """What feeds a model that hears; None of one that does not."""
+    if not has_config(folder, "sound"):
+        return None
+    from onnxpipe.processing.audio import auto, processors  # not at the top: pictures need nothing of it
+
+    found = find_config(folder, name, "sound")
+    if auto.of_pictures(found.config, found.model):
+        return None
+    extractor: FeatureExtractor = auto.from_found(found, overrides)
+    if not has_tokenizer(folder):
+        return extractor
+    return processors.processor_of(str(found.model.get("model_type", "")))(extractor, AutoTokenizer.from_folder(folder))
 
 
 def from_found(found: Found, overrides: Overrides) -> ImageProcessor:

@@ -44,7 +44,7 @@ def fetch_config(
     subfolder: str = "",
     trust_remote_code: bool | None = None,
 ) -> Found:
-    """What a folder or a Hub repository says of its processor of images or videos ("image", "video").
+    """What a folder or a Hub repository says of its processor of images, videos or sound ("image", "video", "sound").
 
     Raises:
         ModelNotFoundError: no such folder or repository, or it says nothing of one.
@@ -96,6 +96,7 @@ def find_config(folder: Path, name: str, kind: str = "image") -> Found:
 #: Files to look into, and the key in them, best first; transformers 5 has the same order.
 _PLACES = {
     "image": (("processor_config.json", "image_processor"), ("preprocessor_config.json", "")),
+    "sound": (("processor_config.json", "feature_extractor"), ("preprocessor_config.json", "")),
     "video": (
         ("processor_config.json", "video_processor"),
         ("video_preprocessor_config.json", ""),
@@ -105,9 +106,9 @@ _PLACES = {
 }
 
 
-def has_config(folder: Path) -> bool:
-    """Whether the folder says how pictures are prepared."""
-    return any((config := _read(folder, file)) and (not key or key in config) for file, key in _PLACES["image"])
+def has_config(folder: Path, kind: str = "image") -> bool:
+    """Whether the folder says how pictures are prepared, or sound ("sound"); a file of either may be of the other."""
+    return any((config := _read(folder, file)) and (not key or key in config) for file, key in _PLACES[kind])
 
 
 def has_tokenizer(folder: Path) -> bool:

@@ -1,0 +1,1 @@
+"""Sound to the arrays of a model."""

@@ -1,0 +1,115 @@
+"""EncodecFeatureExtractor, DacFeatureExtractor: samples of one or two channels, for codecs of sound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from onnxpipe.errors import AudioError
+from onnxpipe.processing.audio.base import FeatureExtractor, not_empty
+from onnxpipe.processing.audio.settings import Call, bounded
+from onnxpipe.processing.audio.sound import Array, samples
+from onnxpipe.processing.strategies import padding_strategy
+
+
+class CodecFeatureExtractor(FeatureExtractor):
+    """What codecs have in common: a recording is (samples,), or of two channels (2, samples); several come as a list.
+
+    Attributes:
+        feature_size: channels.
+    """
+
+    argument: ClassVar[str] = "raw_audio"
+    call_defaults: ClassVar = {"padding": None, "truncation": False, "max_length": None}
+
+    def rows(self, source: Any) -> list[Array]:
+        """The recordings of a call, (samples,) or (samples, 2) each."""
+        several = isinstance(source, (list, tuple)) and source and not isinstance(source[0], (int, float, np.number))
+        rows = [samples(one).T for one in source] if several else [samples(source).T]
+        for row in rows:
+            channels = row.shape[-1] if row.ndim == 2 else row.ndim
+            if row.ndim not in (1, 2) or channels != self.feature_size or (row.ndim == 2) != (self.feature_size > 1):
+                kind = "mono" if self.feature_size == 1 else f"{self.feature_size} channels of"
+                raise AudioError(f"Expected {kind} audio, (channels, samples), but example has shape {row.T.shape}")
+        return rows
+
+    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+        """See the class."""
+        not_empty(rows)
+        if call.padding and call.truncation:
+            raise ValueError("Both padding and truncation were set. Make sure you only set one.")
+        call = self.fitted(rows, replace(call, padding=True if call.padding is None else call.padding))
+        padded = self.pad(rows, call)
+        values = [row.T if row.ndim == 2 else row[None] for row in padded.rows]
+        if padding_strategy(call.padding) == "do_not_pad":
+            return {"input_values": values}
+        return {"padding_mask": padded.masks, "input_values": values}
+
+    def fitted(self, rows: Sequence[Array], call: Call) -> Call:
+        """The call with the length that the codec takes."""
+        return call
+
+
+class EncodecFeatureExtractor(CodecFeatureExtractor):
+    """`input_values` (channels, samples) each, and `padding_mask` (samples,).
+
+    Attributes:
+        chunk_length_s: seconds that the codec takes at once; None for all.
+        overlap: the share of one that the next repeats.
+    """
+
+    feature_size: int = 1
+    sampling_rate: int = 24_000
+    chunk_length_s: float | None = None
+    overlap: float | None = None
+
+    derived: ClassVar[frozenset[str]] = frozenset({"chunk_length", "chunk_stride"})
+    model_input_names: Sequence[str] = ("input_values", "padding_mask")
+
+    @property
+    def chunk_length(self) -> int | None:
+        """Samples that the codec takes at once."""
+        if self.chunk_length_s is None:
+            return None
+        return bounded("chunk_length_s and sampling_rate", int(self.chunk_length_s * self.sampling_rate))
+
+    @property
+    def chunk_stride(self) -> int | None:
+        """Samples from the beginning of one chunk to that of the next."""
+        if self.chunk_length is None or self.overlap is None:
+            return None
+        return max(1, int((1.0 - self.overlap) * self.chunk_length))
+
+    def fitted(self, rows: Sequence[Array], call: Call) -> Call:
+        """See the base: whole chunks."""
+        length, stride = self.chunk_length, self.chunk_stride
+        if length is None or stride is None or call.max_length is not None:
+            return call
+        lengths = [len(row) for row in rows]
+        if call.truncation:
+            return replace(call, max_length=(min(lengths) // stride - 1) * stride + length)
+        if call.padding:
+            steps = math.ceil(max(lengths) / stride)
+            return replace(call, padding="max_length", max_length=(steps - 1) * stride + length)
+        return call
+
+
+class DacFeatureExtractor(CodecFeatureExtractor):
+    """`input_values` (1, samples) each, in whole steps of `hop_length`, and `padding_mask`.
+
+    Attributes:
+        hop_length: samples of a step.
+    """
+
+    sampling_rate: int = 16_000
+    hop_length: int = 512
+
+    model_input_names: Sequence[str] = ("input_values", "n_quantizers")
+
+    def fitted(self, rows: Sequence[Array], call: Call) -> Call:
+        """See the base: whole steps."""
+        return replace(call, pad_to_multiple_of=self.hop_length)

@@ -1,0 +1,61 @@
+"""MCTCTFeatureExtractor: log mels with Flashlight's window, as M-CTC-T hears them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from onnxpipe.processing.audio.base import FeatureExtractor
+from onnxpipe.processing.audio.mel import Bands, Recipe, log_mels
+from onnxpipe.processing.audio.settings import Call
+from onnxpipe.processing.audio.sound import Array
+from onnxpipe.processing.audio.speech_to_text import by_band
+from onnxpipe.processing.audio.speecht5 import Milliseconds
+
+
+class MCTCTFeatureExtractor(Milliseconds, FeatureExtractor):
+    """`input_features` (frames, `feature_size`) each, and `attention_mask`. (transformers 4 has it, 5 has not.)
+
+    Attributes:
+        hop_length, win_length: milliseconds from a frame to the next, and of a frame.
+        win_function: the window.
+        frame_signal_scale: what samples are multiplied with.
+        preemphasis_coeff: how much of the sample before is taken off each.
+        mel_floor: the smallest number that the logarithm sees.
+        normalize_means, normalize_vars: brings each band to mean 0, and to variance 1.
+    """
+
+    feature_size: int = 80
+    return_attention_mask: bool = False
+    hop_length: int = 10
+    win_length: int = 25
+    win_function: str = "hamming_window"
+    frame_signal_scale: float = 32768.0
+    preemphasis_coeff: float = 0.97
+    mel_floor: float = 1.0
+    normalize_means: bool = True
+    normalize_vars: bool = True
+
+    derived: ClassVar[frozenset[str]] = Milliseconds.follow
+    model_input_names: Sequence[str] = ("input_features", "attention_mask")
+
+    @property
+    def recipe(self) -> Recipe:
+        """How samples become log mels."""
+        rate = self.sampling_rate
+        name: Any = self.win_function.removesuffix("_window")
+        return Recipe(
+            Bands(self.feature_size, 0.0, rate / 2, rate, "htk", unit_area=False), self.sample_size,
+            self.sample_stride, self.n_fft, window=name,
+            periodic=self.win_function != "hamming_window", center=False, gain=self.frame_signal_scale,
+            preemphasis=self.preemphasis_coeff, power=1.0, floor=self.mel_floor, log="ln", exact=True,
+        )  # fmt: skip
+
+    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+        """See the class."""
+        padded = self.pad([log_mels(row, self.recipe) for row in rows], call)
+        values = padded.rows
+        if self.normalize_means or self.normalize_vars:
+            values = by_band(padded, self.normalize_means, self.normalize_vars, self.padding_value)
+        # A call always gives the mask in transformers, whatever it is told.
+        return {"input_features": values, "attention_mask": padded.masks}

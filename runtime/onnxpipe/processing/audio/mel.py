@@ -1,0 +1,268 @@
+"""Log-mel spectrograms: overlapping frames, a Fourier transform of each, triangular bands, a logarithm.
+
+The transforms are those of NumPy, run over blocks of frames in double precision: on one core 5 ms for 30 s, less than
+the same transform as a matrix product (7 ms in single precision, 17 in double), and exact where a loud tone would drown
+the quiet bands in rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from onnxpipe.errors import AudioError, UnsupportedError
+
+Array = NDArray[Any]
+Scale = Literal["htk", "kaldi", "slaney"]
+Window = Literal["hann", "hamming", "povey", "boxcar"]
+
+_MAX_FFT = 2**16
+#: Frames that one sample may be in.
+_MAX_OVERLAP = 256
+#: Numbers that a filter bank may have.
+_MAX_WEIGHTS = 2**22
+#: Frames that are transformed at once: their spectra stay in the cache.
+_BLOCK = 256
+#: The smallest number that Kaldi's logarithm sees: single precision's epsilon.
+KALDI_FLOOR = 1.192092955078125e-07
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Triangular filters, evenly spaced on a mel scale.
+
+    Attributes:
+        count: how many.
+        low, high: where the first begins and the last ends, in Hz.
+        rate: samples a second of the signal.
+        scale: "htk" 2595·log10(1+f/700), "kaldi" 1127·ln(1+f/700), "slaney" linear to 1 kHz and logarithmic above.
+        unit_area: divides each by half its width in Hz (Slaney's Auditory Toolbox).
+        even_in_mel: the slopes are straight on the mel scale (Kaldi), else in Hz.
+    """
+
+    count: int
+    low: float
+    high: float
+    rate: int
+    scale: Scale = "slaney"
+    unit_area: bool = True
+    even_in_mel: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How samples become log mels.
+
+    Attributes:
+        bands: the filters.
+        frame, hop: samples of a frame, and from one to the next.
+        fft: length of the transform, at least `frame`.
+        inner: samples in a frame's middle that the window is over, the others being silenced; 0 for all.
+        window: the window's name.
+        periodic: whether the window is one period of its cosine; else it is symmetric.
+        center: frame i is around sample i * hop, the ends being mirrored; else it begins there.
+        centered_with_zeros: the ends are not mirrored, but filled up with silence.
+        gain: what samples are multiplied with first.
+        remove_mean: takes each frame's mean off.
+        preemphasis: takes so much of the sample before off each, 0 for nothing.
+        power: 2.0 for the spectrum's power, 1.0 for its magnitude.
+        floor: the smallest number that the logarithm sees.
+        offset: what is added instead, before the logarithm.
+        log: "ln", "log10", or "dB", ten times the latter.
+        dither: the deviation of noise that is added to the samples.
+        exact: bands and logarithm in double precision too, spectra rounded to single as transformers rounds them: for
+            families that divide by the deviation of a band, which of a steady tone is mere rounding.
+    """
+
+    bands: Bands
+    frame: int
+    hop: int
+    fft: int
+    inner: int = 0
+    window: Window = "hann"
+    periodic: bool = True
+    center: bool = True
+    centered_with_zeros: bool = False
+    gain: float = 1.0
+    remove_mean: bool = False
+    preemphasis: float = 0.0
+    power: float = 2.0
+    floor: float = 1e-10
+    offset: float = 0.0
+    log: Literal["ln", "log10", "dB"] = "log10"
+    dither: float = 0.0
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses what a hostile file may say to keep a machine busy, and what makes no spectrum.
+
+        Raises:
+            UnsupportedError: it is so.
+        """
+        bands, bins = self.bands, self.fft // 2 + 1
+        if not (1 <= self.frame <= self.fft <= _MAX_FFT and self.inner <= self.frame <= _MAX_OVERLAP * self.hop):
+            raise UnsupportedError(
+                f"no spectrum can be made of frames of {self.inner or self.frame} samples, {self.hop} apart, and a "
+                f"transform of {self.fft}"
+            )
+        if not (0 <= bands.low < bands.high and bands.count * bins <= _MAX_WEIGHTS):
+            raise UnsupportedError(
+                f"no {bands.count} bands from {bands.low} to {bands.high} Hz can be made of {bins} frequencies"
+            )
+
+    @property
+    def margin(self) -> int:
+        """Samples that a centred frame reaches beyond its middle."""
+        return self.frame // 2 if self.center else 0
+
+
+def log_mels(samples: Array, recipe: Recipe, noise: Any = np.random) -> Array:
+    """The log mels of a recording.
+
+    Args:
+        samples: float (n,).
+        recipe: how.
+        noise: where the dither comes from: what has numpy's `standard_normal`.
+
+    Returns:
+        float32 (frames, bands).
+
+    Raises:
+        AudioError: fewer samples than one frame needs.
+    """
+    if recipe.center:
+        if len(samples) <= recipe.margin and not recipe.centered_with_zeros:
+            raise too_short(len(samples), recipe.margin + 1, recipe)
+        samples = np.pad(samples, recipe.margin, mode="constant" if recipe.centered_with_zeros else "reflect")
+    elif len(samples) < recipe.frame - recipe.hop:
+        raise too_short(len(samples), recipe.frame, recipe)
+    return logarithm(mels(samples, recipe, noise), recipe)
+
+
+def mels(samples: Array, recipe: Recipe, noise: Any = np.random) -> Array:
+    """`log_mels` before the logarithm, of samples that are padded already: (frames, bands), each band in one piece."""
+    kind: Any = np.float64 if recipe.exact else np.float32
+    if len(samples) < recipe.frame:
+        return np.zeros((recipe.bands.count, 0), kind).T
+    frames = sliding_window_view(samples, recipe.frame)[:: recipe.hop]
+    filters = filter_bank(recipe.bands, recipe.fft // 2 + 1).astype(kind)
+    out = np.empty((recipe.bands.count, len(frames)), kind)
+    for start, block in _blocks(frames):
+        spectra = np.fft.rfft(_shaped(block, recipe, noise), n=recipe.fft)
+        out[:, start : start + len(block)] = (_power(spectra, recipe).astype(kind) @ filters).T
+    return out.T
+
+
+def _power(spectra: Array, recipe: Recipe) -> Array:
+    """The power or magnitude of spectra, float64."""
+    if recipe.exact:
+        spectra = spectra.astype(np.complex64).astype(np.complex128)
+    power: Array = spectra.real**2 + spectra.imag**2
+    return np.sqrt(power) if recipe.power == 1.0 else power
+
+
+def logarithm(values: Array, recipe: Recipe) -> Array:
+    """The logarithm of mels, which are changed, float32."""
+    if recipe.offset:
+        values += values.dtype.type(recipe.offset)
+    else:
+        np.maximum(values, values.dtype.type(recipe.floor), out=values)
+    (np.log if recipe.log == "ln" else np.log10)(values, out=values)
+    if recipe.log == "dB":
+        values *= values.dtype.type(10)
+    return np.asarray(values, np.float32)
+
+
+def _blocks(frames: Array) -> Iterator[tuple[int, Array]]:
+    for start in range(0, len(frames), _BLOCK):
+        yield start, frames[start : start + _BLOCK]
+
+
+def _shaped(frames: Array, recipe: Recipe, noise: Any) -> Array:
+    """Frames as the transform takes them, float64; in Kaldi's order of steps."""
+    weights = window(recipe.window, recipe.inner or recipe.frame, recipe.periodic, recipe.frame)
+    if not (recipe.dither or recipe.remove_mean or recipe.preemphasis) and recipe.gain == 1.0:
+        return np.asarray(frames * weights)
+    shaped = frames * np.float64(recipe.gain)
+    if recipe.dither:
+        shaped += recipe.dither * noise.standard_normal(shaped.shape)
+    if recipe.remove_mean:
+        shaped -= shaped.mean(axis=1, keepdims=True)
+    if recipe.preemphasis:
+        shaped[:, 1:] -= recipe.preemphasis * shaped[:, :-1]
+        shaped[:, 0] *= 1 - recipe.preemphasis
+    shaped *= weights
+    return shaped
+
+
+def too_short(length: int, needed: int, recipe: Recipe) -> AudioError:
+    """The error for a recording of fewer samples than are needed."""
+    rate = recipe.bands.rate
+    return AudioError(
+        f"the recording is too short: {length} samples, and the model needs at least {needed} "
+        f"({1000 * needed / rate:g} ms at {rate} Hz)"
+    )
+
+
+@lru_cache(maxsize=32)
+def window(name: str, length: int, periodic: bool, padded: int) -> Array:
+    """A window, float64 (padded,), with zeros on both sides where `padded` is more than `length`."""
+    points = length + 1 if periodic else length
+    values: Array
+    if name == "hamming":
+        values = np.hamming(points)
+    elif name == "boxcar":
+        values = np.ones(points)
+    else:
+        values = np.hanning(points) ** (0.85 if name == "povey" else 1.0)
+    left = (padded - length) // 2
+    found = np.zeros(padded)
+    found[left : left + length] = values[:length]
+    found.setflags(write=False)
+    return found
+
+
+@lru_cache(maxsize=32)
+def filter_bank(bands: Bands, bins: int) -> Array:
+    """The weights of `bins` frequencies, from 0 to half the rate, in each band: float64 (bins, bands)."""
+    edges = np.linspace(_to_mel(bands.low, bands.scale), _to_mel(bands.high, bands.scale), bands.count + 2)
+    hertz = _to_hertz(edges, bands.scale)
+    if bands.even_in_mel:
+        places = _to_mel(bands.rate / ((bins - 1) * 2) * np.arange(bins), bands.scale)
+    else:
+        edges, places = hertz, np.linspace(0, bands.rate // 2, bins)
+    rising: Array = (places[:, None] - edges[:-2]) / np.diff(edges)[:-1]
+    falling = (edges[2:] - places[:, None]) / np.diff(edges)[1:]
+    weights: Array = np.maximum(0.0, np.minimum(rising, falling))
+    if bands.unit_area:
+        weights *= 2.0 / (hertz[2:] - hertz[:-2])
+    weights.setflags(write=False)
+    return weights
+
+
+#: Slaney's scale: below 1 kHz a mel is 200/3 Hz; above, 27 of them multiply the frequency by 6.4.
+_KNEE, _KNEE_MEL, _STEP = 1000.0, 15.0, np.log(6.4) / 27.0
+
+
+def _to_mel(hertz: Any, scale: Scale) -> Any:
+    hertz = np.asarray(hertz, np.float64)
+    if scale == "htk":
+        return 2595.0 * np.log10(1.0 + hertz / 700.0)
+    if scale == "kaldi":
+        return 1127.0 * np.log(1.0 + hertz / 700.0)
+    above = np.maximum(hertz, _KNEE)
+    return np.where(hertz >= _KNEE, _KNEE_MEL + np.log(above / _KNEE) / _STEP, 3.0 * hertz / 200.0)
+
+
+def _to_hertz(mel: Array, scale: Scale) -> Array:
+    if scale == "htk":
+        return np.asarray(700.0 * (10.0 ** (mel / 2595.0) - 1.0))
+    if scale == "kaldi":
+        return np.asarray(700.0 * (np.exp(mel / 1127.0) - 1.0))
+    return np.where(mel >= _KNEE_MEL, _KNEE * np.exp(_STEP * (mel - _KNEE_MEL)), 200.0 * mel / 3.0)

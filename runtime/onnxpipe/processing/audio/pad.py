@@ -1,0 +1,111 @@
+"""Rows of unlike length made alike: cut, and filled up, as a call says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onnxpipe.processing.audio.settings import Call
+from onnxpipe.processing.audio.sound import Array
+from onnxpipe.processing.strategies import padding_strategy
+
+
+@dataclass(frozen=True)
+class Padded:
+    """Rows after padding.
+
+    Attributes:
+        rows: (length,) or (length, features) each.
+        masks: int32 (length,) each, 1 where there is sound.
+        lengths: of the sound in each.
+        side: where the sound is not.
+    """
+
+    rows: list[Array]
+    masks: list[Array]
+    lengths: list[int]
+    side: str
+
+    def filled(self, rows: Sequence[Array], value: float) -> list[Array]:
+        """Rows of the same lengths as these, with the value where there is no sound."""
+        return [
+            row if mask.all() else np.where(mask.reshape(-1, *[1] * (row.ndim - 1)) > 0, row, row.dtype.type(value))
+            for row, mask in zip(rows, self.masks)
+        ]
+
+    def sound(self, i: int) -> Array:
+        """Row i without its padding."""
+        row, length = self.rows[i], self.lengths[i]
+        return row[len(row) - length :] if self.side == "left" else row[:length]
+
+
+def pad(rows: Sequence[Array], call: Call, value: float, side: str) -> Padded:
+    """Rows cut and filled up.
+
+    Args:
+        rows: (length,) or (length, features) each.
+        call: `padding`, `truncation`, `max_length` and `pad_to_multiple_of` count.
+        value: what is put where there is nothing.
+        side: "right" or "left".
+
+    Raises:
+        ValueError: a length is needed and not given, or a strategy that there is not.
+    """
+    strategy = padding_strategy(call.padding)
+    if call.truncation:
+        if call.max_length is None:
+            raise ValueError("When setting ``truncation=True``, make sure that ``max_length`` is defined.")
+        end = _rounded(call.max_length, call.pad_to_multiple_of)
+        rows = [row[:end] for row in rows]
+    if strategy == "do_not_pad":
+        targets = [len(row) for row in rows]
+    elif strategy == "max_length" and call.max_length is None:
+        raise ValueError("When setting ``padding='max_length'``, make sure that max_length is defined")
+    else:
+        longest = max(len(row) for row in rows) if strategy == "longest" else int(call.max_length or 0)
+        target = _rounded(longest, call.pad_to_multiple_of)
+        targets = [max(target, len(row)) for row in rows]
+    missing = [target - len(row) for row, target in zip(rows, targets)]
+    return Padded(
+        [_filled(row, count, value, side) for row, count in zip(rows, missing)],
+        [_filled(np.ones(len(row), np.int32), count, 0, side) for row, count in zip(rows, missing)],
+        [len(row) for row in rows],
+        side,
+    )
+
+
+def _rounded(length: int, multiple: int | None) -> int:
+    return -(-length // multiple) * multiple if multiple else length
+
+
+def _filled(row: Array, count: int, value: float, side: str) -> Array:
+    """A row with `count` more entries."""
+    if not count:
+        return row
+    more = (count, 0) if side == "left" else (0, count)
+    return np.pad(row, [more, *[(0, 0)] * (row.ndim - 1)], constant_values=value)
+
+
+def unit_variance(rows: Sequence[Array]) -> list[Array]:
+    """Rows with mean 0 and variance 1."""
+    return [(row - row.mean()) / np.sqrt(row.var() + 1e-7) for row in rows]
+
+
+def normalized(padded: Padded, masked: bool, value: float) -> list[Array]:
+    """Rows brought to mean 0 and variance 1.
+
+    Args:
+        padded: the rows.
+        masked: whether only the sound counts, and its padding is filled with `value`; else padding is taken for sound,
+            as models without an attention mask have learnt it.
+        value: see above.
+    """
+    if not masked:
+        return unit_variance(padded.rows)
+    scaled = []
+    for i, row in enumerate(padded.rows):
+        sound = padded.sound(i)
+        scaled.append((row - sound.mean()) / np.sqrt(sound.var() + 1e-7))
+    return padded.filled(scaled, value)

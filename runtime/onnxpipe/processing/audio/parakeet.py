@@ -1,0 +1,72 @@
+"""ParakeetFeatureExtractor: NeMo's log mels, each band of a recording brought to mean 0 and variance 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from onnxpipe.errors import AudioError
+from onnxpipe.processing.audio.base import FeatureExtractor, stacked
+from onnxpipe.processing.audio.mel import Bands, Recipe, log_mels
+from onnxpipe.processing.audio.settings import Call
+from onnxpipe.processing.audio.sound import Array
+
+#: What is added before the logarithm, and to the deviation that is divided by.
+_GUARD, _EPSILON = 2.0**-24, 1e-5
+
+
+class ParakeetFeatureExtractor(FeatureExtractor):
+    """`input_features` (recordings, frames, `feature_size`), and `attention_mask` bool (recordings, frames).
+
+    Attributes:
+        hop_length: samples from a frame to the next.
+        n_fft: samples of a transform, of which the window is over the middle `win_length`.
+        win_length: see above.
+        preemphasis: how much of the sample before is taken off each; None for nothing.
+    """
+
+    feature_size: int = 80
+    hop_length: int = 160
+    n_fft: int = 512
+    win_length: int = 400
+    preemphasis: float | None = 0.97
+
+    call_defaults: ClassVar = {**FeatureExtractor.call_defaults, "padding": "longest", "device": "cpu"}
+    model_input_names: Sequence[str] = ("input_features", "attention_mask")
+
+    @property
+    def recipe(self) -> Recipe:
+        """How samples become log mels."""
+        bands = Bands(self.feature_size, 0.0, self.sampling_rate / 2, self.sampling_rate)
+        return Recipe(
+            bands, self.n_fft, self.hop_length, self.n_fft, inner=self.win_length, periodic=False,
+            centered_with_zeros=True, offset=_GUARD, log="ln",
+        )  # fmt: skip
+
+    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+        """See the class."""
+        lengths = [len(row) // self.hop_length for row in rows]
+        if min(lengths) < 2:
+            raise AudioError(f"the recording is too short: the model needs {2 * self.hop_length} samples at least")
+        padded = self.pad([self._emphasized(row) for row in rows], call)
+        recipe = self.recipe
+        logs = [log_mels(row, recipe) for row in padded.rows]
+        frames = len(logs[0])
+        masks = np.arange(frames) < np.array(lengths)[:, None]
+        values = [_normalized(one, length) for one, length in zip(logs, lengths)]
+        return {"input_features": stacked("input_features", values), "attention_mask": masks}
+
+    def _emphasized(self, row: Array) -> Array:
+        if self.preemphasis is None:
+            return row
+        return np.concatenate([row[:1], row[1:] - np.float32(self.preemphasis) * row[:-1]])
+
+
+def _normalized(logs: Array, length: int) -> Array:
+    """Each band of the first `length` frames with mean 0 and (n - 1) variance 1; 0 after them."""
+    sound = logs[:length]
+    out = np.zeros_like(logs)
+    out[:length] = (sound - sound.mean(0)) / (sound.std(0, ddof=1) + np.float32(_EPSILON))
+    return out

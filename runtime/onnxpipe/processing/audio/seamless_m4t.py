@@ -1,0 +1,59 @@
+"""SeamlessM4TFeatureExtractor: Kaldi's filter banks two by two, as SeamlessM4T and wav2vec 2.0 BERT hear them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from onnxpipe.errors import AudioError
+from onnxpipe.processing.audio.base import FeatureExtractor, stacked
+from onnxpipe.processing.audio.fbank import kaldi
+from onnxpipe.processing.audio.mel import log_mels
+from onnxpipe.processing.audio.settings import Call
+from onnxpipe.processing.audio.sound import Array, recordings
+
+
+class SeamlessM4TFeatureExtractor(FeatureExtractor):
+    """`input_features` (recordings, frames / `stride`, `num_mel_bins` * `stride`), and `attention_mask`.
+
+    Attributes:
+        num_mel_bins: bands.
+        stride: frames that are put beside each other.
+    """
+
+    feature_size: int = 80
+    num_mel_bins: int = 80
+    stride: int = 2
+
+    call_defaults: ClassVar = {
+        **FeatureExtractor.call_defaults, "padding": True, "pad_to_multiple_of": 2, "do_normalize_per_mel_bins": True,
+    }  # fmt: skip
+    model_input_names: Sequence[str] = ("input_features", "attention_mask")
+
+    def rows(self, source: Any) -> list[Array]:
+        """The recordings; of several channels (channels, samples) the first is taken, as in transformers."""
+        rows = [row[0] if row.ndim == 2 and len(row) else row for row in recordings(source, self.dtype)]
+        return super().rows(rows)
+
+    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+        """See the class."""
+        recipe = kaldi(self.num_mel_bins, self.sampling_rate)
+        logs = [log_mels(row, recipe) for row in rows]
+        if call.do_normalize_per_mel_bins:
+            logs = [_normalized(one) for one in logs]
+        padded = self.pad(logs, call)
+        values, masks = stacked("input_features", padded.rows), stacked("attention_mask", padded.masks)
+        frames = values.shape[1] // self.stride
+        values = values[:, : frames * self.stride].reshape(len(values), frames, -1)
+        if not self.masks_wanted(call):
+            return {"input_features": values}
+        return {"input_features": values, "attention_mask": masks[:, : frames * self.stride][:, 1 :: self.stride]}
+
+
+def _normalized(logs: Array) -> Array:
+    """Each band with mean 0 and (of a sample, n - 1) variance 1."""
+    if len(logs) < 2:
+        raise AudioError("the recording is too short: the model needs two frames at least (560 samples, 35 ms)")
+    return np.asarray((logs - logs.mean(0)) / np.sqrt(logs.var(0, ddof=1) + 1e-7), np.float32)

@@ -1,0 +1,107 @@
+"""SpeechT5FeatureExtractor: samples for the encoder, log mels for what the decoder is to say."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from onnxpipe.processing.audio.base import FeatureExtractor, not_empty
+from onnxpipe.processing.audio.mel import Bands, Recipe, log_mels
+from onnxpipe.processing.audio.pad import Padded, normalized
+from onnxpipe.processing.audio.settings import Call
+from onnxpipe.processing.audio.sound import Array
+from onnxpipe.processing.strategies import padding_strategy
+
+
+class Milliseconds:
+    """What follows from frames whose length and distance are told in milliseconds.
+
+    Attributes:
+        win_length, hop_length: milliseconds of a frame, and from a frame to the next.
+        sampling_rate: samples a second.
+    """
+
+    win_length: int
+    hop_length: int
+    sampling_rate: int
+
+    #: The names of the properties: files may have them.
+    follow: ClassVar[frozenset[str]] = frozenset({"sample_size", "sample_stride", "n_fft", "n_freqs"})
+
+    @property
+    def sample_size(self) -> int:
+        """Samples of a frame."""
+        return self.win_length * self.sampling_rate // 1000
+
+    @property
+    def sample_stride(self) -> int:
+        """Samples from a frame to the next."""
+        return self.hop_length * self.sampling_rate // 1000
+
+    @property
+    def n_fft(self) -> int:
+        """Length of the transform: the power of two that holds a frame."""
+        return 1 << (self.sample_size - 1).bit_length()
+
+    @property
+    def n_freqs(self) -> int:
+        """Frequencies of a frame's spectrum."""
+        return self.n_fft // 2 + 1
+
+
+class SpeechT5FeatureExtractor(Milliseconds, FeatureExtractor):
+    """Of `audio=` `input_values` (samples,) each and `attention_mask`; of `audio_target=` log mels (frames, mels) each.
+
+    The log mels are `input_values` too, or with both given `labels` and `decoder_attention_mask`. They are what the
+    HiFi-GAN vocoders of SpeechT5 turn back into sound.
+
+    Attributes:
+        do_normalize: samples are brought to mean 0 and variance 1.
+        num_mel_bins, fmin, fmax: bands, and where they begin and end, in Hz.
+        hop_length, win_length: milliseconds from a frame to the next, and of a frame.
+        win_function: "hann_window" or "hamming_window".
+        mel_floor: the smallest number that the logarithm sees.
+    """
+
+    do_normalize: bool = False
+    num_mel_bins: int = 80
+    hop_length: int = 16
+    win_length: int = 64
+    win_function: str = "hann_window"
+    fmin: float = 80
+    fmax: float = 7600
+    mel_floor: float = 1e-10
+
+    argument: ClassVar[str] = "audio"
+    derived: ClassVar[frozenset[str]] = Milliseconds.follow
+    call_defaults: ClassVar = {**FeatureExtractor.call_defaults, "audio_target": None}
+
+    @property
+    def recipe(self) -> Recipe:
+        """How samples become log mels."""
+        bands = Bands(self.num_mel_bins, self.fmin, self.fmax, self.sampling_rate)
+        name: Any = self.win_function.removesuffix("_window")
+        return Recipe(
+            bands, self.sample_size, self.sample_stride, self.n_fft, window=name, power=1.0, floor=self.mel_floor
+        )
+
+    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+        """See the class."""
+        found = self._heard(rows, call) if rows else {}
+        if call.audio_target is None:
+            return found
+        said = self.pad([log_mels(row, self.recipe) for row in self.rows(call.audio_target)], call)
+        names = ("labels", "decoder_attention_mask") if rows else ("input_values", "attention_mask")
+        return {**found, **self._named(said, said.rows, names, call)}
+
+    def _heard(self, rows: list[Array], call: Call) -> dict[str, Any]:
+        not_empty(rows)
+        padded = self.pad(rows, call)
+        values = padded.rows
+        if self.do_normalize:
+            masked = self.masks_wanted(call) and padding_strategy(call.padding) != "do_not_pad"
+            values = normalized(padded, masked, self.padding_value)
+        return self._named(padded, values, ("input_values", "attention_mask"), call)
+
+    def _named(self, padded: Padded, values: list[Array], names: tuple[str, str], call: Call) -> dict[str, Any]:
+        masks = {names[1]: padded.masks} if self.masks_wanted(call) else {}
+        return {names[0]: values, **masks}

@@ -1,0 +1,34 @@
+"""Wav2Vec2FeatureExtractor: the samples themselves, as wav2vec 2.0, HuBERT, WavLM, Moonshine and others hear them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onnxpipe.processing.audio.base import FeatureExtractor, not_empty
+from onnxpipe.processing.audio.pad import normalized
+from onnxpipe.processing.audio.settings import Call
+from onnxpipe.processing.audio.sound import Array
+from onnxpipe.processing.strategies import padding_strategy
+
+
+class Wav2Vec2FeatureExtractor(FeatureExtractor):
+    """`input_values` (samples,) each, and `attention_mask`.
+
+    Attributes:
+        do_normalize: samples are brought to mean 0 and variance 1: of the sound where there is a mask; without one the
+            padding counts too, as the models that have none (group norm) learnt it.
+    """
+
+    return_attention_mask: bool = False
+    do_normalize: bool = True
+
+    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+        """See the class."""
+        not_empty(rows)
+        padded = self.pad(rows, call)
+        masks = self.masks_wanted(call)
+        values = padded.rows
+        if self.do_normalize:
+            masked = masks and padding_strategy(call.padding) != "do_not_pad"
+            values = normalized(padded, masked, self.padding_value)
+        return {"input_values": values, **({"attention_mask": padded.masks} if masks else {})}

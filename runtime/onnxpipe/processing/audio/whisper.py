@@ -1,0 +1,96 @@
+"""WhisperFeatureExtractor: log mels of 30 s, loud to quiet in the range that the model learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from onnxpipe.processing.audio.base import FeatureExtractor, stacked
+from onnxpipe.processing.audio.mel import Bands, Recipe, log_mels
+from onnxpipe.processing.audio.pad import normalized
+from onnxpipe.processing.audio.settings import Call, bounded, generator
+from onnxpipe.processing.audio.sound import Array
+
+#: Bands end here whatever the rate.
+_TOP_HERTZ = 8000.0
+#: What is quieter than the loudest by so many powers of ten is as quiet as that.
+_RANGE = 8.0
+
+
+class WhisperFeatureExtractor(FeatureExtractor):
+    """`input_features` (recordings, `feature_size`, frames), and `attention_mask` (recordings, frames).
+
+    A recording is filled up or cut to `n_samples` unless the call says otherwise: `padding="longest",
+    truncation=False` gives long recordings whole (`LongFeatures` gives them in parts).
+
+    Attributes:
+        n_fft: samples of a frame.
+        hop_length: samples from a frame to the next.
+        chunk_length: seconds that the model hears at once.
+        dither: deviation of noise that is added, 0 for none.
+    """
+
+    feature_size: int = 80
+    return_attention_mask: bool = False
+    n_fft: int = 400
+    hop_length: int = 160
+    chunk_length: int = 30
+    dither: float = 0.0
+
+    derived: ClassVar[frozenset[str]] = frozenset({"n_samples", "nb_max_frames"})
+    call_defaults: ClassVar = {
+        **FeatureExtractor.call_defaults, "truncation": True, "padding": "max_length", "do_normalize": None,
+        "return_token_timestamps": None, "device": "cpu", "seed": None,
+    }  # fmt: skip
+    model_input_names: Sequence[str] = ("input_features",)
+
+    @property
+    def n_samples(self) -> int:
+        """Samples that the model hears at once."""
+        return bounded("chunk_length and sampling_rate", self.chunk_length * self.sampling_rate)
+
+    @property
+    def nb_max_frames(self) -> int:
+        """Frames that the model hears at once."""
+        return self.n_samples // self.hop_length
+
+    @property
+    def recipe(self) -> Recipe:
+        """How samples become log mels."""
+        bands = Bands(self.feature_size, 0.0, _TOP_HERTZ, self.sampling_rate)
+        return Recipe(bands, self.n_fft, self.hop_length, self.n_fft, dither=self.dither)
+
+    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+        """See the class."""
+        call = replace(call, max_length=call.max_length or self.n_samples)
+        padded = self.pad(rows, call)
+        values = normalized(padded, True, self.padding_value) if call.do_normalize else padded.rows
+        noise = generator(call.seed)
+        logs = [ranged(log_mels(row, self.recipe, noise)[:-1]) for row in values]
+        found: dict[str, Any] = {"input_features": stacked("input_features", logs)}
+        if self.masks_wanted(call):
+            found["attention_mask"] = np.stack([self._frames(mask) for mask in padded.masks])
+        if call.return_token_timestamps:
+            found["num_frames"] = np.array([length // self.hop_length for length in padded.lengths])
+        return found
+
+    def _frames(self, mask: Array) -> Array:
+        """The mask of samples as one of frames."""
+        return mask[:: self.hop_length][: len(mask) // self.hop_length]
+
+
+def ranged(logs: Array, loudest: float | None = None) -> Array:
+    """Base-10 log mels (frames, mels) as the model takes them: (mels, frames), of the loudest eight powers of ten.
+
+    Args:
+        logs: the log mels; changed in place.
+        loudest: the largest of the recording, if `logs` is a part of it.
+    """
+    if logs.size:
+        np.maximum(logs, np.float32((logs.max() if loudest is None else loudest) - _RANGE), out=logs)
+    logs += np.float32(4)
+    logs *= np.float32(0.25)
+    return np.ascontiguousarray(logs.T)
