@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from onnxpipe.cli import main
+from onnxpipe.cli.outputs import stem_of
 from onnxpipe.cli.picture_lines import picture_lines
-from onnxpipe.cli.pictures import stem_of
 from onnxpipe.engine.scheduler import ItemError
 from onnxpipe.processing.images.load import load_image
 

@@ -41,7 +41,7 @@ def result_columns(task: str, params: Mapping[str, Any], labels: int | None) -> 
         every = top_k is None or bool(params.get("return_all_scores"))
         count = (labels or 1) if every else min(int(top_k), labels or int(top_k))
         return _ranked(("label", "score"), count)
-    if task in ("image-classification", "video-classification"):
+    if task in ("image-classification", "video-classification", "audio-classification"):
         count = int(top_k or 1)
         return _ranked(("label", "score"), min(count, labels or count))
     if task == "question-answering":
@@ -58,6 +58,8 @@ def result_columns(task: str, params: Mapping[str, Any], labels: int | None) -> 
         "sentence-similarity": ResultColumns(("score",), _similarity),
         "feature-extraction": ResultColumns(("features",), lambda answer: {"features": answer[0]}),
         "text-ranking": ResultColumns(("index", "score", "ranking"), _ranking),
+        "automatic-speech-recognition": _heard(("text", "chunks") if params.get("return_timestamps") else ("text",)),
+        "zero-shot-audio-classification": ResultColumns(("label", "score", "scores"), _best_label),
         "zero-shot-image-classification": ResultColumns(("label", "score", "scores"), _best_label),
         "object-detection": ResultColumns(("objects",), lambda answer: {"objects": answer}),
         "zero-shot-object-detection": ResultColumns(("objects",), lambda answer: {"objects": answer}),
@@ -111,6 +113,10 @@ def _zero_shot(answer: Mapping[str, Any]) -> Cells:
 def _best_label(answer: list[Mapping[str, Any]]) -> Cells:
     scores = {entry["label"]: entry["score"] for entry in answer}
     return {"label": answer[0]["label"], "score": answer[0]["score"], "scores": scores}
+
+
+def _heard(names: tuple[str, ...]) -> ResultColumns:
+    return ResultColumns(names, lambda answer: {name: answer.get(name) for name in names})
 
 
 def _segments(answer: list[Mapping[str, Any]]) -> Cells:

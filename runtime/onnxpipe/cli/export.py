@@ -24,7 +24,7 @@ from onnxpipe.cli.guard import hub_options, traceback_option
 @click.option(
     "--calibration",
     type=click.Path(exists=True, file_okay=False),
-    help="Of models of images: a folder of pictures like those that the model will see, to prove and calibrate with.",
+    help="Of models that see or hear: a folder of pictures or recordings like theirs, to prove and calibrate with.",
 )
 @hub_options
 @traceback_option

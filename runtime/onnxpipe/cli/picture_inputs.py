@@ -1,4 +1,4 @@
-"""What a task of pictures is asked: the pictures of the command line's words, of stdin, or of a table's column."""
+"""What a task of pictures or sound is asked: files named by the command line's words, by stdin, or by a table."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "keypoint-matching": ("image_0", "image_1"),
     "zero-shot-object-detection": ("image", "candidate_labels"),
 }
-#: Names of a column that is evidently one of pictures, best first.
-_EVIDENT = ("image", "video", "path", "file", "filename", "file_name", "url")
+#: Names of a column that is evidently one of files, best first.
+_EVIDENT = ("image", "video", "audio", "path", "file", "filename", "file_name", "url")
 
 
 def picture_words(task: str, words: Sequence[str], stdin: Iterable[str]) -> Iterator[Any]:
@@ -32,7 +32,7 @@ def picture_words(task: str, words: Sequence[str], stdin: Iterable[str]) -> Iter
         click.UsageError: nothing to answer.
     """
     if not words:
-        raise click.UsageError("nothing to answer: give INPUT, a picture's path or URL (- for stdin), or --input FILE")
+        raise click.UsageError("nothing to answer: give INPUT, a file's path or URL (- for stdin), or --input FILE")
     sources = expand(words, stdin)
     if task == "keypoint-matching":
         return _in_pairs(sources)

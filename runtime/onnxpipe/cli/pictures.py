@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
-from onnxpipe.cli.table import check_output
+from onnxpipe.cli.outputs import Files, Kind
+from onnxpipe.cli.plain import plain
 
 #: Tasks whose answer is a picture, or has one.
 MAKERS = frozenset({"background-removal", "depth-estimation", "image-to-image"})
@@ -20,61 +19,6 @@ MAKERS = frozenset({"background-removal", "depth-estimation", "image-to-image"})
 KINDS = frozenset({"image", "video", "multimodal"})
 #: Tasks of pictures of whose answers there is nothing to draw.
 _UNDRAWN = frozenset({"image-feature-extraction"})
-_SUFFIX = ".png"
-#: Longest name of a file that is made of an input.
-_STEM = 80
-
-
-@dataclass
-class Gallery:
-    """Where pictures go: one file, or a folder that gets a file for each input, named after it.
-
-    Attributes:
-        path: the file, or the folder (made if need be).
-        overwrite: replace files that exist.
-        option: the option that named it, for errors.
-    """
-
-    path: Path
-    overwrite: bool
-    option: str
-    _taken: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        if self.single:
-            _check_suffix(self.path, self.option)
-            check_output(self.path, self.overwrite)
-
-    @property
-    def single(self) -> bool:
-        """Whether it is one file."""
-        return bool(self.path.suffix) and not self.path.is_dir()
-
-    def save(self, picture: Any, value: Any) -> Path:
-        """Writes the picture that belongs to the input `value`; returns its file.
-
-        Raises:
-            click.UsageError: a second picture for one file.
-            FileExistsError: there is such a file, and `overwrite` is false.
-        """
-        if self.single and self._taken:
-            raise click.UsageError(f"{self.option} {self.path} is one picture, and there are several: name a folder")
-        target = self.path if self.single else self._file(value)
-        self._taken.add(target.name.lower())
-        target.parent.mkdir(parents=True, exist_ok=True)
-        check_output(target, self.overwrite)
-        buffer = BytesIO()  # so that a picture that cannot be written leaves no half file
-        _save(picture, buffer, target, self.option)
-        target.write_bytes(buffer.getvalue())
-        return target
-
-    def _file(self, value: Any) -> Path:
-        stem = name = stem_of(value)
-        number = 1
-        while f"{name}{_SUFFIX}".lower() in self._taken:
-            number += 1
-            name = f"{stem}-{number}"
-        return self.path / f"{name}{_SUFFIX}"
 
 
 @dataclass(frozen=True)
@@ -88,8 +32,8 @@ class Sinks:
     """
 
     task: str
-    drawn: Gallery | None
-    kept: Gallery | None
+    drawn: Files | None
+    kept: Files | None
 
     def write(self, value: Any, answer: Any) -> list[Path]:
         """Writes what is asked for of an input and its answer; returns the files."""
@@ -100,6 +44,17 @@ class Sinks:
             files.append(self.drawn.save(_drawing(value, answer, self.task), value))
         return files
 
+    def document(self, answer: Any, files: Sequence[Path]) -> Any:
+        """The answer as JSON; a picture that was written is its path."""
+        if self.kept is None:
+            return plain(answer)
+        return {**plain(answer), "depth": str(files[0])} if isinstance(answer, dict) else str(files[0])
+
+    def lines(self, renderer: Any, value: Any, answer: Any) -> Iterable[str]:
+        """As `Renderer` has it."""
+        found: Iterable[str] = renderer.lines(value, answer)
+        return found
+
     def write_one(self, value: Any, answer: Any) -> Path:
         """For a row of a table: the answer where that is a picture, else a drawing."""
         assert self.drawn is not None
@@ -107,7 +62,7 @@ class Sinks:
         return self.drawn.save(made, value)
 
 
-def open_gallery(path: Path | None, task: str, kind: Any, overwrite: bool) -> Gallery | None:
+def open_gallery(path: Path | None, task: str, kind: Any, overwrite: bool) -> Files | None:
     """Where `--draw PATH` draws to.
 
     Raises:
@@ -117,7 +72,7 @@ def open_gallery(path: Path | None, task: str, kind: Any, overwrite: bool) -> Ga
         return None
     if kind not in KINDS or task in _UNDRAWN:
         raise click.UsageError(f"--draw is for tasks whose answers can be drawn into pictures, not for {task}")
-    return Gallery(path, overwrite, "--draw")
+    return Files(path, overwrite, "--draw", PICTURES)
 
 
 def _drawing(value: Any, answer: Any, task: str) -> Any:
@@ -135,21 +90,6 @@ def _picture_in(answer: Any) -> Any:
 def is_picture(value: Any) -> bool:
     """Whether it is a PIL image; tells so without importing PIL."""
     return hasattr(value, "getbands") and hasattr(value, "save")
-
-
-def stem_of(value: Any) -> str:
-    """A file's name, without extension, for what is made of an input: after its own file, or "picture"."""
-    if isinstance(value, Mapping):
-        value = value.get("image")
-    if isinstance(value, (list, tuple)):
-        return "-".join(stem_of(each) for each in value)[:_STEM]
-    text = str(value)
-    if text.startswith(("http://", "https://")):
-        text = urlsplit(text).path
-    elif text.startswith("data:") or len(text) > 4096:
-        return "picture"
-    stem = re.sub(r"[^\w.-]+", "_", PurePosixPath(text.replace("\\", "/")).stem).strip("._")
-    return stem[:_STEM] or "picture"
 
 
 def _pictures_of(value: Any, task: str) -> Any:
@@ -173,13 +113,19 @@ def _check_suffix(path: Path, option: str) -> None:
         raise click.UsageError(f"{option} {path}: {path.suffix!r} is no picture's extension; name a .png")
 
 
-def _save(picture: Any, buffer: BytesIO, target: Path, option: str) -> None:
+def _encode(picture: Any, target: Path, option: str) -> bytes:
     from onnxpipe.processing.images.pillow import import_pillow
 
     format = import_pillow().registered_extensions()[target.suffix.lower()]
+    buffer = BytesIO()
     try:
         picture.save(buffer, format=format)
     except (OSError, ValueError, KeyError) as error:
         raise click.UsageError(
             f"{option} {target}: a picture of mode {picture.mode} cannot be written as {format}: {error}; name a .png"
         ) from None
+    return buffer.getvalue()
+
+
+PICTURES = Kind("picture", ".png", _check_suffix, _encode)
+"""PIL images."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -16,13 +17,26 @@ from onnxpipe.cli.columns import result_columns
 from onnxpipe.cli.guard import device_argument, hub_options, traceback_option
 from onnxpipe.cli.inputs import Given, column_inputs, word_inputs
 from onnxpipe.cli.job import Job
+from onnxpipe.cli.outputs import Files, Sink
 from onnxpipe.cli.params import parse_params
 from onnxpipe.cli.picture_inputs import picture_columns, picture_words
-from onnxpipe.cli.pictures import KINDS, MAKERS, Gallery, Sinks, open_gallery
-from onnxpipe.cli.plain import plain, printable
+from onnxpipe.cli.pictures import KINDS, MAKERS, PICTURES, Sinks, open_gallery
+from onnxpipe.cli.plain import printable
 from onnxpipe.cli.render import Renderer
+from onnxpipe.cli.sounds import (
+    HEARS,
+    SPEAKS,
+    TRANSCRIPTS,
+    Transcripts,
+    open_recordings,
+    timestamps_for,
+    transcript_files,
+)  # fmt: skip
 from onnxpipe.cli.table import FORMATS, Format, Table, open_table
 from onnxpipe.cli.texts import stream, streams
+
+#: What `--format` may say of a table.
+TABLES = sorted(set(FORMATS.values()))
 
 
 @dataclass(frozen=True)
@@ -51,7 +65,7 @@ class RunOptions:
     as_json: bool
     column: str | None
     output: Path | None
-    format: Format | None
+    format: str | None
     delimiter: str | None
     encoding: str | None
     overwrite: bool
@@ -95,10 +109,14 @@ class RunOptions:
 @click.option("--column", help="The table's column to read: NAME, or KEYWORD=NAME,KEYWORD=NAME.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
               help="The table with the answers: CSV, TSV or JSONL; stdout by default. Of INPUTs whose answers are "
-                   "pictures: the picture, or a folder for several.")  # fmt: skip
+                   "pictures, recordings or transcripts: the file, or a folder for several.")  # fmt: skip
 @click.option("--draw", type=click.Path(path_type=Path), metavar="FILE|DIR",
               help="Draw the answers into the pictures: a PNG, or a folder for several.")  # fmt: skip
-@click.option("--format", type=click.Choice(sorted(set(FORMATS.values()))), help="The input's, if not by extension.")
+@click.option(
+    "--format",
+    type=click.Choice([*TABLES, *TRANSCRIPTS]),
+    help="The table's, if not by extension; of automatic-speech-recognition what is written: srt, vtt, json.",
+)
 @click.option("--delimiter", help="Of the input's cells; by default the one that fits.")
 @click.option("--encoding", help="Of the input; UTF-8 by default.")
 @click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
@@ -106,8 +124,8 @@ class RunOptions:
 @click.option("--prefix", default="", help="Put before the names of the result's columns.")
 @traceback_option
 def command(task: str, inputs: tuple[str, ...], source: str | None, **options: Any) -> None:
-    """Answer INPUTs (texts, paths or URLs of pictures, or JSON that begins with {; - reads lines of stdin), or every
-    row of a table.
+    """Answer INPUTs (texts, paths or URLs of pictures or sound, or JSON that begins with {; - reads lines of stdin), or
+    every row of a table.
 
     \b
     onnxpipe run text-classification --model M "We love this"
@@ -118,6 +136,8 @@ def command(task: str, inputs: tuple[str, ...], source: str | None, **options: A
     onnxpipe run text-classification --model M --input reviews.csv --column text --output out.csv
     onnxpipe run object-detection --model M photo.jpg --draw found.png
     onnxpipe run depth-estimation --model M photos/*.jpg -o depths/
+    onnxpipe run automatic-speech-recognition --model M film.mp3 --format srt -o film.srt
+    onnxpipe run text-to-speech --model M "Good morning." -o speech.wav
 
     What text-generation writes appears as it is written; an INPUT of it may be a chat, as JSON:
     '[{"role": "user", "content": "Hello"}]'.
@@ -130,8 +150,9 @@ def command(task: str, inputs: tuple[str, ...], source: str | None, **options: A
     label, score (image-classification, video-classification), label, score, scores (zero-shot-image-classification),
     objects (object-detection, zero-shot-object-detection), segments (image-segmentation), masks (mask-generation),
     depth_min, depth_max (depth-estimation), matches (keypoint-matching), features (image-feature-extraction), and with
-    --draw DIR picture, the path of a drawing, or of the answer where that is a picture. Cells that are no text or
-    number are JSON.
+    --draw DIR picture, the path of a drawing, or of the answer where that is a picture. Of sound: text
+    (automatic-speech-recognition), label, score (audio-classification), label, score, scores
+    (zero-shot-audio-classification). Cells that are no text or number are JSON.
     """
     from onnxpipe.tasks.registry import check_task
 
@@ -144,9 +165,10 @@ def command(task: str, inputs: tuple[str, ...], source: str | None, **options: A
     drawn = open_gallery(chosen.draw, task, kind, chosen.overwrite)
     if source is None:
         _refuse_table_options(chosen, MAKERS if kind in KINDS else frozenset(), task)
-        kept = Gallery(chosen.output, chosen.overwrite, "--output") if chosen.output is not None else None
         values = _values(task, kind, inputs, chosen)
-        _answer_words(task, _pipeline(named, chosen), values, params, chosen, Sinks(task, drawn, kept))
+        open_sink = _open_sink(task, drawn, params, chosen)
+        pipe = _pipeline(named, chosen)
+        _answer_words(task, pipe, values, params, chosen, open_sink(pipe))
     elif inputs:
         raise click.UsageError("give INPUTs or --input FILE, not both")
     elif chosen.as_json:
@@ -156,14 +178,35 @@ def command(task: str, inputs: tuple[str, ...], source: str | None, **options: A
 
 
 def _values(task: str, kind: Any, words: tuple[str, ...], options: RunOptions) -> Iterable[Any]:
-    if kind not in KINDS:
+    if kind not in KINDS and kind != "audio":
         return word_inputs(task, words, options.given, sys.stdin)
     options.given.parts(task)  # refuses what is for other tasks
     return picture_words(task, words, sys.stdin)
 
 
+def _open_sink(task: str, drawn: Files | None, params: dict[str, Any], options: RunOptions) -> Callable[[Any], Sink]:
+    """What becomes of the answers, once the pipeline is there; what is wrong with the options is told at once."""
+    if task == SPEAKS:
+        recordings = open_recordings(options.output, options.overwrite)
+        return lambda pipe: recordings
+    if task == HEARS:
+        form, files = transcript_files(options.format, options.output, options.overwrite)
+        return lambda pipe: _transcripts(pipe, form, files, params)
+    kept = Files(options.output, options.overwrite, "--output", PICTURES) if options.output is not None else None
+    sinks = Sinks(task, drawn, kept)
+    return lambda pipe: sinks
+
+
+def _transcripts(pipe: Any, form: str | None, files: Files | None, params: dict[str, Any]) -> Transcripts:
+    """As `transcript_files` has it; the parameters of the call are completed."""
+    for name, value in timestamps_for(form, pipe).items():
+        params.setdefault(name, value)
+    params.setdefault("progress", sys.stderr.isatty())
+    return Transcripts(form, files, params.get("return_timestamps") == "word")
+
+
 def _answer_words(
-    task: str, pipe: Any, values: Iterable[Any], params: dict[str, Any], options: RunOptions, sinks: Sinks
+    task: str, pipe: Any, values: Iterable[Any], params: dict[str, Any], options: RunOptions, sink: Sink
 ) -> None:
     shown_as_written = task == "text-generation" and not options.as_json and options.batch_size is None
     if shown_as_written and streams(pipe, params):
@@ -172,22 +215,15 @@ def _answer_words(
     renderer = Renderer(_labels(pipe) if task == "text-classification" else ())
     pairs = (((number, value), value) for number, value in enumerate(values, 1))
     for (number, value), answer in Answers(pipe, pairs, _call(params, options), _input_name, options.keep):
-        files = [] if isinstance(answer, InputError) else sinks.write(value, answer)
-        if options.as_json:
-            click.echo(json.dumps(_document(answer, sinks, files), ensure_ascii=False))
-            continue
-        shown = InputError(f"input {number}: {answer}") if isinstance(answer, InputError) else answer
-        for line in (*renderer.lines(value, shown), *(f"  -> {printable(str(file))}" for file in files)):
+        if isinstance(answer, InputError):
+            document: Any = {"error": str(answer)}
+            lines = renderer.lines(value, InputError(f"input {number}: {answer}"))
+        else:
+            files = sink.write(value, answer)
+            document = sink.document(answer, files)
+            lines = chain(sink.lines(renderer, value, answer), (f"  -> {printable(str(file))}" for file in files))
+        for line in [json.dumps(document, ensure_ascii=False)] if options.as_json else lines:
             click.echo(line)
-
-
-def _document(answer: Any, sinks: Sinks, files: list[Path]) -> Any:
-    """An answer as JSON; a picture that was written is its path."""
-    if isinstance(answer, InputError):
-        return {"error": str(answer)}
-    if sinks.kept is None:
-        return plain(answer)
-    return {**plain(answer), "depth": str(files[0])} if isinstance(answer, dict) else str(files[0])
 
 
 def _input_name(key: tuple[int, Any]) -> str:
@@ -201,11 +237,19 @@ def _answer_table(
     params: dict[str, Any],
     options: RunOptions,
     kind: Any,
-    drawn: Gallery | None,
+    drawn: Files | None,
 ) -> None:
     delimiter = "\t" if options.delimiter == "\\t" else options.delimiter
-    table = open_table(source, format=options.format, delimiter=delimiter, encoding=options.encoding)
-    if task in ("fill-mask", "image-classification", "video-classification"):
+    if options.format in TRANSCRIPTS:
+        raise click.UsageError(f"--format {options.format} is of INPUTs of {HEARS}; a table is {', '.join(TABLES)}")
+    if task == SPEAKS:
+        raise click.UsageError(
+            f"the answers of {task} are recordings: give INPUTs (- for the lines of stdin) and -o DIR"
+        )
+    table = open_table(
+        source, format=cast("Format | None", options.format), delimiter=delimiter, encoding=options.encoding
+    )
+    if task in ("fill-mask", "image-classification", "video-classification", "audio-classification"):
         params.setdefault("top_k", 1)
     if drawn is None and task in ("background-removal", "image-to-image"):
         raise click.UsageError(f"the answers of {task} are pictures: --draw DIR writes them")
@@ -227,7 +271,7 @@ def _answer_table(
 
 
 def _build(task: str, kind: Any, table: Table, options: RunOptions) -> Any:
-    if kind not in KINDS:
+    if kind not in KINDS and kind != "audio":
         return column_inputs(task, table, options.column, options.given)
     options.given.parts(task)
     return picture_columns(task, table, options.column)
@@ -259,7 +303,9 @@ def _params(task: str, entry: Mapping[str, Any], options: RunOptions) -> dict[st
     params = parse_params(options.params, getattr(entry["impl"], "Options", None))
     if options.labels is not None:
         if not task.startswith("zero-shot-"):
-            raise click.UsageError(f"--labels is for zero-shot-classification and its like of pictures, not for {task}")
+            raise click.UsageError(
+                f"--labels is for zero-shot-classification and its like of pictures and sound, not for {task}"
+            )
         params["candidate_labels"] = [label.strip() for label in options.labels.split(",") if label.strip()]
     for name in ("src_lang", "tgt_lang"):
         language = getattr(options, name)
@@ -267,7 +313,7 @@ def _params(task: str, entry: Mapping[str, Any], options: RunOptions) -> dict[st
             raise click.UsageError(f"--{name.replace('_', '-')} is for translation, not for {task}")
         if language is not None:
             params[name] = language
-    needy = task in ("zero-shot-classification", "zero-shot-image-classification")
+    needy = task.startswith("zero-shot-") and task != "zero-shot-object-detection"  # its INPUTs may bring them
     if needy and not params.get("candidate_labels"):
         raise click.UsageError(f"{task} needs --labels a,b,c")
     return params
@@ -275,9 +321,11 @@ def _params(task: str, entry: Mapping[str, Any], options: RunOptions) -> dict[st
 
 def _refuse_table_options(options: RunOptions, makers: frozenset[str], task: str) -> None:
     """Refuses what is for tables alone; `makers` are the tasks whose answers are pictures."""
-    refused = ["column", "format", "delimiter", "encoding", "overwrite_columns", "prefix"]
-    refused += [] if task in makers else ["output"]
-    refused += [] if task in makers or options.draw is not None else ["overwrite"]
+    writes = task in makers or task in (HEARS, SPEAKS)
+    refused = ["column", "delimiter", "encoding", "overwrite_columns", "prefix"]
+    refused += [] if task == HEARS and options.format in (None, *TRANSCRIPTS) else ["format"]
+    refused += [] if writes else ["output"]
+    refused += [] if writes or options.draw is not None else ["overwrite"]
     for name in refused:
         if getattr(options, name):
             raise click.UsageError(f"--{name.replace('_', '-')} needs --input FILE")

@@ -1,0 +1,114 @@
+"""Subtitles of what a recogniser heard: SubRip (.srt) and WebVTT (.vtt).
+
+Segments (Whisper's) become a subtitle each. Words are gathered to subtitles that can be read: up to two lines of 42
+characters, seven seconds at most, a new one after a pause or the end of a sentence; these figures are those of common
+guidelines for subtitles (BBC, Netflix).
+"""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Format = Literal["srt", "vtt"]
+
+_LINE = 42
+_LINES = 2
+_LONGEST_S = 7.0
+_PAUSE_S = 0.8
+_SHOWN_S = 2.0
+"""How long a subtitle stands whose end nobody knows."""
+_SENTENCE_ENDS = (".", "!", "?", "。", "！", "？", "…")
+
+
+@dataclass(frozen=True)
+class Cue:
+    """One subtitle.
+
+    Attributes:
+        start, end: in seconds.
+        text: one paragraph.
+    """
+
+    start: float
+    end: float
+    text: str
+
+
+def subtitles(answer: Mapping[str, Any], form: Format, *, words: bool = False, duration: float | None = None) -> str:
+    """An answer of automatic-speech-recognition with timestamps as a file of subtitles.
+
+    Args:
+        answer: `{"text", "chunks": [{"text", "timestamp": (start, end)}]}`.
+        form: "srt" or "vtt".
+        words: whether the chunks are words rather than segments.
+        duration: of the recording, in seconds: the end of a last chunk that has none.
+
+    Raises:
+        ValueError: an answer without chunks.
+    """
+    if "chunks" not in answer:
+        raise ValueError("subtitles need timestamps: ask for return_timestamps=True (Whisper) or 'word'")
+    cues = list(_cues(answer["chunks"], duration))
+    if words:
+        cues = list(_gathered(cues))
+    if form == "srt":
+        return "\n".join(f"{number}\n{_block(cue, ',')}" for number, cue in enumerate(cues, 1))
+    blocks = (_block(Cue(cue.start, cue.end, html.escape(cue.text, quote=False)), ".") for cue in cues)
+    return "\n".join(["WEBVTT\n", *blocks])
+
+
+def _cues(chunks: Sequence[Mapping[str, Any]], duration: float | None) -> Iterator[Cue]:
+    """The chunks that say something, each with an end, none before the one in front."""
+    floor = 0.0
+    for chunk in chunks:
+        text = " ".join(str(chunk["text"]).split()).replace("-->", "->")  # an arrow would read as a time
+        if not text:
+            continue
+        start, end = chunk["timestamp"]
+        start = max(floor, 0.0 if start is None else float(start))
+        if end is None:
+            end = duration if duration is not None and duration > start else start + _SHOWN_S
+        floor = start
+        yield Cue(start, max(start, float(end)), text)
+
+
+def _gathered(words: Sequence[Cue]) -> Iterator[Cue]:
+    """Words as subtitles."""
+    held: list[Cue] = []
+    for word in words:
+        if held and _is_full(held, word):
+            yield _joined(held)
+            held = []
+        held.append(word)
+    if held:
+        yield _joined(held)
+
+
+def _is_full(held: Sequence[Cue], word: Cue) -> bool:
+    longer = " ".join([*(cue.text for cue in held), word.text])
+    return (
+        len(textwrap.wrap(longer, _LINE)) > _LINES
+        or word.end - held[0].start > _LONGEST_S
+        or word.start - held[-1].end > _PAUSE_S
+        or (held[-1].text.endswith(_SENTENCE_ENDS) and len(held) > 1)
+    )
+
+
+def _joined(held: Sequence[Cue]) -> Cue:
+    return Cue(held[0].start, held[-1].end, " ".join(cue.text for cue in held))
+
+
+def _block(cue: Cue, mark: str) -> str:
+    """Its times and lines; `mark` goes before the milliseconds."""
+    lines = textwrap.wrap(cue.text, _LINE, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([f"{_time(cue.start, mark)} --> {_time(cue.end, mark)}", *lines, ""])
+
+
+def _time(seconds: float, mark: str) -> str:
+    """HH:MM:SS,mmm."""
+    whole = round(seconds * 1000)
+    return f"{whole // 3_600_000:02}:{whole // 60_000 % 60:02}:{whole // 1000 % 60:02}{mark}{whole % 1000:03}"
