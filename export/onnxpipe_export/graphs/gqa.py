@@ -147,6 +147,24 @@ class Attending:
         return output.reshape(*output.shape[:2], heads, width), None
 
 
+def attend(query: Any, key: Any, value: Any, past: Pair, lengths: Any, total: Any, scale: float) -> tuple[Any, Pair]:
+    """The node, for a model whose own attention asks no interface: causal, without rotation.
+
+    Args:
+        query, key, value: the new ones, (batch, heads, new, head_dim).
+        past: keys and values so far.
+        lengths: tokens of each row, past and new, less one; int32 (batch,).
+        total: positions in all, int32 ().
+        scale: of the products.
+
+    Returns:
+        (batch, new, heads * head_dim), and keys and values with the new ones.
+    """
+    attributes = {"num_heads_i": int(query.shape[1]), "kv_num_heads_i": int(key.shape[1]), "scale_f": float(scale)}
+    output, *present = _Node.apply(_flat(query), _flat(key), _flat(value), *past, lengths, total, (), attributes)
+    return output, (present[0], present[1])
+
+
 class _Passing(DynamicLayer):  # type: ignore[misc]
     """A layer of a cache that gives the new keys and values back alone."""
 

@@ -38,15 +38,33 @@ def row_streams(seed: int | Sequence[int] | None, prompts: int, copies: int) -> 
     Raises:
         ValueError: another count of seeds than prompts, or a negative one.
     """
+    return RowStreams([(*key, copy) for key in _keys(seed, prompts) for copy in range(copies)])
+
+
+def derived_seeds(
+    seed: int | Sequence[int] | None, prompts: int, parts: int = 1, purpose: Sequence[int] = ()
+) -> list[int]:
+    """A seed for each part of each prompt, parts of a prompt adjacent: where one call decodes in several rows or runs.
+
+    Args:
+        seed, prompts: as of `row_streams`.
+        parts: rows that make a prompt's answer together.
+        purpose: numbers that tell the runs of a call apart.
+    """
+    keys = [(*key, *purpose, part) for key in _keys(seed, prompts) for part in range(parts)]
+    return [int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1) for key in keys]
+
+
+def _keys(seed: int | Sequence[int] | None, prompts: int) -> list[tuple[int, int]]:
+    """(seed, number) for each prompt; see `row_streams`."""
     if seed is None:
         seed = next_seed()
     if isinstance(seed, (int, np.integer)):
-        keys = [(_checked(int(seed)), prompt) for prompt in range(prompts)]
-    else:
-        keys = [(_checked(int(one)), 0) for one in seed]
-        if len(keys) != prompts:
-            raise ValueError(f"seed has {len(keys)} numbers for {prompts} prompts: give one int, or one per prompt")
-    return RowStreams([(*key, copy) for key in keys for copy in range(copies)])
+        return [(_checked(int(seed)), prompt) for prompt in range(prompts)]
+    keys = [(_checked(int(one)), 0) for one in seed]
+    if len(keys) != prompts:
+        raise ValueError(f"seed has {len(keys)} numbers for {prompts} prompts: give one int, or one per prompt")
+    return keys
 
 
 class RowStreams:
@@ -57,6 +75,12 @@ class RowStreams:
 
     def __len__(self) -> int:
         return len(self._streams)
+
+    def of(self, rows: Sequence[int]) -> RowStreams:
+        """The streams of some of the rows, to go on with: what is drawn there is drawn here, too."""
+        some = RowStreams([])
+        some._streams = [self._streams[row] for row in rows]
+        return some
 
     def uniform(self, row: int, size: int = 1) -> Array:
         """float64 (size,) in [0, 1): the next numbers of a row's stream."""

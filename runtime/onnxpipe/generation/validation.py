@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from onnxpipe.generation.config import GenerationConfig
 
 #: Fields that only sampling reads, with the value that is no setting.
-_SAMPLING: dict[str, Any] = {
+SAMPLING: dict[str, Any] = {
     "temperature": 1.0,
     "top_p": 1.0,
     "min_p": None,
@@ -104,7 +104,7 @@ def _unread(config: GenerationConfig, given: frozenset[str] | None) -> dict[str,
     if config.pad_token_id is not None and config.pad_token_id < 0:
         issues["pad_token_id"] = f"`pad_token_id` should be positive but got {config.pad_token_id}."
     if config.do_sample is not True:
-        for name, neutral in _SAMPLING.items():
+        for name, neutral in SAMPLING.items():
             value = getattr(config, name)
             if name == "top_k" and config.penalty_alpha:
                 continue  # contrastive search reads it

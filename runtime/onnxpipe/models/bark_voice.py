@@ -1,0 +1,119 @@
+"""Voices of Bark: three arrays of tokens that what is said goes on from, in a folder, a file, or given as they are."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.bundle.files import MIB, inside, read_json
+from onnxpipe.errors import BundleError, ModelNotFoundError
+from onnxpipe.models.base import Array, as_array
+
+PROMPTS: Mapping[str, int] = {"semantic_prompt": 1, "coarse_prompt": 2, "fine_prompt": 2}
+"""The arrays of a voice, and how many axes each has."""
+
+#: Where a folder lists its voices: name -> array's name -> file.
+LIST = "speaker_embeddings_path.json"
+#: The largest array of suno/bark has 50 kB.
+_LIMIT = 16 * MIB
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What was said before, by whom.
+
+    Attributes:
+        semantic: int64 (tokens,).
+        coarse: int64 (codebooks, frames): the first codebooks.
+        fine: int64 (codebooks, frames): all of them.
+    """
+
+    semantic: Array
+    coarse: Array
+    fine: Array
+
+
+def voice(given: Any, folder: Path) -> Voice | None:
+    """The voice that a caller means.
+
+    Args:
+        given: None; a mapping with `semantic_prompt` (tokens,), `coarse_prompt` and `fine_prompt` (codebooks, frames),
+            integers; the name of one of the folder's own voices; or the path of an .npz file with those arrays.
+        folder: the model's.
+
+    Raises:
+        ValueError: an array is missing, or of another shape or type.
+        ModelNotFoundError: no such voice or file.
+        BundleError: a file that is damaged, too large, or outside the folder.
+    """
+    if given is None or isinstance(given, Voice):
+        return given
+    arrays = given if isinstance(given, Mapping) else _load(str(given), folder)
+    missing = [name for name in PROMPTS if name not in arrays]
+    if missing:
+        raise ValueError(f"Voice preset unrecognized, missing {missing[0]} as a key.")
+    return Voice(*(_checked(name, as_array(arrays[name])) for name in PROMPTS))
+
+
+def voices(folder: Path) -> tuple[str, ...]:
+    """Names of the folder's own voices."""
+    return tuple(name for name in _listed(folder) if name != "repo_or_path")
+
+
+def _load(name: str, folder: Path) -> Mapping[str, Any]:
+    listed = _listed(folder)
+    paths = listed.get(name) if name != "repo_or_path" else None
+    if isinstance(paths, Mapping):
+        return {prompt: _array(inside(folder, str(path))) for prompt, path in paths.items() if prompt in PROMPTS}
+    path = Path(name if name.endswith(".npz") else f"{name}.npz").expanduser()
+    if not path.is_file():
+        own = ", ".join(sorted(voices(folder))[:6]) or "none"
+        raise ModelNotFoundError(
+            f"no voice {name!r}: neither a file {path} nor one of the model's own ({own}); a voice may also be a dict "
+            f"of {', '.join(PROMPTS)}"
+        )
+    return _arrays(path)
+
+
+def _listed(folder: Path) -> dict[str, Any]:
+    """What the folder says of its voices; empty where it says nothing."""
+    try:
+        return read_json(inside(folder, LIST))
+    except ModelNotFoundError:
+        return {}
+
+
+def _array(path: Path) -> Array:
+    """The array in an .npy file; no pickle is read."""
+    if path.stat().st_size > _LIMIT:
+        raise BundleError(f"{path} is larger than {_LIMIT} bytes: no voice is")
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (ValueError, EOFError, OSError) as error:
+        raise BundleError(f"{path} is no array: {error}") from error
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    """The arrays of a voice in an .npz file; no pickle is read, and nothing that unpacks to more than a voice has."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > _LIMIT:
+                raise BundleError(f"{path} unpacks to more than {_LIMIT} bytes: no voice does")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files if name in PROMPTS}
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        raise error if isinstance(error, BundleError) else BundleError(f"{path} is no voice: {error}") from error
+
+
+def _checked(name: str, array: Array) -> Array:
+    if array.ndim != PROMPTS[name] or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(
+            f"{name} voice preset must be a {PROMPTS[name]}D ndarray of integers, got {array.dtype} of shape "
+            f"{array.shape}"
+        )
+    return array.astype(np.int64)
