@@ -15,10 +15,14 @@ from onnxpipe.errors import ExportError, ModelNotFoundError
 from onnxpipe_export import tasks, timm_backbones, tokenizer
 from onnxpipe_export.tracing import quiet
 
-_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja", "*.vocab", "*.tiktoken", "*_Dense/*")
+_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja", "*.vocab", "*.tiktoken", "*_Dense/*", "*.npy")
 _SAFE_WEIGHTS = ("*.safetensors",)
 # Read with torch's weights_only loader, which builds tensors and nothing else.
 _TORCH_WEIGHTS = ("pytorch_model*.bin",)
+
+_TRAINING_ONLY = ("masked_spec_embed",)
+"""Ends of the names of weights that no answer depends on, and that checkpoints may lack: what stands for frames that
+wav2vec 2.0 was not shown."""
 
 _FEATURES = frozenset({"feature-extraction", "image-feature-extraction"})
 
@@ -34,8 +38,9 @@ class Checkpoint:
         config: the transformers config.
         task: the task it is exported for.
         model: the torch module, float32, in eval mode.
-        tokenizer: transformers' tokenizer; None for a model of images that has none.
-        calibration: a folder of the user's own pictures to prove and calibrate with besides the made ones, or None.
+        tokenizer: transformers' tokenizer; None for a model of images or audio that has none.
+        calibration: a folder of the user's own pictures or recordings to prove and calibrate with besides the made
+            ones, or None.
     """
 
     name: str
@@ -88,10 +93,13 @@ def load(name: str, task: str | None, hub: HubOptions, calibration: Path | None 
     folder, revision = _locate(name, hub)
     config = _config(folder)
     chosen = tasks.resolve(task, config, folder)
-    if calibration is not None and chosen.modality == "text":
-        raise ExportError(f"calibration= is a folder of pictures, and {chosen.name} has none; leave it out")
+    if calibration is not None and chosen.modality not in ("image", "image-text", "audio", "audio-text"):
+        raise ExportError(
+            f"calibration= is a folder of pictures or recordings, and {chosen.name} is asked with neither; leave it out"
+        )
     model = _model(folder, chosen, config)
-    words = tokenizer.load(folder) if chosen.modality != "image" or tokenizer.present(folder) else None
+    needed = chosen.modality not in ("image", "audio")
+    words = tokenizer.load(folder) if needed or tokenizer.present(folder) else None
     return Checkpoint(name, revision, folder, config, chosen, model, words, calibration)
 
 
@@ -112,8 +120,9 @@ def _download(name: str, hub: HubOptions, patterns: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    # of weights in folders only those of sentence-transformers' layers (2_Dense) are wanted
-    ignore = ["onnx/*", "openvino/*", "[!0-9]*/*.safetensors"]
+    # of weights in folders only those of sentence-transformers' layers (2_Dense) are wanted, and of MMS the language
+    # that is in the model, not the adapters of a thousand others
+    ignore = ["onnx/*", "openvino/*", "[!0-9]*/*.safetensors", "adapter.*"]
     try:
         return Path(
             snapshot_download(
@@ -166,7 +175,7 @@ def _load(folder: Path, task: tasks.Task, config: Any, extra: dict[str, Any]) ->
 
     named = tasks.class_names(task) if task.modality != "text" else {}
     fitting = [named[name] for name in getattr(config, "architectures", None) or () if name in named]
-    auto_class = getattr(transformers, fitting[0] if fitting else task.auto_class)
+    auto_class = getattr(transformers, fitting[0] if fitting else tasks.auto_class(task, config.model_type))
     try:
         with quiet(), _same_random_state():
             model, info = auto_class.from_pretrained(
@@ -175,7 +184,7 @@ def _load(folder: Path, task: tasks.Task, config: Any, extra: dict[str, Any]) ->
             )  # fmt: skip
     except Exception as error:  # transformers raises nearly every kind here
         raise ExportError(f"transformers cannot load {folder.name} as {auto_class.__name__}: {error}") from error
-    return model, sorted(info["missing_keys"])
+    return model, sorted(name for name in info["missing_keys"] if not name.endswith(_TRAINING_ONLY))
 
 
 def _replaced_backbone(config: Any) -> dict[str, Any]:

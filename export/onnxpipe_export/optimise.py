@@ -28,27 +28,32 @@ _SMALL = 4096
 """Bytes of constants that are folded: sizes and paddings, no weights."""
 
 
-def optimise(graph: OnnxGraph) -> None:
-    """Rewrite `graph`, as traced, in place."""
+def optimise(graph: OnnxGraph, *, merge: bool = True) -> None:
+    """Rewrite `graph`, as traced, in place. `merge`: see `symbolic_shapes`."""
     graph.tidy()
     _fold_constants(graph)
-    _constant_reshapes(graph, symbolic_shapes(graph))
+    _constant_reshapes(graph, symbolic_shapes(graph, merge=merge))
     _fold_padding(graph)
     _merge_products(graph)
     graph.tidy()
 
 
-def symbolic_shapes(graph: OnnxGraph) -> Mapping[str, Shape]:
+def symbolic_shapes(graph: OnnxGraph, *, merge: bool = True) -> Mapping[str, Shape]:
     """Tensor name -> its shape, free dimensions by name; equal names are equal sizes.
 
     Empty where inference does not get through the graph: then nothing that needs shapes is rewritten.
+
+    Args:
+        graph: the graph.
+        merge: whether two free dimensions that meet in an addition are taken for one: a position's embedding is as
+            long as the text. Not so where what meets was cut to size in a way that inference does not follow (scores
+            for every distance, shifted). Were one of them 1, the certificate would tell.
     """
     from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
     # Step by step, since `infer_shapes` of one call writes the graph into the working directory when a shape is left
-    # open; what it found up to there is as good. Two free dimensions that meet in an addition are taken for one
-    # (auto_merge): a position's embedding is as long as the text. Were one of them 1, the certificate would tell.
-    inference = SymbolicShapeInference(int_max=2**31 - 1, auto_merge=True, guess_output_rank=False, verbose=0)
+    # open; what it found up to there is as good.
+    inference = SymbolicShapeInference(int_max=2**31 - 1, auto_merge=merge, guess_output_rank=False, verbose=0)
     try:
         inference._preprocess(graph.model)
         with quiet():

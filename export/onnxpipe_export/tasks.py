@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from onnxpipe.errors import ExportError
 
-Modality = Literal["text", "image", "image-text"]
+Modality = Literal["text", "image", "image-text", "audio", "audio-text", "text-audio"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,9 @@ class Task:
         auto_class: the transformers class that loads the model with the task's head.
         outputs: the graph's outputs, in order; those that the model does not have are left out.
         architecture: what the class names in config.architectures end in, "" where they cannot tell.
-        modality: what it is asked with. A checkpoint for texts must have a tokenizer; one for images is taken with a
-            tokenizer only where its folder has one (OneFormer is told its task in words).
+        modality: what it is asked with. A checkpoint for texts must have a tokenizer, and so must one of "text-audio",
+            which is asked with texts and answers in sound; one for images or audio is taken with a tokenizer only where
+            its folder has one (OneFormer is told its task in words, a recogniser of speech writes).
         other_classes: further transformers classes that load models for the task, where there are several.
     """
 
@@ -81,7 +82,21 @@ _IMAGE_TASKS = (
     Task("image-feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output"), "VisionModel", "image"),
 )  # fmt: skip
 
-TASKS: Mapping[str, Task] = {task.name: task for task in (*_TEXT_TASKS, *_IMAGE_TASKS)}
+_AUDIO_TASKS = (
+    Task(
+        "automatic-speech-recognition", "AutoModelForCTC", ("logits",), "ForCTC", "audio",
+        ("AutoModelForSpeechSeq2Seq",),
+    ),
+    Task("audio-classification", "AutoModelForAudioClassification", ("logits",), "ForAudioClassification", "audio"),
+    Task("zero-shot-audio-classification", "AutoModel", (), "ClapModel", "audio-text"),
+    Task(
+        "text-to-audio", "AutoModelForTextToWaveform", (), "ForTextToSpeech", "text-audio",
+        ("AutoModelForTextToSpectrogram",),
+    ),
+    Task("vocoder", "SpeechT5HifiGan", (), "HifiGan", "audio"),
+)  # fmt: skip
+
+TASKS: Mapping[str, Task] = {task.name: task for task in (*_TEXT_TASKS, *_IMAGE_TASKS, *_AUDIO_TASKS)}
 
 GENERATING = frozenset({"text-generation", "text2text-generation"})
 """Tasks whose models generate."""
@@ -97,6 +112,7 @@ ALIASES: Mapping[str, str] = {
     "embedding": "feature-extraction",
     "sentence-similarity": "feature-extraction",
     "background-removal": "image-segmentation",
+    "text-to-speech": "text-to-audio",
 }
 
 _TRANSLATION = re.compile(r"translation_[^_]+_to_[^_]+")
@@ -105,6 +121,8 @@ _TRANSLATION = re.compile(r"translation_[^_]+_to_[^_]+")
 # Classes whose name is not <Family>For<Task>; "LMHeadModel" alone ends GPT2LMHeadModel, a causal model, while the
 # encoders that say so are XLM and its kin: XLMWithLMHeadModel.
 _OTHER_ARCHITECTURES: Mapping[str, str] = {
+    "SeamlessM4TModel": "automatic-speech-recognition",
+    "SeamlessM4Tv2Model": "automatic-speech-recognition",
     "LMHeadModel": "text-generation",
     "ForSeq2SeqLM": "text2text-generation",
     "MarianMTModel": "text2text-generation",
@@ -134,9 +152,9 @@ def resolve(name: str | None, config: Any, folder: Path) -> Task:
         return TASKS["feature-extraction"]
     architectures: Sequence[str] = getattr(config, "architectures", None) or ()
     for architecture in architectures:
-        seen = _task_of_images(architecture)
-        if seen is not None:
-            return seen
+        known = _task_of_class(architecture)
+        if known is not None:
+            return known
         for ending, task in _endings():
             if architecture.endswith(ending):
                 return TASKS[task]
@@ -146,27 +164,53 @@ def resolve(name: str | None, config: Any, folder: Path) -> Task:
     )
 
 
-def _task_of_images(architecture: str) -> Task | None:
-    """The task of images that transformers has this class for: the names' ends alone do not tell (OwlViTModel)."""
-    for task in _IMAGE_TASKS:
+def _task_of_class(architecture: str) -> Task | None:
+    """The task of images or audio that transformers has this class for: the names' ends alone do not tell
+    (OwlViTModel, Wav2Vec2ForSequenceClassification)."""
+    for task in (*_IMAGE_TASKS, *_AUDIO_TASKS):
         if architecture in class_names(task):
             return task
     return None
 
 
+# Auto classes whose mapping is not named as they are.
+_MAPPINGS: Mapping[str, str] = {
+    "AutoModelForCTC": "MODEL_FOR_CTC_MAPPING_NAMES",
+    "AutoModelForSpeechSeq2Seq": "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES",
+}
+# Tasks of which transformers has no mapping: their classes, and what loads these.
+_CLASSES: Mapping[str, Mapping[str, str]] = {
+    "zero-shot-audio-classification": {"ClapModel": "AutoModel"},
+    "vocoder": {"SpeechT5HifiGan": "SpeechT5HifiGan"},
+}
+
+
 def class_names(task: Task) -> dict[str, str]:
     """Names of the models that transformers has for `task`, each with the name of the auto class that loads it."""
+    if task.name in _CLASSES:
+        return dict(_CLASSES[task.name])
     from transformers.models.auto import modeling_auto
 
     found: dict[str, str] = {}
     for auto_class in (task.auto_class, *task.other_classes):
-        # AutoModelForImageToImage -> MODEL_FOR_IMAGE_TO_IMAGE; AutoModel, of images only -> MODEL_FOR_IMAGE
-        stem = "ForImage" if auto_class == "AutoModel" else auto_class.removeprefix("AutoModel")
-        constant = "MODEL" + re.sub(r"(?=[A-Z])", "_", stem).upper() + "_MAPPING_NAMES"
-        for names in getattr(modeling_auto, constant).values():
+        for names in getattr(modeling_auto, _mapping(auto_class)).values():
             for name in (names,) if isinstance(names, str) else names:
                 found.setdefault(name, auto_class)
     return found
+
+
+def auto_class(task: Task, model_type: str) -> str:
+    """The class that loads models of this type for `task`: the first that knows the type, else the task's first."""
+    from transformers.models.auto import modeling_auto
+
+    known = [name for name in task.other_classes if model_type in getattr(modeling_auto, _mapping(name), ())]
+    return known[0] if known and task.modality == "audio" else task.auto_class
+
+
+def _mapping(auto_class: str) -> str:
+    """AutoModelForImageToImage -> MODEL_FOR_IMAGE_TO_IMAGE_...; AutoModel, of images only -> MODEL_FOR_IMAGE_..."""
+    stem = "ForImage" if auto_class == "AutoModel" else auto_class.removeprefix("AutoModel")
+    return _MAPPINGS.get(auto_class) or "MODEL" + re.sub(r"(?=[A-Z])", "_", stem).upper() + "_MAPPING_NAMES"
 
 
 def _endings() -> list[tuple[str, str]]:

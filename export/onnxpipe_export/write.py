@@ -26,6 +26,10 @@ _COPIED = (
     "video_preprocessor_config.json",
 )
 
+_VOICES = "speaker_embeddings_path.json"
+"""Where Bark's folder lists its voices: name -> array's name -> file."""
+_ALPHABET, _LANGUAGE = "alphabet.json", "language_model"
+
 
 @contextlib.contextmanager
 def staged(target: Path) -> Iterator[Path]:
@@ -80,9 +84,10 @@ def _umask() -> int:
 
 
 def copy_side_files(source: Path, folder: Path) -> None:
-    """Copy config.json and the files of sentence-transformers, byte for byte; weights of its layers as safetensors."""
+    """Copy config.json, Bark's voices, a recogniser's language model and the files of sentence-transformers, byte for
+    byte; weights of its layers as safetensors."""
     modules = [f"{path}/config.json" for path in _module_folders(source)]
-    for name in (*_COPIED, *modules):
+    for name in (*_COPIED, *modules, *_voice_files(source), *_language_files(source)):
         if (source / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, folder / name)
@@ -110,6 +115,30 @@ def _module_folders(source: Path) -> list[str]:
         if Path(path).is_absolute() or ".." in Path(path).parts:
             raise ExportError(f"{source / 'modules.json'}: the path {path!r} leaves the folder")
     return [path for path in named if path]
+
+
+def _voice_files(source: Path) -> list[str]:
+    """The list of Bark's voices, and the arrays that it names.
+
+    Raises:
+        ExportError: one of them is outside the model's folder.
+    """
+    path = source / _VOICES
+    if not path.is_file():
+        return []
+    voices = [paths for paths in json.loads(path.read_text("utf-8")).values() if isinstance(paths, dict)]
+    named = [str(name) for paths in voices for name in paths.values()]
+    for name in named:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ExportError(f"{path}: the path {name!r} leaves the folder")
+    return [_VOICES, *named]
+
+
+def _language_files(source: Path) -> list[str]:
+    """The language model of pyctcdecode that lies beside a recogniser (Wav2Vec2ProcessorWithLM)."""
+    if not (source / _ALPHABET).is_file():
+        return []
+    return [_ALPHABET, *(f"{_LANGUAGE}/{path.name}" for path in sorted((source / _LANGUAGE).glob("*")))]
 
 
 def _copy_weights(source: Path, target: Path) -> None:

@@ -27,8 +27,10 @@ def describe(checkpoint: Checkpoint, attention: Attention = "auto") -> list[Grap
         return [describe_causal(checkpoint, attention)]
     if attention != "auto":
         raise ExportError(f"attention={attention!r} is for text-generation, not {checkpoint.task.name}; leave it out")
-    if checkpoint.task.modality != "text":
+    if checkpoint.task.modality in ("image", "image-text"):
         return list(_file_of_images(checkpoint).describe(checkpoint))
+    if checkpoint.task.modality != "text":
+        return list(_file_of_audio(checkpoint).describe(checkpoint))
     if checkpoint.task.name == "text2text-generation":
         from onnxpipe_export.graphs.seq2seq import describe as describe_seq2seq
 
@@ -59,3 +61,41 @@ def _file_of_images(checkpoint: Checkpoint) -> Any:
     by_task = _IMAGE_FILES.get(checkpoint.task.name, "vision")
     name = _FAMILY_FILES.get(checkpoint.config.model_type, by_task)
     return importlib.import_module(f"onnxpipe_export.graphs.{name}")
+
+
+# Task of audio -> the file in this folder that describes its graphs.
+_AUDIO_FILES: Mapping[str, str] = {
+    "automatic-speech-recognition": "audio",
+    "audio-classification": "audio",
+    "zero-shot-audio-classification": "clap",
+    "vocoder": "vocoder",
+}
+_CALIBRATED = frozenset({"audio", "clap", "speech_seq2seq"})
+# Types of models that speak or play: nothing about their graphs is alike, so each has a file of its name.
+_SPEAKERS = frozenset({"speecht5", "vits", "musicgen", "bark"})
+
+
+def _file_of_audio(checkpoint: Checkpoint) -> Any:
+    """The module with the `describe` for a model of audio."""
+    kind = checkpoint.config.model_type
+    if checkpoint.task.name == "automatic-speech-recognition" and not _is_ctc(checkpoint):
+        name = "speech_seq2seq"
+    elif checkpoint.task.name != "text-to-audio":
+        name = _AUDIO_FILES[checkpoint.task.name]
+    elif kind in _SPEAKERS:
+        name = kind
+    else:
+        raise ExportError(
+            f"models of the type '{kind}' cannot be exported for text-to-audio; those that can are "
+            f"{', '.join(sorted(_SPEAKERS))}"
+        )
+    if checkpoint.calibration is not None and name not in _CALIBRATED:
+        raise ExportError(
+            f"calibration= is a folder of recordings for models that hear; a '{kind}' does not, leave it out"
+        )
+    return importlib.import_module(f"onnxpipe_export.graphs.{name}")
+
+
+def _is_ctc(checkpoint: Checkpoint) -> bool:
+    """Whether the model has one score a frame and token, and no decoder."""
+    return type(checkpoint.model).__name__.endswith("ForCTC")

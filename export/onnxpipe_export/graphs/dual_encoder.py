@@ -29,7 +29,9 @@ _PATCHES = "num_patches"
 
 def describe(checkpoint: Checkpoint) -> list[WrappedGraph]:
     """The graphs `vision_model` and `text_model`."""
-    return [_vision(checkpoint), _text(checkpoint)]
+    longest = int(checkpoint.config.text_config.max_position_embeddings)
+    padded = checkpoint.config.model_type.startswith("siglip")
+    return [_vision(checkpoint), text_graph(checkpoint, longest, _scale(checkpoint.model), padded=padded)]
 
 
 def _vision(checkpoint: Checkpoint) -> WrappedGraph:
@@ -62,12 +64,19 @@ def _pixel_vision(checkpoint: Checkpoint) -> WrappedGraph:
     )
 
 
-def _text(checkpoint: Checkpoint) -> WrappedGraph:
-    """From input_ids (batch, length), and the mask and types where the tokenizer gives them."""
+def text_graph(
+    checkpoint: Checkpoint, longest: int, scale: Mapping[str, float], *, padded: bool = False
+) -> WrappedGraph:
+    """From input_ids (batch, length), and the mask and types where the tokenizer gives them.
+
+    Args:
+        checkpoint: a model with `get_text_features`.
+        longest: tokens of the longest text.
+        scale: `logit_scale`, what a cosine is multiplied with, and `logit_bias`, what is added.
+        padded: whether every text is padded to the longest, as the model was trained.
+    """
     model, config = checkpoint.model, checkpoint.config.text_config
     inputs = _text_inputs(checkpoint)
-    longest = int(config.max_position_embeddings)
-    padded = checkpoint.config.model_type.startswith("siglip")
     axes = {name: {0: BATCH, 1: _LENGTH} for name in inputs} | {"text_embeds": {0: BATCH}}
 
     return WrappedGraph(
@@ -81,7 +90,7 @@ def _text(checkpoint: Checkpoint) -> WrappedGraph:
         lambda tokenizer: questions.text_cases(tokenizer, inputs, longest, padded=padded),
         makers.ENCODER,
         max_length=longest,
-        constants=_scale(model),
+        constants=scale,
     )
 
 

@@ -26,7 +26,7 @@ x86 without VNNI adds pairs of these products in 16 bits, which can saturate: su
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,18 +98,26 @@ class Product:
         return self.shape[0] * self.shape[1] / (self.shape[0] + self.shape[1])
 
 
-def quantise(graph: OnnxGraph, peaks: Peaks | None = None, least_gain: float = 0.0) -> None:
+def quantise(graph: OnnxGraph, peaks: Peaks | None = None, least_gain: float = 0.0, *, merge: bool = True) -> None:
     """Rewrite `graph`, a tidy fp32 graph, to int8 in place.
 
     Args:
         graph: the graph.
         peaks: from `measure_peaks`, to balance columns; without it they are not.
         least_gain: products of a smaller `Product.gain` stay float32.
+        merge: see `symbolic_shapes`.
     """
-    shapes = symbolic_shapes(graph)
+    shapes = symbolic_shapes(graph, merge=merge)
     quantise_embeddings(graph)
     products = [product for product in constant_products(graph) if product.gain >= least_gain]
     _quantise_products(graph, products, peaks or {}, shapes)
+    graph.tidy()
+
+
+def quantise_some(graph: OnnxGraph, activations: Collection[str]) -> None:
+    """The same for the products of these activations only, in place; all else stays float32, words among it."""
+    products = [product for product in constant_products(graph) if product.activation in activations]
+    _quantise_products(graph, products, {}, symbolic_shapes(graph))
     graph.tidy()
 
 

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from onnxpipe_export.graphs.graph import Feeds, Maker
 from onnxpipe_export.onnx_graph import OnnxGraph
-from onnxpipe_export.precision import convolution_plan, convolutions, fp16, gptq, int8, nbits, ranges
+from onnxpipe_export.precision import (
+    convolution_plan,
+    convolution_weights,
+    convolutions,
+    fp16,
+    gptq,
+    int8,
+    nbits,
+    ranges,
+)
 
 _LEAST_GAIN = 80.0
 """Products of pictures, which have many rows, are worth 8 bits from here on. Time to that in float32, one thread,
@@ -32,12 +41,28 @@ def to_fp16_with_caches(full: Path, path: Path, calibration: Sequence[Feeds]) ->
     fp16.convert(graph, caches).save(path)
 
 
-def to_int8(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """8-bit weights and activations, one scale a row: for graphs that see many rows at once."""
+def to_int8(full: Path, path: Path, calibration: Sequence[Feeds], least_gain: float = 0.0) -> None:
+    """8-bit weights and activations, one scale a row: for graphs that see many rows at once.
+
+    Products of less than `least_gain` (see `int8.Product`) stay float32.
+    """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
         peaks = int8.measure_peaks(full, calibration, Path(scratch))
     graph = OnnxGraph.load(full)
-    int8.quantise(graph, peaks)
+    int8.quantise(graph, peaks, least_gain)
+    graph.save(path)
+
+
+def to_int8_large(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+    """The same of products that are worth it where there are thousands of rows."""
+    to_int8(full, path, calibration, _LEAST_GAIN)
+
+
+def to_int8_unbalanced(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+    """The same with the columns of activations as they are: for recordings (`seq2seq` tells why), whose frames may
+    meet the distances between them, twice as many."""
+    graph = OnnxGraph.load(full)
+    int8.quantise(graph, merge=False)
     graph.save(path)
 
 
@@ -81,11 +106,30 @@ def to_int8_with_convolutions(full: Path, path: Path, calibration: Sequence[Feed
     graph.save(path)
 
 
+def to_int8_for_sound(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+    """8-bit weights of convolutions; products as in `to_int8`."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
+        peaks = int8.measure_peaks(full, calibration, Path(scratch))
+    graph = OnnxGraph.load(full)
+    int8.quantise(graph, peaks, _LEAST_GAIN)
+    convolution_weights.quantise(graph)
+    graph.save(path)
+
+
 ENCODER: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8}
 """For graphs that see a whole text at once."""
 
 DECODER: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16_with_caches, "int8": to_int8_weights, "q4": to_q4}
 """For graphs that see one token at a time."""
 
+RECORDING: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_unbalanced}
+"""For graphs that hear a whole recording at once."""
+
+SOUNDS: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_large}
+"""For graphs that see the picture of a spectrogram: next to no convolutions, and narrow products at its many places."""
+
 VISION: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_with_convolutions}
 """For graphs that see pictures."""
+
+SOUND: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_for_sound}
+"""For graphs whose convolutions make sound."""

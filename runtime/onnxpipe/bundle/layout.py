@@ -34,6 +34,10 @@ _TOKENIZER = frozenset(
 #: Only needed where tokenizer.json, which holds the same, is missing.
 _VOCABULARY = re.compile(r"vocab\.(txt|json)|merges\.txt|.*\.(model|spm)|.*\.bpe")
 _PROCESSORS = frozenset({"preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"})
+#: Kokoro's voices, a file each; Bark's: the list of them, and three arrays each.
+_VOICES = re.compile(r"voices/[^/]+\.bin|speaker_embeddings_path\.json|speaker_embeddings/(?!\.).+\.npy")
+#: A language model of pyctcdecode for a recogniser: its letters, and the folder of its words and their order.
+_LANGUAGE = re.compile(r"alphabet\.json|language_model/(?!\.)[^/]+")
 _SENTENCE = frozenset({"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"})
 
 
@@ -60,6 +64,7 @@ def needed_graphs(available: Iterable[str]) -> tuple[str, ...]:
         return ("model",)
     if "decoder_model_merged" in names:
         names -= {"decoder_model", "decoder_with_past_model"}
+    names.discard("build_delay_pattern_mask")  # MusicGen's, of transformers.js: arithmetic that needs no graph
     return tuple(sorted(names))
 
 
@@ -80,6 +85,7 @@ def side_files(names: Iterable[str], need: Need) -> list[str]:
         if "tokenizer.json" not in names:
             chosen += [name for name in names if _VOCABULARY.fullmatch(name) and "/" not in name]
     if need == "model":
+        chosen += [name for name in names if _VOICES.fullmatch(name) or _LANGUAGE.fullmatch(name)]
         # The modules of sentence-transformers: 1_Pooling/config.json, 2_Dense/model.safetensors and the like.
         chosen += [name for name in names if re.fullmatch(r"\d+_\w+/(config\.json|model\.safetensors)", name)]
     return chosen

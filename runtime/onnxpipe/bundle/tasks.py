@@ -27,6 +27,10 @@ _HEADS: dict[str, tuple[str, ...]] = {
     "ForVideoClassification": ("video-classification",),
     "ForKeypointMatching": ("keypoint-matching",),
     "ForKeypointDetection": ("keypoint-detection",),
+    "ForCTC": ("automatic-speech-recognition",),
+    "ForSpeechToText": ("automatic-speech-recognition",),
+    "ForAudioClassification": ("audio-classification",),
+    "ForTextToSpeech": ("text-to-audio",),
     "MODNet": ("background-removal",),
     "BriaRMBG": ("background-removal",),
     "BiRefNet": ("background-removal",),
@@ -36,8 +40,8 @@ _HEADS: dict[str, tuple[str, ...]] = {
     "Model": ("feature-extraction",),
 }
 
-#: Types of encoder-decoder models of text, whose classes end in ForConditionalGeneration as those of sound and pictures
-#: do, to tasks, best first.
+#: Types of encoder-decoder models, whose classes end in ForConditionalGeneration whatever they take and give, to tasks,
+#: best first.
 _CONDITIONAL: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("t5", "mt5", "umt5", "longt5", "switch_transformers"), ("text2text-generation", "translation", "summarization")
@@ -48,6 +52,8 @@ _CONDITIONAL: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("mbart", "m2m_100", "nllb-moe", "fsmt"), ("translation", "text2text-generation")),
     **dict.fromkeys(("blenderbot", "blenderbot-small"), ("text2text-generation",)),
+    **dict.fromkeys(("moonshine", "speech_to_text", "whisper"), ("automatic-speech-recognition",)),
+    **dict.fromkeys(("musicgen", "musicgen_melody"), ("text-to-audio",)),
 }
 
 #: Types of models of pictures whose class's name ends as those of texts do, or as those that are asked without words.
@@ -70,6 +76,23 @@ _SEEING: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _SEEING_ENDINGS = ("Model", "ForObjectDetection")
 
+#: The same for models of sound.
+_SOUNDING: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("data2vec-audio", "hubert", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert",
+         "wav2vec2-conformer", "wavlm"),
+        ("audio-classification",),
+    ),
+    "clap": ("zero-shot-audio-classification",),
+    **dict.fromkeys(("seamless_m4t", "seamless_m4t_v2"), ("automatic-speech-recognition",)),
+    **dict.fromkeys(("bark", "vits"), ("text-to-audio",)),
+}  # fmt: skip
+_SOUNDING_ENDINGS = ("ForSequenceClassification", "ClapModel", "BarkModel", "VitsModel", "SeamlessM4TModel",
+                     "SeamlessM4Tv2Model")  # fmt: skip
+
+#: Types whose configs name no architecture.
+_NAMELESS: dict[str, tuple[str, ...]] = {"style_text_to_speech_2": ("text-to-audio",)}
+
 #: Words that the labels of a model trained on natural language inference hold, whatever their case and order.
 _INFERENCE = "entail"
 
@@ -81,13 +104,16 @@ def infer_tasks(config: Config, sentence_transformers: bool) -> tuple[str, ...]:
         config: its config.
         sentence_transformers: whether the folder has the modules.json of that library.
     """
-    tasks: list[str] = []
+    tasks: list[str] = list(_NAMELESS.get(str(config.model_type), ()))
     for architecture in config.architectures or ():
         if str(architecture).endswith("ForConditionalGeneration"):
             tasks += _CONDITIONAL.get(str(config.model_type), ())
             continue
         if config.model_type in _SEEING and str(architecture).endswith(_SEEING_ENDINGS):
             tasks += _SEEING[str(config.model_type)]
+            continue
+        if config.model_type in _SOUNDING and str(architecture).endswith(_SOUNDING_ENDINGS):
+            tasks += _SOUNDING[str(config.model_type)]
             continue
         heads = [head for head in _HEADS if str(architecture).endswith(head)]
         if heads:
