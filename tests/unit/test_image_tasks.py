@@ -626,8 +626,8 @@ class FakeDual(FakeModel):
         super().__init__(features, **config)
         self.texts: list[tuple[int, ...]] = []
 
-    def run_images(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
-        return {"image_embeds": self.run(feeds)["pooler_output"]}
+    def run_seen(self, feeds: Mapping[str, Any]) -> Any:
+        return self.run(feeds)["pooler_output"]
 
     def run_texts(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         self.texts.append(feeds["input_ids"].shape)
@@ -643,8 +643,8 @@ class JointDual(FakeDual):
     joint = True
 
     def run_joint(self, feeds: Mapping[str, Any]) -> Any:
-        images = self.run_images({"pixel_values": feeds["pixel_values"]})
-        return self.similarity(images["image_embeds"], self.run_texts(feeds)["text_embeds"])
+        images = self.run_seen({"pixel_values": feeds["pixel_values"]})
+        return self.similarity(images, self.run_texts(feeds)["text_embeds"])
 
 
 def zero_shot(model: Any = None) -> Any:

@@ -92,7 +92,7 @@ def text_graph(*outputs: str) -> Graph:
 
 def test_two_encoders_agree_as_the_model_learnt_it() -> None:
     model = dual(text_graph("text_embeds", "logit_scale", "logit_bias"))
-    assert (model.image_inputs, model.text_inputs, model.joint) == (("pixel_values",), ("input_ids",), False)
+    assert (model.seen_inputs, model.text_inputs, model.joint) == (("pixel_values",), ("input_ids",), False)
     pictures = np.zeros((1, 3, 1, 2), np.float32)
     pictures[0, 0, 0] = (3.0, 4.0)
     answer = model(input_ids=[[0, 0], [1, 2]], pixel_values=pictures)

@@ -37,7 +37,8 @@ class Pipeline:
     Args:
         model: the model, as `AutoModel….from_pretrained` gives it.
         tokenizer: its tokenizer.
-        image_processor: of tasks of pictures; `feature_extractor` is its old name.
+        feature_extractor: of tasks of sound; of pictures it is the old name of the next.
+        image_processor: of tasks of pictures.
         video_processor: of tasks of films.
         processor: holds the others; they are taken from it where none of them is given.
         modelcard: kept.
@@ -60,6 +61,7 @@ class Pipeline:
     #: What the factory loads beside the model: True (needed), None (if present), False. Our tasks of text all need a
     #: tokenizer.
     _load_tokenizer: ClassVar[bool | None] = None
+    _load_feature_extractor: ClassVar[bool | None] = False
     _load_image_processor: ClassVar[bool | None] = None
     _load_video_processor: ClassVar[bool | None] = None
     input_modalities: ClassVar[str] = "text"
@@ -67,6 +69,10 @@ class Pipeline:
     token_budget: ClassVar[int] = TOKEN_BUDGET
     #: Rows that are gathered and sorted by length at a time.
     window: ClassVar[int] = WINDOW_ROWS
+    #: Whether rows are tokens, which only a tokenizer with a padding token can make alike.
+    rows_are_tokens: ClassVar[bool] = True
+    #: Whether the rows of one input are made as they are needed, and let go of once they have run.
+    lazy: ClassVar[bool] = False
     #: How many times these two the device takes.
     at_once: int = 1
 
@@ -196,6 +202,7 @@ class Pipeline:
             can_pad=self.padding().token_id is not None,
             token_budget=self.token_budget * self.at_once,
             window=self.window * self.at_once,
+            lazy=self.lazy,
         )
 
         def answers(values: Iterable[Any], hurry: bool = True, on_error: OnError = on_error) -> Iterator[Any]:
@@ -218,7 +225,8 @@ class Pipeline:
             return None
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
             raise ValueError(f"batch_size should be a positive integer, got {size!r}")
-        if size > 1 and self._tokenizer is not None and self._tokenizer.pad_token_id is None:
+        lacks = self._tokenizer is not None and self._tokenizer.pad_token_id is None
+        if size > 1 and self.rows_are_tokens and lacks:
             raise ValueError(
                 "Pipeline with tokenizer without pad_token cannot do batching. You can try to set it with "
                 "`pipe.tokenizer.pad_token_id = model.config.eos_token_id`."
@@ -278,7 +286,8 @@ class Pipeline:
             logger.error("Provided path (%s) should be a directory, not a file", target)
             return
         self.model.save_pretrained(target)
-        parts = (self._tokenizer, self.image_processor, self.video_processor)
+        sounds = None if self.feature_extractor is self.image_processor else self.feature_extractor
+        parts = (self._tokenizer, sounds, self.image_processor, self.video_processor)
         for part in parts:
             if part is not None:
                 part.save_pretrained(target)

@@ -1,4 +1,4 @@
-"""What a task gets beside its model: a tokenizer, an image processor, as its class asks for them."""
+"""What a task gets beside its model: a tokenizer, a processor of sound or pictures, as its class asks for them."""
 
 from __future__ import annotations
 
@@ -72,6 +72,10 @@ _IMAGES = _Kind(
     "image processor", "AutoImageProcessor", "PreTrainedImageProcessor",
     ("preprocessor_config.json", "processor_config.json"),
 )  # fmt: skip
+_SOUNDS = _Kind(
+    "feature extractor", "AutoFeatureExtractor", "SequenceFeatureExtractor",
+    ("preprocessor_config.json", "processor_config.json"),
+)  # fmt: skip
 _VIDEOS = _Kind(
     "video processor", "AutoVideoProcessor", "PreTrainedVideoProcessor", ("video_preprocessor_config.json",)
 )
@@ -91,18 +95,23 @@ def load_parts(cls: type[Pipeline], task: str, given: Given, home: Home) -> dict
         UnsupportedError: something was passed that the task has no use for.
         Exception: something that the task needs was not passed, and the model is no name.
     """
-    pictures = given.image_processor if given.image_processor is not None else given.feature_extractor
-    if cls.Options is not None and cls.input_modalities == "text":
+    hears = cls._load_feature_extractor is not False
+    pictures = given.image_processor
+    if pictures is None and not hears:
+        pictures = given.feature_extractor  # its old name
+    sounds = given.feature_extractor if hears else None
+    if cls.Options is not None and cls.input_modalities == "text" and not hears:
         if any(part is not None for part in (pictures, given.video_processor, given.processor)):
             raise UnsupportedError(f"{task} works on text: it takes no feature extractor, image processor or processor")
         return {} if cls._load_tokenizer is False else {"tokenizer": _load(_TOKENIZER, given.tokenizer, home)}
     parts: dict[str, Any] = {}
     if given.processor is not None:
         parts["processor"] = _load(_BOTH, given.processor, home)
-        if given.tokenizer is None and pictures is None:
+        if given.tokenizer is pictures is sounds is None:
             return parts  # the constructor takes the others from it
     wishes = (
         ("tokenizer", _TOKENIZER, cls._load_tokenizer, given.tokenizer),
+        ("feature_extractor", _SOUNDS, cls._load_feature_extractor, sounds),
         ("image_processor", _IMAGES, cls._load_image_processor, pictures),
         ("video_processor", _VIDEOS, cls._load_video_processor, given.video_processor),
     )
@@ -150,6 +159,10 @@ def _load(kind: _Kind, given: Any, home: Home) -> Any:
 def _loader(kind: _Kind) -> Any:
     if kind is _TOKENIZER:
         return AutoTokenizer.from_pretrained
-    from onnxpipe.processing.images import auto  # not at the top: tasks of text need none of it
+    if kind is _SOUNDS:  # not at the top, as the next: tasks of text need none of it
+        from onnxpipe.processing.audio.auto import AutoFeatureExtractor
+
+        return AutoFeatureExtractor.from_pretrained
+    from onnxpipe.processing.images import auto
 
     return getattr(auto, kind.loader).from_pretrained

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from onnxpipe.engine.batching import Array, Row, stack
+from onnxpipe.engine.batching import Row, stack
 from onnxpipe.engine.scheduler import Outputs
 from onnxpipe.processing.scores import sigmoid, softmax
 from onnxpipe.tasks.base import Answered
 from onnxpipe.tasks.images import ImageOptions, ImagePipeline
-
-#: Sets of labels whose embeddings are kept.
-_KEPT = 8
+from onnxpipe.tasks.label_texts import LabelTexts, check_labels, ranked
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class ZeroShotImageClassificationPipeline(ImagePipeline):
 
     def prepare(self) -> None:
         super().prepare()
-        self._texts: OrderedDict[Any, dict[str, Array]] = OrderedDict()
+        self._texts = LabelTexts(self.model, self.tokenizer)
 
     def __call__(self, inputs: Any = None, candidate_labels: Any = None, *args: Any, **kwargs: Any) -> Any:
         """See `Pipeline.__call__`. The labels may be the second positional argument."""
@@ -61,51 +58,24 @@ class ZeroShotImageClassificationPipeline(ImagePipeline):
     def parse(
         self, given: Mapping[str, Any], base: ZeroShotImageClassificationOptions | None
     ) -> ZeroShotImageClassificationOptions:
-        labels = given.get("candidate_labels")
-        if isinstance(labels, str):
-            raise ValueError(f"candidate_labels is the text {labels!r}: pass a list of labels")
-        if labels is not None and not len(labels):
-            raise ValueError("candidate_labels is empty: there is nothing to choose from")
+        check_labels(self.task, given.get("candidate_labels"))
         if given.get("tokenizer_kwargs") is not None:
             warnings.warn("The `tokenizer_kwargs` argument is deprecated.", FutureWarning, stacklevel=4)
         options: ZeroShotImageClassificationOptions = super().parse(given, base)
         return options
 
     def run(self, rows: Sequence[Row], options: ZeroShotImageClassificationOptions) -> list[Outputs]:
-        texts = self._text_features(options)
-        images = stack(rows, self.padding())
-        if self.model.joint:
-            logits = self.model.run_joint({**texts, **images})
-        else:
-            logits = self.model.similarity(self.model.run_images(images)["image_embeds"], texts["text_embeds"])
-        return [{"logits": row} for row in logits]
+        keywords: dict[str, Any] = {"padding": True}
+        if self._siglip:
+            keywords = {"padding": "max_length", "max_length": 64, "truncation": True}
+        keywords |= options.tokenizer_kwargs or {}
+        texts = self._texts.features(options.candidate_labels or (), options.hypothesis_template, keywords)
+        return [{"logits": row} for row in self._texts.similarities(texts, stack(rows, self.padding()))]
 
     def decode(self, rows: Answered, options: ZeroShotImageClassificationOptions) -> list[dict[str, Any]]:
         logits = rows[0][1]["logits"].astype(np.float32)
-        scores = sigmoid(logits) if self._siglip else softmax(logits)
-        pairs = zip(scores, options.candidate_labels or (), strict=True)
-        return [{"score": float(score), "label": label} for score, label in sorted(pairs, key=lambda pair: -pair[0])]
+        return ranked(sigmoid(logits) if self._siglip else softmax(logits), options.candidate_labels or ())
 
     @property
     def _siglip(self) -> bool:
         return "siglip" in self.model.config.model_type
-
-    def _text_features(self, options: ZeroShotImageClassificationOptions) -> dict[str, Array]:
-        """The labels' embeddings (of a model of one graph: their token ids), computed once for a set of labels."""
-        sentences = tuple(options.hypothesis_template.format(label) for label in options.candidate_labels or ())
-        key = (sentences, repr(sorted((options.tokenizer_kwargs or {}).items())))
-        if key not in self._texts:
-            feeds = self._tokens(sentences, options)
-            self._texts[key] = feeds if self.model.joint else self.model.run_texts(feeds)
-            while len(self._texts) > _KEPT:
-                self._texts.popitem(last=False)
-        self._texts.move_to_end(key)
-        return self._texts[key]
-
-    def _tokens(self, sentences: Sequence[str], options: ZeroShotImageClassificationOptions) -> dict[str, Array]:
-        keywords: dict[str, Any] = {"padding": True}
-        if self._siglip:
-            keywords = {"padding": "max_length", "max_length": 64, "truncation": True}
-        keywords = {**keywords, **(options.tokenizer_kwargs or {}), "return_tensors": "np"}
-        encoded = self.tokenizer(list(sentences), **keywords)
-        return {name: np.asarray(encoded[name], np.int64) for name in self.model.text_inputs if name in encoded}

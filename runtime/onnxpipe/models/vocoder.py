@@ -1,0 +1,98 @@
+"""HiFi-GAN: a log-mel spectrogram becomes sound (Kong et al. 2020, arXiv:2010.05646)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.bundle import Bundle
+from onnxpipe.engine import Session
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.base import Array, Model, Opener, as_array
+from onnxpipe.models.loading import Source, Target, load_model
+
+#: What turns SpeechT5's spectrograms into sound where nothing else is asked for.
+DEFAULT_VOCODER = "microsoft/speecht5_hifigan"
+
+
+class SpeechT5HifiGan(Model):
+    """The vocoder: the graph `model`, `spectrogram` (batch, frames, mels) to `waveform` (batch, samples).
+
+    Attributes:
+        sampling_rate: samples a second.
+    """
+
+    main_input_name = "spectrogram"
+
+    def __init__(self, bundle: Bundle, session: Session, precision: str, name_or_path: str) -> None:
+        super().__init__(bundle, session, precision, name_or_path)
+        if "spectrogram" not in session.inputs or "waveform" not in session.outputs:
+            raise UnsupportedError(
+                f"{name_or_path} is no vocoder: its graph has no input 'spectrogram' or no output 'waveform'"
+            )
+
+    @classmethod
+    def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> SpeechT5HifiGan:
+        """The vocoder of a bundle."""
+        session, precision = opener("model")
+        return cls(bundle, session, precision, name_or_path)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        dtype: Any = "auto",
+        torch_dtype: Any = None,
+        device: Any = None,
+        providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+        provider_options: Sequence[dict[str, Any]] | None = None,
+        threads: int | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+    ) -> SpeechT5HifiGan:
+        """A vocoder from a folder or the Hub; the arguments are those of `AutoModel.from_pretrained`.
+
+        Raises:
+            ModelNotFoundError, NotExportedError, BundleError, PrecisionError, DeviceError.
+            UnsupportedError: the model is no vocoder.
+        """
+        source = Source(os.fspath(pretrained_model_name_or_path), revision, token, cache_dir, local_files_only)
+        chosen = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
+        target = Target(chosen, device, providers, provider_options, threads)
+        model = load_model(source, target, "vocoder", cls)
+        assert isinstance(model, cls)
+        return model
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples a second."""
+        return int(self.config.sampling_rate)
+
+    def __call__(self, spectrogram: Any) -> Array:
+        """The sound of a log-mel spectrogram.
+
+        Args:
+            spectrogram: float32 (frames, mels) or (batch, frames, mels); a tensor of torch is taken too.
+
+        Returns:
+            float32 (samples,) or (batch, samples).
+
+        Raises:
+            ValueError: of another shape, or without frames.
+        """
+        mels = np.asarray(as_array(spectrogram), np.float32)
+        if mels.ndim not in (2, 3) or 0 in mels.shape:
+            raise ValueError(f"a spectrogram is (frames, mels) or (batch, frames, mels), got {mels.shape}")
+        rank = len(self.session.inputs["spectrogram"].shape)
+        if rank == 2:  # graphs of others take one spectrogram at a time
+            sounds = [self.session.run({"spectrogram": one})["waveform"] for one in mels.reshape(-1, *mels.shape[-2:])]
+            waveform = np.stack(sounds)
+        else:
+            waveform = self.session.run({"spectrogram": mels.reshape(-1, *mels.shape[-2:])})["waveform"]
+        return waveform if mels.ndim == 3 else waveform[0]

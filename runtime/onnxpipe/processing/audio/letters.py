@@ -1,0 +1,63 @@
+"""Vocabularies of letters and phonemes: as a `tokenizers.Tokenizer`, and from ids back to text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from onnxpipe.bundle.files import read_json
+from onnxpipe.errors import BundleError, ModelNotFoundError
+
+
+def build(folder: Path, tokens: Mapping[str, str], added: Mapping[str, Any] | None) -> Any:
+    """The backend of a VITS, which has no tokenizer.json; for texts that were split into letters already.
+
+    Args:
+        folder: with `vocab.json`, or with a tokenizer.json, of which only the vocabulary is taken.
+        tokens: special tokens by role; those that the vocabulary lacks get the ids after it.
+        added: tokens by id, as tokenizer_config.json holds them (`added_tokens_decoder`).
+
+    Raises:
+        ModelNotFoundError: neither file.
+        BundleError: a damaged one.
+    """
+    from tokenizers import Tokenizer, models
+
+    vocabulary = _read(folder)
+    for number, token in (added or {}).items():
+        content = token.get("content") if isinstance(token, Mapping) else token
+        if not isinstance(content, str) or not number.isdecimal():
+            raise BundleError(f"added_tokens_decoder in {folder / 'tokenizer_config.json'}: {number}: {token}")
+        vocabulary.setdefault(content, int(number))
+    for token in tokens.values():
+        vocabulary.setdefault(token, max(vocabulary.values(), default=-1) + 1)
+    return Tokenizer(models.WordLevel(vocabulary, unk_token=tokens.get("unk_token", "<unk>")))
+
+
+def decode_letters(tokenizer: Any, token_ids: Any, skip_special_tokens: bool, clean_up: bool | None) -> Any:
+    """`Tokenizer.decode` by way of the tokenizer's own `convert_tokens_to_string`."""
+    ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
+    if isinstance(ids, (list, tuple)) and ids and hasattr(ids[0], "__len__"):
+        return [decode_letters(tokenizer, row, skip_special_tokens, clean_up) for row in ids]
+    ids = [ids] if isinstance(ids, int) else [int(i) for i in ids]
+    text = tokenizer.convert_tokens_to_string(tokenizer.convert_ids_to_tokens(ids, skip_special_tokens))
+    wanted = tokenizer.clean_up_tokenization_spaces if clean_up is None else clean_up
+    return tokenizer._clean_up(text) if wanted else text
+
+
+def _read(folder: Path) -> dict[str, int]:
+    found: Any
+    path = folder / "vocab.json"
+    if path.is_file():
+        found = read_json(path)
+    elif (folder / "tokenizer.json").is_file():
+        path = folder / "tokenizer.json"
+        model = read_json(path).get("model")
+        found = model.get("vocab") if isinstance(model, dict) else None
+    else:
+        raise ModelNotFoundError(f"{folder} has neither vocab.json nor tokenizer.json")
+    sound = isinstance(found, dict) and all(isinstance(i, int) and i >= 0 for i in found.values())
+    if not sound:
+        raise BundleError(f"{path} holds no vocabulary of tokens and their numbers")
+    return dict(found)

@@ -1,0 +1,77 @@
+"""zero-shot-audio-classification: labels chosen at call time, compared with a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.engine.batching import Row, stack
+from onnxpipe.engine.scheduler import Outputs
+from onnxpipe.processing.scores import softmax
+from onnxpipe.tasks.audios import AudioOptions, AudioPipeline
+from onnxpipe.tasks.base import Answered
+from onnxpipe.tasks.label_texts import LabelTexts, check_labels, ranked
+
+
+@dataclass(frozen=True)
+class ZeroShotAudioClassificationOptions(AudioOptions):
+    """Parameters of zero-shot-audio-classification.
+
+    Attributes:
+        candidate_labels: the labels, a list.
+        hypothesis_template: the sentence in which a label takes the place of `{}`.
+    """
+
+    candidate_labels: Sequence[str] | None = None
+    hypothesis_template: str = "This is a sound of {}."
+
+
+class ZeroShotAudioClassificationPipeline(AudioPipeline):
+    """Scores labels for a recording: a list of `{"score", "label"}`, best first.
+
+    Its parameters are those of `ZeroShotAudioClassificationOptions`. The labels of a call hold for all its recordings,
+    and are read by the model once.
+    """
+
+    Options = ZeroShotAudioClassificationOptions
+    _load_tokenizer = True
+    takes_dicts = False
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._texts = LabelTexts(self.model, self.tokenizer)
+
+    def __call__(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """See `Pipeline.__call__`; `audios` is transformers' name of the first argument."""
+        if "audios" in kwargs:
+            if inputs is not None:
+                raise TypeError("the recording was given twice: by position and as audios=")
+            inputs = kwargs.pop("audios")
+        if inputs is None:
+            raise TypeError("zero-shot-audio-classification needs a recording: a path, a URL, bytes or an array")
+        if kwargs.get("candidate_labels") is None and self.options.candidate_labels is None:
+            raise TypeError("zero-shot-audio-classification needs candidate_labels=[...]")
+        return super().__call__(inputs, *args, **kwargs)
+
+    def parse(
+        self, given: Mapping[str, Any], base: ZeroShotAudioClassificationOptions | None
+    ) -> ZeroShotAudioClassificationOptions:
+        check_labels("zero-shot-audio-classification", given.get("candidate_labels"))
+        options: ZeroShotAudioClassificationOptions = super().parse(given, base)
+        return options
+
+    def audio_row(self, processed: Mapping[str, Any], cost: int, extra: Any = None) -> Row:
+        """CLAP's spectrograms have one shape for recordings of any length."""
+        known = self.model.seen_inputs
+        return Row({name: np.asarray(value)[0] for name, value in processed.items() if name in known}, cost, extra)
+
+    def run(self, rows: Sequence[Row], options: ZeroShotAudioClassificationOptions) -> list[Outputs]:
+        labels = options.candidate_labels or ()
+        texts = self._texts.features(labels, options.hypothesis_template, {"padding": True})
+        return [{"logits": row} for row in self._texts.similarities(texts, stack(rows, self.padding()))]
+
+    def decode(self, rows: Answered, options: ZeroShotAudioClassificationOptions) -> list[dict[str, Any]]:
+        return ranked(softmax(rows[0][1]["logits"].astype(np.float32)), options.candidate_labels or ())
