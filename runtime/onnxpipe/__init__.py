@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     )
     from onnxpipe.models.auto import (
         AutoModel,
+        AutoModelForAudioClassification,
         AutoModelForCausalLM,
+        AutoModelForCTC,
         AutoModelForDepthEstimation,
         AutoModelForImageClassification,
         AutoModelForImageSegmentation,
@@ -47,19 +49,29 @@ if TYPE_CHECKING:
         AutoModelForSemanticSegmentation,
         AutoModelForSeq2SeqLM,
         AutoModelForSequenceClassification,
+        AutoModelForSpeechSeq2Seq,
+        AutoModelForTextToSpectrogram,
+        AutoModelForTextToWaveform,
         AutoModelForTokenClassification,
         AutoModelForUniversalSegmentation,
         AutoModelForVideoClassification,
+        AutoModelForZeroShotAudioClassification,
         AutoModelForZeroShotImageClassification,
         AutoModelForZeroShotObjectDetection,
     )
+    from onnxpipe.models.vocoder import SpeechT5HifiGan
     from onnxpipe.processing import AutoTokenizer, BatchEncoding, Tokenizer
+    from onnxpipe.processing.audio.auto import AutoFeatureExtractor
+    from onnxpipe.processing.audio.base import FeatureExtractor
+    from onnxpipe.processing.audio.load import load_audio
     from onnxpipe.processing.images.auto import AutoImageProcessor, AutoProcessor, AutoVideoProcessor
     from onnxpipe.processing.images.base import ImageProcessor
     from onnxpipe.processing.images.draw import draw
     from onnxpipe.processing.images.feature import BatchFeature
     from onnxpipe.processing.images.load import load_image
     from onnxpipe.processing.outputs import ModelOutput
+    from onnxpipe.tasks.audio_classification import AudioClassificationPipeline
+    from onnxpipe.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline
     from onnxpipe.tasks.background_removal import BackgroundRemovalPipeline
     from onnxpipe.tasks.base import Pipeline
     from onnxpipe.tasks.depth_estimation import DepthEstimationPipeline
@@ -81,9 +93,11 @@ if TYPE_CHECKING:
     from onnxpipe.tasks.text_classification import TextClassificationPipeline
     from onnxpipe.tasks.text_generation import TextGenerationPipeline
     from onnxpipe.tasks.text_ranking import TextRankingPipeline
+    from onnxpipe.tasks.text_to_audio import TextToAudioPipeline
     from onnxpipe.tasks.token_classification import AggregationStrategy, TokenClassificationPipeline
     from onnxpipe.tasks.translation import TranslationPipeline
     from onnxpipe.tasks.video_classification import VideoClassificationPipeline
+    from onnxpipe.tasks.zero_shot_audio_classification import ZeroShotAudioClassificationPipeline
     from onnxpipe.tasks.zero_shot_classification import ZeroShotClassificationPipeline
     from onnxpipe.tasks.zero_shot_image_classification import ZeroShotImageClassificationPipeline
     from onnxpipe.tasks.zero_shot_object_detection import ZeroShotObjectDetectionPipeline
@@ -105,6 +119,8 @@ _HOME = {
     ),
     "models.auto": (
         "AutoModel",
+        "AutoModelForAudioClassification",
+        "AutoModelForCTC",
         "AutoModelForCausalLM",
         "AutoModelForDepthEstimation",
         "AutoModelForImageClassification",
@@ -120,9 +136,13 @@ _HOME = {
         "AutoModelForSemanticSegmentation",
         "AutoModelForSeq2SeqLM",
         "AutoModelForSequenceClassification",
+        "AutoModelForSpeechSeq2Seq",
+        "AutoModelForTextToSpectrogram",
+        "AutoModelForTextToWaveform",
         "AutoModelForTokenClassification",
         "AutoModelForUniversalSegmentation",
         "AutoModelForVideoClassification",
+        "AutoModelForZeroShotAudioClassification",
         "AutoModelForZeroShotImageClassification",
         "AutoModelForZeroShotObjectDetection",
     ),
@@ -133,6 +153,14 @@ _HOME = {
     "processing.images.feature": ("BatchFeature",),
     "processing.images.load": ("load_image",),
     "processing.outputs": ("ModelOutput",),
+    "tasks.audio_classification": ("AudioClassificationPipeline",),
+    "tasks.text_to_audio": ("TextToAudioPipeline",),
+    "tasks.zero_shot_audio_classification": ("ZeroShotAudioClassificationPipeline",),
+    "models.vocoder": ("SpeechT5HifiGan",),
+    "processing.audio.auto": ("AutoFeatureExtractor",),
+    "processing.audio.load": ("load_audio",),
+    "processing.audio.base": ("FeatureExtractor",),
+    "tasks.automatic_speech_recognition": ("AutomaticSpeechRecognitionPipeline",),
     "tasks.background_removal": ("BackgroundRemovalPipeline",),
     "tasks.base": ("Pipeline",),
     "tasks.depth_estimation": ("DepthEstimationPipeline",),
@@ -167,9 +195,13 @@ __all__ = [
     "PIPELINE_REGISTRY",
     "AggregationStrategy",
     "AsyncTextIteratorStreamer",
+    "AudioClassificationPipeline",
     "AutoConfig",
+    "AutoFeatureExtractor",
     "AutoImageProcessor",
     "AutoModel",
+    "AutoModelForAudioClassification",
+    "AutoModelForCTC",
     "AutoModelForCausalLM",
     "AutoModelForDepthEstimation",
     "AutoModelForImageClassification",
@@ -185,14 +217,19 @@ __all__ = [
     "AutoModelForSemanticSegmentation",
     "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification",
+    "AutoModelForSpeechSeq2Seq",
+    "AutoModelForTextToSpectrogram",
+    "AutoModelForTextToWaveform",
     "AutoModelForTokenClassification",
     "AutoModelForUniversalSegmentation",
     "AutoModelForVideoClassification",
+    "AutoModelForZeroShotAudioClassification",
     "AutoModelForZeroShotImageClassification",
     "AutoModelForZeroShotObjectDetection",
     "AutoProcessor",
     "AutoTokenizer",
     "AutoVideoProcessor",
+    "AutomaticSpeechRecognitionPipeline",
     "BackgroundRemovalPipeline",
     "BatchEncoding",
     "BatchFeature",
@@ -201,6 +238,7 @@ __all__ = [
     "DepthEstimationPipeline",
     "EmbeddingPipeline",
     "FeatureExtractionPipeline",
+    "FeatureExtractor",
     "FillMaskPipeline",
     "GenerationConfig",
     "ImageClassificationPipeline",
@@ -221,6 +259,7 @@ __all__ = [
     "PipelineIterator",
     "QuestionAnsweringPipeline",
     "SentenceSimilarityPipeline",
+    "SpeechT5HifiGan",
     "SquadExample",
     "StoppingCriteria",
     "StoppingCriteriaList",
@@ -231,10 +270,12 @@ __all__ = [
     "TextIteratorStreamer",
     "TextRankingPipeline",
     "TextStreamer",
+    "TextToAudioPipeline",
     "TokenClassificationPipeline",
     "Tokenizer",
     "TranslationPipeline",
     "VideoClassificationPipeline",
+    "ZeroShotAudioClassificationPipeline",
     "ZeroShotClassificationPipeline",
     "ZeroShotImageClassificationPipeline",
     "ZeroShotObjectDetectionPipeline",
@@ -242,6 +283,7 @@ __all__ = [
     "check_task",
     "draw",
     "get_supported_tasks",
+    "load_audio",
     "load_image",
     "open_bundle",
     "pipeline",

@@ -125,7 +125,7 @@ def test_a_table_of_recordings(fake: Fake, tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch()
     (tmp_path / "t.csv").write_text("id,audio\n1,a.wav\n")
     fake.run("automatic-speech-recognition", "--input", tmp_path / "t.csv", "-o", tmp_path / "out.csv")
-    with open(tmp_path / "out.csv", newline="") as file:
+    with (tmp_path / "out.csv").open(newline="") as file:
         assert list(csv.DictReader(file)) == [{"id": "1", "audio": "a.wav", "text": HEARD["text"]}]
     assert fake.inputs == [str(tmp_path / "a.wav")]
 

@@ -45,7 +45,7 @@ def test_times_never_run_backwards() -> None:
 
 
 def test_words_are_gathered() -> None:
-    words = [(word, 0.3 * i, 0.3 * i + 0.25) for i, word in enumerate("He came . She went away.".split())]
+    words = [(word, 0.3 * i, 0.3 * i + 0.25) for i, word in enumerate(["He", "came", ".", "She", "went", "away."])]
     later = [("Then", 9.0, 9.2), ("nothing", 9.3, 9.5)]
     blocks = subtitles(heard(*words, *later), "srt", words=True).split("\n\n")
     assert [block.splitlines()[2] for block in blocks] == ["He came .", "She went away.", "Then nothing"]

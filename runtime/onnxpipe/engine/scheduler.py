@@ -7,6 +7,9 @@ shapes in several of those that make it up). Without it, rows are gathered into 
 sorted by length, and cut into batches under a budget of padded tokens; 256 to 2048 tokens were found equally fast on
 CPUs, 8192 was 30 % slower. The window of a stream starts at one row and doubles, so that the first answer comes at
 once; it also closes when filling it takes longer than `_PATIENCE`, so that a slow source is not held back.
+
+An input may have more rows than fit into memory (an hour of sound): with `lazy` they are made as they are needed, and
+let go of once they have run.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Literal
 
 from onnxpipe.engine.batching import Array, Row, groups, shapes
@@ -26,6 +30,7 @@ OnError = Literal["raise", "return"]
 TOKEN_BUDGET = 1024
 WINDOW_ROWS = 1024
 _PATIENCE = 0.05  # seconds
+_HEAD = 4  # rows of a lazy input that a worker makes ahead of the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,8 @@ class Work:
 
     `can_pad` tells whether rows of unlike shapes may share a batch (they may not without a padding token), and
     `token_budget` how much a batch may hold that the scheduler cuts (its rows times the longest `Row.length`). `window`
-    is how many rows are gathered before they are sorted by length: what a stream reads ahead at most.
+    is how many rows are gathered before they are sorted by length: what a stream reads ahead at most. With `lazy` the
+    rows of one input are gathered no further ahead than that, and lose their feeds once they have run.
     """
 
     encode: Callable[[Any], Iterable[Row]]
@@ -59,6 +65,7 @@ class Work:
     can_pad: bool = True
     token_budget: int = TOKEN_BUDGET
     window: int = WINDOW_ROWS
+    lazy: bool = False
 
 
 @dataclass(slots=True)
@@ -68,6 +75,16 @@ class _Item:
     outputs: list[Outputs | None] = field(default_factory=list)
     missing: int = 0
     error: Exception | None = None
+    rest: Iterator[Row] | None = None  # rows that are still to be made
+
+    def add(self, row: Row) -> None:
+        self.rows.append(replace(row, index=self.index))
+        self.outputs.append(None)
+        self.missing += 1
+
+    @property
+    def done(self) -> bool:
+        return self.error is not None or (self.missing == 0 and self.rest is None)
 
 
 def answer(
@@ -90,14 +107,14 @@ def answer(
             `error.index`); "return" puts an `ItemError` in its place.
         hurry: answer the first inputs before a whole window was read; False where all inputs are at hand anyway.
     """
-    encoded = _encode_all(inputs, work.encode, num_workers)
+    encoded = _encode_all(inputs, work, num_workers)
     windows = _by_count(encoded, batch_size, work) if batch_size else _by_window(encoded, hurry, work)
     waiting: deque[_Item] = deque()
     for items, batches in windows:
         waiting.extend(items)
         for batch in batches:
-            _run(batch, work.run)
-        while waiting and (waiting[0].missing == 0 or waiting[0].error is not None):
+            _run([slot for slot in batch if slot[0].error is None], work)
+        while waiting and waiting[0].done:
             yield _finish(waiting.popleft(), work, on_error)
 
 
@@ -105,15 +122,17 @@ _Slot = tuple[_Item, int]  # an item and the number of its row
 _Window = tuple[list[_Item], list[list[_Slot]]]  # items that begin in it, and the batches to run
 
 
-def _encode_all(inputs: Iterable[Any], encode: Callable[[Any], Iterable[Row]], workers: int) -> Iterator[_Item]:
+def _encode_all(inputs: Iterable[Any], work: Work, workers: int) -> Iterator[_Item]:
     def one(index: int, value: Any) -> _Item:
         item = _Item(index)
         try:
-            item.rows = [replace(row, index=index) for row in encode(value)]
+            if work.lazy:
+                item.rest = iter(work.encode(value))
+            rows = work.encode(value) if item.rest is None else islice(item.rest, _HEAD if workers else 0)
+            for row in list(rows):
+                item.add(row)
         except Exception as error:  # kept until the item's turn comes
             item.error = error
-        item.outputs = [None] * len(item.rows)
-        item.missing = len(item.rows)
         return item
 
     if not workers:
@@ -129,20 +148,34 @@ def _encode_all(inputs: Iterable[Any], encode: Callable[[Any], Iterable[Row]], w
             yield ahead.popleft().result()
 
 
+def _arriving(items: Iterable[_Item]) -> Iterator[tuple[list[_Item], list[_Slot]]]:
+    """Items that begin and rows that are there, as they come; both empty where an item's last row had come before."""
+    for item in items:
+        yield [item], [(item, n) for n in range(len(item.rows))]
+        while item.rest is not None and item.error is None:
+            try:
+                item.add(next(item.rest))
+            except StopIteration:
+                item.rest = None
+                yield [], []
+            except Exception as error:  # kept until the item's turn comes
+                item.error = error
+                yield [], []
+            else:
+                yield [], [(item, len(item.rows) - 1)]
+
+
 def _by_count(items: Iterable[_Item], batch_size: int, work: Work) -> Iterator[_Window]:
     """Batches of exactly `batch_size` rows, in order; rows of different inputs share a batch."""
-    fresh: list[_Item] = []
     queue: list[_Slot] = []
-    for item in items:
-        fresh.append(item)
-        queue.extend((item, n) for n in range(len(item.rows)))
+    for begun, slots in _arriving(items):
+        queue.extend(slots)
         batches = []
         while len(queue) >= batch_size:
             batches += _alike(queue[:batch_size], work)
             del queue[:batch_size]
-        yield fresh, batches
-        fresh = []
-    yield fresh, _alike(queue, work)
+        yield begun, batches
+    yield [], _alike(queue, work)
 
 
 def _alike(slots: list[_Slot], work: Work) -> list[list[_Slot]]:
@@ -159,12 +192,13 @@ def _by_window(items: Iterator[_Item], hurry: bool, work: Work) -> Iterator[_Win
     fresh: list[_Item] = []
     slots: list[_Slot] = []
     opened = time.monotonic()
-    for item in items:
-        fresh.append(item)
-        slots.extend((item, n) for n in range(len(item.rows)))
-        if len(slots) >= size or (hurry and time.monotonic() - opened > _PATIENCE):
+    for begun, arrived in _arriving(items):
+        fresh += begun
+        slots += arrived
+        if len(slots) >= size or not slots or (hurry and time.monotonic() - opened > _PATIENCE):
             yield fresh, _cut(slots, work)
-            fresh, slots, size = [], [], min(2 * size, work.window)
+            grown = size if not slots else min(2 * size, work.window)
+            fresh, slots, size = [], [], grown
             opened = time.monotonic()
     yield fresh, _cut(slots, work)
 
@@ -174,20 +208,24 @@ def _cut(slots: list[_Slot], work: Work) -> list[list[_Slot]]:
     return [[slots[i] for i in group] for group in groups(rows, work.token_budget, can_pad=work.can_pad)]
 
 
-def _run(batch: list[_Slot], run: Callable[[Sequence[Row]], list[Outputs]]) -> None:
+def _run(batch: list[_Slot], work: Work) -> None:
     """Runs one batch. If it fails, its rows run one by one, so that a bad row takes no other down with it."""
+    if not batch:
+        return
     try:
-        outputs = run([item.rows[n] for item, n in batch])
+        outputs = work.run([item.rows[n] for item, n in batch])
     except Exception as error:
         if len(batch) == 1:
             batch[0][0].error = batch[0][0].error or error
         else:
             for slot in batch:
-                _run([slot], run)
+                _run([slot], work)
         return
     for (item, n), output in zip(batch, outputs, strict=True):
         item.outputs[n] = output
         item.missing -= 1
+        if work.lazy:
+            item.rows[n] = replace(item.rows[n], feeds={})
 
 
 def _finish(item: _Item, work: Work, on_error: OnError) -> Any:

@@ -129,13 +129,23 @@ def generate(
             **extras,
             **run.inputs,
         )
+    found = find(run, mode, assistant_model, tokenizer, assistant_tokenizer)
+    return _result(run, found, beams=mode in _BEAMS)
+
+
+def find(
+    run: Run,
+    mode: GenerationMode,
+    assistant_model: GenerationModel | None = None,
+    tokenizer: Any = None,
+    assistant_tokenizer: Any = None,
+) -> Found:
+    """What the search `mode` finds; the assistant and the tokenizers are `generate`'s."""
     if mode is GenerationMode.ASSISTED_GENERATION:
         from onnxpipe.generation.assisted import assisted
 
-        found = assisted(run, assistant_model, tokenizer, assistant_tokenizer)
-    else:
-        found = _search(mode)(run)
-    return _result(run, found, beams=mode in _BEAMS)
+        return assisted(run, assistant_model, tokenizer, assistant_tokenizer)
+    return _search(mode)(run)
 
 
 @dataclass(frozen=True)
@@ -240,7 +250,8 @@ def _decoder_prompt(
         if "attention_mask" not in others:
             others["attention_mask"] = inferred_mask(source, tokens)
         return source, others
-    if source.ndim != 2 or not (source < 0).any():  # not the stand-in where only encoder_outputs are given
+    # Not the stand-in where only encoder_outputs are given; samples of sound are below 0 half of the time.
+    if source.ndim != 2 or not np.issubdtype(source.dtype, np.integer) or not (source < 0).any():
         others[model.main_input_name] = source
     return decoder_start(model, others, tokens.start, len(source))
 

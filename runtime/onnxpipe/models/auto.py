@@ -15,11 +15,14 @@ from onnxpipe.bundle import Config
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Model
 from onnxpipe.models.causal_lm import CausalLM
-from onnxpipe.models.dual_encoder import DualEncoder
+from onnxpipe.models.dual_encoder import AudioDualEncoder, DualEncoder
 from onnxpipe.models.encoder import EncoderModel, check_outputs
+from onnxpipe.models.hearing import HearingModel
 from onnxpipe.models.loading import Kind, Source, Target, load_model
 from onnxpipe.models.segment_anything import SegmentAnything
 from onnxpipe.models.seq2seq import Seq2SeqLM
+from onnxpipe.models.speech_recogniser import SpeechRecogniser
+from onnxpipe.models.text_to_audio import TextToAudioModel
 
 
 class AutoModel:
@@ -219,6 +222,48 @@ class AutoModelForKeypointMatching(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"matches": 3, "matching_scores": 3, "keypoints": 4}
     task: ClassVar[str] = "keypoint-matching"
+
+
+class AutoModelForCTC(AutoModel):
+    """`logits` of shape (batch, frames, vocabulary), for `input_values` or `input_features`."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
+    task: ClassVar[str] = "automatic-speech-recognition"
+    kind: ClassVar[type[Kind]] = SpeechRecogniser
+
+
+class AutoModelForSpeechSeq2Seq(AutoModel):
+    """An encoder that hears and a decoder that writes (Whisper): `generate()` with `input_features`."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
+    task: ClassVar[str] = "automatic-speech-recognition"
+    kind: ClassVar[type[Kind]] = SpeechRecogniser
+
+
+class AutoModelForAudioClassification(AutoModel):
+    """`logits` of shape (batch, labels)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 2}
+    task: ClassVar[str] = "audio-classification"
+    kind: ClassVar[type[Kind]] = HearingModel
+
+
+class AutoModelForZeroShotAudioClassification(AutoModel):
+    """`logits_per_audio` of shape (recordings, texts)."""
+
+    task: ClassVar[str] = "zero-shot-audio-classification"
+    kind: ClassVar[type[Kind]] = AudioDualEncoder
+
+
+class AutoModelForTextToWaveform(AutoModel):
+    """A model that speaks or plays a text: `waveform`, float32."""
+
+    task: ClassVar[str] = "text-to-audio"
+    kind: ClassVar[type[Kind]] = TextToAudioModel
+
+
+class AutoModelForTextToSpectrogram(AutoModelForTextToWaveform):
+    """The same, of models whose spectrogram a vocoder turns into sound."""
 
 
 def refuse_remote_code(trust_remote_code: bool | None) -> None:

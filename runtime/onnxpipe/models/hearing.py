@@ -30,6 +30,15 @@ class HearingModel(EncoderModel):
         self.main_input_name = next((name for name in _SOUNDS if name in session.inputs), self.main_input_name)
         self.pads = "attention_mask" in session.inputs
 
+    @property
+    def shortest(self) -> int:
+        """Samples that the convolutions of a model of raw samples need at least; 1 for spectrograms."""
+        config, length = self.config, 1
+        sizes = zip(config.get("conv_kernel") or (), config.get("conv_stride") or (), strict=True)
+        for kernel, stride in reversed(list(sizes)):
+            length = (length - 1) * int(stride) + int(kernel)
+        return length
+
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The graph's outputs for a batch; without an `attention_mask` everything is heard."""
         given: dict[str, Any] = dict(feeds)

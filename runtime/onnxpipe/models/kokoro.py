@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -46,6 +46,9 @@ class Kokoro(Model):
         if not self.voices:
             raise BundleError(f"{bundle.folder / 'voices'} has no voice (<name>.bin): download the folder again")
         self._styles: dict[str, Array] = {}
+
+    #: The graph draws its noise itself.
+    takes_seed: ClassVar[bool] = False
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> Kokoro:

@@ -13,7 +13,7 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Opener, as_array
 from onnxpipe.models.generating import GeneratingModel
 from onnxpipe.models.seq2seq_decoder import Seq2SeqDecoder
-from onnxpipe.models.seq2seq_graph import Seq2SeqGraphs
+from onnxpipe.models.seq2seq_graph import Encoded, Seq2SeqGraphs, encoder_states
 from onnxpipe.processing.outputs import ModelOutput
 
 Array = NDArray[Any]
@@ -72,17 +72,12 @@ class Seq2SeqLM(GeneratingModel):
             raise UnsupportedError("past_key_values= is not taken here: the cache is kept by generate()")
         if decoder_input_ids is None:
             raise ValueError("decoder_input_ids must be given: int, shape (batch, decoder sequence)")
-        encoded, mask = self._encode(
+        encoded = self._encode(
             {"input_ids": input_ids, "attention_mask": attention_mask, "encoder_outputs": encoder_outputs}
         )
         tokens = np.asarray(as_array(decoder_input_ids), np.int64)
-        graphs = self.graphs
-        feeds: dict[str, Any] = {"encoder_hidden_states": encoded, **graphs.feeds(tokens, mask, cached=False)}
-        for name, value in graphs.buffers({**graphs.own, **graphs.cross}, len(tokens), 0).items():
-            if name in graphs.first.inputs:
-                feeds[name] = value.numpy()
-        found = graphs.first.run(feeds, ["logits"])
-        outputs = ModelOutput(logits=found["logits"], encoder_last_hidden_state=encoded)
+        logits = self.graphs.whole(tokens, encoded, ["logits"])["logits"]
+        outputs = ModelOutput(logits=logits, encoder_last_hidden_state=encoded.states.numpy())
         return outputs if return_dict else outputs.to_tuple()
 
     @property
@@ -94,29 +89,28 @@ class Seq2SeqLM(GeneratingModel):
         self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False
     ) -> Seq2SeqDecoder:
         """A decoding of a batch of prompts; see `onnxpipe.generation.protocols.GenerationModel`."""
-        encoded, mask = self._encode(inputs)
+        encoded = self._encode(inputs)
         tokens = np.asarray(prompt, np.int64)
         if len(tokens) != len(encoded):
             raise ValueError(f"decoder_input_ids has {len(tokens)} rows and the encoder's input {len(encoded)}")
-        return Seq2SeqDecoder(self.graphs, tokens, encoded, mask, copies, hidden=hidden)
+        return Seq2SeqDecoder(self.graphs, tokens, encoded, copies, hidden=hidden)
 
-    def _encode(self, inputs: Mapping[str, Any]) -> tuple[Array, Array]:
-        """The encoder's states, float32 (batch, length, width), and the mask, int64 (batch, length)."""
+    def _encode(self, inputs: Mapping[str, Any]) -> Encoded:
+        """What the encoder makes of a batch, or what it made of it already."""
         given, outputs = inputs.get("input_ids"), inputs.get("encoder_outputs")
         if given is None and outputs is None:
             raise ValueError("input_ids must be given: int, shape (batch, sequence)")
         mask = inputs.get("attention_mask")
         if outputs is not None:
-            first = outputs["last_hidden_state"] if isinstance(outputs, Mapping) else outputs
-            encoded = as_array(first[0] if isinstance(first, tuple | list) else first)
-            return encoded, _mask(encoded.shape[:2], mask)
+            states = encoder_states(outputs)
+            return self.graphs.encoded(states, _mask(states.shape[:2], mask))
         ids = np.asarray(as_array(given), np.int64)
         if ids.ndim != 2:
             raise ValueError(f"input_ids has the shape {ids.shape}; the model takes (batch, sequence)")
         ones = _mask(ids.shape, mask)
         known = self.graphs.encoder.inputs
         feeds = {name: value for name, value in (("input_ids", ids), ("attention_mask", ones)) if name in known}
-        return self.graphs.encode(feeds), ones
+        return self.graphs.encode(feeds, ones)
 
 
 def _mask(shape: tuple[int, ...], given: Any) -> Array:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from onnxpipe.engine.binding import Binding, DeviceArray
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.models.seq2seq_graph import Seq2SeqGraphs
+from onnxpipe.models.seq2seq_graph import Encoded, Seq2SeqGraphs
 
 Array = NDArray[Any]
 
@@ -22,14 +22,13 @@ class Seq2SeqDecoder:
     Args:
         graphs: the model.
         prompt: int64 (prompts, length): the first tokens of the decoder.
-        encoded: float32 (prompts, encoder length, width).
-        mask: int64 (prompts, encoder length): 1 for tokens of the encoder.
+        encoded: what the encoder made of the prompts.
         copies: rows a prompt.
         hidden: whether `hidden` is wanted.
     """
 
     def __init__(
-        self, graphs: Seq2SeqGraphs, prompt: Array, encoded: Array, mask: Array, copies: int, *, hidden: bool
+        self, graphs: Seq2SeqGraphs, prompt: Array, encoded: Encoded, copies: int = 1, *, hidden: bool = False
     ) -> None:
         if hidden and "last_hidden_state" not in graphs.steps.outputs:
             raise UnsupportedError(
@@ -38,7 +37,7 @@ class Seq2SeqDecoder:
             )
         self._graphs, self._prompt, self._copies = graphs, np.ascontiguousarray(prompt), copies
         self._wanted = ("logits", "last_hidden_state") if hidden else ("logits",)
-        self._encoded, self._mask = DeviceArray.of(encoded, graphs.steps.device), mask
+        self._memory, self._encoded, self._mask = encoded, encoded.states, encoded.mask
         self._origin = np.arange(len(prompt))  # the prompt of each row
         self._held = np.arange(len(prompt))  # the prompt of each row of what is kept of the encoder
         self._own: dict[str, DeviceArray] = {}
@@ -56,7 +55,22 @@ class Seq2SeqDecoder:
         """float32 (rows, vocabulary): the logits after the prompt, which runs once for all its rows."""
         graphs, rows = self._graphs, len(self._prompt)
         self._own = graphs.buffers(graphs.own, rows, 0)
-        self._cross = graphs.buffers(graphs.cross, rows, self._mask.shape[1])
+        if self._memory.cross and graphs.shared:
+            self._cross = self._memory.cross
+            logits = self.step(self._prompt, keep=self._prompt.shape[1])
+        else:
+            logits = self._first()
+        if self._copies > 1:
+            chosen = np.repeat(np.arange(rows), self._copies)
+            self.reorder(chosen)
+            logits = logits[chosen]
+            self.hidden = None if self.hidden is None else self.hidden[chosen]
+        return np.asarray(logits[:, -1])
+
+    def _first(self) -> Array:
+        """The logits of the prompt, from a run that makes the keys and values of what the encoder gave."""
+        graphs, rows = self._graphs, len(self._prompt)
+        self._cross = graphs.buffers(graphs.cross, rows, self._encoded.shape[1])
         empty = graphs.buffers(graphs.cross, rows, 0)
         present = {graphs.cross[name]: value for name, value in self._cross.items()}
         feeds = {"encoder_hidden_states": self._encoded, **self._own, **empty}
@@ -64,12 +78,8 @@ class Seq2SeqDecoder:
         logits = self._run(binding, self._prompt, feeds, present, cached=False)
         if binding is self._binding:
             self._binding = Binding(graphs.steps)  # without the outputs that only the first run has
-        if self._copies > 1:
-            chosen = np.repeat(np.arange(rows), self._copies)
-            self.reorder(chosen)
-            logits = logits[chosen]
-            self.hidden = None if self.hidden is None else self.hidden[chosen]
-        return np.asarray(logits[:, -1])
+        self._memory.cross = self._cross
+        return logits
 
     def step(self, tokens: Array, keep: int = 1) -> Array:
         """Appends `tokens`, int64 (rows, n); gives the logits of the last `keep`, float32 (rows, keep, vocabulary)."""
@@ -88,7 +98,8 @@ class Seq2SeqDecoder:
             places = {origin: place for place, origin in enumerate(self._held.tolist())}
             chosen = np.array([places[origin] for origin in needed.tolist()], np.int64)
             self._cross = {name: cache.select(chosen) for name, cache in self._cross.items()}
-            self._encoded, self._mask, self._held = self._encoded.select(chosen), self._mask[chosen], needed
+            self._encoded, self._held = self._encoded.select(chosen), needed
+            self._mask = None if self._mask is None else self._mask[chosen]
 
     def crop(self, count: int) -> None:
         """Forgets the last `count` tokens of every row."""

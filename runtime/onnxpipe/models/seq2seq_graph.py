@@ -9,7 +9,8 @@ copy of its encoded states.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,42 @@ from onnxpipe.bundle import Bundle, Config
 from onnxpipe.engine import Session
 from onnxpipe.engine.binding import DeviceArray
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.models.base import Opener
+from onnxpipe.models.base import Opener, as_array
 from onnxpipe.models.cache_shape import cache_shape
 
 Array = NDArray[Any]
+
+
+_ENCODED = ("last_hidden_state", "encoder_attention_mask")
+
+
+@dataclass
+class Encoded:
+    """What an encoder made of a batch, for decodings of it.
+
+    Attributes:
+        owner: the graphs that it is for.
+        states: float32 (prompts, length, width).
+        mask: int64 (prompts, length), 1 for what is no padding; None where the decoder takes none.
+        cross: keys and values of the cross-attention, which the first decoding makes, and the others find here where
+            the graph can begin with them.
+    """
+
+    owner: Seq2SeqGraphs
+    states: DeviceArray
+    mask: Array | None
+    cross: dict[str, DeviceArray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.states.shape[0])
+
+    def select(self, prompts: Array) -> Encoded:
+        """Some of the prompts, int64 (n,); one may come several times."""
+        if len(prompts) == len(self) and (prompts == np.arange(len(self))).all():
+            return self
+        cross = {name: cache.select(prompts) for name, cache in self.cross.items()}
+        mask = None if self.mask is None else self.mask[prompts]
+        return Encoded(self.owner, self.states.select(prompts), mask, cross)
 
 
 class Seq2SeqGraphs:
@@ -69,9 +102,32 @@ class Seq2SeqGraphs:
         steps, precision = opener(pair[-1])
         return cls(encoder, steps if merged else opener(pair[0])[0], steps, precision, bundle.config)
 
-    def encode(self, feeds: Mapping[str, Array]) -> Array:
-        """The encoder's `last_hidden_state`, float32 (prompts, length, width)."""
-        return self.encoder.run(feeds, ["last_hidden_state"])["last_hidden_state"]
+    def encode(self, feeds: Mapping[str, Array], mask: Array | None) -> Encoded:
+        """What the encoder makes of a batch.
+
+        Args:
+            feeds: its inputs.
+            mask: int64 (prompts, length): the mask of its states, where it does not give one of its own (encoders that
+                hear do: their states are fewer than what they hear); None where the decoder takes none.
+        """
+        found = self.encoder.run(feeds, [name for name in _ENCODED if name in self.encoder.outputs])
+        return self.encoded(found["last_hidden_state"], found.get("encoder_attention_mask", mask))
+
+    def encoded(self, states: Array, mask: Array | None) -> Encoded:
+        """The same of states that are there already: float32 (prompts, length, width)."""
+        if mask is None and "encoder_attention_mask" in self.steps.inputs:
+            mask = np.ones(states.shape[:2], np.int64)
+        return Encoded(self, DeviceArray.of(states, self.steps.device), mask)
+
+    def whole(self, tokens: Array, encoded: Encoded, outputs: Sequence[str]) -> dict[str, Array]:
+        """Outputs of one run over whole rows, int64 (rows, length), that keeps no cache."""
+        kept = encoded.cross if self.shared else {}
+        session = self.steps if kept else self.first
+        feeds: dict[str, Any] = {"encoder_hidden_states": encoded.states.numpy()}
+        feeds |= self.feeds(tokens, encoded.mask, cached=bool(kept))
+        caches = self.buffers({**self.own, **self.cross}, len(tokens), 0) | kept
+        feeds |= {name: value.numpy() for name, value in caches.items() if name in session.inputs}
+        return session.run(feeds, outputs)
 
     def buffers(self, names: Mapping[str, str], rows: int, length: int) -> dict[str, DeviceArray]:
         """Empty caches, float (rows, heads, length, head size), for the inputs in `names`."""
@@ -82,11 +138,17 @@ class Seq2SeqGraphs:
             found[name] = DeviceArray((rows, heads, length, size), spec.dtype, device)
         return found
 
-    def feeds(self, input_ids: Array, mask: Array, *, cached: bool) -> dict[str, Array]:
+    def feeds(self, input_ids: Array, mask: Array | None, *, cached: bool) -> dict[str, Array]:
         """What a run of the decoder is fed besides caches and encoded states: those of its inputs that it has."""
         given = {"input_ids": input_ids, "encoder_attention_mask": mask, "use_cache_branch": np.array([cached])}
         known = (self.steps if cached else self.first).inputs
-        return {name: value for name, value in given.items() if name in known}
+        return {name: value for name, value in given.items() if value is not None and name in known}
+
+
+def encoder_states(outputs: Any) -> Array:
+    """The states in what an encoder gave: an array, a tuple that begins with it, a mapping that names it."""
+    first = outputs["last_hidden_state"] if isinstance(outputs, Mapping) else outputs
+    return as_array(first[0] if isinstance(first, tuple | list) else first)
 
 
 def _apart(session: Session) -> bool:

@@ -17,6 +17,7 @@ class SpeechModel(Protocol):
     Attributes:
         sampling_rate: samples a second of what `speak` gives; None where a vocoder tells it.
         gives_spectrogram: whether `speak` gives log mels, float32 (frames, mels), that need a vocoder.
+        takes_seed: whether a seed decides what is random; not where the graph draws its noise itself. True if absent.
     """
 
     gives_spectrogram: bool

@@ -9,7 +9,7 @@ from onnxpipe.models.base import Model, Opener
 from onnxpipe.models.ctc import CTCModel
 
 
-class SpeechRecogniser(ABC):
+class SpeechRecogniser(ABC):  # noqa: B024 - it is never made: it says what a recogniser is
     """What opens a recogniser, of whichever kind the bundle's graphs are; both kinds are virtual subclasses of it."""
 
     @classmethod

@@ -59,6 +59,11 @@ class SpeechT5(Model):
         return self._loop.gives_spectrogram
 
     @property
+    def takes_seed(self) -> bool:
+        """Whether a seed decides what is dropped: not in graphs of other exporters, which draw it themselves."""
+        return isinstance(self._loop, OwnLoop)
+
+    @property
     def sampling_rate(self) -> int:
         """Samples a second."""
         return int(self.config.get("sampling_rate", 16000))

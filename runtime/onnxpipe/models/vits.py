@@ -62,6 +62,11 @@ class Vits(Model):
         """Samples a second."""
         return int(self.config.get("sampling_rate", 16000))
 
+    @property
+    def takes_seed(self) -> bool:
+        """Whether a seed decides the noise: not where one graph of another exporter draws it."""
+        return self.encoder is not None
+
     def read(
         self, tokenizer: Any, text: str, keywords: Mapping[str, Any], forward_params: Mapping[str, Any]
     ) -> dict[str, Array]:

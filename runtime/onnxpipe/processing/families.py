@@ -24,11 +24,14 @@ class Family:
         pad_type: the token type of padding.
         flags: settings of the normalizer, pre-tokenizer and post-processor (see `flags.FLAGS`).
         vocabulary: the files it can be built from where there is no `tokenizer.json`: "vocab.txt" or
-            "vocab.json"; None if it cannot.
+            "vocab.json"; None if it cannot. "characters" is a `vocab.json` of CTC, which goes before a tokenizer.json,
+            and "letters" one of VITS.
         languages: how it speaks of languages; None if it knows none.
         max_length: `model_max_length`; None where the class does not know.
         open_ended: `add_bos_token` and `add_eos_token` say what goes around a text; else the class alone does.
         metaspace: spaces are Llama's `▁`, put before the text or before every piece of it (see `metaspace`).
+        settings: further ones, that only this class has.
+        literal: added tokens are found in a text as it is, whatever their flags say.
         frame: what goes around a text then: "bert" ([CLS] A [SEP] B [SEP], token types 0 and 1), "roberta"
             (<s> A </s></s> B </s>), or None.
     """
@@ -38,12 +41,14 @@ class Family:
     padding_side: str = "right"
     pad_type: int = 0
     flags: Mapping[str, Any] = field(default_factory=dict)
-    vocabulary: Literal["vocab.txt", "vocab.json"] | None = None
+    vocabulary: Literal["vocab.txt", "vocab.json", "characters", "letters"] | None = None
     frame: Literal["bert", "roberta"] | None = None
     languages: Languages | None = None
     max_length: int | None = None
     open_ended: bool = False
     metaspace: bool = False
+    settings: tuple[str, ...] = ()
+    literal: bool = False
 
 
 _WITH_TYPES = ("input_ids", "token_type_ids", "attention_mask")
@@ -76,6 +81,11 @@ _BERT = Family(_BERT_TOKENS, _WITH_TYPES, flags=_WORDPIECE_FLAGS, vocabulary="vo
 _DPR = replace(_BERT, flags={**_WORDPIECE_FLAGS, "do_lower_case": False})
 _ROBERTA = Family(_ROBERTA_TOKENS, flags=_BYTE_FLAGS, vocabulary="vocab.json", frame="roberta")
 _XLM_ROBERTA = Family(_ROBERTA_TOKENS)
+_CTC = Family(
+    {**_tokens("<s>", "</s>", "<unk>", "", "<pad>", "", ""), "word_delimiter_token": "|"},
+    vocabulary="characters",
+    settings=("do_lower_case", "replace_word_delimiter_char", "target_lang", "word_delimiter_token"),
+)
 
 FAMILIES: Mapping[str, Family] = {
     "BertTokenizer": _BERT,
@@ -137,6 +147,26 @@ FAMILIES: Mapping[str, Family] = {
     "NllbTokenizer": Family(_ROBERTA_TOKENS, languages=_NLLB),
     "PegasusTokenizer": Family({**_T5_TOKENS, "mask_token": "<mask_2>"}),
     "PLBartTokenizer": Family(_ROBERTA_TOKENS, languages=_PLBART),
+    "PhonemeTokenizer": Family({"pad_token": "$", "unk_token": "$"}, vocabulary="letters"),
+    "Speech2TextTokenizer": Family(
+        _tokens("<s>", "</s>", "<unk>", "", "<pad>", "", ""),
+        settings=("do_lower_case", "do_upper_case", "lang_codes", "tgt_lang"),
+    ),
+    "SpeechT5Tokenizer": Family(
+        _tokens("<s>", "</s>", "<unk>", "", "<pad>", "", ""), settings=("normalize",), literal=True
+    ),
+    "VitsTokenizer": Family(
+        {"pad_token": "<pad>", "unk_token": "<unk>"},
+        vocabulary="letters",
+        settings=("add_blank", "is_uroman", "language", "normalize", "phonemize"),
+    ),
+    "Wav2Vec2CTCTokenizer": _CTC,
+    "WhisperTokenizer": Family(
+        _GPT2_TOKENS,
+        flags={"add_prefix_space": False},
+        vocabulary="vocab.json",
+        settings=("language", "task", "predict_timestamps"),
+    ),
     "XGLMTokenizer": Family(_tokens("<s>", "</s>", "<unk>", "</s>", "<pad>", "<s>", "")),
     "XLMRobertaTokenizer": _XLM_ROBERTA,
     "XLNetTokenizer": Family(
@@ -190,12 +220,22 @@ CLASS_OF: Mapping[str, str] = {
     "qwen3": "Qwen2Tokenizer",
     "rembert": "RemBertTokenizer",
     "roberta": "RobertaTokenizer",
+    "speech_to_text": "Speech2TextTokenizer",
+    "speecht5": "SpeechT5Tokenizer",
     "splinter": "SplinterTokenizer",
     "squeezebert": "SqueezeBertTokenizer",
     "t5": "T5Tokenizer",
+    "vits": "VitsTokenizer",
+    "whisper": "WhisperTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",
     "xlnet": "XLNetTokenizer",
-}
+    **dict.fromkeys(("granite_speech5_ctc", "parakeet_ctc"), "ParakeetTokenizer"),
+    **dict.fromkeys(
+        ("data2vec-audio", "hubert", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert",
+         "wav2vec2-conformer", "wavlm"),
+        "Wav2Vec2CTCTokenizer",
+    ),
+}  # fmt: skip
 """`model_type` of `config.json` -> tokenizer class, where no file names the class."""
 
 RENAMED: Mapping[str, str | None] = {
@@ -205,6 +245,7 @@ RENAMED: Mapping[str, str | None] = {
          "umt5")
     ),
     "qwen2": "Qwen2Tokenizer",
+    "style_text_to_speech_2": "PhonemeTokenizer",
 }  # fmt: skip
 """`model_type` -> the class whatever the files say: they name another's. None is none: `tokenizer.json` as it is."""
 

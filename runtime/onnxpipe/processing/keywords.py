@@ -37,6 +37,16 @@ class Overrides(TypedDict, total=False):
     tgt_lang: str | None
     legacy: bool
     legacy_behaviour: bool
+    language: str | None
+    task: str | None
+    predict_timestamps: bool
+    target_lang: str | None
+    word_delimiter_token: Any
+    replace_word_delimiter_char: str
+    add_blank: bool
+    is_uroman: bool
+    normalize: bool
+    phonemize: bool
 
 
 class CallOptions(TypedDict, total=False):

@@ -126,7 +126,8 @@ class Tokenizer(Decoding, Speaking, Chatting):
     def _load(cls, folder: Path, name: str, overrides: Overrides) -> Tokenizer:
         if not folder.is_dir():
             raise ModelNotFoundError(f"no folder {folder}")
-        return cls(*load(folder, name, dict(overrides)))
+        backend, settings, target = load(folder, name, dict(overrides))
+        return (_class_of(settings) if cls is Tokenizer else cls)(backend, settings, target)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> tuple[str, ...]:
         """Writes the tokenizer as it is now to a folder, made if need be; returns the paths of the files."""
@@ -417,6 +418,33 @@ class Tokenizer(Decoding, Speaking, Chatting):
                 f"({longest} > {self.model_max_length}). Running this sequence through the model will result in "
                 "indexing errors",
             )
+
+
+def _class_of(settings: Settings) -> type[Tokenizer]:
+    """The class of a tokenizer that can more than others: those of speech."""
+    name = (settings.tokenizer_class or "").removesuffix("Fast")
+    if name == "WhisperTokenizer":
+        from onnxpipe.processing.audio.whisper_tokenizer import WhisperTokenizer
+
+        return WhisperTokenizer
+    if name == "VitsTokenizer":
+        from onnxpipe.processing.audio.vits_tokenizer import VitsTokenizer
+
+        return VitsTokenizer
+    if name == "PhonemeTokenizer":
+        from onnxpipe.processing.audio.phoneme_tokenizer import PhonemeTokenizer
+
+        return PhonemeTokenizer
+    if name == "SpeechT5Tokenizer":
+        from onnxpipe.processing.audio.speecht5_tokenizer import SpeechT5Tokenizer
+
+        return SpeechT5Tokenizer
+    if name in ("Wav2Vec2CTCTokenizer", "ParakeetTokenizer"):
+        from onnxpipe.processing.audio import ctc_tokenizer
+
+        kind: type[Tokenizer] = getattr(ctc_tokenizer, name)
+        return kind
+    return Tokenizer
 
 
 AutoTokenizer = Tokenizer

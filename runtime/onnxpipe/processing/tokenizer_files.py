@@ -60,6 +60,7 @@ class Settings:
         languages: how the tokenizer speaks of languages; None if it knows none.
         src_lang, tgt_lang: the languages of texts given and of texts made; None for the class's.
         config: `tokenizer_config.json` with the overrides, for saving.
+        vocabularies: ids by token, by language, where there is one vocabulary a language (CTC); else empty.
     """
 
     named: Mapping[str, str] = field(default_factory=dict)
@@ -78,6 +79,7 @@ class Settings:
     src_lang: str | None = None
     tgt_lang: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    vocabularies: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for kind, side in (("Padding", self.padding_side), ("Truncation", self.truncation_side)):
@@ -107,7 +109,7 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, Se
     merged = {**family.tokens, **config, **_legacy_tokens(folder, config), **overrides}
     named, specs = _named(merged)
     extra = [_spec(token) for token in _extra(merged)]
-    backend = _backend(folder, family, named)
+    backend, vocabularies = _backend(folder, family, named, merged)
     if family.languages is not None:
         extra = _with_languages(extra, backend, family.languages)
     if backend.padding is not None and "pad_token" not in merged:
@@ -116,7 +118,7 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, Se
     backend.no_padding()
     backend.no_truncation()
     _apply_flags(backend, family, config, overrides)
-    _add_missing(backend, _added_tokens(folder, config), named, specs, extra)
+    _add_missing(backend, _added_tokens(folder, config, literal=family.literal), named, specs, extra)
     told = overrides if (folder / "tokenizer.json").is_file() else {**config, **overrides}
     if {"add_bos_token", "add_eos_token"} & told.keys() and family.open_ended:
         _frame(backend, named, told)
@@ -139,6 +141,7 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, Se
         src_lang=merged.get("src_lang") if family.languages else None,
         tgt_lang=merged.get("tgt_lang") if family.languages else None,
         config=kept,
+        vocabularies=vocabularies,
     )
     return backend, settings, _target(folder, named, specs, extra)
 
@@ -190,6 +193,7 @@ def _settings_of(family: Family) -> set[str]:
     """The settings that only some classes have."""
     known = {"add_bos_token", "add_eos_token"} if family.open_ended else set()
     known |= {"legacy"} if family.metaspace else set()
+    known |= {*family.settings}
     if family.languages is not None:
         known |= {"src_lang", "tgt_lang", *(["legacy_behaviour"] if family.languages.movable else [])}
     return known
@@ -226,13 +230,14 @@ def _legacy_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     return {} if "added_tokens_decoder" in config else _optional(folder / "special_tokens_map.json")
 
 
-def _added_tokens(folder: Path, config: Mapping[str, Any]) -> dict[int, Any]:
-    """Added tokens by id that the configuration or (older) `added_tokens.json` names."""
+def _added_tokens(folder: Path, config: Mapping[str, Any], *, literal: bool = False) -> dict[int, Any]:
+    """Added tokens by id that the configuration or (older) `added_tokens.json` names; see `Family.literal`."""
     from tokenizers import AddedToken
 
     if "added_tokens_decoder" in config:
         try:
-            return {int(i): _spec(token) for i, token in config["added_tokens_decoder"].items()}
+            listed = config["added_tokens_decoder"].items()
+            return {int(i): _spec({**token, "normalized": False} if literal else token) for i, token in listed}
         except (AttributeError, TypeError, ValueError) as error:
             raise BundleError(f"added_tokens_decoder in {folder / 'tokenizer_config.json'}: {error}") from error
     if (folder / "tokenizer.json").is_file():
@@ -280,9 +285,21 @@ def _spec(token: Any) -> Any:
     return AddedToken(**{"special": True, **{k: v for k, v in token.items() if k in fields}})
 
 
-def _backend(folder: Path, family: Family, named: Mapping[str, str]) -> Any:
+def _backend(
+    folder: Path, family: Family, named: Mapping[str, str], merged: Mapping[str, Any]
+) -> tuple[Any, Mapping[str, Mapping[str, int]]]:
+    """The backend, and the vocabularies of all languages where it has one a language."""
+    if family.vocabulary == "characters" and (folder / "vocab.json").is_file():
+        from onnxpipe.processing.audio import ctc_vocabulary
+
+        vocabulary, vocabularies = ctc_vocabulary.read(folder, merged.get("target_lang"))
+        return ctc_vocabulary.build(vocabulary, named, lower=bool(merged.get("do_lower_case"))), vocabularies
+    if family.vocabulary == "letters":
+        from onnxpipe.processing.audio import letters
+
+        return letters.build(folder, named, merged.get("added_tokens_decoder")), {}
     path = folder / "tokenizer.json"
-    return _read(path) if path.is_file() else vocabulary_files.build(folder, family, named)
+    return _read(path) if path.is_file() else vocabulary_files.build(folder, family, named), {}
 
 
 def _frame(backend: Any, named: Mapping[str, str], told: Mapping[str, Any]) -> None:
@@ -348,7 +365,7 @@ def _sides(backend: Any, family: Family) -> tuple[str, str]:
 
 def _apply_flags(backend: Any, family: Family, config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
     wanted = {flag: config.get(flag, default) for flag, default in family.flags.items()}
-    asked = {flag: value for flag, value in overrides.items() if flag in FLAGS}
+    asked = {flag: value for flag, value in overrides.items() if flag in FLAGS and flag not in family.settings}
     placed = apply_flags(backend, {**wanted, **asked})
     if family.metaspace and adapt_metaspace(backend, {**config, **overrides}):
         placed.add("add_prefix_space")

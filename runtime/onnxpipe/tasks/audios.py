@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxpipe.engine.batching import Array, Padding, Row
-from onnxpipe.errors import BundleError
+from onnxpipe.errors import AudioError, BundleError
 from onnxpipe.tasks.base import Pipeline
 
 #: Names under which feature extractors give what is heard.
@@ -93,8 +93,10 @@ class AudioPipeline(Pipeline):
         return at_rate(recording, self.sampling_rate)
 
     def encode(self, value: Any, options: Any) -> Iterable[Row]:
-        samples = self.load(value)
-        rate = self.sampling_rate
+        samples, rate = self.load(value), self.sampling_rate
+        least = getattr(self.model, "shortest", 1)
+        if len(samples) < least:
+            raise AudioError(f"the recording has {len(samples)} samples, and {self.model.name_or_path} needs {least}")
         return [self.audio_row(self.feature_extractor(samples, sampling_rate=rate, return_tensors="np"), len(samples))]
 
     def audio_row(self, processed: Mapping[str, Any], cost: int, extra: Any = None) -> Row:
@@ -201,6 +203,7 @@ def array_of(value: Any, who: str) -> Array:
 
     Raises:
         TypeError: something else, a list of numbers too (it would be a batch).
+        AudioError: samples that are no finite numbers.
     """
     if hasattr(value, "detach") and hasattr(value, "numpy"):
         value = value.detach().cpu().numpy()
@@ -209,6 +212,8 @@ def array_of(value: Any, who: str) -> Array:
             f"We expect a numpy ndarray or torch tensor as input, got `{type(value)}` ({who} also takes a path, a URL "
             "or the bytes of a file)"
         )
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        raise AudioError("the recording has samples that are infinite or no numbers (NaN)")
     return value
 
 

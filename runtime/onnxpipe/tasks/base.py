@@ -64,6 +64,10 @@ class Pipeline:
     _load_feature_extractor: ClassVar[bool | None] = False
     _load_image_processor: ClassVar[bool | None] = None
     _load_video_processor: ClassVar[bool | None] = None
+    #: Whether a `processor` is taken by a task of text; the others take one wherever it holds what they need.
+    _load_processor: ClassVar[bool | None] = False
+    #: What a model that generates gives.
+    output_modalities: ClassVar[tuple[str, ...]] = ("text",)
     input_modalities: ClassVar[str] = "text"
     #: What a batch may hold that the scheduler cuts: its rows times the longest `Row.length`.
     token_budget: ClassVar[int] = TOKEN_BUDGET
@@ -302,7 +306,7 @@ class Pipeline:
             "input_modalities": self.input_modalities,
         }
         if self.model.can_generate():
-            shown["output_modalities"] = ("text",)
+            shown["output_modalities"] = self.output_modalities
         return f"{type(self).__name__}: {shown}"
 
 

@@ -101,8 +101,11 @@ def load_parts(cls: type[Pipeline], task: str, given: Given, home: Home) -> dict
         pictures = given.feature_extractor  # its old name
     sounds = given.feature_extractor if hears else None
     if cls.Options is not None and cls.input_modalities == "text" and not hears:
-        if any(part is not None for part in (pictures, given.video_processor, given.processor)):
+        refused = [pictures, given.video_processor, None if cls._load_processor is None else given.processor]
+        if any(part is not None for part in refused):
             raise UnsupportedError(f"{task} works on text: it takes no feature extractor, image processor or processor")
+        if given.processor is not None and given.tokenizer is None:
+            return {"processor": _load(_BOTH, given.processor, home)}
         return {} if cls._load_tokenizer is False else {"tokenizer": _load(_TOKENIZER, given.tokenizer, home)}
     parts: dict[str, Any] = {}
     if given.processor is not None:

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import difflib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -102,6 +102,8 @@ class GeneratingPipeline(Pipeline):
     legacy: ClassVar[bool] = False
     #: Kinds of answers that are no text.
     not_text: ClassVar[Sequence[Any]] = ()
+    #: Whether every model of the task writes; of speech recognition some do not.
+    always_writes: ClassVar[bool] = True
     #: Padded tokens of a batch, those that will be written included.
     token_budget: ClassVar[int] = 8192
     #: A row takes seconds here, so a stream does not read a thousand ahead.
@@ -116,7 +118,7 @@ class GeneratingPipeline(Pipeline):
         assistant_tokenizer: Tokenizer | None = None,
         **options: Any,
     ) -> None:
-        if not model.can_generate():
+        if self.always_writes and not model.can_generate():
             raise UnsupportedError(f"{model.name_or_path} does not generate text: export it for the task that is asked")
         self.assistant_model, self.assistant_tokenizer = load_assistant(model, assistant_model, assistant_tokenizer)
         super().__init__(model, tokenizer, *args, **options)
@@ -147,10 +149,11 @@ class GeneratingPipeline(Pipeline):
         return replace(options, generate={**before, **for_generate})
 
     def _check_names(self, given: Mapping[str, Any], own: set[str]) -> None:
-        known = {*_ARGUMENTS, *FIELDS, *self.model.input_names}
+        known = {*_ARGUMENTS, *FIELDS, *self.arguments()}
+        config = getattr(self.model, "generation_config", GenerationConfig())
         wrong = [
             name for name, value in given.items()
-            if value is not None and name not in known and not self.model.generation_config.has(name)
+            if value is not None and name not in known and not config.has(name)
         ]  # fmt: skip
         if wrong:
             near = [match for name in wrong for match in difflib.get_close_matches(name, [*known, *own], 1)]
@@ -159,6 +162,10 @@ class GeneratingPipeline(Pipeline):
                 f"The following `model_kwargs` are not used by the model: {wrong} (note: typos in the generate "
                 f"arguments will also show up in this list){hint}"
             )
+
+    def arguments(self) -> Iterable[str]:
+        """The arguments of the model's `generate()` that not every model has."""
+        return tuple(self.model.input_names)
 
     def keywords(self, options: Any) -> Keywords:
         """What `generate()` is called with: the user's parameters, then the task's, then the pipeline's defaults for
@@ -186,7 +193,7 @@ class GeneratingPipeline(Pipeline):
     def chosen(self, config: GenerationConfig | None = None) -> Keywords:
         """The parameters that the model, or a config passed over it, sets."""
         found: Keywords = {}
-        for each in (self.model.generation_config, config):
+        for each in (getattr(self.model, "generation_config", None), config):
             if each is not None:
                 found |= {name: value for name in FIELDS if (value := getattr(each, name)) is not None}
         return found

@@ -9,7 +9,9 @@ from typing import Any
 
 from onnxpipe.models.auto import (
     AutoModel,
+    AutoModelForAudioClassification,
     AutoModelForCausalLM,
+    AutoModelForCTC,
     AutoModelForDepthEstimation,
     AutoModelForImageClassification,
     AutoModelForImageSegmentation,
@@ -22,12 +24,19 @@ from onnxpipe.models.auto import (
     AutoModelForSemanticSegmentation,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
+    AutoModelForSpeechSeq2Seq,
+    AutoModelForTextToSpectrogram,
+    AutoModelForTextToWaveform,
     AutoModelForTokenClassification,
     AutoModelForVideoClassification,
+    AutoModelForZeroShotAudioClassification,
     AutoModelForZeroShotImageClassification,
     AutoModelForZeroShotObjectDetection,
 )
+from onnxpipe.tasks.audio_classification import AudioClassificationPipeline
+from onnxpipe.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline
 from onnxpipe.tasks.background_removal import BackgroundRemovalPipeline
+from onnxpipe.tasks.base import Pipeline
 from onnxpipe.tasks.depth_estimation import DepthEstimationPipeline
 from onnxpipe.tasks.embedding import EmbeddingPipeline, SentenceSimilarityPipeline
 from onnxpipe.tasks.feature_extraction import FeatureExtractionPipeline
@@ -36,7 +45,6 @@ from onnxpipe.tasks.image_classification import ImageClassificationPipeline
 from onnxpipe.tasks.image_feature_extraction import ImageFeatureExtractionPipeline
 from onnxpipe.tasks.image_segmentation import ImageSegmentationPipeline
 from onnxpipe.tasks.image_to_image import ImageToImagePipeline
-from onnxpipe.tasks.images import ImagePipeline
 from onnxpipe.tasks.keypoint_matching import KeypointMatchingPipeline
 from onnxpipe.tasks.mask_generation import MaskGenerationPipeline
 from onnxpipe.tasks.object_detection import ObjectDetectionPipeline
@@ -46,9 +54,11 @@ from onnxpipe.tasks.text2text_generation import Text2TextGenerationPipeline
 from onnxpipe.tasks.text_classification import TextClassificationPipeline
 from onnxpipe.tasks.text_generation import TextGenerationPipeline
 from onnxpipe.tasks.text_ranking import TextRankingPipeline
+from onnxpipe.tasks.text_to_audio import TextToAudioPipeline
 from onnxpipe.tasks.token_classification import TokenClassificationPipeline
 from onnxpipe.tasks.translation import TranslationPipeline
 from onnxpipe.tasks.video_classification import VideoClassificationPipeline
+from onnxpipe.tasks.zero_shot_audio_classification import ZeroShotAudioClassificationPipeline
 from onnxpipe.tasks.zero_shot_classification import ZeroShotClassificationPipeline
 from onnxpipe.tasks.zero_shot_image_classification import ZeroShotImageClassificationPipeline
 from onnxpipe.tasks.zero_shot_object_detection import ZeroShotObjectDetectionPipeline
@@ -60,7 +70,7 @@ def _entry(cls: type, auto: type[AutoModel], model: str, revision: str | None = 
     return {"impl": cls, "pt": (auto,), "default": {"model": (model, revision)}, "type": "text"}
 
 
-def _images(cls: type[ImagePipeline], auto: type[AutoModel], model: str, revision: str | None = None) -> dict[str, Any]:
+def _sensed(cls: type[Pipeline], auto: type[AutoModel], model: str, revision: str | None = None) -> dict[str, Any]:
     return {**_entry(cls, auto, model, revision), "type": cls.input_modalities}
 
 
@@ -73,35 +83,42 @@ _T5 = ("google-t5/t5-base", "a9723ea")
 #: default of text-generation), they are the newer one's. "export" is our own: the task for which a model without a
 #: graph is exported, where the Auto class does not tell.
 SUPPORTED_TASKS: dict[str, dict[str, Any]] = {
-    "background-removal": {
-        **_images(BackgroundRemovalPipeline, AutoModel, "Xenova/modnet"), "export": "image-segmentation"
+    "audio-classification": _sensed(
+        AudioClassificationPipeline, AutoModelForAudioClassification, "superb/wav2vec2-base-superb-ks", "372e048"
+    ),
+    "automatic-speech-recognition": {
+        **_sensed(AutomaticSpeechRecognitionPipeline, AutoModelForCTC, "facebook/wav2vec2-base-960h", "22aad52"),
+        "pt": (AutoModelForCTC, AutoModelForSpeechSeq2Seq),
     },
-    "depth-estimation": _images(DepthEstimationPipeline, AutoModelForDepthEstimation, "Intel/dpt-large", "bc15f29"),
+    "background-removal": {
+        **_sensed(BackgroundRemovalPipeline, AutoModel, "Xenova/modnet"), "export": "image-segmentation"
+    },
+    "depth-estimation": _sensed(DepthEstimationPipeline, AutoModelForDepthEstimation, "Intel/dpt-large", "bc15f29"),
     "embedding": _entry(EmbeddingPipeline, AutoModel, "sentence-transformers/all-MiniLM-L6-v2"),
     "feature-extraction": _entry(
         FeatureExtractionPipeline, AutoModel, "distilbert/distilbert-base-cased", "6ea8117"
     ),
     "fill-mask": _entry(FillMaskPipeline, AutoModelForMaskedLM, "distilbert/distilroberta-base", "fb53ab8"),
-    "image-classification": _images(ImageClassificationPipeline, AutoModelForImageClassification, *_VIT),
+    "image-classification": _sensed(ImageClassificationPipeline, AutoModelForImageClassification, *_VIT),
     "image-feature-extraction": {
-        **_images(ImageFeatureExtractionPipeline, AutoModel, *_VIT), "export": "image-feature-extraction"
+        **_sensed(ImageFeatureExtractionPipeline, AutoModel, *_VIT), "export": "image-feature-extraction"
     },
     "image-segmentation": {
-        **_images(
+        **_sensed(
             ImageSegmentationPipeline, AutoModelForImageSegmentation, "facebook/detr-resnet-50-panoptic", "d53b52a"
         ),
         "pt": (AutoModelForImageSegmentation, AutoModelForSemanticSegmentation),
     },
-    "image-to-image": _images(
+    "image-to-image": _sensed(
         ImageToImagePipeline, AutoModelForImageToImage, "caidas/swin2SR-classical-sr-x2-64", "cee1c92"
     ),
-    "keypoint-matching": _images(
+    "keypoint-matching": _sensed(
         KeypointMatchingPipeline, AutoModelForKeypointMatching, "magic-leap-community/superglue_outdoor", "f4041f8"
     ),
-    "mask-generation": _images(
+    "mask-generation": _sensed(
         MaskGenerationPipeline, AutoModelForMaskGeneration, "facebook/sam-vit-huge", "87aecf0"
     ),
-    "object-detection": _images(
+    "object-detection": _sensed(
         ObjectDetectionPipeline, AutoModelForObjectDetection, "facebook/detr-resnet-50", "1d5f47b"
     ),
     "question-answering": _entry(
@@ -117,6 +134,10 @@ SUPPORTED_TASKS: dict[str, dict[str, Any]] = {
     "text-classification": _entry(TextClassificationPipeline, _SEQUENCE, _SST2, "714eb0f"),
     "text-generation": _entry(TextGenerationPipeline, AutoModelForCausalLM, "HuggingFaceTB/SmolLM3-3B", "a07cc9a"),
     "text-ranking": _entry(TextRankingPipeline, _SEQUENCE, "cross-encoder/ms-marco-MiniLM-L6-v2"),
+    "text-to-audio": {
+        **_entry(TextToAudioPipeline, AutoModelForTextToWaveform, "suno/bark-small", "1dbd7a1"),
+        "pt": (AutoModelForTextToWaveform, AutoModelForTextToSpectrogram),
+    },
     "text2text-generation": _entry(Text2TextGenerationPipeline, AutoModelForSeq2SeqLM, *_T5),
     "token-classification": _entry(
         TokenClassificationPipeline,
@@ -130,22 +151,28 @@ SUPPORTED_TASKS: dict[str, dict[str, Any]] = {
         "default": {("en", target): {"model": _T5} for target in ("fr", "de", "ro")},
         "type": "text",
     },
-    "video-classification": _images(
+    "video-classification": _sensed(
         VideoClassificationPipeline,
         AutoModelForVideoClassification,
         "MCG-NJU/videomae-base-finetuned-kinetics",
         "488eb9a",
     ),
+    "zero-shot-audio-classification": _sensed(
+        ZeroShotAudioClassificationPipeline,
+        AutoModelForZeroShotAudioClassification,
+        "laion/clap-htsat-fused",
+        "cca9e28",
+    ),
     "zero-shot-classification": _entry(
         ZeroShotClassificationPipeline, _SEQUENCE, "facebook/bart-large-mnli", "d7645e1"
     ),
-    "zero-shot-image-classification": _images(
+    "zero-shot-image-classification": _sensed(
         ZeroShotImageClassificationPipeline,
         AutoModelForZeroShotImageClassification,
         "openai/clip-vit-base-patch32",
         "3d74acf",
     ),
-    "zero-shot-object-detection": _images(
+    "zero-shot-object-detection": _sensed(
         ZeroShotObjectDetectionPipeline,
         AutoModelForZeroShotObjectDetection,
         "google/owlvit-base-patch32",
@@ -157,6 +184,7 @@ TASK_ALIASES: dict[str, str] = {
     "ner": "token-classification",
     "sentence-embedding": "embedding",
     "sentiment-analysis": "text-classification",
+    "text-to-speech": "text-to-audio",
 }
 
 

@@ -68,6 +68,8 @@ class TextToAudioPipeline(Pipeline):
     """
 
     Options = TextToAudioOptions
+    _load_processor = None
+    output_modalities = ("audio",)
     #: A text takes seconds, so a stream does not read far ahead.
     window: ClassVar[int] = 1
 
@@ -112,6 +114,11 @@ class TextToAudioPipeline(Pipeline):
         for name in given.keys() - by_name.keys() - known:
             raise UnknownArgumentError.among(type(self).__name__, name, known)
         options = super().parse({k: v for k, v in given.items() if k not in by_name}, base)
+        if given.get("seed") is not None and not getattr(self.model, "takes_seed", True):
+            raise UnsupportedError(
+                f"{self.model.name_or_path} draws its noise inside the graph, where seed= cannot reach: leave it out, "
+                "or export the original model with onnxpipe"
+            )
         for name in ("forward_params", "generate_kwargs", "preprocess_params", "processor_kwargs"):
             if not isinstance(getattr(options, name), Mapping):
                 raise TypeError(f"{name} should be a dict, got {type(getattr(options, name)).__name__}")

@@ -1,0 +1,78 @@
+"""How likely a text is, without keeping the scores of all tokens: those of an hour of speech would fill gigabytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from onnxpipe.generation.processors import LogitsProcessor
+from onnxpipe.generation.protocols import Array
+from onnxpipe.generation.run import Found
+
+
+class Likelihood(LogitsProcessor):
+    """The last processor of a run: notes what the log-softmax of each step takes off the scores.
+
+    For greedy search, sampling and beam search; not where scores are computed for some of the rows at a time.
+
+    Args:
+        temperature: of sampling, which the scores are multiplied with, so that the model's own opinion counts.
+        length_penalty: of beam search.
+    """
+
+    only_adds = True
+
+    def __init__(self, temperature: float, length_penalty: float) -> None:
+        self._scale, self._penalty = np.float32(temperature), length_penalty
+        self._mass: list[Array] = []  # a step's log of the sum of exp(scores): float32 (rows,)
+        self._chosen: list[Array] = []  # a step's chosen score: float32 (rows,)
+        self._last: Array | None = None
+
+    def __call__(self, input_ids: Array, scores: Array) -> Array:
+        """The same scores."""
+        if self._last is not None:
+            self._choose(input_ids[:, -1])
+        scaled = scores * self._scale
+        self._mass.append(log_sum(scaled))
+        self._last = scaled
+        return scores
+
+    def averages(self, found: Found, start: int, counts: Sequence[int]) -> Array:
+        """Mean log-probability of the first `counts[i]` tokens after `start` of each row found: float32 (rows,)."""
+        if found.beam_indices is not None and found.sequences_scores is not None:
+            totals = found.sequences_scores * np.array(counts, np.float32) ** self._penalty
+            beams = found.beam_indices
+            for row, count in enumerate(counts):
+                totals[row] -= sum(self._mass[step][beams[row, step]] for step in range(count))
+            return np.asarray(totals / np.array(counts, np.float32))
+        self._choose(found.sequences[:, -1])
+        each = np.stack(self._chosen) - np.stack(self._mass)
+        return np.array([each[:count, row].mean() for row, count in enumerate(counts)], np.float32)
+
+    def _choose(self, tokens: Array) -> None:
+        assert self._last is not None
+        self._chosen.append(self._last[np.arange(len(tokens)), tokens % self._last.shape[1]])
+
+
+def recorded_averages(found: Found, start: int, counts: Sequence[int]) -> Array:
+    """The same from scores that were kept, of searches that `Likelihood` is not for."""
+    steps = found.record.scores or []
+    means = []
+    for row, count in enumerate(counts):
+        total = 0.0
+        for step in range(count):
+            place = row if found.beam_indices is None else int(found.beam_indices[row, step])
+            scores = steps[step][place]
+            total += float(scores[found.sequences[row, start + step]] - log_sum(scores[None])[0])
+        means.append(total / max(count, 1))
+    return np.array(means, np.float32)
+
+
+def log_sum(scores: Array) -> Array:
+    """log of the sum of exp, over the last axis: float32 (rows,); -inf of nothing but -inf."""
+    best = scores.max(-1, keepdims=True)
+    best = np.where(np.isfinite(best), best, np.float32(0))
+    with np.errstate(divide="ignore"):
+        total = np.log(np.exp(scores - best).sum(-1))
+    return np.asarray(total + best[:, 0])

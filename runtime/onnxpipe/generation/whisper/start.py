@@ -1,0 +1,169 @@
+"""The tokens that a transcription starts with: language, task, whether there are timestamps, what was said before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.bundle import Config
+from onnxpipe.generation.config import GenerationConfig
+from onnxpipe.generation.logs import warn_once
+from onnxpipe.generation.protocols import Array
+from onnxpipe.generation.whisper.protocols import Heard, Listener
+from onnxpipe.generation.whisper.settings import Settings
+from onnxpipe.processing.audio.whisper_languages import TASKS, code_of
+
+
+def detect_language(model: Listener, heard: Heard, config: GenerationConfig) -> Array:
+    """The token of the language of each window: int64 (windows,), the likeliest after the start token.
+
+    Raises:
+        ValueError: the model's generation_config.json names no languages.
+    """
+    tokens = getattr(config, "lang_to_id", None)
+    if not tokens:
+        raise ValueError(f"{model.name_or_path} knows one language: its generation_config.json has no `lang_to_id`")
+    start = np.full((len(heard), 1), config.decoder_start_token_id, np.int64)
+    known = np.array(sorted(tokens.values()), np.int64)
+    logits = next_logits(model, start, heard)
+    return np.asarray(known[logits[:, known].argmax(-1)])
+
+
+def next_logits(model: Listener, tokens: Array, heard: Heard) -> Array:
+    """float32 (windows, vocabulary): after int64 (windows, length)."""
+    return model.start(tokens, {"encoder_outputs": heard}, max_length=tokens.shape[1] + 1).prefill()
+
+
+def first_tokens(settings: Settings, model: Listener, heard: Heard | None, count: int) -> Array:
+    """What each recording's transcription starts with: int64 (recordings, length).
+
+    Args:
+        settings: the call.
+        model: for its config, and to hear a language that nobody said.
+        heard: the recordings' first windows; see `hears_language`.
+        count: how many recordings.
+
+    Raises:
+        ValueError: a language or task that the model does not know; another number of languages than recordings.
+    """
+    config, languages = settings.config, settings.languages
+    if languages is not None and len(languages) not in (1, count):
+        raise ValueError(
+            "When passing a list of languages, the length of the list must match the batch size. Expected length of "
+            f"{count}, but got {len(languages)} languages."
+        )
+    start = [config.decoder_start_token_id, *_forced(settings, model.config)]
+    spoken: Sequence[int] | None = None
+    if languages is not None:
+        spoken = [_language(one, config.lang_to_id) for one in languages]
+    elif heard is not None:
+        spoken = detect_language(model, heard, config).tolist()
+    each: Sequence[int | None] = [None] if spoken is None else spoken
+    rows = [_row(list(start), language, settings) for language in each]
+    return np.broadcast_to(np.array(rows, np.int64), (count, len(rows[0])))
+
+
+def hears_language(settings: Settings, model: Listener) -> bool:
+    """Whether the language must be heard: the model knows several, and neither call nor config say which."""
+    config = settings.config
+    if settings.languages is not None or getattr(config, "lang_to_id", None) is None:
+        return False
+    forced = _forced(settings, model.config)
+    return not forced or forced[0] is None
+
+
+def _forced(settings: Settings, model: Config) -> list[int | None]:
+    """The tokens after the first, of old configs that say them by place; a language that is open is None."""
+    if settings.task is not None or settings.languages is not None:
+        return []
+    forced = getattr(settings.config, "forced_decoder_ids", None)
+    forced = model.get("forced_decoder_ids") if forced is None else forced
+    if not forced:
+        return []
+    warn_once(
+        "Using custom `forced_decoder_ids` from the (generation) config. This is deprecated in favor of the `task` and "
+        "`language` flags/config options."
+    )
+    if forced[0][0] != 1:
+        return []
+    places = [place for place, _ in forced]
+    if places != list(range(1, len(forced) + 1)):
+        raise ValueError(
+            "You are using token ids in `forced_decoder_ids` that do not seem to correctly follow the prompt pattern "
+            f"of Whisper: {forced} must have an entry for every place from 1 on"
+        )
+    return [token for _, token in forced]
+
+
+def _language(name: str, known: dict[str, int]) -> int:
+    told = name.lower()
+    token = told if told in known else f"<|{code_of(told)}|>"
+    if token not in known:
+        raise ValueError(
+            f"{token} is not supported by this specific model as it is not in the `generation_config.lang_to_id`. (You "
+            "should just add it to the generation config)"
+        )
+    return known[token]
+
+
+def _row(tokens: list[Any], language: int | None, settings: Settings) -> list[int]:
+    """The tokens of one recording."""
+    config, task = settings.config, settings.task
+    if language is not None:
+        tokens[1:2] = [language]
+    tasks: Mapping[str, int] = getattr(config, "task_to_id", None) or {}
+    if task is not None:
+        if task not in TASKS:
+            raise ValueError(f"The `{task}` task is not supported. The task should be one of `{list(TASKS)}`")
+        tokens.append(tasks[task])
+    elif settings.languages is not None and tasks and not any(token in tokens for token in tasks.values()):
+        tokens.append(tasks["transcribe"])
+    none = getattr(config, "no_timestamps_token_id", None)
+    if none is not None and not settings.timestamps and tokens[-1] != none:
+        tokens.append(none)
+    elif settings.timestamps and tokens[-1] == none:
+        tokens.pop()
+    return [token for token in tokens if token is not None]
+
+
+def window_prompt(
+    settings: Settings, first: Array, written: Sequence[Array], *, conditioned: bool, positions: int
+) -> Array:
+    """What the decoder starts from in a window: int64 (length,).
+
+    Args:
+        settings: the call.
+        first: int64 (n,): the recording's `first_tokens`.
+        written: tokens of its segments so far; of a prompt for the first of them, that too.
+        conditioned: whether they go before the window's text.
+        positions: positions of the decoder; less than half of them are for what was said before.
+    """
+    if conditioned and written:
+        stamp = settings.timestamp_begin
+        parts = [one[:-1] if len(one) > 2 and one[-2] >= stamp else one for one in written]
+        before = np.concatenate(parts)[-(positions // 2 - 1) :]
+        mark = settings.prompt if settings.prompt is not None and settings.prompt_always else _mark(settings)
+        return np.concatenate((mark, before, first))
+    if settings.prompt is not None:
+        return np.concatenate((settings.prompt, first))
+    return first
+
+
+def _mark(settings: Settings) -> Array:
+    """The token before what was said before, int64 (1,); (0,) where the model has none."""
+    config = settings.config
+    token = getattr(config, "prev_sot_token_id", None)
+    suppressed = config.suppress_tokens
+    if token is None and suppressed is not None and len(suppressed) >= 2:
+        token = suppressed[-2]  # where it stands in configs older than its name
+    return np.array([] if token is None else [token], np.int64)
+
+
+def as_first_segment(settings: Settings) -> Array | None:
+    """The prompt as if it had been said before the recording; None where there is none, or it is for every window."""
+    if settings.prompt is None or settings.prompt_always:
+        return None
+    marked = len(settings.prompt) and settings.prompt[0] == getattr(settings.config, "prev_sot_token_id", None)
+    return settings.prompt[1:] if marked else settings.prompt

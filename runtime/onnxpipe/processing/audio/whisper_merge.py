@@ -1,0 +1,92 @@
+"""Two lists of tokens that overlap in the recording become one: the longest common stretch decides where to cut.
+
+Source: transformers 5.23, `_find_longest_common_sequence` of Whisper's tokenizer (the left list is trusted on the left
+of the overlap, the right one on its right), and the simpler one of its speech recognition pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+#: What the overlap's length is divided by before it is added to the share of matches: of equal shares the longer wins.
+_LONGER = 10000.0
+
+
+@dataclass
+class Tokens:
+    """Tokens of one run of the model.
+
+    Attributes:
+        ids: the tokens.
+        times: the begin and end of each in seconds, where words are to be timed; else empty.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    times: list[tuple[float, float]] = field(default_factory=list)
+
+
+def merged(parts: Sequence[Tokens]) -> Tokens:
+    """One list of tokens of those of consecutive chunks, which say again what both have heard."""
+    whole = Tokens()
+    left = parts[0]
+    for right in parts[1:]:
+        cut_left, cut_right = _cuts(left, right)
+        whole.ids += left.ids[:cut_left]
+        whole.times += left.times[:cut_left]
+        left = Tokens(right.ids[cut_right:], right.times[cut_right:])
+    return Tokens(whole.ids + left.ids, whole.times + left.times)
+
+
+def _cuts(left: Tokens, right: Tokens) -> tuple[int, int]:
+    """Where the left list ends and the right one goes on: the middle of the best overlap.
+
+    The right list is shifted over the left one's end; with shift i the overlap begins i tokens before that end.
+    """
+    length, other = len(left.ids), len(right.ids)
+    if length + other < 2:
+        return length, 0
+    same = np.asarray(left.ids)[:, None] == np.asarray(right.ids)[None, :]
+    if left.times and right.times:
+        same &= _in_order(np.asarray(left.times), np.asarray(right.times))
+    rows, columns = np.nonzero(same)
+    shifts = np.arange(1, length + other)
+    matches = np.bincount(length - rows + columns, minlength=length + other)[1:]
+    scores = np.where(matches > 1, matches / shifts + shifts / _LONGER, 0.0)
+    best = int(np.argmax(scores)) if len(scores) else 0
+    if not len(scores) or scores[best] <= 0:
+        return length, 0
+    shift = best + 1
+    left_middle = (max(0, length - shift) + min(length, length + other - shift)) // 2
+    right_middle = (max(0, shift - length) + min(other, shift)) // 2
+    return left_middle, right_middle
+
+
+def _in_order(left: Array, right: Array) -> Array:
+    """Whether the time of a left token is not after that of a right one, bool (left, right)."""
+    begin, other = left[:, None], right[None, :]
+    earlier = begin[..., 0] < other[..., 0]
+    return np.asarray(earlier | ((begin[..., 0] == other[..., 0]) & (begin[..., 1] <= other[..., 1])))
+
+
+def appended(parts: Sequence[Sequence[int]]) -> list[int]:
+    """The tokens of consecutive chunks of any other model: the end of what there is, compared with the next's begin."""
+    whole = list(parts[0])
+    for part in parts[1:]:
+        best, known = 0.0, 0
+        for length in range(1, len(part) + 1):
+            tail = whole[-length:]
+            if len(tail) < length:
+                break
+            matches = sum(a == b for a, b in zip(tail, part, strict=False))
+            score = matches / length + length / _LONGER
+            if matches > 1 and score > best:
+                best, known = score, length
+        whole += part[known:]
+    return whole

@@ -1,0 +1,67 @@
+"""A language model for CTC recognisers, by pyctcdecode and KenLM: beams of words rather than the best token a frame."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from onnxpipe.bundle.files import read_json
+from onnxpipe.errors import MissingDependencyError, ModelNotFoundError
+
+logger = logging.getLogger("onnxpipe")
+
+#: What pyctcdecode writes: the letters, and the folder of words and their order.
+_ALPHABET, _FOLDER = "alphabet.json", "language_model"
+_CONFIGS = ("preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
+
+
+def load_language_model(decoder: Any, model: Any) -> Any:
+    """The decoder of a CTC recogniser.
+
+    Args:
+        decoder: one with `decode_beams(logits, ...)`, taken as it is; a folder of one; or None.
+        model: its folder has a language model where its files name a class of processors "with LM".
+
+    Returns:
+        pyctcdecode's `BeamSearchDecoderCTC`; None where there is none.
+
+    Raises:
+        ModelNotFoundError: no such folder, or no language model in it.
+        MissingDependencyError: a folder was passed, and pyctcdecode or KenLM is not installed. Of a model's own that is
+            only warned of, as transformers does.
+    """
+    if decoder is not None and not isinstance(decoder, (str, os.PathLike)):
+        return decoder
+    if decoder is not None:
+        return _load(Path(decoder))
+    folder: Path = model.bundle.folder
+    if not (folder / _ALPHABET).is_file() or not any(map(_with_language_model, map(folder.joinpath, _CONFIGS))):
+        return None
+    try:
+        return _load(folder)
+    except MissingDependencyError as error:
+        logger.warning("Could not load the `decoder` for %s. Defaulting to raw CTC. %s", model.name_or_path, error)
+        return None
+
+
+def _with_language_model(path: Path) -> bool:
+    """Whether a file names a class of processors with a language model ("Wav2Vec2ProcessorWithLM")."""
+    return path.is_file() and str(read_json(path).get("processor_class")).endswith("WithLM")
+
+
+def _load(folder: Path) -> Any:
+    if not (folder / _ALPHABET).is_file():
+        raise ModelNotFoundError(f"{folder} has no {_ALPHABET}: it is no language model of pyctcdecode")
+    try:
+        from pyctcdecode import BeamSearchDecoderCTC
+
+        if (folder / _FOLDER).is_dir() and importlib.util.find_spec("kenlm") is None:
+            raise ImportError("there is no kenlm")  # pyctcdecode goes on without it, and fails later
+    except ImportError as error:
+        raise MissingDependencyError(
+            f'the language model in {folder} needs pyctcdecode and kenlm: pip install "onnxpipe[lm]" ({error})'
+        ) from error
+    return BeamSearchDecoderCTC.load_from_dir(str(folder))
