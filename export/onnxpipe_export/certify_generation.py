@@ -10,23 +10,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onnxpipe.errors import CertificateError
-from onnxpipe_export import tracing
+from onnxpipe_export import audio_cases, tasks, tracing
 from onnxpipe_export.cases import SENTENCES
 from onnxpipe_export.checkpoint import Checkpoint
 
 _PROMPTS = 4
 _PROMPT_LENGTHS = (9, 4, 7, 2)
 """Tokens of a decoder's prompts; an encoder gets whole sentences."""
+_SECONDS = (1.7, 0.8, 3.1)
+"""Lengths of the sounds that an encoder hears."""
 _NEW = 16
 _SEARCHES: Mapping[str, Mapping[str, Any]] = {"greedy": {"num_beams": 1}, "beam_4": {"num_beams": 4}}
 _NEAR_TIE = 2e-4
 """Outputs whose mean log-probabilities by the original differ by less are a tie: twice what fp32 may differ (1e-4)."""
+
+Batch = Mapping[str, np.ndarray]
+
+
+def generates(checkpoint: Checkpoint) -> bool:
+    """Whether there is anything to prove: the model writes token by token."""
+    hears = checkpoint.task.name == "automatic-speech-recognition"
+    return checkpoint.task.name in tasks.GENERATING or (hears and bool(checkpoint.model.config.is_encoder_decoder))
 
 
 @dataclass(frozen=True)
@@ -46,22 +57,67 @@ class Compared:
     equal_tokens: float
 
 
-def prove_generation(folder: Path, precision: str, checkpoint: Checkpoint, tokenizer: Any) -> dict[str, Any]:
-    """Generate with the bundle in `folder` and with the original, and return the certificate's entry.
+@dataclass(frozen=True)
+class Written:
+    """What the original writes, asked once for all precisions.
+
+    Attributes:
+        checkpoint: the original.
+        tokenizer: transformers' tokenizer, None where the model hears.
+    """
+
+    checkpoint: Checkpoint
+    tokenizer: Any
+
+    @cached_property
+    def batches(self) -> list[Batch]:
+        """Each prompt alone, then all together."""
+        make = _sounds if self.hears else _texts
+        return make(self.checkpoint, self.tokenizer)
+
+    @cached_property
+    def answers(self) -> dict[str, list[np.ndarray]]:
+        """Search -> token ids for each batch."""
+        model = self.checkpoint.model
+        return {name: [_ask_original(model, batch, self.options(name)) for batch in self.batches] for name in _SEARCHES}
+
+    def options(self, search: str) -> dict[str, Any]:
+        """Arguments of `generate`."""
+        options = {**_SEARCHES[search], "do_sample": False, "max_new_tokens": _NEW, "pad_token_id": self.padding}
+        return options | (_language(self.checkpoint.model.generation_config) if self.hears else {})
+
+    @property
+    def hears(self) -> bool:
+        """Whether it is given sounds, not tokens."""
+        return self.checkpoint.task.modality == "audio"
+
+    @property
+    def padding(self) -> int:
+        """The id that pads."""
+        return _padding_id(self.checkpoint.model)
+
+    @property
+    def before(self) -> int | None:
+        """How many tokens of an output are no answer; None for as many as there were given."""
+        if not self.checkpoint.model.config.is_encoder_decoder:
+            return None
+        return 0 if self.checkpoint.config.model_type == "whisper" else 1
+
+
+def prove_generation(folder: Path, precision: str, written: Written) -> dict[str, Any]:
+    """Generate with the bundle in `folder`, compare with the original, and return the certificate's entry.
 
     Args:
         folder: the bundle, with its graphs, config and tokenizer.
         precision: which of its graphs.
-        checkpoint: the original, for text-generation or text2text-generation.
-        tokenizer: transformers' tokenizer of the original.
+        written: what the original writes.
 
     Raises:
         CertificateError: an output of fp32 graphs differs, or the runtime cannot generate.
     """
-    prompts = _prompts(checkpoint, tokenizer)
     try:
-        model = _runtime_model(folder, precision, checkpoint)
-        found = {name: _compare(model, checkpoint, prompts, options) for name, options in _SEARCHES.items()}
+        model = _runtime_model(folder, precision, written)
+        found = {name: _compare(model, written, name) for name in _SEARCHES}
     except (ValueError, RuntimeError, OSError) as error:
         raise CertificateError(f"the {precision} bundle does not generate: {error}. Nothing was written") from error
     for name, result in found.items():
@@ -72,20 +128,44 @@ def prove_generation(folder: Path, precision: str, checkpoint: Checkpoint, token
                 f"({result.equal_tokens:.1%} of their tokens are). Nothing was written"
             )
     return {
-        "prompts": len(prompts),
+        "prompts": len(written.batches) - 1,
         "new_tokens": _NEW,
         "searches": {name: vars(result) for name, result in found.items()},
         "passed": True,
     }
 
 
-def _prompts(checkpoint: Checkpoint, tokenizer: Any) -> list[list[int]]:
+def _texts(checkpoint: Checkpoint, tokenizer: Any) -> list[Batch]:
     """Token ids of unlike length, as short as the model needs to have room for what it says."""
     limit = max(_limit(checkpoint) - _NEW, 1)
-    ids = [list(tokenizer(text).input_ids) for text in SENTENCES[:_PROMPTS]]
-    if checkpoint.model.config.is_encoder_decoder:
-        return [row[-limit:] for row in ids]
-    return [row[: min(length, limit)] for row, length in zip(ids, _PROMPT_LENGTHS, strict=True) if row]
+    rows = [list(tokenizer(text).input_ids) for text in SENTENCES[:_PROMPTS]]
+    decodes = bool(checkpoint.model.config.is_encoder_decoder)
+    if decodes:
+        rows = [row[-limit:] for row in rows]
+    else:
+        rows = [row[: min(length, limit)] for row, length in zip(rows, _PROMPT_LENGTHS, strict=True) if row]
+    pad = _padding_id(checkpoint.model)
+    return [*(_batch([row], pad, not decodes) for row in rows), _batch(rows, pad, not decodes)]
+
+
+def _sounds(checkpoint: Checkpoint, tokenizer: Any) -> list[Batch]:
+    """Made sounds of unlike length."""
+    extractor = audio_cases.load_extractor(checkpoint.folder)
+    rate = int(extractor.sampling_rate)
+    sounds = [audio_cases.sound(2 * number, int(seconds * rate), rate) for number, seconds in enumerate(_SECONDS)]
+    # Whisper hears padding as the silence that it is, and is told of none.
+    mask = () if checkpoint.config.model_type == "whisper" else ("attention_mask",)
+    names = (checkpoint.model.main_input_name, *mask)
+    return [audio_cases.prepared(extractor, given, names) for given in (*([sound] for sound in sounds), sounds)]
+
+
+def _language(settings: Any) -> dict[str, Any]:
+    """What a model of several languages is told to write in: the first that it names, and English if it can."""
+    for name, key in (("lang_to_id", "language"), ("text_decoder_lang_to_code_id", "tgt_lang")):
+        known = list(getattr(settings, name, None) or ())
+        if known:
+            return {key: next((one for one in known if one in ("<|en|>", "eng")), known[0])}
+    return {}
 
 
 def _limit(checkpoint: Checkpoint) -> int:
@@ -94,24 +174,23 @@ def _limit(checkpoint: Checkpoint) -> int:
     return max_length(checkpoint.model)
 
 
-def _runtime_model(folder: Path, precision: str, checkpoint: Checkpoint) -> Any:
-    from onnxpipe.models.auto import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+def _runtime_model(folder: Path, precision: str, written: Written) -> Any:
+    from onnxpipe.models.auto import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq
 
-    kind = AutoModelForSeq2SeqLM if checkpoint.model.config.is_encoder_decoder else AutoModelForCausalLM
+    if written.hears:
+        return AutoModelForSpeechSeq2Seq.from_pretrained(folder, dtype=precision, device="cpu")
+    decodes = written.checkpoint.model.config.is_encoder_decoder
+    kind = AutoModelForSeq2SeqLM if decodes else AutoModelForCausalLM
     return kind.from_pretrained(folder, dtype=precision, device="cpu")
 
 
-def _compare(model: Any, checkpoint: Checkpoint, prompts: Sequence[list[int]], search: Mapping[str, Any]) -> Compared:
-    original = checkpoint.model
-    pad = _padding_id(original)
-    options = {**search, "do_sample": False, "max_new_tokens": _NEW, "pad_token_id": pad}
-    left = not original.config.is_encoder_decoder
-    batches = [_batch([row], pad, left) for row in prompts] + [_batch(prompts, pad, left)]
-    pairs: list[tuple[dict[str, np.ndarray], int, np.ndarray, np.ndarray]] = []
-    for batch in batches:
-        expected = _ask_original(original, batch, options)
-        got = np.asarray(model.generate(**batch, **options))
-        skip = batch["input_ids"].shape[1] if left else 1
+def _compare(model: Any, written: Written, search: str) -> Compared:
+    original, pad = written.checkpoint.model, written.padding
+    pairs: list[tuple[Batch, int, np.ndarray, np.ndarray]] = []
+    for batch, expected in zip(written.batches, written.answers[search], strict=True):
+        with tracing.quiet():
+            got = np.asarray(model.generate(**batch, **written.options(search)))
+        skip = batch["input_ids"].shape[1] if written.before is None else written.before
         pairs += [(batch, row, _ended(expected[row, skip:], original, pad), _ended(got[row, skip:], original, pad))
                   for row in range(len(expected))]  # fmt: skip
     same = [np.array_equal(wanted, found) for _, _, wanted, found in pairs]
@@ -124,7 +203,7 @@ def _compare(model: Any, checkpoint: Checkpoint, prompts: Sequence[list[int]], s
     return Compared(len(pairs), sum(same), ties, hits / tokens if tokens else 1.0)
 
 
-def _batch(rows: Sequence[list[int]], pad: int, left: bool) -> dict[str, np.ndarray]:
+def _batch(rows: Sequence[list[int]], pad: int, left: bool) -> Batch:
     length = max(len(row) for row in rows)
     ids, mask = np.full((len(rows), length), pad, np.int64), np.zeros((len(rows), length), np.int64)
     for number, row in enumerate(rows):
@@ -134,7 +213,7 @@ def _batch(rows: Sequence[list[int]], pad: int, left: bool) -> dict[str, np.ndar
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def _ask_original(model: Any, batch: Mapping[str, np.ndarray], options: Mapping[str, Any]) -> np.ndarray:
+def _ask_original(model: Any, batch: Batch, options: Mapping[str, Any]) -> np.ndarray:
     import torch
 
     with torch.inference_mode(), tracing.quiet():
@@ -173,22 +252,37 @@ def _near_tie(model: Any, batch: Mapping[str, np.ndarray], row: int, wanted: np.
     return False
 
 
-def _mean_log_probability(model: Any, batch: Mapping[str, np.ndarray], row: int, tokens: np.ndarray) -> float:
+def _mean_log_probability(model: Any, batch: Batch, row: int, tokens: np.ndarray) -> float:
     import torch
 
-    prompt = batch["input_ids"][row][batch["attention_mask"][row].astype(bool)]
     with torch.inference_mode(), tracing.quiet():
-        if model.config.is_encoder_decoder:
-            start = model.generation_config.decoder_start_token_id
-            fed = np.concatenate([[start if isinstance(start, int) else tokens[0]], tokens[:-1]])
-            logits = model(
-                input_ids=torch.from_numpy(prompt[None]), decoder_input_ids=torch.from_numpy(fed[None])
-            ).logits[0]
+        if "input_ids" not in batch:
+            before = _first_tokens(model, int(tokens[0]))
+            fed = torch.from_numpy(np.concatenate([before, tokens[:-1]])[None])
+            sound = {name: torch.from_numpy(array[row : row + 1]) for name, array in batch.items()}
+            logits = model(**sound, decoder_input_ids=fed).logits[0, len(before) - 1 :]
+        elif model.config.is_encoder_decoder:
+            prompt = batch["input_ids"][row][batch["attention_mask"][row].astype(bool)]
+            fed = torch.from_numpy(np.concatenate([_first_tokens(model, int(tokens[0])), tokens[:-1]])[None])
+            logits = model(input_ids=torch.from_numpy(prompt[None]), decoder_input_ids=fed).logits[0]
         else:
+            prompt = batch["input_ids"][row][batch["attention_mask"][row].astype(bool)]
             whole = torch.from_numpy(np.concatenate([prompt, tokens])[None])
             logits = model(input_ids=whole).logits[0, len(prompt) - 1 : -1]
         chances = torch.log_softmax(logits.float(), dim=-1)
         return float(chances.gather(1, torch.from_numpy(tokens[:, None])).mean())
+
+
+def _first_tokens(model: Any, otherwise: int) -> list[int]:
+    """What a decoder is given before what it writes; `otherwise` where nothing is said of it."""
+    settings = model.generation_config
+    start = settings.decoder_start_token_id
+    first = [start if isinstance(start, int) else otherwise]
+    if model.config.model_type != "whisper":
+        return first
+    language, task = _language(settings).get("language"), getattr(settings, "task_to_id", None) or {}
+    told = [] if language is None else [settings.lang_to_id[language], *filter(None, [task.get("transcribe")])]
+    return [*first, *told, *filter(None, [getattr(settings, "no_timestamps_token_id", None)])]
 
 
 def _padding_id(model: Any) -> int:

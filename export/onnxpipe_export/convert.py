@@ -11,8 +11,8 @@ from typing import Any
 from onnxpipe.bundle import canonical_dtype
 from onnxpipe.bundle.precision import SUFFIXES
 from onnxpipe.errors import ExportError
-from onnxpipe_export import certify, checkpoint, manifest, tasks, tokenizer, write
-from onnxpipe_export.certify_generation import prove_generation
+from onnxpipe_export import certify, checkpoint, manifest, tokenizer, write
+from onnxpipe_export.certify_generation import Written, generates, prove_generation
 from onnxpipe_export.graphs import describe
 from onnxpipe_export.graphs.graph import Attention, Graph
 from onnxpipe_export.onnx_graph import OnnxGraph, remove_graph
@@ -49,8 +49,9 @@ def export(
             model_fp16.onnx, model_int8.onnx, model_q4.onnx.
         attention: how a causal language model attends: "gqa" by ONNX Runtime's GroupQueryAttention, "standard" by
             plain operators that any runtime has, "auto" by the first where it holds.
-        calibration: for models of images: a folder of pictures like those that the model will see. The graphs are
-            proved on them too, and int8 learns from them which values occur; without it, on made pictures alone.
+        calibration: for models that see or hear: a folder of pictures or recordings like those that the model will
+            get. The graphs are proved on them too, and int8 learns from them which values occur; without it, on made
+            ones alone.
         revision: branch, tag or commit on the Hub.
         token: Hub token.
         cache_dir: where Hub files are kept.
@@ -94,11 +95,12 @@ def export(
             entries[graph.name], files[graph.name] = _make_and_certify(full, folder, precisions, references[-1], say)
 
         generation = {}
-        if source.task.name in tasks.GENERATING:
+        if generates(source):
             write.write_generation_config(source.model, folder)
+            written = Written(source, source.tokenizer)
             for name in precisions:
                 say(f"generating with {name}")
-                generation[name] = prove_generation(folder, name, source, source.tokenizer)
+                generation[name] = prove_generation(folder, name, written)
 
         say("writing")
         certificate = certify.certificate(entries, references, tokens, generation)

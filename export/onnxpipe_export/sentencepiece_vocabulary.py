@@ -39,7 +39,7 @@ _APART = "\ue003"
 _BLANK = "▁"
 _LAST_CHARACTER = 0x30000
 """Above it Unicode has nothing that has a compatible form."""
-_UNIGRAM, _BPE = 1, 2
+_UNIGRAM, _BPE, _CHARACTERS = 1, 2, 4
 _NORMAL = 1
 
 
@@ -70,10 +70,11 @@ class SentencePieceModel:
         except DecodeError as error:
             raise ExportError(f"{path} is not a sentencepiece model: {error}") from error
         trainer, rules = proto.trainer_spec, proto.normalizer_spec
-        if trainer.model_type not in (_UNIGRAM, _BPE) or trainer.byte_fallback or not rules.escape_whitespaces:
+        known = trainer.model_type in (_UNIGRAM, _BPE, _CHARACTERS)
+        if not known or trainer.byte_fallback or not rules.escape_whitespaces:
             raise ExportError(
-                f"{path} is a sentencepiece model of words, of characters, with bytes or with plain blanks; "
-                "only Unigram and BPE models over characters have a tokenizer.json form here"
+                f"{path} is a sentencepiece model of words, with bytes or with plain blanks; only models of "
+                "characters, and Unigram and BPE models over them, have a tokenizer.json form here"
             )
         return cls(proto)
 
@@ -89,7 +90,7 @@ class SentencePieceModel:
 
     @property
     def is_bpe(self) -> bool:
-        """Whether it is a BPE model, else it is Unigram."""
+        """Whether it is a BPE model, else it is Unigram, as one of characters is: each of its pieces is one."""
         return bool(self.proto.trainer_spec.model_type == _BPE)
 
 

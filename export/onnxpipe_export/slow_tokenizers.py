@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.errors import ExportError
+from onnxpipe.processing.audio import ctc_vocabulary
 from onnxpipe_export import sentencepiece_vocabulary
 from onnxpipe_export.sentencepiece_vocabulary import SentencePieceModel
 
@@ -19,7 +20,7 @@ class Backends:
     """What a tokenizer becomes.
 
     Attributes:
-        source: of texts given.
+        source: of texts given; None where tokenizer.json cannot say it, and the runtime reads the vocabulary (VITS).
         target: of texts made, where they are split otherwise; None where they are not.
     """
 
@@ -35,6 +36,8 @@ def backends(tokenizer: Any, folder: Path) -> Backends:
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
+        if hasattr(tokenizer, "_switch_to_input_mode"):
+            tokenizer._switch_to_input_mode()  # SeamlessM4T's is loaded ready for texts made
         return Backends(backend)
     maker = _MAKERS.get(type(tokenizer).__name__)
     if maker is None:
@@ -100,10 +103,51 @@ def _siglip(tokenizer: Any) -> Backends:
     return Backends(backend)
 
 
+def _ctc(tokenizer: Any) -> Backends:
+    """A vocabulary of characters; of several languages the one that is set."""
+    return Backends(
+        ctc_vocabulary.build(tokenizer.encoder, tokenizer.special_tokens_map, lower=tokenizer.do_lower_case)
+    )
+
+
+def _speecht5(tokenizer: Any) -> Backends:
+    """Characters; numbers are spelt out before, by the runtime's class of this name."""
+    from tokenizers import AddedToken
+
+    own = {piece: number for piece, number in tokenizer.get_vocab().items() if number < tokenizer.vocab_size}
+    backend = _build(tokenizer, Path(tokenizer.vocab_file), own)
+    for _, token in sorted(tokenizer.added_tokens_decoder.items()):
+        if backend.token_to_id(token.content) is None:
+            backend.add_tokens([AddedToken(token.content, normalized=False, special=token.special)])
+    return Backends(backend)
+
+
+def _speech_to_text(tokenizer: Any) -> Backends:
+    """A model of pieces and a list of ids; some write what they hear in capitals."""
+    from tokenizers import decoders
+
+    backend = _build(tokenizer, Path(tokenizer.spm_file), tokenizer.encoder)
+    if tokenizer.do_upper_case:
+        letters = sorted({letter for piece in tokenizer.encoder for letter in piece if letter.upper() != letter})
+        marks = [token for token in tokenizer.all_special_tokens if token.upper() != token]
+        capitals = [decoders.Replace(letter, letter.upper()) for letter in letters]
+        backend.decoder = decoders.Sequence(
+            [backend.decoder, *capitals, *(decoders.Replace(mark.upper(), mark) for mark in marks)]
+        )
+    return Backends(backend)
+
+
+_SPACED = frozenset({"MarianTokenizer", "Speech2TextTokenizer"})
+"""Those that write a blank after each special token."""
+
 _MAKERS: Mapping[str, Callable[[Any], Backends]] = {
+    "Wav2Vec2CTCTokenizer": _ctc,
     "MarianTokenizer": _marian,
     "M2M100Tokenizer": _m2m100,
     "SiglipTokenizer": _siglip,
+    "Speech2TextTokenizer": _speech_to_text,
+    "SpeechT5Tokenizer": _speecht5,
+    "VitsTokenizer": lambda tokenizer: Backends(None),
 }
 
 
@@ -124,7 +168,7 @@ def _build(tokenizer: Any, path: Path, ids: Mapping[str, int], *, prefix: bool =
     for token in sorted(whole, key=lambda token: languages.get(token, ids.get(token, len(ids)))):
         backend.add_tokens([AddedToken(token, normalized=False, special=token in special)])
     backend.post_processor = _frame(tokenizer, backend)
-    backend.decoder = sentencepiece_vocabulary.decoder(special, spaced=type(tokenizer).__name__ == "MarianTokenizer")
+    backend.decoder = sentencepiece_vocabulary.decoder(special, spaced=type(tokenizer).__name__ in _SPACED)
     return backend
 
 

@@ -152,9 +152,9 @@ def resolve(name: str | None, config: Any, folder: Path) -> Task:
         return TASKS["feature-extraction"]
     architectures: Sequence[str] = getattr(config, "architectures", None) or ()
     for architecture in architectures:
-        known = _task_of_class(architecture)
-        if known is not None:
-            return known
+        found = _task_of_class(architecture)
+        if found is not None:
+            return found
         for ending, task in _endings():
             if architecture.endswith(ending):
                 return TASKS[task]

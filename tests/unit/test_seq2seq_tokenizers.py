@@ -186,6 +186,6 @@ def test_what_has_no_form_says_so(tmp_path: Path) -> None:
     (tmp_path / "bad.spm").write_bytes(b"not a model")
     with pytest.raises(ExportError, match="not a sentencepiece model"):
         SentencePieceModel.load(tmp_path / "bad.spm")
-    train(tmp_path / "chars", SENTENCES, model_type="char")
+    train(tmp_path / "words", SENTENCES, model_type="word")
     with pytest.raises(ExportError, match="Unigram and BPE"):
-        SentencePieceModel.load(tmp_path / "chars.model")
+        SentencePieceModel.load(tmp_path / "words.model")

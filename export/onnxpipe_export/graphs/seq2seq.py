@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,15 @@ class EncoderGraph:
     def optimise(self, graph: OnnxGraph) -> None:
         """Fewer nodes, the same numbers."""
         optimise(graph)
+
+    def rows(self, tokenizer: Any) -> list[cases.Row]:
+        """Sentences, as tokens."""
+        return cases.text_rows(self, tokenizer)
+
+    def encode(self, rows: Sequence[cases.Row]) -> tuple[np.ndarray, np.ndarray]:
+        """The original's states of a batch of texts, and its mask."""
+        feeds = cases.batch(rows, self)
+        return self.reference(feeds)["last_hidden_state"], feeds["attention_mask"]
 
     def cases(self, tokenizer: Any) -> list[Case]:
         """Real text and random ids, short and long, alone and padded at either side."""
