@@ -101,6 +101,16 @@ def test_a_padded_batch_and_its_beams_answer_as_the_original(family: str) -> Non
     assert answer["present.0.encoder.key"].shape[2] == states["last_hidden_state"].shape[1]
 
 
+@pytest.mark.parametrize("family", ["seamless_m4t", "seamless_m4t_v2", "speech_to_text"])
+def test_recordings_may_be_longer_than_the_tables_of_positions(family: str) -> None:
+    encoder = session(cached_bundle(family, TASK), "encoder_model")
+    feeds = heard(family, encoder, (7.0,))
+    positions = getattr(original(family).config, "max_source_positions", None)
+    assert family != "seamless_m4t" or feeds["input_features"].shape[1] > positions
+    states, _ = speech_seq2seq.hear(original(family), {name: torch.from_numpy(feeds[name]) for name in feeds})
+    assert np.abs(encoder.run(feeds)["last_hidden_state"] - states.detach().numpy()).max() < 1e-4
+
+
 def test_a_step_copies_no_states_and_gives_none_back() -> None:
     bundle = cached_bundle("whisper", TASK)
     encoder, decoder = session(bundle, "encoder_model"), session(bundle, "decoder_model_merged")

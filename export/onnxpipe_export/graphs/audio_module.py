@@ -28,7 +28,8 @@ def traceable(model: Any, *, masked: bool) -> Iterator[None]:
         masked: whether it is given a mask.
     """
     with contextlib.ExitStack() as stack:
-        for owner, name, value in [*_lengths(model), *_attention(model), *_positions(model), *_squeezing(model)]:
+        changes = (_lengths, _attention, computed_positions, _squeezing)
+        for owner, name, value in (change for made in changes for change in made(model)):
             stack.enter_context(tracing.replaced(owner, name, value))
         if masked:
             stack.enter_context(_hidden_padding(model))
@@ -94,7 +95,8 @@ def _wavlm_attention(module: Any, hidden_states: Any, attention_mask: Any, bias:
 # Positions that the original computes once and keeps
 
 
-def _positions(model: Any) -> list[_Change]:
+def computed_positions(model: Any) -> list[_Change]:
+    """What computes the positions of a conformer anew, for any length: (owner, attribute, value) each."""
     found: list[_Change] = []
     for module in model.modules():
         kind = type(module).__name__

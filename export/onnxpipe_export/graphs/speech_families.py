@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from onnxpipe_export import tracing
+from onnxpipe_export.graphs.audio_module import computed_positions
+from onnxpipe_export.graphs.wrapped import replaced_in
 
 
 def traceable(model: Any) -> AbstractContextManager[None]:
@@ -34,6 +36,11 @@ def _moonshine_frames(samples: Any) -> Any:
     for width, step in ((127, 64), (7, 3), (3, 2)):
         samples = (samples - width) // step + 1
     return samples
+
+
+def _seamless(model: Any) -> AbstractContextManager[None]:
+    """Its positions are a table that grows with the recording."""
+    return replaced_in(*computed_positions(model.get_encoder()))
 
 
 @contextlib.contextmanager
@@ -76,5 +83,6 @@ def _turned(value: Any, cos: Any, sin: Any) -> Any:
 
 _FAMILIES: Mapping[str, Callable[[Any], AbstractContextManager[None]]] = {
     "moonshine": _moonshine,
+    "seamless_m4t": _seamless,
     "seamless_m4t_v2": _seamless_v2,
 }

@@ -40,13 +40,6 @@ def to_int8(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
     graph.save(path)
 
 
-def _hear_in_int8(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """8-bit weights and activations, one scale a row, columns as they are."""
-    graph = OnnxGraph.load(full)
-    int8.quantise(graph)
-    graph.save(path)
-
-
 def _with_states_by_rows(maker: Maker) -> Maker:
     """As `maker`, but what is made of all the encoder's states at once is made by rows."""
 
@@ -110,7 +103,7 @@ ENCODER: Mapping[str, Maker] = {**makers.ENCODER, "q4": makers.to_int8}
 DECODER: Mapping[str, Maker] = {**makers.DECODER, "int8": to_int8}
 """For beams, one token at a time."""
 
-HEARING_ENCODER: Mapping[str, Maker] = {**makers.ENCODER, "int8": _hear_in_int8, "q4": _hear_in_int8}
+HEARING_ENCODER: Mapping[str, Maker] = {**makers.RECORDING, "q4": makers.to_int8_unbalanced}
 """For whole recordings; convolutions stay float32, being a few hundredths of the time."""
 
 HEARING_DECODER: Mapping[str, Maker] = {

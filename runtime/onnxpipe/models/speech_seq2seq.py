@@ -23,6 +23,10 @@ Array = NDArray[Any]
 SOUNDS = ("input_features", "input_values")
 
 
+#: Kernel and stride of the convolutions over raw samples, which a config does not tell.
+_CONVOLUTIONS: Mapping[str, tuple[tuple[int, int], ...]] = {"moonshine": ((127, 64), (7, 3), (3, 2))}
+
+
 class SpeechSeq2Seq(GeneratingModel):
     """An encoder that hears and a decoder that writes: Moonshine, Speech2Text, SeamlessM4T; Whisper is a subclass.
 
@@ -86,6 +90,14 @@ class SpeechSeq2Seq(GeneratingModel):
         logits = self.graphs.whole(tokens, encoded, ["logits"])["logits"]
         outputs = ModelOutput(logits=logits, encoder_last_hidden_state=encoded.states.numpy())
         return outputs if return_dict else outputs.to_tuple()
+
+    @property
+    def shortest(self) -> int:
+        """Samples that a recording needs at least; 1 where the model hears spectrograms."""
+        length = 1
+        for kernel, stride in reversed(_CONVOLUTIONS.get(str(self.config.model_type), ())):
+            length = (length - 1) * stride + kernel
+        return length
 
     @property
     def input_names(self) -> frozenset[str]:

@@ -176,7 +176,15 @@ class Writer:
         return self.row(speech.read(), part)
 
     def row(self, samples: Array, part: Part) -> Row:
-        """See `Recogniser`."""
+        """See `Recogniser`.
+
+        Raises:
+            AudioError: too short for the model to hear anything.
+        """
+        if len(samples) < self.model.shortest:
+            raise AudioError(
+                f"the recording has {len(samples)} samples, and {self.model.name_or_path} needs {self.model.shortest}"
+            )
         found = _features(self.feature_extractor, samples)
         name = self.model.main_input_name
         sounds = next((each for each in (name, *SOUNDS) if each in found), None)
@@ -237,8 +245,10 @@ class WhisperWriter(Writer):
             part: Part = row.extra
             assert part.features is not None
             more = {} if part.progress is None else {"progress": part.progress.reach}
-            found = self.model.generate(input_features=part.features(), **more, **asked)
-            answers += self._found(found, 1, told)
+            features = part.features()
+            found = self.model.generate(input_features=features, **more, **asked)
+            seconds = features.n_frames * self.feature_extractor.hop_length / self.feature_extractor.sampling_rate
+            answers += [{**each, "seconds": np.array(seconds)} for each in self._found(found, 1, told)]
         return answers
 
     def _asked(self, keywords: Keywords, told: Any) -> Keywords:
@@ -296,7 +306,14 @@ class WhisperWriter(Writer):
             return_language=told.return_language,
             time_precision=precision,
         )
-        return answer
+        end = _end(rows, rate)
+        text, more = answer
+        if end is not None and "chunks" in more:
+            more = {
+                **more,
+                "chunks": [{**chunk, "timestamp": _until(end, chunk["timestamp"])} for chunk in more["chunks"]],
+            }
+        return text, more
 
 
 def _as_outputs(rows: Sequence[tuple[Part, Outputs]], rate: int) -> Iterator[dict[str, Any]]:
@@ -314,6 +331,23 @@ def _as_outputs(rows: Sequence[tuple[Part, Outputs]], rate: int) -> Iterator[dic
         if part.stride is not None:
             output["stride"] = _seconds(part.stride, rate)
         yield output
+
+
+def _end(rows: Sequence[tuple[Part, Outputs]], rate: int) -> float | None:
+    """Where a recording of several windows ends, in seconds; None of one window, whose times are left as they are."""
+    if "seconds" in rows[0][1]:
+        return float(rows[0][1]["seconds"])
+    strides = [part.stride for part, _ in rows if part.stride is not None]
+    if len(rows) < 2 or len(strides) < len(rows):
+        return None
+    return sum(length - left - right for length, left, right in strides) / rate
+
+
+def _until(end: float, times: tuple[Any, Any]) -> tuple[Any, Any]:
+    """Times of a segment or word, not after the end: the last window is filled with silence, and the model may place
+    something there."""
+    start, stop = (None if each is None else min(each, round(end, 2)) for each in times)
+    return start, stop
 
 
 def _memory() -> float:
