@@ -17,18 +17,16 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from perf.bench import ROOT
+from perf import turns
 
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 BASE = "transformers fp32"
@@ -54,17 +52,19 @@ def load(peer: str, task: str, folder: str, threads: int) -> Answer:
 
 
 def worker(peer: str, task: str, folder: str, batch: int, threads: int) -> None:
-    """A peer's process: for every line on stdin, a list of paths and where to keep the answers, answers them."""
-    answer = load(peer, task, folder, threads)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        paths, keep = json.loads(line)
+    """A peer's process: for every message, a list of paths and where to keep the answers, answers them."""
+    call = load(peer, task, folder, threads)
+
+    def reply(message: tuple[list[str], str | None]) -> float:
+        paths, keep = message
         began = time.perf_counter()
-        answers = answer(paths, batch)
+        answers = call(paths, batch)
         seconds = time.perf_counter() - began
         if keep:
             np.savez_compressed(keep, *[_array(one) for one in answers])
-        print(json.dumps(seconds), flush=True)
+        return seconds
+
+    turns.answer(reply)
 
 
 def _array(answer: list[dict[str, Any]]) -> np.ndarray:
@@ -75,40 +75,6 @@ def _array(answer: list[dict[str, Any]]) -> np.ndarray:
     for segment in answer:
         labels[np.asarray(segment["mask"]) > 0] = segment["label"]
     return labels
-
-
-@contextmanager
-def started(
-    peers: Sequence[tuple[str, str]], task: str, batch: int, threads: int
-) -> Iterator[dict[str, subprocess.Popen[str]]]:
-    """Processes of the peers, (name, folder) each, ready to answer."""
-    found = {}
-    for peer, folder in peers:
-        command = [sys.executable, "-m", "perf.vision", "--worker", peer, task, folder, str(batch), str(threads)]
-        found[peer] = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        for peer, process in found.items():
-            if _line(process, peer) != "ready":
-                raise SystemExit(f"{peer} did not start")
-        yield found
-    finally:
-        for process in found.values():
-            process.communicate()
-
-
-def _ask(process: subprocess.Popen[str], peer: str, paths: list[str], keep: str | None) -> float:
-    assert process.stdin is not None
-    process.stdin.write(json.dumps([paths, keep]) + "\n")
-    process.stdin.flush()
-    return float(_line(process, peer))
-
-
-def _line(process: subprocess.Popen[str], peer: str) -> str:
-    assert process.stdout is not None
-    line = process.stdout.readline().strip()
-    if not line:
-        raise SystemExit(f"{peer} died with status {process.wait()}")
-    return line
 
 
 def same(answers: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> str:
@@ -149,15 +115,17 @@ def main() -> None:
     peers = [("onnxpipe fp32", bundle), ("onnxpipe int8", bundle), (BASE, model)]
     seconds: dict[str, list[float]] = {peer: [] for peer, _ in peers}
     answers: dict[str, list[np.ndarray]] = {}
-    with tempfile.TemporaryDirectory() as work, started(peers, args.task, args.batch, args.threads) as processes:
+    rest = (str(args.batch), str(args.threads))
+    commands = {peer: ("perf.vision", "--worker", peer, args.task, folder, *rest) for peer, folder in peers}
+    with tempfile.TemporaryDirectory() as work, turns.started(commands) as processes:
         for peer, process in processes.items():  # this round warms up
             keep = str(Path(work) / f"{peer}.npz")
-            _ask(process, peer, paths, keep)
+            turns.ask(process, peer, [paths, keep])
             with np.load(keep) as kept:
                 answers[peer] = [kept[f"arr_{number}"] for number in range(len(paths))]
         for _ in range(args.rounds):
             for peer, process in processes.items():
-                seconds[peer].append(_ask(process, peer, paths, None))
+                seconds[peer].append(turns.ask(process, peer, [paths, None]))
     print(
         f"{args.task}: {len(paths)} photos, batches of {args.batch}, {args.threads} threads, "
         f"load {os.getloadavg()[0]:.1f}"

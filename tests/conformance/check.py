@@ -15,7 +15,7 @@ from conformance.cases.common import Case
 from conformance.compare import TOLERANCE, same
 from conformance.runner import Library, marks_of, outcome
 from conformance.values import Outcome, from_json
-from zoo import GENERATING, vision, weights_hash
+from zoo import GENERATING, audio, vision, weights_hash
 
 RECORDED = Path(__file__).parents[1] / "zoo" / "reference"
 
@@ -45,9 +45,11 @@ def parametrize(task: str) -> Any:
 
 
 def _together(family: str, head: str) -> list[pytest.MarkDecorator]:
-    """Generators and models of pictures are built and exported by the one process that uses them: nobody waits."""
+    """Generators, models of pictures and of sounds are built and exported by the one process that uses them."""
     if head in GENERATING:
         return [pytest.mark.xdist_group(f"generate-{family}")]
+    if audio.is_audio(head):
+        return [pytest.mark.xdist_group(f"sounds-{family}")]
     return [pytest.mark.xdist_group(f"pictures-{family}")] if vision.is_vision(head) else []
 
 

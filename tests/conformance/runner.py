@@ -13,10 +13,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from conformance import torchvision_standin
-from conformance.cases.common import Case, PipeImageProcessor
+from conformance.cases.common import Case, PipeFeatureExtractor, PipeImageProcessor, Vocoder
 from conformance.compare import Cut
 from conformance.values import Marks, Outcome, made, marked, plain
-from zoo import GENERATING
+from zoo import GENERATING, audio, sounds
+
+VOCODER = ("hifigan", "vocoder")
+"""The zoo's vocoder, of the models that make spectrograms."""
 
 
 class Library(Protocol):
@@ -35,6 +38,14 @@ class Library(Protocol):
     def ids(self, values: list[list[int]]) -> Any: ...
 
     def image_processor(self, family: str, head: str) -> Any: ...
+
+    def feature_extractor(self, family: str, head: str) -> Any: ...
+
+    def vocoder(self) -> Any: ...
+
+    def floats(self, values: np.ndarray) -> Any: ...
+
+    def heard(self, sound: Any, pipe: Any) -> Any: ...
 
 
 @dataclass
@@ -57,10 +68,9 @@ class Transformers:
 
         known = (task, family, head)
         name = repr((known, ctor))
-        if (
-            head in GENERATING
-        ):  # A pipeline may change the model that it is given (4.57 takes the prefix out of its config).
-            return self._generating(task, name, self.folder(family, head), ctor)
+        if head in GENERATING or audio.is_audio(head):
+            # A pipeline may change the model that it is given (4.57 takes the prefix out of its config).
+            return self._fresh(task, name, self.folder(family, head), ctor)
         if name not in self._pipes:
             if known not in self._loaded:
                 self._loaded[known] = self._first(task, self.folder(family, head))
@@ -81,7 +91,7 @@ class Transformers:
         parts = {"image_processor": processor} if processor else {}
         return _ready(transformers.pipeline(task, model=str(folder), device="cpu", **parts))
 
-    def _generating(self, task: str, name: str, folder: Path, ctor: dict[str, Any]) -> Any:
+    def _fresh(self, task: str, name: str, folder: Path, ctor: dict[str, Any]) -> Any:
         import transformers
 
         if name not in self._pipes:
@@ -103,6 +113,34 @@ class Transformers:
 
         folder = self.folder(family, head)
         return torchvision_standin.image_processor(folder) or AutoImageProcessor.from_pretrained(str(folder))
+
+    def feature_extractor(self, family: str, head: str) -> Any:
+        from transformers import AutoFeatureExtractor
+
+        return AutoFeatureExtractor.from_pretrained(str(self.folder(family, head)))
+
+    def vocoder(self) -> Any:
+        from transformers import SpeechT5HifiGan
+
+        return SpeechT5HifiGan.from_pretrained(str(self.folder(*VOCODER)))
+
+    def floats(self, values: np.ndarray) -> Any:
+        import torch
+
+        return torch.from_numpy(values)
+
+    def heard(self, sound: Any, pipe: Any) -> Any:
+        """The sound as ffmpeg and torchaudio would have made it, if they were there."""
+        rate = pipe.feature_extractor.sampling_rate
+        if isinstance(sound, str):
+            sound = Path(sound).read_bytes()
+        if isinstance(sound, bytes):
+            return sounds.decoded(sound, rate)
+        if not isinstance(sound, dict) or sound["sampling_rate"] == rate:
+            return sound
+        key, own = "raw" if "raw" in sound else "array", sound["sampling_rate"]
+        stride = {"stride": tuple(round(n * rate / own) for n in sound["stride"])} if "stride" in sound else {}
+        return {**sound, key: sounds.resampled(sound[key], own, rate), "sampling_rate": rate, **stride}
 
     def keyed(self, rows: Any, key: str) -> Any:
         from transformers.pipelines.pt_utils import KeyDataset
@@ -151,6 +189,20 @@ class Ours:
 
         return AutoImageProcessor.from_pretrained(str(self.folder(family, head)))
 
+    def feature_extractor(self, family: str, head: str) -> Any:
+        from onnxpipe import AutoFeatureExtractor
+
+        return AutoFeatureExtractor.from_pretrained(str(self.folder(family, head)))
+
+    def vocoder(self) -> Any:
+        return str(self.folder(*VOCODER))
+
+    def floats(self, values: np.ndarray) -> Any:
+        return values
+
+    def heard(self, sound: Any, pipe: Any) -> Any:
+        return sound
+
     def keyed(self, rows: Any, key: str) -> Any:
         from onnxpipe import KeyDataset
 
@@ -173,12 +225,7 @@ def outcome(library: Library, task: str, family: str, case: Case, marks: Marks, 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ctor = {
-                name: library.image_processor(family, case.head)
-                if isinstance(value, PipeImageProcessor)
-                else made(library, None, marked(value, marks))
-                for name, value in case.ctor.items()
-            }
+            ctor = {name: _part(library, family, case.head, value, marks) for name, value in case.ctor.items()}
             pipe = library.pipe(case.task or task, family, case.head, ctor)
             args = [made(library, pipe, marked(arg, marks)) for arg in case.args]
             kwargs = {name: made(library, pipe, marked(value, marks)) for name, value in kwargs.items()}
@@ -190,6 +237,17 @@ def outcome(library: Library, task: str, family: str, case: Case, marks: Marks, 
         bases = [base.__name__ for base in type(error).__mro__[1:-2]]
         message = error.args[0] if error.args and isinstance(error.args[0], str) else str(error)
         return {"error": type(error).__name__, "bases": bases, "message": message}
+
+
+def _part(library: Library, family: str, head: str, value: Any, marks: Marks) -> Any:
+    """An argument of the constructor."""
+    if isinstance(value, PipeImageProcessor):
+        return library.image_processor(family, head)
+    if isinstance(value, PipeFeatureExtractor):
+        return library.feature_extractor(family, head)
+    if isinstance(value, Vocoder):
+        return library.vocoder()
+    return made(library, None, marked(value, marks))
 
 
 LANGUAGES = {"mbart": ("en_XX", "ro_RO"), "m2m_100": ("en", "fr"), "nllb": ("eng_Latn", "fra_Latn")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from conformance.cases import CASES, families, missing
-from zoo import vision
+from zoo import audio, vision
 
 Results = dict[tuple[str, str], tuple[int, int]]
 """(task, family) -> (checks passed, checks failed)."""
@@ -13,20 +13,22 @@ Results = dict[tuple[str, str], tuple[int, int]]
 NO_BREAK = "\N{NO-BREAK SPACE}"
 """Between a family and its count, so that a line never parts them."""
 
+_LISTS = {"pictures and videos": vision.TASKS, "sound": audio.TASKS}
+
 START, END = "<!-- table:start -->", "<!-- table:end -->"
 
 
 def render(results: Results) -> str:
-    """Markdown: one table for the tasks on text that share their families, one for all tasks on pictures, the notes.
+    """Markdown: a table for the tasks on text that share their families, one for pictures, one for sound, the notes.
 
     A cell is `✓ n` when all n checks passed, `✗ k of n` when only k did, `–` where there is no class or no export.
     """
     groups: dict[tuple[str, ...], list[str]] = {}
     for task in CASES:
-        if task not in vision.TASKS:
+        if task not in (*vision.TASKS, *audio.TASKS):
             groups.setdefault(families(task), []).append(task)
     tables = [_table(columns, tasks, results) for columns, tasks in groups.items()]
-    tables.append(_lists([task for task in CASES if task in vision.TASKS], results))
+    tables += [_lists(name, [task for task in CASES if task in tasks], results) for name, tasks in _LISTS.items()]
     notes = [f"– {task}, {family}: {reason}." for task in CASES for family, reason in missing(task).items()]
     return "\n\n".join([*tables, "\n".join(notes)])
 
@@ -40,9 +42,9 @@ def _table(columns: tuple[str, ...], tasks: list[str], results: Results) -> str:
     return "\n".join(lines)
 
 
-def _lists(tasks: list[str], results: Results) -> str:
-    """A row a task, with its families in one cell: most families of pictures have one task or two."""
-    lines = ["| pictures and videos | families |", "|---|---|"]
+def _lists(name: str, tasks: list[str], results: Results) -> str:
+    """A row a task, with its families in one cell: most families of pictures and sounds have one task or two."""
+    lines = [f"| {name} | families |", "|---|---|"]
     for task in tasks:
         reasons = missing(task)
         cells = (f"{family} {_cell(results.get((task, family)), family in reasons)}" for family in families(task))

@@ -59,6 +59,34 @@ def test_decoder_only(family: str, tmp_path: Path) -> None:
     same_answers("text-generation", ours, make_foreign("causal", ours, tmp_path / "causal"), calls)
 
 
+HEAR = [
+    pytest.param(family, kind, id=f"{family}-{kind}", marks=pytest.mark.xdist_group(f"sounds-{family}"))
+    for family, kind in (("wav2vec2", "alone"), ("whisper", "separate"), ("whisper", "merged"))
+]
+
+
+@pytest.mark.parametrize(("family", "kind"), HEAR)
+def test_recognisers(family: str, kind: Any, bundles: Bundles, tmp_path: Path) -> None:
+    """Whisper's own graphs have no masks; without cross-attentions there are no times of words, which is said."""
+    import onnxpipe
+    from onnxpipe.errors import UnsupportedError
+    from zoo import sounds
+    from zoo.foreign import make_foreign
+
+    task = "automatic-speech-recognition"
+    ours = bundles(family, task)
+    theirs = make_foreign(kind, ours, tmp_path / kind)
+    one, other = (onnxpipe.pipeline(task, model=str(folder), device="cpu") for folder in (ours, theirs))
+    assert other.model.bundle.certificate is None
+    heard = [sounds.mono(name) for name in sounds.ORDINARY]
+    times = "char" if kind == "alone" else True
+    for kwargs in ({"num_beams": 1}, {}, {"return_timestamps": times, "num_beams": 1, "batch_size": 2}):
+        assert other(heard, max_new_tokens=10, **kwargs) == one(heard, max_new_tokens=10, **kwargs), kwargs
+    if kind != "alone":
+        with pytest.raises(UnsupportedError, match="cross-attentions"):
+            other(heard[0], return_timestamps="word")
+
+
 @pytest.mark.xdist_group("generate-t5")
 def test_in_the_folder_of_the_hub(bundles: Bundles, tmp_path: Path) -> None:
     """transformers.js keeps its graphs in onnx/, beside config.json; there is no proof."""

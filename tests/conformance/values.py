@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from conformance.cases.common import (
     Clip,
+    Floats,
     Generator,
     Ids,
     Keyed,
@@ -22,10 +23,11 @@ from conformance.cases.common import (
     PipeTokenizer,
     ReturnType,
     Settings,
+    Sound,
     Squad,
 )
 from conformance.compare import Picture
-from zoo import pictures
+from zoo import pictures, sounds
 
 Outcome = dict[str, Any]
 """`{"value": …}`, `{"lazy": […]}` for an iterator's items, or `{"error": type name, "bases": […], "message": str}`."""
@@ -84,6 +86,11 @@ def made(library: Any, pipe: Any, value: Any) -> Any:
         return _picture(value)
     if isinstance(value, Clip):
         return str(pictures.clip(value.name, _files(), value.count))
+    if isinstance(value, Sound):
+        return library.heard(_sound(value), pipe)
+    if isinstance(value, Floats):
+        seeded = np.random.default_rng(value.seed)
+        return library.floats(seeded.standard_normal((value.rows, value.columns)).astype(np.float32))
     if isinstance(value, list | tuple):
         return type(value)(made(library, pipe, item) for item in value)
     if isinstance(value, dict):
@@ -100,10 +107,44 @@ def _picture(wanted: Pic) -> Any:
     return pictures.pixels(wanted.name).copy() if wanted.form == "array" else pictures.picture(wanted.name)
 
 
+def _sound(wanted: Sound) -> Any:
+    """A fresh sound in the form that the case asks for."""
+    if wanted.form in ("path", "bytes", "broken"):
+        data = sounds.encoded(wanted.name)[0]
+        path = sounds.write(wanted.name, _files())
+        return {"path": str(path), "bytes": data, "broken": data[:20]}[wanted.form]
+    array = sounds.mono(wanted.name).copy()
+    if wanted.form in ("raw", "array dict"):
+        rate, extra = sounds.KINDS[wanted.name].rate, _copied(dict(wanted.extra))
+        if wanted.form == "raw":
+            return {"raw": array, "sampling_rate": rate, **extra}
+        return {"path": "not/read.wav", "array": array, "sampling_rate": rate, **extra}
+    return _FORMS[wanted.form](array, wanted.name)
+
+
+def _tensor(array: np.ndarray, name: str) -> Any:
+    import torch
+
+    return torch.from_numpy(array)
+
+
+_FORMS: Mapping[str, Callable[[np.ndarray, str], Any]] = {
+    "array": lambda array, name: array,
+    "float64": lambda array, name: array.astype(np.float64),
+    "int16": lambda array, name: (array * 32767).astype(np.int16),
+    "tensor": _tensor,
+    "list": lambda array, name: array[:50].tolist(),
+    "one channel": lambda array, name: array[None],
+    "three axes": lambda array, name: array[None, None],
+    "channels": lambda array, name: np.ascontiguousarray(sounds.samples(name).T),
+    "channels last": lambda array, name: sounds.samples(name).copy(),
+}
+
+
 @cache
 def _files() -> Path:
-    """Where the files of the pictures lie while the process lives."""
-    return Path(tempfile.mkdtemp(prefix="onnxpipe-pictures-"))
+    """Where the files of the pictures and sounds lie while the process lives."""
+    return Path(tempfile.mkdtemp(prefix="onnxpipe-files-"))
 
 
 def _copied(value: Any) -> Any:

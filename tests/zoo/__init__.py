@@ -3,6 +3,7 @@
     from zoo import build
     build("bert", "classify", folder)       # config.json, model.safetensors, tokenizer.json, tokenizer_config.json
     build("vit", "image-classification", folder)    # the head of a model for pictures is its task (see `zoo.vision`)
+    build("whisper", "automatic-speech-recognition", folder)    # and so is that of one for sounds (see `zoo.audio`)
 
 Needs torch and transformers (4.57 or 5.23). `cache` keeps what was built and exported between test runs.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zoo import vision
+from zoo import audio, vision
 
 FAMILIES = (
     "bert",
@@ -93,6 +94,9 @@ def build(family: str, head: str, folder: Path) -> Path:
     if vision.is_vision(head):
         vision.build(family, head, folder)
         return folder
+    if audio.is_audio(head):
+        audio.build(family, head, folder)
+        return folder
     if head in GENERATING:
         from zoo import generators
 
@@ -108,7 +112,9 @@ def build(family: str, head: str, folder: Path) -> Path:
 
 def task_of(head: str) -> str:
     """What a model with `head` is exported for."""
-    return head.partition("+")[0] if vision.is_vision(head) else HEADS[head].task
+    if vision.is_vision(head) or audio.is_audio(head):
+        return head.partition("+")[0]
+    return HEADS[head].task
 
 
 def weights_hash(folder: Path) -> str:

@@ -16,7 +16,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from zoo import GENERATING, build, task_of, vision
+from zoo import GENERATING, audio, build, task_of, vision
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FAILED: dict[Path, Exception] = {}
@@ -110,6 +110,8 @@ def _forget_old(root: Path) -> None:
 
 def _kind(head: str) -> str:
     """Which of `_SOURCES` decide what a model with `head` holds."""
+    if audio.is_audio(head):
+        return "sounds"
     return "pictures" if vision.is_vision(head) else "generators" if head in GENERATING else "encoders"
 
 
@@ -117,7 +119,7 @@ def _kind(head: str) -> str:
 def _zoo_key(kind: str) -> str:
     here = Path(__file__).parent
     sources = [path for name in _SOURCES[kind] for path in sorted(here.glob(f"{name}.py"))]
-    sources += [_ROOT / "export" / "onnxpipe_export" / "image_cases.py"] if kind == "pictures" else []
+    sources += [_ROOT / "export" / "onnxpipe_export" / name for name in _MADE.get(kind, ())]
     return _hash(sources, [version(name) for name in ("torch", "transformers", "tokenizers")])
 
 
@@ -144,8 +146,22 @@ _SOURCES = {
         "sentencepiece_tokenizers",
         "tokenization",
     ),
+    "sounds": (
+        "audio",
+        "audio_*",
+        "speech_*",
+        "music_*",
+        "corpus",
+        "made_tokenizer",
+        "byte_level_tokenizers",
+        "sentencepiece_tokenizers",
+        "tokenization",
+    ),
 }
 """The modules that decide what a model's files hold."""
+
+_MADE = {"pictures": ("image_cases.py",), "sounds": ("audio_cases.py",)}
+"""The exporter's made inputs, on which the zoo settles its models."""
 
 
 @cache

@@ -1,11 +1,12 @@
 """Folders as optimum and transformers.js write them, rebuilt from our own bundles: their files, inputs and outputs.
 
 They differ from ours in what a loader has to bear: the files lie beside config.json, there is no bundle.json, beams and
-texts share one axis, the decoder has no last hidden state, and it is
+texts share one axis, the decoder has no last hidden state and no cross-attentions, and it is
 
 - "separate": decoder_model (no past), and decoder_with_past_model (no encoder states, and no cross caches given back);
 - "merged": decoder_model_merged, with both of these as branches of an `If` on use_cache_branch;
-- "causal": model, without num_logits_to_keep.
+- "causal": model, without num_logits_to_keep;
+- "alone": model, as it is.
 
 The interfaces are those of optimum-onnx 0.1.0. The arithmetic is ours, cut out of the bundle's fp32 graphs.
 """
@@ -22,7 +23,7 @@ import onnx
 
 from onnxpipe_export.onnx_graph import OnnxGraph
 
-Kind = Literal["separate", "merged", "causal"]
+Kind = Literal["separate", "merged", "causal", "alone"]
 _OURS = frozenset({"onnx", "bundle.json", "certificate.json", "golden.npz"})
 _BRANCH = "use_cache_branch"
 
@@ -34,6 +35,9 @@ def make_foreign(kind: Kind, bundle: Path, folder: Path) -> Path:
         if path.name not in _OURS:
             shutil.copyfile(path, folder / path.name)
     graphs = bundle / "onnx"
+    if kind == "alone":
+        shutil.copyfile(graphs / "model.onnx", folder / "model.onnx")
+        return folder
     if kind == "causal":
         _save(_causal(OnnxGraph.load(graphs / "model.onnx")), folder / "model.onnx")
         return folder
@@ -57,12 +61,14 @@ def _without_past(graph: OnnxGraph) -> OnnxGraph:
     """The first call: nothing comes before the keys and values of this one."""
     past = {value.name for value in graph.graph.input if value.name.startswith("past_key_values.")}
     _fix(graph, _BRANCH, np.array([False]))
+    _attend_to_one(graph, "past_key_values", "present")
     for node in graph.graph.node:
         if node.op_type == "Concat" and node.input[0] in past:
             _become_identity(node, node.input[1])
         elif node.op_type == "Shape" and node.input[0] in past:
             _become_constant(node, np.zeros(4, np.int64))
-    return _shape(graph, ["encoder_attention_mask", "input_ids", "encoder_hidden_states"], drop=("last_hidden_state",))
+    drop = _unknown(value.name for value in graph.graph.output)
+    return _shape(graph, ["encoder_attention_mask", "input_ids", "encoder_hidden_states"], drop=drop)
 
 
 def _with_past(graph: OnnxGraph) -> OnnxGraph:
@@ -72,8 +78,43 @@ def _with_past(graph: OnnxGraph) -> OnnxGraph:
     for node in graph.graph.node:
         if node.op_type == "Concat" and ".encoder." in node.input[0]:
             _become_identity(node, node.input[0])
+        elif node.op_type == "Shape" and node.input[0] == "encoder_hidden_states":  # how many rows there are
+            node.input[0] = "past_key_values.0.encoder.key"
+    _attend_to_one(graph, "present", "past_key_values")
     outputs = [value.name for value in graph.graph.output]
-    return _shape(graph, inputs, drop=("last_hidden_state", *(name for name in outputs if ".encoder." in name)))
+    return _shape(graph, inputs, drop=(*_unknown(outputs), *(name for name in outputs if ".encoder." in name)))
+
+
+def _attend_to_one(graph: OnnxGraph, emptied: str, kept: str) -> None:
+    """Where attention to the cross caches given ("past_key_values") stands beside that to the states encoded now
+    ("present"), `emptied` has no states, as many rows and heads as `kept`."""
+    made = graph.producers()
+    pasts = [value.name for value in graph.graph.input if ".encoder." in value.name]
+    pasts = [name for name in pasts if made[name.replace("past_key_values", "present")].op_type == "Split"]
+    if not pasts:
+        return
+    for name, value in (("zero", 0), ("states", 2)):
+        graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array([value]), name))
+    splits = [place for place, node in enumerate(graph.graph.node) if node.op_type == "Split"]
+    place = 1 + max(p for p in splits if ".encoder." in graph.graph.node[p].output[0])
+    for name in pasts:
+        old, source = (name.replace("past_key_values", part) for part in (emptied, kept))
+        for node in graph.graph.node:
+            _rename(node.input, old, f"{old}/none")
+            _rename(node.output, old, f"{old}/unused")
+        cut = onnx.helper.make_node("Slice", [source, "zero", "zero", "states"], [f"{old}/none"], name=f"{old}/cut")
+        graph.graph.node.insert(place, cut)
+
+
+def _rename(names: Any, old: str, new: str) -> None:
+    for place, name in enumerate(names):
+        if name == old:
+            names[place] = new
+
+
+def _unknown(outputs: Iterable[str]) -> tuple[str, ...]:
+    """What only our decoders give."""
+    return tuple(name for name in outputs if name.startswith(("last_hidden_state", "cross_attentions.")))
 
 
 def _branches(whole: OnnxGraph, first: OnnxGraph, later: OnnxGraph) -> OnnxGraph:
@@ -83,7 +124,7 @@ def _branches(whole: OnnxGraph, first: OnnxGraph, later: OnnxGraph) -> OnnxGraph
     for name in outputs:  # a branch gives back what it was given
         if name not in made:
             given = name.replace("present", "past_key_values")
-            later.graph.node.append(onnx.helper.make_node("Identity", [given], [name]))
+            later.graph.node.append(onnx.helper.make_node("Identity", [given], [name], name=f"{name}/given"))
     branches = {}
     for name, graph in (("then_branch", later), ("else_branch", first)):
         weights = [_named(tensor, f"{name}/{tensor.name}") for tensor in graph.graph.initializer]

@@ -45,7 +45,7 @@ def fill(model: Any, seed: str) -> None:
         if any(word in name for word in _QUIET):
             values = 0.4 * values
         with torch.no_grad():
-            parameter.copy_(torch.from_numpy(values.astype(np.float32)))
+            parameter.copy_(torch.from_numpy(np.asarray(values, np.float32)))
 
 
 def rank_as_scored(model: Any, last: str, first: str) -> None:

@@ -21,14 +21,17 @@ class HearingModel(EncoderModel):
 
     Attributes:
         main_input_name: which of the two.
-        pads: whether rows of unlike length may share a batch: the graph is told by `attention_mask` what is padding.
-            Without it padding would be heard (a group norm looks at the whole row), so rows must be of one length.
+        masked: whether the graph is told by `attention_mask` what is padding. Without it padding would be heard: a
+            group norm looks at the whole row.
+        pads: whether rows of unlike length may share a batch: where it is told. Not in 8 bits: padding moves the last
+            bit of a sum over the frames, and rounding makes that a step of 8 bits.
     """
 
     def __init__(self, bundle: Bundle, session: Session, precision: str, name_or_path: str) -> None:
         super().__init__(bundle, session, precision, name_or_path)
         self.main_input_name = next((name for name in _SOUNDS if name in session.inputs), self.main_input_name)
-        self.pads = "attention_mask" in session.inputs
+        self.masked = "attention_mask" in session.inputs
+        self.pads = self.masked and precision in ("fp32", "fp16")
 
     @property
     def shortest(self) -> int:
@@ -43,9 +46,9 @@ class HearingModel(EncoderModel):
         """The graph's outputs for a batch; without an `attention_mask` everything is heard."""
         given: dict[str, Any] = dict(feeds)
         sounds = given.get(self.main_input_name)
-        if self.pads and "attention_mask" not in given and sounds is not None:
+        if self.masked and "attention_mask" not in given and sounds is not None:
             given["attention_mask"] = np.ones(sounds.shape[:2], np.int64)
-        elif not self.pads and "attention_mask" in given:
+        elif not self.masked and "attention_mask" in given:
             if not np.asarray(given["attention_mask"]).all():
                 raise ValueError(
                     f"{self.name_or_path} takes no attention_mask: it would hear the padding. Run recordings of unlike "

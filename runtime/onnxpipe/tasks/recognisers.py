@@ -211,7 +211,9 @@ class Writer:
             return str(self.tokenizer.decode(rows[0][1]["tokens"], skip_special_tokens=True)), {}
         special = set(self.tokenizer.all_special_ids)
         lists = [[i for i in out["tokens"].tolist() if i not in special and i >= 0] for _, out in rows]
-        return str(self.tokenizer.decode(appended(lists), skip_special_tokens=True)), {}
+        overlap = any(part.stride is not None and any(part.stride[1:]) for part, _ in rows)
+        tokens = appended(lists) if overlap else [i for each in lists for i in each]
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True)), {}
 
 
 class WhisperWriter(Writer):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from conformance.cases import (
+    audio_classification,
+    automatic_speech_recognition,
     depth_estimation,
     feature_extraction,
     fill_mask,
@@ -18,15 +20,17 @@ from conformance.cases import (
     text2text_generation,
     text_classification,
     text_generation,
+    text_to_audio,
     token_classification,
     translation,
     video_classification,
+    zero_shot_audio_classification,
     zero_shot_classification,
     zero_shot_image_classification,
     zero_shot_object_detection,
 )
 from conformance.cases.common import Case
-from zoo import FAMILIES, MISSING, vision
+from zoo import FAMILIES, MISSING, audio, vision
 from zoo.generators import CAUSAL, SEQ2SEQ
 
 CASES: dict[str, tuple[Case, ...]] = {
@@ -51,6 +55,10 @@ CASES: dict[str, tuple[Case, ...]] = {
     "zero-shot-object-detection": zero_shot_object_detection.CASES,
     "mask-generation": mask_generation.CASES,
     "keypoint-matching": keypoint_matching.CASES,
+    "automatic-speech-recognition": automatic_speech_recognition.CASES,
+    "audio-classification": audio_classification.CASES,
+    "zero-shot-audio-classification": zero_shot_audio_classification.CASES,
+    "text-to-audio": text_to_audio.CASES,
 }
 
 _ENCODER_FULL = ("bert", "roberta", "deberta-v2")
@@ -72,6 +80,10 @@ _FULL = {
     "zero-shot-object-detection": ("owlvit", "grounding-dino"),
     "mask-generation": ("sam", "sam2"),
     "keypoint-matching": ("superglue",),
+    "automatic-speech-recognition": ("wav2vec2", "wav2vec2-large", "whisper"),
+    "audio-classification": ("wav2vec2", "audio-spectrogram-transformer"),
+    "zero-shot-audio-classification": ("clap",),
+    "text-to-audio": (),
 }
 """Task -> the families that run every case, where they are not the encoders'."""
 
@@ -84,9 +96,24 @@ _OF_FAMILY = {
 }
 """(task, family) -> cases that make sense for this family alone."""
 
+_ENCODER_DECODERS = ("moonshine", "speech_to_text", "seamless_m4t", "seamless_m4t_v2")
+"""What recognises speech and is neither a Whisper nor CTC."""
 
-_TIED = {("image-segmentation", "detr", "picture, exif 8")}
-"""(task, family, case) where two of a tiny model's queries are as good as equal, and rounding decides which is kept."""
+
+_TIED = {
+    ("image-segmentation", "detr", "picture, exif 8"),
+    # A band's spectrogram is divided by its deviation, and that of (almost) nothing is rounding.
+    ("automatic-speech-recognition", "parakeet_ctc", "sound, silence"),
+    ("automatic-speech-recognition", "parakeet_ctc", "sound, quiet"),
+    # Attention to 28 s of silence is the same everywhere: where a word ends is rounding.
+    ("automatic-speech-recognition", "whisper-en", "timestamps of words"),
+}
+"""(task, family, case) where two answers of a tiny model are as good as equal, and rounding decides which is kept."""
+
+
+_OVERLAPPING = frozenset({"chunks", "chunks in batches"})
+"""Cases of recognition whose chunks overlap. What both of two chunks hear transformers writes twice, save for Whisper
+and CTC; ours merges it for all models that write."""
 
 
 def families(task: str) -> tuple[str, ...]:
@@ -95,6 +122,8 @@ def families(task: str) -> tuple[str, ...]:
         return tuple(CAUSAL)
     if task in vision.TASKS:
         return vision.families(task)
+    if task in audio.TASKS:
+        return audio.families(task)
     return tuple(SEQ2SEQ) if task in _FULL else FAMILIES
 
 
@@ -104,12 +133,25 @@ def table(task: str) -> list[tuple[str, Case]]:
     return [
         (family, case)
         for family in families(task)
-        for case in (*CASES[task], *_OF_FAMILY.get((task, family), ()))
+        for case in (*CASES[task], *_own(task, family))
         if (family in full or case.core)
         and (task, family, case.name) not in _TIED
+        and not (family in _ENCODER_DECODERS and case.name in _OVERLAPPING)
         and (family, case.head) not in MISSING
         and family not in _not_exported(task)
     ]
+
+
+def _own(task: str, family: str) -> tuple[Case, ...]:
+    """The cases that make sense for `family` alone."""
+    if task == "text-to-audio":
+        return text_to_audio.OF_FAMILY.get(family, ())
+    if task != "automatic-speech-recognition":
+        return _OF_FAMILY.get((task, family), ())
+    kinds = automatic_speech_recognition
+    if family.startswith("whisper"):
+        return (*kinds.WHISPER, *(kinds.ENGLISH if family.endswith("-en") else kinds.MULTILINGUAL))
+    return kinds.SEQ2SEQ if family in _ENCODER_DECODERS else kinds.CTC
 
 
 def missing(task: str) -> dict[str, str]:
@@ -120,6 +162,5 @@ def missing(task: str) -> dict[str, str]:
 
 
 def _not_exported(task: str) -> dict[str, str]:
-    if task not in vision.TASKS:
-        return {}
-    return {family: reason for (family, other), reason in vision.missing().items() if other == task}
+    reasons = vision.missing() if task in vision.TASKS else audio.missing() if task in audio.TASKS else {}
+    return {family: reason for (family, other), reason in reasons.items() if other == task}

@@ -83,6 +83,43 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Sound:
+    """A made sound of `zoo.sounds`, handed over in one of the forms that a pipeline takes.
+
+    What transformers would give to ffmpeg, or to torchaudio, the suite has decoded and resampled for it.
+
+    Args:
+        form: "array" (float32, mono, at the sound's own rate), "float64", "int16", "tensor", "list" (of floats),
+            "one channel" (1, n), "channels" (2, n), "channels last" (n, 2), "three axes", "path", "bytes", "broken"
+            (half a header), or a dict: "raw", "array dict" (as `datasets` has it, path included).
+        extra: more entries of a dict.
+    """
+
+    name: str
+    form: str = "array"
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Floats:
+    """A tensor (transformers) or an array of float32 (rows, columns), made from a seed."""
+
+    rows: int
+    columns: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Vocoder:
+    """The zoo's HiFi-GAN: a model (transformers) or the folder of its export."""
+
+
+@dataclass(frozen=True)
+class PipeFeatureExtractor:
+    """A feature extractor of the case's model, loaded by the library itself."""
+
+
+@dataclass(frozen=True)
 class PipeImageProcessor:
     """An image processor of the case's model, loaded by the library itself."""
 
@@ -99,7 +136,8 @@ class Case:
     In every text, `<>` stands for the mask token, `<src>` and `<tgt>` for the family's names of two languages.
 
     Args:
-        head: one of `zoo.HEADS`, or for pictures the task, with `+` and a name of `zoo.vision.VARIANTS` behind it.
+        head: one of `zoo.HEADS`, or for pictures and sounds the task, with `+` and a name of `VARIANTS` of `zoo.vision`
+            or `zoo.audio` behind it.
         task: the name given to `pipeline`, where it is not the suite's name of the task.
         core: run on every family, not only on the three of the full list.
         dropped: the reference is transformers 4.57 (recorded), because 5.x dropped the task or the argument.
