@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup check format demo test
+.PHONY: setup lint check format demo test
 setup: $(VENV)/.done
 
 $(VENV)/.done: pyproject.toml
@@ -16,11 +16,13 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-check: setup
+lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint
 	$(BIN)/pytest -n auto tests/unit tests/attacks
 
 # The main job on real input: a pretrained model from PyPI, exported, certified, answered without PyTorch.
