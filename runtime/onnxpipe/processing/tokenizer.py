@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Sequence
 from copy import copy
@@ -420,31 +421,23 @@ class Tokenizer(Decoding, Speaking, Chatting):
             )
 
 
+#: Tokenizers that can more than others, those of speech: their class -> the file in `audio/` that it is in.
+_OF_SPEECH = {
+    "ParakeetTokenizer": "ctc_tokenizer",
+    "PhonemeTokenizer": "phoneme_tokenizer",
+    "SpeechT5Tokenizer": "speecht5_tokenizer",
+    "VitsTokenizer": "vits_tokenizer",
+    "Wav2Vec2CTCTokenizer": "ctc_tokenizer",
+    "WhisperTokenizer": "whisper_tokenizer",
+}
+
+
 def _class_of(settings: Settings) -> type[Tokenizer]:
-    """The class of a tokenizer that can more than others: those of speech."""
     name = (settings.tokenizer_class or "").removesuffix("Fast")
-    if name == "WhisperTokenizer":
-        from onnxpipe.processing.audio.whisper_tokenizer import WhisperTokenizer
-
-        return WhisperTokenizer
-    if name == "VitsTokenizer":
-        from onnxpipe.processing.audio.vits_tokenizer import VitsTokenizer
-
-        return VitsTokenizer
-    if name == "PhonemeTokenizer":
-        from onnxpipe.processing.audio.phoneme_tokenizer import PhonemeTokenizer
-
-        return PhonemeTokenizer
-    if name == "SpeechT5Tokenizer":
-        from onnxpipe.processing.audio.speecht5_tokenizer import SpeechT5Tokenizer
-
-        return SpeechT5Tokenizer
-    if name in ("Wav2Vec2CTCTokenizer", "ParakeetTokenizer"):
-        from onnxpipe.processing.audio import ctc_tokenizer
-
-        kind: type[Tokenizer] = getattr(ctc_tokenizer, name)
-        return kind
-    return Tokenizer
+    if name not in _OF_SPEECH:
+        return Tokenizer
+    found: type[Tokenizer] = getattr(importlib.import_module(f"onnxpipe.processing.audio.{_OF_SPEECH[name]}"), name)
+    return found
 
 
 AutoTokenizer = Tokenizer

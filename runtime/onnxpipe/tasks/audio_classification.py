@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array
 from onnxpipe.processing.scores import sigmoid, softmax
-from onnxpipe.tasks.audios import AudioOptions, AudioPipeline
+from onnxpipe.tasks.audios import AudioPipeline
 from onnxpipe.tasks.base import Answered
 
 _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {"softmax": softmax, "sigmoid": sigmoid, "none": lambda x: x}
@@ -19,7 +19,7 @@ _OF_PROBLEMS = {"regression": "none", "multi_label_classification": "sigmoid"}
 
 
 @dataclass(frozen=True)
-class AudioClassificationOptions(AudioOptions):
+class AudioClassificationOptions:
     """Parameters of audio-classification. Those of the constructor hold for calls that do not give them (transformers
     forgets its `top_k`).
 

@@ -39,18 +39,12 @@ class Recording:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class AudioOptions:
-    """Parameters that every task of sound has: none so far."""
-
-
 class AudioPipeline(Pipeline):
     """The base of the tasks whose input is a recording and whose answer is one row's.
 
     The samples are dropped once they are a row.
     """
 
-    Options = AudioOptions
     _load_tokenizer: ClassVar[bool | None] = False
     _load_feature_extractor: ClassVar[bool | None] = True
     _load_image_processor: ClassVar[bool | None] = False

@@ -11,13 +11,13 @@ import numpy as np
 from onnxpipe.engine.batching import Row, stack
 from onnxpipe.engine.scheduler import Outputs
 from onnxpipe.processing.scores import softmax
-from onnxpipe.tasks.audios import AudioOptions, AudioPipeline
+from onnxpipe.tasks.audios import AudioPipeline
 from onnxpipe.tasks.base import Answered
 from onnxpipe.tasks.label_texts import LabelTexts, check_labels, ranked
 
 
 @dataclass(frozen=True)
-class ZeroShotAudioClassificationOptions(AudioOptions):
+class ZeroShotAudioClassificationOptions:
     """Parameters of zero-shot-audio-classification.
 
     Attributes:
