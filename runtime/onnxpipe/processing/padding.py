@@ -7,9 +7,83 @@ from typing import Any
 
 import numpy as np
 
-from onnxpipe.processing.strategies import Padding
+from onnxpipe.processing.encoding import BatchEncoding, check_tensor_type
+from onnxpipe.processing.strategies import Limits, Padding, resolve
+from onnxpipe.processing.vocabulary import Vocabulary
 
 Rows = dict[str, list[Any]]
+
+
+class Collating(Vocabulary):
+    """The part of a tokenizer that pads.
+
+    Attributes:
+        model_input_names: the rows a call gives unless it says otherwise; the first is the one that lengths are of.
+        model_max_length: tokens the model takes.
+        padding_side, truncation_side: "right" or "left".
+        pad_token_type_id: the token type of padding.
+    """
+
+    model_input_names: list[str]
+    model_max_length: int
+    padding_side: str
+    truncation_side: str
+    pad_token_type_id: int
+
+    def pad(
+        self,
+        encoded_inputs: Any,
+        padding: Any = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: Any = None,
+        verbose: bool = True,
+    ) -> BatchEncoding:
+        """Pads encodings that were made apart to a common length.
+
+        Args:
+            encoded_inputs: a list of encodings, or one dict of rows (or of one row); lists or arrays.
+            padding, max_length, pad_to_multiple_of, padding_side: as in the call.
+            return_attention_mask: None to follow `model_input_names`.
+            return_tensors: "np" for arrays; None gives arrays where arrays came.
+            verbose: warn where `max_length` has no effect.
+
+        Raises:
+            ValueError: no `input_ids` in it, no padding token, or rows of unlike length with `return_tensors`.
+        """
+        check_tensor_type(return_tensors)
+        main = self.model_input_names[0]
+        rows, batched, arrays = collect(encoded_inputs, main)
+        limits = Limits(self.model_max_length, self.truncation_side, self.padding_side)
+        how, _, _ = resolve(padding, None, max_length, 0, pad_to_multiple_of, padding_side, limits, verbose=verbose)
+        if how is not None:
+            self._need_pad_token()
+        mask = "attention_mask" in self.model_input_names if return_attention_mask is None else return_attention_mask
+        fills = {
+            main: self.pad_token_id or 0,
+            "attention_mask": 0,
+            "token_type_ids": self.pad_token_type_id,
+            "special_tokens_mask": 1,
+        }
+        padded = pad_rows(rows, main, how, fills, mask) if rows[main] else rows
+        data: dict[str, Any] = dict(padded) if batched else {name: value[0] for name, value in padded.items()}
+        return BatchEncoding(data, None, "np" if return_tensors is None and arrays else return_tensors)
+
+    def _pad(self, encodings: Sequence[Any], padding: Padding) -> None:
+        target = padding.target(max(map(len, encodings)))
+        how = {"direction": padding.side, "pad_id": self.pad_token_id, "pad_token": self.pad_token}
+        for encoding in encodings:
+            encoding.pad(target, pad_type_id=self.pad_token_type_id, **how)
+
+    def _need_pad_token(self) -> None:
+        if self.pad_token_id is None:
+            raise ValueError(
+                "Asking to pad but the tokenizer does not have a padding token. "
+                "Please select a token to use as `pad_token` `(tokenizer.pad_token = tokenizer.eos_token e.g.)` "
+                "or add a new pad token via `tokenizer.add_special_tokens({'pad_token': '[PAD]'})`."
+            )
 
 
 def collect(encoded: Any, main: str) -> tuple[Rows, bool, bool]:

@@ -18,15 +18,15 @@ from onnxpipe.processing.families import IN_PYTHON
 from onnxpipe.processing.gate import Gate, State
 from onnxpipe.processing.keywords import CallOptions, Overrides
 from onnxpipe.processing.languages import Speaking
-from onnxpipe.processing.padding import collect, pad_rows
+from onnxpipe.processing.padding import Collating
 from onnxpipe.processing.rows import Wish, batch_of
-from onnxpipe.processing.strategies import Limits, Padding, Truncation, resolve
+from onnxpipe.processing.strategies import Limits, Truncation, resolve
 from onnxpipe.processing.texts import as_batch
 from onnxpipe.processing.tokenizer_files import Settings, load, save
 from onnxpipe.processing.vocabulary import Vocabulary
 
 
-class Tokenizer(Decoding, Speaking, Chatting):
+class Tokenizer(Collating, Decoding, Speaking, Chatting):
     """A fast tokenizer of transformers' kind; `AutoTokenizer` is another name of it. Threads may share one.
 
     Args:
@@ -305,47 +305,6 @@ class Tokenizer(Decoding, Speaking, Chatting):
         """The tokens of a text, by default without special ones."""
         return self(text, pair, add_special_tokens=add_special_tokens, **options).tokens()
 
-    def pad(
-        self,
-        encoded_inputs: Any,
-        padding: Any = True,
-        max_length: int | None = None,
-        pad_to_multiple_of: int | None = None,
-        padding_side: str | None = None,
-        return_attention_mask: bool | None = None,
-        return_tensors: Any = None,
-        verbose: bool = True,
-    ) -> BatchEncoding:
-        """Pads encodings that were made apart to a common length.
-
-        Args:
-            encoded_inputs: a list of encodings, or one dict of rows (or of one row); lists or arrays.
-            padding, max_length, pad_to_multiple_of, padding_side: as in the call.
-            return_attention_mask: None to follow `model_input_names`.
-            return_tensors: "np" for arrays; None gives arrays where arrays came.
-            verbose: warn where `max_length` has no effect.
-
-        Raises:
-            ValueError: no `input_ids` in it, no padding token, or rows of unlike length with `return_tensors`.
-        """
-        check_tensor_type(return_tensors)
-        main = self.model_input_names[0]
-        rows, batched, arrays = collect(encoded_inputs, main)
-        limits = Limits(self.model_max_length, self.truncation_side, self.padding_side)
-        how, _, _ = resolve(padding, None, max_length, 0, pad_to_multiple_of, padding_side, limits, verbose=verbose)
-        if how is not None:
-            self._need_pad_token()
-        mask = "attention_mask" in self.model_input_names if return_attention_mask is None else return_attention_mask
-        fills = {
-            main: self.pad_token_id or 0,
-            "attention_mask": 0,
-            "token_type_ids": self.pad_token_type_id,
-            "special_tokens_mask": 1,
-        }
-        padded = pad_rows(rows, main, how, fills, mask) if rows[main] else rows
-        data: dict[str, Any] = dict(padded) if batched else {name: value[0] for name, value in padded.items()}
-        return BatchEncoding(data, None, "np" if return_tensors is None and arrays else return_tensors)
-
     @property
     def _build_translation_inputs(self) -> Callable[..., BatchEncoding]:
         """What translation pipelines encode with (transformers' name); only tokenizers with languages have it."""
@@ -395,20 +354,6 @@ class Tokenizer(Decoding, Speaking, Chatting):
         if wish.warn:
             self._warn_of_length(encodings)
         return batch_of(encodings, wish, batched=batched)
-
-    def _pad(self, encodings: Sequence[Any], padding: Padding) -> None:
-        target = padding.target(max(map(len, encodings)))
-        how = {"direction": padding.side, "pad_id": self.pad_token_id, "pad_token": self.pad_token}
-        for encoding in encodings:
-            encoding.pad(target, pad_type_id=self.pad_token_type_id, **how)
-
-    def _need_pad_token(self) -> None:
-        if self.pad_token_id is None:
-            raise ValueError(
-                "Asking to pad but the tokenizer does not have a padding token. "
-                "Please select a token to use as `pad_token` `(tokenizer.pad_token = tokenizer.eos_token e.g.)` "
-                "or add a new pad token via `tokenizer.add_special_tokens({'pad_token': '[PAD]'})`."
-            )
 
     def _warn_of_length(self, rows: Sequence[Any]) -> None:
         longest = max(map(len, rows), default=0)

@@ -11,6 +11,7 @@ import inspect
 import json
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,7 @@ _NO_RATE = (
 )
 
 
-class FeatureExtractor:
+class FeatureExtractor(ABC):
     """Settings as attributes, recordings to arrays as a call. Threads may share one.
 
     Args:
@@ -271,9 +272,9 @@ class FeatureExtractor:
         """Whether a call gives masks."""
         return self.return_attention_mask if call.return_attention_mask is None else bool(call.return_attention_mask)
 
+    @abstractmethod
     def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
         """The arrays by name; a list with one entry a recording, or an array of all."""
-        raise NotImplementedError
 
 
 _COMMON = frozenset({"feature_size", "sampling_rate", "padding_value", "padding_side", "return_attention_mask"})
