@@ -305,7 +305,7 @@ def test_saved_languages(both: Callable[..., Both], tmp_path: Path) -> None:
         assert again(TEXTS[:4], text_target=TEXTS[:4]).data == ours(TEXTS[:4], text_target=TEXTS[:4]).data
 
 
-@pytest.mark.parametrize("model_type", sorted(RENAMED))
+@pytest.mark.parametrize("model_type", sorted(RENAMED.keys() - {"style_text_to_speech_2"}))  # Kokoro's type
 def test_the_table_of_renamed_classes(model_type: str) -> None:
     """Model types for which transformers does not believe the files' class."""
     registered = TOKENIZER_MAPPING_NAMES[model_type]

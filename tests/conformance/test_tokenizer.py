@@ -344,7 +344,7 @@ def test_what_is_refused_here(both: Callable[..., Both]) -> None:
     assert ours([])["input_ids"] == []  # transformers raises IndexError
 
 
-@pytest.mark.parametrize("name", sorted(FAMILIES))
+@pytest.mark.parametrize("name", sorted(FAMILIES.keys() - {"PhonemeTokenizer"}))  # Kokoro's; transformers has none
 def test_the_table_of_families(name: str) -> None:
     """Every row says what the class of transformers says."""
     family, cls = FAMILIES[name], tokenizer_class_from_name(name)
@@ -365,6 +365,8 @@ def test_the_table_of_model_types(model_type: str) -> None:
     """Model types have the class that transformers takes for them."""
     if model_type == "distilbert":
         pytest.skip("transformers 5 takes BertTokenizer, whose token types DistilBERT's graph has no input for")
+    if model_type in ("sew", "sew-d", "wavlm"):
+        pytest.skip("transformers goes by the files' class alone; theirs is that of wav2vec2")
     ours, theirs = CLASS_OF[model_type], TOKENIZER_MAPPING_NAMES[model_type]
     assert tokenizer_class_from_name(ours) is tokenizer_class_from_name(theirs)
 

@@ -65,7 +65,8 @@ def test_texts_of_a_list(ours: Callable[[str], Any], theirs: Any, clips: dict[Pa
 
 @pytest.mark.parametrize("beams", [1, 5])
 def test_times_of_words(ours: Callable[[str], Any], theirs: Any, clips: dict[Path, str], beams: int) -> None:
-    chosen = list(clips) if beams == 1 else [max(clips, key=lambda path: len(clips[path]))]
+    ordered = sorted(clips, key=lambda path: len(clips[path]))
+    chosen = ordered[1::2] if beams == 1 else ordered[-1:]
     for path in chosen:
         got, expected = (pipe(path, return_timestamps="word", num_beams=beams) for pipe in (ours("fp32"), theirs))
         assert got["text"] == expected["text"], path.name

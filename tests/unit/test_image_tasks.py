@@ -172,7 +172,7 @@ def test_streams_hold_few_pictures() -> None:
     seen: list[weakref.ref[Any]] = []
 
     def stream() -> Iterator[Any]:
-        for number in range(30):
+        for number in range(12):
             picture = np.full((6, 6, 3), number, np.uint8)
             seen.append(weakref.ref(picture))
             yield picture
