@@ -99,6 +99,7 @@ def test_too_short_videos_are_told_with_both_numbers() -> None:
         ("\0", "could not be opened"),
         (Path(), "could not be opened"),
     ],
+    ids=["nothing", "text", "cut off", "sound", "no file", "no name", "folder"],  # bytes would differ between processes
 )
 def test_what_is_no_video(source: Any, message: str) -> None:
     with pytest.raises(ImageError, match=message):
