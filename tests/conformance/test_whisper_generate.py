@@ -182,6 +182,9 @@ def test_language_that_is_heard():
     with torch.inference_mode():
         expected = _original("whisper").detect_language(torch.from_numpy(features), num_segment_frames=300)
     assert _bundle("whisper").detect_language(features).tolist() == expected.tolist()
+    assert _bundle("whisper").detect_language(features, num_segment_frames=300).tolist() == expected.tolist()
+    with pytest.raises(ValueError, match="windows of exactly 300 frames"):
+        _bundle("whisper").detect_language(features, num_segment_frames=3000)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from onnxpipe.generation.prepare import check_names
 from onnxpipe.generation.streamers import as_streamer
 from onnxpipe.generation.supported import check_supported
 from onnxpipe.generation.whisper import Asked, Extras, Recordings, Settings, Watch, detect_language, transcribe
+from onnxpipe.generation.whisper.settings import check_window
 from onnxpipe.models.base import as_array
 from onnxpipe.models.seq2seq_graph import Encoded, encoder_states
 from onnxpipe.models.speech_seq2seq import SpeechSeq2Seq
@@ -76,7 +77,7 @@ class Whisper(SpeechSeq2Seq):
         input_features: Any = None,
         encoder_outputs: Any = None,
         generation_config: GenerationConfig | None = None,
-        num_segment_frames: int = 3000,
+        num_segment_frames: int | None = None,
     ) -> Array:
         """The token of the language that is spoken: int64 (recordings,).
 
@@ -84,13 +85,14 @@ class Whisper(SpeechSeq2Seq):
             input_features: float32 (recordings, mels, frames); the first window is heard.
             encoder_outputs: what the encoder made of it, instead.
             generation_config: whose `lang_to_id` names the languages; the model's by default.
-            num_segment_frames: frames of a window; of no effect, a model hears what it was made for.
+            num_segment_frames: frames of a window; no other number than the model's can be heard.
 
         Raises:
-            ValueError: both or neither are given, or the model knows one language only.
+            ValueError: both or neither are given, another window, or the model knows one language only.
         """
         if (input_features is None) == (encoder_outputs is None):
             raise ValueError("Make sure to specify one of `input_features` or `encoder_outputs`, and not both")
+        check_window(num_segment_frames, self.window)
         if encoder_outputs is not None:
             heard = self.graphs.encoded(encoder_states(encoder_outputs), None)
         else:

@@ -111,7 +111,7 @@ class Settings:
             ValueError: arguments that the model's generation_config.json has no answer for, or that contradict each
                 other.
         """
-        _check_window(asked.num_segment_frames, window)
+        check_window(asked.num_segment_frames, window)
         timestamps = _timestamps(asked.return_timestamps, config, short=short)
         task, languages = _language_and_task(asked, config)
         limits = {
@@ -161,7 +161,12 @@ def _rows(tokens: Any) -> Array | None:
     return found
 
 
-def _check_window(asked: int | None, window: int) -> None:
+def check_window(asked: int | None, window: int) -> None:
+    """Refuses a `num_segment_frames` other than the model's window.
+
+    Raises:
+        ValueError: it is another.
+    """
     if asked is not None and asked != window:
         raise ValueError(
             f"num_segment_frames={asked}: this model hears windows of exactly {window} frames. Leave it out"
