@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup lint check format demo test
+.PHONY: setup lint check format demo names test
 setup: $(VENV)/.done
 
 $(VENV)/.done: pyproject.toml
@@ -24,6 +24,10 @@ lint: setup
 
 check: lint
 	$(BIN)/pytest -n auto tests/unit tests/attacks
+
+# Tests must have the same names in every process: they are collected twice and compared.
+names: setup
+	$(BIN)/python tests/check_names.py
 
 # The main job on real input: a pretrained model from PyPI, exported, certified, answered without PyTorch.
 demo: setup

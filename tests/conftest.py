@@ -20,6 +20,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-table", action="store_true", help="write the support table of README.md from this run")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name data by its argument: bytes, long or unprintable text and paths are no part of a test's name.
+
+    A name must be the same in every process, and data may hold a clock or a path. pytest numbers what is named alike.
+    """
+    is_data = isinstance(val, (bytes, bytearray, os.PathLike))
+    is_long = isinstance(val, str) and (len(val) > _LONGEST_NAME or not val.isprintable())
+    return argname if is_data or is_long else None
+
+
+_LONGEST_NAME = 60
+
+
 @pytest.fixture(scope="session")
 def models() -> Callable[[str, str], Path]:
     """`models(family, head)`: the folder of a tiny random model in the layout of the Hub (see `zoo`)."""

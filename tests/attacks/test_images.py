@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import struct
 import sys
 import time
-import zipfile
 import zlib
 from collections.abc import Callable
 from io import BytesIO
@@ -19,6 +17,7 @@ import pytest
 
 Image = pytest.importorskip("PIL.Image")
 
+from attacks.archives import gzip_of, zip_of  # noqa: E402
 from onnxpipe.errors import ImageError  # noqa: E402
 from onnxpipe.processing.images.load import load_image  # noqa: E402
 
@@ -173,13 +172,6 @@ SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><image href
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(/etc/passwd) (r) file\nshowpage\n"
 
 
-def _zip() -> bytes:
-    buffer = BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("photo.png", _file("PNG"))
-    return buffer.getvalue()
-
-
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
@@ -190,8 +182,8 @@ def _zip() -> bytes:
         (b"\xc5\xd0\xd3\xc6" + bytes(100), "PostScript"),
         (b"%PDF-1.7\n", "PDF"),
         (b"<!DOCTYPE html><html>404</html>", "web page"),
-        (_zip(), "zip"),
-        (gzip.compress(SVG), "no image"),
+        (zip_of({"photo.png": _file("PNG")}), "zip"),
+        (gzip_of(SVG), "no image"),
         (b"8BPS" + bytes(100), "Photoshop"),
         (b"\0\0\0\x18ftypheic" + bytes(100), "HEIC"),
         (bytes(100), "no image"),

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import struct
 import sys
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pytest
 soundfile = pytest.importorskip("soundfile")
 pytest.importorskip("soxr")
 
+from attacks.archives import gzip_of, zip_of  # noqa: E402
 from onnxpipe.errors import AudioError  # noqa: E402
 from onnxpipe.processing.audio.load import load_audio, open_audio  # noqa: E402
 
@@ -145,13 +144,6 @@ def _memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _zip() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("speech.wav", _file())
-    return buffer.getvalue()
-
-
 @pytest.mark.parametrize(
     "data",
     [
@@ -163,8 +155,8 @@ def _zip() -> bytes:
         b"%PDF-1.7\n" + bytes(100),
         b"\x89PNG\r\n\x1a\n" + bytes(100),
         b"MThd\0\0\0\6\0\0\0\1\0\x60MTrk\0\0\0\4\0\xff\x2f\0",
-        _zip(),
-        gzip.compress(_file()),
+        zip_of({"speech.wav": _file()}),
+        gzip_of(_file()),
         _file(samples=SOUND[:0]),
         _file("FLAC", SOUND[:0]),
     ],
