@@ -16,7 +16,7 @@ from tokenizers import decoders, models, processors
 from onnxpipe.bundle import Config
 from onnxpipe.generation import GenerationConfig, generate
 from onnxpipe.processing import Tokenizer
-from onnxpipe.processing.tokenizer_files import Settings
+from onnxpipe.processing.text.files import Settings
 
 LETTERS = 'abcdefghijklmnopqrstuvwxyz .,:{}[]"0123456789<|>/\nABCHNU'
 PAD, BOS, EOS = 0, 1, 2

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.errors import CertificateError
-from onnxpipe_export import audio_cases, tasks, tracing
-from onnxpipe_export.cases import SENTENCES
+from onnxpipe_export import tasks, tracing
+from onnxpipe_export.cases import audio as audio_cases
+from onnxpipe_export.cases.text import SENTENCES
 from onnxpipe_export.checkpoint import Checkpoint
 
 _PROMPTS = 4

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.errors import ExportError, ModelNotFoundError
-from onnxpipe_export import tasks, timm_backbones, tokenizer
+from onnxpipe_export import tasks, timm_backbones
+from onnxpipe_export.tokenizers import convert as tokenizer
 from onnxpipe_export.tracing import quiet
 
 _SMALL_FILES = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja", "*.vocab", "*.tiktoken", "*_Dense/*", "*.npy")

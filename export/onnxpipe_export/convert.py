@@ -11,12 +11,13 @@ from typing import Any
 from onnxpipe.bundle import canonical_dtype
 from onnxpipe.bundle.precision import SUFFIXES
 from onnxpipe.errors import ExportError
-from onnxpipe_export import certify, checkpoint, manifest, tokenizer, write
+from onnxpipe_export import certify, checkpoint, manifest, write
 from onnxpipe_export.certify_generation import Written, generates, prove_generation
 from onnxpipe_export.graphs import describe
 from onnxpipe_export.graphs.graph import Attention, Graph
 from onnxpipe_export.onnx_graph import OnnxGraph, remove_graph
 from onnxpipe_export.report import ExportReport
+from onnxpipe_export.tokenizers import convert as tokenizer
 
 _PRECISIONS = ("fp32", "fp16", "int8", "q4")
 """All that are made of one model or another, in the order in which they are made."""

@@ -59,21 +59,21 @@ if TYPE_CHECKING:
         AutoModelForZeroShotImageClassification,
         AutoModelForZeroShotObjectDetection,
     )
-    from onnxpipe.models.vocoder import SpeechT5HifiGan
+    from onnxpipe.models.text_to_audio.vocoder import SpeechT5HifiGan
     from onnxpipe.processing import AutoTokenizer, BatchEncoding, Tokenizer
     from onnxpipe.processing.audio.auto import AutoFeatureExtractor
     from onnxpipe.processing.audio.base import FeatureExtractor
-    from onnxpipe.processing.audio.load import load_audio
+    from onnxpipe.processing.audio.io.load import load_audio
+    from onnxpipe.processing.batch_feature import BatchFeature
     from onnxpipe.processing.images.auto import AutoImageProcessor, AutoProcessor, AutoVideoProcessor
     from onnxpipe.processing.images.base import ImageProcessor
-    from onnxpipe.processing.images.draw import draw
-    from onnxpipe.processing.images.feature import BatchFeature
-    from onnxpipe.processing.images.load import load_image
-    from onnxpipe.processing.outputs import ModelOutput
+    from onnxpipe.processing.images.drawing.draw import draw
+    from onnxpipe.processing.images.io.load import load_image
+    from onnxpipe.processing.model_output import ModelOutput
     from onnxpipe.tasks.audio_classification import AudioClassificationPipeline
-    from onnxpipe.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline
     from onnxpipe.tasks.background_removal import BackgroundRemovalPipeline
-    from onnxpipe.tasks.base import Pipeline
+    from onnxpipe.tasks.base.datasets import KeyDataset, KeyPairDataset, PipelineIterator
+    from onnxpipe.tasks.base.pipeline import Pipeline
     from onnxpipe.tasks.depth_estimation import DepthEstimationPipeline
     from onnxpipe.tasks.embedding import EmbeddingPipeline, SentenceSimilarityPipeline
     from onnxpipe.tasks.feature_extraction import FeatureExtractionPipeline
@@ -87,7 +87,7 @@ if TYPE_CHECKING:
     from onnxpipe.tasks.object_detection import ObjectDetectionPipeline
     from onnxpipe.tasks.question_answering import QuestionAnsweringPipeline, SquadExample
     from onnxpipe.tasks.registry import PIPELINE_REGISTRY, check_task, get_supported_tasks
-    from onnxpipe.tasks.streams import KeyDataset, KeyPairDataset, PipelineIterator
+    from onnxpipe.tasks.speech_recognition.pipeline import AutomaticSpeechRecognitionPipeline
     from onnxpipe.tasks.summarization import SummarizationPipeline
     from onnxpipe.tasks.text2text_generation import Text2TextGenerationPipeline
     from onnxpipe.tasks.text_classification import TextClassificationPipeline
@@ -149,20 +149,20 @@ _HOME = {
     "processing": ("AutoTokenizer", "BatchEncoding", "Tokenizer"),
     "processing.images.auto": ("AutoImageProcessor", "AutoProcessor", "AutoVideoProcessor"),
     "processing.images.base": ("ImageProcessor",),
-    "processing.images.draw": ("draw",),
-    "processing.images.feature": ("BatchFeature",),
-    "processing.images.load": ("load_image",),
-    "processing.outputs": ("ModelOutput",),
+    "processing.images.drawing.draw": ("draw",),
+    "processing.batch_feature": ("BatchFeature",),
+    "processing.images.io.load": ("load_image",),
+    "processing.model_output": ("ModelOutput",),
     "tasks.audio_classification": ("AudioClassificationPipeline",),
     "tasks.text_to_audio": ("TextToAudioPipeline",),
     "tasks.zero_shot_audio_classification": ("ZeroShotAudioClassificationPipeline",),
-    "models.vocoder": ("SpeechT5HifiGan",),
+    "models.text_to_audio.vocoder": ("SpeechT5HifiGan",),
     "processing.audio.auto": ("AutoFeatureExtractor",),
-    "processing.audio.load": ("load_audio",),
+    "processing.audio.io.load": ("load_audio",),
     "processing.audio.base": ("FeatureExtractor",),
-    "tasks.automatic_speech_recognition": ("AutomaticSpeechRecognitionPipeline",),
+    "tasks.speech_recognition.pipeline": ("AutomaticSpeechRecognitionPipeline",),
     "tasks.background_removal": ("BackgroundRemovalPipeline",),
-    "tasks.base": ("Pipeline",),
+    "tasks.base.pipeline": ("Pipeline",),
     "tasks.depth_estimation": ("DepthEstimationPipeline",),
     "tasks.embedding": ("EmbeddingPipeline", "SentenceSimilarityPipeline"),
     "tasks.feature_extraction": ("FeatureExtractionPipeline",),
@@ -176,7 +176,7 @@ _HOME = {
     "tasks.object_detection": ("ObjectDetectionPipeline",),
     "tasks.question_answering": ("QuestionAnsweringPipeline", "SquadExample"),
     "tasks.registry": ("PIPELINE_REGISTRY", "check_task", "get_supported_tasks"),
-    "tasks.streams": ("KeyDataset", "KeyPairDataset", "PipelineIterator"),
+    "tasks.base.datasets": ("KeyDataset", "KeyPairDataset", "PipelineIterator"),
     "tasks.summarization": ("SummarizationPipeline",),
     "tasks.text2text_generation": ("Text2TextGenerationPipeline",),
     "tasks.text_classification": ("TextClassificationPipeline",),

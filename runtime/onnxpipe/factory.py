@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onnxpipe.bundle import AutoConfig, Config
+from onnxpipe.components import Given, Home, load_parts
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModel, refuse_remote_code
 from onnxpipe.models.base import Model
 from onnxpipe.models.encoder import EncoderModel, check_outputs
 from onnxpipe.models.loading import Kind, Source, Target, find_bundle, load_model
 from onnxpipe.processing import Tokenizer
-from onnxpipe.tasks.base import Pipeline
-from onnxpipe.tasks.components import Given, Home, load_parts
+from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.registry import check_task
 
 logger = logging.getLogger("onnxpipe")

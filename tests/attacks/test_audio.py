@@ -19,7 +19,7 @@ soundfile = pytest.importorskip("soundfile")
 from onnxpipe.errors import AudioError, BundleError, UnsupportedError  # noqa: E402
 from onnxpipe.processing.audio.ast import ASTFeatureExtractor  # noqa: E402
 from onnxpipe.processing.audio.auto import AutoFeatureExtractor  # noqa: E402
-from onnxpipe.processing.audio.load import load_audio, open_audio  # noqa: E402
+from onnxpipe.processing.audio.io.load import load_audio, open_audio  # noqa: E402
 from onnxpipe.processing.audio.long_features import LongFeatures  # noqa: E402
 from onnxpipe.processing.audio.whisper import WhisperFeatureExtractor  # noqa: E402
 

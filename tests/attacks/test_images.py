@@ -19,7 +19,7 @@ Image = pytest.importorskip("PIL.Image")
 
 from attacks.archives import gzip_of, zip_of  # noqa: E402
 from onnxpipe.errors import ImageError  # noqa: E402
-from onnxpipe.processing.images.load import load_image  # noqa: E402
+from onnxpipe.processing.images.io.load import load_image  # noqa: E402
 
 #: Pillow tells of broken metadata with warnings.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")
@@ -261,7 +261,7 @@ class TestVideos:
     def test_playlists_open_nothing(self, text: str, tmp_path: Path) -> None:
         import socket
 
-        from onnxpipe.processing.video import read_frames
+        from onnxpipe.processing.video.read import read_frames
 
         secret = tmp_path / "secret.mp4"
         secret.write_bytes(b"x" * 1000)
@@ -277,7 +277,7 @@ class TestVideos:
         listener.close()
 
     def test_noise(self) -> None:
-        from onnxpipe.processing.video import read_frames
+        from onnxpipe.processing.video.read import read_frames
 
         noise = np.random.default_rng(0).bytes(20_000)
         for head in (b"", b"\0\0\0\x20ftypisom", b"\x1aE\xdf\xa3", b"RIFF\0\0\0\0AVI LIST", b"OggS", b"FLV\1\5"):

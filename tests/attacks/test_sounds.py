@@ -17,7 +17,7 @@ pytest.importorskip("soxr")
 
 from attacks.archives import gzip_of, zip_of  # noqa: E402
 from onnxpipe.errors import AudioError  # noqa: E402
-from onnxpipe.processing.audio.load import load_audio, open_audio  # noqa: E402
+from onnxpipe.processing.audio.io.load import load_audio, open_audio  # noqa: E402
 
 #: soundfile prints what goes wrong inside its callbacks, whoever catches it: nothing may go wrong there.
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")

@@ -19,7 +19,7 @@ import transformers
 from transformers import audio_utils
 
 from onnxpipe.processing.audio.auto import AutoFeatureExtractor
-from onnxpipe.processing.audio.load import load_audio, open_audio
+from onnxpipe.processing.audio.io.load import load_audio, open_audio
 from onnxpipe.processing.audio.long_features import LongFeatures
 from onnxpipe.processing.audio.mctct import MCTCTFeatureExtractor
 from onnxpipe.processing.audio.registry import CLASSES, FAMILIES

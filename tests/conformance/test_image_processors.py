@@ -20,7 +20,7 @@ from PIL import Image
 from transformers.image_utils import load_image as their_load_image
 
 from onnxpipe.processing.images.auto import AutoImageProcessor, AutoProcessor
-from onnxpipe.processing.images.load import load_image
+from onnxpipe.processing.images.io.load import load_image
 from onnxpipe.processing.images.registry import CLASSES, FAMILIES
 from zoo.pictures import NAMES, encoded, picture, write
 

@@ -38,7 +38,7 @@ def _bundle(family: str) -> Any:
 
 @cache
 def _inputs(family: str, *sounds: str) -> dict[str, np.ndarray]:
-    from onnxpipe_export import audio_cases
+    from onnxpipe_export.cases import audio as audio_cases
 
     extractor = audio_cases.load_extractor(cached_model(family, TASK))
     name = _bundle(family).main_input_name

@@ -22,10 +22,13 @@ from onnxpipe.bundle.layout import side_files
 from onnxpipe.bundle.tasks import infer_tasks
 from onnxpipe.engine import Session, open_session, parse_device
 from onnxpipe.errors import ExportError
-from onnxpipe_export import audio_cases, checkpoint, write
+from onnxpipe_export import checkpoint, write
+from onnxpipe_export.cases import audio as audio_cases
 from onnxpipe_export.checkpoint import Checkpoint, HubOptions
-from onnxpipe_export.graphs import audio_module, clap, describe
-from onnxpipe_export.graphs.audio import AudioGraph
+from onnxpipe_export.graphs import describe
+from onnxpipe_export.graphs.audio import clap
+from onnxpipe_export.graphs.audio import patches as audio_module
+from onnxpipe_export.graphs.audio.graph import AudioGraph
 from onnxpipe_export.precision import makers
 from zoo.audio_models import MODELS
 from zoo.audio_sizes import CLASSES, CTC, FAMILIES, ZERO_SHOT

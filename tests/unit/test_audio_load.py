@@ -16,8 +16,8 @@ import pytest
 soundfile = pytest.importorskip("soundfile")
 
 from onnxpipe.errors import AudioError, MissingDependencyError  # noqa: E402
-from onnxpipe.processing.audio.load import load_audio, open_audio  # noqa: E402
-from onnxpipe.processing.audio.resample import resample, resampled  # noqa: E402
+from onnxpipe.processing.audio.io.load import load_audio, open_audio  # noqa: E402
+from onnxpipe.processing.audio.io.resample import resample, resampled  # noqa: E402
 from zoo.sounds import encoded  # noqa: E402
 
 RATE = 16_000
@@ -39,7 +39,7 @@ def test_every_form_is_the_same_recording(tmp_path: Path, monkeypatch: pytest.Mo
     data = wav(samples)
     path = tmp_path / "täne 1.wav"
     path.write_bytes(data)
-    monkeypatch.setattr("onnxpipe.processing.audio.load.fetch", lambda *_, **__: data)
+    monkeypatch.setattr("onnxpipe.processing.audio.io.load.fetch", lambda *_, **__: data)
     forms: list[Any] = [
         path, str(path), data, bytearray(data), memoryview(data), "https://example.com/tone.wav",
         "data:audio/wav;base64," + base64.b64encode(data).decode(), samples, samples.astype(np.float64),

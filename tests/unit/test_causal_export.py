@@ -18,11 +18,12 @@ from onnxpipe.bundle.proof import read_golden  # noqa: E402
 from onnxpipe.engine import Session, open_session, parse_device  # noqa: E402
 from onnxpipe.errors import CertificateError, ExportError  # noqa: E402
 from onnxpipe_export import ExportReport, certify, export, tasks  # noqa: E402
-from onnxpipe_export.cases import SENTENCES  # noqa: E402
+from onnxpipe_export.cases.text import SENTENCES  # noqa: E402
 from onnxpipe_export.checkpoint import Checkpoint  # noqa: E402
-from onnxpipe_export.graphs import causal_cases, families  # noqa: E402
-from onnxpipe_export.graphs.causal_lm import CausalGraph, describe  # noqa: E402
-from onnxpipe_export.graphs.rotary import find_rotary  # noqa: E402
+from onnxpipe_export.graphs import families  # noqa: E402
+from onnxpipe_export.graphs.causal_lm import cases as causal_cases  # noqa: E402
+from onnxpipe_export.graphs.causal_lm.graph import CausalGraph, describe  # noqa: E402
+from onnxpipe_export.graphs.causal_lm.rotary import find_rotary  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.precision import gptq, nbits  # noqa: E402
 
@@ -189,7 +190,7 @@ def test_attention_with_sinks_is_no_gqa(tmp_path: Path, monkeypatch: pytest.Monk
     config = transformers.GptOssConfig(**SHAPE, head_dim=16, num_local_experts=4, sliding_window=16)
     with pytest.raises(ExportError, match="s_aux"):
         graph_of(config, tmp_path, "gqa").trace(tmp_path / "model.onnx")
-    monkeypatch.setattr("onnxpipe_export.graphs.causal_lm.GQA_FAMILIES", families.GQA_FAMILIES | {"gpt_oss"})
+    monkeypatch.setattr("onnxpipe_export.graphs.causal_lm.graph.GQA_FAMILIES", families.GQA_FAMILIES | {"gpt_oss"})
     assert not graph_of(config, tmp_path).gqa
 
 
@@ -391,7 +392,7 @@ def test_a_model_that_cannot_be_traced(checkpoint: Path, tmp_path: Path, monkeyp
 def test_a_bundle_that_generates_otherwise_is_refused(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from onnxpipe.models.causal_lm import CausalLM
+    from onnxpipe.models.causal_lm.model import CausalLM
 
     generate = CausalLM.generate
 

@@ -14,7 +14,7 @@ from tokenizers import models, pre_tokenizers
 
 from onnxpipe.errors import MissingDependencyError, UnknownArgumentError
 from onnxpipe.processing import Tokenizer
-from onnxpipe.processing.tokenizer_files import Settings
+from onnxpipe.processing.text.files import Settings
 
 _TEMPLATE = (
     "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }} {% endgeneration %}"
@@ -74,7 +74,7 @@ def test_without_jinja(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) ->
     for name in [name for name in sys.modules if name.split(".")[0] == "jinja2" or name.endswith(".sandbox")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    monkeypatch.delattr("onnxpipe.processing.sandbox", raising=False)
+    monkeypatch.delattr("onnxpipe.processing.text.chat.sandbox", raising=False)
     assert tokenizer("a b")["input_ids"] == [1, 2]
     with pytest.raises(MissingDependencyError, match="pip install"):
         tokenizer.apply_chat_template(CHAT)

@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from onnxpipe.cli import main
-from onnxpipe.cli.outputs import stem_of
-from onnxpipe.cli.picture_lines import picture_lines
+from onnxpipe.cli.run.image_lines import picture_lines
+from onnxpipe.cli.run.outputs import stem_of
 from onnxpipe.engine.scheduler import ItemError
-from onnxpipe.processing.images.load import load_image
+from onnxpipe.processing.images.io.load import load_image
 
 Image = pytest.importorskip("PIL.Image")
 

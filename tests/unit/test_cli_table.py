@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onnxpipe.cli.table import Table, TableError, open_table, replacing, write_rows
+from onnxpipe.cli.run.table import Table, TableError, open_table, replacing, write_rows
 
 
 def table(tmp_path: Path, name: str, content: str | bytes, **options: str) -> Table:

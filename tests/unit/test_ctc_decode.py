@@ -8,7 +8,7 @@ from itertools import groupby
 import numpy as np
 import pytest
 
-from onnxpipe.processing.audio import ctc
+from onnxpipe.processing.text.speech import ctc_offsets as ctc
 
 
 def frames(text: str) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 
 from onnxpipe import AutoTokenizer
 from onnxpipe.errors import BundleError, UnknownArgumentError
-from onnxpipe.processing.audio.ctc_tokenizer import Wav2Vec2CTCTokenizer
+from onnxpipe.processing.text.speech.ctc import Wav2Vec2CTCTokenizer
 
 BASE = {token: i for i, token in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"])}
 OTHER = {"[PAD]": 5, "[UNK]": 6, "|": 0, "a": 1, "b": 2, "ch": 3, "c": 4, "'": 7, "s": 8, ".": 9}

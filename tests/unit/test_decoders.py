@@ -20,9 +20,9 @@ from onnxpipe.engine import Device, open_session
 from onnxpipe.engine.binding import DeviceArray
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.cache_shape import cache_shape
-from onnxpipe.models.causal_decoder import PaddedDecoder, RaggedDecoder
-from onnxpipe.models.causal_graph import CausalGraph
-from onnxpipe.models.seq2seq_decoder import _once
+from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
+from onnxpipe.models.causal_lm.graph import CausalGraph
+from onnxpipe.models.seq2seq.decoder import _once
 
 CPU = Device("cpu")
 WIDTH = 8

@@ -11,8 +11,8 @@ Image = pytest.importorskip("PIL.Image")
 
 import onnxpipe  # noqa: E402
 from onnxpipe.errors import UnsupportedError  # noqa: E402
-from onnxpipe.processing.images import canvas  # noqa: E402
-from onnxpipe.processing.images.draw import draw  # noqa: E402
+from onnxpipe.processing.images.drawing import canvas  # noqa: E402
+from onnxpipe.processing.images.drawing.draw import draw  # noqa: E402
 
 SIZE = (640, 480)
 GROUNDS = {"white": 255, "grey": 128, "black": 0}

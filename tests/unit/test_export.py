@@ -21,10 +21,10 @@ from onnxpipe.bundle.proof import read_golden  # noqa: E402
 from onnxpipe.engine import open_session, parse_device  # noqa: E402
 from onnxpipe.errors import CertificateError, ExportError, ModelNotFoundError  # noqa: E402
 from onnxpipe_export import ExportReport, export, tasks  # noqa: E402
-from onnxpipe_export import tokenizer as tokenizer_module  # noqa: E402
-from onnxpipe_export.cases import SENTENCES  # noqa: E402
+from onnxpipe_export.cases.text import SENTENCES  # noqa: E402
 from onnxpipe_export.graphs import encoder  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
+from onnxpipe_export.tokenizers import convert as tokenizer_module  # noqa: E402
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 

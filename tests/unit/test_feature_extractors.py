@@ -23,13 +23,13 @@ from onnxpipe.processing.audio.auto import AutoFeatureExtractor
 from onnxpipe.processing.audio.clap import ClapFeatureExtractor
 from onnxpipe.processing.audio.encodec import EncodecFeatureExtractor
 from onnxpipe.processing.audio.fbank import kaldi
+from onnxpipe.processing.audio.io.stream import AudioStream
 from onnxpipe.processing.audio.long_features import LongFeatures
 from onnxpipe.processing.audio.mel import Bands, Recipe, filter_bank, log_mels, window
 from onnxpipe.processing.audio.processors import ClapProcessor, SpeechProcessor, SpeechT5Processor
 from onnxpipe.processing.audio.registry import CLASSES, FAMILIES
 from onnxpipe.processing.audio.seamless_m4t import SeamlessM4TFeatureExtractor
 from onnxpipe.processing.audio.speecht5 import SpeechT5FeatureExtractor
-from onnxpipe.processing.audio.stream import AudioStream
 from onnxpipe.processing.audio.wav2vec2 import Wav2Vec2FeatureExtractor
 from onnxpipe.processing.audio.whisper import WhisperFeatureExtractor
 from onnxpipe.processing.images.auto import AutoProcessor

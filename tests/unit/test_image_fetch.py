@@ -20,7 +20,7 @@ import pytest
 from onnxpipe.errors import ImageError
 from onnxpipe.processing import fetch as module
 from onnxpipe.processing.fetch import is_public
-from onnxpipe.processing.images.fetch import fetch
+from onnxpipe.processing.images.io.fetch import fetch
 
 BODY = bytes(range(256)) * 300
 

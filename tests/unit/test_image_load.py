@@ -14,8 +14,8 @@ import pytest
 Image = pytest.importorskip("PIL.Image")
 
 from onnxpipe.errors import ImageError  # noqa: E402
-from onnxpipe.processing.images import load  # noqa: E402
-from onnxpipe.processing.images.load import load_image  # noqa: E402
+from onnxpipe.processing.images.io import load  # noqa: E402
+from onnxpipe.processing.images.io.load import load_image  # noqa: E402
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
 

@@ -34,8 +34,8 @@ from onnxpipe import (
     ZeroShotImageClassificationPipeline,
     ZeroShotObjectDetectionPipeline,
 )
+from onnxpipe.components import Given, Home, load_parts
 from onnxpipe.errors import BundleError, UnknownArgumentError, UnsupportedError
-from onnxpipe.tasks.components import Given, Home, load_parts
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -588,7 +588,7 @@ def test_video(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append((source, count, rate))
         return np.full((count, 6, 6, 3), 255 if source == "day.mp4" else 0, np.uint8)
 
-    monkeypatch.setattr("onnxpipe.processing.video.read_frames", read_frames)
+    monkeypatch.setattr("onnxpipe.processing.video.read.read_frames", read_frames)
     pipe = VideoClassificationPipeline(
         FakeModel(means, num_frames=4), image_processor=Clips(), task="video-classification"
     )
@@ -795,7 +795,7 @@ def test_processors_of_no_family() -> None:
 
 
 def test_pngs_of_answers_are_small() -> None:
-    from onnxpipe.cli.plain import plain as flat
+    from onnxpipe.cli.run.plain import plain as flat
 
     url = flat(np.zeros((100, 100), bool))
     assert url.startswith("data:image/png;base64,")

@@ -21,14 +21,17 @@ import transformers
 from onnxpipe.bundle import proof
 from onnxpipe.engine import Session, open_session, parse_device
 from onnxpipe.errors import ExportError
-from onnxpipe_export import slow_tokenizers, tasks
-from onnxpipe_export import tokenizer as tokenizers
+from onnxpipe_export import tasks
 from onnxpipe_export.checkpoint import Checkpoint
-from onnxpipe_export.graphs import describe, grounding_dino, keypoints, superpoint_module
-from onnxpipe_export.graphs.dual_encoder import resize_positions
-from onnxpipe_export.graphs.multihead import attend
+from onnxpipe_export.graphs import describe
 from onnxpipe_export.graphs.shapes import sizes_as_tensors
+from onnxpipe_export.graphs.vision import grounding_dino, keypoints
+from onnxpipe_export.graphs.vision import superpoint as superpoint_module
+from onnxpipe_export.graphs.vision.dual_encoder import resize_positions
+from onnxpipe_export.graphs.vision.multihead import attend
 from onnxpipe_export.graphs.wrapped import largest_difference
+from onnxpipe_export.tokenizers import convert as tokenizers
+from onnxpipe_export.tokenizers import slow as slow_tokenizers
 from zoo.image_text_models import MISSING, MODELS
 
 _ZERO_SHOT, _DETECTION = "zero-shot-image-classification", "zero-shot-object-detection"
@@ -313,7 +316,7 @@ def test_a_pair_without_keypoints_matches_nothing_and_changes_nothing(
 def test_lightglue_without_giving_up_points_is_the_same(
     checkpoints: Callable[[str, str], Checkpoint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from onnxpipe_export.graphs import lightglue_module
+    from onnxpipe_export.graphs.vision import lightglue as lightglue_module
 
     checkpoint = checkpoints("lightglue", "keypoint-matching")
     for name in ("depth_confidence", "width_confidence"):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.tasks.live import LiveText, live_text
+from onnxpipe.tasks.speech_recognition.live import LiveText, live_text
 
 RATE = 4000
 WORDS = [

@@ -17,7 +17,8 @@ onnx = pytest.importorskip("onnx")
 from onnxpipe.engine import Session, open_session, parse_device  # noqa: E402
 from onnxpipe.errors import ExportError  # noqa: E402
 from onnxpipe_export import checkpoint, tasks  # noqa: E402
-from onnxpipe_export.graphs import describe, encodec  # noqa: E402
+from onnxpipe_export.graphs import describe  # noqa: E402
+from onnxpipe_export.graphs.text_to_audio import encodec  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.tracing import quiet  # noqa: E402
 from zoo.music_models import TASK, VOICE  # noqa: E402

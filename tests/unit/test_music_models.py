@@ -23,9 +23,9 @@ from onnxpipe.generation.codebooks import (  # noqa: E402
     undelayed,
 )
 from onnxpipe.models.auto import AutoModelForTextToWaveform  # noqa: E402
-from onnxpipe.models.bark import Bark  # noqa: E402
-from onnxpipe.models.bark_voice import PROMPTS, voice  # noqa: E402
-from onnxpipe.models.musicgen import Musicgen  # noqa: E402
+from onnxpipe.models.text_to_audio.bark import Bark  # noqa: E402
+from onnxpipe.models.text_to_audio.bark_voice import PROMPTS, voice  # noqa: E402
+from onnxpipe.models.text_to_audio.musicgen import Musicgen  # noqa: E402
 from onnxpipe_export.tracing import quiet  # noqa: E402
 from zoo.foreign import Kind, make_foreign  # noqa: E402
 from zoo.music_models import CODES, TASK, VOICE  # noqa: E402

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from onnxpipe.errors import BundleError, UnsupportedError
-from onnxpipe.processing.pooling import MODES, Recipe, mode_names, read_recipe, unit
+from onnxpipe.processing.text.pooling import MODES, Recipe, mode_names, read_recipe, unit
 
 TOKENS = np.array([[1.0, 8.0], [2.0, -2.0], [6.0, 3.0]], np.float32)
 

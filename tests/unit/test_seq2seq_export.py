@@ -18,8 +18,8 @@ from onnxpipe.errors import ExportError  # noqa: E402
 from onnxpipe_export import tasks  # noqa: E402
 from onnxpipe_export.certify_generation import _ask_original  # noqa: E402
 from onnxpipe_export.checkpoint import Checkpoint  # noqa: E402
-from onnxpipe_export.graphs import seq2seq  # noqa: E402
-from onnxpipe_export.graphs.seq2seq_decoder import DecoderGraph  # noqa: E402
+from onnxpipe_export.graphs.seq2seq import graph as seq2seq  # noqa: E402
+from onnxpipe_export.graphs.seq2seq.decoder import DecoderGraph  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from zoo.foreign import Kind, make_foreign  # noqa: E402
 

@@ -15,10 +15,10 @@ transformers = pytest.importorskip("transformers")
 sentencepiece = pytest.importorskip("sentencepiece")
 
 from onnxpipe.errors import ExportError  # noqa: E402
-from onnxpipe_export import tokenizer as tokenizer_module  # noqa: E402
-from onnxpipe_export.cases import SENTENCES  # noqa: E402
-from onnxpipe_export.sentencepiece_vocabulary import SentencePieceModel  # noqa: E402
-from onnxpipe_export.slow_tokenizers import backends  # noqa: E402
+from onnxpipe_export.cases.text import SENTENCES  # noqa: E402
+from onnxpipe_export.tokenizers import convert as tokenizer_module  # noqa: E402
+from onnxpipe_export.tokenizers.sentencepiece import SentencePieceModel  # noqa: E402
+from onnxpipe_export.tokenizers.slow import backends  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 

@@ -18,9 +18,12 @@ import onnx  # noqa: E402
 from onnxpipe import AutoTokenizer  # noqa: E402
 from onnxpipe.engine import Session, open_session, parse_device  # noqa: E402
 from onnxpipe.errors import ExportError  # noqa: E402
-from onnxpipe_export import audio_cases, tasks, tokenizer  # noqa: E402
+from onnxpipe_export import tasks  # noqa: E402
+from onnxpipe_export.cases import audio as audio_cases  # noqa: E402
 from onnxpipe_export.checkpoint import Checkpoint  # noqa: E402
-from onnxpipe_export.graphs import speech_families, speech_seq2seq  # noqa: E402
+from onnxpipe_export.graphs.seq2seq import speech as speech_seq2seq  # noqa: E402
+from onnxpipe_export.graphs.seq2seq import speech_patches as speech_families  # noqa: E402
+from onnxpipe_export.tokenizers import convert as tokenizer  # noqa: E402
 from zoo import speech_text_tokenizers  # noqa: E402
 from zoo.cache import cached_bundle, cached_model  # noqa: E402
 from zoo.made_tokenizer import to_json  # noqa: E402

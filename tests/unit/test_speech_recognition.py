@@ -17,8 +17,8 @@ import pytest
 from onnxpipe import AutoTokenizer, Config, ItemError, pipeline
 from onnxpipe.errors import AudioError, MissingDependencyError, ModelNotFoundError, UnsupportedError
 from onnxpipe.processing.audio.wav2vec2 import Wav2Vec2FeatureExtractor
-from onnxpipe.tasks import speech
-from onnxpipe.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline
+from onnxpipe.tasks.speech_recognition import windows as speech
+from onnxpipe.tasks.speech_recognition.pipeline import AutomaticSpeechRecognitionPipeline
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -236,7 +236,7 @@ def test_long_recordings_are_never_in_memory(pipe: Any, monkeypatch: pytest.Monk
 
     count = 400
     monkeypatch.setattr(
-        "onnxpipe.tasks.automatic_speech_recognition.speech_of", lambda *_: speech.Speech(Endless(count), RATE)
+        "onnxpipe.tasks.speech_recognition.pipeline.speech_of", lambda *_: speech.Speech(Endless(count), RATE)
     )
     tracemalloc.start()
     assert pipe(b"", chunk_length_s=2)["text"] == ("abcdefghi " * count).strip()

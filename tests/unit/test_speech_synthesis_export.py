@@ -16,10 +16,10 @@ onnx = pytest.importorskip("onnx")
 
 from onnxpipe import AutoTokenizer  # noqa: E402
 from onnxpipe.models.auto import AutoModelForTextToSpectrogram, AutoModelForTextToWaveform  # noqa: E402
-from onnxpipe.models.vocoder import SpeechT5HifiGan  # noqa: E402
-from onnxpipe_export import tokenizer as export_tokenizer  # noqa: E402
+from onnxpipe.models.text_to_audio.vocoder import SpeechT5HifiGan  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.precision import convolution_weights  # noqa: E402
+from onnxpipe_export.tokenizers import convert as export_tokenizer  # noqa: E402
 from zoo.cache import cached_bundle, cached_model  # noqa: E402
 from zoo.speech_synthesis import MELS, speaker  # noqa: E402
 
@@ -228,7 +228,7 @@ def test_settings_of_vits_mean_what_they_mean_there(name: str, tmp_path: Any) ->
 def test_numbers_are_spelt_as_transformers_spells_them() -> None:
     from transformers.models.speecht5.number_normalizer import EnglishNumberNormalizer
 
-    from onnxpipe.processing.audio.numbers_in_words import spell_numbers
+    from onnxpipe.processing.text.speech.number_words import spell_numbers
 
     theirs = EnglishNumberNormalizer()
     generator = np.random.default_rng(0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onnxpipe.processing.audio.subtitles import subtitles
+from onnxpipe.processing.audio.io.subtitles import subtitles
 
 
 def heard(*chunks: tuple[str, float | None, float | None]) -> dict[str, Any]:

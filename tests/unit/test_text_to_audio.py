@@ -18,9 +18,9 @@ from onnxpipe import pipeline  # noqa: E402
 from onnxpipe.bundle import Config  # noqa: E402
 from onnxpipe.bundle.layout import side_files  # noqa: E402
 from onnxpipe.errors import BundleError, MissingDependencyError, UnknownArgumentError, UnsupportedError  # noqa: E402
-from onnxpipe.models.speecht5_graphs import ForeignLoop, ended  # noqa: E402
-from onnxpipe.models.vocoder import SpeechT5HifiGan  # noqa: E402
-from onnxpipe.processing.audio import phoneme_tokenizer  # noqa: E402
+from onnxpipe.models.text_to_audio.speecht5_graphs import ForeignLoop, ended  # noqa: E402
+from onnxpipe.models.text_to_audio.vocoder import SpeechT5HifiGan  # noqa: E402
+from onnxpipe.processing.text.speech import phonemes as phoneme_tokenizer  # noqa: E402
 from zoo import speech_synthesis  # noqa: E402
 from zoo.cache import cached_bundle  # noqa: E402
 from zoo.speech_synthesis import MELS, speaker  # noqa: E402
@@ -305,7 +305,7 @@ def test_texts_become_phonemes_in_the_language_of_the_voice(kokoro: Any, monkeyp
 
 
 def test_without_the_extra_the_line_to_install_is_told(kokoro: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnxpipe.processing.audio import phonemes
+    from onnxpipe.processing.text.speech import phonemizer as phonemes
 
     phonemes._phonemizer.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "espeakng_loader", None)

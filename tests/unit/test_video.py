@@ -12,8 +12,8 @@ import pytest
 av = pytest.importorskip("av")
 
 from onnxpipe.errors import ImageError, MissingDependencyError  # noqa: E402
-from onnxpipe.processing import video  # noqa: E402
-from onnxpipe.processing.video import read_frames  # noqa: E402
+from onnxpipe.processing.video import read as video  # noqa: E402
+from onnxpipe.processing.video.read import read_frames  # noqa: E402
 
 STEP = 10
 

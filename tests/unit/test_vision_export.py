@@ -21,12 +21,13 @@ from onnxpipe.bundle.objects import same_order  # noqa: E402
 from onnxpipe.bundle.tasks import infer_tasks  # noqa: E402
 from onnxpipe.engine import open_session, parse_device  # noqa: E402
 from onnxpipe.errors import ExportError  # noqa: E402
-from onnxpipe_export import ExportReport, checkpoint, export, image_cases, tasks  # noqa: E402
+from onnxpipe_export import ExportReport, checkpoint, export, tasks  # noqa: E402
+from onnxpipe_export.cases import images as image_cases  # noqa: E402
 from onnxpipe_export.graphs import describe  # noqa: E402
-from onnxpipe_export.graphs.vision import ask  # noqa: E402
-from onnxpipe_export.graphs.vision_padding import tensorflow_padded  # noqa: E402
-from onnxpipe_export.graphs.vision_resampling import any_resampling  # noqa: E402
-from onnxpipe_export.graphs.vision_sizes import find_sizes  # noqa: E402
+from onnxpipe_export.graphs.vision.graph import ask  # noqa: E402
+from onnxpipe_export.graphs.vision.padding import tensorflow_padded  # noqa: E402
+from onnxpipe_export.graphs.vision.resampling import any_resampling  # noqa: E402
+from onnxpipe_export.graphs.vision.sizes import find_sizes  # noqa: E402
 from zoo.image_models import MODELS  # noqa: E402
 
 

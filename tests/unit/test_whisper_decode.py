@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from onnxpipe import AutoTokenizer
-from onnxpipe.processing.audio.text_normalizers import basic_normalize
-from onnxpipe.processing.audio.whisper_languages import LANGUAGES, code_of
-from onnxpipe.processing.audio.whisper_merge import Tokens, appended, merged
-from onnxpipe.processing.audio.whisper_tokenizer import WhisperTokenizer
+from onnxpipe.processing.text.speech.text_normalizers import basic_normalize
+from onnxpipe.processing.text.speech.whisper import WhisperTokenizer
+from onnxpipe.processing.text.speech.whisper_languages import LANGUAGES, code_of
+from onnxpipe.processing.text.speech.whisper_merge import Tokens, appended, merged
 
 TEXT = "The quick, brown fox (yes) 'no' -- well 日本語 naïve — café !? \"x\" hello I'm [so] it goes."
 STREAMS = 120

@@ -123,7 +123,7 @@ def _inputs(model: Any, folder: Path) -> list[dict[str, Any]]:
     """Made sounds as the model hears them, one row each."""
     import torch
 
-    from onnxpipe_export import audio_cases
+    from onnxpipe_export.cases import audio as audio_cases
 
     extractor = audio_cases.load_extractor(folder)
     rate = int(extractor.sampling_rate)

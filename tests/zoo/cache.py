@@ -160,7 +160,7 @@ _SOURCES = {
 }
 """The modules that decide what a model's files hold."""
 
-_MADE = {"pictures": ("image_cases.py",), "sounds": ("audio_cases.py",)}
+_MADE = {"pictures": ("cases/images.py",), "sounds": ("cases/audio.py",)}
 """The exporter's made inputs, on which the zoo settles its models."""
 
 

@@ -65,7 +65,7 @@ def _pictures(family: Family) -> Any:
     """Made pictures, or clips, as the model sees them."""
     import torch
 
-    from onnxpipe_export import image_cases
+    from onnxpipe_export.cases import images as image_cases
 
     size = (family.size, family.size)
     made = [

@@ -22,7 +22,7 @@ def describe(checkpoint: Checkpoint, attention: Attention = "auto") -> list[Grap
         ExportError: the model is of a kind that cannot be exported, or not with this attention.
     """
     if checkpoint.task.name == "text-generation":
-        from onnxpipe_export.graphs.causal_lm import describe as describe_causal
+        from onnxpipe_export.graphs.causal_lm.graph import describe as describe_causal
 
         return [describe_causal(checkpoint, attention)]
     if attention != "auto":
@@ -32,7 +32,7 @@ def describe(checkpoint: Checkpoint, attention: Attention = "auto") -> list[Grap
     if checkpoint.task.modality != "text":
         return list(_file_of_audio(checkpoint).describe(checkpoint))
     if checkpoint.task.name == "text2text-generation":
-        from onnxpipe_export.graphs.seq2seq import describe as describe_seq2seq
+        from onnxpipe_export.graphs.seq2seq.graph import describe as describe_seq2seq
 
         return list(describe_seq2seq(checkpoint))
     from onnxpipe_export.graphs.encoder import describe as describe_encoder
@@ -42,35 +42,35 @@ def describe(checkpoint: Checkpoint, attention: Attention = "auto") -> list[Grap
 
 # Task of images -> the file in this folder that describes its graphs; what is not named here is one graph of pixels.
 _IMAGE_FILES: Mapping[str, str] = {
-    "zero-shot-image-classification": "dual_encoder",
-    "zero-shot-object-detection": "owl",
-    "mask-generation": "sam",
-    "keypoint-matching": "keypoints",
-    "keypoint-detection": "keypoints",
+    "zero-shot-image-classification": "vision.dual_encoder",
+    "zero-shot-object-detection": "vision.owl",
+    "mask-generation": "vision.sam",
+    "keypoint-matching": "vision.keypoints",
+    "keypoint-detection": "vision.keypoints",
 }
 # The same for families that are unlike the others of their task.
 _FAMILY_FILES: Mapping[str, str] = {
-    "grounding-dino": "grounding_dino",
-    "mm-grounding-dino": "grounding_dino",
-    "oneformer": "oneformer",
+    "grounding-dino": "vision.grounding_dino",
+    "mm-grounding-dino": "vision.grounding_dino",
+    "oneformer": "vision.oneformer",
 }
 
 
 def _file_of_images(checkpoint: Checkpoint) -> Any:
     """The module with the `describe` for a model of images."""
-    by_task = _IMAGE_FILES.get(checkpoint.task.name, "vision")
+    by_task = _IMAGE_FILES.get(checkpoint.task.name, "vision.graph")
     name = _FAMILY_FILES.get(checkpoint.config.model_type, by_task)
     return importlib.import_module(f"onnxpipe_export.graphs.{name}")
 
 
 # Task of audio -> the file in this folder that describes its graphs.
 _AUDIO_FILES: Mapping[str, str] = {
-    "automatic-speech-recognition": "audio",
-    "audio-classification": "audio",
-    "zero-shot-audio-classification": "clap",
-    "vocoder": "vocoder",
+    "automatic-speech-recognition": "audio.graph",
+    "audio-classification": "audio.graph",
+    "zero-shot-audio-classification": "audio.clap",
+    "vocoder": "text_to_audio.vocoder",
 }
-_CALIBRATED = frozenset({"audio", "clap", "speech_seq2seq"})
+_CALIBRATED = frozenset({"audio.graph", "audio.clap", "seq2seq.speech"})
 # Types of models that speak or play: nothing about their graphs is alike, so each has a file of its name.
 _SPEAKERS = frozenset({"speecht5", "vits", "musicgen", "bark"})
 
@@ -79,11 +79,11 @@ def _file_of_audio(checkpoint: Checkpoint) -> Any:
     """The module with the `describe` for a model of audio."""
     kind = checkpoint.config.model_type
     if checkpoint.task.name == "automatic-speech-recognition" and not _is_ctc(checkpoint):
-        name = "speech_seq2seq"
+        name = "seq2seq.speech"
     elif checkpoint.task.name != "text-to-audio":
         name = _AUDIO_FILES[checkpoint.task.name]
     elif kind in _SPEAKERS:
-        name = kind
+        name = f"text_to_audio.{kind}"
     else:
         raise ExportError(
             f"models of the type '{kind}' cannot be exported for text-to-audio; those that can are "

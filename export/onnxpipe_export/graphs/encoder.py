@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from onnxpipe_export import cases, tracing
-from onnxpipe_export.cases import Row
+from onnxpipe_export import tracing
+from onnxpipe_export.cases import text as cases
+from onnxpipe_export.cases.text import Row
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.families import family_of
 from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run

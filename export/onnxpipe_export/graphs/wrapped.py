@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxpipe_export import image_cases, tracing
+from onnxpipe_export import tracing
+from onnxpipe_export.cases import images as image_cases
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.encoder import attention
 from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run

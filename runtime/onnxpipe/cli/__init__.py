@@ -9,8 +9,9 @@ from __future__ import annotations
 import click
 
 from onnxpipe._version import __version__
-from onnxpipe.cli import chat, doctor, export, inspect, run, verify
+from onnxpipe.cli import chat, doctor, export, inspect, verify
 from onnxpipe.cli.guard import GuardedGroup, traceback_option
+from onnxpipe.cli.run import command as run
 
 
 @click.group(cls=GuardedGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,7 +16,7 @@ import click
 from onnxpipe.cli import machine
 from onnxpipe.cli.cuda import run_problem
 from onnxpipe.cli.guard import describe, traceback_option
-from onnxpipe.cli.plain import printable
+from onnxpipe.cli.run.plain import printable
 
 Level = Literal["ok", "warning", "broken"]
 

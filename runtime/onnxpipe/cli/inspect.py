@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from onnxpipe.cli.guard import describe, hub_options, traceback_option
-from onnxpipe.cli.plain import megabytes, printable
-from onnxpipe.cli.texts import TEXT_KEYS
+from onnxpipe.cli.run.plain import megabytes, printable
+from onnxpipe.cli.run.streaming import TEXT_KEYS
 
 #: A name with a layer's number in it: past_key_values.3.key.
 _NUMBERED = re.compile(r"([a-z_]+\.)(\d+)(\.[a-z_.]+)")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpipe.cli.guard import describe, device_argument, hub_options, traceback_option
-from onnxpipe.cli.plain import megabytes, printable
+from onnxpipe.cli.run.plain import megabytes, printable
 
 if TYPE_CHECKING:
     from onnxpipe.bundle import Bundle

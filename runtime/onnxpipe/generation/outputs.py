@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from onnxpipe.processing.outputs import ModelOutput
+from onnxpipe.processing.model_output import ModelOutput
 
 
 class GenerateOutput(ModelOutput):

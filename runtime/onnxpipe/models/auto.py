@@ -14,15 +14,15 @@ from typing import Any, ClassVar
 from onnxpipe.bundle import Config
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Model
-from onnxpipe.models.causal_lm import CausalLM
+from onnxpipe.models.causal_lm.model import CausalLM
 from onnxpipe.models.dual_encoder import AudioDualEncoder, DualEncoder
 from onnxpipe.models.encoder import EncoderModel, check_outputs
-from onnxpipe.models.hearing import HearingModel
 from onnxpipe.models.loading import Kind, Source, Target, load_model
 from onnxpipe.models.segment_anything import SegmentAnything
-from onnxpipe.models.seq2seq import Seq2SeqLM
-from onnxpipe.models.speech_recogniser import SpeechRecogniser
-from onnxpipe.models.text_to_audio import TextToAudioModel
+from onnxpipe.models.seq2seq.model import Seq2SeqLM
+from onnxpipe.models.speech_to_text.audio_encoder import HearingModel
+from onnxpipe.models.speech_to_text.loading import SpeechRecogniser
+from onnxpipe.models.text_to_audio.loading import TextToAudioModel
 
 
 class AutoModel:

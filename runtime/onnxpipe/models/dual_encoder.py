@@ -14,7 +14,7 @@ from onnxpipe.engine import Session
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Array, Model, Opener, as_array
 from onnxpipe.models.encoder import EncoderModel
-from onnxpipe.processing.outputs import ModelOutput
+from onnxpipe.processing.model_output import ModelOutput
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from onnxpipe.bundle import Bundle
 from onnxpipe.engine import Session
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Model, Opener, as_array
-from onnxpipe.processing.outputs import ModelOutput
+from onnxpipe.processing.model_output import ModelOutput
 
 Array = NDArray[Any]
 

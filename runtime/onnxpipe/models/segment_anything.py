@@ -10,7 +10,7 @@ import numpy as np
 from onnxpipe.bundle import Bundle
 from onnxpipe.engine import Session
 from onnxpipe.models.base import Array, Model, Opener, as_array
-from onnxpipe.processing.outputs import ModelOutput
+from onnxpipe.processing.model_output import ModelOutput
 
 
 class SegmentAnything(Model):

@@ -10,8 +10,8 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array
 from onnxpipe.processing.scores import sigmoid, softmax
-from onnxpipe.tasks.audios import AudioPipeline
-from onnxpipe.tasks.base import Answered
+from onnxpipe.tasks.base.audio import AudioPipeline
+from onnxpipe.tasks.base.pipeline import Answered
 
 _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {"softmax": softmax, "sigmoid": sigmoid, "none": lambda x: x}
 #: The config's problem_type -> what is applied where nobody says; softmax for any other.

@@ -11,9 +11,9 @@ import numpy as np
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.scores import sigmoid
-from onnxpipe.tasks.base import Answered
+from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, size_of
+from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.image_segmentation import mask_of, semantic_map
-from onnxpipe.tasks.images import ImageOptions, ImagePipeline, batch_of_one, size_of
 
 #: A matte whose values go further beyond 0 to 1 holds logits. Source: transformers.js.
 _EPSILON = 1e-5

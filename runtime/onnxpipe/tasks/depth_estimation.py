@@ -10,8 +10,8 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array
 from onnxpipe.errors import UnknownArgumentError
-from onnxpipe.tasks.base import Answered
-from onnxpipe.tasks.images import ImageOptions, ImagePipeline, batch_of_one, post_processor
+from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, post_processor
+from onnxpipe.tasks.base.pipeline import Answered
 
 
 @dataclass(frozen=True)

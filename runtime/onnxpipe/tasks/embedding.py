@@ -10,8 +10,8 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.processing.pooling import Recipe, mode_names, read_recipe, unit
-from onnxpipe.tasks.base import Answered, Pipeline, text_row
+from onnxpipe.processing.text.pooling import Recipe, mode_names, read_recipe, unit
+from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row
 
 
 @dataclass(frozen=True)

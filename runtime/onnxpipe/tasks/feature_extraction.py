@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Row
-from onnxpipe.tasks.base import Answered, Pipeline, text_rows
+from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_rows
 
 
 @dataclass(frozen=True)

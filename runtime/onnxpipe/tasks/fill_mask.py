@@ -12,7 +12,7 @@ import numpy as np
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.errors import PipelineException
 from onnxpipe.processing.scores import softmax
-from onnxpipe.tasks.base import Answered, Pipeline, text_rows
+from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_rows
 
 logger = logging.getLogger("onnxpipe")
 

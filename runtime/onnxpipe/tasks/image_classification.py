@@ -10,8 +10,8 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array
 from onnxpipe.processing.scores import sigmoid, softmax
-from onnxpipe.tasks.base import Answered
-from onnxpipe.tasks.images import ImageOptions, ImagePipeline
+from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
+from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.text_classification import ClassificationFunction
 
 FUNCTIONS: Mapping[ClassificationFunction, Callable[[Array], Array]] = {

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from onnxpipe.engine.batching import Row
-from onnxpipe.tasks.base import Answered
-from onnxpipe.tasks.images import ImageOptions, ImagePipeline
+from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
+from onnxpipe.tasks.base.pipeline import Answered
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
-from onnxpipe.processing.outputs import ModelOutput
-from onnxpipe.tasks.base import Answered
-from onnxpipe.tasks.images import ImageOptions, ImagePipeline, Size, size_of
+from onnxpipe.processing.model_output import ModelOutput
+from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, Size, size_of
+from onnxpipe.tasks.base.pipeline import Answered
 
 #: In the order in which they are tried where none is asked for.
 SUBTASKS = ("panoptic", "instance", "semantic")

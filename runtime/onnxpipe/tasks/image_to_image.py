@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.tasks.base import Answered
-from onnxpipe.tasks.images import ImageOptions, ImagePipeline
+from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
+from onnxpipe.tasks.base.pipeline import Answered
 
 
 @dataclass(frozen=True)

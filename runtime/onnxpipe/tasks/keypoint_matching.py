@@ -9,9 +9,9 @@ from types import GeneratorType
 from typing import Any
 
 from onnxpipe.engine.batching import Row
-from onnxpipe.tasks.base import Answered
-from onnxpipe.tasks.images import ImageOptions, ImagePipeline, batch_of_one, post_processor
-from onnxpipe.tasks.streams import is_dataset
+from onnxpipe.tasks.base.datasets import is_dataset
+from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, post_processor
+from onnxpipe.tasks.base.pipeline import Answered
 
 
 @dataclass(frozen=True)

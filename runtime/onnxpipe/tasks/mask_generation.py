@@ -15,8 +15,8 @@ import numpy as np
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.engine.scheduler import Outputs
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.tasks.base import Answered
-from onnxpipe.tasks.images import ImageOptions, ImagePipeline, Size
+from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, Size
+from onnxpipe.tasks.base.pipeline import Answered
 
 
 @dataclass(frozen=True)

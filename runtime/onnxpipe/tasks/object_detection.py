@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from onnxpipe.tasks.base import Answered
-from onnxpipe.tasks.images import ImageOptions, ImagePipeline, batch_of_one, box_of, post_processor
+from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, box_of, post_processor
+from onnxpipe.tasks.base.pipeline import Answered
 
 
 @dataclass(frozen=True)

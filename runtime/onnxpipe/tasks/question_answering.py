@@ -12,8 +12,8 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.errors import UnknownArgumentError
-from onnxpipe.tasks.base import Answered, Pipeline, text_row
-from onnxpipe.tasks.streams import is_dataset
+from onnxpipe.tasks.base.datasets import is_dataset
+from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row
 
 
 @dataclass(frozen=True)

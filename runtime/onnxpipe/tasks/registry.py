@@ -34,9 +34,8 @@ from onnxpipe.models.auto import (
     AutoModelForZeroShotObjectDetection,
 )
 from onnxpipe.tasks.audio_classification import AudioClassificationPipeline
-from onnxpipe.tasks.automatic_speech_recognition import AutomaticSpeechRecognitionPipeline
 from onnxpipe.tasks.background_removal import BackgroundRemovalPipeline
-from onnxpipe.tasks.base import Pipeline
+from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.depth_estimation import DepthEstimationPipeline
 from onnxpipe.tasks.embedding import EmbeddingPipeline, SentenceSimilarityPipeline
 from onnxpipe.tasks.feature_extraction import FeatureExtractionPipeline
@@ -49,6 +48,7 @@ from onnxpipe.tasks.keypoint_matching import KeypointMatchingPipeline
 from onnxpipe.tasks.mask_generation import MaskGenerationPipeline
 from onnxpipe.tasks.object_detection import ObjectDetectionPipeline
 from onnxpipe.tasks.question_answering import QuestionAnsweringPipeline
+from onnxpipe.tasks.speech_recognition.pipeline import AutomaticSpeechRecognitionPipeline
 from onnxpipe.tasks.summarization import SummarizationPipeline
 from onnxpipe.tasks.text2text_generation import Text2TextGenerationPipeline
 from onnxpipe.tasks.text_classification import TextClassificationPipeline
@@ -224,7 +224,7 @@ class PipelineRegistry:
         default: Mapping[str, Any] | tuple[str, str] | None = None,
         type: str | None = None,
     ) -> None:
-        """Adds a task of the user's own; see `onnxpipe.tasks.custom` for the class's four methods.
+        """Adds a task of the user's own; see `onnxpipe.tasks.base.legacy` for the class's four methods.
 
         Args:
             task: its name.

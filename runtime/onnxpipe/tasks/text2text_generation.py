@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from onnxpipe.engine.batching import Row
 from onnxpipe.engine.scheduler import ItemError, Outputs
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.tasks.base import Answered
-from onnxpipe.tasks.generation import GeneratingPipeline, GenerationOptions, Keywords
+from onnxpipe.tasks.base.generation import GeneratingPipeline, GenerationOptions, Keywords
+from onnxpipe.tasks.base.pipeline import Answered
 
 logger = logging.getLogger("onnxpipe")
 

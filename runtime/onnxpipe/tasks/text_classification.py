@@ -15,7 +15,7 @@ from onnxpipe.engine.batching import Array, Row
 from onnxpipe.errors import UnknownArgumentError
 from onnxpipe.processing import Tokenizer
 from onnxpipe.processing.scores import sigmoid, softmax
-from onnxpipe.tasks.base import Answered, Pipeline, text_row, text_rows
+from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row, text_rows
 
 
 class ClassificationFunction(Enum):

@@ -8,9 +8,9 @@ from enum import Enum
 from typing import Any, ClassVar
 
 from onnxpipe.engine.batching import Row
-from onnxpipe.tasks.base import Answered
-from onnxpipe.tasks.chats import Chat, is_chat, with_chats
-from onnxpipe.tasks.generation import GeneratingPipeline, GenerationOptions, Keywords
+from onnxpipe.tasks.base.chats import Chat, is_chat, with_chats
+from onnxpipe.tasks.base.generation import GeneratingPipeline, GenerationOptions, Keywords
+from onnxpipe.tasks.base.pipeline import Answered
 
 
 class ReturnType(Enum):

@@ -11,7 +11,7 @@ import numpy as np
 from onnxpipe.engine.batching import Row
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.scores import sigmoid
-from onnxpipe.tasks.base import Answered, Pipeline, text_row
+from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from onnxpipe.engine.scheduler import OnError, Outputs
 from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 from onnxpipe.generation.fields import FIELDS
 from onnxpipe.generation.seed import next_seed
-from onnxpipe.models.vocoder import DEFAULT_VOCODER, SpeechT5HifiGan
-from onnxpipe.tasks.base import Answered, Pipeline
-from onnxpipe.tasks.generation import seed_of
+from onnxpipe.models.text_to_audio.vocoder import DEFAULT_VOCODER, SpeechT5HifiGan
+from onnxpipe.tasks.base.generation import seed_of
+from onnxpipe.tasks.base.pipeline import Answered, Pipeline
 
 Keywords = Mapping[str, Any]
 

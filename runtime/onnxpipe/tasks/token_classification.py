@@ -14,9 +14,9 @@ import numpy as np
 from onnxpipe.engine.batching import Row
 from onnxpipe.processing import BatchEncoding
 from onnxpipe.processing.scores import softmax
-from onnxpipe.tasks.base import Answered, Pipeline, text_row
+from onnxpipe.tasks.base.datasets import is_dataset
+from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row
 from onnxpipe.tasks.entities import Token, group, resolve_overlaps, tokens_as_entities, words_as_entities
-from onnxpipe.tasks.streams import is_dataset
 
 
 class AggregationStrategy(Enum):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from onnxpipe.engine.batching import Row
-from onnxpipe.tasks.generation import Keywords
+from onnxpipe.tasks.base.generation import Keywords
 from onnxpipe.tasks.text2text_generation import Text2TextGenerationOptions, Text2TextGenerationPipeline
 
 

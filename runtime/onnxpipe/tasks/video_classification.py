@@ -10,9 +10,9 @@ import numpy as np
 
 from onnxpipe.engine.batching import Row
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.tasks.base import Answered
+from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
+from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.image_classification import FUNCTIONS
-from onnxpipe.tasks.images import ImageOptions, ImagePipeline
 from onnxpipe.tasks.text_classification import ClassificationFunction
 
 
@@ -68,7 +68,7 @@ class VideoClassificationPipeline(ImagePipeline):
         return options
 
     def encode(self, value: Any, options: VideoClassificationOptions) -> Iterable[Row]:
-        from onnxpipe.processing.video import read_frames
+        from onnxpipe.processing.video.read import read_frames
 
         count = options.num_frames or self.model.config.num_frames
         frames = read_frames(value, count, options.frame_sampling_rate, options.timeout)

@@ -11,9 +11,9 @@ import numpy as np
 from onnxpipe.engine.batching import Row, stack
 from onnxpipe.engine.scheduler import Outputs
 from onnxpipe.processing.scores import softmax
-from onnxpipe.tasks.audios import AudioPipeline
-from onnxpipe.tasks.base import Answered
-from onnxpipe.tasks.label_texts import LabelTexts, check_labels, ranked
+from onnxpipe.tasks.base.audio import AudioPipeline
+from onnxpipe.tasks.base.candidate_labels import LabelTexts, check_labels, ranked
+from onnxpipe.tasks.base.pipeline import Answered
 
 
 @dataclass(frozen=True)

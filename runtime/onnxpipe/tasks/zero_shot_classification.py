@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Row
-from onnxpipe.tasks.base import Answered, Pipeline, text_row
+from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row
 
 logger = logging.getLogger("onnxpipe")
 

@@ -12,9 +12,9 @@ import numpy as np
 from onnxpipe.engine.batching import Row, stack
 from onnxpipe.engine.scheduler import Outputs
 from onnxpipe.processing.scores import sigmoid, softmax
-from onnxpipe.tasks.base import Answered
-from onnxpipe.tasks.images import ImageOptions, ImagePipeline
-from onnxpipe.tasks.label_texts import LabelTexts, check_labels, ranked
+from onnxpipe.tasks.base.candidate_labels import LabelTexts, check_labels, ranked
+from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
+from onnxpipe.tasks.base.pipeline import Answered
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array, Padding, Row, stack
 from onnxpipe.engine.scheduler import Outputs
-from onnxpipe.processing.outputs import ModelOutput
-from onnxpipe.tasks.base import Answered, text_row
-from onnxpipe.tasks.images import ImageOptions, ImagePipeline, Size, box_of, known_feeds, post_processor, size_of
+from onnxpipe.processing.model_output import ModelOutput
+from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, Size, box_of, known_feeds, post_processor, size_of
+from onnxpipe.tasks.base.pipeline import Answered, text_row
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _FIRST, _ALL = "first-segment", "all-segments"
 
 @dataclass(frozen=True)
 class Asked:
-    """The arguments of `generate` that only Whisper has; for their meaning see `onnxpipe.models.whisper.Whisper`."""
+    """The arguments of `generate` that only Whisper has; `models.speech_to_text.whisper.Whisper` explains them."""
 
     return_timestamps: bool | None = None
     task: str | None = None

@@ -13,7 +13,7 @@ from onnxpipe.generation.logs import warn_once
 from onnxpipe.generation.protocols import Array
 from onnxpipe.generation.whisper.protocols import Heard, Listener
 from onnxpipe.generation.whisper.settings import Settings
-from onnxpipe.processing.audio.whisper_languages import TASKS, code_of
+from onnxpipe.processing.text.speech.whisper_languages import TASKS, code_of
 
 
 def detect_language(model: Listener, heard: Heard, config: GenerationConfig) -> Array:

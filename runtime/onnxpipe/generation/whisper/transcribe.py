@@ -80,7 +80,7 @@ def transcribe(
     seed: int | Sequence[int] | None,
     heard: Heard | None = None,
 ) -> Any:
-    """What is said in recordings; see `onnxpipe.models.whisper.Whisper.generate` for the result.
+    """What is said in recordings; see `onnxpipe.models.speech_to_text.whisper.Whisper.generate` for the result.
 
     A recording's text does not depend on the others: rows whose decoder starts from more or fewer tokens than others'
     are decoded apart, and those that are done leave.

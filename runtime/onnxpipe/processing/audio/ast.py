@@ -8,9 +8,9 @@ import numpy as np
 
 from onnxpipe.processing.audio.base import FeatureExtractor
 from onnxpipe.processing.audio.fbank import kaldi
+from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.mel import log_mels
 from onnxpipe.processing.audio.settings import Call, bounded
-from onnxpipe.processing.audio.sound import Array
 
 
 class ASTFeatureExtractor(FeatureExtractor):

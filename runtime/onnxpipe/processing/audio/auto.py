@@ -10,7 +10,7 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.audio.base import FeatureExtractor
 from onnxpipe.processing.audio.registry import CLASSES, FAMILIES
 from onnxpipe.processing.audio.settings import Overrides
-from onnxpipe.processing.images.files import Found, fetch_config
+from onnxpipe.processing.processor_config import Found, fetch_config
 
 
 class AutoFeatureExtractor:

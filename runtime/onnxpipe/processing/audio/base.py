@@ -20,11 +20,11 @@ from typing import Any, ClassVar, Self, Unpack
 import numpy as np
 
 from onnxpipe.errors import AudioError, BundleError, UnknownArgumentError, UnsupportedError
+from onnxpipe.processing.audio.io.arrays import Array, recordings
 from onnxpipe.processing.audio.pad import Padded, pad
 from onnxpipe.processing.audio.settings import Call, CallOptions, Overrides, parse
-from onnxpipe.processing.audio.sound import Array, recordings
-from onnxpipe.processing.encoding import check_tensor_type
-from onnxpipe.processing.images.feature import BatchFeature
+from onnxpipe.processing.batch_feature import BatchFeature
+from onnxpipe.processing.text.batch_encoding import check_tensor_type
 
 logger = logging.getLogger("onnxpipe")
 
@@ -120,7 +120,7 @@ class FeatureExtractor(ABC):
             BundleError: a damaged file.
             UnknownArgumentError, UnsupportedError: see the class.
         """
-        from onnxpipe.processing.images.files import fetch_config
+        from onnxpipe.processing.processor_config import fetch_config
 
         found = fetch_config(
             pretrained_model_name_or_path, kind="sound", revision=revision, token=token, cache_dir=cache_dir,

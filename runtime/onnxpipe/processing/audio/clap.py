@@ -10,9 +10,9 @@ import numpy as np
 
 from onnxpipe.errors import AudioError
 from onnxpipe.processing.audio.base import FeatureExtractor
+from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.mel import Bands, Recipe, log_mels
 from onnxpipe.processing.audio.settings import Call, bounded, generator, parse
-from onnxpipe.processing.audio.sound import Array
 
 
 class ClapFeatureExtractor(FeatureExtractor):

@@ -11,9 +11,9 @@ import numpy as np
 
 from onnxpipe.errors import AudioError
 from onnxpipe.processing.audio.base import FeatureExtractor, not_empty
+from onnxpipe.processing.audio.io.arrays import Array, samples
 from onnxpipe.processing.audio.settings import Call, bounded
-from onnxpipe.processing.audio.sound import Array, samples
-from onnxpipe.processing.strategies import padding_strategy
+from onnxpipe.processing.text.strategies import padding_strategy
 
 
 class CodecFeatureExtractor(FeatureExtractor):

@@ -12,9 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from onnxpipe.errors import AudioError, UnsupportedError
+from onnxpipe.processing.audio.io.arrays import Array
+from onnxpipe.processing.audio.io.stream import AudioStream
 from onnxpipe.processing.audio.mel import Recipe, logarithm, mels, too_short
-from onnxpipe.processing.audio.sound import Array
-from onnxpipe.processing.audio.stream import AudioStream
 from onnxpipe.processing.audio.whisper import WhisperFeatureExtractor, ranged
 
 #: Samples that are looked at together in the first hearing: half a minute.

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from onnxpipe.processing.audio.base import FeatureExtractor
+from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.mel import Bands, Recipe, log_mels
 from onnxpipe.processing.audio.settings import Call
-from onnxpipe.processing.audio.sound import Array
 from onnxpipe.processing.audio.speech_to_text import by_band
 from onnxpipe.processing.audio.speecht5 import Milliseconds
 

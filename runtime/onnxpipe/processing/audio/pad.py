@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.settings import Call
-from onnxpipe.processing.audio.sound import Array
-from onnxpipe.processing.strategies import padding_strategy
+from onnxpipe.processing.text.strategies import padding_strategy
 
 
 @dataclass(frozen=True)

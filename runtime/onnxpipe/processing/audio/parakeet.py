@@ -9,9 +9,9 @@ import numpy as np
 
 from onnxpipe.errors import AudioError
 from onnxpipe.processing.audio.base import FeatureExtractor, stacked
+from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.mel import Bands, Recipe, log_mels
 from onnxpipe.processing.audio.settings import Call
-from onnxpipe.processing.audio.sound import Array
 
 #: What is added before the logarithm, and to the deviation that is divided by.
 _GUARD, _EPSILON = 2.0**-24, 1e-5

@@ -13,10 +13,10 @@ from typing import Any
 
 from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 from onnxpipe.processing.audio.base import FeatureExtractor
-from onnxpipe.processing.encoding import check_tensor_type
-from onnxpipe.processing.images.feature import BatchFeature
-from onnxpipe.processing.keywords import CallOptions
-from onnxpipe.processing.tokenizer import Tokenizer
+from onnxpipe.processing.batch_feature import BatchFeature
+from onnxpipe.processing.text.batch_encoding import check_tensor_type
+from onnxpipe.processing.text.keywords import CallOptions
+from onnxpipe.processing.text.tokenizer import Tokenizer
 
 #: What transformers' processors take over from their tokenizer.
 _OF_TOKENIZER = ("get_decoder_prompt_ids", "get_prompt_ids")

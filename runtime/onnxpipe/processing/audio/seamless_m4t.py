@@ -10,9 +10,9 @@ import numpy as np
 from onnxpipe.errors import AudioError
 from onnxpipe.processing.audio.base import FeatureExtractor, stacked
 from onnxpipe.processing.audio.fbank import kaldi
+from onnxpipe.processing.audio.io.arrays import Array, recordings
 from onnxpipe.processing.audio.mel import log_mels
 from onnxpipe.processing.audio.settings import Call
-from onnxpipe.processing.audio.sound import Array, recordings
 
 
 class SeamlessM4TFeatureExtractor(FeatureExtractor):

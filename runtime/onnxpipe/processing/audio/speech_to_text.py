@@ -11,10 +11,10 @@ import numpy as np
 from onnxpipe.errors import AudioError
 from onnxpipe.processing.audio.base import FeatureExtractor
 from onnxpipe.processing.audio.fbank import kaldi
+from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.mel import Recipe, log_mels
 from onnxpipe.processing.audio.pad import Padded
 from onnxpipe.processing.audio.settings import Call, generator
-from onnxpipe.processing.audio.sound import Array
 
 
 class Speech2TextFeatureExtractor(FeatureExtractor):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from onnxpipe.processing.audio.base import FeatureExtractor, not_empty
+from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.mel import Bands, Recipe, log_mels
 from onnxpipe.processing.audio.pad import Padded, normalized
 from onnxpipe.processing.audio.settings import Call
-from onnxpipe.processing.audio.sound import Array
-from onnxpipe.processing.strategies import padding_strategy
+from onnxpipe.processing.text.strategies import padding_strategy
 
 
 class Milliseconds:

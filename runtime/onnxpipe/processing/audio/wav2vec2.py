@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from onnxpipe.processing.audio.base import FeatureExtractor, not_empty
+from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.pad import normalized
 from onnxpipe.processing.audio.settings import Call
-from onnxpipe.processing.audio.sound import Array
-from onnxpipe.processing.strategies import padding_strategy
+from onnxpipe.processing.text.strategies import padding_strategy
 
 
 class Wav2Vec2FeatureExtractor(FeatureExtractor):

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxpipe.processing.audio.base import FeatureExtractor, stacked
+from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.mel import Bands, Recipe, log_mels
 from onnxpipe.processing.audio.pad import normalized
 from onnxpipe.processing.audio.settings import Call, bounded, generator
-from onnxpipe.processing.audio.sound import Array
 
 #: Bands end here whatever the rate.
 _TOP_HERTZ = 8000.0

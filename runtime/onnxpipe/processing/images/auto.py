@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.images.base import ImageProcessor
-from onnxpipe.processing.images.files import Found, fetch_config, fetch_folder, find_config, has_config, has_tokenizer
 from onnxpipe.processing.images.processors import BothProcessors, SamProcessor, processor_of
 from onnxpipe.processing.images.registry import CLASSES, class_of_family
 from onnxpipe.processing.images.settings import Overrides
-from onnxpipe.processing.tokenizer import AutoTokenizer, Tokenizer
+from onnxpipe.processing.processor_config import (
+    Found,
+    fetch_config,
+    fetch_folder,
+    find_config,
+    has_config,
+    has_tokenizer,
+)
+from onnxpipe.processing.text.tokenizer import AutoTokenizer, Tokenizer
 
 if TYPE_CHECKING:
     from onnxpipe.processing.audio.base import FeatureExtractor

@@ -18,12 +18,12 @@ from typing import Any, ClassVar, Self, Unpack
 import numpy as np
 
 from onnxpipe.errors import BundleError, ImageError, UnknownArgumentError, UnsupportedError
-from onnxpipe.processing.encoding import check_tensor_type
+from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images import transforms
-from onnxpipe.processing.images.feature import BatchFeature
-from onnxpipe.processing.images.pictures import flat, prepare
+from onnxpipe.processing.images.inputs import flat, prepare
 from onnxpipe.processing.images.settings import COMMON, NAMES, RENAMED, Overrides, Settings, parse
 from onnxpipe.processing.images.transforms import Array, Picture
+from onnxpipe.processing.text.batch_encoding import check_tensor_type
 
 #: What changes a value by the value alone; `ImageProcessor.values` may read no other setting.
 _OF_VALUES = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std", "rescale_offset", "offset",
@@ -123,7 +123,7 @@ class ImageProcessor:
             BundleError: a damaged file.
             UnknownArgumentError, UnsupportedError: see the class.
         """
-        from onnxpipe.processing.images.files import fetch_config
+        from onnxpipe.processing.processor_config import fetch_config
 
         found = fetch_config(
             pretrained_model_name_or_path, revision=revision, token=token, cache_dir=cache_dir,

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 from onnxpipe.errors import ImageError, UnsupportedError
+from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images import transforms
 from onnxpipe.processing.images.base import ImageProcessor, stack
-from onnxpipe.processing.images.feature import BatchFeature
 from onnxpipe.processing.images.interpolate import interpolate
 from onnxpipe.processing.images.postprocess import depth, segmentation
 from onnxpipe.processing.images.settings import (

@@ -12,10 +12,10 @@ import numpy as np
 
 from onnxpipe.bundle.files import inside, read_json
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images import transforms
 from onnxpipe.processing.images.base import ImageProcessor, Prepared, padded_size, stack
 from onnxpipe.processing.images.detr import with_mask
-from onnxpipe.processing.images.feature import BatchFeature
 from onnxpipe.processing.images.postprocess import segmentation
 from onnxpipe.processing.images.settings import (
     BILINEAR,

@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxpipe.errors import ImageError, UnknownArgumentError, UnsupportedError
-from onnxpipe.processing.encoding import check_tensor_type
+from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images.base import ImageProcessor
-from onnxpipe.processing.images.feature import BatchFeature
 from onnxpipe.processing.images.postprocess import detection
 from onnxpipe.processing.images.settings import RENAMED
 from onnxpipe.processing.images.transforms import Array
-from onnxpipe.processing.keywords import CallOptions
-from onnxpipe.processing.tokenizer import Tokenizer
+from onnxpipe.processing.text.batch_encoding import check_tensor_type
+from onnxpipe.processing.text.keywords import CallOptions
+from onnxpipe.processing.text.tokenizer import Tokenizer
 
 
 class BothProcessors:

@@ -13,9 +13,9 @@ from onnxpipe.processing.images import (
     plain,
     restoration,
     sam,
-    video,
 )
 from onnxpipe.processing.images.base import ImageProcessor
+from onnxpipe.processing.video import processors as video
 
 _MODULES = (classifiers, depth, detr, keypoints, maskformer, naflex, owl, plain, restoration, sam, video)
 

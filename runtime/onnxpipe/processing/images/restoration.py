@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 from onnxpipe.errors import ImageError
+from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images import transforms
 from onnxpipe.processing.images.base import ImageProcessor, Prepared
-from onnxpipe.processing.images.feature import BatchFeature
-from onnxpipe.processing.images.pictures import flat, prepare
+from onnxpipe.processing.images.inputs import flat, prepare
 from onnxpipe.processing.images.settings import (
     CROPPING,
     HALF,

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpipe.errors import ImageError, UnsupportedError
-from onnxpipe.processing.images.load import MAX_PIXELS
-from onnxpipe.processing.images.pillow import import_pillow
+from onnxpipe.processing.images.io.load import MAX_PIXELS
+from onnxpipe.processing.images.io.pillow import import_pillow
 from onnxpipe.processing.images.settings import Settings, Size
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 
 from onnxpipe.processing.images.interpolate import interpolate, resized_argmax
 from onnxpipe.processing.images.postprocess.outputs import Array, Size, each_size, sigmoid
-from onnxpipe.processing.outputs import ModelOutput
+from onnxpipe.processing.model_output import ModelOutput
 
 
 def classes(logits: Iterable[Array], target_sizes: Any, with_scores: bool) -> list[Any]:

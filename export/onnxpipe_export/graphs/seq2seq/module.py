@@ -1,0 +1,383 @@
+"""The module that is traced for the decoder of an encoder-decoder model: flat tensors in, flat tensors out.
+
+The model's own decoder runs, but its attention is done here, in as few steps as the shapes allow:
+
+- keys and values of all layers' cross attention are one product with the encoder's states. With `use_cache_branch` the
+  states are cut to no rows first, so the product is of nothing, and what the cache has is all there is. So there is no
+  `If`, and the file is one graph for the first call and the others.
+- k beams of a text stand one after the other, so their queries (texts * k, length, heads, width) are, without a copy,
+  (texts, k * length, heads, width), and meet the keys and values of their text, which exist once.
+- queries, keys and values of self attention are one product and one transposition.
+- what an encoder hears is long (1,500 states for 30 seconds), so keys and values are not copied to join those of the
+  cache with those of no states: each half is met by itself, and only scores are joined.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers.modeling_outputs import BaseModelOutput
+
+from onnxpipe_export import tracing
+from onnxpipe_export.graphs.seq2seq.speech_patches import traceable
+
+_SELF = frozenset({"self_attn", "SelfAttention"})
+_CROSS = frozenset({"encoder_attn", "EncDecAttention", "cross_attention"})
+_PROJECTIONS = (
+    ("q_proj", "k_proj", "v_proj", "out_proj"),
+    ("q", "k", "v", "o"),
+    ("q_proj", "k_proj", "v_proj", "o_proj"),
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What sets a decoder apart from others.
+
+    Attributes:
+        hears: its encoder is given sound, of which the model's own forward wants to know more than the states: so the
+            decoder and the output layer are called, not the model.
+        masked: it is told which of the encoder's states are padding.
+        weights: it gives the probabilities of its cross attentions, by which words are found in time.
+    """
+
+    hears: bool = False
+    masked: bool = True
+    weights: bool = False
+
+
+TEXT = Form()
+
+
+@dataclass(frozen=True)
+class Attention:
+    """An attention of the model's decoder.
+
+    Attributes:
+        module: the torch module, whose forward is replaced.
+        answers: how many things its forward returns.
+    """
+
+    module: Any
+    answers: int
+
+    @property
+    def heads(self) -> int:
+        """How many."""
+        named = getattr(self.module, "num_heads", None) or getattr(self.module, "n_heads", None)
+        return int(named or self.inner // self.module.head_dim)
+
+    @property
+    def inner(self) -> int:
+        """Width of all heads together."""
+        return int(self._linear(0).weight.shape[0])
+
+    @property
+    def output(self) -> Any:
+        """The last projection."""
+        return self._linear(3)
+
+    def merged(self, *numbers: int) -> tuple[Any, Any]:
+        """Weight and bias (None without one) of the projections 0 to 2 (query, key, value) one under the other.
+
+        The query's are scaled, so that the scores need not be.
+        """
+        linears = [self._linear(number) for number in numbers]
+        scales = [self._scaling if number == 0 else 1.0 for number in numbers]
+        weight = torch.cat([linear.weight * scale for linear, scale in zip(linears, scales, strict=True)])
+        if all(linear.bias is None for linear in linears):
+            return weight.detach(), None
+        biases = [torch.zeros(len(linear.weight)) if linear.bias is None else linear.bias for linear in linears]
+        return weight.detach(), torch.cat([bias * scale for bias, scale in zip(biases, scales, strict=True)]).detach()
+
+    @property
+    def _scaling(self) -> float:
+        scaling = getattr(self.module, "scaling", None)
+        return 1.0 if scaling is None else float(scaling)
+
+    def _linear(self, number: int) -> Any:
+        names = next(names for names in _PROJECTIONS if all(hasattr(self.module, name) for name in names))
+        return getattr(self.module, names[number])
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The attentions of a decoder, one of each kind a layer.
+
+    Attributes:
+        own: those over the tokens so far.
+        cross: those over the encoder's states.
+    """
+
+    own: tuple[Attention, ...]
+    cross: tuple[Attention, ...]
+
+    def __len__(self) -> int:
+        return len(self.own)
+
+
+def find_layers(model: Any, form: Form = TEXT) -> Layers | None:
+    """The attentions of the model's decoder; None if it is not built of one own and one cross attention a layer."""
+    named = [(name.rpartition(".")[2], module) for name, module in model.get_decoder().named_modules()]
+    own = [module for name, module in named if name in _SELF]
+    cross = [module for name, module in named if name in _CROSS]
+    if not own or len(own) != len(cross) or not all(_is_plain(module) for module in (*own, *cross)):
+        return None
+    answers = _count_answers(model, [*own, *cross], form)
+    return Layers(*(tuple(Attention(module, answers[module]) for module in modules) for modules in (own, cross)))
+
+
+def _is_plain(module: Any) -> bool:
+    """Whether it has four linear layers, as many keys as queries, and is called as those here are."""
+    every: list[list[Any]] = [[getattr(module, name, None) for name in names] for names in _PROJECTIONS]
+    linear = next((found for found in every if all(isinstance(one, torch.nn.Linear) for one in found)), None)
+    first = next(iter(inspect.signature(module.forward).parameters), "")  # FSMT's has the length before the batch
+    if linear is None or first != "hidden_states" or len({one.out_features for one in linear[:3]}) > 1:
+        return False
+    return any(getattr(module, name, None) for name in ("num_heads", "n_heads", "head_dim"))
+
+
+def _count_answers(model: Any, modules: list[Any], form: Form) -> dict[Any, int]:
+    """How many things the forward of each module returns in a run of the model."""
+    counts: dict[Any, int] = {}
+    hooks = [m.register_forward_hook(lambda module, _, answer: counts.update({module: len(answer)})) for m in modules]
+    token = torch.full((1, 2), model.config.eos_token_id if isinstance(model.config.eos_token_id, int) else 0)
+    try:
+        with torch.inference_mode(), tracing.quiet():
+            if form.hears:
+                states = torch.zeros(1, 3, Attention(modules[-1], 0).merged(1)[0].shape[1])
+                model.get_decoder()(input_ids=token, encoder_hidden_states=states)
+            else:
+                model(input_ids=token, decoder_input_ids=token)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return counts
+
+
+class DecoderModule(torch.nn.Module):  # type: ignore[misc]
+    """([encoder_attention_mask,] input_ids, encoder_hidden_states, four caches a layer, use_cache_branch) to (logits,
+    last hidden state, four caches a layer[, a cross attention's probabilities a layer]); the four are own keys and
+    values, cross keys and values.
+
+    Args:
+        model: the original.
+        layers: from `find_layers`.
+        form: what its decoder is like.
+    """
+
+    def __init__(self, model: Any, layers: Layers, form: Form = TEXT) -> None:
+        super().__init__()
+        self.model = model
+        self.layers = layers
+        self.form = form
+        for number, (own, cross) in enumerate(zip(layers.own, layers.cross, strict=True)):
+            self._keep(f"own_{number}", own.merged(0, 1, 2))
+            self._keep(f"query_{number}", cross.merged(0))
+        parts = [cross.merged(1, 2) for cross in layers.cross]
+        biases = [bias for _, bias in parts if bias is not None]
+        self._keep("cross", (torch.cat([weight for weight, _ in parts]), torch.cat(biases) if biases else None))
+
+    def _keep(self, name: str, pair: tuple[Any, Any]) -> None:
+        self.register_buffer(f"{name}_weight", pair[0])
+        self.register_buffer(f"{name}_bias", pair[1])
+
+    def _product(self, name: str, value: Any) -> Any:
+        return functional.linear(value, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias"))
+
+    def forward(self, *tensors: Any) -> tuple[Any, ...]:
+        """See the class."""
+        mask, rest = (tensors[0], tensors[1:]) if self.form.masked else (None, tensors)
+        ids, states, past, use_cache = rest[0], rest[1], rest[2:-1], rest[-1]
+        step = _Step(self, mask, ids, states, past, self._fresh(states, use_cache))
+        with step.inside(self.model, self.layers):
+            logits, hidden = self._ask(mask, ids, states, step)
+        present = [tensor for number in range(len(self.layers)) for tensor in (*step.own[number], *step.cross[number])]
+        weights = [step.weights[number] for number in range(len(self.layers))] if self.form.weights else []
+        return (logits, hidden, *present, *weights)
+
+    def _ask(self, mask: Any, ids: Any, states: Any, step: _Step) -> tuple[Any, Any]:
+        """Logits and the last hidden state, from which they come."""
+        if self.form.hears:
+            with traceable(self.model):
+                answer = self.model.get_decoder()(
+                    input_ids=ids, encoder_hidden_states=states, past_key_values=step, use_cache=True
+                )
+            return self.model.get_output_embeddings()(answer.last_hidden_state), answer.last_hidden_state
+        seen: list[Any] = []
+        hook = self.model.get_decoder().register_forward_hook(lambda module, given, output: seen.append(output[0]))
+        try:
+            logits = self.model(
+                attention_mask=mask,
+                encoder_outputs=BaseModelOutput(last_hidden_state=states),
+                decoder_input_ids=ids,
+                past_key_values=step,
+                use_cache=True,
+                return_dict=True,
+            ).logits
+        finally:
+            hook.remove()
+        return logits, seen[0]
+
+    def _fresh(self, states: Any, use_cache: Any) -> list[tuple[Any, Any]]:
+        """Cross keys and values of each layer made of the states; of none of them if the cache is used."""
+        heads = self.layers.cross[0].heads
+        length = torch._shape_as_tensor(states)[1]
+        fresh = states[:, : torch.where(use_cache[0], torch.zeros_like(length), length)]
+        every = self._product("cross", fresh)
+        count, width = 2 * len(self.layers) * heads, self.layers.cross[0].inner // heads
+        split = every.view(every.shape[0], every.shape[1], count, width).transpose(1, 2).split(heads, dim=1)
+        return list(zip(split[::2], split[1::2], strict=True))
+
+
+class _Step:
+    """One run of the decoder; it stands for the cache, of which the model asks nothing but the length."""
+
+    is_compileable = False
+
+    def __init__(
+        self,
+        module: DecoderModule,
+        mask: Any,
+        ids: Any,
+        states: Any,
+        past: tuple[Any, ...],
+        fresh: list[tuple[Any, Any]],
+    ) -> None:
+        self._module = module
+        self._past = past
+        self._rows, self._length = ids.shape[0], ids.shape[1]
+        self._texts = states.shape[0]
+        self._before = torch._shape_as_tensor(past[0])[2]
+        self._fresh = fresh
+        self.own: dict[int, tuple[Any, Any]] = {}
+        self.cross = fresh if module.form.hears else [self._joined(number) for number in range(len(fresh))]
+        self.weights: dict[int, Any] = {}
+        lowest = torch.finfo(torch.float32).min
+        self._padding = None if mask is None else torch.where(mask[:, None, None, :] > 0, 0.0, lowest)
+        self._own_places = torch.arange(self._length) + self._before
+        self._places = torch.arange(self._before + torch._shape_as_tensor(ids)[1])
+        future = self._places[None, :] > self._own_places[:, None]
+        self._future = torch.where(future, lowest, 0.0)[None, None]
+        self._first_bias: Any = None
+
+    def get_seq_length(self, layer: int = 0) -> Any:
+        """Tokens so far."""
+        return self._before
+
+    def _kept(self, number: int) -> tuple[Any, Any]:
+        """The cross keys and values of a layer that the cache has."""
+        return self._past[4 * number + 2], self._past[4 * number + 3]
+
+    def _joined(self, number: int) -> tuple[Any, Any]:
+        """The same with those made of the states: one of the two has none."""
+        (key, value), (fresh_key, fresh_value) = self._kept(number), self._fresh[number]
+        return torch.cat([key, fresh_key], dim=2), torch.cat([value, fresh_value], dim=2)
+
+    @contextlib.contextmanager
+    def inside(self, model: Any, layers: Layers) -> Iterator[None]:
+        """The model attends through this step, and makes no masks of its own."""
+        home = _home(model.get_decoder())
+        with contextlib.ExitStack() as stack:
+            for name in ("create_causal_mask", "create_bidirectional_mask"):
+                if hasattr(home, name):
+                    stack.enter_context(tracing.replaced(home, name, lambda *args, **kwargs: None))
+            for number, (own, cross) in enumerate(zip(layers.own, layers.cross, strict=True)):
+                stack.enter_context(tracing.replaced(own.module, "forward", self._attend(number, own, own=True)))
+                stack.enter_context(tracing.replaced(cross.module, "forward", self._attend(number, cross, own=False)))
+            yield
+
+    def _attend(self, number: int, attention: Attention, own: bool) -> Any:
+        """What replaces the forward of an attention."""
+
+        def forward(hidden_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+            if own:
+                mixed = self._over_tokens(number, attention, hidden_states, kwargs.get("position_embeddings"))
+            else:
+                mixed = self._over_text(number, attention, hidden_states)
+            flat = mixed.transpose(1, 2).reshape(self._rows, self._length, attention.inner)
+            return (attention.output(flat), *[None] * (attention.answers - 1))
+
+        return forward
+
+    def _over_tokens(self, number: int, attention: Attention, hidden: Any, rotation: Any) -> Any:
+        """Self attention, (rows, heads, length, width).
+
+        Args:
+            number: of the layer.
+            attention: the original.
+            hidden: float32 (rows, length, model width).
+            rotation: cosines and sines of the tokens' positions, where the model turns queries and keys by them.
+        """
+        heads = attention.heads
+        every = self._module._product(f"own_{number}", hidden)
+        parts = every.view(self._rows, self._length, 3 * heads, attention.inner // heads).transpose(1, 2)
+        query, key, value = parts.split(heads, dim=1)
+        if rotation is not None:
+            query, key = _home(attention.module).apply_rotary_pos_emb(query, key, *rotation)
+        key = torch.cat([self._past[4 * number], key], dim=2)
+        value = torch.cat([self._past[4 * number + 1], value], dim=2)
+        self.own[number] = (key, value)
+        return _mix(query, key, value, self._future_and_bias(attention.module))
+
+    def _over_text(self, number: int, attention: Attention, hidden: Any) -> Any:
+        """Cross attention, (texts, heads, beams * length, width)."""
+        heads = attention.heads
+        query = self._module._product(f"query_{number}", hidden)
+        query = query.view(self._texts, -1, heads, attention.inner // heads).transpose(1, 2)
+        if not self._module.form.hears:
+            return _mix(query, *self.cross[number], self._padding)
+        mixed, weights = _mix_apart(query, self._kept(number), self._fresh[number], self._padding)
+        if self._module.form.weights:
+            apart = weights.view(self._texts, heads, -1, self._length, weights.shape[-1]).transpose(1, 2)
+            self.weights[number] = apart.reshape(self._rows, heads, self._length, weights.shape[-1])
+        return mixed
+
+    def _future_and_bias(self, module: Any) -> Any:
+        """What is added to the scores of self attention: T5's bias by distance, and nothing of the future.
+
+        T5 has one bias for all layers, at the first; UMT5 has one at each.
+        """
+        if getattr(module, "has_relative_attention_bias", False):
+            buckets = _buckets(module, self._places[None, :] - self._own_places[:, None])
+            bias = module.relative_attention_bias(buckets).permute(2, 0, 1)[None]
+            self._first_bias = bias + self._future
+        return self._future if self._first_bias is None else self._first_bias
+
+
+def _home(module: Any) -> Any:
+    """The Python module in which the class of a torch module is, with the functions that it calls."""
+    return sys.modules[type(module).__module__]
+
+
+def _mix(query: Any, key: Any, value: Any, added: Any) -> Any:
+    """Values weighted by the queries' products with the keys."""
+    scores = torch.matmul(query, key.transpose(2, 3)) + added
+    return torch.matmul(functional.softmax(scores, dim=-1), value)
+
+
+def _mix_apart(query: Any, kept: tuple[Any, Any], fresh: tuple[Any, Any], added: Any) -> tuple[Any, Any]:
+    """The same over two lots of keys and values, of which one is empty, and the weights of both together."""
+    scores = torch.cat([torch.matmul(query, key.transpose(2, 3)) for key, _ in (kept, fresh)], dim=-1)
+    weights = functional.softmax(scores if added is None else scores + added, dim=-1)
+    middle = kept[0].shape[2]
+    return torch.matmul(weights[..., :middle], kept[1]) + torch.matmul(weights[..., middle:], fresh[1]), weights
+
+
+def _buckets(module: Any, distance: Any) -> Any:
+    """T5's classes of distances, as its decoder counts them."""
+    with contextlib.suppress(TypeError):
+        return module._relative_position_bucket(
+            distance,
+            bidirectional=False,
+            num_buckets=module.relative_attention_num_buckets,
+            max_distance=module.relative_attention_max_distance,
+        )
+    return module._relative_position_bucket(distance)

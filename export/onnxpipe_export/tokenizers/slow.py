@@ -1,0 +1,186 @@
+"""Tokenizers that transformers runs in Python, as `tokenizers.Tokenizer`: Marian's, M2M100's and SigLIP's."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onnxpipe.errors import ExportError
+from onnxpipe.processing.text.speech import ctc_vocabulary
+from onnxpipe_export.tokenizers import sentencepiece as sentencepiece_vocabulary
+from onnxpipe_export.tokenizers.sentencepiece import SentencePieceModel
+
+
+@dataclass(frozen=True)
+class Backends:
+    """What a tokenizer becomes.
+
+    Attributes:
+        source: of texts given; None where tokenizer.json cannot say it, and the runtime reads the vocabulary (VITS).
+        target: of texts made, where they are split otherwise; None where they are not.
+    """
+
+    source: Any
+    target: Any = None
+
+
+def backends(tokenizer: Any, folder: Path) -> Backends:
+    """The backends of transformers' `tokenizer`, loaded from `folder`.
+
+    Raises:
+        ExportError: it is a tokenizer in Python of a kind that has no tokenizer.json form.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        if hasattr(tokenizer, "_switch_to_input_mode"):
+            tokenizer._switch_to_input_mode()  # SeamlessM4T's is loaded ready for texts made
+        return Backends(backend)
+    maker = _MAKERS.get(type(tokenizer).__name__)
+    if maker is None:
+        raise ExportError(f"the tokenizer of {folder} ({type(tokenizer).__name__}) has no tokenizer.json form")
+    return maker(tokenizer)
+
+
+def _marian(tokenizer: Any) -> Backends:
+    """A model of pieces for each side; one vocabulary, or one for each side too."""
+    sides = []
+    for path, switch in zip(tokenizer.spm_files, ("_switch_to_input_mode", "_switch_to_target_mode"), strict=True):
+        getattr(tokenizer, switch)()
+        sides.append(_build(tokenizer, Path(path), tokenizer.current_encoder))
+    tokenizer._switch_to_input_mode()
+    return Backends(*sides)
+
+
+def _m2m100(tokenizer: Any) -> Backends:
+    """The tokens of the languages come after the vocabulary, in the order of the codes; then nothing but reserves."""
+    backend = _build(tokenizer, Path(tokenizer.spm_file), tokenizer.encoder)
+    for language, number in tokenizer.lang_token_to_id.items():
+        if backend.token_to_id(language) != number:
+            raise ExportError(
+                f"the language {language} has the id {number}, and tokenizer.json cannot give it that one"
+            )
+    return Backends(backend)
+
+
+_START, _FIRST = "\ue100", "\ue101"
+"""Stand before every part of a text while it is cleaned, and before the first one while it is cut."""
+
+
+def _siglip(tokenizer: Any) -> Backends:
+    """In lower case and without punctuation, of which sentencepiece then sees nothing; a blank goes before the text and
+    not before what follows a mark in it."""
+    from tokenizers import Regex, normalizers, pre_tokenizers
+
+    backend = _build(tokenizer, Path(tokenizer.vocab_file), tokenizer.get_vocab(), prefix=False)
+    marks = re.escape(string.punctuation)
+    # Something is there from the start, as the first part is known by its place in the text, whatever is taken away.
+    backend.normalizer = normalizers.Sequence(
+        [
+            normalizers.Replace("▁", " "),
+            normalizers.Prepend(_START),
+            *([normalizers.Lowercase()] if tokenizer.do_lower_case else []),
+            normalizers.Replace(Regex(f"(?<=^{_START})[{marks}\\s]+"), ""),
+            normalizers.Replace(Regex(f"[{marks}]"), ""),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Replace(Regex(" $"), ""),
+            backend.normalizer,
+            normalizers.Replace(Regex(f"^{_START}$"), ""),
+            normalizers.Replace(_START, "▁"),
+        ]
+    )
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(replacement=_FIRST, prepend_scheme="first", split=False),
+            pre_tokenizers.Split(Regex("^▁"), "removed"),
+            pre_tokenizers.Split(_FIRST, "removed"),
+            backend.pre_tokenizer,
+        ]
+    )
+    return Backends(backend)
+
+
+def _ctc(tokenizer: Any) -> Backends:
+    """A vocabulary of characters; of several languages the one that is set."""
+    return Backends(
+        ctc_vocabulary.build(tokenizer.encoder, tokenizer.special_tokens_map, lower=tokenizer.do_lower_case)
+    )
+
+
+def _speecht5(tokenizer: Any) -> Backends:
+    """Characters; numbers are spelt out before, by the runtime's class of this name."""
+    from tokenizers import AddedToken
+
+    own = {piece: number for piece, number in tokenizer.get_vocab().items() if number < tokenizer.vocab_size}
+    backend = _build(tokenizer, Path(tokenizer.vocab_file), own)
+    for _, token in sorted(tokenizer.added_tokens_decoder.items()):
+        if backend.token_to_id(token.content) is None:
+            backend.add_tokens([AddedToken(token.content, normalized=False, special=token.special)])
+    return Backends(backend)
+
+
+def _speech_to_text(tokenizer: Any) -> Backends:
+    """A model of pieces and a list of ids; some write what they hear in capitals."""
+    from tokenizers import decoders
+
+    backend = _build(tokenizer, Path(tokenizer.spm_file), tokenizer.encoder)
+    if tokenizer.do_upper_case:
+        letters = sorted({letter for piece in tokenizer.encoder for letter in piece if letter.upper() != letter})
+        marks = [token for token in tokenizer.all_special_tokens if token.upper() != token]
+        capitals = [decoders.Replace(letter, letter.upper()) for letter in letters]
+        backend.decoder = decoders.Sequence(
+            [backend.decoder, *capitals, *(decoders.Replace(mark.upper(), mark) for mark in marks)]
+        )
+    return Backends(backend)
+
+
+_SPACED = frozenset({"MarianTokenizer", "Speech2TextTokenizer"})
+"""Those that write a blank after each special token."""
+
+_MAKERS: Mapping[str, Callable[[Any], Backends]] = {
+    "Wav2Vec2CTCTokenizer": _ctc,
+    "MarianTokenizer": _marian,
+    "M2M100Tokenizer": _m2m100,
+    "SiglipTokenizer": _siglip,
+    "Speech2TextTokenizer": _speech_to_text,
+    "SpeechT5Tokenizer": _speecht5,
+    "VitsTokenizer": lambda tokenizer: Backends(None),
+}
+
+
+def _build(tokenizer: Any, path: Path, ids: Mapping[str, int], *, prefix: bool = True) -> Any:
+    """The model at `path`. `prefix`: whether a blank goes before every part of a text, if the model says so."""
+    from tokenizers import AddedToken
+
+    special = list(tokenizer.all_special_tokens)
+    languages = getattr(tokenizer, "lang_token_to_id", {})
+    codes = [piece for piece in ids if piece.startswith(">>") and piece.endswith("<<")]
+    whole = list(dict.fromkeys([*special, *languages, *codes]))
+    model = SentencePieceModel.load(path)
+    if not prefix:
+        model.proto.normalizer_spec.add_dummy_prefix = False
+    backend = sentencepiece_vocabulary.build(model, ids, str(tokenizer.unk_token), whole)
+    # By their ids, since what the vocabulary does not have gets the next id there is. Languages are special in the
+    # checkpoints that list them so; transformers 5.23 does not make them so by itself.
+    for token in sorted(whole, key=lambda token: languages.get(token, ids.get(token, len(ids)))):
+        backend.add_tokens([AddedToken(token, normalized=False, special=token in special)])
+    backend.post_processor = _frame(tokenizer, backend)
+    backend.decoder = sentencepiece_vocabulary.decoder(special, spaced=type(tokenizer).__name__ in _SPACED)
+    return backend
+
+
+def _frame(tokenizer: Any, backend: Any) -> Any:
+    """What the tokenizer puts around one text and around two, found by asking it."""
+    from tokenizers import processors
+
+    marks: Mapping[int, str] = {-1: "$A", -2: "$B"}
+    layouts = [tokenizer.build_inputs_with_special_tokens(*texts) for texts in (([-1],), ([-1], [-2]))]
+    ids = {number for layout in layouts for number in layout if number >= 0}
+    names = {number: backend.id_to_token(number) for number in ids}
+    single, pair = ([marks[n] if n < 0 else names[n] for n in layout] for layout in layouts)
+    return processors.TemplateProcessing(
+        single=single, pair=pair, special_tokens=[(name, number) for number, name in names.items()]
+    )

@@ -1,0 +1,99 @@
+"""Answers about pictures, for people: what was found where, how large, and what pictures came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from onnxpipe.cli.run.images import is_picture
+from onnxpipe.cli.run.plain import printable
+
+#: Lines of a list of matches or masks.
+_LINES = 10
+#: Longest title: base64 has no end.
+_TITLE = 120
+
+
+def picture_lines(answer: Any) -> list[str] | None:
+    """The lines under an input's title; None where the answer is not one about pictures."""
+    if is_picture(answer):
+        return [_size(answer)]
+    if isinstance(answer, Mapping) and "predicted_depth" in answer:
+        depth = answer["predicted_depth"]
+        return [f"{_size(answer['depth'])}, depth {float(depth.min()):.4g} to {float(depth.max()):.4g}"]
+    if isinstance(answer, Mapping) and "masks" in answer:
+        return list(_masks(answer))
+    if not isinstance(answer, list) or not answer or not isinstance(answer[0], Mapping):
+        return None
+    if "mask" in answer[0]:
+        return _aligned([[_score(each["score"]), _name(each), _share(each["mask"])] for each in answer])
+    if "box" in answer[0]:
+        return _aligned([[_score(each["score"]), _name(each), _box(each["box"])] for each in answer])
+    if "keypoint_image_0" in answer[0]:
+        return list(_matches(answer))
+    return None
+
+
+def picture_title(value: Any) -> str:
+    """An input in one line: a path, both of a pair."""
+    if isinstance(value, Mapping):
+        value = value.get("image")
+    if isinstance(value, (list, tuple)):
+        return "  |  ".join(picture_title(each) for each in value)
+    text = printable(str(value))
+    return text if len(text) <= _TITLE else f"{text[: _TITLE - 1]}…"
+
+
+def _masks(answer: Mapping[str, Any]) -> Iterator[str]:
+    masks = answer["masks"]
+    yield f"{len(masks)} masks"
+    yield from _aligned(
+        [[_score(float(score)), _share(mask)] for mask, score in zip(masks[:_LINES], answer["scores"][:_LINES])]
+    )
+    if len(masks) > _LINES:
+        yield f"… and {len(masks) - _LINES} more"
+
+
+def _matches(answer: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield f"{len(answer)} matches"
+    places = ("keypoint_image_0", "keypoint_image_1")
+    yield from _aligned(
+        [
+            [_score(each["score"]), "  ->  ".join(f"{each[name]['x']:.0f},{each[name]['y']:.0f}" for name in places)]
+            for each in answer[:_LINES]
+        ]
+    )
+    if len(answer) > _LINES:
+        yield f"… and {len(answer) - _LINES} more"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+
+
+def _score(score: float | None) -> str:
+    return "     -" if score is None else f"{score:.4f}"
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return printable(str(entry["label"]))
+
+
+def _box(box: Mapping[str, int]) -> str:
+    return f"{box['xmin']},{box['ymin']} - {box['xmax']},{box['ymax']}"
+
+
+def _share(mask: Any) -> str:
+    return f"{share_of(mask):6.1%} of the picture"
+
+
+def share_of(mask: Any) -> float:
+    """The part of the picture that a mask covers, 0 to 1: a PIL image, or a bool array."""
+    import numpy as np
+
+    return float((np.asarray(mask) > 0).mean())
+
+
+def _size(picture: Any) -> str:
+    return f"{picture.width}x{picture.height} {picture.mode}"

@@ -1,0 +1,160 @@
+"""Answers for people: a few aligned columns for each input."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from onnxpipe.cli.run.answers import InputError
+from onnxpipe.cli.run.image_lines import picture_lines, picture_title
+from onnxpipe.cli.run.plain import plain, printable
+from onnxpipe.cli.run.streaming import TEXT_KEYS, visible
+
+_FIRST_VALUES = 5
+_LABEL_COLUMNS = 24
+_TEXT_KEYS = tuple(dict.fromkeys(TEXT_KEYS.values()))
+
+
+class Renderer:
+    """Turns (input, answer) into lines, one pair after the other.
+
+    Args:
+        labels: label names of the model, so that the first line is as wide as the last.
+        width: columns of the screen; None asks the terminal, 0 is no limit (where the output is no terminal).
+    """
+
+    def __init__(self, labels: Sequence[str] = (), width: int | None = None) -> None:
+        self._label = min(_LABEL_COLUMNS, max((len(label) for label in labels), default=0))
+        screen = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+        self._width = screen if width is None else width
+
+    def lines(self, value: Any, answer: Any) -> Iterator[str]:
+        """The lines of one answer. Which shape it has decides, so that tasks of the user's own are shown too."""
+        if isinstance(answer, InputError):
+            yield self._cut(f"error: {answer}")
+            return
+        if (seen := picture_lines(answer)) is not None:
+            yield self._cut(picture_title(value))
+            yield from (self._cut(f"  {line}") for line in seen)
+            return
+        answer = plain(answer)
+        if _is_dict(answer, "label", "score"):
+            yield self._labelled(answer, _title(value))
+        elif _is_dict(answer, "labels", "scores"):
+            yield self._cut(_title(value))
+            yield from self._list({"label": n, "score": s} for n, s in zip(answer["labels"], answer["scores"]))
+        elif _is_dict(answer, "answer", "score"):
+            yield from self._answers([answer], value)
+        elif _is_numbers(answer) and isinstance(value, Mapping) and "sentences" in value:
+            yield from self._similar(value, answer)
+        elif _is_numbers(answer):
+            yield f"{_vector(answer)}  {self._cut(_title(value), 80)}"
+        elif isinstance(answer, list):
+            yield from self._of_list(value, answer)
+        else:
+            yield self._cut(_title(value))
+            yield f"  {answer}"
+
+    def _of_list(self, value: Any, answer: list[Any]) -> Iterator[str]:
+        if not answer:
+            yield self._cut(_title(value))
+            yield "  (nothing found)"
+        elif _is_dict(answer[0], "answer", "score"):
+            yield from self._answers(answer, value)
+        elif (key := _text_key(answer[0])) is not None:
+            yield from (_text(entry[key]) for entry in answer)
+        elif isinstance(answer[0], list) and answer[0] and _is_dict(answer[0][0], "token_str"):
+            yield self._cut(_title(value))
+            for number, entries in enumerate(answer, 1):
+                yield f"  mask {number}"
+                yield from self._list(entries, "    ")
+        elif isinstance(answer[0], dict):
+            yield self._cut(_title(value))
+            yield from self._list(answer)
+        else:
+            yield f"{_shape(answer)}  {self._cut(_title(value), 80)}"
+
+    def _labelled(self, entry: Mapping[str, Any], title: str) -> str:
+        self._label = max(self._label, min(_LABEL_COLUMNS, len(entry["label"])))
+        return self._cut(f"{entry['label']:<{self._label}}  {_score(entry['score'])}  {title}")
+
+    def _list(self, entries: Any, indent: str = "  ") -> Iterator[str]:
+        """One entry a line: labels, entities, fillings of a mask, ranked documents."""
+        rows = [_columns(entry) for entry in entries]
+        widths = [max(len(row[i]) for row in rows) for i in range(min(map(len, rows)) - 1)]
+        for row in rows:
+            cells = [cell.ljust(width) for cell, width in zip(row, widths)] + row[len(widths) :]
+            yield self._cut(indent + "  ".join(cells).rstrip())
+
+    def _answers(self, answers: list[Any], value: Any) -> Iterator[str]:
+        yield self._cut(printable(str(value.get("question", ""))) if isinstance(value, Mapping) else _title(value))
+        yield from self._list(answers)
+
+    def _similar(self, value: Mapping[str, Any], scores: list[float]) -> Iterator[str]:
+        yield self._cut(printable(str(value.get("source_sentence", ""))))
+        for sentence, score in zip(value["sentences"], scores):
+            yield self._cut(f"  {_score(score)}  {printable(str(sentence))}")
+
+    def _cut(self, text: str, width: int | None = None) -> str:
+        limit = min(width or self._width, self._width) if self._width else width
+        return text if not limit or len(text) <= limit else text[: max(1, limit - 1)] + "…"
+
+
+def _text_key(entry: Any) -> str | None:
+    """The key of the text in an answer that is one."""
+    return next((key for key in _TEXT_KEYS if isinstance(entry, dict) and key in entry), None)
+
+
+def _text(written: Any) -> str:
+    """What was written: the text itself, whole, or the last message of a chat."""
+    return visible(str(written[-1]["content"]) if isinstance(written, list) else written)
+
+
+def _columns(entry: Mapping[str, Any]) -> list[str]:
+    """What a line of a list shows: score, name, place, text."""
+    cells = [_score(entry["score"])] if "score" in entry else []
+    cells += [printable(str(entry[name])) for name in ("entity_group", "entity", "label") if name in entry]
+    if "index" in entry and "entity" not in entry:
+        cells.append(str(entry["index"]))
+    if entry.get("start") is not None:
+        cells.append(f"{entry['start']}-{entry['end']}")
+    cells += [printable(str(entry[name])) for name in ("word", "answer", "token_str", "sequence", "document")
+              if entry.get(name) is not None]  # fmt: skip
+    return cells or [printable(str(entry))]
+
+
+def _title(value: Any) -> str:
+    """An input in one line."""
+    if isinstance(value, Mapping):
+        return "  |  ".join(printable(str(each)) for each in value.values())
+    return printable(str(value))
+
+
+def _score(score: float) -> str:
+    return f"{score:.4f}" if abs(score) < 10 else f"{score:.2f}"
+
+
+def _vector(values: Sequence[float]) -> str:
+    first = ", ".join(f"{value:.4f}" for value in values[:_FIRST_VALUES])
+    more = ", ..." if len(values) > _FIRST_VALUES else ""
+    norm = math.sqrt(sum(value * value for value in values))
+    return f"[{first}{more}]  {len(values)} dimensions, norm {norm:.4f}"
+
+
+def _shape(nested: Any) -> str:
+    """`[1][7][384]` and the first values, for features."""
+    sizes = ""
+    while isinstance(nested, list) and nested:
+        sizes, last, nested = f"{sizes}[{len(nested)}]", nested, nested[0]
+    return f"{sizes}  {', '.join(f'{value:.4f}' for value in last[:_FIRST_VALUES])}, ..."
+
+
+def _is_dict(value: Any, *names: str) -> bool:
+    return isinstance(value, dict) and all(name in value for name in names)
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(each, (int, float)) for each in value)

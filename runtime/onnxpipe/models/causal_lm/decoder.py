@@ -1,0 +1,181 @@
+"""What one decoding of a causal model keeps: the caches of its rows, in buffers that stay where the model runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpipe.engine.binding import DeviceArray
+from onnxpipe.models.causal_lm.graph import CausalGraph, Runner
+
+Array = NDArray[Any]
+
+#: A shared buffer has at first room for so many tokens beyond the prompt, and doubles when it is full: generation up to
+#: a far `max_length` usually ends long before it.
+_ROOM = 256
+
+
+class RaggedDecoder:
+    """Rows of unlike length, each beginning at position 0; past and present are one buffer with room to spare.
+
+    Implements `onnxpipe.generation.protocols.Decoder`.
+
+    Args:
+        graph: a graph with GroupQueryAttention.
+        prompts: int64 (length,) each, without padding.
+        copies: rows a prompt.
+        max_length: most tokens of a row.
+        hidden: whether `hidden` is wanted.
+    """
+
+    def __init__(
+        self, graph: CausalGraph, prompts: Sequence[Array], copies: int, max_length: int, *, hidden: bool
+    ) -> None:
+        self._graph, self._prompts, self._copies, self._max_length = graph, prompts, copies, max_length
+        self._runner = Runner(graph, hidden)
+        self._lengths = np.array([len(prompt) for prompt in prompts], np.int64)  # tokens in the cache, row by row
+        self._room = 0
+        self._cache: dict[str, DeviceArray] = {}
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self._prompts) * self._copies if not self._cache else len(self._lengths)
+
+    @property
+    def hidden(self) -> Array | None:
+        """float32 (rows, tokens, width): the last hidden states of the last call's tokens."""
+        return self._runner.hidden
+
+    def prefill(self) -> Array:
+        """float32 (rows, vocabulary): the logits after the prompt, which runs once for all its rows."""
+        width = int(self._lengths.max())
+        room = max(min(width + _ROOM, self._max_length), width)
+        self._room = room if self._copies == 1 else width
+        self._cache = self._graph.buffers(len(self._prompts), self._room)
+        inside = np.arange(width) < self._lengths[:, None]
+        ids = np.zeros(inside.shape, np.int64)
+        ids[inside] = np.concatenate(self._prompts)
+        positions = np.where(inside, np.arange(width), 0)
+        logits = self._run(ids, inside.astype(np.int64), positions, 1, cached=False)
+        if self._runner.hidden is not None:  # the padding to the left, so that the last entry is the last token's
+            moved = (np.arange(width) - (width - self._lengths[:, None])) % width
+            self._runner.hidden = np.take_along_axis(self._runner.hidden, moved[:, :, None], axis=1)
+        if self._copies > 1:
+            rows = np.repeat(np.arange(len(self._prompts)), self._copies)
+            self._take(rows, room)
+            logits = logits[rows]
+            if self._runner.hidden is not None:
+                self._runner.hidden = self._runner.hidden[rows]
+        return np.asarray(logits[:, 0])
+
+    def step(self, tokens: Array, keep: int = 1) -> Array:
+        """Appends `tokens`, int64 (rows, n); gives the logits of the last `keep`, float32 (rows, keep, vocabulary)."""
+        count = tokens.shape[1]
+        if count > 1 and self.rows > 1:  # ONNX Runtime continues several rows by one token at a time
+            parts, hidden = [], []
+            for i in range(count):
+                parts.append(self.step(tokens[:, i : i + 1]).copy())
+                hidden.append(self._runner.hidden)
+            if self._runner.hidden is not None:
+                self._runner.hidden = np.concatenate([part for part in hidden if part is not None], axis=1)
+            return np.concatenate(parts[-keep:], axis=1)
+        longest = int(self._lengths.max()) + count
+        if longest > self._room:
+            self._take(np.arange(self.rows), max(longest, min(2 * self._room, self._max_length)))
+        positions = self._lengths[:, None] + np.arange(count)
+        self._lengths = self._lengths + count
+        mask = (np.arange(longest) < self._lengths[:, None]).astype(np.int64)
+        return self._run(np.ascontiguousarray(tokens), mask, positions, keep, cached=True)
+
+    def reorder(self, rows: Array) -> None:
+        """Row i goes on from what row `rows[i]` had; there may be more or fewer rows than before."""
+        if len(rows) != self.rows:
+            self._take(rows, self._room)
+            return
+        length = int(self._lengths.max())
+        for cache in self._cache.values():
+            cache.permute(rows, length=length)
+        self._lengths = self._lengths[rows]
+
+    def crop(self, count: int) -> None:
+        """Forgets the last `count` tokens of every row: what is beyond a row's length is never read."""
+        self._lengths = self._lengths - count
+
+    def _take(self, rows: Array, room: int) -> None:
+        length = int(self._lengths.max())
+        self._cache = {name: cache.take(rows, length=length, room=room) for name, cache in self._cache.items()}
+        self._lengths, self._room = self._lengths[rows], room
+
+    def _run(self, ids: Array, mask: Array, positions: Array, keep: int, *, cached: bool) -> Array:
+        return self._runner.run(ids, mask, positions, keep, self._cache, self._cache, cached=cached)
+
+
+class PaddedDecoder:
+    """Rows padded at the left to one length; the caches grow by concatenation in the graph.
+
+    Implements `onnxpipe.generation.protocols.Decoder`. For the arguments see `RaggedDecoder`.
+    """
+
+    def __init__(self, graph: CausalGraph, prompts: Sequence[Array], copies: int, *, hidden: bool) -> None:
+        self._graph, self._prompts, self._copies = graph, prompts, copies
+        self._runner = Runner(graph, hidden)
+        self._cache: dict[str, DeviceArray] = {}
+        self._mask = np.zeros((len(prompts), 0), np.int64)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self._prompts) * self._copies if not self._cache else len(self._mask)
+
+    @property
+    def hidden(self) -> Array | None:
+        """float32 (rows, tokens, width): the last hidden states of the last call's tokens."""
+        return self._runner.hidden
+
+    def prefill(self) -> Array:
+        """float32 (rows, vocabulary): the logits after the prompt, which runs once for all its rows."""
+        width = max(len(prompt) for prompt in self._prompts)
+        lengths = np.array([len(prompt) for prompt in self._prompts])
+        inside = np.arange(width) >= width - lengths[:, None]
+        ids = np.zeros(inside.shape, np.int64)
+        ids[inside] = np.concatenate(self._prompts)
+        self._cache = self._graph.buffers(len(self._prompts), 0)
+        logits = self._run(ids, inside.astype(np.int64), 1, cached=False)
+        if self._copies > 1:
+            rows = np.repeat(np.arange(len(self._prompts)), self._copies)
+            self.reorder(rows)
+            logits = logits[rows]
+            if self._runner.hidden is not None:
+                self._runner.hidden = self._runner.hidden[rows]
+        return np.asarray(logits[:, 0])
+
+    def step(self, tokens: Array, keep: int = 1) -> Array:
+        """Appends `tokens`, int64 (rows, n); gives the logits of the last `keep`, float32 (rows, keep, vocabulary)."""
+        return self._run(np.ascontiguousarray(tokens), np.ones(tokens.shape, np.int64), keep, cached=True)
+
+    def reorder(self, rows: Array) -> None:
+        """Row i goes on from what row `rows[i]` had; there may be more or fewer rows than before."""
+        if len(rows) == len(self._mask) and (rows == np.arange(len(rows))).all():
+            return
+        length = self._mask.shape[1]
+        self._cache = {name: cache.take(rows, length=length, room=length) for name, cache in self._cache.items()}
+        self._mask = self._mask[rows]
+
+    def crop(self, count: int) -> None:
+        """Forgets the last `count` tokens of every row."""
+        kept = self._mask.shape[1] - count
+        self._mask = self._mask[:, :kept]
+        every = np.arange(len(self._mask))
+        self._cache = {name: cache.take(every, length=kept, room=kept) for name, cache in self._cache.items()}
+
+    def _run(self, ids: Array, mask: Array, keep: int, *, cached: bool) -> Array:
+        whole = np.concatenate([self._mask, mask], axis=1)
+        positions = np.maximum(whole.cumsum(axis=1) - 1, 0)[:, -ids.shape[1] :]
+        present = self._graph.buffers(len(ids), whole.shape[1])
+        logits = self._runner.run(ids, whole, positions, keep, self._cache, present, cached=cached)
+        self._cache, self._mask = present, whole
+        return logits

@@ -1,0 +1,128 @@
+"""Causal language models: logits for token rows, and text by `generate()`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpipe.bundle import Bundle
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.base import Opener, as_array
+from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
+from onnxpipe.models.causal_lm.graph import CausalGraph
+from onnxpipe.models.generating import GeneratingModel
+from onnxpipe.processing.model_output import ModelOutput
+
+Array = NDArray[Any]
+
+
+class CausalLM(GeneratingModel):
+    """A decoder-only language model: call it for logits, or `generate()` text.
+
+    Args:
+        bundle: the folder it came from.
+        graph: its graphs.
+        name_or_path: what the user called it.
+    """
+
+    def __init__(self, bundle: Bundle, graph: CausalGraph, name_or_path: str) -> None:
+        super().__init__(bundle, graph.session, graph.precision, name_or_path)
+        self.graph = graph
+
+    @classmethod
+    def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> CausalLM:
+        """The model of a bundle's decoder graphs."""
+        return cls(bundle, CausalGraph.load(bundle, opener), name_or_path)
+
+    def __call__(
+        self,
+        input_ids: Any = None,
+        attention_mask: Any = None,
+        position_ids: Any = None,
+        past_key_values: Any = None,
+        use_cache: bool | None = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """The logits of a batch, without a cache.
+
+        Args:
+            input_ids: token ids, int, shape (batch, sequence), padded at either side.
+            attention_mask: 1 for tokens, 0 for padding, same shape; all ones by default.
+            position_ids: refused: positions are counted from the mask, as `generate()` does.
+            past_key_values: refused: the cache is `generate()`'s own.
+            use_cache: without effect; no cache is given back.
+            return_dict: False gives a tuple.
+
+        Returns:
+            `ModelOutput` with `logits`, float32 (batch, sequence, vocabulary); zeros at padding.
+
+        Raises:
+            UnsupportedError: an argument that is refused.
+            ValueError: no input, or a mask of another shape.
+        """
+        for name, value in (("position_ids", position_ids), ("past_key_values", past_key_values)):
+            if value is not None:
+                raise UnsupportedError(f"{name}= is not taken here: positions and cache are kept by generate()")
+        if input_ids is None:
+            raise ValueError("input_ids must be given: int, shape (batch, sequence)")
+        ids = np.asarray(as_array(input_ids), np.int64)
+        rows = _rows(ids, attention_mask)
+        inside = _mask(ids, attention_mask)
+        logits = np.zeros((*ids.shape, self.vocab_size), np.float32)
+        logits[inside] = np.concatenate(self._logits(rows)) if rows else 0
+        outputs = ModelOutput(logits=logits)
+        return outputs if return_dict else outputs.to_tuple()
+
+    def _logits(self, rows: list[Array]) -> list[Array]:
+        """float32 (length, vocabulary) for each row, int64 (length,)."""
+        lengths = np.array([len(row) for row in rows])
+        width, graph = int(lengths.max()), self.graph
+        shift = np.zeros_like(lengths) if graph.ragged else width - lengths
+        places = np.arange(width) - shift[:, None]
+        inside = (places >= 0) & (places < lengths[:, None])
+        ids = np.zeros(inside.shape, np.int64)
+        ids[inside] = np.concatenate(rows)
+        positions = np.where(inside, places, 0)
+        feeds: dict[str, Any] = graph.feeds(ids, inside.astype(np.int64), positions, 0, cached=False)
+        if graph.prompt is graph.session:
+            feeds |= {name: value.numpy() for name, value in graph.buffers(len(rows), 0).items()}
+        try:
+            found = graph.prompt.run(feeds, ["logits"])["logits"]
+        except RuntimeError as error:
+            raise graph.explained(error, width) from error
+        return [found[i][inside[i]] for i in range(len(rows))]
+
+    @property
+    def input_names(self) -> frozenset[str]:
+        """What `generate()` takes besides generation parameters."""
+        return frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
+
+    def start(
+        self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False
+    ) -> RaggedDecoder | PaddedDecoder:
+        """A decoding of a batch of prompts; see `onnxpipe.generation.protocols.GenerationModel`."""
+        prompts = _rows(np.asarray(prompt, np.int64), inputs.get("attention_mask"))
+        if self.graph.ragged:
+            return RaggedDecoder(self.graph, prompts, copies, max_length, hidden=hidden)
+        return PaddedDecoder(self.graph, prompts, copies, hidden=hidden)
+
+
+def _mask(ids: Array, attention_mask: Any) -> Array:
+    if ids.ndim != 2:
+        raise ValueError(f"input_ids has the shape {ids.shape}; the model takes (batch, sequence)")
+    if attention_mask is None:
+        return np.ones(ids.shape, bool)
+    mask = as_array(attention_mask).astype(bool)
+    if mask.shape != ids.shape:
+        raise ValueError(f"attention_mask has the shape {mask.shape} and input_ids {ids.shape}: they must be equal")
+    return mask
+
+
+def _rows(ids: Array, attention_mask: Any) -> list[Array]:
+    """Each row's tokens without its padding; a row of nothing but padding keeps its last token: a graph needs one."""
+    mask = _mask(ids, attention_mask)
+    mask[~mask.any(axis=1), -1:] = True
+    return [row[kept] for row, kept in zip(ids, mask, strict=True)]

@@ -1,0 +1,155 @@
+"""Kokoro (a StyleTTS 2, Li et al. 2023, arXiv:2306.07691) as it lies on the Hub: one graph, and a file a voice."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from onnxpipe.bundle import Bundle
+from onnxpipe.bundle.files import check_inside
+from onnxpipe.engine import Session
+from onnxpipe.errors import BundleError, UnsupportedError
+from onnxpipe.models.base import Array, Model, Opener, as_array
+from onnxpipe.models.text_to_audio.protocol import check_names, read_text
+
+_PARAMS = ("voice", "speed")
+_READING = ("is_phonemes", "language")
+
+#: The voice where none is asked for; the first one where it is not there.
+_DEFAULT = "af_heart"
+
+#: A voice has a style for each number of phonemes up to 510: 522 kB of float32.
+_MOST_BYTES = 1 << 24
+
+
+class Kokoro(Model):
+    """The graph `model`: input_ids int64 (1, phonemes), style float32 (1, size), speed float32 (1,) to a waveform
+    (1, samples).
+
+    Attributes:
+        voices: the voices' names, of the files in `voices/`.
+    """
+
+    gives_spectrogram = False
+
+    def __init__(self, bundle: Bundle, session: Session, precision: str, name_or_path: str) -> None:
+        super().__init__(bundle, session, precision, name_or_path)
+        if not {"input_ids", "style", "speed"} <= session.inputs.keys():
+            raise UnsupportedError(
+                f"{name_or_path}: the graph's inputs are {', '.join(session.inputs)}, not input_ids, style and speed"
+            )
+        if not self.voices:
+            raise BundleError(f"{bundle.folder / 'voices'} has no voice (<name>.bin): download the folder again")
+        self._styles: dict[str, Array] = {}
+
+    #: The graph draws its noise itself.
+    takes_seed: ClassVar[bool] = False
+
+    @classmethod
+    def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> Kokoro:
+        """The model of a bundle."""
+        session, precision = opener("model")
+        return cls(bundle, session, precision, name_or_path)
+
+    @cached_property
+    def voices(self) -> tuple[str, ...]:
+        """The voices' names, sorted."""
+        return tuple(sorted(path.stem for path in (self.bundle.folder / "voices").glob("*.bin")))
+
+    @property
+    def sampling_rate(self) -> int:
+        """Samples a second."""
+        return int(self.config.get("sampling_rate", 24000))
+
+    def read(
+        self, tokenizer: Any, text: str, keywords: Mapping[str, Any], forward_params: Mapping[str, Any]
+    ) -> dict[str, Array]:
+        """See `SpeechModel.read`. Besides the tokenizer's, keywords are `is_phonemes` (the text is phonemes already)
+        and `language` (as eSpeak NG calls it; by default that of the voice)."""
+        from onnxpipe.processing.text.speech.phonemes import language_of, pronounce
+
+        own = {name: value for name, value in keywords.items() if name in _READING}
+        if not own.get("is_phonemes"):
+            voice = forward_params.get("voice")
+            language = own.get("language") or language_of(voice if isinstance(voice, str) else self._default)
+            text = pronounce(text, language)
+        return read_text(tokenizer, text, {k: v for k, v in keywords.items() if k not in _READING})
+
+    def speak(
+        self,
+        inputs: Mapping[str, Array],
+        *,
+        forward_params: Mapping[str, Any],
+        generate_kwargs: Mapping[str, Any],
+        seed: int,
+    ) -> Array:
+        """See `SpeechModel.speak`: float32 (1, samples). Parameters: `voice`, `speed`. The graph's noise is its own, so
+        a seed changes nothing."""
+        check_names("text-to-audio with Kokoro: forward_params", forward_params, _PARAMS)
+        return self(inputs["input_ids"], **forward_params)
+
+    def __call__(self, input_ids: Any, voice: Any = None, speed: float = 1.0) -> Array:
+        """The sound of phonemes.
+
+        Args:
+            input_ids: int (1, phonemes), with the padding token before and after.
+            voice: a name of `voices`; or styles, float32 (n, 1, size) for each number of phonemes, or one (size,).
+            speed: above 1 is faster.
+
+        Returns:
+            float32 (1, samples).
+
+        Raises:
+            UnsupportedError: no such voice.
+            ValueError: more phonemes than the voice has styles for, or a speed that is not above 0.
+        """
+        ids = np.atleast_2d(np.asarray(as_array(input_ids), np.int64))
+        if ids.shape[0] != 1:
+            raise ValueError(f"input_ids are (1, phonemes), got {ids.shape}")
+        if not speed > 0:
+            raise ValueError(f"speed must be above 0, got {speed}")
+        count = max(ids.shape[1] - 2, 0)
+        if not count:
+            raise ValueError("the text has no phoneme that the model knows: there is nothing to say")
+        styles = self._style(self._default if voice is None else voice)
+        if count > len(styles) and len(styles) > 1:
+            raise ValueError(
+                f"the text has {count} phonemes, and the model takes at most {len(styles)}: split it into sentences"
+            )
+        style = styles[min(count, len(styles) - 1)]
+        feeds = {"input_ids": ids, "style": style[None], "speed": np.array([speed], np.float32)}
+        return next(iter(self.session.run(feeds).values())).reshape(1, -1)
+
+    @property
+    def _default(self) -> str:
+        return _DEFAULT if _DEFAULT in self.voices else self.voices[0]
+
+    def _style(self, voice: Any) -> Array:
+        """float32 (n, size)."""
+        size = self.session.inputs["style"].shape[-1]
+        if not isinstance(voice, str):
+            styles = np.asarray(as_array(voice), np.float32)
+            if not styles.size or (isinstance(size, int) and styles.shape[-1] != size):
+                raise ValueError(f"a voice is its name, or float32 (n, 1, {size}) or ({size},); got {styles.shape}")
+            return styles.reshape(-1, styles.shape[-1])
+        if voice not in self.voices:
+            near = difflib.get_close_matches(voice, self.voices, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(self.voices)}"
+            raise UnsupportedError(f"voice={voice!r}: {self.name_or_path} has no such voice; {hint}")
+        if voice not in self._styles:
+            self._styles[voice] = _read_voice(self.bundle, voice, size if isinstance(size, int) else 256)
+        return self._styles[voice]
+
+
+def _read_voice(bundle: Bundle, voice: str, size: int) -> Array:
+    path: Path = bundle.folder / "voices" / f"{voice}.bin"
+    check_inside(bundle.folder, path)
+    length = path.stat().st_size
+    if not length or length % (4 * size) or length > _MOST_BYTES:
+        raise BundleError(f"{path} has {length} bytes, which are no rows of {size} float32: download it again")
+    return np.fromfile(path, "<f4").reshape(-1, size)

@@ -1,0 +1,279 @@
+"""Files of sound, decoded block by block: by libsndfile where it knows the format, else by FFmpeg's libraries.
+
+What a header says of a file's length is never believed: memory is taken for what was decoded. A file may name other
+files (playlists, concatenations), which FFmpeg would go and open; so it never opens anything itself here: it is given
+bytes, may use no protocol, and knows only formats that hold their own sound.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from onnxpipe.errors import AudioError, MissingDependencyError
+from onnxpipe.processing.audio.io.arrays import Array
+
+#: Samples a second that a file may have.
+RATES = (1_000, 1_000_000)
+#: Samples, of all channels, that are decoded at once: few, so that where a file breaks off is known to a second.
+_BLOCK = 2**14
+_MAX_CHANNELS = 1024
+#: What libsndfile says of a length that a file does not tell.
+_UNKNOWN = 2**63 - 1
+#: A wav file that claims so many bytes was written to a pipe.
+_STREAMED = 0x7FFF_0000
+#: Formats whose length libsndfile knows to the sample, from the file and not only from its header.
+_COUNTED = ("OGG", "FLAC")
+#: A header that claims more seconds than a year is not to be repeated.
+_MAX_SECONDS = 365 * 86_400
+
+#: What is said of a file that is none of sound.
+MALFORMED = (
+    "Soundfile is either not in the correct format or is malformed. {name} is {what}. Give a file such as wav, flac, "
+    "ogg or mp3; of a URL, the address of the file itself"
+)
+_FORMATS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,m4v,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,mpegts,"
+    "mxf,nut,ogg,opus,rm,tta,w64,wav,wv"
+)
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
+#: Bytes that files of FFmpeg's formats have at a place near their beginning.
+_CONTAINERS = (
+    (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (0, b"\x1aE\xdf\xa3"), (0, b"FLV"), (0, b"0&\xb2u"), (8, b"AVI "),
+    (0, b"#!AMR"), (0, b"\xff\xf1"), (0, b"\xff\xf9"), (0, b"wvpk"), (0, b"MAC "), (0, b"\x00\x00\x01\xba"),
+    (0, b"OggS"), (0, b"fLaC"), (0, b"\x0bw"), (0, b"\x7f\xfe\x80\x01"), (0, b"TTA1"), (0, b".RMF"),
+)  # fmt: skip
+_TEXTS = ((b"<!doctype html", "a web page"), (b"<html", "a web page"), (b"<?xml", "an XML file"), (b"{", "a text"),
+          (b"#extm3u", "a playlist"), (b"[playlist]", "a playlist"), (b"ffconcat", "a playlist"), (b"pk\x03\x04",
+          "a zip archive"), (b"version https://git-lfs", "a Git LFS pointer"))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class File:
+    """A file to decode.
+
+    Attributes:
+        content: its path, or its bytes.
+        name: what messages call it.
+    """
+
+    content: str | bytes
+    name: str
+
+    def head(self) -> bytes:
+        """Its first bytes."""
+        if isinstance(self.content, bytes):
+            return self.content[:64]
+        with Path(self.content).open("rb") as file:
+            return file.read(64)
+
+    def size(self) -> int:
+        """Its bytes."""
+        return len(self.content) if isinstance(self.content, bytes) else Path(self.content).stat().st_size
+
+    def open(self) -> IO[bytes]:
+        """Its bytes as a stream."""
+        return BytesIO(self.content) if isinstance(self.content, bytes) else Path(self.content).open("rb")
+
+
+class _Bytes(BytesIO):
+    """Bytes in which broken files may seek to before their beginning, as libsndfile does: an exception in its callback
+    would be printed."""
+
+    def seek(self, place: int, whence: int = os.SEEK_SET, /) -> int:
+        start = (0, self.tell(), len(self.getbuffer()))[whence]
+        return super().seek(max(0, start + place))
+
+
+@dataclass(frozen=True)
+class Sound:
+    """An opened file.
+
+    Attributes:
+        rate: samples a second.
+        duration: seconds, as the file says; None where it does not.
+        blocks: float32 (samples, channels) each, to be read once.
+        missing: the share of it that the header tells of and the file has not, of a file that was cut.
+    """
+
+    rate: int
+    duration: float | None
+    blocks: Iterator[Array]
+    missing: float = 0.0
+
+
+@contextmanager
+def decoded(file: File) -> Iterator[Sound]:
+    """The sound of a file, as long as the block runs.
+
+    Raises:
+        AudioError: there is none in it, or it breaks off; the latter while the blocks are read.
+        OSError: it cannot be opened: FileNotFoundError, PermissionError, ...
+        MissingDependencyError: soundfile is not installed, or PyAV where the format needs it.
+    """
+    soundfile = import_soundfile()
+    if not file.size():
+        raise AudioError(MALFORMED.format(name=file.name, what="empty"))
+    if (kind := _text(file.head())) is not None:
+        raise AudioError(MALFORMED.format(name=file.name, what=kind))
+    try:
+        opened = soundfile.SoundFile(_Bytes(file.content) if isinstance(file.content, bytes) else file.content)
+    except (soundfile.LibsndfileError, TypeError):  # the latter is for names that end in .raw
+        with _through_ffmpeg(file) as sound:
+            yield sound
+        return
+    if opened.frames == _UNKNOWN:  # of a FLAC that was written to a pipe, and libsndfile cannot go on without it
+        opened.close()
+        with _through_ffmpeg(file) as sound:
+            yield sound
+        return
+    with opened:
+        if not _usable(opened.samplerate, opened.channels):
+            raise _absurd(file, opened.samplerate, opened.channels)
+        seconds = opened.frames / opened.samplerate
+        yield Sound(
+            opened.samplerate, seconds if 0 < seconds < _MAX_SECONDS else None, _read(soundfile, opened, file),
+            _missing(opened.extra_info),
+        )  # fmt: skip
+
+
+def _missing(log: str) -> float:
+    """The share of a wav file's sound that is not there, from what libsndfile notes.
+
+    Programs that write to a pipe do not know the length, and claim the most that there can be: those lack nothing.
+    """
+    found = re.search(r"^data\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    claimed, there = (int(found[1]), int(found[2])) if found else (0, 0)
+    return 1 - there / claimed if there < claimed < _STREAMED else 0.0
+
+
+def _read(soundfile: Any, opened: Any, file: File) -> Iterator[Array]:
+    size = max(1, _BLOCK // opened.channels)
+    done = 0
+    while True:
+        try:
+            block = opened.read(size, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise _broken(file, done / opened.samplerate, error) from error
+        if not len(block):
+            if done < opened.frames and opened.format in _COUNTED:
+                raise _broken(file, done / opened.samplerate, "what comes after cannot be read")
+            return
+        done += len(block)
+        yield _finite(block, file, done / opened.samplerate)
+
+
+# -- FFmpeg -----------------------------------------------------------------------------------------------------------
+@contextmanager
+def _through_ffmpeg(file: File) -> Iterator[Sound]:
+    av = _import_av(file)
+    with file.open() as stream:
+        try:
+            container = av.open(stream, mode="r", container_options=_OPTIONS)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise AudioError(MALFORMED.format(name=file.name, what="of no format that is known")) from error
+        with container:
+            if not container.streams.audio:
+                raise AudioError(f"{file.name} has no sound in it")
+            track = container.streams.audio[0]
+            codec = track.codec_context
+            if codec is None:
+                raise AudioError(f"the sound of {file.name} has a codec that PyAV does not know")
+            if not _usable(codec.sample_rate, codec.channels):
+                raise _absurd(file, codec.sample_rate, codec.channels)
+            yield Sound(codec.sample_rate, _duration(container, track), _frames(av, container, track, file))
+
+
+def _duration(container: Any, track: Any) -> float | None:
+    if track.duration is not None and track.time_base is not None:
+        seconds = float(track.duration * track.time_base)
+    else:
+        seconds = (container.duration or 0) / 1e6
+    return seconds if 0 < seconds < _MAX_SECONDS else None
+
+
+def _frames(av: Any, container: Any, track: Any, file: File) -> Iterator[Array]:
+    rate, done = track.codec_context.sample_rate, 0
+    try:
+        for frame in container.decode(track):
+            if frame.sample_rate != rate:
+                raise AudioError(
+                    f"{file.name} changes from {rate} to {frame.sample_rate} samples a second at {done / rate:.2f} s"
+                )
+            block = _floats(frame)
+            done += len(block)
+            yield _finite(block, file, done / rate)
+    except av.error.FFmpegError as error:
+        raise _broken(file, done / rate, error) from error
+
+
+def _floats(frame: Any) -> Array:
+    """The samples of a frame, float32 (samples, channels)."""
+    array = frame.to_ndarray()
+    array = array.T if frame.format.is_planar else array.reshape(-1, frame.layout.nb_channels)
+    if array.dtype.kind == "f":
+        return np.asarray(array, np.float32)
+    scale = 2.0 ** (8 * array.dtype.itemsize - 1)
+    middle = scale if array.dtype.kind == "u" else 0.0
+    return np.asarray((array.astype(np.float64) - middle) / scale, np.float32)
+
+
+# -- what is wrong ----------------------------------------------------------------------------------------------------
+def _usable(rate: int, channels: int) -> bool:
+    return RATES[0] <= rate <= RATES[1] and 1 <= channels <= _MAX_CHANNELS
+
+
+def _absurd(file: File, rate: int, channels: int) -> AudioError:
+    return AudioError(
+        f"{file.name} says that it has {rate} samples a second and {channels} channels; {RATES[0]}–{RATES[1]} and "
+        f"1–{_MAX_CHANNELS} are read"
+    )
+
+
+def _broken(file: File, seconds: float, error: Exception | str) -> AudioError:
+    why = str(getattr(error, "strerror", None) or getattr(error, "error_string", None) or error or type(error).__name__)
+    return AudioError(f"{file.name} is broken after {seconds:.2f} s: {why.removeprefix('Error : ').rstrip('.')}")
+
+
+def _finite(block: Array, file: File, seconds: float) -> Array:
+    if not np.isfinite(block).all():
+        raise AudioError(f"{file.name} holds samples that are no finite numbers, before {seconds:.2f} s")
+    return block
+
+
+def _text(head: bytes) -> str | None:
+    """What a file is that is known to be none of sound."""
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((kind for magic, kind in _TEXTS if start.startswith(magic)), None)
+
+
+def import_soundfile() -> Any:
+    try:
+        import soundfile
+    except (ImportError, OSError) as error:  # the latter where the wheel has no libsndfile
+        raise MissingDependencyError(
+            'files of sound need soundfile; install it with: pip install "onnxpipe[audio]"'
+        ) from error
+    return soundfile
+
+
+def _import_av(file: File) -> Any:
+    try:
+        import av
+    except ImportError as error:
+        head = file.head()
+        if any(head.startswith(magic, place) for place, magic in _CONTAINERS):
+            raise MissingDependencyError(
+                f"{os.path.basename(file.name)} is of a format that needs PyAV; install it with: pip install "  # noqa: PTH119
+                '"onnxpipe[audio,video]", or convert it to wav, flac, ogg or mp3'
+            ) from error
+        raise AudioError(MALFORMED.format(name=file.name, what="of no format that is known")) from error
+    return av

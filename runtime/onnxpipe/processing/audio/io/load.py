@@ -1,0 +1,136 @@
+"""From whatever names or holds a recording to its samples: all at once, or as a stream.
+
+Source of the forms: `transformers.audio_utils.load_audio` and the pipelines' loaders; `Path` and bytes are additions.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import os
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.errors import AudioError
+from onnxpipe.processing.audio.io.arrays import Array, as_array
+from onnxpipe.processing.audio.io.decode import File
+from onnxpipe.processing.audio.io.resample import resample
+from onnxpipe.processing.audio.io.stream import AudioStream
+from onnxpipe.processing.fetch import FetchError, fetch
+
+__all__ = ["MAX_AUDIO_BYTES", "MAX_SAMPLES", "load_audio", "open_audio", "resample"]
+
+#: Bytes that a recording from a URL may have.
+MAX_AUDIO_BYTES = 512 * 2**20
+#: Samples that are loaded at once: 4.6 hours at 16 kHz, a GB of memory.
+MAX_SAMPLES = 2**28
+
+_BAD_TYPE = (
+    "We expect a numpy ndarray or torch tensor as input, got `{got}`. A recording is also a path, a URL, the bytes of "
+    "a file, or a torchcodec AudioDecoder"
+)
+
+
+def load_audio(
+    source: Any,
+    sampling_rate: int,
+    *,
+    mono: bool = True,
+    timeout: float | None = None,
+    max_samples: int = MAX_SAMPLES,
+) -> Array:
+    """A recording's samples.
+
+    Args:
+        source: a path (str or `Path`), an http(s) URL, `data:audio/…;base64,…`, the bytes of a file, an object with
+            `get_all_samples()` (torchcodec's AudioDecoder), or an array or tensor, which is at the rate already and is
+            given back as float32 of its shape.
+        sampling_rate: samples a second of the result.
+        mono: the mean of the channels; else all of them.
+        timeout: seconds for a URL; None for `fetch.DEFAULT_SECONDS`.
+        max_samples: that are loaded at most.
+
+    Returns:
+        float32 (n,); without `mono` (n, channels) of files.
+
+    Raises:
+        FileNotFoundError: no such file.
+        AudioError: no sound in it, a file that is broken (with the second where), too long, a URL that gives nothing.
+        TypeError: something else.
+        MissingDependencyError: soundfile, soxr or PyAV are needed and not installed.
+    """
+    if (array := as_array(source)) is not None:
+        return np.asarray(array, np.float32)
+    if hasattr(source, "get_all_samples"):
+        return _of_decoder(source, sampling_rate, mono)
+    stream = open_audio(source, sampling_rate, mono=mono, timeout=timeout)
+    blocks, count = [], 0
+    for block in stream.blocks():
+        count += len(block)
+        if count > max_samples:
+            raise AudioError(
+                f"{stream.name} has more than {max_samples} samples ({max_samples / sampling_rate / 60:.0f} min at "
+                f"{sampling_rate} Hz): cut it, or read it in parts with open_audio"
+            )
+        blocks.append(block)
+    return np.concatenate(blocks)
+
+
+def open_audio(source: Any, sampling_rate: int, *, mono: bool = True, timeout: float | None = None) -> AudioStream:
+    """A recording that is decoded and resampled as it is read, so that hours of it are never in memory.
+
+    Args:
+        source, sampling_rate, mono, timeout: see `load_audio`. A URL's bytes are kept, as they were sent.
+
+    Returns:
+        A stream of the samples of `load_audio`.
+
+    Raises:
+        As `load_audio`; what is broken in the middle is told while it is read.
+    """
+    array = as_array(source)
+    if array is None and hasattr(source, "get_all_samples"):
+        array = _of_decoder(source, sampling_rate, mono)
+    if array is not None:
+        return AudioStream(np.asarray(array, np.float32), "the recording", sampling_rate, mono)
+    file = _file(source, timeout)
+    return AudioStream(file, file.name, sampling_rate, mono)
+
+
+def _file(source: Any, timeout: float | None) -> File:
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return File(bytes(source), "the recording")
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        try:
+            return File(fetch(source, timeout, max_bytes=MAX_AUDIO_BYTES), source)
+        except FetchError as error:
+            raise AudioError(str(error)) from error
+    if isinstance(source, str) and source.startswith("data:"):
+        return File(_decoded(source), "the data: string")
+    if isinstance(source, (str, os.PathLike)):
+        path = str(os.fspath(source))
+        if not os.path.exists(path):  # noqa: PTH110  # any string may come, and Path.exists raises on some
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path[:300])
+        return File(path, path)
+    raise TypeError(_BAD_TYPE.format(got=type(source)))
+
+
+def _decoded(source: str) -> bytes:
+    head, _, text = source.partition(",")
+    if not head.endswith(";base64"):
+        raise AudioError(f"{head[:100]}, is no data: string of sound: it must go on with ;base64,")
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise AudioError(f"the data: string is no base64: {error}") from error
+
+
+def _of_decoder(decoder: Any, rate: int, mono: bool) -> Array:
+    """The samples of a torchcodec AudioDecoder."""
+    found = decoder.get_all_samples()
+    channels = as_array(found.data)
+    if channels is None or channels.ndim != 2:
+        raise TypeError(_BAD_TYPE.format(got=type(found.data)))
+    values = channels.mean(axis=0, dtype=np.float32) if mono else channels.T
+    return resample(values, int(found.sample_rate), rate)

@@ -1,0 +1,129 @@
+"""What callers hand to an image processor: one picture or many, as Pillow images, arrays, or names of files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from onnxpipe.errors import ImageError
+from onnxpipe.processing.images.io.load import load_image
+from onnxpipe.processing.images.io.pillow import import_pillow
+from onnxpipe.processing.images.settings import Settings
+from onnxpipe.processing.images.transforms import Array, Picture
+
+#: How many channels an array may have.
+_CHANNELS = (1, 3, 4)
+
+
+def flat(images: Any) -> list[Any]:
+    """One picture, a batch array, or (nested) lists of pictures as one list.
+
+    Raises:
+        ImageError: an empty list, or something that is no picture.
+    """
+    array = _array(images)
+    if array is not None:
+        return list(array) if array.ndim == 4 else [array]
+    if not isinstance(images, (list, tuple)):
+        return [images]
+    pictures = [picture for entry in images for picture in flat(entry)]
+    if not pictures:
+        raise ImageError("no pictures: the list is empty")
+    return pictures
+
+
+def nested(images: Any) -> list[list[Any]]:
+    """Videos: a list of pictures is one video, a list of such lists (or of arrays of four axes) are several."""
+    array = _array(images)
+    if array is not None:
+        return [list(array) for array in array] if array.ndim == 5 else [list(array) if array.ndim == 4 else [array]]
+    if not isinstance(images, (list, tuple)):
+        return [[images]]
+    arrays = [_array(entry) for entry in images]
+    several = [isinstance(entry, (list, tuple)) or (a is not None and a.ndim == 4) for entry, a in zip(images, arrays)]
+    if not several:
+        raise ImageError("no pictures: the list is empty")
+    return [flat(entry) for entry in images] if all(several) else [flat(images)]
+
+
+def prepare(image: Any, settings: Settings) -> Picture:
+    """A Pillow image or an array (height, width, channels) with three channels, or with one where `image_mean` has one.
+
+    Args:
+        image: a Pillow image; an array or a tensor (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels, where both
+            ends could be channels the first is, unless `input_data_format` says otherwise; what `load_image` takes.
+
+    Raises:
+        ImageError: something else.
+    """
+    pillow = import_pillow()
+    grey = isinstance(settings.image_mean, tuple) and len(settings.image_mean) == 1
+    array = _array(image)
+    if array is not None:
+        return _three_channels(_channels_last(array, settings.input_data_format), settings, grey)
+    if not isinstance(image, pillow.Image):
+        image = load_image(image)
+    if image.width < 1 or image.height < 1:
+        raise ImageError(f"a picture of {image.width}x{image.height} pixels has nothing in it")
+    if grey:
+        return _mode(image, "L")
+    return _on_white(image) if settings.do_convert_rgb else _mode(image, "RGB")
+
+
+def _array(value: Any) -> Array | None:
+    """An array or what becomes one (a tensor of another library); else None."""
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, (list, tuple, str, bytes)) or not hasattr(value, "detach"):
+        return None
+    return np.asarray(value.detach().cpu())
+
+
+def _mode(image: Any, mode: str) -> Any:
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _on_white(image: Any) -> Any:
+    """In RGB, with white where the picture is transparent."""
+    if image.mode == "RGB" and image.info.get("transparency") is None:
+        return image
+    if "A" not in image.getbands() and image.info.get("transparency") is None:
+        return image.convert("RGB")
+    pillow = import_pillow()
+    image = image.convert("RGBA")
+    return pillow.alpha_composite(pillow.new("RGBA", image.size, (255, 255, 255, 255)), image).convert("RGB")
+
+
+def _channels_last(array: Array, layout: str | None) -> Array:
+    if array.ndim == 2:
+        array = array[..., None]
+    elif array.ndim == 3 and (layout == "channels_first" or (layout is None and array.shape[0] in _CHANNELS)):
+        array = np.moveaxis(array, 0, -1)
+    if array.ndim != 3 or array.shape[-1] not in _CHANNELS or array.size == 0:
+        raise ImageError(
+            f"a picture as an array must have the shape (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels; "
+            f"this one has {array.shape}"
+        )
+    if array.dtype.kind not in "buif":
+        raise ImageError(f"a picture as an array must hold numbers, not {array.dtype}")
+    return array
+
+
+def _three_channels(array: Array, settings: Settings, grey: bool) -> Array:
+    channels = array.shape[-1]
+    if channels == 1:
+        return array if grey else np.repeat(array, 3, axis=-1)
+    if channels == 4:
+        array = _blend_on_white(array) if settings.do_convert_rgb else array[..., :3]
+    return array
+
+
+def _blend_on_white(array: Array) -> Array:
+    floats = np.issubdtype(array.dtype, np.floating)
+    if floats and not (array.min() >= 0 and array.max() <= 1):
+        raise ImageError("a picture with transparency as an array of floats must lie in 0–1")
+    white = 1.0 if floats else 255
+    alpha = array[..., 3:4] / white
+    blended = alpha * array[..., :3] + (1 - alpha) * white
+    return (blended if floats else np.round(blended)).astype(array.dtype)

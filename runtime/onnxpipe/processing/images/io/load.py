@@ -1,0 +1,212 @@
+"""From whatever names or holds an image to an upright RGB picture.
+
+Source of the forms and of their messages: `transformers.image_utils.load_image`; bytes, paths and arrays are additions.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpipe.errors import ImageError
+from onnxpipe.processing.images.io.fetch import fetch
+from onnxpipe.processing.images.io.pillow import import_pillow, readable_formats
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: Pixels that an image may have: the number above which Pillow itself refuses one.
+MAX_PIXELS = 178_956_970
+
+_ORIENTATION = 0x0112
+#: EXIF orientation -> name of the transposition that undoes it.
+_UPRIGHT = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+#: First bytes -> what the file is, where it is none of the formats that are read.
+_OTHERS = (
+    (b"<svg", "an SVG drawing"),
+    (b"<?xml", "an XML file, perhaps an SVG drawing"),
+    (b"<!doctype html", "a web page"),
+    (b"<html", "a web page"),
+    (b"%!ps", "a PostScript drawing"),
+    (b"\xc5\xd0\xd3\xc6", "a PostScript drawing"),
+    (b"%pdf", "a PDF"),
+    (b"pk\x03\x04", "a zip archive"),
+    (b"8bps", "a Photoshop file"),
+    (b"\0\0\0\x0cjp  ", "a JPEG 2000 image"),
+)
+_BAD_STRING = (
+    "Incorrect image source. Must be a valid URL starting with `http://` or `https://`, a valid path to an image file, "
+    "or a base64 encoded string. Got {got}. Failed with {why}"
+)
+_BAD_TYPE = (
+    "Incorrect format used for image. Should be an url linking to an image, a base64 string, a local path, or a PIL "
+    "image. Bytes and arrays do as well. Got {got}"
+)
+
+
+def load_image(source: Any, timeout: float | None = None, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """An image in RGB, turned upright as its EXIF data says, without transparency; of an animation, the first frame.
+
+    Args:
+        source: a path (str or `Path`), an http(s) URL, base64 with or without `data:image/…;base64,`, the bytes of a
+            file, a PIL image, or an array or tensor of shape (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels,
+            holding bool, integers of 0–255 or floats of 0–1. Where both ends of a shape could be channels, the last is.
+        timeout: seconds for a URL; None for `fetch.DEFAULT_SECONDS`.
+        max_pixels: width times height that are decoded at most, as the file's header tells them.
+
+    Raises:
+        ImageError: a string that is none of these, a file that is broken, too large or of another format, a URL that
+            gives no image (`fetch.fetch`), an array of another shape or range.
+        TypeError: something else.
+        MissingDependencyError: Pillow is not installed.
+    """
+    pillow = import_pillow()
+    if isinstance(source, pillow.Image):
+        return _upright_rgb(source, "the PIL image")
+    if isinstance(source, str):
+        return _from_string(source, timeout, max_pixels)
+    if isinstance(source, os.PathLike):
+        return _decode(source, os.fspath(source), max_pixels)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _decode(BytesIO(source), "the image", max_pixels)
+    if (array := _as_array(source)) is not None:
+        return _from_array(array)
+    raise TypeError(_BAD_TYPE.format(got=type(source).__name__))
+
+
+def _from_string(source: str, timeout: float | None, max_pixels: int) -> Image:
+    if source.startswith(("http://", "https://")):
+        return _decode(BytesIO(fetch(source, timeout)), source, max_pixels)
+    if os.path.isfile(source):  # noqa: PTH113  # any string may come, and Path.is_file raises on some
+        return _decode(source, source, max_pixels)
+    text = source.partition(",")[2] if source.startswith("data:image/") else source
+    try:
+        return _decode(BytesIO(base64.decodebytes(text.encode())), "the decoded string", max_pixels)
+    except (ImageError, ValueError) as error:
+        got = source if len(source) <= 200 else f"{source[:200]}… ({len(source)} characters)"
+        raise ImageError(_BAD_STRING.format(got=got, why=error)) from error
+
+
+def _decode(file: str | os.PathLike[str] | BytesIO, name: str, max_pixels: int) -> Image:
+    """The picture in a file. Only its header is read before its size is known to be allowed."""
+    pillow = import_pillow()
+    try:
+        with pillow.open(file, formats=readable_formats()) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise _too_large(name, f"{width}x{height} pixels", max_pixels)
+            return _upright_rgb(image, name)
+    except (ImageError, MemoryError):
+        raise
+    except pillow.DecompressionBombError as error:
+        raise _too_large(name, "too many pixels", max_pixels) from error
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise ImageError(f"{name} could not be opened: {error.strerror}") from error
+    except pillow.UnidentifiedImageError as error:
+        raise ImageError(f"{name} is {_kind(file)}; give one of {', '.join(readable_formats())}") from error
+    except Exception as error:  # what Pillow raises on broken files is of a dozen types, none of its own
+        raise _broken(name, error) from error
+
+
+def _too_large(name: str, size: str, max_pixels: int) -> ImageError:
+    return ImageError(f"{name} has {size}, more than the {max_pixels} allowed; make it smaller or give max_pixels=")
+
+
+def _broken(name: str, error: Exception) -> ImageError:
+    return ImageError(f"{name} is a broken image: {error or type(error).__name__}")
+
+
+def _kind(file: str | os.PathLike[str] | BytesIO) -> str:
+    """What a file is that Pillow does not know."""
+    if isinstance(file, BytesIO):
+        head = file.getvalue()[:64]
+    else:
+        with open(file, "rb") as opened:  # noqa: PTH123  # a str or a path
+            head = opened.read(64)
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower() or head
+    if head[4:8] == b"ftyp":
+        return "a HEIC image (which Pillow reads once pillow-heif is registered) or a video"
+    return next((kind for magic, kind in _OTHERS if start.startswith(magic)), "no image" if head else "empty")
+
+
+def _upright_rgb(image: Image, name: str) -> Image:
+    pillow = import_pillow()
+    try:
+        image.load()
+        turn = _UPRIGHT.get(_orientation(image))
+        if turn:
+            image = image.transpose(pillow.Transpose[turn])
+        if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+            image = image.convert("RGBA")  # the same colours, without Pillow's warning that the transparency is lost
+        return image.convert("RGB")
+    except MemoryError:
+        raise
+    except Exception as error:  # see _decode
+        raise _broken(name, error) from error
+
+
+def _orientation(image: Image) -> Any:
+    """The EXIF orientation, 1 where there is none or where it cannot be read: a picture outlives its metadata."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # see _decode
+        return 1
+
+
+def _as_array(source: Any) -> NDArray[Any] | None:
+    """An array or what can become one (a tensor of another library, on any device); else None."""
+    if isinstance(source, np.ndarray):
+        return source
+    if not hasattr(source, "__array__"):
+        return None
+    for step in ("detach", "cpu"):
+        source = getattr(source, step, lambda kept=source: kept)()
+    return np.asarray(source)
+
+
+def _from_array(array: NDArray[Any]) -> Image:
+    image: Image = import_pillow().fromarray(_to_bytes(_channels_last(array)))
+    return image.convert("RGB")
+
+
+def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
+    """Shape (H, W), (H, W, 3) or (H, W, 4)."""
+    counts = (1, 3, 4)
+    if array.ndim == 3 and array.shape[-1] not in counts and array.shape[0] in counts:
+        array = array.transpose(1, 2, 0)
+    if array.ndim == 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if 0 in array.shape or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in counts)):
+        raise ImageError(
+            f"an image array must have the shape (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels; this one has "
+            f"{array.shape}"
+        )
+    return array
+
+
+def _to_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Values of 0–255, contiguous."""
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    kind = array.dtype.kind
+    top = {"b": 1, "f": 1, "i": 255, "u": 255}.get(kind)
+    if top is None:
+        raise ImageError(f"an image array must hold bool, integers or floats, not {array.dtype}")
+    low, high = array.min(), array.max()
+    if not (low >= 0 and high <= top):  # so that NaN is refused too
+        raise ImageError(f"an image array of {array.dtype} must lie in 0–{top}; this one goes from {low} to {high}")
+    scaled = array if kind in "iu" else np.rint(array.astype(np.float32) * 255)
+    return np.ascontiguousarray(scaled, dtype=np.uint8)

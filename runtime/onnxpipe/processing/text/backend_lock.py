@@ -1,0 +1,144 @@
+"""A backend that several threads share, though its truncation is a state of the backend and not of the call."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from onnxpipe.processing.text.strategies import Truncation
+
+T = TypeVar("T")
+
+
+class Frame(NamedTuple):
+    """Special tokens with their ids, before and after a text (a pair of texts stands between them undivided)."""
+
+    before: tuple[tuple[str, int], ...]
+    after: tuple[tuple[str, int], ...]
+
+
+class State(NamedTuple):
+    """How the backend has to be for a call.
+
+    Attributes:
+        truncation: how it cuts; None for not at all.
+        split: whether it splits special tokens that occur in the text.
+        frame: what it puts around a text; None for what it has of its own.
+    """
+
+    truncation: Truncation | None
+    split: bool
+    frame: Frame | None = None
+
+
+_ALONE = object()
+
+
+class Gate:
+    """Lets calls into a `tokenizers.Tokenizer`: together where they want the same state, else one state at a time.
+
+    The backend truncates before it adds special tokens, so cutting finished encodings would not be the same; and
+    changing its settings while another thread encodes fails. A thread that waits for another state is let in before
+    newcomers that want the present one.
+
+    Args:
+        backend: the `tokenizers.Tokenizer`.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+        self._free = threading.Condition()
+        self._inside = 0
+        self._state: Any = None
+        self._waiting: Counter[Any] = Counter()
+        self._frame: Frame | None = None
+
+    def run(self, state: State, call: Callable[[], T]) -> T:
+        """`call()` while the backend is in `state`, without padding.
+
+        Raises:
+            ValueError: the backend's panic over a stride that is not less than the room for tokens.
+        """
+        self._enter(state)
+        try:
+            return call()
+        except BaseException as error:
+            # a panic of the backend is no Exception: it would pass every handler and end worker threads
+            if type(error).__name__ == "PanicException":
+                raise ValueError(str(error)) from None
+            raise
+        finally:
+            self._leave()
+
+    def alone(self, call: Callable[[], T]) -> T:
+        """`call()` while no other call is inside: for those that change the backend."""
+        self._enter(_ALONE)
+        try:
+            return call()
+        finally:
+            self._leave()
+
+    def _enter(self, wanted: Any) -> None:
+        with self._free:
+            if self._closed(wanted):
+                self._waiting[wanted] += 1
+                try:
+                    while self._closed(wanted):
+                        self._free.wait()
+                finally:
+                    self._waiting[wanted] -= 1
+                    if not self._waiting[wanted]:
+                        del self._waiting[wanted]
+            if not self._inside:
+                if wanted is not _ALONE:
+                    self._apply(*wanted)
+                self._state = wanted
+            self._inside += 1
+
+    def _closed(self, wanted: Any) -> bool:
+        if not self._inside:
+            return False
+        return wanted is _ALONE or wanted != self._state or any(other != wanted for other in self._waiting)
+
+    def _leave(self) -> None:
+        with self._free:
+            self._inside -= 1
+            if not self._inside and self._waiting:
+                self._free.notify_all()
+
+    def _apply(self, truncation: Truncation | None, split: bool, frame: Frame | None = None) -> None:
+        # the backend is asked, not remembered: users reach it through `backend_tokenizer`
+        backend = self.backend
+        if backend.padding is not None:
+            backend.no_padding()
+        if backend.encode_special_tokens != split:
+            backend.encode_special_tokens = split
+        if frame is not None and frame != self._frame:
+            backend.post_processor = _processor(frame)
+            self._frame = frame
+        present = backend.truncation
+        if truncation is None:
+            if present is not None:
+                backend.no_truncation()
+            return
+        target = {
+            "max_length": truncation.max_length,
+            "stride": truncation.stride,
+            "strategy": truncation.strategy,
+            "direction": truncation.direction,
+        }
+        if present is None or any(present.get(name) != value for name, value in target.items()):
+            backend.enable_truncation(**target)
+
+
+def _processor(frame: Frame) -> Any:
+    from tokenizers import processors
+
+    before, after = ([token for token, _ in tokens] for tokens in frame)
+    return processors.TemplateProcessing(
+        single=[*before, "$A", *after],
+        pair=[*before, "$A", "$B", *after],
+        special_tokens=list(dict.fromkeys([*frame.before, *frame.after])),
+    )

@@ -1,0 +1,64 @@
+"""What a call wants of each text, and the rows that answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from onnxpipe.processing.text.batch_encoding import BatchEncoding
+from onnxpipe.processing.text.strategies import Padding, Truncation
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A tokenizer's call, resolved.
+
+    Attributes:
+        pad: how far to pad; None for not at all.
+        cut: where to cut; None for not at all.
+        split: split special tokens that occur in a text.
+        add_special_tokens, words, return_tensors, overflow: as in the call (`is_split_into_words`,
+            `return_overflowing_tokens`).
+        names: the rows to give, in their order.
+        length: give the number of tokens of each row.
+        warn: warn of rows that are longer than the model takes.
+    """
+
+    pad: Padding | None
+    cut: Truncation | None
+    split: bool
+    add_special_tokens: bool
+    words: bool
+    return_tensors: Any
+    overflow: bool
+    names: tuple[str, ...]
+    length: bool
+    warn: bool
+
+
+_FIELDS = {
+    "input_ids": "ids",
+    "token_type_ids": "type_ids",
+    "attention_mask": "attention_mask",
+    "special_tokens_mask": "special_tokens_mask",
+    "offset_mapping": "offsets",
+}
+"""Row -> the attribute of an encoding that it is."""
+
+
+def batch_of(encodings: Sequence[Any], wish: Wish, *, batched: bool) -> BatchEncoding:
+    """The rows that `wish` names, of encodings (`tokenizers.Encoding`) that are cut and padded already."""
+    samples = list(range(len(encodings)))
+    if wish.overflow:
+        windows = [[encoding, *encoding.overflowing] for encoding in encodings]
+        samples = [i for i, parts in enumerate(windows) for _ in parts]
+        encodings = [part for parts in windows for part in parts]
+    data: dict[str, Any] = {name: [getattr(e, _FIELDS[name]) for e in encodings] for name in wish.names}
+    if not batched and wish.return_tensors is None and not wish.overflow:
+        data = {name: rows[0] for name, rows in data.items()}
+    if wish.length:
+        data["length"] = [len(encoding) for encoding in encodings]
+    if wish.overflow:
+        data["overflow_to_sample_mapping"] = samples
+    return BatchEncoding(data, list(encodings), wish.return_tensors)

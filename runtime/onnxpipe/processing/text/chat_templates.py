@@ -1,0 +1,183 @@
+"""The part of a tokenizer that takes conversations."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.processing.text.batch_encoding import BatchEncoding
+from onnxpipe.processing.text.chat import messages as chat
+from onnxpipe.processing.text.chat.control_tokens import ControlTokens
+from onnxpipe.processing.text.strategies import Limits, resolve
+
+
+class _Host(Protocol):
+    """What of a tokenizer conversations need."""
+
+    chat_template: str | dict[str, str] | None
+    model_max_length: int
+    truncation_side: str
+    padding_side: str
+
+    @property
+    def special_tokens_map(self) -> dict[str, str]: ...
+    @property
+    def backend_tokenizer(self) -> Any: ...
+    @property
+    def chat_control_tokens(self) -> Sequence[str] | None: ...
+    def __call__(self, *args: Any, **options: Any) -> BatchEncoding: ...
+    def pad(self, *args: Any, **options: Any) -> BatchEncoding: ...
+    def get_chat_template(self, chat_template: str | None = None, tools: Sequence[Any] | None = None) -> str: ...
+
+
+class Chatting:
+    """Chat templates of a tokenizer, by `apply_chat_template`."""
+
+    chat_template: str | dict[str, str] | None
+
+    def get_chat_template(self, chat_template: str | None = None, tools: Sequence[Any] | None = None) -> str:
+        """The template that a conversation would be rendered with.
+
+        Args:
+            chat_template: a name, or the text of a template; None for the tokenizer's.
+            tools: with them, the template "tool_use" where there are several.
+
+        Raises:
+            ValueError: there is no template, or there are several without a "default".
+        """
+        return chat.choose_template(self.chat_template, chat_template, tools=tools is not None)
+
+    def apply_chat_template(
+        self: _Host,
+        conversation: Any,
+        tools: Sequence[Any] | None = None,
+        documents: Sequence[Any] | None = None,
+        chat_template: str | None = None,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool | str = False,
+        tokenize: bool = True,
+        sanitize_control_tokens: bool = False,
+        padding: Any = False,
+        truncation: Any = False,
+        max_length: int | None = None,
+        return_tensors: Any = None,
+        return_dict: bool = True,
+        return_assistant_tokens_mask: bool = False,
+        tokenizer_kwargs: Mapping[str, Any] | None = None,
+        **template_kwargs: Any,
+    ) -> Any:
+        """A conversation, or several, as the model's chat template writes it.
+
+        Args:
+            conversation: messages, dicts with "role" and "content" (or an object that has them as `.messages`), or a
+                list of such conversations.
+            tools: what the model may call: JSON schemas, or functions with type hints and docstrings.
+            documents: what the model may read: dicts with "title" and "text".
+            chat_template: a name, or the text of a template; None for the tokenizer's.
+            add_generation_prompt: begin the assistant's next message.
+            continue_final_message: leave the last message open, for the model to go on with it; a str names the field
+                to go on with instead of "content".
+            tokenize: False for the text alone.
+            sanitize_control_tokens: control tokens that occur in messages, tools, documents and variables become
+                ordinary text; only the template's own count.
+            padding, truncation, max_length, return_tensors: as in the tokenizer's call.
+            return_dict: False for the `input_ids` alone.
+            return_assistant_tokens_mask: also give `assistant_masks`: 1 for tokens that the assistant said, which the
+                template has to mark with `{% generation %}`.
+            tokenizer_kwargs: more of the tokenizer's call.
+            **template_kwargs: variables of the template.
+
+        Returns:
+            A `BatchEncoding`; without `return_dict` ids, without `tokenize` text; for several conversations lists.
+
+        Raises:
+            UnknownArgumentError: a variable that the template does not use, with a name like a parameter's.
+            ValueError: no template, no messages, options that exclude each other, no text to go on with.
+            TypeError: a message that is no dict.
+            jinja2.TemplateError: the template is wrong, or refuses the conversation.
+            BundleError: the template takes too many steps or too much memory.
+        """
+        return_dict = return_dict and tokenize
+        if return_assistant_tokens_mask and not return_dict:
+            raise ValueError("`return_assistant_tokens_mask=True` requires `return_dict=True` and `tokenize=True`")
+        template = self.get_chat_template(chat_template, tools)
+        chats, several = chat.conversations_of(conversation)
+        _check(
+            continue_final_message, add_generation_prompt, tokenize, sanitize_control_tokens,
+            return_assistant_tokens_mask,
+        )  # fmt: skip
+        chat.check_variables(template, template_kwargs, inspect.signature(Chatting.apply_chat_template).parameters)
+        shown = {
+            **chat.plain(template_kwargs),
+            "tools": chat.plain_tools(tools),
+            "documents": chat.plain_documents(documents),
+        }
+        control = None
+        if sanitize_control_tokens:
+            control = ControlTokens.of(self.backend_tokenizer, chat.literal_text(template), self.chat_control_tokens)
+            chats, shown = control.marked(chat.plain(chats)), control.marked(shown)
+        variables = {**self.special_tokens_map, **shown, "add_generation_prompt": add_generation_prompt}
+        rendered = [
+            chat.render_chat(
+                template, messages, variables, continue_final_message=continue_final_message,
+                track=return_assistant_tokens_mask,
+            )
+            for messages in chats
+        ]  # fmt: skip
+        texts = [text for text, _ in rendered]
+        if not tokenize:
+            return texts if several else texts[0]
+        options = {
+            "padding": padding, "truncation": truncation, "max_length": max_length, "return_tensors": return_tensors,
+            "add_special_tokens": False, **(tokenizer_kwargs or {}),
+        }  # fmt: skip
+        if control is not None:
+            out = _encode_marked(self, control, texts, options, batched=several or return_tensors is not None)
+        else:
+            out = self(texts if several else texts[0], **options)
+        if return_assistant_tokens_mask:
+            _add_masks(out, [spans for _, spans in rendered], batched=several or return_tensors is not None)
+            out.convert_to_tensors(return_tensors)
+        return out if return_dict else out["input_ids"]
+
+
+def _check(continues: bool | str, prompts: bool, tokenize: bool, sanitize: bool, masks: bool) -> None:
+    """Raises ValueError where options exclude each other."""
+    if continues and prompts:
+        raise ValueError(
+            "continue_final_message and add_generation_prompt are not compatible. Use continue_final_message when you "
+            "want the model to continue the final message, and add_generation_prompt when you want to add a header "
+            "that will prompt it to start a new assistant message instead."
+        )
+    if continues and masks:
+        raise ValueError("continue_final_message is not compatible with return_assistant_tokens_mask.")
+    if sanitize and (masks or not tokenize):
+        raise ValueError(
+            "`sanitize_control_tokens=True` requires `tokenize=True` and is not compatible with "
+            "`return_assistant_tokens_mask=True`."
+        )
+
+
+def _add_masks(out: BatchEncoding, spans: Sequence[Sequence[chat.Span]], *, batched: bool) -> None:
+    rows = out["input_ids"] if batched else [out["input_ids"]]
+    masks = [chat.assistant_mask(out, i, len(row), spans[i]) for i, row in enumerate(rows)]
+    out["assistant_masks"] = masks if batched else masks[0]
+
+
+def _encode_marked(
+    host: _Host, control: ControlTokens, texts: Sequence[str], options: Mapping[str, Any], *, batched: bool
+) -> BatchEncoding:
+    """As the tokenizer's call, for texts whose control tokens are marked."""
+    known = {"add_special_tokens", "padding", "truncation", "max_length", "return_tensors", "pad_to_multiple_of",
+             "padding_side", "return_attention_mask", "verbose"}  # fmt: skip
+    for name in options.keys() - known:
+        raise UnsupportedError(f"tokenizer_kwargs: {name}= cannot be kept with sanitize_control_tokens=True")
+    rest = {name: value for name, value in options.items() if name not in ("add_special_tokens", "truncation")}
+    limits = Limits(host.model_max_length, host.truncation_side, host.padding_side)
+    _, cut, _ = resolve(False, options["truncation"], options["max_length"], 0, None, None, limits, verbose=False)
+    rows = [control.encode(host.backend_tokenizer, text) for text in texts]
+    if cut is not None:
+        rows = [row[: cut.max_length] if cut.direction == "right" else row[-cut.max_length :] for row in rows]
+    return host.pad({"input_ids": rows if batched else rows[0]}, **rest)

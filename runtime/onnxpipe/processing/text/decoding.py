@@ -1,0 +1,148 @@
+"""Ids to text: whole rows, and what each token of the vocabulary adds to a text."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Literal
+
+from onnxpipe.processing.text.backend_lock import Gate
+from onnxpipe.processing.text.vocabulary import Vocabulary
+
+logger = logging.getLogger("onnxpipe")
+
+_SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
+
+_BEFORE = "abcdef"
+"""A word before a token, so that the decoder takes no leading space off it."""
+
+
+class Decoding(Vocabulary):
+    """The part of a tokenizer that makes texts.
+
+    Attributes:
+        clean_up_tokenization_spaces: the default of `decode`.
+    """
+
+    clean_up_tokenization_spaces: bool
+    _warned: set[str]
+    _cleans_bpe: bool
+    """Clean-up is done even for BPE."""
+    _decoder: Gate
+    """Whose vocabulary ids of texts made are of: the target's, where source and target have one each."""
+
+    def decode(
+        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> Any:
+        """The text of token ids; for a batch of them, a list of texts.
+
+        Args:
+            token_ids: an int, ints in a list or array, or a batch of those.
+            skip_special_tokens: leave special tokens out.
+            clean_up_tokenization_spaces: take spaces before punctuation out; None for the tokenizer's. Never done for
+                BPE, whose spaces are the text's own (as in transformers 5), but for M2M100.
+        """
+        ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
+        if isinstance(ids, (list, tuple)) and ids and not isinstance(ids[0], int) and hasattr(ids[0], "__len__"):
+            return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
+        ids = [ids] if isinstance(ids, int) else [int(i) for i in ids]
+        text: str = self._decoder.backend.decode(ids, skip_special_tokens=skip_special_tokens)
+        clean = clean_up_tokenization_spaces
+        if self.clean_up_tokenization_spaces if clean is None else clean:
+            text = self._clean_up(text)
+        return text
+
+    def batch_decode(
+        self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> list[str]:
+        """The text of each row of ids; see `decode`."""
+        texts = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces)
+        return [texts] if isinstance(texts, str) else list(texts)
+
+    def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
+        """The text of tokens, without any clean-up but the decoder's own."""
+        decoder = self._decoder.backend.decoder
+        return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+
+    def piece_kind(self) -> Literal["byte_level", "byte_fallback"] | None:
+        """Whether tokens may be parts of characters: all of them ("byte_level"), those like `<0x0A>`, or none."""
+        state = _state(self._decoder.backend.decoder)
+        if _has(state, "ByteFallback"):
+            return "byte_fallback"
+        return "byte_level" if _has(state, "ByteLevel") else None
+
+    def pieces(self) -> dict[int, bytes]:
+        """What each token adds to a text that goes before it, in UTF-8, by id (added tokens too).
+
+        Stop strings and the like are matched against it. Source: transformers 5.23's `StopStringCriteria`, whose clean
+        vocabulary this is.
+        """
+        vocabulary = self._decoder.backend.get_vocab(with_added_tokens=True)
+        decoder = self._decoder.backend.decoder
+        kind = self.piece_kind()
+        before = self._decoder.backend.encode(_BEFORE, add_special_tokens=False).tokens
+        found: dict[int, bytes] = {}
+        for token, i in vocabulary.items():
+            piece = _bytes_of(token) if kind == "byte_level" else _fallback(token) if kind == "byte_fallback" else None
+            if piece is None:
+                text = " ".join([*before, token]) if decoder is None else decoder.decode([*before, token])
+                piece = text[text.index(_BEFORE) + len(_BEFORE) :].encode()
+            found[i] = piece
+        return found
+
+    def _clean_up(self, text: str) -> str:
+        if type(self._decoder.backend.model).__name__ == "BPE" and not self._cleans_bpe:
+            self._warn_once(
+                "clean-up",
+                "Ignoring clean_up_tokenization_spaces=True for a BPE tokenizer: it would take spaces of the text out.",
+            )
+            return text
+        for spaced in _SPACED:
+            text = text.replace(spaced, spaced.strip())
+        return text
+
+    def _warn_once(self, kind: str, message: str) -> None:
+        if kind not in self._warned:
+            self._warned.add(kind)
+            logger.warning(message)
+
+
+def _state(decoder: Any) -> Any:
+    try:
+        return None if decoder is None else json.loads(decoder.__getstate__())
+    except Exception:  # a decoder written in Python has no state to read
+        return None
+
+
+def _has(state: Any, kind: str) -> bool:
+    if isinstance(state, dict):
+        return state.get("type") == kind or any(_has(value, kind) for value in state.values())
+    return isinstance(state, list) and any(_has(value, kind) for value in state)
+
+
+def _fallback(token: str) -> bytes | None:
+    digits = token[3:5]
+    if len(token) == 6 and token.startswith("<0x") and token.endswith(">") and all(c in _HEX for c in digits):
+        return bytes([int(digits, 16)])
+    return None
+
+
+_HEX = frozenset("0123456789abcdefABCDEF")
+
+
+def _bytes_of(token: str) -> bytes | None:
+    table = _byte_table()
+    return bytes(table[c] for c in token) if all(c in table for c in token) else None
+
+
+@lru_cache(maxsize=1)
+def _byte_table() -> dict[str, int]:
+    """The byte of each character of a byte-level vocabulary: printable bytes are themselves, the others follow at 256.
+
+    Source: GPT-2's tokenizer.
+    """
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    return {**{chr(byte): byte for byte in printable}, **{chr(256 + i): byte for i, byte in enumerate(others)}}

@@ -1,0 +1,259 @@
+"""What transformers' tokenizer classes say where the model's files say nothing. One row a class.
+
+Source: the classes of transformers 5.23 (`tests/conformance/test_tokenizer.py` holds the table to them); flags that
+`tokenizer.json` states as well are overruled by `tokenizer_config.json`, as 4.57 and 5.23 both do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from onnxpipe.processing.text.languages import Languages
+
+
+@dataclass(frozen=True)
+class Family:
+    """The defaults of a tokenizer class.
+
+    Attributes:
+        tokens: special tokens by role.
+        inputs: the rows a call gives, `input_ids` first.
+        padding_side: "right" or "left".
+        pad_type: the token type of padding.
+        flags: settings of the normalizer, pre-tokenizer and post-processor (see `flags.FLAGS`).
+        vocabulary: the files it can be built from where there is no `tokenizer.json`: "vocab.txt" or
+            "vocab.json"; None if it cannot. "characters" is a `vocab.json` of CTC, which goes before a tokenizer.json,
+            and "letters" one of VITS.
+        languages: how it speaks of languages; None if it knows none.
+        max_length: `model_max_length`; None where the class does not know.
+        open_ended: `add_bos_token` and `add_eos_token` say what goes around a text; else the class alone does.
+        metaspace: spaces are Llama's `▁`, put before the text or before every piece of it (see `metaspace`).
+        settings: further ones, that only this class has.
+        literal: added tokens are found in a text as it is, whatever their flags say.
+        frame: what goes around a text then: "bert" ([CLS] A [SEP] B [SEP], token types 0 and 1), "roberta"
+            (<s> A </s></s> B </s>), or None.
+    """
+
+    tokens: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ("input_ids", "attention_mask")
+    padding_side: str = "right"
+    pad_type: int = 0
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    vocabulary: Literal["vocab.txt", "vocab.json", "characters", "letters"] | None = None
+    frame: Literal["bert", "roberta"] | None = None
+    languages: Languages | None = None
+    max_length: int | None = None
+    open_ended: bool = False
+    metaspace: bool = False
+    settings: tuple[str, ...] = ()
+    literal: bool = False
+
+
+_WITH_TYPES = ("input_ids", "token_type_ids", "attention_mask")
+_TYPES_LAST = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def _tokens(bos: str, eos: str, unk: str, sep: str, pad: str, cls: str, mask: str) -> dict[str, str]:
+    roles = {"bos": bos, "eos": eos, "unk": unk, "sep": sep, "pad": pad, "cls": cls, "mask": mask}
+    return {f"{role}_token": token for role, token in roles.items() if token}
+
+
+_BERT_TOKENS = _tokens("", "", "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")
+_ROBERTA_TOKENS = _tokens("<s>", "</s>", "<unk>", "</s>", "<pad>", "<s>", "<mask>")
+_ALBERT_TOKENS = _tokens("[CLS]", "[SEP]", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]")
+_DEBERTA_TOKENS = _tokens("[CLS]", "[SEP]", "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")
+_GPT2_TOKENS = _tokens("<|endoftext|>", "<|endoftext|>", "<|endoftext|>", "", "", "", "")
+
+_WORDPIECE_FLAGS = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
+_BYTE_FLAGS = {"add_prefix_space": False, "trim_offsets": True}
+
+_MBART = Languages(codes=r"[a-z]{2,3}_[A-Z]{2}", place="suffix", source="en_XX")
+_NLLB = Languages(codes=r"[a-z]{3}_[A-Z][a-z]{3}", place="prefix", source="eng_Latn", movable=True)
+_M2M100 = Languages(codes=r"__[a-z]{2,3}__", place="prefix", source="en", token="__{}__", by_code=True)
+_PLBART = Languages(
+    codes=r"__(java|python|en_XX|javascript|php|ruby|go)__", place="suffix", source=None, token="__{}__"
+)
+_T5_TOKENS = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+
+_BERT = Family(_BERT_TOKENS, _WITH_TYPES, flags=_WORDPIECE_FLAGS, vocabulary="vocab.txt", frame="bert")
+_DPR = replace(_BERT, flags={**_WORDPIECE_FLAGS, "do_lower_case": False})
+_ROBERTA = Family(_ROBERTA_TOKENS, flags=_BYTE_FLAGS, vocabulary="vocab.json", frame="roberta")
+_XLM_ROBERTA = Family(_ROBERTA_TOKENS)
+_CTC = Family(
+    {**_tokens("<s>", "</s>", "<unk>", "", "<pad>", "", ""), "word_delimiter_token": "|"},
+    vocabulary="characters",
+    settings=("do_lower_case", "replace_word_delimiter_char", "target_lang", "word_delimiter_token"),
+)
+
+FAMILIES: Mapping[str, Family] = {
+    "BertTokenizer": _BERT,
+    "ConvBertTokenizer": _BERT,
+    "DPRContextEncoderTokenizer": _DPR,
+    "DPRQuestionEncoderTokenizer": _DPR,
+    "DistilBertTokenizer": replace(_BERT, inputs=("input_ids", "attention_mask")),
+    "ElectraTokenizer": _BERT,
+    "LayoutLMTokenizer": _BERT,
+    "LxmertTokenizer": _BERT,
+    "MobileBertTokenizer": _BERT,
+    "SqueezeBertTokenizer": _BERT,
+    "MPNetTokenizer": Family(
+        {**_ROBERTA_TOKENS, "unk_token": "[UNK]"}, flags=_WORDPIECE_FLAGS, vocabulary="vocab.txt", frame="roberta"
+    ),
+    "FunnelTokenizer": Family(
+        _tokens("<s>", "</s>", "<unk>", "<sep>", "<pad>", "<cls>", "<mask>"), flags=_WORDPIECE_FLAGS
+    ),
+    "SplinterTokenizer": Family({**_BERT_TOKENS, "question_token": "[QUESTION]"}, flags=_WORDPIECE_FLAGS),
+    "RobertaTokenizer": _ROBERTA,
+    "BartTokenizer": _ROBERTA,
+    "LEDTokenizer": _ROBERTA,
+    "LongformerTokenizer": _ROBERTA,
+    "MvpTokenizer": _ROBERTA,
+    "BlenderbotTokenizer": Family(_ROBERTA_TOKENS, flags={"add_prefix_space": True}),
+    "DebertaTokenizer": Family(_DEBERTA_TOKENS, _TYPES_LAST, flags={"add_prefix_space": False}),
+    "GPT2Tokenizer": Family(_GPT2_TOKENS, flags={"add_prefix_space": False}, vocabulary="vocab.json", open_ended=True),
+    "CodeGenTokenizer": Family(_GPT2_TOKENS, flags={"add_prefix_space": False}, open_ended=True),
+    "CohereTokenizer": Family(
+        _tokens("<BOS_TOKEN>", "<|END_OF_TURN_TOKEN|>", "<UNK>", "<SEP>", "<PAD>", "<CLS>", "<MASK_TOKEN>"),
+        padding_side="left",
+        flags={"add_prefix_space": False},
+        open_ended=True,
+    ),
+    "GemmaTokenizer": Family(
+        _tokens("<bos>", "<eos>", "<unk>", "", "<pad>", "", "<mask>"), padding_side="left", open_ended=True
+    ),
+    "LlamaTokenizer": Family(
+        _tokens("<s>", "</s>", "<unk>", "", "", "", ""), padding_side="left", open_ended=True, metaspace=True
+    ),
+    "Qwen2Tokenizer": Family(
+        _tokens("", "<|endoftext|>", "<|endoftext|>", "", "<|endoftext|>", "", ""), open_ended=True
+    ),
+    "GPTNeoXTokenizer": Family({**_GPT2_TOKENS, "pad_token": "<|padding|>"}, flags=_BYTE_FLAGS, open_ended=True),
+    "AlbertTokenizer": Family(_ALBERT_TOKENS),
+    "BarthezTokenizer": _XLM_ROBERTA,
+    "BigBirdTokenizer": Family(_tokens("<s>", "</s>", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]")),
+    "CamembertTokenizer": _XLM_ROBERTA,
+    "DebertaV2Tokenizer": Family(_DEBERTA_TOKENS, _TYPES_LAST),
+    "FNetTokenizer": Family(_ALBERT_TOKENS, ("input_ids", "token_type_ids")),
+    "RemBertTokenizer": Family(_tokens("[CLS]", "[SEP]", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]")),
+    "T5Tokenizer": Family(_T5_TOKENS),
+    "M2M100Tokenizer": Family(_tokens("<s>", "</s>", "<unk>", "</s>", "<pad>", "", ""), languages=_M2M100),
+    "MarianTokenizer": Family(_T5_TOKENS, max_length=512),
+    "MBart50Tokenizer": Family(
+        _tokens("", "</s>", "<unk>", "</s>", "<pad>", "<s>", "<mask>"), languages=replace(_MBART, place="prefix")
+    ),
+    "MBartTokenizer": Family(_ROBERTA_TOKENS, languages=_MBART),
+    "NllbTokenizer": Family(_ROBERTA_TOKENS, languages=_NLLB),
+    "PegasusTokenizer": Family({**_T5_TOKENS, "mask_token": "<mask_2>"}),
+    "PLBartTokenizer": Family(_ROBERTA_TOKENS, languages=_PLBART),
+    "PhonemeTokenizer": Family({"pad_token": "$", "unk_token": "$"}, vocabulary="letters"),
+    "Speech2TextTokenizer": Family(
+        _tokens("<s>", "</s>", "<unk>", "", "<pad>", "", ""),
+        settings=("do_lower_case", "do_upper_case", "lang_codes", "tgt_lang"),
+    ),
+    "SpeechT5Tokenizer": Family(
+        _tokens("<s>", "</s>", "<unk>", "", "<pad>", "", ""), settings=("normalize",), literal=True
+    ),
+    "VitsTokenizer": Family(
+        {"pad_token": "<pad>", "unk_token": "<unk>"},
+        vocabulary="letters",
+        settings=("add_blank", "is_uroman", "language", "normalize", "phonemize"),
+    ),
+    "Wav2Vec2CTCTokenizer": _CTC,
+    "WhisperTokenizer": Family(
+        _GPT2_TOKENS,
+        flags={"add_prefix_space": False},
+        vocabulary="vocab.json",
+        settings=("language", "task", "predict_timestamps"),
+    ),
+    "XGLMTokenizer": Family(_tokens("<s>", "</s>", "<unk>", "</s>", "<pad>", "<s>", "")),
+    "XLMRobertaTokenizer": _XLM_ROBERTA,
+    "XLNetTokenizer": Family(
+        _tokens("<s>", "</s>", "<unk>", "<sep>", "<pad>", "<cls>", "<mask>"), padding_side="left", pad_type=3
+    ),
+}
+"""Tokenizer class (without "Fast") -> its defaults. Any other class has none."""
+
+CLASS_OF: Mapping[str, str] = {
+    "albert": "AlbertTokenizer",
+    "bart": "BartTokenizer",
+    "bert": "BertTokenizer",
+    "big_bird": "BigBirdTokenizer",
+    "blenderbot": "BlenderbotTokenizer",
+    "codegen": "GPT2Tokenizer",
+    "cohere": "CohereTokenizer",
+    "cohere2": "CohereTokenizer",
+    "camembert": "CamembertTokenizer",
+    "convbert": "BertTokenizer",
+    "deberta": "DebertaTokenizer",
+    "deberta-v2": "DebertaV2Tokenizer",
+    "distilbert": "DistilBertTokenizer",
+    "dpr": "DPRQuestionEncoderTokenizer",
+    "electra": "BertTokenizer",
+    "fnet": "FNetTokenizer",
+    "funnel": "FunnelTokenizer",
+    "gemma": "GemmaTokenizer",
+    "gemma2": "GemmaTokenizer",
+    "gemma3": "GemmaTokenizer",
+    "gemma3_text": "GemmaTokenizer",
+    "gpt2": "GPT2Tokenizer",
+    "gpt_neo": "GPT2Tokenizer",
+    "gptj": "GPT2Tokenizer",
+    "gpt_neox": "GPTNeoXTokenizer",
+    "layoutlm": "LayoutLMTokenizer",
+    "led": "LEDTokenizer",
+    "longformer": "LongformerTokenizer",
+    "lxmert": "LxmertTokenizer",
+    "m2m_100": "M2M100Tokenizer",
+    "marian": "MarianTokenizer",
+    "mbart": "MBartTokenizer",
+    "mobilebert": "MobileBertTokenizer",
+    "mpnet": "MPNetTokenizer",
+    "mt5": "T5Tokenizer",
+    "mvp": "MvpTokenizer",
+    "opt": "GPT2Tokenizer",
+    "pegasus": "PegasusTokenizer",
+    "phi": "GPT2Tokenizer",
+    "plbart": "PLBartTokenizer",
+    "qwen2": "Qwen2Tokenizer",
+    "qwen3": "Qwen2Tokenizer",
+    "rembert": "RemBertTokenizer",
+    "roberta": "RobertaTokenizer",
+    "speech_to_text": "Speech2TextTokenizer",
+    "speecht5": "SpeechT5Tokenizer",
+    "splinter": "SplinterTokenizer",
+    "squeezebert": "SqueezeBertTokenizer",
+    "t5": "T5Tokenizer",
+    "vits": "VitsTokenizer",
+    "whisper": "WhisperTokenizer",
+    "xlm-roberta": "XLMRobertaTokenizer",
+    "xlnet": "XLNetTokenizer",
+    **dict.fromkeys(("granite_speech5_ctc", "parakeet_ctc"), "ParakeetTokenizer"),
+    **dict.fromkeys(
+        ("data2vec-audio", "hubert", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert",
+         "wav2vec2-conformer", "wavlm"),
+        "Wav2Vec2CTCTokenizer",
+    ),
+}  # fmt: skip
+"""`model_type` of `config.json` -> tokenizer class, where no file names the class."""
+
+RENAMED: Mapping[str, str | None] = {
+    **dict.fromkeys(
+        ("ernie4_5", "glm", "glm4", "gpt_bigcode", "granite", "granitemoe", "granitemoehybrid", "jamba", "minicpm3",
+         "ministral", "mistral", "mixtral", "nemotron", "olmo2", "olmo3", "persimmon", "phi3", "phimoe", "stablelm",
+         "umt5")
+    ),
+    "qwen2": "Qwen2Tokenizer",
+    "style_text_to_speech_2": "PhonemeTokenizer",
+}  # fmt: skip
+"""`model_type` -> the class whatever the files say: they name another's. None is none: `tokenizer.json` as it is."""
+
+
+IN_PYTHON = frozenset({"M2M100Tokenizer", "MarianTokenizer", "PLBartTokenizer"})
+"""Classes that transformers runs in Python, where clean-up is done for BPE too."""
+
+
+def family_of(tokenizer_class: str | None) -> Family:
+    """The defaults of a class (with or without "Fast"); those of transformers' base class for any other."""
+    return FAMILIES.get((tokenizer_class or "").removesuffix("Fast"), Family(open_ended=True))

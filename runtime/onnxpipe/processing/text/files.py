@@ -1,0 +1,409 @@
+"""From a folder's files to a tokenizer's backend and settings, and back."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from onnxpipe.bundle.files import TOKENIZER_LIMIT, read_json
+from onnxpipe.errors import BundleError, UnknownArgumentError, UnsupportedError
+from onnxpipe.processing.text import vocabulary_files
+from onnxpipe.processing.text.families import CLASS_OF, RENAMED, Family, family_of
+from onnxpipe.processing.text.flags import FLAGS, apply_flags
+from onnxpipe.processing.text.languages import Languages
+from onnxpipe.processing.text.metaspace import adapt as adapt_metaspace
+from onnxpipe.processing.text.strategies import UNLIMITED
+from onnxpipe.processing.text.vocabulary import ROLES
+
+logger = logging.getLogger("onnxpipe")
+
+_SETTINGS = frozenset(
+    {"model_max_length", "max_len", "padding_side", "truncation_side", "model_input_names", "chat_template",
+     "clean_up_tokenization_spaces", "split_special_tokens", "extra_special_tokens", "additional_special_tokens"}
+)  # fmt: skip
+_REFUSED = frozenset(
+    {"from_slow", "legacy", "tokenizer_type", "tokenizer_file", "tokenizer_object", "vocab_file", "merges_file",
+     "gguf_file", "force_download", "resume_download", "proxies", "mirror", "config", "code_revision", "backend",
+     "use_auth_token", "add_bos_token", "add_eos_token", "language", "task",
+     "predict_timestamps", "do_basic_tokenize", "never_split", "keep_accents", "remove_space", "split_by_punct",
+     "errors", "sp_model_kwargs", "fix_mistral_regex", "mistral_format", "added_tokens_decoder"}
+)  # fmt: skip
+#: What is in configs but belongs to one copy of the files, or is written elsewhere.
+_NOT_SAVED = frozenset(
+    {"added_tokens_decoder", "additional_special_tokens", "extra_special_tokens", "chat_template", "name_or_path",
+     "special_tokens_map_file", "tokenizer_file", "vocab_file", "merges_file", "device_map", "is_local",
+     "local_files_only", "files_loaded", "init_inputs", "max_len"}
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a tokenizer is told besides its backend.
+
+    Attributes:
+        named: special tokens by role.
+        extra: special tokens without a role.
+        model_max_length: tokens the model takes; 1e30 where it is not known.
+        padding_side, truncation_side: "right" or "left".
+        model_input_names: the rows a call gives, `input_ids` first.
+        pad_token_type_id: the token type of padding.
+        clean_up_tokenization_spaces: whether decoding takes the spaces before punctuation out.
+        split_special_tokens: whether special tokens that occur in a text are split like other words.
+        chat_template: the template, or templates by name.
+        tokenizer_class: the class the files name.
+        name_or_path: where it was loaded from.
+        languages: how the tokenizer speaks of languages; None if it knows none.
+        src_lang, tgt_lang: the languages of texts given and of texts made; None for the class's.
+        config: `tokenizer_config.json` with the overrides, for saving.
+        vocabularies: ids by token, by language, where there is one vocabulary a language (CTC); else empty.
+    """
+
+    named: Mapping[str, str] = field(default_factory=dict)
+    extra: tuple[str, ...] = ()
+    model_max_length: int = UNLIMITED
+    padding_side: str = "right"
+    truncation_side: str = "right"
+    model_input_names: tuple[str, ...] = ("input_ids", "attention_mask")
+    pad_token_type_id: int = 0
+    clean_up_tokenization_spaces: bool = False
+    split_special_tokens: bool = False
+    chat_template: str | dict[str, str] | None = None
+    tokenizer_class: str | None = None
+    name_or_path: str = ""
+    languages: Languages | None = None
+    src_lang: str | None = None
+    tgt_lang: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    vocabularies: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for kind, side in (("Padding", self.padding_side), ("Truncation", self.truncation_side)):
+            if side not in ("right", "left"):
+                raise ValueError(f"{kind} side should be selected between 'right' and 'left', current value: {side}")
+
+
+def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, Settings, Any]:
+    """The backend (`tokenizers.Tokenizer`) and the settings of a folder, as transformers' fast tokenizers take them.
+
+    The third is the backend of texts to be made, None where it is the same: `target_tokenizer.json` (Marian has a
+    SentencePiece model for each side).
+
+    Raises:
+        UnknownArgumentError, UnsupportedError: an override that is unknown, or whose meaning cannot be kept.
+        ModelNotFoundError: no tokenizer.json and no vocabulary files that would do.
+        BundleError: a damaged file.
+    """
+    config = _optional(folder / "tokenizer_config.json")
+    tokenizer_class = _class(folder, config)
+    family = family_of(tokenizer_class)
+    if "auto_map" in config:
+        logger.warning("%s has tokenizer code of its own, which is not run: tokenizer.json alone counts.", name)
+    _check_overrides(
+        overrides, {*_settings_of(family), *ROLES, *family.tokens, *(k for k in config if k.endswith("_token"))}
+    )
+    merged = {**family.tokens, **config, **_legacy_tokens(folder, config), **overrides}
+    named, specs = _named(merged)
+    extra = [_spec(token) for token in _extra(merged)]
+    backend, vocabularies = _backend(folder, family, named, merged)
+    if family.languages is not None:
+        extra = _with_languages(extra, backend, family.languages)
+    if backend.padding is not None and "pad_token" not in merged:
+        named["pad_token"] = backend.padding["pad_token"]
+    sides = _sides(backend, family)
+    backend.no_padding()
+    backend.no_truncation()
+    _apply_flags(backend, family, config, overrides)
+    _add_missing(backend, _added_tokens(folder, config, literal=family.literal), named, specs, extra)
+    told = overrides if (folder / "tokenizer.json").is_file() else {**config, **overrides}
+    if {"add_bos_token", "add_eos_token"} & told.keys() and family.open_ended:
+        _frame(backend, named, told)
+    kept = {k: v for k, v in {**config, **overrides}.items() if k not in _NOT_SAVED}
+    limit = merged.get("model_max_length", merged.get("max_len", family.max_length))
+    settings = Settings(
+        named=named,
+        extra=tuple(str(token) for token in extra),
+        model_max_length=UNLIMITED if limit is None else int(limit),
+        padding_side=merged.get("padding_side", sides[0]),
+        truncation_side=merged.get("truncation_side", sides[1]),
+        model_input_names=tuple(merged.get("model_input_names") or family.inputs),
+        pad_token_type_id=family.pad_type,
+        clean_up_tokenization_spaces=bool(merged.get("clean_up_tokenization_spaces")),
+        split_special_tokens=bool(merged.get("split_special_tokens")),
+        chat_template=overrides.get("chat_template", _chat_template(folder, config)),
+        tokenizer_class=tokenizer_class,
+        name_or_path=name,
+        languages=_languages(family, merged),
+        src_lang=merged.get("src_lang") if family.languages else None,
+        tgt_lang=merged.get("tgt_lang") if family.languages else None,
+        config=kept,
+        vocabularies=vocabularies,
+    )
+    return backend, settings, _target(folder, named, specs, extra)
+
+
+def save(folder: Path, backend: Any, settings: Settings, target: Any = None) -> tuple[str, ...]:
+    """Writes `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and chat templates; returns their
+    paths. Both transformers 4 and 5 read them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    roles: dict[str, Any] = {**settings.named}
+    if settings.extra:
+        roles["additional_special_tokens"] = list(settings.extra)
+    config = {
+        **{k: v for k, v in settings.config.items() if k not in ROLES},
+        **roles,
+        "clean_up_tokenization_spaces": settings.clean_up_tokenization_spaces,
+        "model_input_names": list(settings.model_input_names),
+        "model_max_length": settings.model_max_length,
+        "padding_side": settings.padding_side,
+        "truncation_side": settings.truncation_side,
+    }
+    if settings.languages is not None:
+        config.update(src_lang=settings.src_lang, tgt_lang=settings.tgt_lang)
+    if settings.tokenizer_class:
+        config["tokenizer_class"] = settings.tokenizer_class
+    files = {
+        "tokenizer_config.json": _json(config),
+        "special_tokens_map.json": _json(roles),
+        "tokenizer.json": backend.to_str(pretty=True),
+    }
+    if target is not None:
+        files["target_tokenizer.json"] = target.to_str(pretty=True)
+    template = settings.chat_template
+    for name, text in ({"default": template} if isinstance(template, str) else template or {}).items():
+        if Path(name).name != name:  # it may come from a config, and must not lead out of the folder
+            raise BundleError(f"a chat template cannot be saved under the name {name!r}")
+        files["chat_template.jinja" if name == "default" else f"additional_chat_templates/{name}.jinja"] = text
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return tuple(str(folder / name) for name in files)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _settings_of(family: Family) -> set[str]:
+    """The settings that only some classes have."""
+    known = {"add_bos_token", "add_eos_token"} if family.open_ended else set()
+    known |= {"legacy"} if family.metaspace else set()
+    known |= {*family.settings}
+    if family.languages is not None:
+        known |= {"src_lang", "tgt_lang", *(["legacy_behaviour"] if family.languages.movable else [])}
+    return known
+
+
+def _check_overrides(overrides: Mapping[str, Any], more: set[str]) -> None:
+    known = _SETTINGS | FLAGS.keys() | more
+    for name in overrides:
+        if name in _REFUSED and name not in known:
+            raise UnsupportedError(
+                f"{name}= is refused: a tokenizer is what tokenizer.json says, and that has it fixed"
+            )
+        if name not in known:
+            raise UnknownArgumentError.among("AutoTokenizer.from_pretrained", name, known)
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}
+
+
+def _class(folder: Path, config: Mapping[str, Any]) -> str | None:
+    model = _optional(folder / "config.json")
+    named = config.get("tokenizer_class")
+    if model.get("model_type") in RENAMED and (folder / "tokenizer.json").is_file():
+        return RENAMED[model["model_type"]]
+    if isinstance(named, str):
+        return named
+    named = model.get("tokenizer_class")
+    return named if isinstance(named, str) else CLASS_OF.get(str(model.get("model_type")))
+
+
+def _legacy_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """`special_tokens_map.json`, which counts only for files written before `added_tokens_decoder` was."""
+    return {} if "added_tokens_decoder" in config else _optional(folder / "special_tokens_map.json")
+
+
+def _added_tokens(folder: Path, config: Mapping[str, Any], *, literal: bool = False) -> dict[int, Any]:
+    """Added tokens by id that the configuration or (older) `added_tokens.json` names; see `Family.literal`."""
+    from tokenizers import AddedToken
+
+    if "added_tokens_decoder" in config:
+        try:
+            listed = config["added_tokens_decoder"].items()
+            return {int(i): _spec({**token, "normalized": False} if literal else token) for i, token in listed}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise BundleError(f"added_tokens_decoder in {folder / 'tokenizer_config.json'}: {error}") from error
+    if (folder / "tokenizer.json").is_file():
+        return {}  # it has them all, with their flags
+    added = _optional(folder / "added_tokens.json")
+    return {int(i): AddedToken(token, normalized=True) for token, i in added.items()}
+
+
+def _named(merged: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    """Special tokens by role, and those of them that come with flags."""
+    given = {k: v for k, v in merged.items() if k in ROLES or (k.endswith("_token") and _is_token(v))}
+    if isinstance(merged.get("extra_special_tokens"), dict):
+        given.update(merged["extra_special_tokens"])
+    named, specs = {}, {}
+    for role, value in given.items():
+        if value is None:
+            continue
+        if not _is_token(value):
+            raise TypeError(f"Special token {role} has to be either str or AddedToken but got: {type(value)}")
+        named[role] = str(_spec(value))
+        if not isinstance(value, str):
+            specs[named[role]] = _spec(value)
+    return named, specs
+
+
+def _extra(merged: Mapping[str, Any]) -> list[Any]:
+    for name in ("extra_special_tokens", "additional_special_tokens"):
+        tokens = merged.get(name)
+        if tokens and isinstance(tokens, (list, tuple)):
+            return list(tokens)
+    return []
+
+
+def _is_token(value: Any) -> bool:
+    return isinstance(value, str) or hasattr(value, "content") or (isinstance(value, dict) and "content" in value)
+
+
+def _spec(token: Any) -> Any:
+    """An `AddedToken` from a dict of its fields (as configs hold it); anything else as it is."""
+    from tokenizers import AddedToken
+
+    if not isinstance(token, dict):
+        return token
+    fields = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
+    return AddedToken(**{"special": True, **{k: v for k, v in token.items() if k in fields}})
+
+
+def _backend(
+    folder: Path, family: Family, named: Mapping[str, str], merged: Mapping[str, Any]
+) -> tuple[Any, Mapping[str, Mapping[str, int]]]:
+    """The backend, and the vocabularies of all languages where it has one a language."""
+    if family.vocabulary == "characters" and (folder / "vocab.json").is_file():
+        from onnxpipe.processing.text.speech import ctc_vocabulary
+
+        vocabulary, vocabularies = ctc_vocabulary.read(folder, merged.get("target_lang"))
+        return ctc_vocabulary.build(vocabulary, named, lower=bool(merged.get("do_lower_case"))), vocabularies
+    if family.vocabulary == "letters":
+        from onnxpipe.processing.text.speech import characters as letters
+
+        return letters.build(folder, named, merged.get("added_tokens_decoder")), {}
+    path = folder / "tokenizer.json"
+    return _read(path) if path.is_file() else vocabulary_files.build(folder, family, named), {}
+
+
+def _frame(backend: Any, named: Mapping[str, str], told: Mapping[str, Any]) -> None:
+    """Puts the begin or the end token around texts, as told; what the files say of it stands in `tokenizer.json`."""
+    from tokenizers import processors
+
+    bos, eos = (
+        [named[f"{role}_token"]] if told.get(f"add_{role}_token") and f"{role}_token" in named else []
+        for role in ("bos", "eos")
+    )
+    backend.post_processor = processors.TemplateProcessing(
+        single=[*bos, "$A", *eos],
+        pair=[f"{token}:{i}" for i, text in enumerate("AB") for token in (*bos, f"${text}", *eos)],
+        special_tokens=[(token, backend.token_to_id(token)) for token in {*bos, *eos}],
+    )
+
+
+def _target(folder: Path, named: Mapping[str, str], specs: Mapping[str, Any], extra: list[Any]) -> Any:
+    path = folder / "target_tokenizer.json"
+    if not path.is_file():
+        return None
+    backend = _read(path)
+    backend.no_padding()
+    backend.no_truncation()
+    _add_missing(backend, {}, named, specs, extra)
+    return backend
+
+
+def _with_languages(extra: list[Any], backend: Any, languages: Languages) -> list[Any]:
+    """The tokens of all languages among the special ones: not every checkpoint lists them."""
+    matches = re.compile(languages.codes).fullmatch
+    found = {token: i for token, i in backend.get_vocab(with_added_tokens=True).items() if matches(token)}
+    given = {str(token) for token in extra}
+    missing = [token for token in sorted(found, key=found.__getitem__) if token not in given]
+    return [*extra, *missing] if given & found.keys() else [*missing, *extra]
+
+
+def _languages(family: Family, merged: Mapping[str, Any]) -> Languages | None:
+    languages = family.languages
+    if languages is not None and languages.movable and merged.get("legacy_behaviour"):
+        return replace(languages, place="suffix")
+    return languages
+
+
+def _read(path: Path) -> Any:
+    from tokenizers import Tokenizer
+
+    if path.stat().st_size > TOKENIZER_LIMIT:
+        raise BundleError(f"{path} is larger than {TOKENIZER_LIMIT} bytes: no tokenizer.json of a model is")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises a bare Exception
+        raise BundleError(f"{path} is not a tokenizer that this version of tokenizers reads: {error}") from error
+
+
+def _sides(backend: Any, family: Family) -> tuple[str, str]:
+    padding, truncation = backend.padding, backend.truncation
+    return (
+        family.padding_side if padding is None else padding["direction"],
+        "right" if truncation is None else truncation["direction"],
+    )
+
+
+def _apply_flags(backend: Any, family: Family, config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+    wanted = {flag: config.get(flag, default) for flag, default in family.flags.items()}
+    asked = {flag: value for flag, value in overrides.items() if flag in FLAGS and flag not in family.settings}
+    placed = apply_flags(backend, {**wanted, **asked})
+    if family.metaspace and adapt_metaspace(backend, {**config, **overrides}):
+        placed.add("add_prefix_space")
+    for flag in asked.keys() - placed:
+        if config.get(flag) != asked[flag]:
+            raise UnsupportedError(f"{flag}={asked[flag]!r}: nothing in this tokenizer.json can be told so")
+
+
+def _add_missing(
+    backend: Any, added: Mapping[int, Any], named: Mapping[str, str], specs: Mapping[str, Any], extra: list[Any]
+) -> None:
+    """Adds to the backend the tokens that only the configuration knows, and those it gives other flags."""
+    from tokenizers import AddedToken
+
+    present = backend.get_added_tokens_decoder().values()
+    same = {repr(token) for token in present}
+    tokens = [token for _, token in sorted(added.items()) if repr(token) not in same]
+    known = {token.content for token in present} | {str(token) for token in tokens}
+    for token in [*(specs.get(token, token) for token in named.values()), *extra]:
+        if str(token) not in known:
+            known.add(str(token))
+            tokens.append(token)
+    special = set(named.values())
+    ready = [AddedToken(token, special=True) if isinstance(token, str) else token for token in tokens]
+    for token in ready:
+        token.special = token.special or token.content in special
+    if ready:
+        backend.add_tokens(ready)
+
+
+def _chat_template(folder: Path, config: Mapping[str, Any]) -> Any:
+    named = {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
+    if (folder / "chat_template.jinja").is_file():
+        named = {"default": folder / "chat_template.jinja", **named}
+    if named:
+        texts = {name: path.read_text(encoding="utf-8") for name, path in named.items()}
+        return texts["default"] if list(texts) == ["default"] else texts
+    given = config.get("chat_template")
+    if isinstance(given, list):
+        return {entry["name"]: entry["template"] for entry in given}
+    return given

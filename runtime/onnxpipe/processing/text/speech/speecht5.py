@@ -1,0 +1,58 @@
+"""The tokenizer of SpeechT5: a token a character, numbers spelt out where its configuration says so.
+
+Source: `SpeechT5Tokenizer` of transformers 5.23.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onnxpipe.processing.text.batch import Wish
+from onnxpipe.processing.text.batch_encoding import BatchEncoding
+from onnxpipe.processing.text.files import Settings
+from onnxpipe.processing.text.inputs import as_batch
+from onnxpipe.processing.text.speech.characters import decode_letters
+from onnxpipe.processing.text.speech.number_words import spell_numbers
+from onnxpipe.processing.text.tokenizer import Tokenizer
+
+
+class SpeechT5Tokenizer(Tokenizer):
+    """A tokenizer.json of characters.
+
+    Args:
+        backend, settings, target: as in `Tokenizer`.
+
+    Attributes:
+        normalize: spell numbers out in English.
+    """
+
+    def __init__(self, backend: Any, settings: Settings | None = None, target: Any = None) -> None:
+        settings = Settings() if settings is None else settings
+        super().__init__(backend, settings, target)
+        self.normalize = bool(settings.config.get("normalize", False))
+
+    def prepare(self, text: str) -> str:
+        """The text whose characters become tokens."""
+        return spell_numbers(text) if self.normalize else text
+
+    def convert_tokens_to_string(self, tokens: Any) -> str:
+        """The text of tokens."""
+        return "".join(tokens).replace("▁", " ").strip()
+
+    def decode(
+        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+    ) -> Any:
+        """The text of token ids; see `Tokenizer.decode`."""
+        return decode_letters(self, token_ids, skip_special_tokens, clean_up_tokenization_spaces)
+
+    def _encode(
+        self, text: Any, text_pair: Any, wish: Wish, *, is_target: bool = False, language: str | None = None
+    ) -> BatchEncoding:
+        as_batch(text, text_pair, wish.words)  # the errors are about what was given
+        prepared = (self._prepared(text), self._prepared(text_pair))
+        return super()._encode(*prepared, wish, is_target=is_target, language=language)
+
+    def _prepared(self, text: Any) -> Any:
+        if isinstance(text, str):
+            return self.prepare(text)
+        return None if text is None else type(text)([self._prepared(each) for each in text])

@@ -1,0 +1,390 @@
+"""Tokenizer: text to token ids and back, as transformers' fast tokenizers do it, with numpy instead of tensors."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Unpack
+
+from onnxpipe.errors import ModelNotFoundError, UnsupportedError
+from onnxpipe.processing.text.backend_lock import Gate, State
+from onnxpipe.processing.text.batch import Wish, batch_of
+from onnxpipe.processing.text.batch_encoding import BatchEncoding, check_tensor_type
+from onnxpipe.processing.text.chat_templates import Chatting
+from onnxpipe.processing.text.decoding import Decoding
+from onnxpipe.processing.text.families import IN_PYTHON
+from onnxpipe.processing.text.files import Settings, load, save
+from onnxpipe.processing.text.inputs import as_batch
+from onnxpipe.processing.text.keywords import CallOptions, Overrides
+from onnxpipe.processing.text.languages import Speaking
+from onnxpipe.processing.text.padding import Collating
+from onnxpipe.processing.text.strategies import Limits, Truncation, resolve
+from onnxpipe.processing.text.vocabulary import Vocabulary
+
+
+class Tokenizer(Collating, Decoding, Speaking, Chatting):
+    """A fast tokenizer of transformers' kind; `AutoTokenizer` is another name of it. Threads may share one.
+
+    Args:
+        backend: the `tokenizers.Tokenizer`.
+        settings: special tokens, lengths and sides; see `Settings`.
+        target: the backend of `text_target`, where texts made are tokenized otherwise than texts given (Marian).
+
+    Attributes:
+        model_max_length: tokens the model takes; 1e30 where it is not known.
+        padding_side, truncation_side: "right" or "left".
+        model_input_names: the rows a call gives unless it says otherwise.
+        pad_token_type_id: the token type of padding.
+        clean_up_tokenization_spaces: the default of `decode`.
+        split_special_tokens: the default of the call.
+        chat_template: the template, or templates by name; None if there is none.
+        src_lang, tgt_lang: the languages of `text` and `text_target`, in tokenizers that know languages.
+        name_or_path: where it was loaded from.
+    """
+
+    def __init__(self, backend: Any, settings: Settings | None = None, target: Any = None) -> None:
+        settings = Settings() if settings is None else settings
+        super().__init__(backend, settings.named, settings.extra)
+        self._target = self._gate if target is None else Gate(target)
+        self._decoder = self._target if settings.config.get("separate_vocabs") else self._gate
+        self._languages = settings.languages
+        self._src_lang = None
+        self.tgt_lang = settings.tgt_lang
+        self._settings = settings
+        self.model_max_length = settings.model_max_length
+        self.padding_side = settings.padding_side
+        self.truncation_side = settings.truncation_side
+        self.model_input_names = list(settings.model_input_names)
+        self.pad_token_type_id = settings.pad_token_type_id
+        self.clean_up_tokenization_spaces = settings.clean_up_tokenization_spaces
+        self.split_special_tokens = settings.split_special_tokens
+        self.chat_template = settings.chat_template
+        self.chat_control_tokens = settings.config.get("chat_control_tokens")
+        self.name_or_path = settings.name_or_path
+        self._warned: set[str] = set()
+        forced = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
+        self._cleans_bpe = bool(settings.config.get(forced)) or settings.tokenizer_class in IN_PYTHON
+        if settings.languages is not None:
+            default = settings.languages.source
+            self.src_lang = settings.src_lang or (default if self._speaks(default) else None)
+            self._gate.run(self._state(None), lambda: None)  # so that the backend itself speaks that language
+
+    # -- loading and saving -----------------------------------------------------------------------------------------
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str],
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | os.PathLike[str] | None = None,
+        local_files_only: bool = False,
+        use_fast: bool = True,
+        subfolder: str = "",
+        trust_remote_code: bool | None = None,
+        **overrides: Unpack[Overrides],
+    ) -> Tokenizer:
+        """The tokenizer of a folder or of a Hub repository.
+
+        Args:
+            pretrained_model_name_or_path: a folder, or a Hub id.
+            revision: branch, tag or commit on the Hub.
+            token: the Hub's token, or True for the stored one.
+            cache_dir: the Hub's cache; None for its default.
+            local_files_only: never ask the network.
+            use_fast: False makes no difference: there are fast tokenizers only.
+            subfolder: where in the folder the files are.
+            trust_remote_code: refused when true.
+            **overrides: instead of what the files say, see `Overrides`.
+
+        Raises:
+            UnknownArgumentError: a keyword that is no setting.
+            UnsupportedError: a setting whose meaning cannot be kept here.
+            ModelNotFoundError: no such folder or repository, or it has no tokenizer.
+            BundleError: a damaged file.
+        """
+        if trust_remote_code:
+            raise UnsupportedError("trust_remote_code=True: code of a model is never run here; leave it out")
+        from onnxpipe.bundle import fetch
+
+        name = os.fspath(pretrained_model_name_or_path)
+        folder = fetch(
+            name, need="tokenizer", revision=revision, token=token, cache_dir=cache_dir,
+            local_files_only=local_files_only,
+        )  # fmt: skip
+        return cls._load(folder / subfolder, str(name), overrides)
+
+    @classmethod
+    def from_folder(cls, folder: str | os.PathLike[str], **overrides: Unpack[Overrides]) -> Tokenizer:
+        """The tokenizer of a local folder; see `from_pretrained`."""
+        return cls._load(Path(folder), str(folder), overrides)
+
+    @classmethod
+    def _load(cls, folder: Path, name: str, overrides: Overrides) -> Tokenizer:
+        if not folder.is_dir():
+            raise ModelNotFoundError(f"no folder {folder}")
+        backend, settings, target = load(folder, name, dict(overrides))
+        return (_class_of(settings) if cls is Tokenizer else cls)(backend, settings, target)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> tuple[str, ...]:
+        """Writes the tokenizer as it is now to a folder, made if need be; returns the paths of the files."""
+        settings = replace(
+            self._settings,
+            named=self.special_tokens_map,
+            extra=tuple(self._extra),
+            model_max_length=self.model_max_length,
+            padding_side=self.padding_side,
+            truncation_side=self.truncation_side,
+            model_input_names=tuple(self.model_input_names),
+            clean_up_tokenization_spaces=self.clean_up_tokenization_spaces,
+            chat_template=self.chat_template,
+            src_lang=self._src_lang,
+            tgt_lang=self.tgt_lang,
+        )
+        target = None if self._target is self._gate else self._target.backend
+        return self._gate.run(
+            self._state(None), lambda: save(Path(save_directory), self.backend_tokenizer, settings, target)
+        )
+
+    def _state(self, cut: Truncation | None) -> State:
+        return State(cut, self.split_special_tokens, self._frame(self._src_lang))
+
+    def __copy__(self) -> Tokenizer:
+        twin = object.__new__(type(self))
+        # the same gate: two of them before one backend would not know of each other
+        twin.__dict__.update(self.__dict__, _named=dict(self._named), _extra=list(self._extra))
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        # locks cannot be copied or pickled: the copy gets gates of its own
+        gates = ("_gate", "_target", "_decoder")
+        backends = [self._gate.backend, None if self._target is self._gate else self._target.backend]
+        return {**{k: v for k, v in self.__dict__.items() if k not in gates}, "backends": backends}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        backend, target = state.pop("backends")
+        self.__dict__.update(state)
+        Vocabulary.__init__(self, backend, state["_named"], state["_extra"])
+        self._target = self._gate if target is None else Gate(target)
+        self._decoder = self._target if self._settings.config.get("separate_vocabs") else self._gate
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(name_or_path='{self.name_or_path}', vocab_size={self.vocab_size}, "
+            f"model_max_length={self.model_max_length}, padding_side='{self.padding_side}', "
+            f"truncation_side='{self.truncation_side}', special_tokens={self.special_tokens_map})"
+        )
+
+    # -- text to ids ------------------------------------------------------------------------------------------------
+    def __call__(
+        self,
+        text: Any = None,
+        text_pair: Any = None,
+        text_target: Any = None,
+        text_pair_target: Any = None,
+        add_special_tokens: bool = True,
+        padding: Any = False,
+        truncation: Any = None,
+        max_length: int | None = None,
+        stride: int = 0,
+        is_split_into_words: bool = False,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_tensors: Any = None,
+        return_token_type_ids: bool | None = None,
+        return_attention_mask: bool | None = None,
+        return_overflowing_tokens: bool = False,
+        return_special_tokens_mask: bool = False,
+        return_offsets_mapping: bool = False,
+        return_length: bool = False,
+        split_special_tokens: bool | None = None,
+        max_target_length: int | None = None,
+        verbose: bool = True,
+    ) -> BatchEncoding:
+        """Encodes a text, a pair of texts, or a batch of either.
+
+        Args:
+            text: a str; a list of str (a batch), of pairs, or, split into words, of lists of words.
+            text_pair: the second texts, as many as first ones.
+            text_target, text_pair_target: texts that a model is to make, in the target language and the target's
+                vocabulary. With `text` their ids are given as `labels`, alone as rows of their own.
+            add_special_tokens: put the model's special tokens around.
+            padding: False, True or "longest", "max_length", "do_not_pad".
+            truncation: None or False, True or "longest_first", "only_first", "only_second", "do_not_truncate". With
+                `max_length` alone it is "longest_first".
+            max_length: tokens a row may have; None for the model's.
+            stride: tokens that a window repeats of the one before it.
+            is_split_into_words: the texts are lists of words.
+            pad_to_multiple_of: round padded lengths up.
+            padding_side: "left" or "right"; None for the tokenizer's.
+            return_tensors: "np" for int64 arrays of shape (batch, tokens), with a batch axis for a single text too.
+            return_token_type_ids, return_attention_mask: None to follow `model_input_names`.
+            return_overflowing_tokens: give the windows that truncation cuts off as further rows, and
+                `overflow_to_sample_mapping`: the text each row is from.
+            return_special_tokens_mask: 1 for tokens that are no text.
+            return_offsets_mapping: the characters (start, end) of each token in its text.
+            return_length: the number of tokens of each row.
+            split_special_tokens: whether special tokens that occur in a text are split; None for the tokenizer's.
+            max_target_length: `max_length` of the targets; None for the same.
+            verbose: warn of rows that are longer than the model takes.
+
+        Returns:
+            Lists of ints for a single text, else lists of rows.
+
+        Raises:
+            ValueError: no text, texts of a wrong type or number, no padding token, an unknown strategy, or rows of
+                unlike length with `return_tensors`.
+            UnsupportedError: tensors of another framework.
+        """
+        if text is None and text_target is None:
+            raise ValueError("You need to specify either `text` or `text_target`.")
+        check_tensor_type(return_tensors)
+        names = (
+            ("token_type_ids", return_token_type_ids),
+            ("attention_mask", return_attention_mask),
+            ("special_tokens_mask", return_special_tokens_mask),
+            ("offset_mapping", return_offsets_mapping),
+        )
+        limits = Limits(self.model_max_length, self.truncation_side, self.padding_side)
+
+        def wish(length: int | None) -> Wish:
+            pad, cut, length = resolve(
+                padding, truncation, length, stride, pad_to_multiple_of, padding_side, limits, verbose=verbose
+            )
+            return Wish(
+                pad=pad,
+                cut=cut,
+                split=self.split_special_tokens if split_special_tokens is None else split_special_tokens,
+                add_special_tokens=add_special_tokens,
+                words=is_split_into_words,
+                return_tensors=return_tensors,
+                overflow=return_overflowing_tokens,
+                names=("input_ids", *(n for n, w in names if w or (w is None and n in self.model_input_names))),
+                length=return_length,
+                warn=verbose and length is None,
+            )
+
+        target = max_length if max_target_length is None else max_target_length
+        if text is None:
+            return self._encode(text_target, text_pair_target, wish(target), is_target=True)
+        encoded = self._encode(text, text_pair, wish(max_length))
+        if text_target is not None:
+            labels = self._encode(text_target, text_pair_target, wish(target), is_target=True)
+            encoded["labels"] = labels["input_ids"]
+        return encoded
+
+    def encode(
+        self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Unpack[CallOptions]
+    ) -> Any:
+        """The `input_ids` of a call."""
+        return self(text, text_pair, add_special_tokens=add_special_tokens, **options)["input_ids"]
+
+    def encode_plus(
+        self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Unpack[CallOptions]
+    ) -> BatchEncoding:
+        """A call, by its name in transformers 4."""
+        return self(text, text_pair, add_special_tokens=add_special_tokens, **options)
+
+    def batch_encode_plus(
+        self, batch_text_or_text_pairs: Any, add_special_tokens: bool = True, **options: Unpack[CallOptions]
+    ) -> BatchEncoding:
+        """A call on a batch, by its name in transformers 4."""
+        if not isinstance(batch_text_or_text_pairs, (tuple, list)):
+            kind = type(batch_text_or_text_pairs)
+            raise TypeError(f"batch_text_or_text_pairs has to be a list or a tuple (got {kind})")
+        return self(batch_text_or_text_pairs, add_special_tokens=add_special_tokens, **options)
+
+    def tokenize(
+        self, text: str, pair: str | None = None, add_special_tokens: bool = False, **options: Unpack[CallOptions]
+    ) -> list[str]:
+        """The tokens of a text, by default without special ones."""
+        return self(text, pair, add_special_tokens=add_special_tokens, **options).tokens()
+
+    @property
+    def _build_translation_inputs(self) -> Callable[..., BatchEncoding]:
+        """What translation pipelines encode with (transformers' name); only tokenizers with languages have it."""
+        self._known_languages("_build_translation_inputs")
+        return self._translation_inputs
+
+    def _translation_inputs(
+        self,
+        raw_inputs: Any,
+        src_lang: str | None = None,
+        tgt_lang: str | None = None,
+        **options: Unpack[CallOptions],
+    ) -> BatchEncoding:
+        """The rows of texts in a language, and `forced_bos_token_id`: the token of the language to come.
+
+        The tokenizer's own `src_lang` stays as it is, whatever other threads do meanwhile.
+
+        Raises:
+            ValueError: a language that is not given or not known.
+        """
+        if src_lang is None or tgt_lang is None:
+            raise ValueError("Translation requires a `src_lang` and a `tgt_lang` for this model")
+        twin = copy(self)
+        twin.src_lang = src_lang
+        encoded = twin(raw_inputs, **options)
+        encoded["forced_bos_token_id"] = self.get_lang_id(tgt_lang)
+        return encoded
+
+    # -- what the call is made of -----------------------------------------------------------------------------------
+    def _encode(
+        self, text: Any, text_pair: Any, wish: Wish, *, is_target: bool = False, language: str | None = None
+    ) -> BatchEncoding:
+        """The rows of texts; `language` is that of the texts, None for the tokenizer's."""
+        if wish.pad is not None:
+            self._need_pad_token()
+        batched, texts = as_batch(text, text_pair, wish.words)
+        gate = self._target if is_target else self._gate
+        language = language or (self.tgt_lang if is_target and self.tgt_lang is not None else self._src_lang)
+        encodings = gate.run(
+            State(wish.cut, wish.split, self._frame(language)),
+            lambda: gate.backend.encode_batch(
+                texts, is_pretokenized=wish.words, add_special_tokens=wish.add_special_tokens
+            ),
+        )
+        if wish.pad is not None and encodings:
+            self._pad(encodings, wish.pad)
+        if wish.warn:
+            self._warn_of_length(encodings)
+        return batch_of(encodings, wish, batched=batched)
+
+    def _warn_of_length(self, rows: Sequence[Any]) -> None:
+        longest = max(map(len, rows), default=0)
+        if 0 < self.model_max_length < longest:
+            self._warn_once(
+                "length",
+                "Token indices sequence length is longer than the specified maximum sequence length for this model "
+                f"({longest} > {self.model_max_length}). Running this sequence through the model will result in "
+                "indexing errors",
+            )
+
+
+#: Tokenizers that can more than others, those of speech: their class -> the file in `audio/` that it is in.
+_OF_SPEECH = {
+    "ParakeetTokenizer": "ctc",
+    "PhonemeTokenizer": "phonemes",
+    "SpeechT5Tokenizer": "speecht5",
+    "VitsTokenizer": "vits",
+    "Wav2Vec2CTCTokenizer": "ctc",
+    "WhisperTokenizer": "whisper",
+}
+
+
+def _class_of(settings: Settings) -> type[Tokenizer]:
+    name = (settings.tokenizer_class or "").removesuffix("Fast")
+    if name not in _OF_SPEECH:
+        return Tokenizer
+    found: type[Tokenizer] = getattr(
+        importlib.import_module(f"onnxpipe.processing.text.speech.{_OF_SPEECH[name]}"), name
+    )
+    return found
+
+
+AutoTokenizer = Tokenizer

@@ -1,0 +1,74 @@
+"""Image processors of videos: each frame like a picture, frames of a video together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, ClassVar, Unpack
+
+import numpy as np
+
+from onnxpipe.processing.batch_feature import BatchFeature
+from onnxpipe.processing.images import transforms
+from onnxpipe.processing.images.base import ImageProcessor, stack
+from onnxpipe.processing.images.inputs import nested
+from onnxpipe.processing.images.settings import BILINEAR, HALF, IMAGENET_MEAN, IMAGENET_STD, Overrides, Settings
+from onnxpipe.processing.images.transforms import Array
+from onnxpipe.processing.text.batch_encoding import check_tensor_type
+
+_VIDEO = Settings(
+    do_resize=True, size={"shortest_edge": 224}, resample=BILINEAR, do_center_crop=True,
+    crop_size={"height": 224, "width": 224}, do_rescale=True, do_normalize=True, image_mean=HALF, image_std=HALF,
+)  # fmt: skip
+
+
+class _VideoProcessor(ImageProcessor):
+    """Frames of a video make one entry of the batch."""
+
+    square: ClassVar[bool] = False
+    defaults: ClassVar = _VIDEO
+
+    def __call__(self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[Overrides]) -> BatchFeature:
+        """Arrays for the model.
+
+        Args:
+            images: the frames of a video as a list or an array (frames, H, W, C), or a list of such videos.
+            return_tensors, **overrides: see `ImageProcessor`.
+
+        Returns:
+            `pixel_values` float32 (videos, frames, channels, height, width).
+
+        Raises:
+            ImageError: videos of unlike length, and what `ImageProcessor` raises.
+        """
+        check_tensor_type(return_tensors)
+        settings = self.settings
+        if overrides:
+            settings = replace(settings, **self._parsed(overrides, "the call"))
+        videos = [[self._one(frame, settings).values for frame in frames] for frames in nested(images)]
+        if return_tensors is None:
+            return BatchFeature(pixel_values=videos)
+        return BatchFeature(pixel_values=stack("pixel_values", [stack("pixel_values", frames) for frames in videos]))
+
+
+class VideoMAEImageProcessor(_VideoProcessor):
+    """VideoMAE, TimeSformer."""
+
+
+class TimesformerImageProcessor(_VideoProcessor):
+    """TimeSformer's own class of transformers 5 (`TimesformerVideoProcessor`)."""
+
+    defaults: ClassVar = replace(_VIDEO, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD)
+
+
+class VivitImageProcessor(_VideoProcessor):
+    """ViViT: from −1 to 1 before it is normalised."""
+
+    defaults: ClassVar = replace(_VIDEO, size={"shortest_edge": 256}, rescale_factor=1 / 127.5, offset=True)
+
+    @staticmethod
+    def values(values: Array, settings: Settings) -> Array:
+        """Rescaled, 1 taken off if `offset`, normalised."""
+        values = transforms.rescale(values, settings)
+        if settings.do_rescale and settings.offset:
+            values = values - np.float32(1)
+        return transforms.normalize(values, settings)

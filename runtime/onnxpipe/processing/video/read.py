@@ -1,0 +1,126 @@
+"""From whatever names or holds a video to its frames.
+
+A video file may name other files (playlists, concatenations), which ffmpeg would go and open. So ffmpeg never opens
+anything itself here: it is given bytes, may use no protocol, and knows only formats that hold their own frames.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpipe.errors import ImageError, MissingDependencyError
+from onnxpipe.processing.images.io.fetch import fetch
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+#: Bytes that a video from a URL may have.
+MAX_VIDEO_BYTES = 512 * 2**20
+
+#: Pixels that a frame may have: four times those of 8K.
+MAX_FRAME_PIXELS = 2**27
+
+_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,ogg,asf,gif,h264,hevc,m4v,ivf,nut,mxf"
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
+
+
+def read_frames(
+    source: Any,
+    num_frames: int,
+    frame_sampling_rate: int = 1,
+    timeout: float | None = None,
+    *,
+    allow_fewer: bool = False,
+) -> NDArray[np.uint8]:
+    """Frames from the beginning of a video, evenly spaced.
+
+    Args:
+        source: a path (str or `Path`), an http(s) URL, or the bytes of a file.
+        num_frames: how many; the last is number `num_frames * frame_sampling_rate - 1` of the video, from 0.
+        frame_sampling_rate: how far apart they are.
+        timeout: seconds for a URL; None for `fetch.DEFAULT_SECONDS`.
+        allow_fewer: give those that there are where the video is too short.
+
+    Returns:
+        (frames, height, width, 3) uint8, RGB, not turned as the file's rotation says (as transformers has them).
+
+    Raises:
+        ImageError: no such file, no video in it, a broken file, frames too large, or too few of them.
+        TypeError: a source of another type.
+        ValueError: numbers below 1.
+        MissingDependencyError: PyAV is not installed.
+    """
+    if num_frames < 1 or frame_sampling_rate < 1:
+        raise ValueError(f"{num_frames=} and {frame_sampling_rate=} must be at least 1")
+    wanted = np.linspace(0, num_frames * frame_sampling_rate - 1, num_frames, dtype=np.int64)
+    frames: list[NDArray[np.uint8]] = []
+    seen = 0
+    with _opened(source, timeout) as (container, stream, name):
+        for number, frame in enumerate(container.decode(stream)):
+            seen = number + 1
+            if number == wanted[len(frames)]:
+                _check_size(frame.width, frame.height, name)
+                frames.append(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
+            if len(frames) == num_frames:
+                break
+    if not frames or (len(frames) < num_frames and not allow_fewer):
+        raise ImageError(
+            f"{name} has {seen} frames; {num_frames} frames, {frame_sampling_rate} apart, need {wanted[-1] + 1}: "
+            "give a longer video, or smaller num_frames= or frame_sampling_rate="
+        )
+    if len({frame.shape for frame in frames}) > 1:
+        raise ImageError(f"the frames of {name} change their size")
+    return np.stack(frames)
+
+
+@contextmanager
+def _opened(source: Any, timeout: float | None) -> Iterator[tuple[InputContainer, VideoStream, str]]:
+    """A video's container, its first stream of pictures, and its name for messages."""
+    av = _import_av()
+    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the video"
+    with _file(source, timeout) as file:
+        try:
+            with av.open(file, mode="r", container_options=_OPTIONS) as container:
+                if not container.streams.video:
+                    raise ImageError(f"{name} has no video stream")
+                stream = container.streams.video[0]
+                if stream.codec_context is None:
+                    raise ImageError(f"the video stream of {name} has a codec that PyAV does not know")
+                _check_size(stream.codec_context.width, stream.codec_context.height, name)
+                yield container, stream, name
+        except av.error.FFmpegError as error:
+            raise ImageError(f"{name} is a broken video, or none: {error.strerror or error}") from error
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if width * height > MAX_FRAME_PIXELS:
+        raise ImageError(f"{name} has frames of {width}x{height} pixels, more than the {MAX_FRAME_PIXELS} allowed")
+
+
+def _file(source: Any, timeout: float | None) -> IO[bytes]:
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        return BytesIO(fetch(source, timeout, max_bytes=MAX_VIDEO_BYTES))
+    if isinstance(source, (str, os.PathLike)):
+        try:
+            return open(source, "rb")  # noqa: PTH123  # closed by the caller; a str or a path
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{os.fspath(source)[:200]} could not be opened: {error}") from error
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return BytesIO(source)
+    raise TypeError(f"a video is a path, a URL or bytes, not {type(source).__name__}")
+
+
+def _import_av() -> Any:
+    try:
+        import av
+    except ImportError as error:
+        raise MissingDependencyError('videos need PyAV; install it with: pip install "onnxpipe[video]"') from error
+    return av

@@ -1,0 +1,76 @@
+"""Chats: what a conversation looks like among inputs, and when a list is one."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+from onnxpipe.tasks.base.datasets import KeyDataset
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Chat:
+    """One conversation.
+
+    Attributes:
+        messages: dicts with a `role` and a `content`, and whatever else the chat template reads.
+
+    Raises:
+        ValueError: a message without the two keys.
+    """
+
+    messages: Sequence[Message]
+
+    def __post_init__(self) -> None:
+        if not all(is_message(message) for message in self.messages):
+            raise ValueError("When passing chat dicts as input, each dict must have a 'role' and 'content' key.")
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the last message is somebody else's than the assistant's, so that an answer is due."""
+        return bool(self.messages[-1]["role"] != "assistant")
+
+
+def is_message(value: Any) -> bool:
+    """Whether `value` is a message: a dict with a `role` and a `content`."""
+    return isinstance(value, Mapping) and "role" in value and "content" in value
+
+
+def is_chat(value: Any) -> bool:
+    """Whether `value` is a list or tuple that begins with a message."""
+    return isinstance(value, (list, tuple)) and bool(value) and is_message(value[0])
+
+
+def with_chats(inputs: Any) -> Any:
+    """The inputs of a pipeline's call with the conversations in them marked as `Chat`.
+
+    A list or tuple of messages, and a generator or dataset of messages, is one conversation. Of a generator of
+    conversations only the first is looked at, the rest as they are asked for. As in transformers 5.23.
+    """
+    if isinstance(inputs, types.GeneratorType):
+        return _generated(inputs)
+    if not isinstance(inputs, (list, tuple, KeyDataset)) or not len(inputs):
+        return inputs
+    if is_message(inputs[0]):
+        return Chat([inputs[i] for i in range(len(inputs))])
+    if is_chat(inputs[0]):
+        values = [inputs[i] for i in range(len(inputs))]
+        return [Chat(value) for value in values] if all(map(is_chat, values)) else inputs
+    return inputs
+
+
+def _generated(inputs: Iterator[Any]) -> Any:
+    beginning = list(islice(inputs, 1))
+    if beginning and is_message(beginning[0]):
+        return Chat([*beginning, *inputs])
+    return _marked(chain(beginning, inputs))
+
+
+def _marked(values: Iterator[Any]) -> Iterator[Any]:
+    """A generator again, with conversations marked."""
+    return (Chat(value) if is_chat(value) else value for value in values)

@@ -1,0 +1,84 @@
+"""Pipelines written for transformers: its four methods, carried over to rows.
+
+_sanitize_parameters(**kwargs) -> (preprocess, forward, postprocess parameters)
+preprocess(input, ...)         -> a dict of arrays with a leading axis of 1 (or a generator of such dicts: chunks)
+_forward(batch, ...)           -> a dict of arrays with the batch on the first axis
+postprocess(outputs, ...)      -> the answer; gets a dict, or the list of dicts if `preprocess` made chunks
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onnxpipe.engine.batching import Row, split, stack
+from onnxpipe.engine.scheduler import Outputs
+
+if TYPE_CHECKING:
+    from onnxpipe.tasks.base.pipeline import Answered, Pipeline
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Parameters of the three stages."""
+
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+    forward: Mapping[str, Any] = field(default_factory=dict)
+    postprocess: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What of a preprocessed dict is no array, and whether the input was cut into chunks."""
+
+    values: Mapping[str, Any]
+    chunked: bool
+
+
+def parse(pipe: Any, given: Mapping[str, Any], base: Stages | None) -> Stages:
+    """The class's own sorter, run on every call, its result over the constructor's."""
+    pre, fwd, post = pipe._sanitize_parameters(**given)
+    base = base or Stages()
+    return Stages({**base.preprocess, **pre}, {**base.forward, **fwd}, {**base.postprocess, **post})
+
+
+def encode(pipe: Any, value: Any, stages: Stages) -> Iterable[Row]:
+    """Rows from what `preprocess` gives."""
+    made = pipe.preprocess(value, **stages.preprocess)
+    chunked = isinstance(made, types.GeneratorType)
+    return _rows(made if chunked else [made], chunked)
+
+
+def _rows(dicts: Iterable[Mapping[str, Any]], chunked: bool) -> Iterator[Row]:
+    for each in dicts:
+        arrays = {k: np.asarray(v)[0] for k, v in each.items() if hasattr(v, "__array__") and np.ndim(v)}
+        side = {k: v for k, v in each.items() if k not in arrays}
+        length = max((len(a) for a in arrays.values() if a.ndim), default=1)
+        yield Row(arrays, length, _Side(side, chunked))
+
+
+def run(pipe: Pipeline, rows: Sequence[Row], stages: Stages) -> list[Outputs]:
+    """`_forward` on the stacked rows; values that are no arrays become lists."""
+    padding = pipe.padding()
+    batch: dict[str, Any] = dict(stack(rows, padding)) if rows[0].feeds else {}
+    for name in rows[0].extra.values:
+        values = [row.extra.values[name] for row in rows]
+        batch[name] = values[0] if len(rows) == 1 else values
+    outputs = pipe._forward(batch, **stages.forward)  # type: ignore[attr-defined]
+    arrays = {k: np.asarray(v) for k, v in outputs.items() if hasattr(v, "__array__")}
+    answers = split(arrays, rows, getattr(pipe.model, "per_token", frozenset()), padding)
+    for i, answer in enumerate(answers):
+        for name, value in outputs.items():
+            if name not in arrays:
+                answer[name] = value[i] if isinstance(value, list) and len(value) == len(rows) > 1 else value
+    return answers
+
+
+def decode(pipe: Any, rows: Answered, stages: Stages) -> Any:
+    """`postprocess` on outputs that have their leading axis of 1 again."""
+    outputs = [{k: v[None] if isinstance(v, np.ndarray) else v for k, v in out.items()} for _, out in rows]
+    return pipe.postprocess(outputs if rows[0][0].extra.chunked else outputs[0], **stages.postprocess)

@@ -1,0 +1,62 @@
+"""Text as it comes: the model writes in a thread of its own, its text is handed over piece by piece."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from onnxpipe.engine.batching import Array
+from onnxpipe.generation import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
+
+if TYPE_CHECKING:
+    from onnxpipe.tasks.base.generation import GeneratingPipeline
+
+
+class _Asked(StoppingCriteria):
+    """Stops when somebody asks for it."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+
+    def __call__(self, input_ids: Array, scores: Any, **kwargs: Any) -> Array:
+        """All rows alike."""
+        return np.full(len(input_ids), self.event.is_set())
+
+
+def text_pieces(pipe: GeneratingPipeline, value: Any, options: Any) -> Iterator[str]:
+    """The text of one answer, in pieces.
+
+    Nothing runs before the first piece is asked for. An error of the model is raised where the pieces are read. When
+    the iterator is closed, the model stops after the token that it is at.
+    """
+    stop = _Asked()
+    tokenizer: Any = pipe.tokenizer
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, **pipe.decoding(options))
+    criteria = StoppingCriteriaList([*(options.generate.get("stopping_criteria") or ()), stop])
+    options = replace(
+        options, generate={**options.generate, "streamer": streamer, "stopping_criteria": criteria}
+    )  # fmt: skip
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            pipe.dispatch(value, options)
+        except BaseException as error:
+            failures.append(error)
+            streamer.end()  # the reader waits for it
+
+    writer = threading.Thread(target=write, name="onnxpipe-stream", daemon=True)
+    writer.start()
+    try:
+        for piece in streamer:
+            if piece:
+                yield piece
+    finally:
+        stop.event.set()
+        writer.join()
+    if failures:
+        raise failures[0]
