@@ -15,7 +15,9 @@ from conformance.cases.common import Case
 from conformance.compare import TOLERANCE, same
 from conformance.runner import Library, marks_of, outcome
 from conformance.values import Outcome, from_json
-from zoo import GENERATING, audio, vision, weights_hash
+from zoo import GENERATING, weights_hash
+from zoo.audio import families as audio
+from zoo.vision import families as vision
 
 RECORDED = Path(__file__).parents[1] / "zoo" / "reference"
 

@@ -16,7 +16,9 @@ from conformance import torchvision_standin
 from conformance.cases.common import Case, PipeFeatureExtractor, PipeImageProcessor, Vocoder
 from conformance.compare import Cut
 from conformance.values import Marks, Outcome, made, marked, plain
-from zoo import GENERATING, audio, sounds
+from zoo import GENERATING
+from zoo.audio import families as audio
+from zoo.audio import recordings as sounds
 
 VOCODER = ("hifigan", "vocoder")
 """The zoo's vocoder, of the models that make spectrograms."""

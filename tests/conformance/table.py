@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from conformance.cases import CASES, families, missing
-from zoo import audio, vision
+from zoo.audio import families as audio
+from zoo.vision import families as vision
 
 Results = dict[tuple[str, str], tuple[int, int]]
 """(task, family) -> (checks passed, checks failed)."""

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from conformance.cases.common import BATCHES
-from zoo import audio, sounds
+from zoo.audio import families as audio
+from zoo.audio import recordings as sounds
 
 Bundles = Callable[..., Path]
 CLASSES, RECOGNISE, SPEAK = "audio-classification", "automatic-speech-recognition", "text-to-audio"

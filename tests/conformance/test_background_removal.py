@@ -11,7 +11,7 @@ import pytest
 
 from conformance.compare import TIPPED
 from conformance.runner import Library
-from zoo import pictures
+from zoo.vision import images as pictures
 
 pytest.importorskip("torch")
 

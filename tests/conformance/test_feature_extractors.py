@@ -25,7 +25,7 @@ from onnxpipe.processing.audio.mctct import MCTCTFeatureExtractor
 from onnxpipe.processing.audio.registry import CLASSES, FAMILIES
 from onnxpipe.processing.audio.whisper import WhisperFeatureExtractor
 from onnxpipe.processing.images.auto import AutoProcessor
-from zoo.sounds import encoded
+from zoo.audio.recordings import encoded
 
 CLOSE = 1e-4
 #: Those that transformers 5 has not.

@@ -70,7 +70,7 @@ def test_recognisers(family: str, kind: Any, bundles: Bundles, tmp_path: Path) -
     """Whisper's own graphs have no masks; without cross-attentions there are no times of words, which is said."""
     import onnxpipe
     from onnxpipe.errors import UnsupportedError
-    from zoo import sounds
+    from zoo.audio import recordings as sounds
     from zoo.foreign import make_foreign
 
     task = "automatic-speech-recognition"

@@ -16,7 +16,7 @@ import pytest
 
 from conformance.cases.text_generation import LONG, TEXTS
 from conformance.compare import same
-from zoo.generators import CAUSAL, SEQ2SEQ
+from zoo.text.generators import CAUSAL, SEQ2SEQ
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -26,7 +26,7 @@ from onnxpipe.errors import UnknownArgumentError  # noqa: E402
 from onnxpipe.processing import AutoTokenizer, Tokenizer  # noqa: E402
 from onnxpipe.processing.text.families import RENAMED  # noqa: E402
 from onnxpipe_export.tokenizers import convert as exported  # noqa: E402
-from zoo.generator_tokenizers import save  # noqa: E402
+from zoo.text.generator_tokenizers import save  # noqa: E402
 
 FAST = (
     "gpt2",

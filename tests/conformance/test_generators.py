@@ -12,7 +12,7 @@ import pytest
 from conformance.cases import text2text_generation, text_generation
 from zoo import build, weights_hash
 from zoo.corpus import SENTENCES
-from zoo.generators import CAUSAL, SEQ2SEQ
+from zoo.text.generators import CAUSAL, SEQ2SEQ
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -22,7 +22,7 @@ from transformers.image_utils import load_image as their_load_image
 from onnxpipe.processing.images.auto import AutoImageProcessor, AutoProcessor
 from onnxpipe.processing.images.io.load import load_image
 from onnxpipe.processing.images.registry import CLASSES, FAMILIES
-from zoo.pictures import NAMES, encoded, picture, write
+from zoo.vision.images import NAMES, encoded, picture, write
 
 #: Largest difference allowed, where it is not zero.
 CLOSE = {"ZoeDepthImageProcessor": 1e-6}

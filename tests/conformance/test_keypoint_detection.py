@@ -11,8 +11,8 @@ import pytest
 
 from conformance.compare import same
 from conformance.values import plain
-from zoo import vision
-from zoo.pictures import ORDINARY, SAME_SIZE, picture
+from zoo.vision import families as vision
+from zoo.vision.images import ORDINARY, SAME_SIZE, picture
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

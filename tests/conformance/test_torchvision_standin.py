@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo.pictures import picture
+from zoo.vision.images import picture
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from conformance.cases.common import BATCHES
-from zoo import pictures, vision
+from zoo.vision import families as vision
+from zoo.vision import images as pictures
 
 NAMES = (*pictures.ORDINARY, *pictures.SAME_SIZE[1:], "odd", "wide", "grey", "rgba", "exif 6", "jpeg", "large")
 LARGEST = 1e-5

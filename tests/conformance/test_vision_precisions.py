@@ -16,7 +16,7 @@ from conformance.runner import Library
 from conformance.values import made
 from onnxpipe.bundle import open_bundle
 from onnxpipe.errors import CertificateError
-from zoo import vision
+from zoo.vision import families as vision
 
 PRECISIONS = ("fp32", "fp16", "int8")
 LARGE = 1000

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from onnxpipe.models.auto import AutoModelForSpeechSeq2Seq
+from zoo.audio.recordings import samples
 from zoo.cache import cached_bundle, cached_model
-from zoo.sounds import samples
 
 torch = pytest.importorskip("torch")
 

@@ -27,7 +27,8 @@ from conformance.cases.common import (
     Squad,
 )
 from conformance.compare import Picture
-from zoo import pictures, sounds
+from zoo.audio import recordings as sounds
+from zoo.vision import images as pictures
 
 Outcome = dict[str, Any]
 """`{"value": …}`, `{"lazy": […]}` for an iterator's items, or `{"error": type name, "bases": […], "message": str}`."""

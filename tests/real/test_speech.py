@@ -15,7 +15,7 @@ from perf import turns
 from perf.words import error_rate, errors, words
 
 from onnxpipe import pipeline
-from zoo import sounds
+from zoo.audio import recordings as sounds
 
 pytestmark = [pytest.mark.xdist_group("real-speech"), pytest.mark.filterwarnings("ignore::UserWarning")]
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zoo import audio, vision
+from zoo.audio import families as audio
+from zoo.vision import families as vision
 
 FAMILIES = (
     "bert",
@@ -66,13 +67,13 @@ HEADS = {
     "ner": Head("ForTokenClassification", "token-classification", _labels("O", "B-PER", "I-PER", "B-LOC", "I-LOC")),
     "qa": Head("ForQuestionAnswering", "question-answering"),
     "mlm": Head("ForMaskedLM", "fill-mask"),
-    # Generators: families, sizes and tokenizers are in `zoo.generators`.
+    # Generators: families, sizes and tokenizers are in `zoo.text.generators`.
     "causal": Head("ForCausalLM", "text-generation"),
     "seq2seq": Head("ForConditionalGeneration", "text2text-generation"),
 }
 
 GENERATING = ("causal", "seq2seq")
-"""The heads of the families in `zoo.generators`."""
+"""The heads of the families in `zoo.text.generators`."""
 
 MISSING = {("bart", "ner"): "transformers has no BartForTokenClassification"}
 """(family, head) -> why transformers has no such class."""
@@ -98,10 +99,11 @@ def build(family: str, head: str, folder: Path) -> Path:
         audio.build(family, head, folder)
         return folder
     if head in GENERATING:
-        from zoo import generators
+        from zoo.text import generators
 
         return generators.build(family, head, folder)
-    from zoo import models, tokenization
+    from zoo.text import encoders as models
+    from zoo.text import tokenization
 
     tokenization.save(family, folder)
     models.make(family, HEADS[head], folder, seed=_SEEDS.get((family, head), f"{family}/{head}")).save_pretrained(

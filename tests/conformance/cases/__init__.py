@@ -30,8 +30,10 @@ from conformance.cases import (
     zero_shot_object_detection,
 )
 from conformance.cases.common import Case
-from zoo import FAMILIES, MISSING, audio, vision
-from zoo.generators import CAUSAL, SEQ2SEQ
+from zoo import FAMILIES, MISSING
+from zoo.audio import families as audio
+from zoo.text.generators import CAUSAL, SEQ2SEQ
+from zoo.vision import families as vision
 
 CASES: dict[str, tuple[Case, ...]] = {
     "feature-extraction": feature_extraction.CASES,

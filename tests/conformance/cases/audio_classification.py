@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from conformance.cases.audio import SOUNDS, SPEECH, at_construction, case_of, errors, inputs
 from conformance.cases.common import Case, Sound
-from conformance.cases.sounds import SOUNDS, SPEECH, at_construction, case_of, errors, inputs
 
 TASK = "audio-classification"
 _case = case_of(TASK)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from conformance.cases.audio import SOUNDS, SPEECH, at_construction, case_of, errors, inputs
 from conformance.cases.common import Case, Generator, Settings, Sound
-from conformance.cases.sounds import SOUNDS, SPEECH, at_construction, case_of, errors, inputs
 
 TASK = "automatic-speech-recognition"
 _case = case_of(TASK)

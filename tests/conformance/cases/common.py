@@ -64,7 +64,7 @@ class ReturnType:
 
 @dataclass(frozen=True)
 class Pic:
-    """A made picture of `zoo.pictures`, handed over in one of the forms that a pipeline takes.
+    """A made picture of `zoo.vision.images`, handed over in one of the forms that a pipeline takes.
 
     Args:
         form: "image" (PIL), "path", "base64", "data" (base64 with its prefix) or "array" (uint8, in RGB).
@@ -84,7 +84,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Sound:
-    """A made sound of `zoo.sounds`, handed over in one of the forms that a pipeline takes.
+    """A made sound of `zoo.audio.recordings`, handed over in one of the forms that a pipeline takes.
 
     What transformers would give to ffmpeg, or to torchaudio, the suite has decoded and resampled for it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.cases.common import Pic
-from conformance.cases.pictures import PHOTO, at_construction, case_of, errors, inputs
+from conformance.cases.images import PHOTO, at_construction, case_of, errors, inputs
 
 TASK = "depth-estimation"
 _case = case_of(TASK)

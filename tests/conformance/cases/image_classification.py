@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.cases.common import Case, Pic
-from conformance.cases.pictures import MATES, PHOTO, PHOTOS, at_construction, case_of, errors, inputs
+from conformance.cases.images import MATES, PHOTO, PHOTOS, at_construction, case_of, errors, inputs
 
 TASK = "image-classification"
 _case = case_of(TASK)

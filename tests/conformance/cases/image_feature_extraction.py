@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.cases.pictures import PHOTO, PHOTOS, at_construction, case_of, errors, inputs
+from conformance.cases.images import PHOTO, PHOTOS, at_construction, case_of, errors, inputs
 
 TASK = "image-feature-extraction"
 _case = case_of(TASK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.cases.common import Pic
-from conformance.cases.pictures import PHOTO, case_of
+from conformance.cases.images import PHOTO, case_of
 
 TASK = "keypoint-matching"
 _case = case_of(TASK)

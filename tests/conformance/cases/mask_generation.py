@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.cases.common import Case, Generator, Pic, PipeImageProcessor
-from conformance.cases.pictures import CORE_ODD, PHOTO, at_construction, case_of
+from conformance.cases.images import CORE_ODD, PHOTO, at_construction, case_of
 
 TASK = "mask-generation"
 _case = case_of(TASK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.cases.common import Case, Generator, Pic
-from conformance.cases.pictures import PHOTO, PHOTOS, at_construction, case_of, errors, inputs
+from conformance.cases.images import PHOTO, PHOTOS, at_construction, case_of, errors, inputs
 
 TASK = "object-detection"
 _case = case_of(TASK)

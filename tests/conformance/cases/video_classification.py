@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.cases.common import Case, Clip, Generator, Keyed
-from conformance.cases.pictures import at_construction, case_of
+from conformance.cases.images import at_construction, case_of
 
 TASK = "video-classification"
 _case = case_of(TASK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from conformance.cases.common import BATCHES, Case, Generator, Keyed, Pic, PipeImageProcessor
-from conformance.cases.pictures import CORE_ODD, PHOTO, at_construction, case_of
+from conformance.cases.images import CORE_ODD, PHOTO, at_construction, case_of
 
 TASK = "zero-shot-object-detection"
 _case = case_of(TASK)

@@ -1,0 +1,88 @@
+"""What the cases of every task on pictures share: the pictures, and the ways of handing them over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from conformance.cases.common import BATCHES, Case, Generator, Keyed, Pic, PipeImageProcessor
+from zoo.vision.images import ODD, ORDINARY, SAME_SIZE
+
+PHOTO = Pic("photo")
+PHOTOS = [Pic(name) for name in ORDINARY]
+MATES = [Pic(name) for name in SAME_SIZE] * 2
+ROWS = [{"image": picture, "name": picture.name} for picture in PHOTOS]
+
+CORE_ODD = ("grey", "rgba", "exif 6")
+"""Troublesome pictures that every family sees; the others are for the families of the full list."""
+
+Make = Callable[..., Case]
+
+
+def case_of(task: str) -> Make:
+    """`case(name, *args, core=False, message=True, **kwargs)`: a call of `task` with these arguments."""
+
+    def case(
+        name: str, *args: object, core: bool = False, message: bool = True, head: str = task, **kwargs: object
+    ) -> Case:
+        return Case(name, head, args, kwargs, core=core, message=message)
+
+    return case
+
+
+def at_construction(task: str, name: str, ctor: dict[str, Any], *args: object, **kwargs: object) -> Case:
+    """A call of `task` on a pipeline that was made with arguments."""
+    return Case(f"{name} at construction", task, args, kwargs, ctor=ctor)
+
+
+def inputs(task: str, skip: tuple[str, ...] = (), *, alone: str = "", **kwargs: Any) -> tuple[Case, ...]:
+    """Every form of input that a task on single pictures takes, and every kind of picture.
+
+    Args:
+        skip: pictures that the reference cannot handle in this task.
+        alone: why the reference takes the pictures of a batch one by one; "" where it takes the batch.
+        kwargs: what each call needs beside the picture.
+    """
+    case = case_of(task)
+
+    def in_batches(name: str, pictures: Any, size: int, core: bool = False) -> Case:
+        reference = kwargs if alone else None
+        return Case(name, task, (pictures,), {**kwargs, "batch_size": size}, core=core, reference=reference, why=alone)
+
+    forms = (
+        case("picture", PHOTO, core=True, **kwargs),
+        case("path", Pic("jpeg", "path"), **kwargs),
+        case("path of a png", Pic("palette", "path"), **kwargs),
+        case("base64", Pic("odd", "base64"), **kwargs),
+        case("base64 with its prefix", Pic("odd", "data"), **kwargs),
+        case("list", PHOTOS, core=True, **kwargs),
+        case("list of paths", [Pic(name, "path") for name in ("webp", "bmp", "gif")], **kwargs),
+        case("list of one", PHOTOS[:1], **kwargs),
+        case("mixed list", [PHOTO, Pic("second", "path"), Pic("third", "base64")], **kwargs),
+        case("generator", Generator(PHOTOS), **kwargs),
+        case("dataset", Keyed(ROWS, "image"), **kwargs),
+        case("timeout", PHOTO, timeout=3.0, **kwargs),
+        *(in_batches(f"batch_size {size}", MATES, size, core=size == 4) for size in BATCHES),
+        in_batches("batches of a generator", Generator(MATES), 4),
+        in_batches("batches of a dataset", Keyed([{"image": picture} for picture in MATES], "image"), 2),
+        *(() if alone else (Case("batch_size at construction", task, (MATES,), kwargs, ctor={"batch_size": 4}),)),
+        Case("own image processor", task, (PHOTO,), kwargs, ctor={"image_processor": PipeImageProcessor()}),
+    )
+    odd = (case(f"picture, {name}", Pic(name), core=name in CORE_ODD, **kwargs) for name in ODD if name not in skip)
+    return (*forms, *odd)
+
+
+def errors(task: str, *, none: bool = True, **kwargs: Any) -> tuple[Case, ...]:
+    """Inputs that are no picture.
+
+    Args:
+        none: the reference says of None what it says of no argument at all, as ours does everywhere.
+    """
+    case = case_of(task)
+    return (
+        case("text that is no picture", "no such picture", message=False, core=True, **kwargs),
+        case("number", 3, message=False, **kwargs),
+        *((case("none", None, message=False, **kwargs),) if none else ()),
+        case("a list with a number", [PHOTO, 3], message=False, **kwargs),
+        case("tuple of pictures", (PHOTO, Pic("second")), message=False, **kwargs),
+    )

@@ -1,0 +1,94 @@
+"""The zoo's families that hear and speak: which there are, what cannot be exported, and variants.
+
+    models()["wav2vec2", "automatic-speech-recognition"](folder)    # config.json, model.safetensors, …
+
+The families themselves are in `models` (one graph, CLAP), `speech_text_models` (encoder-decoders that hear),
+`speech_synthesis` (SpeechT5, VITS, vocoders) and `music_models` (MusicGen, Bark, EnCodec).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+TASKS = (
+    "automatic-speech-recognition",
+    "audio-classification",
+    "zero-shot-audio-classification",
+    "text-to-audio",
+)
+
+NO_PIPELINE = "vocoder"
+"""A task that a model is made for and transformers has no pipeline for."""
+
+VARIANTS: Mapping[str, dict[str, Any]] = {
+    "multilabel": {"problem_type": "multi_label_classification"},
+    "regression": {"problem_type": "regression"},
+    "single": {"problem_type": "single_label_classification"},
+    # What these draw at random, transformers draws from torch.
+    "quiet": {"noise_scale": 0.0, "noise_scale_duration": 0.0},
+    "steady": {"speech_decoder_prenet_dropout": 0.0},
+}
+"""What follows the `+` of a head -> values that replace those of config.json: the same weights, used otherwise."""
+
+_BROAD = {"hidden_size": 128, "intermediate_size": 256}
+
+WIDE: Mapping[str, dict[str, Any]] = {
+    "wav2vec2": {**_BROAD, "conv_dim": [32] * 7},
+    "wav2vec2-large": {**_BROAD, "conv_dim": [64] * 7},
+    "wav2vec2-bert": _BROAD,
+    "audio-spectrogram-transformer": _BROAD,
+}
+"""The variant "wide": family -> sizes at which matrices and convolutions are worth 8 bits."""
+
+Key = tuple[str, str]
+_MODULES = ("models", "speech_text_models", "speech_synthesis", "music_models")
+
+
+def is_audio(head: str) -> bool:
+    """A head that hears or speaks is its task's name, with a variant perhaps."""
+    return head.partition("+")[0] in (*TASKS, NO_PIPELINE)
+
+
+@cache
+def models() -> Mapping[Key, Callable[[Path], None]]:
+    """(family, task) -> what writes the model's folder."""
+    return {key: write for module in _modules() for key, write in module.MODELS.items()}
+
+
+@cache
+def missing() -> Mapping[Key, str]:
+    """(family, task) -> why it cannot be exported."""
+    return {key: reason for module in _modules() for key, reason in getattr(module, "MISSING", {}).items()}
+
+
+def families(task: str) -> tuple[str, ...]:
+    """The families of `task`, those that cannot be exported included, in the order of their files."""
+    return tuple(dict.fromkeys(family for family, other in (*models(), *missing()) if other == task))
+
+
+def build(family: str, head: str, folder: Path) -> None:
+    """Write the model of `family` for the task that `head` names, changed as the variant says.
+
+    Raises:
+        KeyError: no such family, task or variant.
+    """
+    task, _, variant = head.partition("+")
+    if variant == "wide":
+        from zoo.audio import models as audio_models
+
+        audio_models.write_larger(family, task, WIDE[family], folder)
+        return
+    models()[family, task](folder)
+    if variant:
+        path = folder / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8")) | VARIANTS[variant]
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _modules() -> list[Any]:
+    return [import_module(f"zoo.audio.{name}") for name in _MODULES]

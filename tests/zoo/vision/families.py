@@ -1,0 +1,95 @@
+"""The zoo's families for pictures and videos: which there are, what transformers or the exporter lacks, and variants.
+
+    models()["vit", "image-classification"](folder)     # config.json, model.safetensors, preprocessor_config.json
+
+The families themselves are in `image_models` (one graph) and `image_text_models` (several graphs, or text as well).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+TASKS = (
+    "image-classification",
+    "image-feature-extraction",
+    "object-detection",
+    "image-segmentation",
+    "depth-estimation",
+    "image-to-image",
+    "video-classification",
+    "zero-shot-image-classification",
+    "zero-shot-object-detection",
+    "mask-generation",
+    "keypoint-matching",
+)
+
+NO_PIPELINE = "keypoint-detection"
+"""A task that models are made for and transformers has no pipeline for."""
+
+VARIANTS: Mapping[str, dict[str, Any]] = {
+    "multilabel": {"problem_type": "multi_label_classification"},
+    "regression": {"problem_type": "regression"},
+    "single": {"problem_type": "single_label_classification"},
+}
+"""What follows the `+` of a head -> values that replace those of config.json: the same weights, used otherwise."""
+
+WIDE: Mapping[str, dict[str, Any]] = {
+    "vit": {"hidden_size": 128, "intermediate_size": 256},
+    "resnet": {"embedding_size": 32, "hidden_sizes": [64, 96, 128, 160]},
+    "convnext": {"hidden_sizes": [64, 96, 128, 160]},
+    "swin": {"embed_dim": 64},
+}
+"""The variant "wide": family -> sizes at which matrices and convolutions are worth 8 bits."""
+
+Key = tuple[str, str]
+
+
+def is_vision(head: str) -> bool:
+    """A head of pictures is its task's name, with a variant perhaps."""
+    return head.partition("+")[0] in (*TASKS, NO_PIPELINE)
+
+
+@cache
+def models() -> Mapping[Key, Callable[[Path], None]]:
+    """(family, task) -> what writes the model's folder."""
+    from zoo.vision import image_text_models
+    from zoo.vision import models as image_models
+
+    return {**image_models.MODELS, **image_text_models.MODELS}
+
+
+@cache
+def missing() -> Mapping[Key, str]:
+    """(family, task) -> why it cannot be exported."""
+    from zoo.vision import image_text_models
+    from zoo.vision import models as image_models
+
+    return {**image_models.MISSING, **image_text_models.MISSING}
+
+
+def families(task: str) -> tuple[str, ...]:
+    """The families of `task`, those that cannot be exported included, in the order of their files."""
+    return tuple(dict.fromkeys(family for family, other in (*models(), *missing()) if other == task))
+
+
+def build(family: str, head: str, folder: Path) -> None:
+    """Write the model of `family` for the task that `head` names, changed as the variant says.
+
+    Raises:
+        KeyError: no such family, task or variant.
+    """
+    task, _, variant = head.partition("+")
+    if variant == "wide":
+        from zoo.vision import models as image_models
+
+        image_models.write_larger(family, task, WIDE[family], folder)
+        return
+    models()[family, task](folder)
+    if variant:
+        path = folder / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8")) | VARIANTS[variant]
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
