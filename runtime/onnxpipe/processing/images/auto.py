@@ -11,7 +11,7 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.images.base import ImageProcessor
 from onnxpipe.processing.images.processors import BothProcessors, SamProcessor, processor_of
 from onnxpipe.processing.images.registry import CLASSES, class_of_family
-from onnxpipe.processing.images.settings import Overrides
+from onnxpipe.processing.images.settings import ImageProcessorOverrides
 from onnxpipe.processing.processor_config import (
     Found,
     fetch_config,
@@ -46,7 +46,7 @@ class AutoImageProcessor:
         use_fast: bool | None = None,
         backend: str | None = None,
         trust_remote_code: bool | None = None,
-        **overrides: Unpack[Overrides],
+        **overrides: Unpack[ImageProcessorOverrides],
     ) -> ImageProcessor:
         """The processor of a folder or of a Hub repository.
 
@@ -74,7 +74,7 @@ class AutoImageProcessor:
         return from_found(found, overrides)
 
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any], **overrides: Unpack[Overrides]) -> ImageProcessor:
+    def from_dict(cls, config: Mapping[str, Any], **overrides: Unpack[ImageProcessorOverrides]) -> ImageProcessor:
         """The processor that the object of a `preprocessor_config.json` describes."""
         return class_for(config, {}, "the config").from_dict(config, **overrides)
 
@@ -96,7 +96,7 @@ class AutoVideoProcessor:
         local_files_only: bool = False,
         subfolder: str = "",
         trust_remote_code: bool | None = None,
-        **overrides: Unpack[Overrides],
+        **overrides: Unpack[ImageProcessorOverrides],
     ) -> ImageProcessor:
         """The processor of a folder or of a Hub repository; arguments and errors as in `AutoImageProcessor`."""
         found = fetch_config(
@@ -166,7 +166,7 @@ def _processor_of_sound(folder: Path, name: str, overrides: Any) -> SpeechProces
     return processors.processor_of(str(found.model.get("model_type", "")))(extractor, AutoTokenizer.from_folder(folder))
 
 
-def from_found(found: Found, overrides: Overrides) -> ImageProcessor:
+def from_found(found: Found, overrides: ImageProcessorOverrides) -> ImageProcessor:
     """The processor of what a folder says."""
     chosen = class_for(found.config, found.model, found.name)
     return chosen.of_file(found.config, found.name, found.older, found.folder, overrides)

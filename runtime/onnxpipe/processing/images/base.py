@@ -1,6 +1,6 @@
 """ImageProcessor: pictures to the arrays of a model, in the steps that all families share.
 
-    picture ─prepare─▶ RGB ─shape─▶ right size ─values─▶ numbers ─finish─▶ array ─collect─▶ batch
+    image ─to_image_or_array─▶ RGB ─shape─▶ right size ─values─▶ numbers ─finish─▶ array ─collect─▶ batch
 
 A family's class says what it does by default (`defaults`) and overrides the steps in which it really differs.
 """
@@ -20,9 +20,16 @@ import numpy as np
 from onnxpipe.errors import BundleError, ImageError, UnknownArgumentError, UnsupportedError
 from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images import transforms
-from onnxpipe.processing.images.inputs import flat, prepare
-from onnxpipe.processing.images.settings import COMMON, NAMES, RENAMED, Overrides, Settings, parse
-from onnxpipe.processing.images.transforms import Array, Picture
+from onnxpipe.processing.images.inputs import flatten_images, to_image_or_array
+from onnxpipe.processing.images.settings import (
+    COMMON,
+    NAMES,
+    RENAMED,
+    ImageProcessorOverrides,
+    ImageProcessorSettings,
+    parse,
+)
+from onnxpipe.processing.images.transforms import Array, ImageOrArray
 from onnxpipe.processing.text.batch_encoding import check_tensor_type
 
 #: What changes a value by the value alone; `ImageProcessor.values` may read no other setting.
@@ -42,7 +49,7 @@ _REFUSED = {
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedImage:
     """One picture, ready for a batch.
 
     Attributes:
@@ -57,9 +64,9 @@ class Prepared:
 
 
 class ImageProcessor:
-    """Settings as attributes, pictures to arrays as a call. Threads may share one.
+    """Settings as attributes, images to arrays as a call. Threads may share one.
 
-    Every setting that the class has may be read, set, and given to a call; see `Settings`.
+    Every setting that the class has may be read, set, and given to a call; see `ImageProcessorSettings`.
 
     Args:
         **settings: instead of the class's defaults.
@@ -70,7 +77,7 @@ class ImageProcessor:
     """
 
     #: What a file that is silent means.
-    defaults: ClassVar[Settings] = Settings()
+    defaults: ClassVar[ImageProcessorSettings] = ImageProcessorSettings()
     #: Where transformers 4 had other defaults: they hold for files that it wrote.
     older: ClassVar[Mapping[str, Any]] = {}
     #: Settings of the class that are None by default.
@@ -88,7 +95,7 @@ class ImageProcessor:
     #: The arrays of a call.
     model_input_names: Sequence[str] = ("pixel_values",)
 
-    def __init__(self, **settings: Unpack[Overrides]) -> None:
+    def __init__(self, **settings: Unpack[ImageProcessorOverrides]) -> None:
         self._extra: dict[str, Any] = {}
         self._become(settings)
 
@@ -104,7 +111,7 @@ class ImageProcessor:
         local_files_only: bool = False,
         subfolder: str = "",
         trust_remote_code: bool | None = None,
-        **overrides: Unpack[Overrides],
+        **overrides: Unpack[ImageProcessorOverrides],
     ) -> Self:
         """The processor of a folder or of a Hub repository, from `preprocessor_config.json` or `processor_config.json`.
 
@@ -132,7 +139,9 @@ class ImageProcessor:
         return cls.of_file(found.config, found.name, found.older, found.folder, overrides)
 
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any], *, older: bool = False, **overrides: Unpack[Overrides]) -> Self:
+    def from_dict(
+        cls, config: Mapping[str, Any], *, older: bool = False, **overrides: Unpack[ImageProcessorOverrides]
+    ) -> Self:
         """A processor from what `preprocessor_config.json` holds.
 
         Args:
@@ -148,7 +157,7 @@ class ImageProcessor:
 
     @classmethod
     def of_file(
-        cls, config: Mapping[str, Any], name: str, older: bool, folder: Path | None, overrides: Overrides
+        cls, config: Mapping[str, Any], name: str, older: bool, folder: Path | None, overrides: ImageProcessorOverrides
     ) -> Self:
         """See `from_dict`; `folder` is where other files of the model are."""
         processor = cls()
@@ -187,12 +196,12 @@ class ImageProcessor:
         told = {name for name, value in vars(cls.defaults).items() if value is not None}
         cls.known_settings = frozenset((COMMON | told | cls.also) - cls.unused)
 
-    def _become(self, settings: Overrides | Mapping[str, Any]) -> None:
+    def _become(self, settings: ImageProcessorOverrides | Mapping[str, Any]) -> None:
         for name, value in vars(replace(self.settings, **self._parsed(settings, "the constructor"))).items():
             if name in self.known_settings:
                 self.__dict__[name] = value
 
-    def _parsed(self, settings: Overrides | Mapping[str, Any], where: str) -> dict[str, Any]:
+    def _parsed(self, settings: ImageProcessorOverrides | Mapping[str, Any], where: str) -> dict[str, Any]:
         known = self.known_settings
         renamed: dict[str, Any] = {RENAMED.get(name, name): value for name, value in settings.items()}
         longest = renamed.pop("max_size", None) if self._takes_max_size() else None
@@ -211,7 +220,7 @@ class ImageProcessor:
         return "longest_edge" in (cls.defaults.size or {}) and "shortest_edge" in (cls.defaults.size or {})
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> ImageProcessorSettings:
         """The attributes that are settings, as one object."""
         own = self.__dict__
         return replace(self.defaults, **{name: own[name] for name in self.known_settings if name in own})
@@ -232,7 +241,9 @@ class ImageProcessor:
         return f"{type(self).__name__} {json.dumps(self.to_dict(), indent=2, sort_keys=True)}"
 
     # -- the call -----------------------------------------------------------------------------------------------------
-    def __call__(self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[Overrides]) -> BatchFeature:
+    def __call__(
+        self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[ImageProcessorOverrides]
+    ) -> BatchFeature:
         """Arrays for the model.
 
         Args:
@@ -251,23 +262,25 @@ class ImageProcessor:
         settings = self.settings
         if overrides:
             settings = replace(settings, **self._parsed(overrides, "the call"))
-        return self._features(flat(images), settings, return_tensors is not None)
+        return self._features(flatten_images(images), settings, return_tensors is not None)
 
-    def preprocess(self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[Overrides]) -> BatchFeature:
+    def preprocess(
+        self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[ImageProcessorOverrides]
+    ) -> BatchFeature:
         """The call, by its other name."""
         return self(images, return_tensors=return_tensors, **overrides)
 
-    def _features(self, images: list[Any], settings: Settings, stacked: bool) -> BatchFeature:
+    def _features(self, images: list[Any], settings: ImageProcessorSettings, stacked: bool) -> BatchFeature:
         data = self.collect([self._one(image, settings) for image in images], settings)
         return BatchFeature({name: stack(name, rows) for name, rows in data.items()} if stacked else data)
 
-    def _one(self, image: Any, settings: Settings) -> Prepared:
-        picture = prepare(image, settings)
+    def _one(self, image: Any, settings: ImageProcessorSettings) -> PreparedImage:
+        picture = to_image_or_array(image, settings)
         original = transforms.size_of(picture)
         array = transforms.as_array(self.shape(picture, settings))
-        return Prepared(self.finish(self._numbers(array, settings), settings), original, array.shape[:2])
+        return PreparedImage(self.finish(self._numbers(array, settings), settings), original, array.shape[:2])
 
-    def _numbers(self, array: Array, settings: Settings) -> Array:
+    def _numbers(self, array: Array, settings: ImageProcessorSettings) -> Array:
         """`values` of an array (height, width, channels), as float32 (channels, height, width).
 
         There are but 256 bytes, so for bytes the steps are run over those alone, and their results looked up.
@@ -283,7 +296,7 @@ class ImageProcessor:
         return values
 
     # -- the steps, for families to override --------------------------------------------------------------------------
-    def shape(self, picture: Picture, settings: Settings) -> Picture:
+    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
         """The picture in the model's size: resized, then its middle cut out."""
         if settings.do_resize:
             size = self.target_size(*transforms.size_of(picture), settings)
@@ -292,21 +305,21 @@ class ImageProcessor:
             picture = transforms.center_crop(picture, settings.crop_size)
         return picture
 
-    def target_size(self, height: int, width: int, settings: Settings) -> tuple[int, int]:
+    def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """The height and width that a picture is resized to."""
         return transforms.target_size(height, width, settings.size)
 
     @staticmethod
-    def values(values: Array, settings: Settings) -> Array:
+    def values(values: Array, settings: ImageProcessorSettings) -> Array:
         """The model's numbers of an array (channels, ...). What becomes of a value may depend on its channel only, and
         on the settings named in `_OF_VALUES`."""
         return transforms.normalize(transforms.rescale(values, settings), settings)
 
-    def finish(self, values: Array, settings: Settings) -> Array:
+    def finish(self, values: Array, settings: ImageProcessorSettings) -> Array:
         """What a family does to the numbers of one picture, (channels, height, width)."""
         return values
 
-    def collect(self, images: list[Prepared], settings: Settings) -> dict[str, list[Any]]:
+    def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """The arrays by name, one entry a picture: padded to the largest, where `do_pad` says so."""
         values = [image.values for image in images]
         if settings.do_pad:
@@ -315,7 +328,7 @@ class ImageProcessor:
         return {"pixel_values": values}
 
 
-def padded_size(images: list[Array], settings: Settings) -> tuple[int, int]:
+def padded_size(images: list[Array], settings: ImageProcessorSettings) -> tuple[int, int]:
     """`pad_size`, or the largest height and width."""
     if settings.pad_size is None:
         return transforms.largest(images)
@@ -350,8 +363,8 @@ _NOT_KEPT = frozenset(
 
 
 @lru_cache(maxsize=64)
-def _table(run: Callable[[Array, Settings], Array], channels: int, of_values: tuple[Any, ...]) -> Array:
+def _table(run: Callable[[Array, ImageProcessorSettings], Array], channels: int, of_values: tuple[Any, ...]) -> Array:
     """The float32 values that `run` makes of the bytes 0–255 for each channel: (channels, 256)."""
-    settings = Settings(**dict(zip(_OF_VALUES, of_values)))
+    settings = ImageProcessorSettings(**dict(zip(_OF_VALUES, of_values)))
     every = np.broadcast_to(np.arange(256, dtype=np.uint8), (channels, 1, 256))
     return np.ascontiguousarray(run(every, settings).reshape(channels, 256), dtype=np.float32)

@@ -23,20 +23,20 @@ from onnxpipe.processing.images.settings import (
     NEAREST,
     NORMALIZING,
     PADDING,
-    Settings,
+    ImageProcessorSettings,
 )
-from onnxpipe.processing.images.transforms import Array, Picture
+from onnxpipe.processing.images.transforms import Array, ImageOrArray
 
 
 def _square(side: int) -> dict[str, int]:
     return {"height": side, "width": side}
 
 
-_CLIP = Settings(
+_CLIP = ImageProcessorSettings(
     do_convert_rgb=True, do_resize=True, size={"shortest_edge": 224}, resample=BICUBIC, do_center_crop=True,
     crop_size=_square(224), do_rescale=True, do_normalize=True, image_mean=CLIP_MEAN, image_std=CLIP_STD,
 )  # fmt: skip
-_MOBILENET = Settings(
+_MOBILENET = ImageProcessorSettings(
     do_resize=True, size={"shortest_edge": 256}, resample=BILINEAR, do_center_crop=True, crop_size=_square(224),
     do_rescale=True, do_normalize=True, image_mean=HALF, image_std=HALF,
 )  # fmt: skip
@@ -45,7 +45,7 @@ _MOBILENET = Settings(
 class ViTImageProcessor(ImageProcessor):
     """ViT, Swin, Swin V2, ViT-MSN and many others."""
 
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size=_square(224), resample=BILINEAR, do_rescale=True, do_normalize=True,
         image_mean=HALF, image_std=HALF,
     )  # fmt: skip
@@ -54,7 +54,7 @@ class ViTImageProcessor(ImageProcessor):
 class DeiTImageProcessor(ImageProcessor):
     """DeiT."""
 
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size=_square(256), resample=BICUBIC, do_center_crop=True, crop_size=_square(224),
         do_rescale=True, do_normalize=True, image_mean=HALF, image_std=HALF,
     )  # fmt: skip
@@ -63,7 +63,7 @@ class DeiTImageProcessor(ImageProcessor):
 class BeitImageProcessor(ImageProcessor):
     """BEiT, Data2Vec-Vision. transformers 4 resized to 256 and took the middle."""
 
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size=_square(224), resample=BICUBIC, do_center_crop=False, crop_size=_square(224),
         do_rescale=True, do_normalize=True, image_mean=HALF, image_std=HALF, do_reduce_labels=False,
     )  # fmt: skip
@@ -97,13 +97,13 @@ class ConvNextImageProcessor(ImageProcessor):
     """ConvNeXT, ResNet, RegNet, CvT: below 384 pixels a little more is resized, and its middle taken."""
 
     square: ClassVar[bool] = False
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size={"shortest_edge": 384}, resample=BICUBIC, crop_pct=224 / 256, do_rescale=True,
         do_normalize=True, image_mean=HALF, image_std=HALF,
     )  # fmt: skip
     older: ClassVar = {"resample": BILINEAR}
 
-    def shape(self, picture: Picture, settings: Settings) -> Picture:
+    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
         """Resized; and cropped to the edge where that is short."""
         edge = transforms.shortest_edge(settings.size) if settings.do_resize else 384
         if edge < 384:
@@ -112,7 +112,7 @@ class ConvNextImageProcessor(ImageProcessor):
             picture, settings = transforms.center_crop(picture, _square(edge)), replace(settings, do_resize=False)
         return super().shape(picture, settings)
 
-    def target_size(self, height: int, width: int, settings: Settings) -> tuple[int, int]:
+    def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """A square of the edge from 384 pixels on; below, the short side is edge / crop_pct."""
         edge = transforms.shortest_edge(settings.size)
         if edge >= 384:
@@ -123,14 +123,14 @@ class ConvNextImageProcessor(ImageProcessor):
 class EfficientNetImageProcessor(ImageProcessor):
     """EfficientNet, ALIGN: `include_top` divides by the deviation once more."""
 
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size=_square(346), resample=BICUBIC, do_center_crop=False, crop_size=_square(289),
         do_rescale=True, rescale_offset=False, do_normalize=True, image_mean=HALF, image_std=HALF, include_top=True,
     )  # fmt: skip
     older: ClassVar = {"resample": NEAREST}
 
     @staticmethod
-    def values(values: Array, settings: Settings) -> Array:
+    def values(values: Array, settings: ImageProcessorSettings) -> Array:
         """Rescaled, 1 taken off if `rescale_offset`, normalised, and divided again if `include_top`."""
         values = transforms.rescale(values, settings)
         if settings.do_rescale and settings.rescale_offset:
@@ -163,19 +163,19 @@ class MobileViTImageProcessor(ImageProcessor):
 
     unused: ClassVar[frozenset[str]] = NORMALIZING
     square: ClassVar[bool] = False
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size={"shortest_edge": 224}, resample=BICUBIC, do_center_crop=True, crop_size=_square(256),
         do_rescale=True, do_flip_channel_order=True, do_reduce_labels=False,
     )  # fmt: skip
     older: ClassVar = {"resample": BILINEAR}
 
-    def shape(self, picture: Picture, settings: Settings) -> Picture:
+    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
         """Resized, cropped, and from RGB to BGR."""
         array = transforms.as_array(super().shape(picture, settings))
         return array[..., ::-1] if settings.do_flip_channel_order else array
 
     @staticmethod
-    def values(values: Array, settings: Settings) -> Array:
+    def values(values: Array, settings: ImageProcessorSettings) -> Array:
         """Rescaled only."""
         return transforms.rescale(values, settings)
 
@@ -186,12 +186,12 @@ class LevitImageProcessor(ImageProcessor):
     """LeViT: the short side is 256/224 of what the size says."""
 
     square: ClassVar[bool] = False
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size={"shortest_edge": 224}, resample=BICUBIC, do_center_crop=True, crop_size=_square(224),
         do_rescale=True, do_normalize=True, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD,
     )  # fmt: skip
 
-    def target_size(self, height: int, width: int, settings: Settings) -> tuple[int, int]:
+    def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """With that short side; a size of height and width is taken as it is."""
         if settings.size and "shortest_edge" in settings.size:
             return transforms.with_short_side(height, width, int(256 / 224 * settings.size["shortest_edge"]))
@@ -202,12 +202,12 @@ class PoolFormerImageProcessor(ImageProcessor):
     """PoolFormer: resized to the size divided by `crop_pct`."""
 
     square: ClassVar[bool] = False
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size={"shortest_edge": 224}, resample=BICUBIC, crop_pct=0.9, do_center_crop=True,
         crop_size=_square(224), do_rescale=True, do_normalize=True, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD,
     )  # fmt: skip
 
-    def target_size(self, height: int, width: int, settings: Settings) -> tuple[int, int]:
+    def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """The short side that much longer, or height and width where they differ."""
         size, share = settings.size or {}, settings.crop_pct
         if share is None or not ("shortest_edge" in size or "height" in size):
@@ -220,7 +220,7 @@ class PoolFormerImageProcessor(ImageProcessor):
 class PvtImageProcessor(ImageProcessor):
     """PVT and PVT V2."""
 
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size=_square(224), resample=BICUBIC, do_rescale=True, do_normalize=True,
         image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD,
     )  # fmt: skip
@@ -230,12 +230,12 @@ class PvtImageProcessor(ImageProcessor):
 class PerceiverImageProcessor(ImageProcessor):
     """Perceiver: the middle is cut out before the resizing, in proportion size : crop_size."""
 
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_center_crop=True, crop_size=_square(256), do_resize=True, size=_square(224), resample=BICUBIC,
         do_rescale=True, do_normalize=True, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD,
     )  # fmt: skip
 
-    def shape(self, picture: Picture, settings: Settings) -> Picture:
+    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
         """Cropped, then resized."""
         size, crop = settings.size or {}, settings.crop_size or {}
         if settings.do_center_crop:
@@ -251,7 +251,7 @@ class SiglipImageProcessor(ImageProcessor):
     """SigLIP, and SigLIP 2 of fixed size."""
 
     square: ClassVar[bool] = False
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_convert_rgb=True, do_resize=True, size=_square(224), resample=BICUBIC, do_rescale=True, do_normalize=True,
         image_mean=HALF, image_std=HALF,
     )  # fmt: skip
@@ -261,7 +261,7 @@ class SiglipImageProcessor(ImageProcessor):
 class BlipImageProcessor(ImageProcessor):
     """BLIP, BLIP-2, InstructBLIP."""
 
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_convert_rgb=True, do_resize=True, size=_square(384), resample=BICUBIC, do_rescale=True, do_normalize=True,
         image_mean=CLIP_MEAN, image_std=CLIP_STD,
     )  # fmt: skip
@@ -270,12 +270,12 @@ class BlipImageProcessor(ImageProcessor):
 class DINOv3ViTImageProcessor(ImageProcessor):
     """DINOv3. transformers has it with torchvision only, which resizes floats: so does this, to float precision."""
 
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size=_square(224), resample=BILINEAR, do_rescale=True, do_normalize=True,
         image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD,
     )  # fmt: skip
 
-    def shape(self, picture: Picture, settings: Settings) -> Picture:
+    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
         """Nothing is rounded to whole grey levels on the way."""
         if settings.do_resize:
             size = self.target_size(*transforms.size_of(picture), settings)
@@ -287,7 +287,7 @@ class SegformerImageProcessor(ImageProcessor):
     """SegFormer, UPerNet."""
 
     unused: ClassVar[frozenset[str]] = CROPPING | PADDING
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size=_square(512), resample=BILINEAR, do_rescale=True, do_normalize=True,
         image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD, do_reduce_labels=False,
     )  # fmt: skip
@@ -299,13 +299,13 @@ class TextNetImageProcessor(ImageProcessor):
     """TextNet: both sides are rounded up to a multiple of `size_divisor`."""
 
     square: ClassVar[bool] = False
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_convert_rgb=True, do_resize=True, size={"shortest_edge": 640}, resample=BILINEAR, do_center_crop=False,
         crop_size=_square(224), do_rescale=True, do_normalize=True, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD,
         size_divisor=32,
     )  # fmt: skip
 
-    def target_size(self, height: int, width: int, settings: Settings) -> tuple[int, int]:
+    def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """With that short side, rounded up."""
         height, width = transforms.with_short_side(height, width, transforms.shortest_edge(settings.size))
         divisor = settings.size_divisor or 1

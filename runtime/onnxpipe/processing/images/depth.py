@@ -19,19 +19,19 @@ from onnxpipe.processing.images.settings import (
     CROPPING,
     HALF,
     PADDING,
-    Overrides,
-    Settings,
+    ImageProcessorOverrides,
+    ImageProcessorSettings,
 )
-from onnxpipe.processing.images.transforms import Array, Picture
+from onnxpipe.processing.images.transforms import Array, ImageOrArray
 
-_DPT = Settings(
+_DPT = ImageProcessorSettings(
     do_resize=True, size={"height": 384, "width": 384}, resample=BICUBIC, keep_aspect_ratio=False, ensure_multiple_of=1,
     do_rescale=True, do_normalize=True, image_mean=HALF, image_std=HALF, do_pad=False,
 )  # fmt: skip
 _NO_PAD_SIZE = frozenset({"pad_size"})
 
 
-def multiples(height: int, width: int, settings: Settings) -> tuple[int, int]:
+def multiples(height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
     """Height and width near those of `size`, in multiples of `ensure_multiple_of`.
 
     With `keep_aspect_ratio` both sides are scaled alike, by the factor that changes the picture less.
@@ -55,11 +55,11 @@ class _DPTImageProcessor(ImageProcessor):
     also: ClassVar[frozenset[str]] = frozenset({"size_divisor"})
     defaults: ClassVar = _DPT
 
-    def target_size(self, height: int, width: int, settings: Settings) -> tuple[int, int]:
+    def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """See `multiples`."""
         return multiples(height, width, settings)
 
-    def finish(self, values: Array, settings: Settings) -> Array:
+    def finish(self, values: Array, settings: ImageProcessorSettings) -> Array:
         """Padded with zeros, half of them before and half after the picture."""
         if not settings.do_pad or not settings.size_divisor:
             return values
@@ -72,7 +72,7 @@ class _DPTImageProcessor(ImageProcessor):
         missing = (size[0] - height, size[1] - width)
         return np.pad(values, [(0, 0), *((n // 2, n - n // 2) for n in missing)])
 
-    def collect(self, images: list[Any], settings: Settings) -> dict[str, list[Any]]:
+    def collect(self, images: list[Any], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """`pixel_values`; the padding is done."""
         return super().collect(images, replace(settings, do_pad=False))
 
@@ -95,7 +95,12 @@ class PromptDepthAnythingImageProcessor(_DPTImageProcessor):
     post_process_depth_estimation = staticmethod(depth.depth)
 
     def __call__(
-        self, images: Any, prompt_depth: Any = None, *, return_tensors: Any = "np", **overrides: Unpack[Overrides]
+        self,
+        images: Any,
+        prompt_depth: Any = None,
+        *,
+        return_tensors: Any = "np",
+        **overrides: Unpack[ImageProcessorOverrides],
     ) -> BatchFeature:
         """Arrays for the model.
 
@@ -143,11 +148,11 @@ class GLPNImageProcessor(ImageProcessor):
     """GLPN: both sides are cut down to a multiple of `size_divisor`."""
 
     unused: ClassVar[frozenset[str]] = CROPPING | PADDING | frozenset({"size"})
-    defaults: ClassVar = Settings(do_resize=True, resample=BILINEAR, do_rescale=True, size_divisor=32)
+    defaults: ClassVar = ImageProcessorSettings(do_resize=True, resample=BILINEAR, do_rescale=True, size_divisor=32)
 
     post_process_depth_estimation = staticmethod(depth.depth)
 
-    def target_size(self, height: int, width: int, settings: Settings) -> tuple[int, int]:
+    def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """Down to the multiple."""
         divisor = settings.size_divisor or 1
         return transforms.down_to_multiple(height, divisor), transforms.down_to_multiple(width, divisor)
@@ -161,7 +166,7 @@ class ZoeDepthImageProcessor(ImageProcessor):
     """
 
     unused: ClassVar[frozenset[str]] = CROPPING | _NO_PAD_SIZE
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_rescale=True, do_pad=True, do_resize=True, size={"height": 384, "width": 512}, resample=BILINEAR,
         keep_aspect_ratio=True, ensure_multiple_of=1 / 32, do_normalize=True, image_mean=HALF, image_std=HALF,
     )  # fmt: skip
@@ -169,16 +174,16 @@ class ZoeDepthImageProcessor(ImageProcessor):
 
     post_process_depth_estimation = staticmethod(depth.zoedepth)
 
-    def shape(self, picture: Picture, settings: Settings) -> Picture:
+    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
         """As it is: all that follows is done with the numbers."""
         return picture
 
     @staticmethod
-    def values(values: Array, settings: Settings) -> Array:
+    def values(values: Array, settings: ImageProcessorSettings) -> Array:
         """Rescaled only."""
         return transforms.rescale(values, settings)
 
-    def finish(self, values: Array, settings: Settings) -> Array:
+    def finish(self, values: Array, settings: ImageProcessorSettings) -> Array:
         """Padded, resized, normalised."""
         if settings.do_pad:
             above, before = (int(np.sqrt(side / 2) * 3) for side in values.shape[-2:])
@@ -192,6 +197,6 @@ class ZoeDepthImageProcessor(ImageProcessor):
             values = interpolate(values, size, modes[settings.resample], align_corners=True)
         return np.asarray(transforms.normalize(values, settings), np.float32)
 
-    def collect(self, images: list[Any], settings: Settings) -> dict[str, list[Any]]:
+    def collect(self, images: list[Any], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """`pixel_values`; the padding is done."""
         return super().collect(images, replace(settings, do_pad=False))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from onnxpipe.processing.images import transforms
-from onnxpipe.processing.images.base import ImageProcessor, Prepared, padded_size
+from onnxpipe.processing.images.base import ImageProcessor, PreparedImage, padded_size
 from onnxpipe.processing.images.postprocess import detection, segmentation
-from onnxpipe.processing.images.settings import BILINEAR, CROPPING, IMAGENET_MEAN, IMAGENET_STD, Settings
+from onnxpipe.processing.images.settings import BILINEAR, CROPPING, IMAGENET_MEAN, IMAGENET_STD, ImageProcessorSettings
 
 _TRAINING = frozenset({"do_convert_annotations", "do_reduce_labels", "ignore_index", "num_labels", "format"})
-_DETR = Settings(
+_DETR = ImageProcessorSettings(
     do_resize=True, size={"shortest_edge": 800, "longest_edge": 1333}, resample=BILINEAR, do_rescale=True,
     do_normalize=True, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD, do_pad=True, format="coco_detection",
 )  # fmt: skip
@@ -29,7 +29,7 @@ class _PaddedImageProcessor(ImageProcessor):
     defaults: ClassVar = _DETR
     model_input_names = ("pixel_values", "pixel_mask")
 
-    def collect(self, images: list[Prepared], settings: Settings) -> dict[str, list[Any]]:
+    def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """`pixel_values` and `pixel_mask` int64 (height, width)."""
         values = [image.values for image in images]
         if not settings.do_pad:
@@ -80,7 +80,7 @@ class YolosImageProcessor(_PaddedImageProcessor):
 
     post_process_object_detection = staticmethod(detection.detr)
 
-    def target_size(self, height: int, width: int, settings: Settings) -> tuple[int, int]:
+    def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """By the edges, then down to the multiple; a size of height and width is taken as it is."""
         size = settings.size or {}
         if "longest_edge" not in size or "shortest_edge" not in size:
@@ -95,7 +95,7 @@ class RTDetrImageProcessor(_PaddedImageProcessor):
     """RT-DETR, RT-DETR V2, D-FINE: to a square, not normalised."""
 
     longest: ClassVar[int | None] = None
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size={"height": 640, "width": 640}, resample=BILINEAR, do_rescale=True, do_normalize=False,
         image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD, do_pad=False, format="coco_detection",
         do_convert_annotations=True,

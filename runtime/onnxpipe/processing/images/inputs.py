@@ -9,14 +9,14 @@ import numpy as np
 from onnxpipe.errors import ImageError
 from onnxpipe.processing.images.io.load import load_image
 from onnxpipe.processing.images.io.pillow import import_pillow
-from onnxpipe.processing.images.settings import Settings
-from onnxpipe.processing.images.transforms import Array, Picture
+from onnxpipe.processing.images.settings import ImageProcessorSettings
+from onnxpipe.processing.images.transforms import Array, ImageOrArray
 
 #: How many channels an array may have.
 _CHANNELS = (1, 3, 4)
 
 
-def flat(images: Any) -> list[Any]:
+def flatten_images(images: Any) -> list[Any]:
     """One picture, a batch array, or (nested) lists of pictures as one list.
 
     Raises:
@@ -27,13 +27,13 @@ def flat(images: Any) -> list[Any]:
         return list(array) if array.ndim == 4 else [array]
     if not isinstance(images, (list, tuple)):
         return [images]
-    pictures = [picture for entry in images for picture in flat(entry)]
+    pictures = [picture for entry in images for picture in flatten_images(entry)]
     if not pictures:
         raise ImageError("no pictures: the list is empty")
     return pictures
 
 
-def nested(images: Any) -> list[list[Any]]:
+def group_videos(images: Any) -> list[list[Any]]:
     """Videos: a list of pictures is one video, a list of such lists (or of arrays of four axes) are several."""
     array = _array(images)
     if array is not None:
@@ -44,10 +44,10 @@ def nested(images: Any) -> list[list[Any]]:
     several = [isinstance(entry, (list, tuple)) or (a is not None and a.ndim == 4) for entry, a in zip(images, arrays)]
     if not several:
         raise ImageError("no pictures: the list is empty")
-    return [flat(entry) for entry in images] if all(several) else [flat(images)]
+    return [flatten_images(entry) for entry in images] if all(several) else [flatten_images(images)]
 
 
-def prepare(image: Any, settings: Settings) -> Picture:
+def to_image_or_array(image: Any, settings: ImageProcessorSettings) -> ImageOrArray:
     """A Pillow image or an array (height, width, channels) with three channels, or with one where `image_mean` has one.
 
     Args:
@@ -110,7 +110,7 @@ def _channels_last(array: Array, layout: str | None) -> Array:
     return array
 
 
-def _three_channels(array: Array, settings: Settings, grey: bool) -> Array:
+def _three_channels(array: Array, settings: ImageProcessorSettings, grey: bool) -> Array:
     channels = array.shape[-1]
     if channels == 1:
         return array if grey else np.repeat(array, 3, axis=-1)

@@ -9,10 +9,17 @@ import numpy as np
 from onnxpipe.errors import ImageError
 from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images import transforms
-from onnxpipe.processing.images.base import ImageProcessor, Prepared
-from onnxpipe.processing.images.inputs import flat
+from onnxpipe.processing.images.base import ImageProcessor, PreparedImage
+from onnxpipe.processing.images.inputs import flatten_images
 from onnxpipe.processing.images.postprocess import keypoints
-from onnxpipe.processing.images.settings import BILINEAR, CROPPING, NORMALIZING, PADDING, Overrides, Settings
+from onnxpipe.processing.images.settings import (
+    BILINEAR,
+    CROPPING,
+    NORMALIZING,
+    PADDING,
+    ImageProcessorOverrides,
+    ImageProcessorSettings,
+)
 from onnxpipe.processing.images.transforms import Array
 
 
@@ -21,16 +28,16 @@ class _GreyImageProcessor(ImageProcessor):
 
     square: ClassVar[bool] = False
     unused: ClassVar[frozenset[str]] = CROPPING | NORMALIZING | PADDING
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size={"height": 480, "width": 640}, resample=BILINEAR, do_rescale=True, do_grayscale=True
     )
 
     @staticmethod
-    def values(values: Array, settings: Settings) -> Array:
+    def values(values: Array, settings: ImageProcessorSettings) -> Array:
         """Rescaled only."""
         return transforms.rescale(values, settings)
 
-    def finish(self, values: Array, settings: Settings) -> Array:
+    def finish(self, values: Array, settings: ImageProcessorSettings) -> Array:
         """In grey; a picture that is grey already stays as it is, as the weights do not add up to 1."""
         if not settings.do_grayscale or (values == values[:1]).all():
             return values
@@ -41,7 +48,7 @@ class _GreyImageProcessor(ImageProcessor):
 class SuperPointImageProcessor(_GreyImageProcessor):
     """SuperPoint."""
 
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size={"height": 480, "width": 640}, resample=BILINEAR, do_rescale=True, do_grayscale=False
     )
 
@@ -51,7 +58,9 @@ class SuperPointImageProcessor(_GreyImageProcessor):
 class _PairImageProcessor(_GreyImageProcessor):
     """Pictures come, and go, in pairs."""
 
-    def __call__(self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[Overrides]) -> BatchFeature:
+    def __call__(
+        self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[ImageProcessorOverrides]
+    ) -> BatchFeature:
         """Arrays for the model.
 
         Args:
@@ -66,7 +75,7 @@ class _PairImageProcessor(_GreyImageProcessor):
         """
         return super().__call__(_of_pairs(images), return_tensors=return_tensors, **overrides)
 
-    def collect(self, images: list[Prepared], settings: Settings) -> dict[str, list[Any]]:
+    def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """`pixel_values`, one entry a pair."""
         values = [image.values for image in images]
         return {"pixel_values": [np.stack(values[i : i + 2]) for i in range(0, len(values), 2)]}
@@ -75,7 +84,9 @@ class _PairImageProcessor(_GreyImageProcessor):
 def _of_pairs(images: Any) -> list[Any]:
     """The pictures of two, or of pairs, one after the other."""
     entries = list(images) if isinstance(images, (list, tuple)) else []
-    pairs = [flat(entry) for entry in entries] if entries and isinstance(entries[0], (list, tuple)) else [entries]
+    pairs = (
+        [flatten_images(entry) for entry in entries] if entries and isinstance(entries[0], (list, tuple)) else [entries]
+    )
     if any(len(pair) != 2 for pair in pairs):
         raise ImageError("give two pictures, [first, second], or a list of such pairs")
     return [picture for pair in pairs for picture in pair]

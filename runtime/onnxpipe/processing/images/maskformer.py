@@ -14,7 +14,7 @@ from onnxpipe.bundle.files import inside, read_json
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images import transforms
-from onnxpipe.processing.images.base import ImageProcessor, Prepared, padded_size, stack
+from onnxpipe.processing.images.base import ImageProcessor, PreparedImage, padded_size, stack
 from onnxpipe.processing.images.detr import with_mask
 from onnxpipe.processing.images.postprocess import segmentation
 from onnxpipe.processing.images.settings import (
@@ -23,12 +23,12 @@ from onnxpipe.processing.images.settings import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     PADDING,
-    Overrides,
-    Settings,
+    ImageProcessorOverrides,
+    ImageProcessorSettings,
 )
 from onnxpipe.processing.images.transforms import Array
 
-_EDGES = Settings(
+_EDGES = ImageProcessorSettings(
     do_resize=True, size={"shortest_edge": 800, "longest_edge": 1333}, resample=BILINEAR, do_rescale=True,
     do_normalize=True, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD,
 )  # fmt: skip
@@ -43,13 +43,13 @@ class _MaskFormerImageProcessor(ImageProcessor):
     defaults: ClassVar = replace(_EDGES, size_divisor=32, do_reduce_labels=False)
     model_input_names = ("pixel_values", "pixel_mask")
 
-    def target_size(self, height: int, width: int, settings: Settings) -> tuple[int, int]:
+    def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """By the edges, rounded up."""
         sides = super().target_size(height, width, settings)
         divisor = settings.size_divisor or 1
         return transforms.up_to_multiple(sides[0], divisor), transforms.up_to_multiple(sides[1], divisor)
 
-    def collect(self, images: list[Prepared], settings: Settings) -> dict[str, list[Any]]:
+    def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """`pixel_values` and `pixel_mask`, always."""
         values = [image.values for image in images]
         return with_mask(values, padded_size(values, settings))
@@ -107,7 +107,7 @@ class OneFormerImageProcessor(ImageProcessor):
         task_inputs: str | Sequence[str] | None = None,
         *,
         return_tensors: Any = "np",
-        **overrides: Unpack[Overrides],
+        **overrides: Unpack[ImageProcessorOverrides],
     ) -> BatchFeature:
         """Arrays for the model.
 
@@ -126,7 +126,7 @@ class OneFormerImageProcessor(ImageProcessor):
         features["task_inputs"] = [f"the task is {task}" for task in tasks]
         return features
 
-    def collect(self, images: list[Prepared], settings: Settings) -> dict[str, list[Any]]:
+    def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """`pixel_values` padded to the largest, and `pixel_mask`."""
         values = [image.values for image in images]
         return with_mask(values, transforms.largest(values))
@@ -146,7 +146,7 @@ class EomtImageProcessor(ImageProcessor):
         _EDGES, size={"shortest_edge": 640, "longest_edge": 640}, do_split_image=False, do_pad=False
     )
 
-    def _features(self, images: list[Any], settings: Settings, stacked: bool) -> BatchFeature:
+    def _features(self, images: list[Any], settings: ImageProcessorSettings, stacked: bool) -> BatchFeature:
         prepared = [self._one(image, settings) for image in images]
         pieces = [piece for number, image in enumerate(prepared) for piece in _pieces(image.values, number, settings)]
         values = [piece for piece, _ in pieces]
@@ -185,7 +185,7 @@ class EomtImageProcessor(ImageProcessor):
         return segmentation.eomt_instance(outputs, target_sizes, size or self.size, threshold)
 
 
-def _pieces(image: Array, number: int, settings: Settings) -> list[tuple[Array, tuple[int, int, int]]]:
+def _pieces(image: Array, number: int, settings: ImageProcessorSettings) -> list[tuple[Array, tuple[int, int, int]]]:
     """Squares of the shortest edge along the long side, evenly spread, each with its offsets."""
     if not settings.do_split_image:
         return [(image, (number, 0, 0))]
@@ -200,7 +200,7 @@ def _pieces(image: Array, number: int, settings: Settings) -> list[tuple[Array, 
     return [(piece, (number, start, start + side)) for piece, start in zip(cut, starts)]
 
 
-def _padded(piece: Array, black: Array, settings: Settings) -> Array:
+def _padded(piece: Array, black: Array, settings: ImageProcessorSettings) -> Array:
     """At least as high as the shortest edge and as wide as the longest."""
     size = settings.size or {}
     if "shortest_edge" not in size:

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxpipe.processing.images import transforms
-from onnxpipe.processing.images.base import ImageProcessor, Prepared
+from onnxpipe.processing.images.base import ImageProcessor, PreparedImage
 from onnxpipe.processing.images.detr import with_mask
-from onnxpipe.processing.images.settings import BICUBIC, BILINEAR, CROPPING, HALF, PADDING, Settings
+from onnxpipe.processing.images.settings import BICUBIC, BILINEAR, CROPPING, HALF, PADDING, ImageProcessorSettings
 from onnxpipe.processing.images.transforms import Array
 
 
@@ -22,17 +22,17 @@ class Siglip2ImageProcessor(ImageProcessor):
     """
 
     unused: ClassVar[frozenset[str]] = CROPPING | PADDING | frozenset({"size"})
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, resample=BILINEAR, do_rescale=True, do_normalize=True, image_mean=HALF, image_std=HALF,
         patch_size=16, max_num_patches=256,
     )  # fmt: skip
     model_input_names = ("pixel_values", "pixel_attention_mask", "spatial_shapes")
 
-    def target_size(self, height: int, width: int, settings: Settings) -> tuple[int, int]:
+    def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """The most patches that there may be."""
         return size_in_patches(height, width, settings.patch_size or 16, settings.max_num_patches or 256)
 
-    def collect(self, images: list[Prepared], settings: Settings) -> dict[str, list[Any]]:
+    def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """Patches, each pixel by pixel with its channels, filled up with zeros; masks; rows and columns."""
         side, most = settings.patch_size or 16, settings.max_num_patches or 256
         transforms.checked_size((side * side, most), images[0].original)
@@ -82,13 +82,13 @@ class ViltImageProcessor(ImageProcessor):
 
     square: ClassVar[bool] = False
     unused: ClassVar[frozenset[str]] = CROPPING | frozenset({"pad_size"})
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size={"shortest_edge": 384}, resample=BICUBIC, size_divisor=32, do_rescale=True,
         do_normalize=True, image_mean=HALF, image_std=HALF, do_pad=True,
     )  # fmt: skip
     model_input_names = ("pixel_values", "pixel_mask")
 
-    def target_size(self, height: int, width: int, settings: Settings) -> tuple[int, int]:
+    def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """See the class."""
         short = transforms.shortest_edge(settings.size)
         longest = int(1333 / 800 * short)
@@ -101,7 +101,7 @@ class ViltImageProcessor(ImageProcessor):
         rounded = [transforms.down_to_multiple(int(side + 0.5), divisor) for side in sides]
         return rounded[0], rounded[1]
 
-    def collect(self, images: list[Prepared], settings: Settings) -> dict[str, list[Any]]:
+    def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """`pixel_values`; with `do_pad` padded to the largest, with `pixel_mask`."""
         values = [image.values for image in images]
         return with_mask(values, transforms.largest(values)) if settings.do_pad else {"pixel_values": values}

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxpipe.processing.images import transforms
-from onnxpipe.processing.images.base import ImageProcessor, Prepared
+from onnxpipe.processing.images.base import ImageProcessor, PreparedImage
 from onnxpipe.processing.images.postprocess import detection
 from onnxpipe.processing.images.settings import (
     BICUBIC,
@@ -16,15 +16,15 @@ from onnxpipe.processing.images.settings import (
     CLIP_MEAN,
     CLIP_STD,
     CROPPING,
-    Settings,
+    ImageProcessorSettings,
 )
-from onnxpipe.processing.images.transforms import Array, Picture
+from onnxpipe.processing.images.transforms import Array, ImageOrArray
 
 
 class OwlViTImageProcessor(ImageProcessor):
     """OWL-ViT."""
 
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_convert_rgb=True, do_resize=True, size={"height": 768, "width": 768}, resample=BICUBIC, do_center_crop=False,
         crop_size={"height": 768, "width": 768}, do_rescale=True, do_normalize=True, image_mean=CLIP_MEAN,
         image_std=CLIP_STD,
@@ -42,7 +42,7 @@ class Owlv2ImageProcessor(ImageProcessor):
     """
 
     unused: ClassVar[frozenset[str]] = CROPPING | frozenset({"pad_size"})
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_convert_rgb=True, do_rescale=True, do_pad=True, do_resize=True, size={"height": 960, "width": 960},
         resample=BILINEAR, do_normalize=True, image_mean=CLIP_MEAN, image_std=CLIP_STD,
     )  # fmt: skip
@@ -50,16 +50,16 @@ class Owlv2ImageProcessor(ImageProcessor):
 
     post_process_object_detection = staticmethod(detection.owlv2)
 
-    def shape(self, picture: Picture, settings: Settings) -> Picture:
+    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
         """As it is: all that follows is done with the numbers."""
         return picture
 
     @staticmethod
-    def values(values: Array, settings: Settings) -> Array:
+    def values(values: Array, settings: ImageProcessorSettings) -> Array:
         """Rescaled only."""
         return transforms.rescale(values, settings)
 
-    def finish(self, values: Array, settings: Settings) -> Array:
+    def finish(self, values: Array, settings: ImageProcessorSettings) -> Array:
         """Padded, resized, normalised."""
         if settings.do_pad:
             side = max(values.shape[-2:])
@@ -69,7 +69,7 @@ class Owlv2ImageProcessor(ImageProcessor):
             values = smooth_resize(values, size, bool(settings.resample))
         return np.asarray(transforms.normalize(values, settings), np.float32)
 
-    def collect(self, images: list[Prepared], settings: Settings) -> dict[str, list[Any]]:
+    def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """`pixel_values`; the padding is done."""
         return {"pixel_values": [image.values for image in images]}
 

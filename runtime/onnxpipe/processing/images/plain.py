@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from onnxpipe.processing.images.base import ImageProcessor
-from onnxpipe.processing.images.settings import BILINEAR, HALF, Settings
+from onnxpipe.processing.images.settings import BILINEAR, HALF, ImageProcessorSettings
 
 
 class PlainImageProcessor(ImageProcessor):
@@ -17,12 +17,12 @@ class PlainImageProcessor(ImageProcessor):
 
     square: ClassVar[bool] = True
     also: ClassVar[frozenset[str]] = frozenset({"size_divisor", "do_pad"})
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_convert_rgb=True, do_resize=True, size={"height": 224, "width": 224}, resample=BILINEAR, do_rescale=True,
         do_normalize=True, image_mean=HALF, image_std=HALF, do_center_crop=False,
     )  # fmt: skip
 
-    def target_size(self, height: int, width: int, settings: Settings) -> tuple[int, int]:
+    def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """By the size, in whole steps of the divisor, one at least."""
         height, width = super().target_size(height, width, replace(settings, size_divisor=None))
         step = settings.size_divisor or 1

@@ -9,17 +9,17 @@ import numpy as np
 from onnxpipe.errors import ImageError
 from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images import transforms
-from onnxpipe.processing.images.base import ImageProcessor, Prepared
-from onnxpipe.processing.images.inputs import flat, prepare
+from onnxpipe.processing.images.base import ImageProcessor, PreparedImage
+from onnxpipe.processing.images.inputs import flatten_images, to_image_or_array
 from onnxpipe.processing.images.settings import (
     CROPPING,
     HALF,
     NORMALIZING,
     RESIZING,
-    Overrides,
-    Settings,
+    ImageProcessorOverrides,
+    ImageProcessorSettings,
 )
-from onnxpipe.processing.images.transforms import Array, Picture
+from onnxpipe.processing.images.transforms import Array, ImageOrArray
 
 
 class Swin2SRImageProcessor(ImageProcessor):
@@ -27,9 +27,9 @@ class Swin2SRImageProcessor(ImageProcessor):
 
     unused: ClassVar[frozenset[str]] = RESIZING | CROPPING | NORMALIZING | frozenset({"pad_size"})
     renamed: ClassVar = {"pad_size": "size_divisor"}
-    defaults: ClassVar = Settings(do_rescale=True, do_pad=True, size_divisor=8)
+    defaults: ClassVar = ImageProcessorSettings(do_rescale=True, do_pad=True, size_divisor=8)
 
-    def shape(self, picture: Picture, settings: Settings) -> Picture:
+    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
         """Padded; bytes are as good for it as numbers."""
         if not settings.do_pad:
             return picture
@@ -40,7 +40,7 @@ class Swin2SRImageProcessor(ImageProcessor):
         more = ((0, size[0] - height), (0, size[1] - width), (0, 0))
         return np.pad(transforms.as_array(picture), more, mode="symmetric")
 
-    def collect(self, images: list[Prepared], settings: Settings) -> dict[str, list[Any]]:
+    def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """`pixel_values`; the padding is done."""
         return {"pixel_values": [image.values for image in images]}
 
@@ -49,12 +49,17 @@ class VitMatteImageProcessor(ImageProcessor):
     """ViTMatte: a fourth channel has the trimap (what is surely foreground, surely background, unknown)."""
 
     unused: ClassVar[frozenset[str]] = RESIZING | CROPPING | frozenset({"pad_size"})
-    defaults: ClassVar = Settings(
+    defaults: ClassVar = ImageProcessorSettings(
         do_rescale=True, do_normalize=True, image_mean=HALF, image_std=HALF, do_pad=True, size_divisor=32
     )
 
     def __call__(
-        self, images: Any, trimaps: Any = None, *, return_tensors: Any = "np", **overrides: Unpack[Overrides]
+        self,
+        images: Any,
+        trimaps: Any = None,
+        *,
+        return_tensors: Any = "np",
+        **overrides: Unpack[ImageProcessorOverrides],
     ) -> BatchFeature:
         """Arrays for the model.
 
@@ -68,23 +73,23 @@ class VitMatteImageProcessor(ImageProcessor):
         Raises:
             ImageError: a picture without a trimap, or one of another size.
         """
-        pictures, maps = flat(images), [] if trimaps is None else flat(trimaps)
+        pictures, maps = flatten_images(images), [] if trimaps is None else flatten_images(trimaps)
         if len(pictures) != len(maps):
             raise ImageError(f"{len(pictures)} pictures need as many trimaps; got {len(maps)}")
         return super().__call__(
             [_Pair(*pair) for pair in zip(pictures, maps)], return_tensors=return_tensors, **overrides
         )
 
-    def _one(self, image: Any, settings: Settings) -> Prepared:
+    def _one(self, image: Any, settings: ImageProcessorSettings) -> PreparedImage:
         picture = super()._one(image.picture, settings)
-        grey = prepare(image.trimap, Settings(image_mean=(0.0,)))
+        grey = to_image_or_array(image.trimap, ImageProcessorSettings(image_mean=(0.0,)))
         trimap = np.moveaxis(transforms.rescale(transforms.as_array(grey), settings), -1, 0)
         if trimap.shape[-2:] != picture.shaped:
             raise ImageError(f"a trimap of {trimap.shape[-2:]} (height, width) for a picture of {picture.shaped}")
         both = np.concatenate([picture.values, np.asarray(trimap, np.float32)])
-        return Prepared(_padded(both, settings), picture.original, picture.shaped)
+        return PreparedImage(_padded(both, settings), picture.original, picture.shaped)
 
-    def collect(self, images: list[Prepared], settings: Settings) -> dict[str, list[Any]]:
+    def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """`pixel_values`; the padding is done."""
         return {"pixel_values": [image.values for image in images]}
 
@@ -96,7 +101,7 @@ class _Pair:
         self.picture, self.trimap = picture, trimap
 
 
-def _padded(values: Array, settings: Settings) -> Array:
+def _padded(values: Array, settings: ImageProcessorSettings) -> Array:
     if not settings.do_pad:
         return values
     height, width = (transforms.up_to_multiple(side, settings.size_divisor or 1) for side in values.shape[-2:])

@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.processing.images.base import ImageProcessor, Prepared
+from onnxpipe.processing.images.base import ImageProcessor, PreparedImage
 from onnxpipe.processing.images.postprocess import masks as found
 from onnxpipe.processing.images.settings import (
     BILINEAR,
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Settings,
+    ImageProcessorSettings,
 )
 
-_SAM = Settings(
+_SAM = ImageProcessorSettings(
     do_convert_rgb=True, do_resize=True, resample=BILINEAR, do_rescale=True, do_normalize=True,
     image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD,
 )  # fmt: skip
@@ -53,7 +53,7 @@ class SamImageProcessor(ImageProcessor):
         padded = self.pad_size if pad_size is None else pad_size
         return found.post_process_masks(masks, original_sizes, reshaped_input_sizes, mask_threshold, binarize, padded)
 
-    def target_size(self, height: int, width: int, settings: Settings) -> tuple[int, int]:
+    def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """With that long side; sides are rounded half up."""
         size = settings.size or {}
         if "longest_edge" not in size:
@@ -61,7 +61,7 @@ class SamImageProcessor(ImageProcessor):
         scale = size["longest_edge"] / max(height, width)
         return int(height * scale + 0.5), int(width * scale + 0.5)
 
-    def collect(self, images: list[Prepared], settings: Settings) -> dict[str, list[Any]]:
+    def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """`pixel_values` and the two sizes."""
         return {
             **super().collect(images, settings),
@@ -83,7 +83,7 @@ class Sam2ImageProcessor(ImageProcessor):
     post_process_masks = staticmethod(found.post_process_masks_sam2)
     post_process_for_mask_generation = staticmethod(found.post_process_for_mask_generation)
 
-    def collect(self, images: list[Prepared], settings: Settings) -> dict[str, list[Any]]:
+    def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """`pixel_values` and the sizes."""
         return {
             **super().collect(images, settings),

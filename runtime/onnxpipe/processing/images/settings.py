@@ -32,7 +32,7 @@ Size = dict[str, int]
 
 
 @dataclass(frozen=True)
-class Settings:
+class ImageProcessorSettings:
     """One call's settings; the names are those of transformers' files. None is "not told".
 
     Attributes:
@@ -96,8 +96,8 @@ class Settings:
     class_info_file: str | None = None
 
 
-class Overrides(TypedDict, total=False):
-    """`Settings` as keywords, in all forms that callers write them; a class takes those that mean something to it."""
+class ImageProcessorOverrides(TypedDict, total=False):
+    """`ImageProcessorSettings` as keywords, in every form that callers use; a class takes those that it knows."""
 
     do_convert_rgb: bool
     do_resize: bool
@@ -142,7 +142,7 @@ class Overrides(TypedDict, total=False):
     class_info_file: str
 
 
-NAMES = tuple(field.name for field in fields(Settings))
+NAMES = tuple(field.name for field in fields(ImageProcessorSettings))
 #: What every class takes.
 COMMON = frozenset(
     {"do_convert_rgb", "do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor",
@@ -165,7 +165,7 @@ def parse(values: Mapping[str, Any], square: bool, longest: int | None = None) -
     """Settings in their one form, from those of a file or a call. A None is left out: the default stays.
 
     Args:
-        values: by the names of `Settings`.
+        values: by the names of `ImageProcessorSettings`.
         square, longest: what a `size` that is one number means, see `parse_size`.
 
     Raises:

@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 from onnxpipe.errors import ImageError, UnsupportedError
 from onnxpipe.processing.images.io.load import MAX_PIXELS
 from onnxpipe.processing.images.io.pillow import import_pillow
-from onnxpipe.processing.images.settings import Settings, Size
+from onnxpipe.processing.images.settings import ImageProcessorSettings, Size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Array: TypeAlias = NDArray[Any]
-Picture: TypeAlias = "Image | Array"
+ImageOrArray: TypeAlias = "Image | Array"
 
 
 # -- sizes ------------------------------------------------------------------------------------------------------------
-def size_of(picture: Picture) -> tuple[int, int]:
+def size_of(picture: ImageOrArray) -> tuple[int, int]:
     """Height and width of a Pillow image or of an array (H, W, C)."""
     if isinstance(picture, np.ndarray):
         return picture.shape[0], picture.shape[1]
@@ -117,13 +117,13 @@ def checked_size(size: tuple[int, int], original: tuple[int, int]) -> tuple[int,
 
 
 # -- geometry ---------------------------------------------------------------------------------------------------------
-def as_array(picture: Picture) -> Array:
+def as_array(picture: ImageOrArray) -> Array:
     """(height, width, channels)."""
     array = np.asarray(picture)
     return array[..., None] if array.ndim == 2 else array
 
 
-def resize(picture: Picture, size: tuple[int, int], resample: int | None) -> Picture:
+def resize(picture: ImageOrArray, size: tuple[int, int], resample: int | None) -> ImageOrArray:
     """The picture in that size, by Pillow's filter `resample`.
 
     Floats in 0–1 go through bytes and come back as float32, as transformers has it.
@@ -149,7 +149,7 @@ def resize_floats(array: Array, size: tuple[int, int], resample: int | None) -> 
     return np.stack([np.asarray(plane) for plane in resized], -1)
 
 
-def center_crop(picture: Picture, size: Size | None) -> Array:
+def center_crop(picture: ImageOrArray, size: Size | None) -> Array:
     """The middle of that height and width, with zeros around it where the picture is smaller."""
     if not size or "height" not in size:
         raise UnsupportedError(f"crop_size must have a height and a width; got {size}")
@@ -187,7 +187,7 @@ def _is_bytes_like(array: Array) -> bool:
 
 
 # -- values: alike for every pixel, channels first --------------------------------------------------------------------
-def rescale(values: Array, settings: Settings) -> Array:
+def rescale(values: Array, settings: ImageProcessorSettings) -> Array:
     """Multiplied by the factor in float64, then float32."""
     if not settings.do_rescale:
         return values
@@ -196,7 +196,7 @@ def rescale(values: Array, settings: Settings) -> Array:
     return _times(values, settings.rescale_factor)
 
 
-def normalize(values: Array, settings: Settings) -> Array:
+def normalize(values: Array, settings: ImageProcessorSettings) -> Array:
     """The mean taken off, divided by the deviation."""
     if not settings.do_normalize:
         return values

@@ -10,12 +10,19 @@ import numpy as np
 from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images import transforms
 from onnxpipe.processing.images.base import ImageProcessor, stack
-from onnxpipe.processing.images.inputs import nested
-from onnxpipe.processing.images.settings import BILINEAR, HALF, IMAGENET_MEAN, IMAGENET_STD, Overrides, Settings
+from onnxpipe.processing.images.inputs import group_videos
+from onnxpipe.processing.images.settings import (
+    BILINEAR,
+    HALF,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ImageProcessorOverrides,
+    ImageProcessorSettings,
+)
 from onnxpipe.processing.images.transforms import Array
 from onnxpipe.processing.text.batch_encoding import check_tensor_type
 
-_VIDEO = Settings(
+_VIDEO = ImageProcessorSettings(
     do_resize=True, size={"shortest_edge": 224}, resample=BILINEAR, do_center_crop=True,
     crop_size={"height": 224, "width": 224}, do_rescale=True, do_normalize=True, image_mean=HALF, image_std=HALF,
 )  # fmt: skip
@@ -27,7 +34,9 @@ class _VideoProcessor(ImageProcessor):
     square: ClassVar[bool] = False
     defaults: ClassVar = _VIDEO
 
-    def __call__(self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[Overrides]) -> BatchFeature:
+    def __call__(
+        self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[ImageProcessorOverrides]
+    ) -> BatchFeature:
         """Arrays for the model.
 
         Args:
@@ -44,7 +53,7 @@ class _VideoProcessor(ImageProcessor):
         settings = self.settings
         if overrides:
             settings = replace(settings, **self._parsed(overrides, "the call"))
-        videos = [[self._one(frame, settings).values for frame in frames] for frames in nested(images)]
+        videos = [[self._one(frame, settings).values for frame in frames] for frames in group_videos(images)]
         if return_tensors is None:
             return BatchFeature(pixel_values=videos)
         return BatchFeature(pixel_values=stack("pixel_values", [stack("pixel_values", frames) for frames in videos]))
@@ -66,7 +75,7 @@ class VivitImageProcessor(_VideoProcessor):
     defaults: ClassVar = replace(_VIDEO, size={"shortest_edge": 256}, rescale_factor=1 / 127.5, offset=True)
 
     @staticmethod
-    def values(values: Array, settings: Settings) -> Array:
+    def values(values: Array, settings: ImageProcessorSettings) -> Array:
         """Rescaled, 1 taken off if `offset`, normalised."""
         values = transforms.rescale(values, settings)
         if settings.do_rescale and settings.offset:

@@ -36,7 +36,7 @@ from onnxpipe.processing.images.postprocess.semantic import class_maps, classes
 #: What Mask2Former's masks are resized to before all else.
 _MASK2FORMER = (384, 384)
 
-Found = list[dict[str, Any]]
+Segmentations = list[dict[str, Any]]
 """For each picture its map and its segments."""
 
 
@@ -86,7 +86,7 @@ def detr_panoptic(
     overlap_mask_area_threshold: float = 0.8,
     label_ids_to_fuse: Collection[int] | None = None,
     target_sizes: Any = None,
-) -> Found:
+) -> Segmentations:
     """DETR: `logits` (B, Q, classes + 1) and `pred_masks` (B, Q, h, w).
 
     Args:
@@ -110,7 +110,7 @@ def detr_instance(
     overlap_mask_area_threshold: float = 0.8,
     target_sizes: Any = None,
     return_coco_annotation: bool | None = False,
-) -> Found:
+) -> Segmentations:
     """DETR: as `detr_panoptic` without fusing; `return_coco_annotation` gives maps as runs (`rle.segment_runs`)."""
     found = detr_panoptic(outputs, threshold, mask_threshold, overlap_mask_area_threshold, None, target_sizes)
     if not return_coco_annotation:
@@ -126,7 +126,7 @@ def maskformer_panoptic(
     overlap_mask_area_threshold: float = 0.8,
     label_ids_to_fuse: Collection[int] | None = None,
     target_sizes: Any = None,
-) -> Found:
+) -> Segmentations:
     """MaskFormer: as `detr_panoptic`, of `class_queries_logits` and `masks_queries_logits`."""
     renamed = dict(zip(("logits", "pred_masks"), _queries(outputs)))
     limits = (threshold, mask_threshold, overlap_mask_area_threshold)
@@ -140,7 +140,7 @@ def mask2former_panoptic(
     overlap_mask_area_threshold: float = 0.8,
     label_ids_to_fuse: Collection[int] | None = None,
     target_sizes: Any = None,
-) -> Found:
+) -> Segmentations:
     """Mask2Former: as `maskformer_panoptic`, of masks resized to 384 x 384."""
     labels, masks = _queries(outputs)
     limits = (threshold, mask_threshold, overlap_mask_area_threshold)
@@ -157,7 +157,7 @@ def oneformer_panoptic(
     overlap_mask_area_threshold: float = 0.8,
     label_ids_to_fuse: Collection[int] | None = None,
     target_sizes: Any = None,
-) -> Found:
+) -> Segmentations:
     """OneFormer: as `maskformer_panoptic`, of masks that are resized with antialiasing."""
     labels, masks = _queries(outputs)
     limits = (threshold, mask_threshold, overlap_mask_area_threshold)
@@ -204,7 +204,7 @@ def maskformer_instance(
     target_sizes: Any = None,
     return_coco_annotation: bool | None = False,
     return_binary_maps: bool | None = False,
-) -> Found:
+) -> Segmentations:
     """MaskFormer: the likeliest pairs of query and class, painted over each other.
 
     Args:
@@ -228,17 +228,17 @@ def mask2former_instance(
     target_sizes: Any = None,
     return_coco_annotation: bool | None = False,
     return_binary_maps: bool | None = False,
-) -> Found:
+) -> Segmentations:
     """Mask2Former: as `maskformer_instance`, of masks resized to 384 x 384."""
     return _instances(outputs, threshold, target_sizes, _MASK2FORMER, return_coco_annotation, return_binary_maps)
 
 
 def _instances(
     outputs: Outputs, threshold: float, target_sizes: Any, first: Size | None, coco: bool | None, maps: bool | None
-) -> Found:
+) -> Segmentations:
     if coco and maps:
         raise ValueError("return_coco_annotation and return_binary_maps can not be both set to True.")
-    found: Found = []
+    found: Segmentations = []
     labels, masks = _queries(outputs)
     for picture, mask, size in zip(labels, masks, each_size(target_sizes, len(labels))):
         pairs = segments.best_pairs(picture)
@@ -276,7 +276,7 @@ def oneformer_instance(
     *,
     thing_ids: Sequence[int] | None = None,
     class_info_file: str = "",
-) -> Found:
+) -> Segmentations:
     """OneFormer: the likeliest pairs of query and class compete for pixels.
 
     Args:
@@ -294,7 +294,7 @@ def oneformer_instance(
     renumber = "ade20k" in class_info_file and not is_demo and "instance" in task_type
     if thing_ids is None and (renumber or task_type == "panoptic"):
         raise ValueError(f"{task_type=} needs thing_ids: the image processor's metadata['thing_ids']")
-    found: Found = []
+    found: Segmentations = []
     labels, masks = _queries(outputs)
     for picture, mask, size in zip(labels, masks, each_size(target_sizes, len(labels))):
         pairs = segments.best_pairs(picture)
@@ -328,5 +328,5 @@ def _result(segmentation: Array, found: list[segments.Segment]) -> dict[str, Any
     return {"segmentation": segmentation, "segments_info": found}
 
 
-def _as_runs(found: Found) -> Found:
+def _as_runs(found: Segmentations) -> Segmentations:
     return [{**one, "segmentation": segment_runs(one["segmentation"])} for one in found]
