@@ -1,20 +1,27 @@
-"""Which task a model is for, told from its config, where no manifest says it."""
+"""Tell from a model's config which tasks the model is for. The exporter asks here too: nothing else infers tasks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from onnxpipe.bundle.config import Config
 
-#: Ending of the architecture's name to tasks, best first.
+#: Ending of the architecture's name to the task of its graph; the first ending that fits counts. Classes that end in
+#: "Model" come last, and "LMHeadModel" alone ends GPT2LMHeadModel, a causal model, while the encoders that say so are
+#: XLM and its kin: XLMWithLMHeadModel.
 _HEADS: dict[str, tuple[str, ...]] = {
     "ForSequenceClassification": ("text-classification",),
     "ForTokenClassification": ("token-classification",),
     "ForQuestionAnswering": ("question-answering",),
+    "ForQuestionAnsweringSimple": ("question-answering",),
     "ForMaskedLM": ("fill-mask",),
     "ForCausalLM": ("text-generation",),
-    "GPT2LMHeadModel": ("text-generation",),
     "WithLMHeadModel": ("fill-mask",),
-    "MarianMTModel": ("translation", "text2text-generation"),
+    "LMHeadModel": ("text-generation",),
+    "MarianMTModel": ("text2text-generation",),
     "ForSeq2SeqLM": ("text2text-generation",),
+    "ForPreTraining": ("feature-extraction",),
     "ForImageClassification": ("image-classification",),
     "ForImageClassificationWithTeacher": ("image-classification",),
     "ForObjectDetection": ("object-detection",),
@@ -31,6 +38,7 @@ _HEADS: dict[str, tuple[str, ...]] = {
     "ForSpeechToText": ("automatic-speech-recognition",),
     "ForAudioClassification": ("audio-classification",),
     "ForTextToSpeech": ("text-to-audio",),
+    "HifiGan": ("vocoder",),
     "MODNet": ("background-removal",),
     "BriaRMBG": ("background-removal",),
     "BiRefNet": ("background-removal",),
@@ -40,24 +48,30 @@ _HEADS: dict[str, tuple[str, ...]] = {
     "Model": ("feature-extraction",),
 }
 
-#: Types of encoder-decoder models, whose classes end in ForConditionalGeneration whatever they take and give, to tasks,
-#: best first.
-_CONDITIONAL: dict[str, tuple[str, ...]] = {
+#: Types of encoder-decoder models of text to the tasks they serve, best first. Of a type that is not listed all three
+#: are assumed: T5-like models are told their task by a prefix.
+_TEXT_TO_TEXT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("t5", "mt5", "umt5", "longt5", "switch_transformers"), ("text2text-generation", "translation", "summarization")
     ),
     **dict.fromkeys(
-        ("bart", "pegasus", "pegasus_x", "led", "mvp", "plbart", "prophetnet"),
+        ("bart", "bigbird_pegasus", "pegasus", "pegasus_x", "led", "mvp", "plbart", "prophetnet"),
         ("summarization", "text2text-generation"),
     ),
-    **dict.fromkeys(("mbart", "m2m_100", "nllb-moe", "fsmt"), ("translation", "text2text-generation")),
+    **dict.fromkeys(("marian", "mbart", "m2m_100", "nllb-moe", "fsmt"), ("translation", "text2text-generation")),
     **dict.fromkeys(("blenderbot", "blenderbot-small"), ("text2text-generation",)),
+}
+_ALL_TEXT_TO_TEXT = ("text2text-generation", "translation", "summarization")
+
+#: Types of encoder-decoder models of other modalities, whose classes end in ForConditionalGeneration too.
+_CONDITIONAL: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("moonshine", "speech_to_text", "whisper"), ("automatic-speech-recognition",)),
     **dict.fromkeys(("musicgen", "musicgen_melody"), ("text-to-audio",)),
 }
 
-#: Types of models of pictures whose class's name ends as those of texts do, or as those that are asked without words.
-_SEEING: dict[str, tuple[str, ...]] = {
+#: Types of vision models whose class name ends as those of text models do, or as that of the detectors that need no
+#: text.
+_VISION_TYPES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("align", "altclip", "chinese_clip", "clip", "clipseg", "metaclip_2", "siglip", "siglip2"),
         ("zero-shot-image-classification",),
@@ -74,10 +88,10 @@ _SEEING: dict[str, tuple[str, ...]] = {
         ("image-feature-extraction",),
     ),
 }  # fmt: skip
-_SEEING_ENDINGS = ("Model", "ForObjectDetection")
+_VISION_ENDINGS = ("Model", "ForObjectDetection")
 
-#: The same for models of sound.
-_SOUNDING: dict[str, tuple[str, ...]] = {
+#: The same for audio models.
+_AUDIO_TYPES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("data2vec-audio", "hubert", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert",
          "wav2vec2-conformer", "wavlm"),
@@ -87,46 +101,77 @@ _SOUNDING: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("seamless_m4t", "seamless_m4t_v2"), ("automatic-speech-recognition",)),
     **dict.fromkeys(("bark", "vits"), ("text-to-audio",)),
 }  # fmt: skip
-_SOUNDING_ENDINGS = ("ForSequenceClassification", "ClapModel", "BarkModel", "VitsModel", "SeamlessM4TModel",
-                     "SeamlessM4Tv2Model")  # fmt: skip
+_AUDIO_ENDINGS = ("ForSequenceClassification", "ClapModel", "BarkModel", "VitsModel", "SeamlessM4TModel",
+                  "SeamlessM4Tv2Model")  # fmt: skip
 
 #: Types whose configs name no architecture.
-_NAMELESS: dict[str, tuple[str, ...]] = {"style_text_to_speech_2": ("text-to-audio",)}
+_TYPES_WITHOUT_ARCHITECTURE: dict[str, tuple[str, ...]] = {"style_text_to_speech_2": ("text-to-audio",)}
 
-#: Words that the labels of a model trained on natural language inference hold, whatever their case and order.
-_INFERENCE = "entail"
+#: One label of every model trained on natural language inference starts with this, in whatever case.
+_NLI_LABEL = "entail"
+
+#: Tasks of sentence-transformers models, which the graph for feature extraction serves.
+_EMBEDDING = ("sentence-similarity", "embedding")
 
 
-def infer_tasks(config: Config, sentence_transformers: bool) -> tuple[str, ...]:
-    """Tasks that a model without a manifest is for, best first; empty if that cannot be told.
+def infer_tasks(config: Config | Mapping[str, Any], sentence_transformers: bool) -> tuple[str, ...]:
+    """Infer the tasks that a model is for, best first; empty if its config does not tell.
 
     Args:
         config: its config.
         sentence_transformers: whether the folder has the modules.json of that library.
     """
-    tasks: list[str] = list(_NAMELESS.get(str(config.model_type), ()))
+    config = _as_config(config)
+    model_type = str(config.model_type)
+    heads = list(_TYPES_WITHOUT_ARCHITECTURE.get(model_type, ()))
     for architecture in config.architectures or ():
-        if str(architecture).endswith("ForConditionalGeneration"):
-            tasks += _CONDITIONAL.get(str(config.model_type), ())
-            continue
-        if config.model_type in _SEEING and str(architecture).endswith(_SEEING_ENDINGS):
-            tasks += _SEEING[str(config.model_type)]
-            continue
-        if config.model_type in _SOUNDING and str(architecture).endswith(_SOUNDING_ENDINGS):
-            tasks += _SOUNDING[str(config.model_type)]
-            continue
-        heads = [head for head in _HEADS if str(architecture).endswith(head)]
-        if heads:
-            tasks += _HEADS[heads[0]]
-    labels = [str(label).lower() for label in config.id2label.values()]
-    if "image-segmentation" in tasks and "background" in labels:
-        tasks.append("background-removal")
-    if "text-classification" in tasks and any(label.startswith(_INFERENCE) for label in labels):
-        tasks.append("zero-shot-classification")
-    if "text-classification" in tasks and len(labels) == 1:
-        tasks = ["text-ranking", *tasks]
-    if sentence_transformers and "text-ranking" not in tasks:
-        tasks = ["sentence-similarity", *tasks]
-        if "feature-extraction" not in tasks:
-            tasks.append("feature-extraction")
+        heads += architecture_tasks(str(architecture), model_type)
+    tasks = [task for head in heads for task in served_tasks(head, config, sentence_transformers)]
+    if sentence_transformers and "text-ranking" not in tasks:  # whatever class the encoder was trained as
+        tasks = [*_EMBEDDING, *tasks, "feature-extraction"]
     return tuple(dict.fromkeys(tasks))
+
+
+def architecture_tasks(architecture: str, model_type: str) -> tuple[str, ...]:
+    """Look up the task of a transformers class; empty if its name does not tell.
+
+    It is the task of the graph; `served_tasks` knows which others the same graph serves.
+
+    Args:
+        architecture: the name of the class, e.g. "BertForSequenceClassification".
+        model_type: the config's `model_type`, for class names that families of several modalities share.
+    """
+    if architecture.endswith("ForConditionalGeneration"):
+        return ("text2text-generation",) if model_type in _TEXT_TO_TEXT else _CONDITIONAL.get(model_type, ())
+    if model_type in _VISION_TYPES and architecture.endswith(_VISION_ENDINGS):
+        return _VISION_TYPES[model_type]
+    if model_type in _AUDIO_TYPES and architecture.endswith(_AUDIO_ENDINGS):
+        return _AUDIO_TYPES[model_type]
+    return next((tasks for ending, tasks in _HEADS.items() if architecture.endswith(ending)), ())
+
+
+def served_tasks(task: str, config: Config | Mapping[str, Any], sentence_transformers: bool) -> tuple[str, ...]:
+    """List every task that a model exported for `task` serves, best first.
+
+    Args:
+        task: the task of its graphs, e.g. "text-classification".
+        config: its config, for the type and the labels.
+        sentence_transformers: whether the folder has the modules.json of that library.
+    """
+    config = _as_config(config)
+    labels = [str(label).lower() for label in config.id2label.values()]
+    if task == "text2text-generation":
+        return _TEXT_TO_TEXT.get(str(config.model_type), _ALL_TEXT_TO_TEXT)
+    if task == "feature-extraction" and sentence_transformers:
+        return (*_EMBEDDING, task)
+    if task == "image-segmentation" and "background" in labels:
+        return (task, "background-removal")
+    if task == "text-classification" and len(labels) == 1:
+        return ("text-ranking", task)
+    if task == "text-classification" and any(label.startswith(_NLI_LABEL) for label in labels):
+        return ("zero-shot-classification", task)
+    return (task,)
+
+
+def _as_config(config: Config | Mapping[str, Any]) -> Config:
+    return config if isinstance(config, Config) else Config(config)

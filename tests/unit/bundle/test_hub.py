@@ -156,7 +156,7 @@ def test_only_the_chosen_precision_is_downloaded(hub: Hub, tmp_path: Path, dtype
     assert hub.downloaded() == SIDE | {f"onnx/{graph}"}
     assert folder == tmp_path / "models--a--many/snapshots" / COMMIT["main"]
     assert (folder / "onnx" / graph).read_bytes() == GRAPH
-    assert open_bundle(folder).tasks == ("sentence-similarity", "feature-extraction")
+    assert open_bundle(folder).tasks == ("sentence-similarity", "embedding", "feature-extraction")
 
 
 def test_config_and_tokenizer_alone(hub: Hub) -> None:
