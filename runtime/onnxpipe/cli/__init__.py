@@ -1,7 +1,7 @@
 """The command line: `onnxpipe export | run | chat | inspect | verify | doctor`.
 
-Results go to stdout, progress and warnings to stderr. Exit codes: 0 done, 1 an error (one line, `error: ...`), 2 a
-wrong call, 130 interrupted, 141 stdout was closed (as by `head`).
+Results go to stdout, progress and warnings to stderr. Exit codes: 0 done, 1 an error (one line, `error: ...`), 2
+wrong arguments, 130 interrupted, 141 stdout was closed (as by `head`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from onnxpipe.cli.run import command as run
 @click.version_option(__version__, prog_name="onnxpipe")
 @traceback_option
 def main() -> None:
-    """Hugging Face models as certified ONNX bundles, and their answers without PyTorch."""
+    """Export Hugging Face models to certified ONNX bundles and run them without PyTorch."""
 
 
 for _module in (export, run, chat, inspect, verify, doctor):

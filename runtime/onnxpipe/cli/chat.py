@@ -1,4 +1,4 @@
-"""`onnxpipe chat`: a conversation with a model in the terminal."""
+"""`onnxpipe chat`: hold a conversation with a model in the terminal."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from onnxpipe.cli.run.params import parse_params
 from onnxpipe.cli.run.streaming import visible
 from onnxpipe.errors import OnnxPipeError
 
-#: Longest answer in tokens, where neither the user nor the model says one.
+#: Longest answer in tokens, where neither the user nor the model sets a limit.
 _TOKENS = 1024
 
 _HELP = """\
-A line is what you say. A line that ends with \\ goes on in the next; between lines of \"\"\" there may be any number.
-  /clear         begin anew; the system message stays
-  /system TEXT   begin anew with this system message; alone: show it
+Each line is a message. A line that ends with \\ goes on in the next; lines between two lines of \"\"\" are one message.
+  /clear         start again; the system message stays
+  /system TEXT   start again with this system message; without TEXT: show it
   /save FILE     write the conversation to FILE, as JSON
-  /help          this
+  /help          show this help
   /exit          leave (so does Ctrl-D)
-Ctrl-C stops an answer. A text that begins with / is written with two: //etc
+Ctrl-C stops an answer. To send a message that begins with /, write two: //etc
 """
 
 
@@ -37,13 +37,13 @@ class ChatError(OnnxPipeError, ValueError):
 
 @click.command("chat")
 @click.option("-m", "--model", required=True, help="Folder or Hub id of a model with a chat template.")
-@click.option("--system", help="The system message: what the model is told before you speak.")
+@click.option("--system", help="System message: instructions for the model.")
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE",
-              help="A parameter of generation: temperature=0.2, do_sample=false, seed=1, ...")  # fmt: skip
+              help="Generation parameter, repeatable: temperature=0.2, do_sample=false, seed=1, ...")  # fmt: skip
 @click.option("--dtype", default="auto", show_default=True, help="Precision: fp32, fp16, int8, q4, ...")
-@click.option("--device", help="cpu, cuda, cuda:1, coreml, or an index; by default the first that works.")
+@click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
 @click.option("--provider", "providers", multiple=True, help="ONNX Runtime provider, instead of --device. Repeatable.")
-@click.option("--threads", type=click.IntRange(1), help="Threads; by default what the container grants.")
+@click.option("--threads", type=click.IntRange(1), help="Number of threads; by default the CPUs that are available.")
 @hub_options
 @traceback_option
 def command(
@@ -59,9 +59,9 @@ def command(
     cache_dir: str | None,
     offline: bool,
 ) -> None:
-    """Talk with MODEL. Answers appear as they are written; /help lists the commands.
+    """Chat with a model. Answers appear as they are generated; /help lists the commands.
 
-    Without a terminal each line of stdin is one turn.
+    Without a terminal each line of stdin is one message.
 
     \b
     onnxpipe chat --model M
@@ -71,7 +71,7 @@ def command(
     from onnxpipe import factory
     from onnxpipe.tasks.text_generation import TextGenerationOptions
 
-    given = parse_params(params, TextGenerationOptions)
+    options = parse_params(params, TextGenerationOptions)
     pipe = factory.pipeline(
         "text-generation",
         model,
@@ -86,30 +86,30 @@ def command(
     )
     if pipe.tokenizer.chat_template is None:
         raise ChatError(
-            f"{model} has no chat template: it continues texts and knows no turns; "
+            f"{model} has no chat template: it can only continue texts. Run "
             f'onnxpipe run text-generation --model {model} "Once upon a time"'
         )
-    if not {"max_new_tokens", "max_length"} & {*given, *pipe.chosen()}:
-        given["max_new_tokens"] = _TOKENS
-    lines = Lines(sys.stdin.isatty())
-    if lines.terminal:
+    if not {"max_new_tokens", "max_length"} & {*options, *pipe.chosen()}:
+        options["max_new_tokens"] = _TOKENS
+    reader = TurnReader(sys.stdin.isatty())
+    if reader.terminal:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  (input() then has history and editing)
-    Talk(pipe, given, system).run(lines)
+    Conversation(pipe, options, system).run(reader)
 
 
 @dataclass
-class Lines:
-    """What the user says, turn by turn, from a terminal or from stdin's lines.
+class TurnReader:
+    """Reads the user's messages from a terminal or from the lines of stdin.
 
     Attributes:
-        terminal: whether somebody sits there: prompts are shown and errors do not end the chat.
+        terminal: whether stdin is a terminal: then prompts are shown, and errors do not end the chat.
     """
 
     terminal: bool
 
     def turn(self) -> str | None:
-        """What is said next; None where there is no more."""
+        """Read the next message that is not empty; None at the end."""
         try:
             while not (turn := self._turn()).strip():
                 pass
@@ -142,14 +142,14 @@ class Lines:
 
 
 @dataclass
-class Talk:
-    """A conversation.
+class Conversation:
+    """A conversation with a model.
 
     Attributes:
         pipe: the text-generation pipeline.
         params: keywords of its calls.
         system: the system message, or None.
-        turns: what was said since the beginning, without the system message.
+        turns: the messages of user and assistant, without the system message.
     """
 
     pipe: Any
@@ -159,44 +159,44 @@ class Talk:
 
     @property
     def messages(self) -> list[dict[str, str]]:
-        """The whole conversation."""
+        """All messages, the system message first."""
         return [*([{"role": "system", "content": self.system}] if self.system else []), *self.turns]
 
-    def run(self, lines: Lines) -> None:
-        """Answers turn by turn, until there are no more or the user leaves."""
-        if lines.terminal:
+    def run(self, reader: TurnReader) -> None:
+        """Answer message by message, until there are no more or the user leaves."""
+        if reader.terminal:
             click.echo(f"{self.pipe.model.name_or_path}, {self.pipe.dtype} on {self.pipe.device}. /help for help.")
         while True:
             try:
-                turn = lines.turn()
+                turn = reader.turn()
                 if turn is None or not self._take(turn):
                     return
             except KeyboardInterrupt:
-                if not lines.terminal:
+                if not reader.terminal:
                     raise
                 click.echo("\n(Ctrl-D or /exit leaves)")
             except Exception as error:
-                if not lines.terminal:
+                if not reader.terminal:
                     raise
                 click.echo(f"error: {describe(error)}", err=True)
 
     def _take(self, turn: str) -> bool:
-        """Does or answers what was said; False to leave."""
+        """Carry out a command or answer a message; return False to leave."""
         if turn.startswith("/") and not turn.startswith("//"):
             return self._command(turn)
         self.answer(turn.removeprefix("/") if turn.startswith("//") else turn)
         return True
 
-    def answer(self, said: str) -> None:
-        """Writes the answer to what was said as it comes. Ctrl-C ends it; what was written stays part of the talk.
+    def answer(self, text: str) -> None:
+        """Write the answer to a message as it is generated. Ctrl-C ends it; the part that was written is kept.
 
         Raises:
-            Exception: the model's; what was said is then no part of the talk.
+            Exception: the model's; the message is then not added to the conversation.
         """
-        asked = {"role": "user", "content": said}
+        message = {"role": "user", "content": text}
         written: list[str] = []
         whole = False
-        pieces = self.pipe.stream([*self.messages, asked], **self.params)
+        pieces = self.pipe.stream([*self.messages, message], **self.params)
         try:
             for piece in pieces:
                 written.append(piece)
@@ -208,10 +208,10 @@ class Talk:
         finally:
             pieces.close()
         if written or whole:
-            self.turns += [asked, {"role": "assistant", "content": "".join(written)}]
+            self.turns += [message, {"role": "assistant", "content": "".join(written)}]
 
     def _command(self, line: str) -> bool:
-        """Does what a line that begins with / says; False to leave."""
+        """Carry out a line that begins with /; return False to leave."""
         name, _, rest = line[1:].partition(" ")
         known: dict[str, Callable[[str], None]] = {
             "help": lambda _: click.echo(_HELP, nl=False),
@@ -222,7 +222,7 @@ class Talk:
         if name in ("exit", "quit"):
             return False
         if name not in known:
-            raise ChatError(f"no command /{name}: /help lists them; a text that begins with / is written with two")
+            raise ChatError(f"no command /{name}: /help lists them. To send a message that begins with /, write two")
         known[name](rest.strip())
         return True
 
@@ -235,7 +235,7 @@ class Talk:
 
     def _save(self, path: str) -> None:
         if not path:
-            raise ChatError("/save FILE: name the file")
+            raise ChatError("/save needs a file: /save FILE")
         target = Path(path).expanduser()
         target.write_text(json.dumps(self.messages, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         click.echo(f"{len(self.messages)} messages written to {visible(str(target))}")

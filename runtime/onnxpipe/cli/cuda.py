@@ -1,7 +1,7 @@
-"""Whether CUDA really works: a graph of one node is run on it, in a process of its own.
+"""Check that CUDA really works: run a graph of one node on it, in a process of its own.
 
-`engine.cuda` tells what is missing; what is there and does not fit together (a driver too old, no memory, a GPU the
-wheel was not built for) shows when a graph runs, on stderr, and at worst with a crash; hence the process.
+`engine.cuda` finds what is missing. Parts that are there but do not fit together (an old driver, no memory, a GPU that
+the wheel was not built for) only fail when a graph runs: on stderr, and at worst with a crash; hence the process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ session.run({"x": np.ones(1, np.float32)})
 
 
 def run_problem() -> str | None:
-    """What goes wrong on CUDA, in a line; None if the graph runs."""
+    """Return what goes wrong on CUDA, in one line; None if the graph runs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "one.onnx"
         path.write_bytes(one_node_model())
@@ -42,7 +42,7 @@ def run_problem() -> str | None:
 
 
 def one_node_model() -> bytes:
-    """An ONNX model, y = Identity(x) of one float, written by hand: the runtime has no `onnx` package.
+    """Build the ONNX model y = Identity(x) of one float by hand: the runtime has no `onnx` package.
 
     Field numbers are those of onnx.proto3.
     """

@@ -1,4 +1,4 @@
-"""`onnxpipe doctor`: what is installed, what this machine is, and what stands in the way."""
+"""`onnxpipe doctor`: check the installation and the machine, and say how to mend what is wrong."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _RUNTIMES = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One result of the examination.
 
     Attributes:
-        topic: what it is about.
-        value: what was found.
+        topic: what was examined.
+        value: the result.
         level: "ok", "warning", or "broken" (nothing can run).
-        fix: what to do.
+        fix: how to mend it.
     """
 
     topic: str
@@ -46,11 +46,11 @@ class Finding:
 
 
 @click.command("doctor")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @traceback_option
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """Show versions, providers, processor, memory and caches, and what is wrong with them. Exit code 1 if broken."""
+    """Show versions, providers, processor, memory and caches, with a fix for each problem. Exit code 1 if broken."""
     findings = []
     for finding in examine():
         findings.append(finding)
@@ -67,7 +67,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
 
 def examine() -> Iterator[Finding]:
-    """Everything, one after the other."""
+    """Examine packages, ONNX Runtime, processor, memory, caches and the optional parts, one after the other."""
     yield Finding("python", f"{platform.python_version()}, {platform.platform()}")
     for name in _PACKAGES:
         yield _package(name)
@@ -75,7 +75,7 @@ def examine() -> Iterator[Finding]:
     yield from _processor()
     yield _memory()
     yield from _caches()
-    yield _optional("pillow", "tasks of pictures", "vision")
+    yield _optional("pillow", "image tasks", "vision")
     yield _optional("av", "video-classification", "video")
     yield _exporter()
 
@@ -105,7 +105,7 @@ def _onnxruntime() -> Iterator[Finding]:
             f"pip uninstall -y {' '.join(installed)} && pip install {_keep(installed)}",
         )  # fmt: skip
     else:
-        yield Finding("distributions", listed or "no onnxruntime wheel is known to pip")
+        yield Finding("distributions", listed or "pip lists no onnxruntime wheel")
     try:
         runtime = import_onnxruntime()
         providers = list(runtime.get_available_providers())
@@ -171,7 +171,7 @@ def _caches() -> Iterator[Finding]:
         if machine.writable(folder):
             yield Finding(topic, f"{folder}, {size}, writable")
         else:
-            yield Finding(topic, f"{folder}, {size}, not writable", "warning", f"point {variable} at a folder that is")
+            yield Finding(topic, f"{folder}, {size}, not writable", "warning", f"set {variable} to a folder that is")
 
 
 def _optional(package: str, purpose: str, extra: str) -> Finding:

@@ -1,4 +1,4 @@
-"""`onnxpipe export`: a model of PyTorch to a certified bundle."""
+"""`onnxpipe export`: convert a PyTorch model to a certified bundle."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from onnxpipe.cli.guard import hub_options, traceback_option
 
 @click.command("export")
 @click.argument("model")
-@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="Folder to write.")
-@click.option("--task", help="text-generation, translation, text-classification, ...; by default by the architecture.")
-@click.option("--precision", default="fp32", show_default=True, help="One or several, with commas: fp32,fp16,int8,q4.")
+@click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="Folder to write to.")
+@click.option("--task", help="Task to export for, e.g. text-generation; by default what the architecture is for.")
+@click.option("--precision", default="fp32", show_default=True, help="Comma-separated: fp32,fp16,int8,q4.")
 @click.option(
     "--attention",
     type=click.Choice(["auto", "gqa", "standard"]),
     default="auto",
     show_default=True,
-    help="Of language models: ONNX Runtime's GroupQueryAttention, plain operators, or the first where it holds.",
+    help="Language models: ONNX Runtime's GroupQueryAttention (gqa) or plain operators (standard); auto: gqa where the "
+    "model fits it.",
 )
 @click.option(
     "--calibration",
     type=click.Path(exists=True, file_okay=False),
-    help="Of models that see or hear: a folder of pictures or recordings like theirs, to prove and calibrate with.",
+    help="Vision and audio models: folder of sample images or recordings for int8 calibration and verification.",
 )
 @hub_options
 @traceback_option
@@ -40,9 +41,9 @@ def command(
     cache_dir: str | None,
     offline: bool,
 ) -> None:
-    """Export MODEL (a folder or a Hub id) to ONNX and prove it against PyTorch.
+    """Export MODEL (a folder or a Hub id) to ONNX and verify it against PyTorch.
 
-    Nothing is written where a graph does not answer as the original does.
+    Nothing is written unless every graph gives the answers of the original.
     """
     from onnxpipe.bundle import load_exporter
 

@@ -1,4 +1,4 @@
-"""What every command shares: errors in one line, warnings in one line, Ctrl-C and closed pipes without noise."""
+"""Shared by every command: errors and warnings in one line, quiet ends by Ctrl-C, SIGTERM and closed pipes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INTERRUPTED = 130
 CLOSED_PIPE = 141
 
 _TRACEBACK = "onnxpipe.traceback"
-#: Errors that a user causes, whose message says it all. Any other is named by its type as well.
+#: Errors whose message is enough for a user. Any other is named by its type as well.
 _EXPECTED = (OnnxPipeError, OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -31,11 +31,11 @@ class GuardedGroup(click.Group):
     """A group whose commands end with `error: ...` on stderr and exit code 1 instead of a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command. With `--traceback` an error is raised on."""
+        """Run the command. With `--traceback` an error is raised on."""
         try:
-            with _voices(), _terminable():
+            with _warnings_to_stderr(), _sigterm_as_exit():
                 result = super().invoke(ctx)
-                sys.stdout.flush()  # here, where a closed pipe is still ours to handle
+                sys.stdout.flush()  # here, where a closed pipe can still be handled
                 return result
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
@@ -52,7 +52,7 @@ class GuardedGroup(click.Group):
 
 
 def traceback_option(command: _Command) -> _Command:
-    """Adds `--traceback`."""
+    """Add the option `--traceback`."""
 
     def remember(ctx: click.Context, _: click.Parameter, value: bool) -> None:
         if value:
@@ -60,16 +60,16 @@ def traceback_option(command: _Command) -> _Command:
 
     return click.option(
         "--traceback", is_flag=True, is_eager=True, expose_value=False, callback=remember,
-        help="Show Python's traceback of an error.",
+        help="Show Python's traceback when an error occurs.",
     )(command)  # fmt: skip
 
 
 def hub_options(command: _Command) -> _Command:
-    """Adds `--revision`, `--token`, `--cache-dir` and `--offline`: keywords revision, token, cache_dir, offline."""
+    """Add the Hub's options, with the keywords revision, token, cache_dir and offline."""
     for option in (
-        click.option("--offline", is_flag=True, help="Never ask the network."),
-        click.option("--cache-dir", type=click.Path(file_okay=False), help="The Hub's cache."),
-        click.option("--token", help="The Hub's token; better: HF_TOKEN in the environment."),
+        click.option("--offline", is_flag=True, help="Do not use the network."),
+        click.option("--cache-dir", type=click.Path(file_okay=False), help="Cache folder of the Hub."),
+        click.option("--token", help="Access token of the Hub; safer: HF_TOKEN in the environment."),
         click.option("--revision", help="Branch, tag or commit on the Hub."),
     ):
         command = option(command)
@@ -77,7 +77,7 @@ def hub_options(command: _Command) -> _Command:
 
 
 def describe(error: BaseException) -> str:
-    """An error in one line."""
+    """Describe an error in one line."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
     elif isinstance(error, KeyError) and error.args:
@@ -91,7 +91,7 @@ def describe(error: BaseException) -> str:
 
 
 def device_argument(value: str | None) -> str | int | None:
-    """`--device`: an index where it is a number."""
+    """Convert the value of `--device`: a number is the index of a GPU."""
     if value is None:
         return None
     try:
@@ -107,8 +107,8 @@ class _Handler(logging.Handler):
 
 
 @contextlib.contextmanager
-def _voices() -> Iterator[None]:
-    """Warnings, from `warnings` and from onnxpipe's logger, as `warning: ...` on stderr while a command runs."""
+def _warnings_to_stderr() -> Iterator[None]:
+    """Write warnings (of `warnings` and of onnxpipe's logger) as `warning: ...` to stderr while a command runs."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         click.echo(f"warning: {' '.join(str(message).split())}", err=True)
@@ -127,8 +127,8 @@ def _voices() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-    """Makes SIGTERM, with which containers stop, unwind the command as Ctrl-C does, so that no half file stays."""
+def _sigterm_as_exit() -> Iterator[None]:
+    """Let SIGTERM, with which containers stop, unwind the command as Ctrl-C does, so that no half file stays."""
 
     def stop(number: int, _: object) -> None:
         raise SystemExit(128 + number)
@@ -144,7 +144,7 @@ def _terminable() -> Iterator[None]:
 
 
 def _forget_stdout() -> None:
-    """Points stdout at nothing, so that Python's own flush at exit does not meet the closed pipe again."""
+    """Redirect stdout to the null device, so that Python's own flush at exit does not meet the closed pipe again."""
     with contextlib.suppress(OSError, ValueError):
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""`onnxpipe inspect`: what a model folder or Hub repository holds, without loading it."""
+"""`onnxpipe inspect`: show what a model folder or Hub repository holds, without loading the model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class GraphFile:
     Attributes:
         path: relative to the folder.
         size: bytes, its external data included.
-        inputs, outputs: their names; None where neither bundle.json nor the graph (if it is not here) tells.
+        inputs, outputs: their names; None where bundle.json does not list them and the graph is not here.
     """
 
     path: str
@@ -37,19 +37,19 @@ class GraphFile:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is known of a model.
+    """The contents of a model folder or Hub repository.
 
     Attributes:
-        model: as it was named.
-        folder: where its small files lie.
-        tasks: what it answers, best first.
+        model: the folder or Hub id that the user named.
+        folder: the local folder of its small files.
+        tasks: the tasks it is for, best first.
         architecture, model_type: from its config.
-        labels: how many labels a classifier has.
+        labels: number of labels of a classifier.
         graphs: graph name to precision to file.
         files: every file and its size in bytes.
         source: model and revision that it was exported from.
-        versions: of what exported it.
-        onnxruntime: versions it was proved on.
+        versions: versions of the exporter's packages.
+        onnxruntime: versions of ONNX Runtime that it was verified for.
         certificate: certificate.json.
     """
 
@@ -70,23 +70,23 @@ class Inspection:
 @click.command("inspect")
 @click.argument("model")
 @hub_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @traceback_option
 def command(
     model: str, revision: str | None, token: str | None, cache_dir: str | None, offline: bool, as_json: bool
 ) -> None:
-    """Show what MODEL (a folder or a Hub id) holds: tasks, graphs, files, proof. No graph is downloaded."""
+    """Show what MODEL (a folder or a Hub id) holds: tasks, graphs, files, certificate. No graph is downloaded."""
     hub = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": offline}
-    found = look(model, hub)
+    inspection = inspect_model(model, hub)
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(asdict(inspection), indent=2, ensure_ascii=False))
     else:
-        for line in _lines(found):
+        for line in _lines(inspection):
             click.echo(printable(line))
 
 
-def look(model: str, hub: Mapping[str, Any]) -> Inspection:
-    """What is known of a model.
+def inspect_model(model: str, hub: Mapping[str, Any]) -> Inspection:
+    """Collect what is known of a model.
 
     Raises:
         ModelNotFoundError, BundleError.
@@ -98,15 +98,15 @@ def look(model: str, hub: Mapping[str, Any]) -> Inspection:
     if not Path(model).expanduser().is_dir() and not hub["local_files_only"]:
         folder, files = _files_on_hub(model, hub, folder, files)
     config, manifest = Config.from_folder(folder), _json(folder, "bundle.json") or {}
-    told = config.to_dict()
-    architectures = told.get("architectures") or [None]
+    values = config.to_dict()
+    architectures = values.get("architectures") or [None]
     return Inspection(
         model=model,
         folder=str(folder),
         tasks=_tasks(manifest, config, "modules.json" in files),
         architecture=architectures[0],
-        model_type=told.get("model_type"),
-        labels=config.num_labels if "id2label" in told or "num_labels" in told else None,
+        model_type=values.get("model_type"),
+        labels=config.num_labels if "id2label" in values or "num_labels" in values else None,
         graphs=_graphs(folder, files, manifest),
         files=files,
         source=manifest.get("source") or {},
@@ -136,7 +136,7 @@ def _files_here(folder: Path) -> dict[str, int]:
 def _files_on_hub(
     model: str, hub: Mapping[str, Any], folder: Path, files: dict[str, int]
 ) -> tuple[Path, dict[str, int]]:
-    """The small files of a repository, downloaded, and the sizes of all."""
+    """Download the small files of a repository and ask the Hub for the sizes of all files."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -150,7 +150,7 @@ def _files_on_hub(
             allow_patterns=["config.json", "bundle.json", "certificate.json", "modules.json"],
         )
     except (*HfHubHTTPError.__bases__, HfHubHTTPError, OSError) as error:
-        click.echo(f"warning: the Hub did not answer ({describe(error)}): this is what its cache has", err=True)
+        click.echo(f"warning: the Hub did not answer ({describe(error)}); showing what its cache holds", err=True)
         return folder, files
     sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or ()}
     return Path(snapshot), dict(sorted(sizes.items()))
@@ -172,7 +172,7 @@ def _graphs(folder: Path, files: Mapping[str, int], manifest: Mapping[str, Any])
 
 
 def _read_names(folder: Path, path: str) -> dict[str, Any]:
-    """The inputs and outputs of a graph that bundle.json does not describe, from the graph itself if it is here."""
+    """Read the inputs and outputs of a graph that bundle.json does not list from the graph itself, if it is here."""
     from onnxpipe.engine import open_session, parse_device
     from onnxpipe.errors import MissingDependencyError
 
@@ -185,73 +185,73 @@ def _read_names(folder: Path, path: str) -> dict[str, Any]:
     return {"inputs": list(session.inputs), "outputs": list(session.outputs)}
 
 
-def _names(given: Any) -> tuple[str, ...] | None:
-    return tuple(map(str, given)) if isinstance(given, list) else None
+def _names(value: Any) -> tuple[str, ...] | None:
+    return tuple(map(str, value)) if isinstance(value, list) else None
 
 
-def _lines(found: Inspection) -> Iterator[str]:
-    yield found.model
+def _lines(model: Inspection) -> Iterator[str]:
+    yield model.model
     rows = {
-        "tasks": ", ".join(found.tasks) or "unknown: name one when you run it",
-        "architecture": " ".join(filter(None, (found.architecture, found.model_type and f"({found.model_type})"))),
-        "labels": str(found.labels) if found.labels and not set(found.tasks) & TEXT_KEYS.keys() else "",
-        "source": " at revision ".join(filter(None, (found.source.get("model"), found.source.get("revision")))),
-        "exported by": ", ".join(f"{name} {version}" for name, version in found.versions.items()),
-        "onnxruntime": found.onnxruntime or "",
+        "tasks": ", ".join(model.tasks) or "unknown: name one when you run it",
+        "architecture": " ".join(filter(None, (model.architecture, model.model_type and f"({model.model_type})"))),
+        "labels": str(model.labels) if model.labels and not set(model.tasks) & TEXT_KEYS.keys() else "",
+        "source": " at revision ".join(filter(None, (model.source.get("model"), model.source.get("revision")))),
+        "exported by": ", ".join(f"{name} {version}" for name, version in model.versions.items()),
+        "onnxruntime": model.onnxruntime or "",
     }
     yield from (f"  {name:<13} {text}" for name, text in rows.items() if text)
     yield "graphs"
-    width = max((13, *map(len, found.graphs)))
-    for graph, precisions in found.graphs.items():
+    width = max((13, *map(len, model.graphs)))
+    for graph, precisions in model.graphs.items():
         for precision, file in precisions.items():
             yield f"  {graph:<{width}} {precision:<6} {megabytes(file.size):>10}  {file.path}"
             if file.inputs is not None and file.outputs is not None:
                 yield f"    {', '.join(_brief(file.inputs))} -> {', '.join(_brief(file.outputs))}"
-    if not found.graphs:
-        yield f"  none: onnxpipe export {found.model} -o FOLDER makes one"
-    yield "proof"
-    yield from (f"  {line}" for line in certificate_lines(found.certificate))
-    graph_paths = {file.path for each in found.graphs.values() for file in each.values()}
-    others = [name for name in found.files if name not in graph_paths]
-    yield f"files         {len(found.files)}, {megabytes(sum(found.files.values()))}"
-    yield from (f"  {megabytes(found.files[name]):>10}  {name}" for name in others)
+    if not model.graphs:
+        yield f"  none: onnxpipe export {model.model} -o FOLDER writes one"
+    yield "certificate"
+    yield from (f"  {line}" for line in certificate_lines(model.certificate))
+    graph_paths = {file.path for each in model.graphs.values() for file in each.values()}
+    others = [name for name in model.files if name not in graph_paths]
+    yield f"files         {len(model.files)}, {megabytes(sum(model.files.values()))}"
+    yield from (f"  {megabytes(model.files[name]):>10}  {name}" for name in others)
 
 
 def _brief(names: Sequence[str]) -> Iterator[str]:
-    """The names, those that differ in one number only (a cache's layers) as one: present.0-5.key."""
+    """Shorten a list of names: those that differ in one number only (a cache's layers) as one, present.0-5.key."""
     numbered: dict[tuple[str, str], list[int]] = {}
     for name in names:
-        found = _NUMBERED.fullmatch(name)
-        if found:
-            numbered.setdefault((found[1], found[3]), []).append(int(found[2]))
+        match = _NUMBERED.fullmatch(name)
+        if match:
+            numbered.setdefault((match[1], match[3]), []).append(int(match[2]))
     for name in names:
-        found = _NUMBERED.fullmatch(name)
-        if not found:
+        match = _NUMBERED.fullmatch(name)
+        if not match:
             yield name
-        elif layers := numbered.pop((found[1], found[3]), None):
-            yield f"{found[1]}{layers[0]}-{layers[-1]}{found[3]}" if len(layers) > 1 else name
+        elif layers := numbered.pop((match[1], match[3]), None):
+            yield f"{match[1]}{layers[0]}-{layers[-1]}{match[3]}" if len(layers) > 1 else name
 
 
 def certificate_lines(certificate: Mapping[str, Any] | None) -> Iterator[str]:
-    """A certificate in a few lines."""
+    """Summarise a certificate in a few lines."""
     if certificate is None:
-        yield "unproved: no certificate"
+        yield "none: not verified against the original model"
         return
     reference = certificate.get("reference") or {}
     against = ", ".join(f"{name} {value}" if name != "library" else str(value) for name, value in reference.items())
-    yield f"against {against or 'an unnamed reference'}"
+    yield f"compared with {against or 'an unnamed reference'}"
     yield f"on {certificate.get('machine', 'an unnamed machine')}, {certificate.get('created', 'at an unknown time')}"
     tokenizer = certificate.get("tokenizer") or {}
     if tokenizer:
         yield f"tokenizer: {tokenizer.get('texts')} texts, {tokenizer.get('mismatches')} differ"
     for graph, precisions in (certificate.get("graphs") or {}).items():
         for precision, entry in precisions.items():
-            yield f"{graph} {precision} on {entry.get('provider')}: {_proof(entry)}"
+            yield f"{graph} {precision} on {entry.get('provider')}: {_comparison(entry)}"
     for precision, entry in (certificate.get("generation") or {}).items():
         yield f"generates {precision}: {_generation(entry)}"
 
 
-def _proof(entry: Mapping[str, Any]) -> str:
+def _comparison(entry: Mapping[str, Any]) -> str:
     parts = ["passed" if entry.get("passed") else "FAILED", f"{entry.get('cases')} cases of {entry.get('rows')} rows"]
     for name, label in (("max_relative_difference", "relative difference"), ("cosine_min", "cosine at least"),
                         ("batch_invariance", "alone or in a batch")):  # fmt: skip
@@ -265,5 +265,6 @@ def _proof(entry: Mapping[str, Any]) -> str:
 def _generation(entry: Mapping[str, Any]) -> str:
     searches = entry.get("searches") or {}
     return ", ".join(
-        f"{name} {found.get('equal_rows')} of {found.get('rows')} outputs the same" for name, found in searches.items()
+        f"{name} {counts.get('equal_rows')} of {counts.get('rows')} outputs the same"
+        for name, counts in searches.items()
     )

@@ -1,4 +1,4 @@
-"""What the machine is, as the processes in it see it: processor, cores, memory, folders."""
+"""Describe the machine as this process sees it: processor, cores, memory, folders."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-#: Instructions that make a difference to speed, by the names Linux gives them: 8-bit dot products, wide vectors, half
-#: precision.
+#: Instruction sets that matter for speed, by Linux's names: 8-bit dot products, wide vectors, half precision.
 _FEATURES = frozenset({
     "avx2", "fma", "f16c", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
     "asimd", "asimddp", "i8mm", "bf16", "sve",
@@ -18,7 +17,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def cpu_model() -> str:
-    """The processor's name."""
+    """Return the processor's name."""
     for line in _cpuinfo():
         if line.startswith(("model name", "Hardware", "cpu model")):
             return line.partition(":")[2].strip()
@@ -32,7 +31,7 @@ def cpu_model() -> str:
 
 
 def cpu_features() -> list[str]:
-    """Those of the processor's instructions that matter here; empty where the system does not list them."""
+    """List the processor's instruction sets that matter here; empty where the system does not list them."""
     for line in _cpuinfo():
         if line.startswith(("flags", "Features")):
             return sorted(_FEATURES & set(line.partition(":")[2].split()))
@@ -40,12 +39,12 @@ def cpu_features() -> list[str]:
 
 
 def affinity() -> int:
-    """Cores that this process may run on."""
+    """Count the cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory() -> tuple[int | None, int | None]:
-    """Bytes of memory of the machine, and of the container's limit; None where unknown, or without a limit."""
+    """Return the machine's memory and the container's limit in bytes; None where unknown, or without a limit."""
     total = None
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -58,7 +57,7 @@ def memory() -> tuple[int | None, int | None]:
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of the files in a folder; links are not followed (the Hub's cache links to its own files)."""
+    """Sum the bytes of the files in a folder; links are not followed (the Hub's cache links to its own files)."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
@@ -70,7 +69,7 @@ def folder_size(folder: Path) -> int:
 
 
 def writable(folder: Path) -> bool:
-    """Whether the folder can be written to, or made."""
+    """Tell whether the folder can be written to, or created."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
@@ -81,7 +80,7 @@ def _cpuinfo() -> list[str]:
 
 
 def _memory_groups() -> list[Path]:
-    """The control groups that limit this process's memory (version 1 or 2), from its own up to the root."""
+    """List the control groups that limit this process's memory (version 1 or 2), from its own up to the root."""
     folders: list[Path] = []
     for line in _read(Path("/proc/self/cgroup")).splitlines():
         _, _, rest = line.partition(":")

@@ -1,4 +1,4 @@
-"""`onnxpipe verify`: is every file the one that was proved, and does the proof hold on this machine?"""
+"""`onnxpipe verify`: check that the files are those of the export, and their answers those of the original."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from onnxpipe.bundle.proof import Golden
     from onnxpipe.engine import Session
 
-_UNPROVED = (
-    "no golden.npz: there is nothing to compare answers with. Folders of other exporters have none; "
-    "onnxpipe export makes a proved one"
+_UNVERIFIED = (
+    "no golden.npz, so there are no answers to compare with. Folders of other exporters have none; "
+    "onnxpipe export writes one"
 )
 #: Outputs whose largest element is a decision; of features it means nothing.
 _DECISIONS = frozenset({"logits", "class_queries_logits", "start_logits", "end_logits"})
 
 
 @dataclass(frozen=True)
-class Files:
-    """What came of the files.
+class FileCheck:
+    """The files of a bundle compared with bundle.json.
 
     Attributes:
-        checked: how many were as bundle.json has them.
+        checked: how many are as bundle.json lists them.
         size: their bytes.
-        problems: a line for each that is not.
-        unlisted: files that bundle.json does not know.
+        problems: one line for each file that differs.
+        unlisted: files that bundle.json does not list.
         absent: listed files of precisions that were not downloaded.
     """
 
@@ -46,17 +46,17 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Proof:
-    """What came of one graph.
+class GraphCheck:
+    """The answers of one graph compared with the original's.
 
     Attributes:
-        graph, precision: which.
-        provider: the execution provider that took its nodes first.
-        cases: inputs that were run.
+        graph, precision: which graph file.
+        provider: the execution provider with the highest priority.
+        cases: how many inputs were run.
         difference: from the original's answers, by the names of `onnxpipe.bundle.proof.Difference`.
-        agreement: share of decisions that are the original's; None for features.
-        tolerance: what had to hold.
-        faults: what does not hold, in words.
+        agreement: share of decisions that equal the original's; None for features.
+        tolerance: the limits of the difference.
+        faults: the limits that are exceeded, in words.
     """
 
     graph: str
@@ -71,11 +71,11 @@ class Proof:
 
 @click.command("verify")
 @click.argument("model")
-@click.option("--dtype", help="One precision; by default all that are here.")
-@click.option("--device", help="cpu, cuda, cuda:1, coreml, or an index; by default the first that works.")
+@click.option("--dtype", help="Precision to check; by default all in the folder.")
+@click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
 @click.option("--provider", "providers", multiple=True, help="ONNX Runtime provider, instead of --device. Repeatable.")
 @hub_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @traceback_option
 @click.pass_context
 def command(
@@ -90,11 +90,11 @@ def command(
     offline: bool,
     as_json: bool,
 ) -> None:
-    """Check MODEL (a folder or a Hub id) against its own proof, on this machine.
+    """Verify on this machine that MODEL (a folder or a Hub id) answers as its PyTorch original does.
 
     Every file's size and sha256 are compared with bundle.json; then the inputs in golden.npz are run and compared with
-    the answers of the PyTorch original. Exit code 1 where anything differs, and where there is no proof: 0 means
-    "proved here", so that a build can rely on it.
+    the answers of the original. Exit code 1 where anything differs, and where there is nothing to compare with: 0
+    means "verified here", so that a build can rely on it.
     """
     from onnxpipe.bundle import fetch, open_bundle
     from onnxpipe.engine import parse_device
@@ -105,27 +105,27 @@ def command(
     )
     bundle = open_bundle(folder)
     files = check_files(bundle, complete=Path(model).expanduser().is_dir())
-    proofs = list(check_graphs(bundle, dtype, where, providers)) if (folder / "golden.npz").is_file() else []
-    ok = bool(proofs) and not files.problems and not any(proof.faults for proof in proofs)
+    graphs = list(check_graphs(bundle, dtype, where, providers)) if (folder / "golden.npz").is_file() else []
+    ok = bool(graphs) and not files.problems and not any(graph.faults for graph in graphs)
     if as_json:
-        document = {"model": model, "ok": ok, "proved": bool(proofs), "files": asdict(files),
-                    "graphs": [asdict(proof) for proof in proofs]}  # fmt: skip
+        document = {"model": model, "ok": ok, "proved": bool(graphs), "files": asdict(files),
+                    "graphs": [asdict(graph) for graph in graphs]}  # fmt: skip
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        for line in (*_file_lines(bundle, files), *_proof_lines(proofs), "ok" if ok else "FAILED"):
+        for line in (*_file_lines(bundle, files), *_graph_lines(graphs), "ok" if ok else "FAILED"):
             click.echo(printable(line))
     ctx.exit(0 if ok else 1)
 
 
-def check_files(bundle: Bundle, complete: bool) -> Files:
-    """Compares the files with bundle.json.
+def check_files(bundle: Bundle, complete: bool) -> FileCheck:
+    """Compare the files with bundle.json.
 
     Args:
         bundle: the opened folder.
-        complete: whether all listed files should be here; of a Hub model only one precision is.
+        complete: whether all listed files should be here; of a Hub model only one precision is downloaded.
     """
     if bundle.manifest is None:
-        return Files()
+        return FileCheck()
     listed: Mapping[str, Any] = bundle.manifest["files"]
     checked, size, problems, absent = 0, 0, [], []
     for name, entry in sorted(listed.items()):
@@ -141,19 +141,19 @@ def check_files(bundle: Bundle, complete: bool) -> Files:
             size += entry["size"]
     here = (path.relative_to(bundle.folder).as_posix() for path in sorted(bundle.folder.rglob("*")) if path.is_file())
     unlisted = [name for name in here if name not in listed and name != "bundle.json" and not name.startswith(".")]
-    return Files(checked, size, tuple(problems), tuple(unlisted), tuple(absent))
+    return FileCheck(checked, size, tuple(problems), tuple(unlisted), tuple(absent))
 
 
-def check_graphs(bundle: Bundle, dtype: str | None, device: Any, providers: Sequence[str]) -> Iterator[Proof]:
-    """Repeats the proof for every graph and precision (or the one `dtype`) that has cases."""
+def check_graphs(bundle: Bundle, dtype: str | None, device: Any, providers: Sequence[str]) -> Iterator[GraphCheck]:
+    """Run the cases of golden.npz for every graph and precision (or the one `dtype`) and compare the answers."""
     from onnxpipe.bundle.proof import read_golden
 
     cases = read_golden(bundle.folder)
     for graph in bundle.graphs:
-        mine = [case for case in cases if case.graph == graph]
-        chosen = [bundle.choose(graph, dtype)] if dtype else list(bundle.graphs[graph].items())
-        for precision, path in chosen:
-            yield _check_graph(bundle, graph, precision, path, mine, device, providers)
+        own_cases = [case for case in cases if case.graph == graph]
+        files = [bundle.choose(graph, dtype)] if dtype else list(bundle.graphs[graph].items())
+        for precision, path in files:
+            yield _check_graph(bundle, graph, precision, path, own_cases, device, providers)
 
 
 def _check_graph(
@@ -164,34 +164,34 @@ def _check_graph(
     cases: Sequence[Golden],
     device: Any,
     providers: Sequence[str],
-) -> Proof:
+) -> GraphCheck:
     from onnxpipe.engine import open_session
 
     if not cases:
-        return Proof(graph, precision, faults=("golden.npz has no case for it",))
+        return GraphCheck(graph, precision, faults=("golden.npz has no case for it",))
     try:
         session = open_session(path, root=bundle.folder, device=device, providers=list(providers) or None)
         return _compare(session, graph, precision, cases)
     except (ValueError, OSError, RuntimeError) as error:
-        return Proof(graph, precision, cases=len(cases), faults=(describe(error),))
+        return GraphCheck(graph, precision, cases=len(cases), faults=(describe(error),))
 
 
-def _compare(session: Session, graph: str, precision: str, cases: Sequence[Golden]) -> Proof:
+def _compare(session: Session, graph: str, precision: str, cases: Sequence[Golden]) -> GraphCheck:
     from onnxpipe.bundle.proof import TOLERANCES, Difference, agreement, compare, scales
 
     differences, agreements = [], []
     scale = scales((case.outputs, case.inputs.get("attention_mask")) for case in cases)
     for case in cases:
-        got = session.run({name: array for name, array in case.inputs.items() if name in session.inputs})
+        outputs = session.run({name: array for name, array in case.inputs.items() if name in session.inputs})
         mask = case.inputs.get("attention_mask")
-        differences.append(compare(case.outputs, got, mask, scale))
+        differences.append(compare(case.outputs, outputs, mask, scale))
         decided = {name for name, array in case.outputs.items() if name in _DECISIONS and array.shape[-1] > 1}
         if decided:
-            agreements.append(agreement(case.outputs, got, mask, decided))
+            agreements.append(agreement(case.outputs, outputs, mask, decided))
     worst = Difference.worst(differences)
     agreed = sum(agreements) / len(agreements) if agreements else None
     tolerance = TOLERANCES[precision]
-    return Proof(
+    return GraphCheck(
         graph,
         precision,
         session.providers[0],
@@ -203,7 +203,7 @@ def _compare(session: Session, graph: str, precision: str, cases: Sequence[Golde
     )
 
 
-def _file_lines(bundle: Bundle, files: Files) -> Iterator[str]:
+def _file_lines(bundle: Bundle, files: FileCheck) -> Iterator[str]:
     if bundle.manifest is None:
         yield "files: no bundle.json, so there is nothing to compare them with"
         return
@@ -216,26 +216,26 @@ def _file_lines(bundle: Bundle, files: Files) -> Iterator[str]:
         yield f"  not in bundle.json: {', '.join(files.unlisted)}"
 
 
-def _proof_lines(proofs: Sequence[Proof]) -> Iterator[str]:
-    for proof in proofs:
-        yield f"{proof.graph} {proof.precision}: {'FAILED' if proof.faults else 'ok'}, {_measured(proof)}"
-        yield from (f"  {fault}" for fault in proof.faults)
-    if not proofs:
-        yield f"unproved: {_UNPROVED}"
+def _graph_lines(graphs: Sequence[GraphCheck]) -> Iterator[str]:
+    for graph in graphs:
+        yield f"{graph.graph} {graph.precision}: {'FAILED' if graph.faults else 'ok'}, {_measured(graph)}"
+        yield from (f"  {fault}" for fault in graph.faults)
+    if not graphs:
+        yield f"not verified: {_UNVERIFIED}"
 
 
-def _measured(proof: Proof) -> str:
-    if not proof.difference:
-        return f"{proof.cases} cases"
-    parts = [f"{proof.cases} cases on {proof.provider}"]
+def _measured(check: GraphCheck) -> str:
+    if not check.difference:
+        return f"{check.cases} cases"
+    parts = [f"{check.cases} cases on {check.provider}"]
     for name, label, sign in (
         ("max_relative", "relative difference", "<="),
         ("cosine_min", "lowest cosine", ">="),
         ("cosine_mean", "mean cosine", ">="),
     ):
-        limit = proof.tolerance.get(name)
-        shown = f"{proof.difference[name]:.2e}" if name == "max_relative" else f"{proof.difference[name]:.6f}"
-        parts.append(f"{label} {shown}" + (f" (has to be {sign} {limit:g})" if limit is not None else ""))
-    if proof.agreement is not None:
-        parts.append(f"same decision {proof.agreement:.1%}")
+        limit = check.tolerance.get(name)
+        value = f"{check.difference[name]:.2e}" if name == "max_relative" else f"{check.difference[name]:.6f}"
+        parts.append(f"{label} {value}" + (f" (has to be {sign} {limit:g})" if limit is not None else ""))
+    if check.agreement is not None:
+        parts.append(f"same decision {check.agreement:.1%}")
     return ", ".join(parts)

@@ -80,7 +80,7 @@ def bundle(tmp_path: Path) -> Path:
     return folder
 
 
-def unproved(bundle: Path) -> Path:
+def without_certificate(bundle: Path) -> Path:
     for name in ("bundle.json", "certificate.json", "golden.npz"):
         (bundle / name).unlink()
     return bundle
@@ -94,7 +94,7 @@ def test_inspect(bundle: Path) -> None:
         "architecture  BertModel (bert)",
         "source        some/model at revision abc",
         "x -> y",
-        "against transformers 5.23.0, torch 2.13.0, attention eager",
+        "compared with transformers 5.23.0, torch 2.13.0, attention eager",
         "model fp32 on CPUExecutionProvider: passed, 3 cases of 5 rows, relative difference 1e-06",
         "generates fp32: greedy 7 of 8 outputs the same",
         "golden.npz",
@@ -112,8 +112,8 @@ def test_inspect_as_json(bundle: Path) -> None:
 
 
 def test_inspect_a_folder_of_others(bundle: Path) -> None:
-    shown = run("inspect", unproved(bundle)).stdout
-    assert "unproved: no certificate" in shown
+    shown = run("inspect", without_certificate(bundle)).stdout
+    assert "none: not verified" in shown
     assert "x -> y" in shown  # read from the graph
     (bundle / "onnx" / "model.onnx").unlink()
     assert "none: onnxpipe export" in run("inspect", bundle).stdout
@@ -164,7 +164,7 @@ def test_verify_a_graph_that_does_not_load(bundle: Path) -> None:
 
 
 def test_verify_without_proof(bundle: Path) -> None:
-    assert "unproved: no golden.npz" in run("verify", unproved(bundle), code=1).stdout
+    assert "not verified: no golden.npz" in run("verify", without_certificate(bundle), code=1).stdout
     assert json.loads(run("verify", bundle, "--json", code=1).stdout)["proved"] is False
 
 
