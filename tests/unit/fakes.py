@@ -16,7 +16,7 @@ from tokenizers import decoders, models, processors
 from onnxpipe.bundle import Config
 from onnxpipe.generation import GenerationConfig, generate
 from onnxpipe.processing import Tokenizer
-from onnxpipe.processing.text.files import Settings
+from onnxpipe.processing.text.files import TokenizerSettings
 
 LETTERS = 'abcdefghijklmnopqrstuvwxyz .,:{}[]"0123456789<|>/\nABCHNU'
 PAD, BOS, EOS = 0, 1, 2
@@ -38,7 +38,7 @@ def tokenizer(*, template: str | None = None, pad: bool = True, bos: bool = Fals
     if bos:
         backend.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", BOS)])
     named = {"bos_token": "<s>", "eos_token": "</s>", **({"pad_token": "<pad>"} if pad else {})}
-    return Tokenizer(backend, Settings(named, chat_template=template, **settings))
+    return Tokenizer(backend, TokenizerSettings(named, chat_template=template, **settings))
 
 
 class _Decoder:

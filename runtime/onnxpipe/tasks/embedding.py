@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.processing.text.pooling import Recipe, mode_names, read_recipe, unit
+from onnxpipe.processing.text.pooling import PoolingConfig, l2_normalize, pooling_modes, read_pooling_config
 from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row
 
 
@@ -47,12 +47,12 @@ class EmbeddingPipeline(Pipeline):
     Options = EmbeddingOptions
 
     def prepare(self) -> None:
-        self.recipe: Recipe = read_recipe(self.model.bundle.folder)
+        self.recipe: PoolingConfig = read_pooling_config(self.model.bundle.folder)
 
     def parse(self, given: Mapping[str, Any], base: Any) -> Any:
         options = super().parse(given, base)
         if options.pooling is not None:
-            mode_names(options.pooling)
+            pooling_modes(options.pooling)
         if options.truncate_dim is not None and options.truncate_dim < 1:
             raise UnsupportedError(f"truncate_dim must be at least 1, got {options.truncate_dim}")
         if options.prompt_name is not None and options.prompt_name not in (self.recipe.prompts or {}):
@@ -77,12 +77,14 @@ class EmbeddingPipeline(Pipeline):
 
     def decode(self, rows: Answered, options: EmbeddingOptions) -> Any:
         ((row, outputs),) = rows
-        recipe = self.recipe if options.pooling is None else replace(self.recipe, pooling=mode_names(options.pooling))
+        recipe = (
+            self.recipe if options.pooling is None else replace(self.recipe, pooling=pooling_modes(options.pooling))
+        )
         vector = recipe.embed(_tokens(outputs), skip=row.extra)
         if options.truncate_dim is not None:
             vector = vector[: options.truncate_dim]
         normalize = recipe.normalize if options.normalize is None else options.normalize
-        return unit(vector) if normalize else vector
+        return l2_normalize(vector) if normalize else vector
 
     def _prompt(self, options: EmbeddingOptions) -> str:
         if options.prompt is not None:

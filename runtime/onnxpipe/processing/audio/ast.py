@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxpipe.processing.audio.base import FeatureExtractor
-from onnxpipe.processing.audio.fbank import kaldi
+from onnxpipe.processing.audio.fbank import kaldi_config
 from onnxpipe.processing.audio.io.arrays import Array
-from onnxpipe.processing.audio.mel import log_mels
-from onnxpipe.processing.audio.settings import Call, bounded
+from onnxpipe.processing.audio.mel import log_mel_spectrogram
+from onnxpipe.processing.audio.settings import ResolvedFeatureCall, bounded
 
 
 class ASTFeatureExtractor(FeatureExtractor):
@@ -31,10 +31,10 @@ class ASTFeatureExtractor(FeatureExtractor):
 
     call_defaults: ClassVar = {}
 
-    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+    def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         """See the class."""
-        recipe = kaldi(self.num_mel_bins, self.sampling_rate, window="hann", gain=1.0)
-        return {"input_values": [self._fitted(log_mels(row[: self._samples], recipe)) for row in rows]}
+        config = kaldi_config(self.num_mel_bins, self.sampling_rate, window="hann", gain=1.0)
+        return {"input_values": [self._fitted(log_mel_spectrogram(row[: self._samples], config)) for row in rows]}
 
     @property
     def _samples(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.audio.base import FeatureExtractor
 from onnxpipe.processing.audio.registry import CLASSES, FAMILIES
-from onnxpipe.processing.audio.settings import Overrides
+from onnxpipe.processing.audio.settings import FeatureExtractorOverrides
 from onnxpipe.processing.processor_config import Found, fetch_config
 
 
@@ -30,7 +30,7 @@ class AutoFeatureExtractor:
         local_files_only: bool = False,
         subfolder: str = "",
         trust_remote_code: bool | None = None,
-        **overrides: Unpack[Overrides],
+        **overrides: Unpack[FeatureExtractorOverrides],
     ) -> Any:
         """The extractor of a folder or of a Hub repository; arguments and errors as in `FeatureExtractor`.
 
@@ -47,12 +47,12 @@ class AutoFeatureExtractor:
         return from_found(found, overrides)
 
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any], **overrides: Unpack[Overrides]) -> FeatureExtractor:
+    def from_dict(cls, config: Mapping[str, Any], **overrides: Unpack[FeatureExtractorOverrides]) -> FeatureExtractor:
         """The extractor that the object of a `preprocessor_config.json` describes."""
         return class_for(config, {}, "the config").from_dict(config, **overrides)
 
 
-def from_found(found: Found, overrides: Overrides) -> Any:
+def from_found(found: Found, overrides: FeatureExtractorOverrides) -> Any:
     """The extractor of what a folder says; of pictures, their processor."""
     if of_pictures(found.config, found.model):
         from onnxpipe.processing.images import auto  # not at the top: sound needs nothing of it

@@ -21,8 +21,13 @@ import numpy as np
 
 from onnxpipe.errors import AudioError, BundleError, UnknownArgumentError, UnsupportedError
 from onnxpipe.processing.audio.io.arrays import Array, recordings
-from onnxpipe.processing.audio.pad import Padded, pad
-from onnxpipe.processing.audio.settings import Call, CallOptions, Overrides, parse
+from onnxpipe.processing.audio.pad import PaddedRows, pad
+from onnxpipe.processing.audio.settings import (
+    FeatureExtractorCallOptions,
+    FeatureExtractorOverrides,
+    ResolvedFeatureCall,
+    parse_setting,
+)
 from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.text.batch_encoding import check_tensor_type
 
@@ -85,7 +90,7 @@ class FeatureExtractor(ABC):
         own = {name for name, kind in inspect.get_annotations(cls).items() if "ClassVar" not in str(kind)}
         cls.known_settings = (cls.known_settings or _COMMON) | (own - {"model_input_names"})
 
-    def __init__(self, **settings: Unpack[Overrides]) -> None:
+    def __init__(self, **settings: Unpack[FeatureExtractorOverrides]) -> None:
         self._extra: dict[str, Any] = {}
         self._become(settings)
 
@@ -101,7 +106,7 @@ class FeatureExtractor(ABC):
         local_files_only: bool = False,
         subfolder: str = "",
         trust_remote_code: bool | None = None,
-        **overrides: Unpack[Overrides],
+        **overrides: Unpack[FeatureExtractorOverrides],
     ) -> Self:
         """The extractor of a folder or of a Hub repository, from `preprocessor_config.json` or `processor_config.json`.
 
@@ -129,7 +134,7 @@ class FeatureExtractor(ABC):
         return cls.of_file(found.config, found.name, overrides)
 
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any], **overrides: Unpack[Overrides]) -> Self:
+    def from_dict(cls, config: Mapping[str, Any], **overrides: Unpack[FeatureExtractorOverrides]) -> Self:
         """An extractor from what `preprocessor_config.json` holds.
 
         Args:
@@ -143,7 +148,7 @@ class FeatureExtractor(ABC):
         return cls.of_file(config, "the config", overrides)
 
     @classmethod
-    def of_file(cls, config: Mapping[str, Any], name: str, overrides: Overrides) -> Self:
+    def of_file(cls, config: Mapping[str, Any], name: str, overrides: FeatureExtractorOverrides) -> Self:
         """See `from_dict`; `name` is what errors call the file."""
         extractor = cls()
         known = cls.known_settings
@@ -170,14 +175,14 @@ class FeatureExtractor(ABC):
         return [str(path)]
 
     # -- settings -----------------------------------------------------------------------------------------------------
-    def _become(self, settings: Overrides | Mapping[str, Any]) -> None:
+    def _become(self, settings: FeatureExtractorOverrides | Mapping[str, Any]) -> None:
         for name, value in settings.items():
             if name not in self.known_settings:
                 raise UnknownArgumentError.among(type(self).__name__, name, self.known_settings)
             setattr(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        self.__dict__[name] = parse(name, value) if name in self.known_settings else value
+        self.__dict__[name] = parse_setting(name, value) if name in self.known_settings else value
 
     def __getattr__(self, name: str) -> Any:
         extra = self.__dict__.get("_extra", {})
@@ -195,7 +200,7 @@ class FeatureExtractor(ABC):
         sampling_rate: int | None = None,
         *,
         return_tensors: Any = None,
-        **options: Unpack[CallOptions],
+        **options: Unpack[FeatureExtractorCallOptions],
     ) -> BatchFeature:
         """Arrays for the model.
 
@@ -205,7 +210,7 @@ class FeatureExtractor(ABC):
             sampling_rate: of the recordings; checked.
             return_tensors: "np" for arrays of the batch; None for lists, one entry a recording, where the family has
                 no arrays of the batch anyway.
-            **options: see `Call`; those that the class takes are in its `call_defaults`.
+            **options: see `ResolvedFeatureCall`; those that the class takes are in its `call_defaults`.
 
         Returns:
             `input_values` or `input_features` float32, and what else the family has; masks are int32, 1 for sound.
@@ -223,14 +228,14 @@ class FeatureExtractor(ABC):
         if source is None and call.audio_target is None:
             raise AudioError(f"{type(self).__name__} needs {self.argument}=, a recording or a list of them")
         data = self.features([] if source is None else self.rows(source), call)
-        return BatchFeature(data if return_tensors is None else {k: stacked(k, v) for k, v in data.items()})
+        return BatchFeature(data if return_tensors is None else {k: stack_rows(k, v) for k, v in data.items()})
 
-    def _checked(self, options: Mapping[str, Any]) -> Call:
+    def _checked(self, options: Mapping[str, Any]) -> ResolvedFeatureCall:
         for name in options:
             if name not in self.call_defaults:
                 known = {*self.call_defaults, self.argument, "sampling_rate", "return_tensors"}
                 raise UnknownArgumentError.among(type(self).__name__, name, known)
-        call = replace(Call(), **{**self.call_defaults, **options})
+        call = replace(ResolvedFeatureCall(), **{**self.call_defaults, **options})
         if call.device not in (None, "cpu"):
             raise UnsupportedError(f"device={call.device!r}: features are computed on the CPU; leave it out")
         for name in ("max_length", "pad_to_multiple_of"):
@@ -264,16 +269,16 @@ class FeatureExtractor(ABC):
                 )
         return rows
 
-    def pad(self, rows: Sequence[Array], call: Call) -> Padded:
+    def pad(self, rows: Sequence[Array], call: ResolvedFeatureCall) -> PaddedRows:
         """Rows cut and filled up, as the call and the settings say."""
         return pad(rows, call, self.padding_value, self.padding_side)
 
-    def masks_wanted(self, call: Call) -> bool:
+    def wants_mask(self, call: ResolvedFeatureCall) -> bool:
         """Whether a call gives masks."""
         return self.return_attention_mask if call.return_attention_mask is None else bool(call.return_attention_mask)
 
     @abstractmethod
-    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+    def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         """The arrays by name; a list with one entry a recording, or an array of all."""
 
 
@@ -285,7 +290,7 @@ _NOT_KEPT = frozenset(
 )  # fmt: skip
 
 
-def not_empty(rows: Sequence[Array]) -> None:
+def check_not_empty(rows: Sequence[Array]) -> None:
     """Raises where a recording has no samples.
 
     Raises:
@@ -295,7 +300,7 @@ def not_empty(rows: Sequence[Array]) -> None:
         raise AudioError("a recording has no samples")
 
 
-def stacked(name: str, rows: Any) -> Array:
+def stack_rows(name: str, rows: Any) -> Array:
     """One array of the rows.
 
     Raises:

@@ -11,8 +11,8 @@ import numpy as np
 from onnxpipe.errors import AudioError
 from onnxpipe.processing.audio.base import FeatureExtractor
 from onnxpipe.processing.audio.io.arrays import Array
-from onnxpipe.processing.audio.mel import Bands, Recipe, log_mels
-from onnxpipe.processing.audio.settings import Call, bounded, generator, parse
+from onnxpipe.processing.audio.mel import MelBands, SpectrogramConfig, log_mel_spectrogram
+from onnxpipe.processing.audio.settings import ResolvedFeatureCall, bounded, parse_setting, random_source
 
 
 class ClapFeatureExtractor(FeatureExtractor):
@@ -63,40 +63,40 @@ class ClapFeatureExtractor(FeatureExtractor):
         """Frequencies of a frame's spectrum."""
         return self.fft_window_size // 2 + 1
 
-    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+    def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         """See the class."""
         call = self._told(call)
-        draw = generator(call.seed)
+        draw = random_source(call.seed)
         pairs = [self._one(row, call, draw) for row in rows]
         longer = [is_longer for _, is_longer in pairs]
         if call.truncation == "fusion" and not any(longer):
             longer[draw.randint(0, len(longer))] = True
         return {"input_features": [mels for mels, _ in pairs], "is_longer": [[one] for one in longer]}
 
-    def _told(self, call: Call) -> Call:
-        padding = self.padding if call.padding in (None, True) else parse("padding", call.padding)
-        truncation = self.truncation if call.truncation is None else parse("truncation", call.truncation)
+    def _told(self, call: ResolvedFeatureCall) -> ResolvedFeatureCall:
+        padding = self.padding if call.padding in (None, True) else parse_setting("padding", call.padding)
+        truncation = self.truncation if call.truncation is None else parse_setting("truncation", call.truncation)
         return replace(call, padding=padding, truncation=truncation, max_length=call.max_length or self.nb_max_samples)
 
-    def _one(self, row: Array, call: Call, draw: Any) -> tuple[Array, bool]:
+    def _one(self, row: Array, call: ResolvedFeatureCall, draw: Any) -> tuple[Array, bool]:
         """The spectrograms (1 or 4, frames, mels) of a recording, and whether it is longer than the model hears."""
         length = int(call.max_length or 0)
         longer, fused = len(row) > length, call.truncation == "fusion"
         if longer and fused:
-            return self._fused(log_mels(row, self._recipe(True)), length // self.hop_length + 1, draw)
+            return self._fused(log_mel_spectrogram(row, self._config(True)), length // self.hop_length + 1, draw)
         if longer:
             start = draw.randint(0, len(row) - length + 1)
             row = row[start : start + length]
-        logs = log_mels(_filled(row, length, call.padding), self._recipe(fused))
+        logs = log_mel_spectrogram(_filled(row, length, call.padding), self._config(fused))
         return np.stack([logs] * 4 if fused else [logs]), longer
 
-    def _recipe(self, fused: bool) -> Recipe:
-        """The recipe: the two kinds of model have learnt other bands."""
-        bands = Bands(
+    def _config(self, fused: bool) -> SpectrogramConfig:
+        """The config: the two kinds of model have learnt other bands."""
+        bands = MelBands(
             self.feature_size, self.frequency_min, self.frequency_max, self.sampling_rate,
             "htk" if fused else "slaney", unit_area=not fused,
         )  # fmt: skip
-        return Recipe(bands, self.fft_window_size, self.hop_length, self.fft_window_size, log="dB")
+        return SpectrogramConfig(bands, self.fft_window_size, self.hop_length, self.fft_window_size, log="dB")
 
     @staticmethod
     def _fused(logs: Array, frames: int, draw: Any) -> tuple[Array, bool]:

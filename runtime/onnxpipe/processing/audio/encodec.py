@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxpipe.errors import AudioError
-from onnxpipe.processing.audio.base import FeatureExtractor, not_empty
+from onnxpipe.processing.audio.base import FeatureExtractor, check_not_empty
 from onnxpipe.processing.audio.io.arrays import Array, samples
-from onnxpipe.processing.audio.settings import Call, bounded
+from onnxpipe.processing.audio.settings import ResolvedFeatureCall, bounded
 from onnxpipe.processing.text.strategies import padding_strategy
 
 
@@ -37,9 +37,9 @@ class CodecFeatureExtractor(FeatureExtractor):
                 raise AudioError(f"Expected {kind} audio, (channels, samples), but example has shape {row.T.shape}")
         return rows
 
-    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+    def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         """See the class."""
-        not_empty(rows)
+        check_not_empty(rows)
         if call.padding and call.truncation:
             raise ValueError("Both padding and truncation were set. Make sure you only set one.")
         call = self.fitted(rows, replace(call, padding=True if call.padding is None else call.padding))
@@ -49,7 +49,7 @@ class CodecFeatureExtractor(FeatureExtractor):
             return {"input_values": values}
         return {"padding_mask": padded.masks, "input_values": values}
 
-    def fitted(self, rows: Sequence[Array], call: Call) -> Call:
+    def fitted(self, rows: Sequence[Array], call: ResolvedFeatureCall) -> ResolvedFeatureCall:
         """The call with the length that the codec takes."""
         return call
 
@@ -84,7 +84,7 @@ class EncodecFeatureExtractor(CodecFeatureExtractor):
             return None
         return max(1, int((1.0 - self.overlap) * self.chunk_length))
 
-    def fitted(self, rows: Sequence[Array], call: Call) -> Call:
+    def fitted(self, rows: Sequence[Array], call: ResolvedFeatureCall) -> ResolvedFeatureCall:
         """See the base: whole chunks."""
         length, stride = self.chunk_length, self.chunk_stride
         if length is None or stride is None or call.max_length is not None:
@@ -110,6 +110,6 @@ class DacFeatureExtractor(CodecFeatureExtractor):
 
     model_input_names: Sequence[str] = ("input_values", "n_quantizers")
 
-    def fitted(self, rows: Sequence[Array], call: Call) -> Call:
+    def fitted(self, rows: Sequence[Array], call: ResolvedFeatureCall) -> ResolvedFeatureCall:
         """See the base: whole steps."""
         return replace(call, pad_to_multiple_of=self.hop_length)

@@ -14,8 +14,8 @@ import numpy as np
 from onnxpipe.errors import AudioError, UnsupportedError
 from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.io.stream import AudioStream
-from onnxpipe.processing.audio.mel import Recipe, logarithm, mels, too_short
-from onnxpipe.processing.audio.whisper import WhisperFeatureExtractor, ranged
+from onnxpipe.processing.audio.mel import SpectrogramConfig, logarithm, mel_spectrogram, too_short_error
+from onnxpipe.processing.audio.whisper import WhisperFeatureExtractor, compress_range
 
 #: Samples that are looked at together in the first hearing: half a minute.
 _SAMPLES = 480_000
@@ -45,13 +45,13 @@ class LongFeatures:
             raise AudioError(
                 f"{audio.name} is read at {audio.sampling_rate} Hz, and the model hears {extractor.sampling_rate} Hz"
             )
-        self._recipe = extractor.recipe
+        self._config = extractor.spectrogram_config
         self._audio = audio
         self.n_mels = extractor.feature_size
         self._samples = _opened(audio)
         self._loudest = self._first_hearing(self._samples)
         self.n_samples = int(self._samples.length or 0)
-        self.n_frames = self.n_samples // self._recipe.hop
+        self.n_frames = self.n_samples // self._config.hop
 
     def window(self, start: int, length: int) -> Array:
         """Frames `start` to `start + length`, float32 (n_mels, length); zeros past the last one.
@@ -63,37 +63,37 @@ class LongFeatures:
         out = np.zeros((self.n_mels, length), np.float32)
         end = min(start + length, self.n_frames)
         if end > start:
-            if start * self._recipe.hop - self._recipe.margin < self._samples.start:
+            if start * self._config.hop - self._config.margin < self._samples.start:
                 self._samples = _opened(self._audio)
-            values = logarithm(_mels(self._samples, start, end, self._recipe), self._recipe)
-            out[:, : end - start] = ranged(values, self._loudest)
+            values = logarithm(_mels(self._samples, start, end, self._config), self._config)
+            out[:, : end - start] = compress_range(values, self._loudest)
         return out
 
     def _first_hearing(self, samples: _Samples) -> float:
         """The loudest of all log mels."""
-        recipe, start, loudest = self._recipe, 0, np.float32(0)
+        config, start, loudest = self._config, 0, np.float32(0)
         while True:
-            end = start + max(1, _SAMPLES // recipe.hop)
-            samples.read(start * recipe.hop - recipe.margin, end * recipe.hop + recipe.margin)
+            end = start + max(1, _SAMPLES // config.hop)
+            samples.read(start * config.hop - config.margin, end * config.hop + config.margin)
             if samples.length is not None:
-                if samples.length <= recipe.margin:
-                    raise too_short(samples.length, recipe.margin + 1, recipe)
-                end = min(end, samples.length // recipe.hop)
+                if samples.length <= config.margin:
+                    raise too_short_error(samples.length, config.margin + 1, config)
+                end = min(end, samples.length // config.hop)
             if end > start:
-                loudest = max(loudest, _mels(samples, start, end, recipe).max())
-            if samples.length is not None and end >= samples.length // recipe.hop:
-                return float(logarithm(np.array([loudest], np.float32), recipe)[0])
+                loudest = max(loudest, _mels(samples, start, end, config).max())
+            if samples.length is not None and end >= samples.length // config.hop:
+                return float(logarithm(np.array([loudest], np.float32), config)[0])
             start = end
 
 
-def _mels(samples: _Samples, start: int, end: int, recipe: Recipe) -> Array:
+def _mels(samples: _Samples, start: int, end: int, config: SpectrogramConfig) -> Array:
     """The mels (end - start, mels) of those frames, the ends of the recording being mirrored."""
-    first, last = start * recipe.hop - recipe.margin, (end - 1) * recipe.hop - recipe.margin + recipe.frame
+    first, last = start * config.hop - config.margin, (end - 1) * config.hop - config.margin + config.frame
     piece = samples.read(first, last)
     past = 0 if samples.length is None else max(0, last - samples.length)
     if first < 0 or past:
         piece = np.pad(piece, (max(0, -first), past), mode="reflect")
-    return mels(piece, recipe)
+    return mel_spectrogram(piece, config)
 
 
 class _Samples(Protocol):

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 from onnxpipe.processing.audio.base import FeatureExtractor
 from onnxpipe.processing.audio.io.arrays import Array
-from onnxpipe.processing.audio.mel import Bands, Recipe, log_mels
-from onnxpipe.processing.audio.settings import Call
-from onnxpipe.processing.audio.speech_to_text import by_band
-from onnxpipe.processing.audio.speecht5 import Milliseconds
+from onnxpipe.processing.audio.mel import MelBands, SpectrogramConfig, log_mel_spectrogram
+from onnxpipe.processing.audio.settings import ResolvedFeatureCall
+from onnxpipe.processing.audio.speech_to_text import normalize_bands
+from onnxpipe.processing.audio.speecht5 import MillisecondFrames
 
 
-class MCTCTFeatureExtractor(Milliseconds, FeatureExtractor):
+class MCTCTFeatureExtractor(MillisecondFrames, FeatureExtractor):
     """`input_features` (frames, `feature_size`) each, and `attention_mask`. (transformers 4 has it, 5 has not.)
 
     Attributes:
@@ -36,26 +36,26 @@ class MCTCTFeatureExtractor(Milliseconds, FeatureExtractor):
     normalize_means: bool = True
     normalize_vars: bool = True
 
-    derived: ClassVar[frozenset[str]] = Milliseconds.follow
+    derived: ClassVar[frozenset[str]] = MillisecondFrames.derived_settings
     model_input_names: Sequence[str] = ("input_features", "attention_mask")
 
     @property
-    def recipe(self) -> Recipe:
+    def spectrogram_config(self) -> SpectrogramConfig:
         """How samples become log mels."""
         rate = self.sampling_rate
         name: Any = self.win_function.removesuffix("_window")
-        return Recipe(
-            Bands(self.feature_size, 0.0, rate / 2, rate, "htk", unit_area=False), self.sample_size,
+        return SpectrogramConfig(
+            MelBands(self.feature_size, 0.0, rate / 2, rate, "htk", unit_area=False), self.sample_size,
             self.sample_stride, self.n_fft, window=name,
             periodic=self.win_function != "hamming_window", center=False, gain=self.frame_signal_scale,
             preemphasis=self.preemphasis_coeff, power=1.0, floor=self.mel_floor, log="ln", exact=True,
         )  # fmt: skip
 
-    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+    def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         """See the class."""
-        padded = self.pad([log_mels(row, self.recipe) for row in rows], call)
+        padded = self.pad([log_mel_spectrogram(row, self.spectrogram_config) for row in rows], call)
         values = padded.rows
         if self.normalize_means or self.normalize_vars:
-            values = by_band(padded, self.normalize_means, self.normalize_vars, self.padding_value)
+            values = normalize_bands(padded, self.normalize_means, self.normalize_vars, self.padding_value)
         # A call always gives the mask in transformers, whatever it is told.
         return {"input_features": values, "attention_mask": padded.masks}

@@ -34,7 +34,7 @@ KALDI_FLOOR = 1.192092955078125e-07
 
 
 @dataclass(frozen=True)
-class Bands:
+class MelBands:
     """Triangular filters, evenly spaced on a mel scale.
 
     Attributes:
@@ -56,7 +56,7 @@ class Bands:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SpectrogramConfig:
     """How samples become log mels.
 
     Attributes:
@@ -80,7 +80,7 @@ class Recipe:
             families that divide by the deviation of a band, which of a steady tone is mere rounding.
     """
 
-    bands: Bands
+    bands: MelBands
     frame: int
     hop: int
     fft: int
@@ -122,12 +122,12 @@ class Recipe:
         return self.frame // 2 if self.center else 0
 
 
-def log_mels(samples: Array, recipe: Recipe, noise: Any = np.random) -> Array:
+def log_mel_spectrogram(samples: Array, config: SpectrogramConfig, noise: Any = np.random) -> Array:
     """The log mels of a recording.
 
     Args:
         samples: float (n,).
-        recipe: how.
+        config: how.
         noise: where the dither comes from: what has numpy's `standard_normal`.
 
     Returns:
@@ -136,45 +136,45 @@ def log_mels(samples: Array, recipe: Recipe, noise: Any = np.random) -> Array:
     Raises:
         AudioError: fewer samples than one frame needs.
     """
-    if recipe.center:
-        if len(samples) <= recipe.margin and not recipe.centered_with_zeros:
-            raise too_short(len(samples), recipe.margin + 1, recipe)
-        samples = np.pad(samples, recipe.margin, mode="constant" if recipe.centered_with_zeros else "reflect")
-    elif len(samples) < recipe.frame - recipe.hop:
-        raise too_short(len(samples), recipe.frame, recipe)
-    return logarithm(mels(samples, recipe, noise), recipe)
+    if config.center:
+        if len(samples) <= config.margin and not config.centered_with_zeros:
+            raise too_short_error(len(samples), config.margin + 1, config)
+        samples = np.pad(samples, config.margin, mode="constant" if config.centered_with_zeros else "reflect")
+    elif len(samples) < config.frame - config.hop:
+        raise too_short_error(len(samples), config.frame, config)
+    return logarithm(mel_spectrogram(samples, config, noise), config)
 
 
-def mels(samples: Array, recipe: Recipe, noise: Any = np.random) -> Array:
-    """`log_mels` before the logarithm, of samples that are padded already: (frames, bands), each band in one piece."""
-    kind: Any = np.float64 if recipe.exact else np.float32
-    if len(samples) < recipe.frame:
-        return np.zeros((recipe.bands.count, 0), kind).T
-    frames = sliding_window_view(samples, recipe.frame)[:: recipe.hop]
-    filters = filter_bank(recipe.bands, recipe.fft // 2 + 1).astype(kind)
-    out = np.empty((recipe.bands.count, len(frames)), kind)
+def mel_spectrogram(samples: Array, config: SpectrogramConfig, noise: Any = np.random) -> Array:
+    """Compute mel bands of padded samples, without the logarithm: (frames, bands), each band contiguous in memory."""
+    kind: Any = np.float64 if config.exact else np.float32
+    if len(samples) < config.frame:
+        return np.zeros((config.bands.count, 0), kind).T
+    frames = sliding_window_view(samples, config.frame)[:: config.hop]
+    filters = filter_bank(config.bands, config.fft // 2 + 1).astype(kind)
+    out = np.empty((config.bands.count, len(frames)), kind)
     for start, block in _blocks(frames):
-        spectra = np.fft.rfft(_shaped(block, recipe, noise), n=recipe.fft)
-        out[:, start : start + len(block)] = (_power(spectra, recipe).astype(kind) @ filters).T
+        spectra = np.fft.rfft(_shaped(block, config, noise), n=config.fft)
+        out[:, start : start + len(block)] = (_power(spectra, config).astype(kind) @ filters).T
     return out.T
 
 
-def _power(spectra: Array, recipe: Recipe) -> Array:
+def _power(spectra: Array, config: SpectrogramConfig) -> Array:
     """The power or magnitude of spectra, float64."""
-    if recipe.exact:
+    if config.exact:
         spectra = spectra.astype(np.complex64).astype(np.complex128)
     power: Array = spectra.real**2 + spectra.imag**2
-    return np.sqrt(power) if recipe.power == 1.0 else power
+    return np.sqrt(power) if config.power == 1.0 else power
 
 
-def logarithm(values: Array, recipe: Recipe) -> Array:
+def logarithm(values: Array, config: SpectrogramConfig) -> Array:
     """The logarithm of mels, which are changed, float32."""
-    if recipe.offset:
-        values += values.dtype.type(recipe.offset)
+    if config.offset:
+        values += values.dtype.type(config.offset)
     else:
-        np.maximum(values, values.dtype.type(recipe.floor), out=values)
-    (np.log if recipe.log == "ln" else np.log10)(values, out=values)
-    if recipe.log == "dB":
+        np.maximum(values, values.dtype.type(config.floor), out=values)
+    (np.log if config.log == "ln" else np.log10)(values, out=values)
+    if config.log == "dB":
         values *= values.dtype.type(10)
     return np.asarray(values, np.float32)
 
@@ -184,26 +184,26 @@ def _blocks(frames: Array) -> Iterator[tuple[int, Array]]:
         yield start, frames[start : start + _BLOCK]
 
 
-def _shaped(frames: Array, recipe: Recipe, noise: Any) -> Array:
+def _shaped(frames: Array, config: SpectrogramConfig, noise: Any) -> Array:
     """Frames as the transform takes them, float64; in Kaldi's order of steps."""
-    weights = window(recipe.window, recipe.inner or recipe.frame, recipe.periodic, recipe.frame)
-    if not (recipe.dither or recipe.remove_mean or recipe.preemphasis) and recipe.gain == 1.0:
+    weights = window(config.window, config.inner or config.frame, config.periodic, config.frame)
+    if not (config.dither or config.remove_mean or config.preemphasis) and config.gain == 1.0:
         return np.asarray(frames * weights)
-    shaped = frames * np.float64(recipe.gain)
-    if recipe.dither:
-        shaped += recipe.dither * noise.standard_normal(shaped.shape)
-    if recipe.remove_mean:
+    shaped = frames * np.float64(config.gain)
+    if config.dither:
+        shaped += config.dither * noise.standard_normal(shaped.shape)
+    if config.remove_mean:
         shaped -= shaped.mean(axis=1, keepdims=True)
-    if recipe.preemphasis:
-        shaped[:, 1:] -= recipe.preemphasis * shaped[:, :-1]
-        shaped[:, 0] *= 1 - recipe.preemphasis
+    if config.preemphasis:
+        shaped[:, 1:] -= config.preemphasis * shaped[:, :-1]
+        shaped[:, 0] *= 1 - config.preemphasis
     shaped *= weights
     return shaped
 
 
-def too_short(length: int, needed: int, recipe: Recipe) -> AudioError:
+def too_short_error(length: int, needed: int, config: SpectrogramConfig) -> AudioError:
     """The error for a recording of fewer samples than are needed."""
-    rate = recipe.bands.rate
+    rate = config.bands.rate
     return AudioError(
         f"the recording is too short: {length} samples, and the model needs at least {needed} "
         f"({1000 * needed / rate:g} ms at {rate} Hz)"
@@ -229,7 +229,7 @@ def window(name: str, length: int, periodic: bool, padded: int) -> Array:
 
 
 @lru_cache(maxsize=32)
-def filter_bank(bands: Bands, bins: int) -> Array:
+def filter_bank(bands: MelBands, bins: int) -> Array:
     """The weights of `bins` frequencies, from 0 to half the rate, in each band: float64 (bins, bands)."""
     edges = np.linspace(_to_mel(bands.low, bands.scale), _to_mel(bands.high, bands.scale), bands.count + 2)
     hertz = _to_hertz(edges, bands.scale)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from onnxpipe.processing.audio.io.arrays import Array
-from onnxpipe.processing.audio.settings import Call
+from onnxpipe.processing.audio.settings import ResolvedFeatureCall
 from onnxpipe.processing.text.strategies import padding_strategy
 
 
 @dataclass(frozen=True)
-class Padded:
+class PaddedRows:
     """Rows after padding.
 
     Attributes:
@@ -35,13 +35,13 @@ class Padded:
             for row, mask in zip(rows, self.masks)
         ]
 
-    def sound(self, i: int) -> Array:
+    def unpadded(self, i: int) -> Array:
         """Row i without its padding."""
         row, length = self.rows[i], self.lengths[i]
         return row[len(row) - length :] if self.side == "left" else row[:length]
 
 
-def pad(rows: Sequence[Array], call: Call, value: float, side: str) -> Padded:
+def pad(rows: Sequence[Array], call: ResolvedFeatureCall, value: float, side: str) -> PaddedRows:
     """Rows cut and filled up.
 
     Args:
@@ -68,7 +68,7 @@ def pad(rows: Sequence[Array], call: Call, value: float, side: str) -> Padded:
         target = _rounded(longest, call.pad_to_multiple_of)
         targets = [max(target, len(row)) for row in rows]
     missing = [target - len(row) for row, target in zip(rows, targets)]
-    return Padded(
+    return PaddedRows(
         [_filled(row, count, value, side) for row, count in zip(rows, missing)],
         [_filled(np.ones(len(row), np.int32), count, 0, side) for row, count in zip(rows, missing)],
         [len(row) for row in rows],
@@ -93,7 +93,7 @@ def unit_variance(rows: Sequence[Array]) -> list[Array]:
     return [(row - row.mean()) / np.sqrt(row.var() + 1e-7) for row in rows]
 
 
-def normalized(padded: Padded, masked: bool, value: float) -> list[Array]:
+def normalize(padded: PaddedRows, masked: bool, value: float) -> list[Array]:
     """Rows brought to mean 0 and variance 1.
 
     Args:
@@ -106,6 +106,6 @@ def normalized(padded: Padded, masked: bool, value: float) -> list[Array]:
         return unit_variance(padded.rows)
     scaled = []
     for i, row in enumerate(padded.rows):
-        sound = padded.sound(i)
+        sound = padded.unpadded(i)
         scaled.append((row - sound.mean()) / np.sqrt(sound.var() + 1e-7))
     return padded.filled(scaled, value)

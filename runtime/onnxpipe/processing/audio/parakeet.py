@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxpipe.errors import AudioError
-from onnxpipe.processing.audio.base import FeatureExtractor, stacked
+from onnxpipe.processing.audio.base import FeatureExtractor, stack_rows
 from onnxpipe.processing.audio.io.arrays import Array
-from onnxpipe.processing.audio.mel import Bands, Recipe, log_mels
-from onnxpipe.processing.audio.settings import Call
+from onnxpipe.processing.audio.mel import MelBands, SpectrogramConfig, log_mel_spectrogram
+from onnxpipe.processing.audio.settings import ResolvedFeatureCall
 
 #: What is added before the logarithm, and to the deviation that is divided by.
 _GUARD, _EPSILON = 2.0**-24, 1e-5
@@ -37,26 +37,26 @@ class ParakeetFeatureExtractor(FeatureExtractor):
     model_input_names: Sequence[str] = ("input_features", "attention_mask")
 
     @property
-    def recipe(self) -> Recipe:
+    def spectrogram_config(self) -> SpectrogramConfig:
         """How samples become log mels."""
-        bands = Bands(self.feature_size, 0.0, self.sampling_rate / 2, self.sampling_rate)
-        return Recipe(
+        bands = MelBands(self.feature_size, 0.0, self.sampling_rate / 2, self.sampling_rate)
+        return SpectrogramConfig(
             bands, self.n_fft, self.hop_length, self.n_fft, inner=self.win_length, periodic=False,
             centered_with_zeros=True, offset=_GUARD, log="ln",
         )  # fmt: skip
 
-    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+    def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         """See the class."""
         lengths = [len(row) // self.hop_length for row in rows]
         if min(lengths) < 2:
             raise AudioError(f"the recording is too short: the model needs {2 * self.hop_length} samples at least")
         padded = self.pad([self._emphasized(row) for row in rows], call)
-        recipe = self.recipe
-        logs = [log_mels(row, recipe) for row in padded.rows]
+        config = self.spectrogram_config
+        logs = [log_mel_spectrogram(row, config) for row in padded.rows]
         frames = len(logs[0])
         masks = np.arange(frames) < np.array(lengths)[:, None]
         values = [_normalized(one, length) for one, length in zip(logs, lengths)]
-        return {"input_features": stacked("input_features", values), "attention_mask": masks}
+        return {"input_features": stack_rows("input_features", values), "attention_mask": masks}
 
     def _emphasized(self, row: Array) -> Array:
         if self.preemphasis is None:

@@ -15,14 +15,14 @@ from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 from onnxpipe.processing.audio.base import FeatureExtractor
 from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.text.batch_encoding import check_tensor_type
-from onnxpipe.processing.text.keywords import CallOptions
+from onnxpipe.processing.text.keywords import TokenizerCallOptions
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
 #: What transformers' processors take over from their tokenizer.
 _OF_TOKENIZER = ("get_decoder_prompt_ids", "get_prompt_ids")
 
 #: Keywords of the tokenizer's call.
-_OF_TEXT = frozenset({*CallOptions.__annotations__, "add_special_tokens"})
+_OF_TEXT = frozenset({*TokenizerCallOptions.__annotations__, "add_special_tokens"})
 
 
 class SpeechProcessor:

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxpipe.errors import AudioError
-from onnxpipe.processing.audio.base import FeatureExtractor, stacked
-from onnxpipe.processing.audio.fbank import kaldi
+from onnxpipe.processing.audio.base import FeatureExtractor, stack_rows
+from onnxpipe.processing.audio.fbank import kaldi_config
 from onnxpipe.processing.audio.io.arrays import Array, recordings
-from onnxpipe.processing.audio.mel import log_mels
-from onnxpipe.processing.audio.settings import Call
+from onnxpipe.processing.audio.mel import log_mel_spectrogram
+from onnxpipe.processing.audio.settings import ResolvedFeatureCall
 
 
 class SeamlessM4TFeatureExtractor(FeatureExtractor):
@@ -37,17 +37,17 @@ class SeamlessM4TFeatureExtractor(FeatureExtractor):
         rows = [row[0] if row.ndim == 2 and len(row) else row for row in recordings(source, self.dtype)]
         return super().rows(rows)
 
-    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+    def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         """See the class."""
-        recipe = kaldi(self.num_mel_bins, self.sampling_rate)
-        logs = [log_mels(row, recipe) for row in rows]
+        config = kaldi_config(self.num_mel_bins, self.sampling_rate)
+        logs = [log_mel_spectrogram(row, config) for row in rows]
         if call.do_normalize_per_mel_bins:
             logs = [_normalized(one) for one in logs]
         padded = self.pad(logs, call)
-        values, masks = stacked("input_features", padded.rows), stacked("attention_mask", padded.masks)
+        values, masks = stack_rows("input_features", padded.rows), stack_rows("attention_mask", padded.masks)
         frames = values.shape[1] // self.stride
         values = values[:, : frames * self.stride].reshape(len(values), frames, -1)
-        if not self.masks_wanted(call):
+        if not self.wants_mask(call):
             return {"input_features": values}
         return {"input_features": values, "attention_mask": masks[:, : frames * self.stride][:, 1 :: self.stride]}
 

@@ -11,7 +11,7 @@ import numpy as np
 from onnxpipe.errors import UnsupportedError
 
 
-class Overrides(TypedDict, total=False):
+class FeatureExtractorOverrides(TypedDict, total=False):
     """Settings as keywords; a class takes those that mean something to it."""
 
     feature_size: int
@@ -51,7 +51,7 @@ class Overrides(TypedDict, total=False):
     preemphasis: float | None
 
 
-class CallOptions(TypedDict, total=False):
+class FeatureExtractorCallOptions(TypedDict, total=False):
     """The keywords of a call; a class takes those that mean something to it."""
 
     raw_audio: Any
@@ -70,8 +70,8 @@ class CallOptions(TypedDict, total=False):
 
 
 @dataclass(frozen=True)
-class Call:
-    """`CallOptions`, complete; None where neither the call nor the class says anything.
+class ResolvedFeatureCall:
+    """`FeatureExtractorCallOptions`, complete; None where neither the call nor the class says anything.
 
     Attributes:
         padding: True or "longest" (to the longest of the batch), "max_length", False or "do_not_pad"; of CLAP
@@ -101,7 +101,7 @@ class Call:
     seed: Any = None
 
 
-def parse(name: str, value: Any) -> Any:
+def parse_setting(name: str, value: Any) -> Any:
     """A setting in its one form.
 
     Raises:
@@ -177,7 +177,7 @@ def bounded(what: str, count: int) -> int:
     return count
 
 
-def generator(seed: Any) -> Any:
+def random_source(seed: Any) -> Any:
     """What is drawn from: has numpy's `randint`, `choice` and `standard_normal`."""
     if seed is None:
         return np.random

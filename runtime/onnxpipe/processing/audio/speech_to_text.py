@@ -10,11 +10,11 @@ import numpy as np
 
 from onnxpipe.errors import AudioError
 from onnxpipe.processing.audio.base import FeatureExtractor
-from onnxpipe.processing.audio.fbank import kaldi
+from onnxpipe.processing.audio.fbank import kaldi_config
 from onnxpipe.processing.audio.io.arrays import Array
-from onnxpipe.processing.audio.mel import Recipe, log_mels
-from onnxpipe.processing.audio.pad import Padded
-from onnxpipe.processing.audio.settings import Call, generator
+from onnxpipe.processing.audio.mel import SpectrogramConfig, log_mel_spectrogram
+from onnxpipe.processing.audio.pad import PaddedRows
+from onnxpipe.processing.audio.settings import ResolvedFeatureCall, random_source
 
 
 class Speech2TextFeatureExtractor(FeatureExtractor):
@@ -38,22 +38,22 @@ class Speech2TextFeatureExtractor(FeatureExtractor):
     model_input_names: Sequence[str] = ("input_features", "attention_mask")
 
     @property
-    def recipe(self) -> Recipe:
+    def spectrogram_config(self) -> SpectrogramConfig:
         """How samples become log mels."""
-        return kaldi(self.num_mel_bins, self.sampling_rate, dither=self.dither)
+        return kaldi_config(self.num_mel_bins, self.sampling_rate, dither=self.dither)
 
-    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+    def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         """See the class."""
-        draw, recipe = generator(call.seed), self.recipe
-        padded = self.pad([log_mels(row, recipe, draw) for row in rows], call)
+        draw, config = random_source(call.seed), self.spectrogram_config
+        padded = self.pad([log_mel_spectrogram(row, config, draw) for row in rows], call)
         values = padded.rows
         if self.do_ceptral_normalize:
-            values = by_band(padded, self.normalize_means, self.normalize_vars, self.padding_value)
-        masks = {"attention_mask": padded.masks} if self.masks_wanted(call) else {}
+            values = normalize_bands(padded, self.normalize_means, self.normalize_vars, self.padding_value)
+        masks = {"attention_mask": padded.masks} if self.wants_mask(call) else {}
         return {"input_features": values, **masks}
 
 
-def by_band(padded: Padded, means: bool, variances: bool, value: float) -> list[Array]:
+def normalize_bands(padded: PaddedRows, means: bool, variances: bool, value: float) -> list[Array]:
     """Rows (frames, bands) with mean 0 and variance 1 of each band, as far as there is sound; `value` where not.
 
     Raises:
@@ -63,7 +63,7 @@ def by_band(padded: Padded, means: bool, variances: bool, value: float) -> list[
     # One frame after the other in memory, as transformers has them here: of a steady tone the deviation is rounding.
     padded = replace(padded, rows=[np.ascontiguousarray(row) for row in padded.rows])
     for i, row in enumerate(padded.rows):
-        sound = padded.sound(i)
+        sound = padded.unpadded(i)
         if not len(sound):
             raise AudioError("the recording is too short: the model needs one frame at least (400 samples)")
         if means:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from onnxpipe.processing.audio.base import FeatureExtractor, not_empty
+from onnxpipe.processing.audio.base import FeatureExtractor, check_not_empty
 from onnxpipe.processing.audio.io.arrays import Array
-from onnxpipe.processing.audio.mel import Bands, Recipe, log_mels
-from onnxpipe.processing.audio.pad import Padded, normalized
-from onnxpipe.processing.audio.settings import Call
+from onnxpipe.processing.audio.mel import MelBands, SpectrogramConfig, log_mel_spectrogram
+from onnxpipe.processing.audio.pad import PaddedRows, normalize
+from onnxpipe.processing.audio.settings import ResolvedFeatureCall
 from onnxpipe.processing.text.strategies import padding_strategy
 
 
-class Milliseconds:
+class MillisecondFrames:
     """What follows from frames whose length and distance are told in milliseconds.
 
     Attributes:
@@ -25,7 +25,7 @@ class Milliseconds:
     sampling_rate: int
 
     #: The names of the properties: files may have them.
-    follow: ClassVar[frozenset[str]] = frozenset({"sample_size", "sample_stride", "n_fft", "n_freqs"})
+    derived_settings: ClassVar[frozenset[str]] = frozenset({"sample_size", "sample_stride", "n_fft", "n_freqs"})
 
     @property
     def sample_size(self) -> int:
@@ -48,7 +48,7 @@ class Milliseconds:
         return self.n_fft // 2 + 1
 
 
-class SpeechT5FeatureExtractor(Milliseconds, FeatureExtractor):
+class SpeechT5FeatureExtractor(MillisecondFrames, FeatureExtractor):
     """Of `audio=` `input_values` (samples,) each and `attention_mask`; of `audio_target=` log mels (frames, mels) each.
 
     The log mels are `input_values` too, or with both given `labels` and `decoder_attention_mask`. They are what the
@@ -72,36 +72,40 @@ class SpeechT5FeatureExtractor(Milliseconds, FeatureExtractor):
     mel_floor: float = 1e-10
 
     argument: ClassVar[str] = "audio"
-    derived: ClassVar[frozenset[str]] = Milliseconds.follow
+    derived: ClassVar[frozenset[str]] = MillisecondFrames.derived_settings
     call_defaults: ClassVar = {**FeatureExtractor.call_defaults, "audio_target": None}
 
     @property
-    def recipe(self) -> Recipe:
+    def spectrogram_config(self) -> SpectrogramConfig:
         """How samples become log mels."""
-        bands = Bands(self.num_mel_bins, self.fmin, self.fmax, self.sampling_rate)
+        bands = MelBands(self.num_mel_bins, self.fmin, self.fmax, self.sampling_rate)
         name: Any = self.win_function.removesuffix("_window")
-        return Recipe(
+        return SpectrogramConfig(
             bands, self.sample_size, self.sample_stride, self.n_fft, window=name, power=1.0, floor=self.mel_floor
         )
 
-    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+    def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         """See the class."""
         found = self._heard(rows, call) if rows else {}
         if call.audio_target is None:
             return found
-        said = self.pad([log_mels(row, self.recipe) for row in self.rows(call.audio_target)], call)
+        said = self.pad(
+            [log_mel_spectrogram(row, self.spectrogram_config) for row in self.rows(call.audio_target)], call
+        )
         names = ("labels", "decoder_attention_mask") if rows else ("input_values", "attention_mask")
         return {**found, **self._named(said, said.rows, names, call)}
 
-    def _heard(self, rows: list[Array], call: Call) -> dict[str, Any]:
-        not_empty(rows)
+    def _heard(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
+        check_not_empty(rows)
         padded = self.pad(rows, call)
         values = padded.rows
         if self.do_normalize:
-            masked = self.masks_wanted(call) and padding_strategy(call.padding) != "do_not_pad"
-            values = normalized(padded, masked, self.padding_value)
+            masked = self.wants_mask(call) and padding_strategy(call.padding) != "do_not_pad"
+            values = normalize(padded, masked, self.padding_value)
         return self._named(padded, values, ("input_values", "attention_mask"), call)
 
-    def _named(self, padded: Padded, values: list[Array], names: tuple[str, str], call: Call) -> dict[str, Any]:
-        masks = {names[1]: padded.masks} if self.masks_wanted(call) else {}
+    def _named(
+        self, padded: PaddedRows, values: list[Array], names: tuple[str, str], call: ResolvedFeatureCall
+    ) -> dict[str, Any]:
+        masks = {names[1]: padded.masks} if self.wants_mask(call) else {}
         return {names[0]: values, **masks}

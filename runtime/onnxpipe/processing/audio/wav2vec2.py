@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from onnxpipe.processing.audio.base import FeatureExtractor, not_empty
+from onnxpipe.processing.audio.base import FeatureExtractor, check_not_empty
 from onnxpipe.processing.audio.io.arrays import Array
-from onnxpipe.processing.audio.pad import normalized
-from onnxpipe.processing.audio.settings import Call
+from onnxpipe.processing.audio.pad import normalize
+from onnxpipe.processing.audio.settings import ResolvedFeatureCall
 from onnxpipe.processing.text.strategies import padding_strategy
 
 
@@ -22,13 +22,13 @@ class Wav2Vec2FeatureExtractor(FeatureExtractor):
     return_attention_mask: bool = False
     do_normalize: bool = True
 
-    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+    def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         """See the class."""
-        not_empty(rows)
+        check_not_empty(rows)
         padded = self.pad(rows, call)
-        masks = self.masks_wanted(call)
+        masks = self.wants_mask(call)
         values = padded.rows
         if self.do_normalize:
             masked = masks and padding_strategy(call.padding) != "do_not_pad"
-            values = normalized(padded, masked, self.padding_value)
+            values = normalize(padded, masked, self.padding_value)
         return {"input_values": values, **({"attention_mask": padded.masks} if masks else {})}

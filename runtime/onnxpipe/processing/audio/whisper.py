@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from onnxpipe.processing.audio.base import FeatureExtractor, stacked
+from onnxpipe.processing.audio.base import FeatureExtractor, stack_rows
 from onnxpipe.processing.audio.io.arrays import Array
-from onnxpipe.processing.audio.mel import Bands, Recipe, log_mels
-from onnxpipe.processing.audio.pad import normalized
-from onnxpipe.processing.audio.settings import Call, bounded, generator
+from onnxpipe.processing.audio.mel import MelBands, SpectrogramConfig, log_mel_spectrogram
+from onnxpipe.processing.audio.pad import normalize
+from onnxpipe.processing.audio.settings import ResolvedFeatureCall, bounded, random_source
 
 #: Bands end here whatever the rate.
 _TOP_HERTZ = 8000.0
@@ -58,20 +58,20 @@ class WhisperFeatureExtractor(FeatureExtractor):
         return self.n_samples // self.hop_length
 
     @property
-    def recipe(self) -> Recipe:
+    def spectrogram_config(self) -> SpectrogramConfig:
         """How samples become log mels."""
-        bands = Bands(self.feature_size, 0.0, _TOP_HERTZ, self.sampling_rate)
-        return Recipe(bands, self.n_fft, self.hop_length, self.n_fft, dither=self.dither)
+        bands = MelBands(self.feature_size, 0.0, _TOP_HERTZ, self.sampling_rate)
+        return SpectrogramConfig(bands, self.n_fft, self.hop_length, self.n_fft, dither=self.dither)
 
-    def features(self, rows: list[Array], call: Call) -> dict[str, Any]:
+    def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         """See the class."""
         call = replace(call, max_length=call.max_length or self.n_samples)
         padded = self.pad(rows, call)
-        values = normalized(padded, True, self.padding_value) if call.do_normalize else padded.rows
-        noise = generator(call.seed)
-        logs = [ranged(log_mels(row, self.recipe, noise)[:-1]) for row in values]
-        found: dict[str, Any] = {"input_features": stacked("input_features", logs)}
-        if self.masks_wanted(call):
+        values = normalize(padded, True, self.padding_value) if call.do_normalize else padded.rows
+        noise = random_source(call.seed)
+        logs = [compress_range(log_mel_spectrogram(row, self.spectrogram_config, noise)[:-1]) for row in values]
+        found: dict[str, Any] = {"input_features": stack_rows("input_features", logs)}
+        if self.wants_mask(call):
             found["attention_mask"] = np.stack([self._frames(mask) for mask in padded.masks])
         if call.return_token_timestamps:
             found["num_frames"] = np.array([length // self.hop_length for length in padded.lengths])
@@ -82,7 +82,7 @@ class WhisperFeatureExtractor(FeatureExtractor):
         return mask[:: self.hop_length][: len(mask) // self.hop_length]
 
 
-def ranged(logs: Array, loudest: float | None = None) -> Array:
+def compress_range(logs: Array, loudest: float | None = None) -> Array:
     """Base-10 log mels (frames, mels) as the model takes them: (mels, frames), of the loudest eight powers of ten.
 
     Args:

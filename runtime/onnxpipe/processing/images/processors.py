@@ -18,7 +18,7 @@ from onnxpipe.processing.images.postprocess import detection
 from onnxpipe.processing.images.settings import RENAMED
 from onnxpipe.processing.images.transforms import Array
 from onnxpipe.processing.text.batch_encoding import check_tensor_type
-from onnxpipe.processing.text.keywords import CallOptions
+from onnxpipe.processing.text.keywords import TokenizerCallOptions
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
 
@@ -122,7 +122,7 @@ class Processor(BothProcessors):
 
     def _split(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Those for texts and those for pictures."""
-        of_text, of_images = CallOptions.__annotations__, self.image_processor.known_settings
+        of_text, of_images = TokenizerCallOptions.__annotations__, self.image_processor.known_settings
         for name in options:
             if name not in of_text and RENAMED.get(name, name) not in of_images:
                 raise UnknownArgumentError.among(type(self).__name__, name, {*of_text, *of_images})

@@ -12,14 +12,14 @@ from onnxpipe.processing.text.strategies import Truncation
 T = TypeVar("T")
 
 
-class Frame(NamedTuple):
+class SpecialTokenFrame(NamedTuple):
     """Special tokens with their ids, before and after a text (a pair of texts stands between them undivided)."""
 
     before: tuple[tuple[str, int], ...]
     after: tuple[tuple[str, int], ...]
 
 
-class State(NamedTuple):
+class BackendState(NamedTuple):
     """How the backend has to be for a call.
 
     Attributes:
@@ -30,13 +30,13 @@ class State(NamedTuple):
 
     truncation: Truncation | None
     split: bool
-    frame: Frame | None = None
+    frame: SpecialTokenFrame | None = None
 
 
-_ALONE = object()
+_EXCLUSIVE = object()
 
 
-class Gate:
+class BackendLock:
     """Lets calls into a `tokenizers.Tokenizer`: together where they want the same state, else one state at a time.
 
     The backend truncates before it adds special tokens, so cutting finished encodings would not be the same; and
@@ -53,9 +53,9 @@ class Gate:
         self._inside = 0
         self._state: Any = None
         self._waiting: Counter[Any] = Counter()
-        self._frame: Frame | None = None
+        self._frame: SpecialTokenFrame | None = None
 
-    def run(self, state: State, call: Callable[[], T]) -> T:
+    def run(self, state: BackendState, call: Callable[[], T]) -> T:
         """`call()` while the backend is in `state`, without padding.
 
         Raises:
@@ -72,9 +72,9 @@ class Gate:
         finally:
             self._leave()
 
-    def alone(self, call: Callable[[], T]) -> T:
+    def exclusive(self, call: Callable[[], T]) -> T:
         """`call()` while no other call is inside: for those that change the backend."""
-        self._enter(_ALONE)
+        self._enter(_EXCLUSIVE)
         try:
             return call()
         finally:
@@ -92,7 +92,7 @@ class Gate:
                     if not self._waiting[wanted]:
                         del self._waiting[wanted]
             if not self._inside:
-                if wanted is not _ALONE:
+                if wanted is not _EXCLUSIVE:
                     self._apply(*wanted)
                 self._state = wanted
             self._inside += 1
@@ -100,7 +100,7 @@ class Gate:
     def _closed(self, wanted: Any) -> bool:
         if not self._inside:
             return False
-        return wanted is _ALONE or wanted != self._state or any(other != wanted for other in self._waiting)
+        return wanted is _EXCLUSIVE or wanted != self._state or any(other != wanted for other in self._waiting)
 
     def _leave(self) -> None:
         with self._free:
@@ -108,7 +108,7 @@ class Gate:
             if not self._inside and self._waiting:
                 self._free.notify_all()
 
-    def _apply(self, truncation: Truncation | None, split: bool, frame: Frame | None = None) -> None:
+    def _apply(self, truncation: Truncation | None, split: bool, frame: SpecialTokenFrame | None = None) -> None:
         # the backend is asked, not remembered: users reach it through `backend_tokenizer`
         backend = self.backend
         if backend.padding is not None:
@@ -133,7 +133,7 @@ class Gate:
             backend.enable_truncation(**target)
 
 
-def _processor(frame: Frame) -> Any:
+def _processor(frame: SpecialTokenFrame) -> Any:
     from tokenizers import processors
 
     before, after = ([token for token, _ in tokens] for tokens in frame)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
-from onnxpipe.processing.text.strategies import Padding, Truncation
+from onnxpipe.processing.text.strategies import PaddingStrategy, Truncation
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ResolvedCall:
     """A tokenizer's call, resolved.
 
     Attributes:
@@ -25,7 +25,7 @@ class Wish:
         warn: warn of rows that are longer than the model takes.
     """
 
-    pad: Padding | None
+    pad: PaddingStrategy | None
     cut: Truncation | None
     split: bool
     add_special_tokens: bool
@@ -47,18 +47,18 @@ _FIELDS = {
 """Row -> the attribute of an encoding that it is."""
 
 
-def batch_of(encodings: Sequence[Any], wish: Wish, *, batched: bool) -> BatchEncoding:
-    """The rows that `wish` names, of encodings (`tokenizers.Encoding`) that are cut and padded already."""
+def build_batch(encodings: Sequence[Any], call: ResolvedCall, *, batched: bool) -> BatchEncoding:
+    """The rows that `call` names, of encodings (`tokenizers.Encoding`) that are cut and padded already."""
     samples = list(range(len(encodings)))
-    if wish.overflow:
+    if call.overflow:
         windows = [[encoding, *encoding.overflowing] for encoding in encodings]
         samples = [i for i, parts in enumerate(windows) for _ in parts]
         encodings = [part for parts in windows for part in parts]
-    data: dict[str, Any] = {name: [getattr(e, _FIELDS[name]) for e in encodings] for name in wish.names}
-    if not batched and wish.return_tensors is None and not wish.overflow:
+    data: dict[str, Any] = {name: [getattr(e, _FIELDS[name]) for e in encodings] for name in call.names}
+    if not batched and call.return_tensors is None and not call.overflow:
         data = {name: rows[0] for name, rows in data.items()}
-    if wish.length:
+    if call.length:
         data["length"] = [len(encoding) for encoding in encodings]
-    if wish.overflow:
+    if call.overflow:
         data["overflow_to_sample_mapping"] = samples
-    return BatchEncoding(data, list(encodings), wish.return_tensors)
+    return BatchEncoding(data, list(encodings), call.return_tensors)

@@ -32,7 +32,7 @@ class _Host(Protocol):
     def get_chat_template(self, chat_template: str | None = None, tools: Sequence[Any] | None = None) -> str: ...
 
 
-class Chatting:
+class ChatTemplateMixin:
     """Chat templates of a tokenizer, by `apply_chat_template`."""
 
     chat_template: str | dict[str, str] | None
@@ -108,7 +108,9 @@ class Chatting:
             continue_final_message, add_generation_prompt, tokenize, sanitize_control_tokens,
             return_assistant_tokens_mask,
         )  # fmt: skip
-        chat.check_variables(template, template_kwargs, inspect.signature(Chatting.apply_chat_template).parameters)
+        chat.check_variables(
+            template, template_kwargs, inspect.signature(ChatTemplateMixin.apply_chat_template).parameters
+        )
         shown = {
             **chat.plain(template_kwargs),
             "tools": chat.plain_tools(tools),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
-from onnxpipe.processing.text.backend_lock import Gate
+from onnxpipe.processing.text.backend_lock import BackendLock
 from onnxpipe.processing.text.vocabulary import Vocabulary
 
 logger = logging.getLogger("onnxpipe")
@@ -19,7 +19,7 @@ _BEFORE = "abcdef"
 """A word before a token, so that the decoder takes no leading space off it."""
 
 
-class Decoding(Vocabulary):
+class DecodingMixin(Vocabulary):
     """The part of a tokenizer that makes texts.
 
     Attributes:
@@ -30,7 +30,7 @@ class Decoding(Vocabulary):
     _warned: set[str]
     _cleans_bpe: bool
     """Clean-up is done even for BPE."""
-    _decoder: Gate
+    _decoder: BackendLock
     """Whose vocabulary ids of texts made are of: the target's, where source and target have one each."""
 
     def decode(

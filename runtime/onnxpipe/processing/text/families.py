@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from onnxpipe.processing.text.languages import Languages
+from onnxpipe.processing.text.languages import LanguageConfig
 
 
 @dataclass(frozen=True)
-class Family:
+class TokenizerFamily:
     """The defaults of a tokenizer class.
 
     Attributes:
@@ -43,7 +43,7 @@ class Family:
     flags: Mapping[str, Any] = field(default_factory=dict)
     vocabulary: Literal["vocab.txt", "vocab.json", "characters", "letters"] | None = None
     frame: Literal["bert", "roberta"] | None = None
-    languages: Languages | None = None
+    languages: LanguageConfig | None = None
     max_length: int | None = None
     open_ended: bool = False
     metaspace: bool = False
@@ -69,25 +69,25 @@ _GPT2_TOKENS = _tokens("<|endoftext|>", "<|endoftext|>", "<|endoftext|>", "", ""
 _WORDPIECE_FLAGS = {"do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True}
 _BYTE_FLAGS = {"add_prefix_space": False, "trim_offsets": True}
 
-_MBART = Languages(codes=r"[a-z]{2,3}_[A-Z]{2}", place="suffix", source="en_XX")
-_NLLB = Languages(codes=r"[a-z]{3}_[A-Z][a-z]{3}", place="prefix", source="eng_Latn", movable=True)
-_M2M100 = Languages(codes=r"__[a-z]{2,3}__", place="prefix", source="en", token="__{}__", by_code=True)
-_PLBART = Languages(
+_MBART = LanguageConfig(codes=r"[a-z]{2,3}_[A-Z]{2}", place="suffix", source="en_XX")
+_NLLB = LanguageConfig(codes=r"[a-z]{3}_[A-Z][a-z]{3}", place="prefix", source="eng_Latn", movable=True)
+_M2M100 = LanguageConfig(codes=r"__[a-z]{2,3}__", place="prefix", source="en", token="__{}__", by_code=True)
+_PLBART = LanguageConfig(
     codes=r"__(java|python|en_XX|javascript|php|ruby|go)__", place="suffix", source=None, token="__{}__"
 )
 _T5_TOKENS = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 
-_BERT = Family(_BERT_TOKENS, _WITH_TYPES, flags=_WORDPIECE_FLAGS, vocabulary="vocab.txt", frame="bert")
+_BERT = TokenizerFamily(_BERT_TOKENS, _WITH_TYPES, flags=_WORDPIECE_FLAGS, vocabulary="vocab.txt", frame="bert")
 _DPR = replace(_BERT, flags={**_WORDPIECE_FLAGS, "do_lower_case": False})
-_ROBERTA = Family(_ROBERTA_TOKENS, flags=_BYTE_FLAGS, vocabulary="vocab.json", frame="roberta")
-_XLM_ROBERTA = Family(_ROBERTA_TOKENS)
-_CTC = Family(
+_ROBERTA = TokenizerFamily(_ROBERTA_TOKENS, flags=_BYTE_FLAGS, vocabulary="vocab.json", frame="roberta")
+_XLM_ROBERTA = TokenizerFamily(_ROBERTA_TOKENS)
+_CTC = TokenizerFamily(
     {**_tokens("<s>", "</s>", "<unk>", "", "<pad>", "", ""), "word_delimiter_token": "|"},
     vocabulary="characters",
     settings=("do_lower_case", "replace_word_delimiter_char", "target_lang", "word_delimiter_token"),
 )
 
-FAMILIES: Mapping[str, Family] = {
+FAMILIES: Mapping[str, TokenizerFamily] = {
     "BertTokenizer": _BERT,
     "ConvBertTokenizer": _BERT,
     "DPRContextEncoderTokenizer": _DPR,
@@ -98,78 +98,82 @@ FAMILIES: Mapping[str, Family] = {
     "LxmertTokenizer": _BERT,
     "MobileBertTokenizer": _BERT,
     "SqueezeBertTokenizer": _BERT,
-    "MPNetTokenizer": Family(
+    "MPNetTokenizer": TokenizerFamily(
         {**_ROBERTA_TOKENS, "unk_token": "[UNK]"}, flags=_WORDPIECE_FLAGS, vocabulary="vocab.txt", frame="roberta"
     ),
-    "FunnelTokenizer": Family(
+    "FunnelTokenizer": TokenizerFamily(
         _tokens("<s>", "</s>", "<unk>", "<sep>", "<pad>", "<cls>", "<mask>"), flags=_WORDPIECE_FLAGS
     ),
-    "SplinterTokenizer": Family({**_BERT_TOKENS, "question_token": "[QUESTION]"}, flags=_WORDPIECE_FLAGS),
+    "SplinterTokenizer": TokenizerFamily({**_BERT_TOKENS, "question_token": "[QUESTION]"}, flags=_WORDPIECE_FLAGS),
     "RobertaTokenizer": _ROBERTA,
     "BartTokenizer": _ROBERTA,
     "LEDTokenizer": _ROBERTA,
     "LongformerTokenizer": _ROBERTA,
     "MvpTokenizer": _ROBERTA,
-    "BlenderbotTokenizer": Family(_ROBERTA_TOKENS, flags={"add_prefix_space": True}),
-    "DebertaTokenizer": Family(_DEBERTA_TOKENS, _TYPES_LAST, flags={"add_prefix_space": False}),
-    "GPT2Tokenizer": Family(_GPT2_TOKENS, flags={"add_prefix_space": False}, vocabulary="vocab.json", open_ended=True),
-    "CodeGenTokenizer": Family(_GPT2_TOKENS, flags={"add_prefix_space": False}, open_ended=True),
-    "CohereTokenizer": Family(
+    "BlenderbotTokenizer": TokenizerFamily(_ROBERTA_TOKENS, flags={"add_prefix_space": True}),
+    "DebertaTokenizer": TokenizerFamily(_DEBERTA_TOKENS, _TYPES_LAST, flags={"add_prefix_space": False}),
+    "GPT2Tokenizer": TokenizerFamily(
+        _GPT2_TOKENS, flags={"add_prefix_space": False}, vocabulary="vocab.json", open_ended=True
+    ),
+    "CodeGenTokenizer": TokenizerFamily(_GPT2_TOKENS, flags={"add_prefix_space": False}, open_ended=True),
+    "CohereTokenizer": TokenizerFamily(
         _tokens("<BOS_TOKEN>", "<|END_OF_TURN_TOKEN|>", "<UNK>", "<SEP>", "<PAD>", "<CLS>", "<MASK_TOKEN>"),
         padding_side="left",
         flags={"add_prefix_space": False},
         open_ended=True,
     ),
-    "GemmaTokenizer": Family(
+    "GemmaTokenizer": TokenizerFamily(
         _tokens("<bos>", "<eos>", "<unk>", "", "<pad>", "", "<mask>"), padding_side="left", open_ended=True
     ),
-    "LlamaTokenizer": Family(
+    "LlamaTokenizer": TokenizerFamily(
         _tokens("<s>", "</s>", "<unk>", "", "", "", ""), padding_side="left", open_ended=True, metaspace=True
     ),
-    "Qwen2Tokenizer": Family(
+    "Qwen2Tokenizer": TokenizerFamily(
         _tokens("", "<|endoftext|>", "<|endoftext|>", "", "<|endoftext|>", "", ""), open_ended=True
     ),
-    "GPTNeoXTokenizer": Family({**_GPT2_TOKENS, "pad_token": "<|padding|>"}, flags=_BYTE_FLAGS, open_ended=True),
-    "AlbertTokenizer": Family(_ALBERT_TOKENS),
+    "GPTNeoXTokenizer": TokenizerFamily(
+        {**_GPT2_TOKENS, "pad_token": "<|padding|>"}, flags=_BYTE_FLAGS, open_ended=True
+    ),
+    "AlbertTokenizer": TokenizerFamily(_ALBERT_TOKENS),
     "BarthezTokenizer": _XLM_ROBERTA,
-    "BigBirdTokenizer": Family(_tokens("<s>", "</s>", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]")),
+    "BigBirdTokenizer": TokenizerFamily(_tokens("<s>", "</s>", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]")),
     "CamembertTokenizer": _XLM_ROBERTA,
-    "DebertaV2Tokenizer": Family(_DEBERTA_TOKENS, _TYPES_LAST),
-    "FNetTokenizer": Family(_ALBERT_TOKENS, ("input_ids", "token_type_ids")),
-    "RemBertTokenizer": Family(_tokens("[CLS]", "[SEP]", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]")),
-    "T5Tokenizer": Family(_T5_TOKENS),
-    "M2M100Tokenizer": Family(_tokens("<s>", "</s>", "<unk>", "</s>", "<pad>", "", ""), languages=_M2M100),
-    "MarianTokenizer": Family(_T5_TOKENS, max_length=512),
-    "MBart50Tokenizer": Family(
+    "DebertaV2Tokenizer": TokenizerFamily(_DEBERTA_TOKENS, _TYPES_LAST),
+    "FNetTokenizer": TokenizerFamily(_ALBERT_TOKENS, ("input_ids", "token_type_ids")),
+    "RemBertTokenizer": TokenizerFamily(_tokens("[CLS]", "[SEP]", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]")),
+    "T5Tokenizer": TokenizerFamily(_T5_TOKENS),
+    "M2M100Tokenizer": TokenizerFamily(_tokens("<s>", "</s>", "<unk>", "</s>", "<pad>", "", ""), languages=_M2M100),
+    "MarianTokenizer": TokenizerFamily(_T5_TOKENS, max_length=512),
+    "MBart50Tokenizer": TokenizerFamily(
         _tokens("", "</s>", "<unk>", "</s>", "<pad>", "<s>", "<mask>"), languages=replace(_MBART, place="prefix")
     ),
-    "MBartTokenizer": Family(_ROBERTA_TOKENS, languages=_MBART),
-    "NllbTokenizer": Family(_ROBERTA_TOKENS, languages=_NLLB),
-    "PegasusTokenizer": Family({**_T5_TOKENS, "mask_token": "<mask_2>"}),
-    "PLBartTokenizer": Family(_ROBERTA_TOKENS, languages=_PLBART),
-    "PhonemeTokenizer": Family({"pad_token": "$", "unk_token": "$"}, vocabulary="letters"),
-    "Speech2TextTokenizer": Family(
+    "MBartTokenizer": TokenizerFamily(_ROBERTA_TOKENS, languages=_MBART),
+    "NllbTokenizer": TokenizerFamily(_ROBERTA_TOKENS, languages=_NLLB),
+    "PegasusTokenizer": TokenizerFamily({**_T5_TOKENS, "mask_token": "<mask_2>"}),
+    "PLBartTokenizer": TokenizerFamily(_ROBERTA_TOKENS, languages=_PLBART),
+    "PhonemeTokenizer": TokenizerFamily({"pad_token": "$", "unk_token": "$"}, vocabulary="letters"),
+    "Speech2TextTokenizer": TokenizerFamily(
         _tokens("<s>", "</s>", "<unk>", "", "<pad>", "", ""),
         settings=("do_lower_case", "do_upper_case", "lang_codes", "tgt_lang"),
     ),
-    "SpeechT5Tokenizer": Family(
+    "SpeechT5Tokenizer": TokenizerFamily(
         _tokens("<s>", "</s>", "<unk>", "", "<pad>", "", ""), settings=("normalize",), literal=True
     ),
-    "VitsTokenizer": Family(
+    "VitsTokenizer": TokenizerFamily(
         {"pad_token": "<pad>", "unk_token": "<unk>"},
         vocabulary="letters",
         settings=("add_blank", "is_uroman", "language", "normalize", "phonemize"),
     ),
     "Wav2Vec2CTCTokenizer": _CTC,
-    "WhisperTokenizer": Family(
+    "WhisperTokenizer": TokenizerFamily(
         _GPT2_TOKENS,
         flags={"add_prefix_space": False},
         vocabulary="vocab.json",
         settings=("language", "task", "predict_timestamps"),
     ),
-    "XGLMTokenizer": Family(_tokens("<s>", "</s>", "<unk>", "</s>", "<pad>", "<s>", "")),
+    "XGLMTokenizer": TokenizerFamily(_tokens("<s>", "</s>", "<unk>", "</s>", "<pad>", "<s>", "")),
     "XLMRobertaTokenizer": _XLM_ROBERTA,
-    "XLNetTokenizer": Family(
+    "XLNetTokenizer": TokenizerFamily(
         _tokens("<s>", "</s>", "<unk>", "<sep>", "<pad>", "<cls>", "<mask>"), padding_side="left", pad_type=3
     ),
 }
@@ -254,6 +258,6 @@ IN_PYTHON = frozenset({"M2M100Tokenizer", "MarianTokenizer", "PLBartTokenizer"})
 """Classes that transformers runs in Python, where clean-up is done for BPE too."""
 
 
-def family_of(tokenizer_class: str | None) -> Family:
+def family_of(tokenizer_class: str | None) -> TokenizerFamily:
     """The defaults of a class (with or without "Fast"); those of transformers' base class for any other."""
-    return FAMILIES.get((tokenizer_class or "").removesuffix("Fast"), Family(open_ended=True))
+    return FAMILIES.get((tokenizer_class or "").removesuffix("Fast"), TokenizerFamily(open_ended=True))

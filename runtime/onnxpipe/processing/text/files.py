@@ -13,9 +13,9 @@ from typing import Any
 from onnxpipe.bundle.files import TOKENIZER_LIMIT, read_json
 from onnxpipe.errors import BundleError, UnknownArgumentError, UnsupportedError
 from onnxpipe.processing.text import vocabulary_files
-from onnxpipe.processing.text.families import CLASS_OF, RENAMED, Family, family_of
+from onnxpipe.processing.text.families import CLASS_OF, RENAMED, TokenizerFamily, family_of
 from onnxpipe.processing.text.flags import FLAGS, apply_flags
-from onnxpipe.processing.text.languages import Languages
+from onnxpipe.processing.text.languages import LanguageConfig
 from onnxpipe.processing.text.metaspace import adapt as adapt_metaspace
 from onnxpipe.processing.text.strategies import UNLIMITED
 from onnxpipe.processing.text.vocabulary import ROLES
@@ -42,7 +42,7 @@ _NOT_SAVED = frozenset(
 
 
 @dataclass(frozen=True)
-class Settings:
+class TokenizerSettings:
     """What a tokenizer is told besides its backend.
 
     Attributes:
@@ -75,7 +75,7 @@ class Settings:
     chat_template: str | dict[str, str] | None = None
     tokenizer_class: str | None = None
     name_or_path: str = ""
-    languages: Languages | None = None
+    languages: LanguageConfig | None = None
     src_lang: str | None = None
     tgt_lang: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class Settings:
                 raise ValueError(f"{kind} side should be selected between 'right' and 'left', current value: {side}")
 
 
-def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, Settings, Any]:
+def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, TokenizerSettings, Any]:
     """The backend (`tokenizers.Tokenizer`) and the settings of a folder, as transformers' fast tokenizers take them.
 
     The third is the backend of texts to be made, None where it is the same: `target_tokenizer.json` (Marian has a
@@ -124,7 +124,7 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, Se
         _frame(backend, named, told)
     kept = {k: v for k, v in {**config, **overrides}.items() if k not in _NOT_SAVED}
     limit = merged.get("model_max_length", merged.get("max_len", family.max_length))
-    settings = Settings(
+    settings = TokenizerSettings(
         named=named,
         extra=tuple(str(token) for token in extra),
         model_max_length=UNLIMITED if limit is None else int(limit),
@@ -146,7 +146,7 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, Se
     return backend, settings, _target(folder, named, specs, extra)
 
 
-def save(folder: Path, backend: Any, settings: Settings, target: Any = None) -> tuple[str, ...]:
+def save(folder: Path, backend: Any, settings: TokenizerSettings, target: Any = None) -> tuple[str, ...]:
     """Writes `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and chat templates; returns their
     paths. Both transformers 4 and 5 read them."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -189,7 +189,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def _settings_of(family: Family) -> set[str]:
+def _settings_of(family: TokenizerFamily) -> set[str]:
     """The settings that only some classes have."""
     known = {"add_bos_token", "add_eos_token"} if family.open_ended else set()
     known |= {"legacy"} if family.metaspace else set()
@@ -231,7 +231,7 @@ def _legacy_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _added_tokens(folder: Path, config: Mapping[str, Any], *, literal: bool = False) -> dict[int, Any]:
-    """Added tokens by id that the configuration or (older) `added_tokens.json` names; see `Family.literal`."""
+    """Added tokens by id that the configuration or (older) `added_tokens.json` names; see `TokenizerFamily.literal`."""
     from tokenizers import AddedToken
 
     if "added_tokens_decoder" in config:
@@ -286,7 +286,7 @@ def _spec(token: Any) -> Any:
 
 
 def _backend(
-    folder: Path, family: Family, named: Mapping[str, str], merged: Mapping[str, Any]
+    folder: Path, family: TokenizerFamily, named: Mapping[str, str], merged: Mapping[str, Any]
 ) -> tuple[Any, Mapping[str, Mapping[str, int]]]:
     """The backend, and the vocabularies of all languages where it has one a language."""
     if family.vocabulary == "characters" and (folder / "vocab.json").is_file():
@@ -328,7 +328,7 @@ def _target(folder: Path, named: Mapping[str, str], specs: Mapping[str, Any], ex
     return backend
 
 
-def _with_languages(extra: list[Any], backend: Any, languages: Languages) -> list[Any]:
+def _with_languages(extra: list[Any], backend: Any, languages: LanguageConfig) -> list[Any]:
     """The tokens of all languages among the special ones: not every checkpoint lists them."""
     matches = re.compile(languages.codes).fullmatch
     found = {token: i for token, i in backend.get_vocab(with_added_tokens=True).items() if matches(token)}
@@ -337,7 +337,7 @@ def _with_languages(extra: list[Any], backend: Any, languages: Languages) -> lis
     return [*extra, *missing] if given & found.keys() else [*missing, *extra]
 
 
-def _languages(family: Family, merged: Mapping[str, Any]) -> Languages | None:
+def _languages(family: TokenizerFamily, merged: Mapping[str, Any]) -> LanguageConfig | None:
     languages = family.languages
     if languages is not None and languages.movable and merged.get("legacy_behaviour"):
         return replace(languages, place="suffix")
@@ -355,7 +355,7 @@ def _read(path: Path) -> Any:
         raise BundleError(f"{path} is not a tokenizer that this version of tokenizers reads: {error}") from error
 
 
-def _sides(backend: Any, family: Family) -> tuple[str, str]:
+def _sides(backend: Any, family: TokenizerFamily) -> tuple[str, str]:
     padding, truncation = backend.padding, backend.truncation
     return (
         family.padding_side if padding is None else padding["direction"],
@@ -363,7 +363,9 @@ def _sides(backend: Any, family: Family) -> tuple[str, str]:
     )
 
 
-def _apply_flags(backend: Any, family: Family, config: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
+def _apply_flags(
+    backend: Any, family: TokenizerFamily, config: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> None:
     wanted = {flag: config.get(flag, default) for flag, default in family.flags.items()}
     asked = {flag: value for flag, value in overrides.items() if flag in FLAGS and flag not in family.settings}
     placed = apply_flags(backend, {**wanted, **asked})

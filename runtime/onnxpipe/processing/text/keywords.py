@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypedDict
 
 
-class Overrides(TypedDict, total=False):
+class TokenizerOverrides(TypedDict, total=False):
     """What `from_pretrained` and `from_folder` take instead of what the files say; None clears a token."""
 
     model_max_length: int
@@ -49,7 +49,7 @@ class Overrides(TypedDict, total=False):
     phonemize: bool
 
 
-class CallOptions(TypedDict, total=False):
+class TokenizerCallOptions(TypedDict, total=False):
     """The keywords of a tokenizer's call that `encode`, `tokenize` and the two `..._plus` pass on."""
 
     padding: Any

@@ -7,12 +7,12 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from onnxpipe.processing.text.backend_lock import Frame
+from onnxpipe.processing.text.backend_lock import SpecialTokenFrame
 from onnxpipe.processing.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Languages:
+class LanguageConfig:
     """How a tokenizer class speaks of languages.
 
     Attributes:
@@ -33,14 +33,14 @@ class Languages:
     by_code: bool = False
 
 
-class Speaking(Vocabulary):
+class LanguageMixin(Vocabulary):
     """The part of a tokenizer that knows languages; `_languages` is None in those that know none.
 
     Attributes:
         tgt_lang: the language of `text_target`; None for that of the source.
     """
 
-    _languages: Languages | None
+    _languages: LanguageConfig | None
     _src_lang: str | None
     tgt_lang: str | None
 
@@ -87,18 +87,22 @@ class Speaking(Vocabulary):
         """The id of a language's token; see `get_lang_token`."""
         return self._language_ids()[self.get_lang_token(lang)]
 
-    def _speaks(self, language: str | None) -> bool:
+    def _has_language(self, language: str | None) -> bool:
         return language is not None and _as_token(self._languages, language) in self._language_ids()
 
-    def _frame(self, language: str | None) -> Frame | None:
+    def _surrounding_tokens(self, language: str | None) -> SpecialTokenFrame | None:
         """What goes around a text of a language; None where the backend itself knows."""
         if self._languages is None:
             return None
         end = self._pair(self._named["eos_token"])
         if language is None:
-            return Frame((), (end,))
+            return SpecialTokenFrame((), (end,))
         token = self._pair(self.get_lang_token(language))
-        return Frame((token,), (end,)) if self._languages.place == "prefix" else Frame((), (end, token))
+        return (
+            SpecialTokenFrame((token,), (end,))
+            if self._languages.place == "prefix"
+            else SpecialTokenFrame((), (end, token))
+        )
 
     def _pair(self, token: str) -> tuple[str, int]:
         return token, int(self.convert_tokens_to_ids(token))
@@ -106,23 +110,23 @@ class Speaking(Vocabulary):
     def _language_ids(self) -> dict[str, int]:
         languages = self._known_languages("lang_code_to_id")
         matches = re.compile(languages.codes).fullmatch
-        tokens = self._gate.backend.get_added_tokens_decoder()
+        tokens = self._lock.backend.get_added_tokens_decoder()
         return {token.content: i for i, token in sorted(tokens.items()) if matches(token.content)}
 
-    def _known_languages(self, name: str) -> Languages:
+    def _known_languages(self, name: str) -> LanguageConfig:
         if self._languages is None:
             raise AttributeError(f"{type(self).__name__} has no attribute {name}: it knows no languages")
         return self._languages
 
 
-def _as_token(languages: Languages | None, language: str | None) -> str | None:
+def _as_token(languages: LanguageConfig | None, language: str | None) -> str | None:
     """The token of a code; tokens are taken for themselves."""
     if languages is None or language is None or re.fullmatch(languages.codes, language):
         return language
     return languages.token.format(language)
 
 
-def _code(languages: Languages, token: str) -> str:
+def _code(languages: LanguageConfig, token: str) -> str:
     before, after = languages.token.split("{}")
     return token.removeprefix(before).removesuffix(after)
 

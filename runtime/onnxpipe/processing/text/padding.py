@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.processing.text.batch_encoding import BatchEncoding, check_tensor_type
-from onnxpipe.processing.text.strategies import Limits, Padding, resolve
+from onnxpipe.processing.text.strategies import Limits, PaddingStrategy, resolve
 from onnxpipe.processing.text.vocabulary import Vocabulary
 
 Rows = dict[str, list[Any]]
 
 
-class Collating(Vocabulary):
+class PaddingMixin(Vocabulary):
     """The part of a tokenizer that pads.
 
     Attributes:
@@ -71,7 +71,7 @@ class Collating(Vocabulary):
         data: dict[str, Any] = dict(padded) if batched else {name: value[0] for name, value in padded.items()}
         return BatchEncoding(data, None, "np" if return_tensors is None and arrays else return_tensors)
 
-    def _pad(self, encodings: Sequence[Any], padding: Padding) -> None:
+    def _pad(self, encodings: Sequence[Any], padding: PaddingStrategy) -> None:
         target = padding.target(max(map(len, encodings)))
         how = {"direction": padding.side, "pad_id": self.pad_token_id, "pad_token": self.pad_token}
         for encoding in encodings:
@@ -122,7 +122,7 @@ def collect(encoded: Any, main: str) -> tuple[Rows, bool, bool]:
     return rows, True, arrays
 
 
-def pad_rows(rows: Rows, main: str, padding: Padding | None, fills: Mapping[str, int], mask: bool) -> Rows:
+def pad_rows(rows: Rows, main: str, padding: PaddingStrategy | None, fills: Mapping[str, int], mask: bool) -> Rows:
     """Every row of `rows` at the same length; names without a fill value stay as they are.
 
     Args:

@@ -55,7 +55,7 @@ _ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-def mode_names(names: str | tuple[str, ...]) -> tuple[str, ...]:
+def pooling_modes(names: str | tuple[str, ...]) -> tuple[str, ...]:
     """Known pooling modes for one name or several.
 
     Raises:
@@ -83,7 +83,7 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PoolingConfig:
     """What follows the transformer in a sentence embedding model.
 
     Attributes:
@@ -118,12 +118,12 @@ class Recipe:
         return vector
 
 
-def unit(vector: Array) -> Array:
+def l2_normalize(vector: Array) -> Array:
     """The vector scaled to length 1; a zero vector stays zero (as `torch.nn.functional.normalize` with eps 1e-12)."""
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), dtype=vector.dtype)
 
 
-def read_recipe(folder: Path) -> Recipe:
+def read_pooling_config(folder: Path) -> PoolingConfig:
     """The recipe that a folder's sentence-transformers files declare; mean pooling where there are none.
 
     Raises:
@@ -152,7 +152,7 @@ def read_recipe(folder: Path) -> Recipe:
             raise UnsupportedError(f"{folder / 'modules.json'} names the step {kind!r}, which is not supported")
     prompts = {str(k): str(v) for k, v in (extra.get("prompts") or {}).items() if v}
     limit = limits.get("max_seq_length")
-    return Recipe(
+    return PoolingConfig(
         pooling, tuple(dense), normalize, int(limit) if limit else None, include_prompt, prompts,
         extra.get("default_prompt_name"),
     )  # fmt: skip
@@ -161,7 +161,7 @@ def read_recipe(folder: Path) -> Recipe:
 def _modes(config: dict[str, Any]) -> tuple[str, ...]:
     if "pooling_mode" in config:
         mode = config["pooling_mode"]
-        return mode_names(mode if isinstance(mode, str) else tuple(mode))
+        return pooling_modes(mode if isinstance(mode, str) else tuple(mode))
     return tuple(mode for key, mode in _KEYS.items() if config.get(key)) or ("mean",)
 
 

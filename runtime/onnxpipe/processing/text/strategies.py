@@ -34,7 +34,7 @@ class Truncation:
 
 
 @dataclass(frozen=True, slots=True)
-class Padding:
+class PaddingStrategy:
     """How far to pad.
 
     Attributes:
@@ -84,7 +84,7 @@ def resolve(
     limits: Limits,
     *,
     verbose: bool = True,
-) -> tuple[Padding | None, Truncation | None, int | None]:
+) -> tuple[PaddingStrategy | None, Truncation | None, int | None]:
     """The padding, the truncation and the maximum length that a call asks for.
 
     `max_length` alone switches truncation on. Where neither the call nor the tokenizer has a maximum, truncation and
@@ -125,7 +125,7 @@ def resolve(
         if cut == "do_not_truncate" or max_length is None
         else Truncation(max_length, stride, cut, limits.truncation_side)
     )
-    return None if pad == "do_not_pad" else Padding(length, pad_to_multiple_of, side), window, max_length
+    return None if pad == "do_not_pad" else PaddingStrategy(length, pad_to_multiple_of, side), window, max_length
 
 
 def _strategy(value: Any, kind: str, names: tuple[str, ...], default: str) -> str:

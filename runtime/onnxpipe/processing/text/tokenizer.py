@@ -11,27 +11,27 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from onnxpipe.errors import ModelNotFoundError, UnsupportedError
-from onnxpipe.processing.text.backend_lock import Gate, State
-from onnxpipe.processing.text.batch import Wish, batch_of
+from onnxpipe.processing.text.backend_lock import BackendLock, BackendState
+from onnxpipe.processing.text.batch import ResolvedCall, build_batch
 from onnxpipe.processing.text.batch_encoding import BatchEncoding, check_tensor_type
-from onnxpipe.processing.text.chat_templates import Chatting
-from onnxpipe.processing.text.decoding import Decoding
+from onnxpipe.processing.text.chat_templates import ChatTemplateMixin
+from onnxpipe.processing.text.decoding import DecodingMixin
 from onnxpipe.processing.text.families import IN_PYTHON
-from onnxpipe.processing.text.files import Settings, load, save
+from onnxpipe.processing.text.files import TokenizerSettings, load, save
 from onnxpipe.processing.text.inputs import as_batch
-from onnxpipe.processing.text.keywords import CallOptions, Overrides
-from onnxpipe.processing.text.languages import Speaking
-from onnxpipe.processing.text.padding import Collating
+from onnxpipe.processing.text.keywords import TokenizerCallOptions, TokenizerOverrides
+from onnxpipe.processing.text.languages import LanguageMixin
+from onnxpipe.processing.text.padding import PaddingMixin
 from onnxpipe.processing.text.strategies import Limits, Truncation, resolve
 from onnxpipe.processing.text.vocabulary import Vocabulary
 
 
-class Tokenizer(Collating, Decoding, Speaking, Chatting):
+class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
     """A fast tokenizer of transformers' kind; `AutoTokenizer` is another name of it. Threads may share one.
 
     Args:
         backend: the `tokenizers.Tokenizer`.
-        settings: special tokens, lengths and sides; see `Settings`.
+        settings: special tokens, lengths and sides; see `TokenizerSettings`.
         target: the backend of `text_target`, where texts made are tokenized otherwise than texts given (Marian).
 
     Attributes:
@@ -46,11 +46,11 @@ class Tokenizer(Collating, Decoding, Speaking, Chatting):
         name_or_path: where it was loaded from.
     """
 
-    def __init__(self, backend: Any, settings: Settings | None = None, target: Any = None) -> None:
-        settings = Settings() if settings is None else settings
+    def __init__(self, backend: Any, settings: TokenizerSettings | None = None, target: Any = None) -> None:
+        settings = TokenizerSettings() if settings is None else settings
         super().__init__(backend, settings.named, settings.extra)
-        self._target = self._gate if target is None else Gate(target)
-        self._decoder = self._target if settings.config.get("separate_vocabs") else self._gate
+        self._target = self._lock if target is None else BackendLock(target)
+        self._decoder = self._target if settings.config.get("separate_vocabs") else self._lock
         self._languages = settings.languages
         self._src_lang = None
         self.tgt_lang = settings.tgt_lang
@@ -70,8 +70,8 @@ class Tokenizer(Collating, Decoding, Speaking, Chatting):
         self._cleans_bpe = bool(settings.config.get(forced)) or settings.tokenizer_class in IN_PYTHON
         if settings.languages is not None:
             default = settings.languages.source
-            self.src_lang = settings.src_lang or (default if self._speaks(default) else None)
-            self._gate.run(self._state(None), lambda: None)  # so that the backend itself speaks that language
+            self.src_lang = settings.src_lang or (default if self._has_language(default) else None)
+            self._lock.run(self._state(None), lambda: None)  # so that the backend itself speaks that language
 
     # -- loading and saving -----------------------------------------------------------------------------------------
     @classmethod
@@ -86,7 +86,7 @@ class Tokenizer(Collating, Decoding, Speaking, Chatting):
         use_fast: bool = True,
         subfolder: str = "",
         trust_remote_code: bool | None = None,
-        **overrides: Unpack[Overrides],
+        **overrides: Unpack[TokenizerOverrides],
     ) -> Tokenizer:
         """The tokenizer of a folder or of a Hub repository.
 
@@ -99,7 +99,7 @@ class Tokenizer(Collating, Decoding, Speaking, Chatting):
             use_fast: False makes no difference: there are fast tokenizers only.
             subfolder: where in the folder the files are.
             trust_remote_code: refused when true.
-            **overrides: instead of what the files say, see `Overrides`.
+            **overrides: instead of what the files say, see `TokenizerOverrides`.
 
         Raises:
             UnknownArgumentError: a keyword that is no setting.
@@ -119,12 +119,12 @@ class Tokenizer(Collating, Decoding, Speaking, Chatting):
         return cls._load(folder / subfolder, str(name), overrides)
 
     @classmethod
-    def from_folder(cls, folder: str | os.PathLike[str], **overrides: Unpack[Overrides]) -> Tokenizer:
+    def from_folder(cls, folder: str | os.PathLike[str], **overrides: Unpack[TokenizerOverrides]) -> Tokenizer:
         """The tokenizer of a local folder; see `from_pretrained`."""
         return cls._load(Path(folder), str(folder), overrides)
 
     @classmethod
-    def _load(cls, folder: Path, name: str, overrides: Overrides) -> Tokenizer:
+    def _load(cls, folder: Path, name: str, overrides: TokenizerOverrides) -> Tokenizer:
         if not folder.is_dir():
             raise ModelNotFoundError(f"no folder {folder}")
         backend, settings, target = load(folder, name, dict(overrides))
@@ -145,33 +145,33 @@ class Tokenizer(Collating, Decoding, Speaking, Chatting):
             src_lang=self._src_lang,
             tgt_lang=self.tgt_lang,
         )
-        target = None if self._target is self._gate else self._target.backend
-        return self._gate.run(
+        target = None if self._target is self._lock else self._target.backend
+        return self._lock.run(
             self._state(None), lambda: save(Path(save_directory), self.backend_tokenizer, settings, target)
         )
 
-    def _state(self, cut: Truncation | None) -> State:
-        return State(cut, self.split_special_tokens, self._frame(self._src_lang))
+    def _state(self, cut: Truncation | None) -> BackendState:
+        return BackendState(cut, self.split_special_tokens, self._surrounding_tokens(self._src_lang))
 
     def __copy__(self) -> Tokenizer:
         twin = object.__new__(type(self))
-        # the same gate: two of them before one backend would not know of each other
+        # the same lock: two of them before one backend would not know of each other
         twin.__dict__.update(self.__dict__, _named=dict(self._named), _extra=list(self._extra))
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
-        # locks cannot be copied or pickled: the copy gets gates of its own
-        gates = ("_gate", "_target", "_decoder")
-        backends = [self._gate.backend, None if self._target is self._gate else self._target.backend]
-        return {**{k: v for k, v in self.__dict__.items() if k not in gates}, "backends": backends}
+        # locks cannot be copied or pickled: the copy gets locks of its own
+        locks = ("_lock", "_target", "_decoder")
+        backends = [self._lock.backend, None if self._target is self._lock else self._target.backend]
+        return {**{k: v for k, v in self.__dict__.items() if k not in locks}, "backends": backends}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         backend, target = state.pop("backends")
         self.__dict__.update(state)
         Vocabulary.__init__(self, backend, state["_named"], state["_extra"])
-        self._target = self._gate if target is None else Gate(target)
-        self._decoder = self._target if self._settings.config.get("separate_vocabs") else self._gate
+        self._target = self._lock if target is None else BackendLock(target)
+        self._decoder = self._target if self._settings.config.get("separate_vocabs") else self._lock
 
     def __repr__(self) -> str:
         return (
@@ -252,11 +252,11 @@ class Tokenizer(Collating, Decoding, Speaking, Chatting):
         )
         limits = Limits(self.model_max_length, self.truncation_side, self.padding_side)
 
-        def wish(length: int | None) -> Wish:
+        def call(length: int | None) -> ResolvedCall:
             pad, cut, length = resolve(
                 padding, truncation, length, stride, pad_to_multiple_of, padding_side, limits, verbose=verbose
             )
-            return Wish(
+            return ResolvedCall(
                 pad=pad,
                 cut=cut,
                 split=self.split_special_tokens if split_special_tokens is None else split_special_tokens,
@@ -271,27 +271,27 @@ class Tokenizer(Collating, Decoding, Speaking, Chatting):
 
         target = max_length if max_target_length is None else max_target_length
         if text is None:
-            return self._encode(text_target, text_pair_target, wish(target), is_target=True)
-        encoded = self._encode(text, text_pair, wish(max_length))
+            return self._encode(text_target, text_pair_target, call(target), is_target=True)
+        encoded = self._encode(text, text_pair, call(max_length))
         if text_target is not None:
-            labels = self._encode(text_target, text_pair_target, wish(target), is_target=True)
+            labels = self._encode(text_target, text_pair_target, call(target), is_target=True)
             encoded["labels"] = labels["input_ids"]
         return encoded
 
     def encode(
-        self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Unpack[CallOptions]
+        self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Unpack[TokenizerCallOptions]
     ) -> Any:
         """The `input_ids` of a call."""
         return self(text, text_pair, add_special_tokens=add_special_tokens, **options)["input_ids"]
 
     def encode_plus(
-        self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Unpack[CallOptions]
+        self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Unpack[TokenizerCallOptions]
     ) -> BatchEncoding:
         """A call, by its name in transformers 4."""
         return self(text, text_pair, add_special_tokens=add_special_tokens, **options)
 
     def batch_encode_plus(
-        self, batch_text_or_text_pairs: Any, add_special_tokens: bool = True, **options: Unpack[CallOptions]
+        self, batch_text_or_text_pairs: Any, add_special_tokens: bool = True, **options: Unpack[TokenizerCallOptions]
     ) -> BatchEncoding:
         """A call on a batch, by its name in transformers 4."""
         if not isinstance(batch_text_or_text_pairs, (tuple, list)):
@@ -300,7 +300,11 @@ class Tokenizer(Collating, Decoding, Speaking, Chatting):
         return self(batch_text_or_text_pairs, add_special_tokens=add_special_tokens, **options)
 
     def tokenize(
-        self, text: str, pair: str | None = None, add_special_tokens: bool = False, **options: Unpack[CallOptions]
+        self,
+        text: str,
+        pair: str | None = None,
+        add_special_tokens: bool = False,
+        **options: Unpack[TokenizerCallOptions],
     ) -> list[str]:
         """The tokens of a text, by default without special ones."""
         return self(text, pair, add_special_tokens=add_special_tokens, **options).tokens()
@@ -316,7 +320,7 @@ class Tokenizer(Collating, Decoding, Speaking, Chatting):
         raw_inputs: Any,
         src_lang: str | None = None,
         tgt_lang: str | None = None,
-        **options: Unpack[CallOptions],
+        **options: Unpack[TokenizerCallOptions],
     ) -> BatchEncoding:
         """The rows of texts in a language, and `forced_bos_token_id`: the token of the language to come.
 
@@ -335,25 +339,25 @@ class Tokenizer(Collating, Decoding, Speaking, Chatting):
 
     # -- what the call is made of -----------------------------------------------------------------------------------
     def _encode(
-        self, text: Any, text_pair: Any, wish: Wish, *, is_target: bool = False, language: str | None = None
+        self, text: Any, text_pair: Any, call: ResolvedCall, *, is_target: bool = False, language: str | None = None
     ) -> BatchEncoding:
         """The rows of texts; `language` is that of the texts, None for the tokenizer's."""
-        if wish.pad is not None:
+        if call.pad is not None:
             self._need_pad_token()
-        batched, texts = as_batch(text, text_pair, wish.words)
-        gate = self._target if is_target else self._gate
+        batched, texts = as_batch(text, text_pair, call.words)
+        lock = self._target if is_target else self._lock
         language = language or (self.tgt_lang if is_target and self.tgt_lang is not None else self._src_lang)
-        encodings = gate.run(
-            State(wish.cut, wish.split, self._frame(language)),
-            lambda: gate.backend.encode_batch(
-                texts, is_pretokenized=wish.words, add_special_tokens=wish.add_special_tokens
+        encodings = lock.run(
+            BackendState(call.cut, call.split, self._surrounding_tokens(language)),
+            lambda: lock.backend.encode_batch(
+                texts, is_pretokenized=call.words, add_special_tokens=call.add_special_tokens
             ),
         )
-        if wish.pad is not None and encodings:
-            self._pad(encodings, wish.pad)
-        if wish.warn:
+        if call.pad is not None and encodings:
+            self._pad(encodings, call.pad)
+        if call.warn:
             self._warn_of_length(encodings)
-        return batch_of(encodings, wish, batched=batched)
+        return build_batch(encodings, call, batched=batched)
 
     def _warn_of_length(self, rows: Sequence[Any]) -> None:
         longest = max(map(len, rows), default=0)
@@ -377,7 +381,7 @@ _OF_SPEECH = {
 }
 
 
-def _class_of(settings: Settings) -> type[Tokenizer]:
+def _class_of(settings: TokenizerSettings) -> type[Tokenizer]:
     name = (settings.tokenizer_class or "").removesuffix("Fast")
     if name not in _OF_SPEECH:
         return Tokenizer

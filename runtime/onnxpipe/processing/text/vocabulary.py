@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpipe.processing.text.backend_lock import Gate
+from onnxpipe.processing.text.backend_lock import BackendLock
 
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
@@ -66,7 +66,7 @@ class Vocabulary:
     mask_token_id = _TokenId()
 
     def __init__(self, backend: Any, named: Mapping[str, str], extra: Iterable[str]) -> None:
-        self._gate = Gate(backend)
+        self._lock = BackendLock(backend)
         self._named = dict(named)
         self._extra = list(extra)
 
@@ -83,7 +83,7 @@ class Vocabulary:
     @property
     def backend_tokenizer(self) -> Any:
         """The `tokenizers.Tokenizer` behind it. Its truncation and padding are set anew by every call."""
-        return self._gate.backend
+        return self._lock.backend
 
     @property
     def is_fast(self) -> bool:
@@ -206,7 +206,7 @@ class Vocabulary:
             return 0
         tokens = list(new_tokens) if isinstance(new_tokens, (list, tuple)) else [new_tokens]
         add = self.backend_tokenizer.add_special_tokens if special_tokens else self.backend_tokenizer.add_tokens
-        return int(self._gate.alone(lambda: add(tokens)))
+        return int(self._lock.exclusive(lambda: add(tokens)))
 
     def add_special_tokens(
         self, special_tokens_dict: Mapping[str, Any], replace_extra_special_tokens: bool = True
@@ -251,11 +251,11 @@ class Vocabulary:
             raise ValueError(f"Cannot set a non-string value as the {role}")
 
     def _id(self, token: str) -> int | None:
-        found: int | None = self._gate.backend.token_to_id(token)
+        found: int | None = self._lock.backend.token_to_id(token)
         if found is not None:
             return found
         unknown = self._named.get("unk_token")
-        return None if unknown is None else self._gate.backend.token_to_id(unknown)
+        return None if unknown is None else self._lock.backend.token_to_id(unknown)
 
 
 def _as_special(key: str, token: Any) -> Any:

@@ -8,10 +8,10 @@ from typing import Any
 
 from onnxpipe.bundle.files import read_json
 from onnxpipe.errors import BundleError, ModelNotFoundError
-from onnxpipe.processing.text.families import Family
+from onnxpipe.processing.text.families import TokenizerFamily
 
 
-def build(folder: Path, family: Family, tokens: Mapping[str, str]) -> Any:
+def build(folder: Path, family: TokenizerFamily, tokens: Mapping[str, str]) -> Any:
     """The `tokenizers.Tokenizer` of a folder that has only `vocab.txt`, or `vocab.json` and `merges.txt`.
 
     Flags are not set yet, special tokens are not added yet (but the mask token of RoBERTa's kind, which takes the
@@ -66,7 +66,7 @@ def _byte_level(folder: Path) -> Any:
     return backend
 
 
-def _frame(backend: Any, family: Family, tokens: Mapping[str, str]) -> None:
+def _frame(backend: Any, family: TokenizerFamily, tokens: Mapping[str, str]) -> None:
     """Sets what goes around a text, once its tokens have ids."""
     from tokenizers import AddedToken, processors
 

@@ -16,7 +16,7 @@ from onnxpipe.engine.batching import Array, Padding, Row, stack
 from onnxpipe.engine.scheduler import Outputs
 from onnxpipe.errors import AudioError
 from onnxpipe.processing.text.speech import ctc_offsets as ctc
-from onnxpipe.processing.text.speech.whisper_merge import appended
+from onnxpipe.processing.text.speech.whisper_merge import append_chunks
 from onnxpipe.tasks.base.audio import SOUNDS, audio_row
 from onnxpipe.tasks.speech_recognition.windows import Part, Speech, Stride
 
@@ -126,7 +126,7 @@ class CTC:
     def decode(self, rows: Sequence[tuple[Part, Outputs]], told: Any) -> Transcript:
         """See `Recogniser`."""
         name = "tokens" if self.decoder is None else "logits"
-        cuts = [None if part.stride is None else ctc.cut_of(part.stride, self.align_to) for part, _ in rows]
+        cuts = [None if part.stride is None else ctc.chunk_frames(part.stride, self.align_to) for part, _ in rows]
         found = np.concatenate([ctc.own_frames(out[name], cut) for (_, out), cut in zip(rows, cuts, strict=True)])
         if self.decoder is not None:
             return self._with_language_model(found, told)
@@ -212,7 +212,7 @@ class Writer:
         special = set(self.tokenizer.all_special_ids)
         lists = [[i for i in out["tokens"].tolist() if i not in special and i >= 0] for _, out in rows]
         overlap = any(part.stride is not None and any(part.stride[1:]) for part, _ in rows)
-        tokens = appended(lists) if overlap else [i for each in lists for i in each]
+        tokens = append_chunks(lists) if overlap else [i for each in lists for i in each]
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True)), {}
 
 

@@ -285,9 +285,9 @@ def _at_rate(chunks: Iterable[Any], sampling_rate: int | None, wanted: int) -> I
     if rate == wanted:
         yield from (column[:, 0] for column in columns())
     else:
-        from onnxpipe.processing.audio.io.resample import resampled
+        from onnxpipe.processing.audio.io.resample import resample_blocks
 
-        yield from (column[:, 0] for column in resampled(columns(), rate, wanted))
+        yield from (column[:, 0] for column in resample_blocks(columns(), rate, wanted))
 
 
 def _samples(chunk: Any, sampling_rate: int | None) -> tuple[Array, int | None]:

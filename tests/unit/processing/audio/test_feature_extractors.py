@@ -22,10 +22,10 @@ from onnxpipe.errors import (
 from onnxpipe.processing.audio.auto import AutoFeatureExtractor
 from onnxpipe.processing.audio.clap import ClapFeatureExtractor
 from onnxpipe.processing.audio.encodec import EncodecFeatureExtractor
-from onnxpipe.processing.audio.fbank import kaldi
+from onnxpipe.processing.audio.fbank import kaldi_config
 from onnxpipe.processing.audio.io.stream import AudioStream
 from onnxpipe.processing.audio.long_features import LongFeatures
-from onnxpipe.processing.audio.mel import Bands, Recipe, filter_bank, log_mels, window
+from onnxpipe.processing.audio.mel import MelBands, SpectrogramConfig, filter_bank, log_mel_spectrogram, window
 from onnxpipe.processing.audio.processors import ClapProcessor, SpeechProcessor, SpeechT5Processor
 from onnxpipe.processing.audio.registry import CLASSES, FAMILIES
 from onnxpipe.processing.audio.seamless_m4t import SeamlessM4TFeatureExtractor
@@ -44,41 +44,41 @@ def noise(samples: int = RATE, seed: int = 0) -> np.ndarray:
 # -- spectrograms -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("power", "log"), [(2.0, "log10"), (1.0, "log10"), (2.0, "dB"), (2.0, "ln")])
 def test_log_mels_are_the_definition(power: float, log: Any) -> None:
-    recipe = Recipe(Bands(20, 0.0, 8000.0, RATE), frame=400, hop=160, fft=400, power=power, log=log)
+    config = SpectrogramConfig(MelBands(20, 0.0, 8000.0, RATE), frame=400, hop=160, fft=400, power=power, log=log)
     samples = noise(5000).astype(np.float64)
-    found = log_mels(samples, recipe)
+    found = log_mel_spectrogram(samples, config)
     padded = np.pad(samples, 200, mode="reflect")
     shape = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400)
     waves = np.exp(-2j * np.pi * np.outer(np.arange(400), np.arange(201)) / 400)
     for i in (0, 7, 31):
         spectrum = np.abs((padded[160 * i : 160 * i + 400] * shape) @ waves) ** power
-        mels = np.maximum(spectrum @ filter_bank(recipe.bands, 201), 1e-10)
+        mels = np.maximum(spectrum @ filter_bank(config.bands, 201), 1e-10)
         wanted = {"ln": np.log(mels), "log10": np.log10(mels), "dB": 10 * np.log10(mels)}[log]
         np.testing.assert_allclose(found[i], wanted, atol=2e-5)
     assert found.shape == (32, 20)
 
 
 def test_kaldi_takes_the_mean_off_and_emphasizes() -> None:
-    recipe = kaldi(80, RATE)
+    config = kaldi_config(80, RATE)
     samples = noise(2000).astype(np.float64) + 0.2
     frame = samples[160:560] * 32768
     frame = frame - frame.mean()
     frame = np.concatenate([frame[:1] * 0.03, frame[1:] - 0.97 * frame[:-1]])
     shape = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 399)) ** 0.85
     spectrum = np.abs(np.fft.rfft(frame * shape, 512)) ** 2
-    wanted = np.log(spectrum @ filter_bank(recipe.bands, 257))
-    np.testing.assert_allclose(log_mels(samples, recipe)[1], wanted, atol=1e-5)
+    wanted = np.log(spectrum @ filter_bank(config.bands, 257))
+    np.testing.assert_allclose(log_mel_spectrogram(samples, config)[1], wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", ["htk", "kaldi", "slaney"])
 def test_bands_overlap_by_half(scale: Any) -> None:
-    weights = filter_bank(Bands(10, 100, 7900, RATE, scale, unit_area=False), 4097)
+    weights = filter_bank(MelBands(10, 100, 7900, RATE, scale, unit_area=False), 4097)
     places = np.linspace(0, 8000, 4097)
     peaks = places[weights.argmax(axis=0)]
     assert (np.diff(peaks) > 0).all()
     inside = (places > peaks[0]) & (places < peaks[-1])
     np.testing.assert_allclose(weights[inside].sum(axis=1), 1, atol=1e-9)  # slopes of neighbours add up
-    area = filter_bank(Bands(10, 100, 7900, RATE, scale), 4097).sum(axis=0) * (8000 / 4096)
+    area = filter_bank(MelBands(10, 100, 7900, RATE, scale), 4097).sum(axis=0) * (8000 / 4096)
     np.testing.assert_allclose(area, 1, rtol=1e-3)
 
 

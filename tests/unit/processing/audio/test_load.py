@@ -17,7 +17,7 @@ soundfile = pytest.importorskip("soundfile")
 
 from onnxpipe.errors import AudioError, MissingDependencyError  # noqa: E402
 from onnxpipe.processing.audio.io.load import load_audio, open_audio  # noqa: E402
-from onnxpipe.processing.audio.io.resample import resample, resampled  # noqa: E402
+from onnxpipe.processing.audio.io.resample import resample, resample_blocks  # noqa: E402
 from zoo.audio.recordings import encoded  # noqa: E402
 
 RATE = 16_000
@@ -142,7 +142,7 @@ def test_blocks_are_the_whole_however_they_are_cut(rate: int, size: int) -> None
         assert {len(block) for block in blocks[:-1]} <= {size}
         np.testing.assert_array_equal(np.concatenate(blocks), whole)
     parts = [samples[i : i + 313, None] for i in range(0, len(samples), 313)]
-    np.testing.assert_array_equal(np.concatenate(list(resampled(parts, rate, RATE)))[:, 0], whole)
+    np.testing.assert_array_equal(np.concatenate(list(resample_blocks(parts, rate, RATE)))[:, 0], whole)
 
 
 def test_short_and_empty_recordings_are_resampled() -> None:

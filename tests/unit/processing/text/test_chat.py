@@ -14,7 +14,7 @@ from tokenizers import models, pre_tokenizers
 
 from onnxpipe.errors import MissingDependencyError, UnknownArgumentError
 from onnxpipe.processing import Tokenizer
-from onnxpipe.processing.text.files import Settings
+from onnxpipe.processing.text.files import TokenizerSettings
 
 _TEMPLATE = (
     "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }} {% endgeneration %}"
@@ -26,7 +26,7 @@ _TEMPLATE = (
 def tokenizer() -> Tokenizer:
     backend = Backend(models.WordLevel({"[UNK]": 0, "a": 1, "b": 2, "c": 3}, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return Tokenizer(backend, Settings(named={"unk_token": "[UNK]"}, chat_template=_TEMPLATE))
+    return Tokenizer(backend, TokenizerSettings(named={"unk_token": "[UNK]"}, chat_template=_TEMPLATE))
 
 
 CHAT = [{"role": "user", "content": "a b"}, {"role": "assistant", "content": "c a"}]

@@ -51,10 +51,10 @@ def test_characters_against_their_definition() -> None:
 
 
 def test_a_cut_in_frames_is_rounded_as_transformers_does() -> None:
-    assert ctc.cut_of((160_000, 16_000, 16_000), 320) == ctc.Cut(500, 50, 50)
-    assert ctc.cut_of((1000, 333, 0), 320) == ctc.Cut(3, 1, 0)
+    assert ctc.chunk_frames((160_000, 16_000, 16_000), 320) == ctc.ChunkFrames(500, 50, 50)
+    assert ctc.chunk_frames((1000, 333, 0), 320) == ctc.ChunkFrames(3, 1, 0)
     values = np.arange(12)
-    assert ctc.own_frames(values, ctc.Cut(10, 2, 3)).tolist() == [2, 3, 4, 5, 6]  # frames beyond are padding
+    assert ctc.own_frames(values, ctc.ChunkFrames(10, 2, 3)).tolist() == [2, 3, 4, 5, 6]  # frames beyond are padding
     assert ctc.own_frames(values, None) is values
 
 
@@ -65,7 +65,7 @@ def test_cuts_against_transformers() -> None:
         align = rng.choice([1, 160, 320, 640])
         length = rng.randrange(align, 500_000)
         stride = (length, rng.randrange(0, length // 2 + 1), rng.randrange(0, length // 2 + 1))
-        assert tuple(ctc.cut_of(stride, align)) == pipelines.rescale_stride([stride], 1 / align)[0]
+        assert tuple(ctc.chunk_frames(stride, align)) == pipelines.rescale_stride([stride], 1 / align)[0]
 
 
 def test_seconds_are_numpy_floats() -> None:

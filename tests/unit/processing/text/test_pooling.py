@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from onnxpipe.errors import BundleError, UnsupportedError
-from onnxpipe.processing.text.pooling import MODES, Recipe, mode_names, read_recipe, unit
+from onnxpipe.processing.text.pooling import MODES, PoolingConfig, l2_normalize, pooling_modes, read_pooling_config
 
 TOKENS = np.array([[1.0, 8.0], [2.0, -2.0], [6.0, 3.0]], np.float32)
 
@@ -31,10 +31,10 @@ def test_modes(mode: str, expected: list[float]) -> None:
 
 
 def test_names() -> None:
-    assert mode_names("last") == ("lasttoken",)
-    assert mode_names(("mean", "max")) == ("mean", "max")
+    assert pooling_modes("last") == ("lasttoken",)
+    assert pooling_modes(("mean", "max")) == ("mean", "max")
     with pytest.raises(UnsupportedError, match="'median'"):
-        mode_names("median")
+        pooling_modes("median")
 
 
 def write(folder: Path, file: str, value: Any) -> None:
@@ -51,7 +51,7 @@ def declare(folder: Path, *steps: str, **pooling: Any) -> None:
 
 
 def test_a_folder_without_files_means() -> None:
-    assert read_recipe(Path(__file__).parent) == Recipe(prompts={})
+    assert read_pooling_config(Path(__file__).parent) == PoolingConfig(prompts={})
 
 
 def test_a_declared_recipe(tmp_path: Path) -> None:
@@ -60,15 +60,15 @@ def test_a_declared_recipe(tmp_path: Path) -> None:
     write(tmp_path, "sentence_bert_config.json", {"max_seq_length": 256})
     write(tmp_path, "config_sentence_transformers.json", {"prompts": {"query": "query: ", "document": ""},
                                                           "default_prompt_name": "query"})  # fmt: skip
-    recipe = read_recipe(tmp_path)
-    assert recipe == Recipe(("cls", "mean"), (), True, 256, False, {"query": "query: "}, "query")
+    recipe = read_pooling_config(tmp_path)
+    assert recipe == PoolingConfig(("cls", "mean"), (), True, 256, False, {"query": "query: "}, "query")
     assert recipe.embed(TOKENS).tolist() == pytest.approx([1, 8, 3, 3])
     assert recipe.embed(TOKENS, skip=1).tolist() == pytest.approx([2, -2, 4, 0.5])
 
 
 def test_newer_spelling(tmp_path: Path) -> None:
     declare(tmp_path, "Transformer", "Pooling", pooling_mode="lasttoken")
-    assert read_recipe(tmp_path).pooling == ("lasttoken",)
+    assert read_pooling_config(tmp_path).pooling == ("lasttoken",)
 
 
 def test_a_dense_layer(tmp_path: Path) -> None:
@@ -83,25 +83,25 @@ def test_a_dense_layer(tmp_path: Path) -> None:
     raw = len(text).to_bytes(8, "little") + text + weight.tobytes() + bias.tobytes()
     (tmp_path / "2_Dense" / "model.safetensors").write_bytes(raw)
     expected = np.tanh(weight @ np.array([3.0, 3.0]) + bias)
-    assert read_recipe(tmp_path).embed(TOKENS).tolist() == pytest.approx(expected.tolist())
+    assert read_pooling_config(tmp_path).embed(TOKENS).tolist() == pytest.approx(expected.tolist())
     (tmp_path / "2_Dense" / "model.safetensors").write_bytes(raw[:20])
     with pytest.raises(BundleError, match=r"model\.safetensors could not be read"):
-        read_recipe(tmp_path)
+        read_pooling_config(tmp_path)
 
 
 def test_what_is_not_known_is_refused(tmp_path: Path) -> None:
     declare(tmp_path, "Transformer", "WordWeights")
     with pytest.raises(UnsupportedError, match="'WordWeights'"):
-        read_recipe(tmp_path)
+        read_pooling_config(tmp_path)
 
 
 def test_paths_stay_in_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     write(folder, "modules.json", [{"path": "../elsewhere", "type": "sentence_transformers.models.Pooling"}])
     with pytest.raises(BundleError, match="leaves the folder"):
-        read_recipe(folder)
+        read_pooling_config(folder)
 
 
 def test_unit() -> None:
-    assert unit(np.array([3.0, 4.0], np.float32)).tolist() == pytest.approx([0.6, 0.8])
-    assert unit(np.zeros(2, np.float32)).tolist() == [0, 0]
+    assert l2_normalize(np.array([3.0, 4.0], np.float32)).tolist() == pytest.approx([0.6, 0.8])
+    assert l2_normalize(np.zeros(2, np.float32)).tolist() == [0, 0]

@@ -210,17 +210,17 @@ def test_threads_share_a_tokenizer(tokenizer: Tokenizer) -> None:
 
 def test_the_same_state_is_shared(tokenizer: Tokenizer) -> None:
     """Two calls that want the same state are inside together; one that wants another waits for both."""
-    gate, state, other = tokenizer._gate, (None, False), (None, True)
+    lock, state, other = tokenizer._lock, (None, False), (None, True)
     meet, log = threading.Barrier(2, timeout=10), []
 
     def together() -> None:
-        gate.run(state, meet.wait)
+        lock.run(state, meet.wait)
         log.append("same")
 
     threads = [threading.Thread(target=together) for _ in range(2)]
     for thread in threads:
         thread.start()
-    gate.run(other, lambda: log.append("other"))
+    lock.run(other, lambda: log.append("other"))
     for thread in threads:
         thread.join(10)
     assert sorted(log) == ["other", "same", "same"]

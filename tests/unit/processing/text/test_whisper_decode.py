@@ -17,7 +17,7 @@ from onnxpipe import AutoTokenizer
 from onnxpipe.processing.text.speech.text_normalizers import basic_normalize
 from onnxpipe.processing.text.speech.whisper import WhisperTokenizer
 from onnxpipe.processing.text.speech.whisper_languages import LANGUAGES, code_of
-from onnxpipe.processing.text.speech.whisper_merge import Tokens, appended, merged
+from onnxpipe.processing.text.speech.whisper_merge import Tokens, append_chunks, merge_chunks
 
 TEXT = "The quick, brown fox (yes) 'no' -- well 日本語 naïve — café !? \"x\" hello I'm [so] it goes."
 STREAMS = 120
@@ -157,19 +157,19 @@ def test_words_of_languages_without_spaces_are_characters(pair: tuple[Any, Any])
 
 
 def test_lists_that_overlap_are_one() -> None:
-    assert merged([Tokens([1, 2, 3, 4]), Tokens([3, 4, 5])]).ids == [1, 2, 3, 4, 5]
-    assert merged([Tokens([1, 2]), Tokens([8, 9])]).ids == [1, 2, 8, 9]
-    assert merged([Tokens([]), Tokens([7])]).ids == [7]
-    timed = merged([Tokens([1, 2, 3], [(0, 1), (1, 2), (2, 3)]), Tokens([2, 3, 4], [(1, 2), (2, 3), (3, 4)])])
+    assert merge_chunks([Tokens([1, 2, 3, 4]), Tokens([3, 4, 5])]).ids == [1, 2, 3, 4, 5]
+    assert merge_chunks([Tokens([1, 2]), Tokens([8, 9])]).ids == [1, 2, 8, 9]
+    assert merge_chunks([Tokens([]), Tokens([7])]).ids == [7]
+    timed = merge_chunks([Tokens([1, 2, 3], [(0, 1), (1, 2), (2, 3)]), Tokens([2, 3, 4], [(1, 2), (2, 3), (3, 4)])])
     assert timed == Tokens([1, 2, 3, 4], [(0, 1), (1, 2), (2, 3), (3, 4)])
     # equal words that are said later are not the same words
-    assert merged([Tokens([1, 2], [(5, 6), (6, 7)]), Tokens([1, 2], [(0, 1), (1, 2)])]).ids == [1, 2, 1, 2]
+    assert merge_chunks([Tokens([1, 2], [(5, 6), (6, 7)]), Tokens([1, 2], [(0, 1), (1, 2)])]).ids == [1, 2, 1, 2]
 
 
 def test_chunks_of_other_models_are_appended() -> None:
-    assert appended([[1, 2, 3, 4], [3, 4, 5], [4, 5, 6]]) == [1, 2, 3, 4, 5, 6]
-    assert appended([[1], [1, 2]]) == [1, 1, 2]  # one token alone is no overlap
-    assert appended([[], [1, 2]]) == [1, 2]
+    assert append_chunks([[1, 2, 3, 4], [3, 4, 5], [4, 5, 6]]) == [1, 2, 3, 4, 5, 6]
+    assert append_chunks([[1], [1, 2]]) == [1, 1, 2]  # one token alone is no overlap
+    assert append_chunks([[], [1, 2]]) == [1, 2]
 
 
 def test_appending_equals_transformers() -> None:
@@ -187,7 +187,7 @@ def test_appending_equals_transformers() -> None:
         rows = [row[:, : len(lists[0])] for row in rows]
         expected = pipelines._find_longest_common_sequence([row.numpy() for row in rows], Plain())
         kept = [[i for i in row[0].tolist() if i] for row in rows]
-        assert appended(kept) == expected.tolist()
+        assert append_chunks(kept) == expected.tolist()
 
 
 def test_languages() -> None:

@@ -1,4 +1,4 @@
-"""Files of sound, decoded block by block: by libsndfile where it knows the format, else by FFmpeg's libraries.
+"""Audio files, decoded block by block: by libsndfile where it knows the format, else by FFmpeg's libraries.
 
 What a header says of a file's length is never believed: memory is taken for what was decoded. A file may name other
 files (playlists, concatenations), which FFmpeg would go and open; so it never opens anything itself here: it is given
@@ -57,7 +57,7 @@ _TEXTS = ((b"<!doctype html", "a web page"), (b"<html", "a web page"), (b"<?xml"
 
 
 @dataclass(frozen=True)
-class File:
+class AudioFile:
     """A file to decode.
 
     Attributes:
@@ -94,7 +94,7 @@ class _Bytes(BytesIO):
 
 
 @dataclass(frozen=True)
-class Sound:
+class DecodedAudio:
     """An opened file.
 
     Attributes:
@@ -111,7 +111,7 @@ class Sound:
 
 
 @contextmanager
-def decoded(file: File) -> Iterator[Sound]:
+def open_decoded(file: AudioFile) -> Iterator[DecodedAudio]:
     """The sound of a file, as long as the block runs.
 
     Raises:
@@ -139,7 +139,7 @@ def decoded(file: File) -> Iterator[Sound]:
         if not _usable(opened.samplerate, opened.channels):
             raise _absurd(file, opened.samplerate, opened.channels)
         seconds = opened.frames / opened.samplerate
-        yield Sound(
+        yield DecodedAudio(
             opened.samplerate, seconds if 0 < seconds < _MAX_SECONDS else None, _read(soundfile, opened, file),
             _missing(opened.extra_info),
         )  # fmt: skip
@@ -155,7 +155,7 @@ def _missing(log: str) -> float:
     return 1 - there / claimed if there < claimed < _STREAMED else 0.0
 
 
-def _read(soundfile: Any, opened: Any, file: File) -> Iterator[Array]:
+def _read(soundfile: Any, opened: Any, file: AudioFile) -> Iterator[Array]:
     size = max(1, _BLOCK // opened.channels)
     done = 0
     while True:
@@ -173,7 +173,7 @@ def _read(soundfile: Any, opened: Any, file: File) -> Iterator[Array]:
 
 # -- FFmpeg -----------------------------------------------------------------------------------------------------------
 @contextmanager
-def _through_ffmpeg(file: File) -> Iterator[Sound]:
+def _through_ffmpeg(file: AudioFile) -> Iterator[DecodedAudio]:
     av = _import_av(file)
     with file.open() as stream:
         try:
@@ -189,7 +189,7 @@ def _through_ffmpeg(file: File) -> Iterator[Sound]:
                 raise AudioError(f"the sound of {file.name} has a codec that PyAV does not know")
             if not _usable(codec.sample_rate, codec.channels):
                 raise _absurd(file, codec.sample_rate, codec.channels)
-            yield Sound(codec.sample_rate, _duration(container, track), _frames(av, container, track, file))
+            yield DecodedAudio(codec.sample_rate, _duration(container, track), _frames(av, container, track, file))
 
 
 def _duration(container: Any, track: Any) -> float | None:
@@ -200,7 +200,7 @@ def _duration(container: Any, track: Any) -> float | None:
     return seconds if 0 < seconds < _MAX_SECONDS else None
 
 
-def _frames(av: Any, container: Any, track: Any, file: File) -> Iterator[Array]:
+def _frames(av: Any, container: Any, track: Any, file: AudioFile) -> Iterator[Array]:
     rate, done = track.codec_context.sample_rate, 0
     try:
         for frame in container.decode(track):
@@ -231,19 +231,19 @@ def _usable(rate: int, channels: int) -> bool:
     return RATES[0] <= rate <= RATES[1] and 1 <= channels <= _MAX_CHANNELS
 
 
-def _absurd(file: File, rate: int, channels: int) -> AudioError:
+def _absurd(file: AudioFile, rate: int, channels: int) -> AudioError:
     return AudioError(
         f"{file.name} says that it has {rate} samples a second and {channels} channels; {RATES[0]}–{RATES[1]} and "
         f"1–{_MAX_CHANNELS} are read"
     )
 
 
-def _broken(file: File, seconds: float, error: Exception | str) -> AudioError:
+def _broken(file: AudioFile, seconds: float, error: Exception | str) -> AudioError:
     why = str(getattr(error, "strerror", None) or getattr(error, "error_string", None) or error or type(error).__name__)
     return AudioError(f"{file.name} is broken after {seconds:.2f} s: {why.removeprefix('Error : ').rstrip('.')}")
 
 
-def _finite(block: Array, file: File, seconds: float) -> Array:
+def _finite(block: Array, file: AudioFile, seconds: float) -> Array:
     if not np.isfinite(block).all():
         raise AudioError(f"{file.name} holds samples that are no finite numbers, before {seconds:.2f} s")
     return block
@@ -265,7 +265,7 @@ def import_soundfile() -> Any:
     return soundfile
 
 
-def _import_av(file: File) -> Any:
+def _import_av(file: AudioFile) -> Any:
     try:
         import av
     except ImportError as error:

@@ -14,7 +14,7 @@ import numpy as np
 
 from onnxpipe.errors import AudioError
 from onnxpipe.processing.audio.io.arrays import Array, as_array
-from onnxpipe.processing.audio.io.decode import File
+from onnxpipe.processing.audio.io.decode import AudioFile
 from onnxpipe.processing.audio.io.resample import resample
 from onnxpipe.processing.audio.io.stream import AudioStream
 from onnxpipe.processing.fetch import FetchError, fetch
@@ -98,21 +98,21 @@ def open_audio(source: Any, sampling_rate: int, *, mono: bool = True, timeout: f
     return AudioStream(file, file.name, sampling_rate, mono)
 
 
-def _file(source: Any, timeout: float | None) -> File:
+def _file(source: Any, timeout: float | None) -> AudioFile:
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return File(bytes(source), "the recording")
+        return AudioFile(bytes(source), "the recording")
     if isinstance(source, str) and source.startswith(("http://", "https://")):
         try:
-            return File(fetch(source, timeout, max_bytes=MAX_AUDIO_BYTES), source)
+            return AudioFile(fetch(source, timeout, max_bytes=MAX_AUDIO_BYTES), source)
         except FetchError as error:
             raise AudioError(str(error)) from error
     if isinstance(source, str) and source.startswith("data:"):
-        return File(_decoded(source), "the data: string")
+        return AudioFile(_decoded(source), "the data: string")
     if isinstance(source, (str, os.PathLike)):
         path = str(os.fspath(source))
         if not os.path.exists(path):  # noqa: PTH110  # any string may come, and Path.exists raises on some
             raise FileNotFoundError(errno.ENOENT, "No such file or directory", path[:300])
-        return File(path, path)
+        return AudioFile(path, path)
     raise TypeError(_BAD_TYPE.format(got=type(source)))
 
 

@@ -35,11 +35,11 @@ def resample(samples: Array, rate: int, target: int) -> Array:
         return values
     columns = values[:, None] if values.ndim == 1 else values
     blocks = [columns[start : start + _BLOCK] for start in range(0, len(columns), _BLOCK)]
-    found = np.concatenate([columns[:0], *resampled(blocks, rate, target)])
+    found = np.concatenate([columns[:0], *resample_blocks(blocks, rate, target)])
     return found[:, 0] if values.ndim == 1 else found
 
 
-def resampled(blocks: Iterable[Array], rate: int, target: int) -> Iterator[Array]:
+def resample_blocks(blocks: Iterable[Array], rate: int, target: int) -> Iterator[Array]:
     """`resample`, block by block: float32 (samples, channels) each, the same numbers however they are cut.
 
     Raises:

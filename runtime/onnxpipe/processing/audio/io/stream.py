@@ -9,8 +9,8 @@ import numpy as np
 
 from onnxpipe.errors import AudioError
 from onnxpipe.processing.audio.io.arrays import Array
-from onnxpipe.processing.audio.io.decode import MALFORMED, File, decoded
-from onnxpipe.processing.audio.io.resample import resampled
+from onnxpipe.processing.audio.io.decode import MALFORMED, AudioFile, open_decoded
+from onnxpipe.processing.audio.io.resample import resample_blocks
 
 logger = logging.getLogger("onnxpipe")
 
@@ -35,14 +35,14 @@ class AudioStream:
         AudioError: a file without sound.
     """
 
-    def __init__(self, content: File | Array, name: str, sampling_rate: int, mono: bool = True) -> None:
+    def __init__(self, content: AudioFile | Array, name: str, sampling_rate: int, mono: bool = True) -> None:
         self._content = content
         self._mono = mono
         self.name = name
         self.sampling_rate = sampling_rate
         self.duration: float | None
-        if isinstance(content, File):
-            with decoded(content) as sound:
+        if isinstance(content, AudioFile):
+            with open_decoded(content) as sound:
                 self.duration = sound.duration
             if sound.missing:
                 logger.warning("%s was cut: %.0f %% of what its header tells of is missing", name, 100 * sound.missing)
@@ -78,12 +78,12 @@ class AudioStream:
 
     def _pieces(self) -> Iterator[Array]:
         """The samples in pieces of any length."""
-        if not isinstance(self._content, File):
+        if not isinstance(self._content, AudioFile):
             yield self._content
             return
-        with decoded(self._content) as sound:
+        with open_decoded(self._content) as sound:
             blocks = map(_mono, sound.blocks) if self._mono else sound.blocks
-            for block in resampled(blocks, sound.rate, self.sampling_rate):
+            for block in resample_blocks(blocks, sound.rate, self.sampling_rate):
                 yield block[:, 0] if self._mono else block
 
 

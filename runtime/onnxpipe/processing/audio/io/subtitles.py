@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Format = Literal["srt", "vtt"]
+SubtitleFormat = Literal["srt", "vtt"]
 
 _LINE = 42
 _LINES = 2
@@ -38,7 +38,9 @@ class Cue:
     text: str
 
 
-def subtitles(answer: Mapping[str, Any], form: Format, *, words: bool = False, duration: float | None = None) -> str:
+def subtitles(
+    answer: Mapping[str, Any], form: SubtitleFormat, *, words: bool = False, duration: float | None = None
+) -> str:
     """An answer of automatic-speech-recognition with timestamps as a file of subtitles.
 
     Args:

@@ -35,11 +35,11 @@ def build(folder: Path, tokens: Mapping[str, str], added: Mapping[str, Any] | No
     return Tokenizer(models.WordLevel(vocabulary, unk_token=tokens.get("unk_token", "<unk>")))
 
 
-def decode_letters(tokenizer: Any, token_ids: Any, skip_special_tokens: bool, clean_up: bool | None) -> Any:
+def decode_characters(tokenizer: Any, token_ids: Any, skip_special_tokens: bool, clean_up: bool | None) -> Any:
     """`Tokenizer.decode` by way of the tokenizer's own `convert_tokens_to_string`."""
     ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
     if isinstance(ids, (list, tuple)) and ids and hasattr(ids[0], "__len__"):
-        return [decode_letters(tokenizer, row, skip_special_tokens, clean_up) for row in ids]
+        return [decode_characters(tokenizer, row, skip_special_tokens, clean_up) for row in ids]
     ids = [ids] if isinstance(ids, int) else [int(i) for i in ids]
     text = tokenizer.convert_tokens_to_string(tokenizer.convert_ids_to_tokens(ids, skip_special_tokens))
     wanted = tokenizer.clean_up_tokenization_spaces if clean_up is None else clean_up

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.processing.model_output import ModelOutput
-from onnxpipe.processing.text.backend_lock import Gate
-from onnxpipe.processing.text.files import Settings
+from onnxpipe.processing.text.backend_lock import BackendLock
+from onnxpipe.processing.text.files import TokenizerSettings
 from onnxpipe.processing.text.speech import ctc_offsets as ctc
 from onnxpipe.processing.text.speech.ctc_vocabulary import build
 from onnxpipe.processing.text.tokenizer import Tokenizer
@@ -36,8 +36,8 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
 
     word_delimiter_token: str
 
-    def __init__(self, backend: Any, settings: Settings | None = None, target: Any = None) -> None:
-        settings = Settings() if settings is None else settings
+    def __init__(self, backend: Any, settings: TokenizerSettings | None = None, target: Any = None) -> None:
+        settings = TokenizerSettings() if settings is None else settings
         super().__init__(backend, settings, target)
         config = settings.config
         self.replace_word_delimiter_char = str(config.get("replace_word_delimiter_char", " "))
@@ -48,7 +48,7 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
 
     def _own_vocabulary(self) -> dict[int, str]:
         """The model's tokens by id; ids beyond them are unknown, unless tokens were added."""
-        return {i: token for token, i in self._gate.backend.get_vocab(with_added_tokens=True).items()}
+        return {i: token for token, i in self._lock.backend.get_vocab(with_added_tokens=True).items()}
 
     def set_target_lang(self, target_lang: str) -> None:
         """Takes the vocabulary of another language.
@@ -62,8 +62,8 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
             raise ValueError(f"{target_lang} does not exist. Choose one of {', '.join(self._vocabularies)}.")
         self.target_lang = target_lang
         vocabulary = self._vocabularies[target_lang]
-        self._gate = Gate(build(vocabulary, self._named, lower=self.do_lower_case))
-        self._target = self._decoder = self._gate
+        self._lock = BackendLock(build(vocabulary, self._named, lower=self.do_lower_case))
+        self._target = self._decoder = self._lock
         self._own = self._own_vocabulary()
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
@@ -155,7 +155,7 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
         """Writes the tokenizer to a folder, with `vocab.json`; returns the paths of the files."""
         paths = super().save_pretrained(save_directory)
         path = Path(save_directory) / "vocab.json"
-        own = dict(sorted(self._gate.backend.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1]))
+        own = dict(sorted(self._lock.backend.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1]))
         vocabulary: Mapping[str, Any] = self._vocabularies or own
         path.write_text(json.dumps(vocabulary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return (*paths, str(path))

@@ -27,7 +27,7 @@ class Span(NamedTuple):
     end: Any
 
 
-class Cut(NamedTuple):
+class ChunkFrames(NamedTuple):
     """How many frames a chunk has, and how many of them at its left and right are only context."""
 
     frames: int
@@ -65,7 +65,7 @@ def as_offsets(spans: Iterable[Span], name: str) -> list[dict[str, Any]]:
     return [{name: span.text, "start_offset": span.start, "end_offset": span.end} for span in spans]
 
 
-def cut_of(stride: tuple[int, int, int], align_to: int) -> Cut:
+def chunk_frames(stride: tuple[int, int, int], align_to: int) -> ChunkFrames:
     """The cut in frames that a chunk of `stride[0]` samples with so many at the left and right as context has.
 
     Args:
@@ -74,10 +74,10 @@ def cut_of(stride: tuple[int, int, int], align_to: int) -> Cut:
     """
     samples, left, right = stride
     frames = round(samples * (1 / align_to))
-    return Cut(frames, round(left / samples * frames), round(right / samples * frames))
+    return ChunkFrames(frames, round(left / samples * frames), round(right / samples * frames))
 
 
-def own_frames(values: Array, cut: Cut | None) -> Array:
+def own_frames(values: Array, cut: ChunkFrames | None) -> Array:
     """The frames of a chunk, (frames, ...), without those that are only context."""
     return values if cut is None else values[cut.left : cut.frames - cut.right]
 

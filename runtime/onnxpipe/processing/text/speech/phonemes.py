@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.processing.text.batch import Wish
+from onnxpipe.processing.text.batch import ResolvedCall
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
-from onnxpipe.processing.text.files import Settings
+from onnxpipe.processing.text.files import TokenizerSettings
 from onnxpipe.processing.text.inputs import as_batch
 from onnxpipe.processing.text.speech.phonemizer import phonemes
 from onnxpipe.processing.text.tokenizer import Tokenizer
@@ -26,7 +26,7 @@ _QUOTES = str.maketrans({"‘": "'", "’": "'", "«": "“", "»": "”"})
 class PhonemeTokenizer(Tokenizer):
     """A vocabulary of phonemes and punctuation; texts are phonemes already (see `pronounce`)."""
 
-    def __init__(self, backend: Any, settings: Settings | None = None, target: Any = None) -> None:
+    def __init__(self, backend: Any, settings: TokenizerSettings | None = None, target: Any = None) -> None:
         from tokenizers.processors import TemplateProcessing
 
         super().__init__(backend, settings, target)
@@ -34,12 +34,12 @@ class PhonemeTokenizer(Tokenizer):
         backend.post_processor = TemplateProcessing(single="edge $A edge", special_tokens=[edge])
 
     def _encode(
-        self, text: Any, text_pair: Any, wish: Wish, *, is_target: bool = False, language: str | None = None
+        self, text: Any, text_pair: Any, call: ResolvedCall, *, is_target: bool = False, language: str | None = None
     ) -> BatchEncoding:
-        batched, texts = as_batch(text, text_pair, wish.words)
-        known = self._gate.backend.get_vocab()
+        batched, texts = as_batch(text, text_pair, call.words)
+        known = self._lock.backend.get_vocab()
         pieces = [[sign for sign in "".join(each) if sign in known] for each in texts]
-        as_words = replace(wish, words=True, split=True)
+        as_words = replace(call, words=True, split=True)
         return super()._encode(pieces if batched else pieces[0], None, as_words, is_target=is_target)
 
 

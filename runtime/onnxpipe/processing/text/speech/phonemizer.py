@@ -49,7 +49,7 @@ def _phonemizer() -> Any:
     return phonemize
 
 
-def romanised(text: str) -> str:
+def romanize(text: str) -> str:
     """The text in Latin letters, by uroman (Hermjakob et al. 2018).
 
     Raises:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from onnxpipe.processing.text.batch import Wish
+from onnxpipe.processing.text.batch import ResolvedCall
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
-from onnxpipe.processing.text.files import Settings
+from onnxpipe.processing.text.files import TokenizerSettings
 from onnxpipe.processing.text.inputs import as_batch
-from onnxpipe.processing.text.speech.characters import decode_letters
+from onnxpipe.processing.text.speech.characters import decode_characters
 from onnxpipe.processing.text.speech.number_words import spell_numbers
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
@@ -26,8 +26,8 @@ class SpeechT5Tokenizer(Tokenizer):
         normalize: spell numbers out in English.
     """
 
-    def __init__(self, backend: Any, settings: Settings | None = None, target: Any = None) -> None:
-        settings = Settings() if settings is None else settings
+    def __init__(self, backend: Any, settings: TokenizerSettings | None = None, target: Any = None) -> None:
+        settings = TokenizerSettings() if settings is None else settings
         super().__init__(backend, settings, target)
         self.normalize = bool(settings.config.get("normalize", False))
 
@@ -43,14 +43,14 @@ class SpeechT5Tokenizer(Tokenizer):
         self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
     ) -> Any:
         """The text of token ids; see `Tokenizer.decode`."""
-        return decode_letters(self, token_ids, skip_special_tokens, clean_up_tokenization_spaces)
+        return decode_characters(self, token_ids, skip_special_tokens, clean_up_tokenization_spaces)
 
     def _encode(
-        self, text: Any, text_pair: Any, wish: Wish, *, is_target: bool = False, language: str | None = None
+        self, text: Any, text_pair: Any, call: ResolvedCall, *, is_target: bool = False, language: str | None = None
     ) -> BatchEncoding:
-        as_batch(text, text_pair, wish.words)  # the errors are about what was given
+        as_batch(text, text_pair, call.words)  # the errors are about what was given
         prepared = (self._prepared(text), self._prepared(text_pair))
-        return super()._encode(*prepared, wish, is_target=is_target, language=language)
+        return super()._encode(*prepared, call, is_target=is_target, language=language)
 
     def _prepared(self, text: Any) -> Any:
         if isinstance(text, str):

@@ -12,12 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from onnxpipe.processing.text.batch import Wish
+from onnxpipe.processing.text.batch import ResolvedCall
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
-from onnxpipe.processing.text.files import Settings
+from onnxpipe.processing.text.files import TokenizerSettings
 from onnxpipe.processing.text.inputs import as_batch
-from onnxpipe.processing.text.speech.characters import decode_letters
-from onnxpipe.processing.text.speech.phonemizer import phonemes, romanised
+from onnxpipe.processing.text.speech.characters import decode_characters
+from onnxpipe.processing.text.speech.phonemizer import phonemes, romanize
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
 
@@ -35,8 +35,8 @@ class VitsTokenizer(Tokenizer):
         is_uroman: texts in other letters than Latin ones are turned into those.
     """
 
-    def __init__(self, backend: Any, settings: Settings | None = None, target: Any = None) -> None:
-        settings = Settings() if settings is None else settings
+    def __init__(self, backend: Any, settings: TokenizerSettings | None = None, target: Any = None) -> None:
+        settings = TokenizerSettings() if settings is None else settings
         super().__init__(backend, settings, target)
         config = settings.config
         self.language: str | None = config.get("language")
@@ -48,7 +48,7 @@ class VitsTokenizer(Tokenizer):
     @cached_property
     def _characters(self) -> dict[str, int]:
         """The vocabulary in the order of its ids, without what was added to it."""
-        ids = self._gate.backend.get_vocab(with_added_tokens=False)
+        ids = self._lock.backend.get_vocab(with_added_tokens=False)
         return dict(sorted(ids.items(), key=lambda item: item[1]))
 
     @cached_property
@@ -74,7 +74,7 @@ class VitsTokenizer(Tokenizer):
         if self.language == "ron":
             text = text.replace("ț", "ţ")
         if self.is_uroman and not text.isascii():
-            text = romanised(text)
+            text = romanize(text)
         if self.phonemize:
             return phonemes(text)
         if self.normalize:
@@ -95,14 +95,14 @@ class VitsTokenizer(Tokenizer):
         return found
 
     def _encode(
-        self, text: Any, text_pair: Any, wish: Wish, *, is_target: bool = False, language: str | None = None
+        self, text: Any, text_pair: Any, call: ResolvedCall, *, is_target: bool = False, language: str | None = None
     ) -> BatchEncoding:
-        batched, texts = as_batch(text, text_pair, wish.words)
-        if wish.words:
+        batched, texts = as_batch(text, text_pair, call.words)
+        if call.words:
             texts = [" ".join(words) for words in texts]
         pairs = [each if isinstance(each, tuple) else (each,) for each in texts]
         pieces = [[piece for part in pair for piece in self._pieces(part)] for pair in pairs]
-        as_words = replace(wish, words=True, split=True)
+        as_words = replace(call, words=True, split=True)
         return super()._encode(pieces if batched else pieces[0], None, as_words, is_target=is_target)
 
     def convert_tokens_to_string(self, tokens: Any) -> str:
@@ -114,7 +114,7 @@ class VitsTokenizer(Tokenizer):
         self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
     ) -> Any:
         """The characters of token ids, without the blanks; see `Tokenizer.decode`."""
-        return decode_letters(self, token_ids, skip_special_tokens, clean_up_tokenization_spaces)
+        return decode_characters(self, token_ids, skip_special_tokens, clean_up_tokenization_spaces)
 
     def save_pretrained(self, save_directory: Any) -> tuple[str, ...]:
         """Writes the tokenizer to a folder, with `vocab.json`; returns the paths of the files."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpipe.processing.text.files import Settings
+from onnxpipe.processing.text.files import TokenizerSettings
 from onnxpipe.processing.text.speech.text_normalizers import basic_normalize
 from onnxpipe.processing.text.speech.whisper_asr import SEGMENT_SIZE, decode_asr
 from onnxpipe.processing.text.speech.whisper_languages import LANGUAGES, TASKS, code_of
@@ -32,7 +32,7 @@ class WhisperTokenizer(Tokenizer):
         language, task, predict_timestamps: what a text to be learnt from begins with; see `set_prefix_tokens`.
     """
 
-    def __init__(self, backend: Any, settings: Settings | None = None, target: Any = None) -> None:
+    def __init__(self, backend: Any, settings: TokenizerSettings | None = None, target: Any = None) -> None:
         super().__init__(backend, settings, target)
         config = {} if settings is None else settings.config
         self.language: str | None = None
@@ -61,7 +61,7 @@ class WhisperTokenizer(Tokenizer):
         self.language = self.language if language is None else language.lower()
         self.task = self.task if task is None else task
         self.predict_timestamps = self.predict_timestamps if predict_timestamps is None else predict_timestamps
-        self._gate.alone(self._frame_texts)
+        self._lock.exclusive(self._frame_texts)
 
     def _frame_texts(self) -> None:
         from tokenizers import processors
@@ -71,7 +71,7 @@ class WhisperTokenizer(Tokenizer):
         if end[1] is None or any(token is None for token, _ in prefix):
             return  # a vocabulary without Whisper's marks has no frame of its own either
         before = [token for token, _ in prefix]
-        self._gate.backend.post_processor = processors.TemplateProcessing(
+        self._lock.backend.post_processor = processors.TemplateProcessing(
             single=[*(f"{token}:0" for token in before), "$A:0", f"{end[0]}:0"],
             pair=[*(f"{token}:0" for token in before), "$A:0", "$B:1", f"{end[0]}:1"],
             special_tokens=list(dict.fromkeys([end, *prefix])),

@@ -1,7 +1,7 @@
 """Whisper's tokens to text, segments and words: chunks that overlap are merged, time stamps become seconds.
 
 A recording that was cut gives one list of tokens a chunk. Time stamps inside the overlap of two chunks do not end a
-segment: its tokens stay pending until a time stamp outside it comes, and are merged then.
+segment: its tokens stay pending until a time stamp outside it comes, and are merge_chunks then.
 
 Source: transformers 5.23, `_decode_asr` of Whisper's tokenizer, whose quirks are kept: answers are to be the same.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onnxpipe.processing.text.speech.whisper_languages import LANGUAGES
-from onnxpipe.processing.text.speech.whisper_merge import Tokens, merged
+from onnxpipe.processing.text.speech.whisper_merge import Tokens, merge_chunks
 from onnxpipe.processing.text.speech.whisper_words import words_of
 
 logger = logging.getLogger("onnxpipe")
@@ -211,7 +211,7 @@ class _Walk:
 
     def _close(self, parts: Sequence[Tokens]) -> None:
         """Ends the segment, of these tokens, and begins the next."""
-        tokens = merged(parts)
+        tokens = merge_chunks(parts)
         self._chunk.text = self._tokenizer.decode(tokens.ids)
         if self._timestamps == "word":
             self._chunk.words = self._words(tokens)

@@ -32,7 +32,7 @@ class Tokens:
     times: list[tuple[float, float]] = field(default_factory=list)
 
 
-def merged(parts: Sequence[Tokens]) -> Tokens:
+def merge_chunks(parts: Sequence[Tokens]) -> Tokens:
     """One list of tokens of those of consecutive chunks, which say again what both have heard."""
     whole = Tokens()
     left = parts[0]
@@ -75,7 +75,7 @@ def _in_order(left: Array, right: Array) -> Array:
     return np.asarray(earlier | ((begin[..., 0] == other[..., 0]) & (begin[..., 1] <= other[..., 1])))
 
 
-def appended(parts: Sequence[Sequence[int]]) -> list[int]:
+def append_chunks(parts: Sequence[Sequence[int]]) -> list[int]:
     """The tokens of consecutive chunks of any other model: the end of what there is, compared with the next's begin."""
     whole = list(parts[0])
     for part in parts[1:]:
