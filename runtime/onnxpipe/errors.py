@@ -9,7 +9,8 @@
     │   └── CertificateError                   the graph does not answer as the original does; nothing was written
     ├── DeviceError             (RuntimeError) the device or provider asked for is not usable here
     ├── MissingDependencyError  (ImportError)  an optional package is needed; the message gives the line to install it
-    ├── ImageError              (ValueError)   a picture or film that cannot be read or fetched, or is too large
+    ├── ImageError              (ValueError)   an image or a video that cannot be read or fetched, or is too large
+    │   └── ImageNotFoundError  (FileNotFoundError)  no such image or video file
     ├── AudioError              (ValueError)   a recording that cannot be read or fetched, or is too long
     ├── UnsupportedError        (ValueError)   an argument whose meaning cannot be kept here
     ├── UnknownArgumentError    (TypeError)    a misspelt or unknown argument; the message names the nearest known one
@@ -61,7 +62,11 @@ class MissingDependencyError(OnnxPipeError, ImportError):
 
 
 class ImageError(OnnxPipeError, ValueError):
-    """A picture or film that cannot be read or fetched, is too large, or is of a format that is not known."""
+    """An image or a video that cannot be read or fetched, is too large, or is of a format that is not known."""
+
+
+class ImageNotFoundError(ImageError, FileNotFoundError):
+    """No such image or video file."""
 
 
 class AudioError(OnnxPipeError, ValueError):

@@ -175,7 +175,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(/etc/
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
-        (b"Just a few words, and a name that says something else.", "no image"),
+        (b"Just a few words, and a name that says something else.", "not an image"),
         (SVG, "SVG"),
         (SVG[21:], "SVG"),
         (EPS, "PostScript"),
@@ -183,10 +183,10 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n(/etc/
         (b"%PDF-1.7\n", "PDF"),
         (b"<!DOCTYPE html><html>404</html>", "web page"),
         (zip_of({"photo.png": _file("PNG")}), "zip"),
-        (gzip_of(SVG), "no image"),
+        (gzip_of(SVG), "not an image"),
         (b"8BPS" + bytes(100), "Photoshop"),
         (b"\0\0\0\x18ftypheic" + bytes(100), "HEIC"),
-        (bytes(100), "no image"),
+        (bytes(100), "not an image"),
         (b"", "empty"),
     ],
 )

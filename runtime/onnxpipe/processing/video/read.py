@@ -1,7 +1,7 @@
-"""From whatever names or holds a video to its frames.
+"""Read the frames of a video from whatever names or holds it.
 
-A video file may name other files (playlists, concatenations), which ffmpeg would go and open. So ffmpeg never opens
-anything itself here: it is given bytes, may use no protocol, and knows only formats that hold their own frames.
+A video file may name other files (playlists, concatenations), which FFmpeg would go and open. So FFmpeg never opens
+anything itself here: it gets bytes, may use no protocol, and knows only formats that hold their own frames.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpipe.errors import ImageError, MissingDependencyError
+from onnxpipe.errors import ImageError, ImageNotFoundError, MissingDependencyError
 from onnxpipe.processing.images.io.fetch import fetch
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-#: Bytes that a video from a URL may have.
+#: Largest video, in bytes, that is fetched from a URL.
 MAX_VIDEO_BYTES = 512 * 2**20
 
-#: Pixels that a frame may have: four times those of 8K.
+#: Largest frame, in pixels: four times those of 8K.
 MAX_FRAME_PIXELS = 2**27
 
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,ogg,asf,gif,h264,hevc,m4v,ivf,nut,mxf"
@@ -40,20 +40,21 @@ def read_frames(
     *,
     allow_fewer: bool = False,
 ) -> NDArray[np.uint8]:
-    """Frames from the beginning of a video, evenly spaced.
+    """Read evenly spaced frames from the beginning of a video.
 
     Args:
         source: a path (str or `Path`), an http(s) URL, or the bytes of a file.
         num_frames: how many; the last is number `num_frames * frame_sampling_rate - 1` of the video, from 0.
         frame_sampling_rate: how far apart they are.
         timeout: seconds for a URL; None for `fetch.DEFAULT_SECONDS`.
-        allow_fewer: give those that there are where the video is too short.
+        allow_fewer: return those that there are where the video is too short.
 
     Returns:
-        (frames, height, width, 3) uint8, RGB, not turned as the file's rotation says (as transformers has them).
+        (frames, height, width, 3) uint8, RGB. The rotation that the file names is not applied, as in transformers.
 
     Raises:
-        ImageError: no such file, no video in it, a broken file, frames too large, or too few of them.
+        ImageNotFoundError: a path at which there is no file, or a folder.
+        ImageError: a file that cannot be opened, holds no video or is broken, frames too large, or too few of them.
         TypeError: a source of another type.
         ValueError: numbers below 1.
         MissingDependencyError: PyAV is not installed.
@@ -62,10 +63,10 @@ def read_frames(
         raise ValueError(f"{num_frames=} and {frame_sampling_rate=} must be at least 1")
     wanted = np.linspace(0, num_frames * frame_sampling_rate - 1, num_frames, dtype=np.int64)
     frames: list[NDArray[np.uint8]] = []
-    seen = 0
+    count = 0
     with _opened(source, timeout) as (container, stream, name):
         for number, frame in enumerate(container.decode(stream)):
-            seen = number + 1
+            count = number + 1
             if number == wanted[len(frames)]:
                 _check_size(frame.width, frame.height, name)
                 frames.append(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
@@ -73,17 +74,17 @@ def read_frames(
                 break
     if not frames or (len(frames) < num_frames and not allow_fewer):
         raise ImageError(
-            f"{name} has {seen} frames; {num_frames} frames, {frame_sampling_rate} apart, need {wanted[-1] + 1}: "
-            "give a longer video, or smaller num_frames= or frame_sampling_rate="
+            f"{name} has {count} frames; {num_frames} frames, {frame_sampling_rate} apart, need {wanted[-1] + 1}: "
+            "pass a longer video, or a smaller num_frames= or frame_sampling_rate="
         )
     if len({frame.shape for frame in frames}) > 1:
-        raise ImageError(f"the frames of {name} change their size")
+        raise ImageError(f"the frames of {name} have different sizes")
     return np.stack(frames)
 
 
 @contextmanager
 def _opened(source: Any, timeout: float | None) -> Iterator[tuple[InputContainer, VideoStream, str]]:
-    """A video's container, its first stream of pictures, and its name for messages."""
+    """Open a video; yield its container, its first video stream, and its name for messages."""
     av = _import_av()
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the video"
     with _file(source, timeout) as file:
@@ -97,7 +98,7 @@ def _opened(source: Any, timeout: float | None) -> Iterator[tuple[InputContainer
                 _check_size(stream.codec_context.width, stream.codec_context.height, name)
                 yield container, stream, name
         except av.error.FFmpegError as error:
-            raise ImageError(f"{name} is a broken video, or none: {error.strerror or error}") from error
+            raise ImageError(f"{name} is broken, or not a video: {error.strerror or error}") from error
 
 
 def _check_size(width: int, height: int, name: str) -> None:
@@ -111,11 +112,15 @@ def _file(source: Any, timeout: float | None) -> IO[bytes]:
     if isinstance(source, (str, os.PathLike)):
         try:
             return open(source, "rb")  # noqa: PTH123  # closed by the caller; a str or a path
+        except FileNotFoundError as error:
+            raise ImageNotFoundError(f"there is no such file: {os.fspath(source)[:200]}") from error
+        except IsADirectoryError as error:
+            raise ImageNotFoundError(f"{os.fspath(source)[:200]} is a folder, not a file") from error
         except (OSError, ValueError) as error:
             raise ImageError(f"{os.fspath(source)[:200]} could not be opened: {error}") from error
     if isinstance(source, (bytes, bytearray, memoryview)):
         return BytesIO(source)
-    raise TypeError(f"a video is a path, a URL or bytes, not {type(source).__name__}")
+    raise TypeError(f"a video must be a path, a URL or bytes, not {type(source).__name__}")
 
 
 def _import_av() -> Any:

@@ -13,7 +13,7 @@ import pytest
 
 Image = pytest.importorskip("PIL.Image")
 
-from onnxpipe.errors import ImageError  # noqa: E402
+from onnxpipe.errors import ImageError, ImageNotFoundError, OnnxPipeError  # noqa: E402
 from onnxpipe.processing.images.io import load  # noqa: E402
 from onnxpipe.processing.images.io.load import load_image  # noqa: E402
 
@@ -28,7 +28,7 @@ def _file(pixels: Any = PIXELS, kind: str = "PNG", **options: Any) -> bytes:
 
 
 class _Tensor:
-    """What of torch's tensors is used."""
+    """The part of torch's tensors that is used."""
 
     def __init__(self, array: np.ndarray, steps: tuple[str, ...] = ()) -> None:
         self._array, self.steps = array, steps
@@ -65,19 +65,19 @@ class _Tensor:
     ],
     ids=lambda source: type(source).__name__,
 )
-def test_every_form_gives_the_same_picture(source: Any) -> None:
+def test_every_kind_of_source_gives_the_same_image(source: Any) -> None:
     image = load_image(source)
     assert image.mode == "RGB"
     assert (np.asarray(image) == PIXELS).all()
 
 
 def test_files(tmp_path: Path) -> None:
-    path = tmp_path / "http_a picture.png"
+    path = tmp_path / "http_an image.png"
     path.write_bytes(_file())
     for source in (path, str(path)):
         assert (np.asarray(load_image(source)) == PIXELS).all()
     path.unlink()  # nothing keeps it open
-    with pytest.raises(ImageError, match="could not be opened"):
+    with pytest.raises(ImageNotFoundError, match=r"^there is no such file: .*http_an image\.png$"):
         load_image(path)
 
 
@@ -163,16 +163,51 @@ def test_of_two_ends_that_could_be_channels_the_last_is() -> None:
         (np.full((5, 5), "a"), "bool, integers or floats"),
     ],
 )
-def test_arrays_that_are_no_images(array: np.ndarray, message: str) -> None:
+def test_arrays_that_are_not_images(array: np.ndarray, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         load_image(array)
 
 
 @pytest.mark.parametrize("source", ["cat.jpg", "", "/nowhere/cat.jpg", "aGVsbG8=", "data:image/png;base64,", "\0", "é"])
-def test_strings_that_are_no_images_are_told_as_transformers_does(source: str) -> None:
+def test_strings_that_are_not_images_get_the_message_of_transformers(source: str) -> None:
     message = "Incorrect image source. Must be a valid URL starting with `http://` or `https://`, a valid path"
     with pytest.raises(ImageError, match=message):
         load_image(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["nothere.jpg", "NOT HERE.JPEG", "photos/cat", "./cat", "/nowhere/cat.webp", "cat.mp4", "a/" * 100 + "b.png"],
+)
+def test_a_path_without_a_file_says_so(source: str) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        load_image(source)
+    assert isinstance(error.value, ImageNotFoundError)
+    assert isinstance(error.value, OnnxPipeError)
+    assert isinstance(error.value, ValueError)  # as the error of transformers
+    message = str(error.value)
+    assert message.startswith("Incorrect image source. Must be a valid URL")
+    assert "; there is no such file: " + source[:200] in message
+
+
+def test_a_folder_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ImageNotFoundError, match=r"Incorrect image source\..*; .* is a folder, not a file$"):
+        load_image(str(tmp_path))
+    with pytest.raises(ImageNotFoundError, match=r"is a folder, not a file$"):
+        load_image(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["no such picture", "", "\0", "aGVsbG8=", "s3://bucket/cat.jpg", "data:image/png;base64,/9j/",
+     "/9j/4AAQSkZJRgAB" * 9, "/9j/" * 2000 + "?.jpg"],
+    ids=["words", "nothing", "a zero byte", "base64", "another scheme", "data URL", "base64 with slashes", "too long"],
+)  # fmt: skip
+def test_what_is_not_a_path_says_nothing_of_files(source: str) -> None:
+    with pytest.raises(ImageError) as error:
+        load_image(source)
+    assert not isinstance(error.value, FileNotFoundError)
+    assert "no such file" not in str(error.value)
 
 
 def test_long_strings_are_not_repeated_in_full() -> None:
@@ -182,13 +217,13 @@ def test_long_strings_are_not_repeated_in_full() -> None:
 
 
 @pytest.mark.parametrize("source", [None, 3, 2.5, object(), {"image": 1}, [PIXELS]])
-def test_other_types_are_told_as_transformers_does(source: Any) -> None:
+def test_other_types_get_the_message_of_transformers(source: Any) -> None:
     with pytest.raises(TypeError, match=r"Incorrect format used for image\. Should be an url linking to an image"):
         load_image(source)
 
 
 @pytest.mark.parametrize("source", [Path(), b"", b"hello", b"GIF89a"])
-def test_files_that_are_no_images(source: Any) -> None:
+def test_files_that_are_not_images(source: Any) -> None:
     with pytest.raises(ImageError):
         load_image(source)
 
@@ -208,7 +243,7 @@ def test_formats_that_a_package_adds_to_pillow(monkeypatch: pytest.MonkeyPatch) 
     assert "HEIF" in load.readable_formats()
 
 
-def test_without_pillow_the_line_to_install_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pillow_the_error_has_the_line_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     from onnxpipe.errors import MissingDependencyError

@@ -1,4 +1,4 @@
-"""Frames of videos, which this file makes with PyAV."""
+"""Reading frames of videos, which are made here with PyAV."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 av = pytest.importorskip("av")
 
-from onnxpipe.errors import ImageError, MissingDependencyError  # noqa: E402
+from onnxpipe.errors import ImageError, ImageNotFoundError, MissingDependencyError  # noqa: E402
 from onnxpipe.processing.video import read as video  # noqa: E402
 from onnxpipe.processing.video.read import read_frames  # noqa: E402
 
@@ -32,8 +32,8 @@ def make_video(frames: int = 20, kind: str = "mp4", codec: str = "mpeg4", size: 
     return file.getvalue()
 
 
-def make_sound() -> bytes:
-    """A file with sound and no pictures."""
+def make_audio() -> bytes:
+    """A file with an audio stream only."""
     file = BytesIO()
     with av.open(file, "w", format="matroska") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
@@ -69,10 +69,10 @@ def test_frames_are_evenly_spaced_from_the_start(count: int, rate: int) -> None:
 
 
 def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "http_film.mp4"
+    path = tmp_path / "http_video.mp4"
     path.write_bytes(VIDEO)
     monkeypatch.setattr(video, "fetch", lambda url, timeout, max_bytes: VIDEO)
-    for source in (path, str(path), VIDEO, bytearray(VIDEO), memoryview(VIDEO), "https://example.com/film.mp4"):
+    for source in (path, str(path), VIDEO, bytearray(VIDEO), memoryview(VIDEO), "https://example.com/video.mp4"):
         assert _numbers(read_frames(source, 3)) == [0, 1, 2]
     path.unlink()  # nothing keeps it open
     for wrong in (3, None, [VIDEO], np.zeros(3)):
@@ -80,7 +80,7 @@ def test_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             read_frames(wrong, 3)
 
 
-def test_too_short_videos_are_told_with_both_numbers() -> None:
+def test_the_error_of_too_short_videos_has_both_numbers() -> None:
     with pytest.raises(ImageError, match="has 20 frames; 21 frames, 1 apart, need 21"):
         read_frames(VIDEO, 21)
     with pytest.raises(ImageError, match="has 20 frames; 8 frames, 4 apart, need 32"):
@@ -91,19 +91,26 @@ def test_too_short_videos_are_told_with_both_numbers() -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (b"", "broken video, or none"),
-        (b"hello " * 1000, "broken video, or none"),
-        (VIDEO[: len(VIDEO) // 3], "broken video, or none"),
-        (make_sound(), "no video stream"),
-        ("/nowhere/film.mp4", "could not be opened"),
+        (b"", "broken, or not a video"),
+        (b"hello " * 1000, "broken, or not a video"),
+        (VIDEO[: len(VIDEO) // 3], "broken, or not a video"),
+        (make_audio(), "no video stream"),
+        ("/nowhere/video.mp4", "there is no such file: /nowhere/video.mp4"),
         ("\0", "could not be opened"),
-        (Path(), "could not be opened"),
+        (Path(), "is a folder, not a file"),
     ],
-    ids=["nothing", "text", "cut off", "sound", "no file", "no name", "folder"],  # bytes would differ between processes
+    ids=["nothing", "text", "cut off", "audio", "no file", "no name", "folder"],  # bytes would differ between processes
 )
-def test_what_is_no_video(source: Any, message: str) -> None:
+def test_what_is_not_a_video(source: Any, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         read_frames(source, 2)
+
+
+@pytest.mark.parametrize("source", ["/nowhere/video.mp4", Path("nothere.mp4"), Path()], ids=["str", "path", "folder"])
+def test_a_path_without_a_file_is_also_a_file_not_found_error(source: Any) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        read_frames(source, 2)
+    assert isinstance(error.value, ImageNotFoundError)
 
 
 @pytest.mark.parametrize(("count", "rate"), [(0, 1), (4, 0), (-1, 1)])
@@ -118,7 +125,7 @@ def test_large_frames_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         read_frames(VIDEO, 2)
 
 
-def test_without_pyav_the_line_to_install_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_pyav_the_error_has_the_line_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "av", None)

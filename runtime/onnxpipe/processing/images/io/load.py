@@ -1,19 +1,21 @@
-"""From whatever names or holds an image to an upright RGB picture.
+"""Load an image from whatever names or holds it, as upright RGB.
 
-Source of the forms and of their messages: `transformers.image_utils.load_image`; bytes, paths and arrays are additions.
+The kinds of source and the messages are those of `transformers.image_utils.load_image`; bytes, `Path`s and arrays are
+additions.
 """
 
 from __future__ import annotations
 
 import base64
 import os
+import re
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpipe.errors import ImageError
+from onnxpipe.errors import ImageError, ImageNotFoundError
 from onnxpipe.processing.images.io.fetch import fetch
 from onnxpipe.processing.images.io.pillow import import_pillow, readable_formats
 
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
 MAX_PIXELS = 178_956_970
 
 _ORIENTATION = 0x0112
-#: EXIF orientation -> name of the transposition that undoes it.
+#: EXIF orientation -> name of the transposition that undoes it. `PIL.ImageOps.exif_transpose` has the same table, but
+#: it also rewrites the EXIF block, and it can raise on broken metadata, where the image itself can still be read.
 _UPRIGHT = {
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -34,8 +37,8 @@ _UPRIGHT = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-#: First bytes -> what the file is, where it is none of the formats that are read.
-_OTHERS = (
+#: First bytes (in lower case) -> what the file is, for files in formats that are not read.
+_OTHER_KINDS = (
     (b"<svg", "an SVG drawing"),
     (b"<?xml", "an XML file, perhaps an SVG drawing"),
     (b"<!doctype html", "a web page"),
@@ -55,19 +58,31 @@ _BAD_TYPE = (
     "Incorrect format used for image. Should be an url linking to an image, a base64 string, a local path, or a PIL "
     "image. Bytes and arrays do as well. Got {got}"
 )
+#: Strings that are meant as a path, by their suffix.
+_FILE_SUFFIX = re.compile(
+    r"\.(jpe?g|jpe|jfif|mpo|png|apng|webp|gif|bmp|dib|tiff?|p[bgpn]m|avifs?|hei[cf]|ico|jp2|psd|svg|pdf|eps"
+    r"|mp4|m4v|mov|mkv|webm|avi|mpe?g|wmv|flv)$",
+    re.IGNORECASE,
+)
+#: Base64 has slashes too. A text of its letters alone, this long, is not taken for a path.
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{64,}={0,2}\s*")
+#: Characters of the longest path (Linux's PATH_MAX).
+_LONGEST_PATH = 4096
 
 
 def load_image(source: Any, timeout: float | None = None, *, max_pixels: int = MAX_PIXELS) -> Image:
-    """An image in RGB, turned upright as its EXIF data says, without transparency; of an animation, the first frame.
+    """Load an image as RGB, upright as its EXIF data says and without transparency; of an animation, the first frame.
 
     Args:
         source: a path (str or `Path`), an http(s) URL, base64 with or without `data:image/…;base64,`, the bytes of a
             file, a PIL image, or an array or tensor of shape (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels,
-            holding bool, integers of 0–255 or floats of 0–1. Where both ends of a shape could be channels, the last is.
+            holding bool, integers of 0–255 or floats of 0–1. Where both ends of a shape could be the channels, the last
+            axis is.
         timeout: seconds for a URL; None for `fetch.DEFAULT_SECONDS`.
-        max_pixels: width times height that are decoded at most, as the file's header tells them.
+        max_pixels: largest width times height, as the file's header has them, that is decoded.
 
     Raises:
+        ImageNotFoundError: a path at which there is no file, or a folder.
         ImageError: a string that is none of these, a file that is broken, too large or of another format, a URL that
             gives no image (`fetch.fetch`), an array of another shape or range.
         TypeError: something else.
@@ -81,7 +96,7 @@ def load_image(source: Any, timeout: float | None = None, *, max_pixels: int = M
     if isinstance(source, os.PathLike):
         return _decode(source, os.fspath(source), max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _decode(BytesIO(source), "the image", max_pixels)
+        return _decode(BytesIO(source), "the data", max_pixels)
     if (array := _as_array(source)) is not None:
         return _from_array(array)
     raise TypeError(_BAD_TYPE.format(got=type(source).__name__))
@@ -97,11 +112,26 @@ def _from_string(source: str, timeout: float | None, max_pixels: int) -> Image:
         return _decode(BytesIO(base64.decodebytes(text.encode())), "the decoded string", max_pixels)
     except (ImageError, ValueError) as error:
         got = source if len(source) <= 200 else f"{source[:200]}… ({len(source)} characters)"
-        raise ImageError(_BAD_STRING.format(got=got, why=error)) from error
+        message = _BAD_STRING.format(got=got, why=error)
+        if missing := _missing_file(source, got):
+            raise ImageNotFoundError(f"{message}; {missing}") from error
+        raise ImageError(message) from error
+
+
+def _missing_file(source: str, name: str) -> str | None:
+    """Say that a string is the path of no file; None where it does not look like a path."""
+    if os.path.isdir(source):  # noqa: PTH112  # see _from_string
+        return f"{name} is a folder, not a file"
+    if len(source) > _LONGEST_PATH or "://" in source or source.startswith("data:"):
+        return None
+    separated = "/" in source or os.sep in source
+    if _FILE_SUFFIX.search(source) or (separated and not _BASE64.fullmatch(source)):
+        return f"there is no such file: {name}"
+    return None
 
 
 def _decode(file: str | os.PathLike[str] | BytesIO, name: str, max_pixels: int) -> Image:
-    """The picture in a file. Only its header is read before its size is known to be allowed."""
+    """Decode a file. Until its size is known to be allowed, only its header is read."""
     pillow = import_pillow()
     try:
         with pillow.open(file, formats=readable_formats()) as image:
@@ -113,16 +143,22 @@ def _decode(file: str | os.PathLike[str] | BytesIO, name: str, max_pixels: int) 
         raise
     except pillow.DecompressionBombError as error:
         raise _too_large(name, "too many pixels", max_pixels) from error
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+    except FileNotFoundError as error:
+        raise ImageNotFoundError(f"there is no such file: {name}") from error
+    except IsADirectoryError as error:
+        raise ImageNotFoundError(f"{name} is a folder, not a file") from error
+    except PermissionError as error:
         raise ImageError(f"{name} could not be opened: {error.strerror}") from error
     except pillow.UnidentifiedImageError as error:
-        raise ImageError(f"{name} is {_kind(file)}; give one of {', '.join(readable_formats())}") from error
+        raise ImageError(f"{name} is {_kind(file)}; pass one of {', '.join(readable_formats())}") from error
     except Exception as error:  # what Pillow raises on broken files is of a dozen types, none of its own
         raise _broken(name, error) from error
 
 
 def _too_large(name: str, size: str, max_pixels: int) -> ImageError:
-    return ImageError(f"{name} has {size}, more than the {max_pixels} allowed; make it smaller or give max_pixels=")
+    return ImageError(
+        f"{name} has {size}, more than the {max_pixels} allowed; make it smaller or pass a larger max_pixels="
+    )
 
 
 def _broken(name: str, error: Exception) -> ImageError:
@@ -130,7 +166,7 @@ def _broken(name: str, error: Exception) -> ImageError:
 
 
 def _kind(file: str | os.PathLike[str] | BytesIO) -> str:
-    """What a file is that Pillow does not know."""
+    """Describe a file that Pillow cannot identify, by its first bytes."""
     if isinstance(file, BytesIO):
         head = file.getvalue()[:64]
     else:
@@ -139,7 +175,7 @@ def _kind(file: str | os.PathLike[str] | BytesIO) -> str:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower() or head
     if head[4:8] == b"ftyp":
         return "a HEIC image (which Pillow reads once pillow-heif is registered) or a video"
-    return next((kind for magic, kind in _OTHERS if start.startswith(magic)), "no image" if head else "empty")
+    return next((kind for magic, kind in _OTHER_KINDS if start.startswith(magic)), "not an image" if head else "empty")
 
 
 def _upright_rgb(image: Image, name: str) -> Image:
@@ -159,7 +195,7 @@ def _upright_rgb(image: Image, name: str) -> Image:
 
 
 def _orientation(image: Image) -> Any:
-    """The EXIF orientation, 1 where there is none or where it cannot be read: a picture outlives its metadata."""
+    """Read the EXIF orientation: 1 where there is none, or where the metadata is broken, as the image may be whole."""
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # see _decode
@@ -167,7 +203,7 @@ def _orientation(image: Image) -> Any:
 
 
 def _as_array(source: Any) -> NDArray[Any] | None:
-    """An array or what can become one (a tensor of another library, on any device); else None."""
+    """Convert an array, or a tensor of another library on any device, to NumPy; None for anything else."""
     if isinstance(source, np.ndarray):
         return source
     if not hasattr(source, "__array__"):
@@ -183,7 +219,7 @@ def _from_array(array: NDArray[Any]) -> Image:
 
 
 def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
-    """Shape (H, W), (H, W, 3) or (H, W, 4)."""
+    """Bring an array to the shape (H, W), (H, W, 3) or (H, W, 4)."""
     counts = (1, 3, 4)
     if array.ndim == 3 and array.shape[-1] not in counts and array.shape[0] in counts:
         array = array.transpose(1, 2, 0)
@@ -198,7 +234,7 @@ def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _to_bytes(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Values of 0–255, contiguous."""
+    """Convert values to contiguous bytes of 0–255."""
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     kind = array.dtype.kind

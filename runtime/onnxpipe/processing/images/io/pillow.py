@@ -1,4 +1,4 @@
-"""The one place where Pillow is imported, and the formats that it may read here."""
+"""Import Pillow, in this one place, and list the formats that it may read here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from types import ModuleType
 
 from onnxpipe.errors import MissingDependencyError
 
-#: Name of a format -> the plugin module that reads it. All that cameras, phones, browsers and scanners write; no
-#: formats that run a program (EPS), and none of the rare old ones, which nobody tests against hostile files.
+#: Name of a format -> the plugin module that reads it. All that cameras, phones, browsers and scanners write. Not EPS,
+#: which runs a program, and none of the rare old formats, which nobody tests against hostile files.
 _PLUGINS = {
     "JPEG": "Jpeg",
     "MPO": "Mpo",
@@ -23,12 +23,12 @@ _PLUGINS = {
     "AVIF": "Avif",
     "ICO": "Ico",
 }
-#: Formats of packages that add themselves to Pillow when their user asks them to (pillow-heif).
+#: Formats of packages that a user may register with Pillow (pillow-heif).
 _IF_REGISTERED = ("HEIF",)
 
 
 def import_pillow() -> ModuleType:
-    """The module `PIL.Image`.
+    """Import the module `PIL.Image`.
 
     Raises:
         MissingDependencyError: Pillow is not installed.
@@ -40,7 +40,7 @@ def import_pillow() -> ModuleType:
 
 
 def readable_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that are read here, as far as this Pillow was built with them."""
+    """List the formats that are read here, by Pillow's names, as far as this Pillow was built with them."""
     pillow = import_pillow()
     _import_plugins()
     return tuple(name for name in (*_PLUGINS, *_IF_REGISTERED) if name in pillow.OPEN)
