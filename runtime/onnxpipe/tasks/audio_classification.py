@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array
+from onnxpipe.models.auto import AutoModelForAudioClassification
 from onnxpipe.processing.scores import sigmoid, softmax
 from onnxpipe.tasks.base.audio import AudioPipeline
+from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import TaskSpec
 
 _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {"softmax": softmax, "sigmoid": sigmoid, "none": lambda x: x}
 #: The config's problem_type -> what is applied where nobody says; softmax for any other.
@@ -55,3 +58,15 @@ class AudioClassificationPipeline(AudioPipeline):
         scores = _FUNCTIONS[function](rows[0][1]["logits"].astype(np.float32))
         best = np.argsort(-scores, kind="stable")[: options.top_k]
         return [{"score": float(scores[i]), "label": config.id2label[int(i)]} for i in best]
+
+
+TASK = TaskSpec(
+    name="audio-classification",
+    pipeline=AudioClassificationPipeline,
+    auto_classes=(AutoModelForAudioClassification,),
+    help="Label recordings: spoken commands, speakers, music, noises.",
+    default_model=("superb/wav2vec2-base-superb-ks", "372e048"),
+    input="audio",
+    columns=top_k_columns("label", "score", within_labels=True),
+    ranked=True,
+)

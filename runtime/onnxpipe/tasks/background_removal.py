@@ -10,9 +10,12 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.auto import AutoModel
 from onnxpipe.processing.scores import sigmoid
+from onnxpipe.tasks.base.columns import no_columns
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, size_of
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.image_segmentation import mask_of, semantic_map
 
 #: A matte whose values go further beyond 0 to 1 holds logits. Source: transformers.js.
@@ -72,3 +75,17 @@ def _resized(matte: Array, image: Any) -> Any:
         values = sigmoid(values)
     grey = Image.fromarray((np.clip(values, 0, 1) * 255).astype(np.uint8))
     return grey.resize(image.size, Image.Resampling.BILINEAR)
+
+
+TASK = TaskSpec(
+    name="background-removal",
+    pipeline=BackgroundRemovalPipeline,
+    auto_classes=(AutoModel,),
+    help="Make the background of images transparent.",
+    default_model=("Xenova/modnet", None),
+    input="image",
+    export_as="image-segmentation",
+    columns=no_columns(),
+    output="image",
+    draws=True,
+)

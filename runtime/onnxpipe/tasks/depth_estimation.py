@@ -10,8 +10,11 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array
 from onnxpipe.errors import UnknownArgumentError
+from onnxpipe.models.auto import AutoModelForDepthEstimation
+from onnxpipe.tasks.base.columns import Cells, fixed_columns
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, post_processor
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -54,3 +57,21 @@ def grey(depth: Array) -> Any:
     low, high = depth.min(), depth.max()
     stretched = (depth - low) / (high - low) if high > low else np.zeros_like(depth)
     return Image.fromarray((stretched * 255).astype(np.uint8))
+
+
+def _range(answer: Mapping[str, Any]) -> Cells:
+    depth = answer["predicted_depth"]
+    return {"depth_min": float(depth.min()), "depth_max": float(depth.max())}
+
+
+TASK = TaskSpec(
+    name="depth-estimation",
+    pipeline=DepthEstimationPipeline,
+    auto_classes=(AutoModelForDepthEstimation,),
+    help="Estimate how far away each pixel of an image is.",
+    default_model=("Intel/dpt-large", "bc15f29"),
+    input="image",
+    columns=fixed_columns("depth_min", "depth_max", cells=_range),
+    output="image",
+    draws=True,
+)

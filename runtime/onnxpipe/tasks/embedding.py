@@ -10,8 +10,11 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.auto import AutoModel
 from onnxpipe.processing.text.pooling import PoolingConfig, l2_normalize, pooling_modes, read_pooling_config
+from onnxpipe.tasks.base.columns import Cells, fixed_columns, one_column
 from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row
+from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -139,3 +142,30 @@ def _tokens(outputs: Mapping[str, Array]) -> Array:
         if name in outputs:
             return outputs[name]
     return next(iter(outputs.values()))
+
+
+def _similarity(answer: Any) -> Cells:
+    return {"score": answer[0] if isinstance(answer, list) and len(answer) == 1 else answer}
+
+
+EMBEDDING_TASK = TaskSpec(
+    name="embedding",
+    pipeline=EmbeddingPipeline,
+    auto_classes=(AutoModel,),
+    help="Turn texts into vectors whose distance says how similar they are.",
+    default_model=("sentence-transformers/all-MiniLM-L6-v2", None),
+    aliases=("sentence-embedding",),
+    columns=one_column("embedding"),
+)
+SIMILARITY_TASK = TaskSpec(
+    name="sentence-similarity",
+    pipeline=SentenceSimilarityPipeline,
+    auto_classes=(AutoModel,),
+    help="Compare a sentence with others: the cosine similarity of their vectors.",
+    default_model=("sentence-transformers/all-MiniLM-L6-v2", None),
+    parts=(
+        InputPart("source_sentence", option="query"),
+        InputPart("sentences", is_list=True, option="documents"),
+    ),
+    columns=fixed_columns("score", cells=_similarity),
+)

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.models.auto import AutoModel
+from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_rows
+from onnxpipe.tasks.base.spec import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,13 @@ class FeatureExtractionPipeline(Pipeline):
     def decode(self, rows: Answered, options: FeatureExtractionOptions) -> Any:
         stacked = np.stack([next(iter(outputs.values())) for _, outputs in rows])
         return stacked if options.return_tensors else stacked.tolist()
+
+
+TASK = TaskSpec(
+    name="feature-extraction",
+    pipeline=FeatureExtractionPipeline,
+    auto_classes=(AutoModel,),
+    help="Give the model's features of every token of a text.",
+    default_model=("distilbert/distilbert-base-cased", "6ea8117"),
+    columns=one_column("features", lambda answer: answer[0]),
+)

@@ -11,8 +11,11 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.errors import PipelineException
+from onnxpipe.models.auto import AutoModelForMaskedLM
 from onnxpipe.processing.scores import softmax
+from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_rows
+from onnxpipe.tasks.base.spec import TaskSpec
 
 logger = logging.getLogger("onnxpipe")
 
@@ -116,3 +119,23 @@ class FillMaskPipeline(Pipeline):
 
     def _refuse(self, reason: str) -> PipelineException:
         return PipelineException("fill-mask", self.model.base_model_prefix, reason)
+
+
+def _by_rank(answer: list[Any]) -> list[Any]:
+    """The tokens by rank; with several masks the cells of a rank are lists, one entry a mask."""
+    if not answer or isinstance(answer[0], dict):
+        return answer
+    return [
+        {field: [entry[field] for entry in rank] for field in ("token_str", "score")} for rank in zip(*answer)
+    ]  # fmt: skip
+
+
+TASK = TaskSpec(
+    name="fill-mask",
+    pipeline=FillMaskPipeline,
+    auto_classes=(AutoModelForMaskedLM,),
+    help="Suggest words for the masks in a text.",
+    default_model=("distilbert/distilroberta-base", "fb53ab8"),
+    columns=top_k_columns("token_str", "score", by_rank=_by_rank),
+    ranked=True,
+)

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array
+from onnxpipe.models.auto import AutoModelForImageClassification
 from onnxpipe.processing.scores import sigmoid, softmax
+from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.text_classification import ClassificationFunction
 
 FUNCTIONS: Mapping[ClassificationFunction, Callable[[Array], Array]] = {
@@ -75,3 +78,16 @@ def function_named(value: ClassificationFunction | str) -> ClassificationFunctio
     if str(value).lower() not in names:
         raise ValueError(f"{value} is not a valid ClassificationFunction, please select one of {names}")
     return ClassificationFunction(str(value).lower())
+
+
+TASK = TaskSpec(
+    name="image-classification",
+    pipeline=ImageClassificationPipeline,
+    auto_classes=(AutoModelForImageClassification,),
+    help="Label images.",
+    default_model=("google/vit-base-patch16-224", "3f49326"),
+    input="image",
+    columns=top_k_columns("label", "score", within_labels=True),
+    draws=True,
+    ranked=True,
+)

@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.models.auto import AutoModel
+from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,15 @@ class ImageFeatureExtractionPipeline(ImagePipeline):
         first = "last_hidden_state" if "last_hidden_state" in outputs else next(iter(outputs))
         features = outputs["pooler_output" if options.pool else first][None]
         return features if options.return_tensors else features.tolist()
+
+
+TASK = TaskSpec(
+    name="image-feature-extraction",
+    pipeline=ImageFeatureExtractionPipeline,
+    auto_classes=(AutoModel,),
+    help="Give the model's features of an image.",
+    default_model=("google/vit-base-patch16-224", "3f49326"),
+    input="image",
+    export_as="image-feature-extraction",
+    columns=one_column("features", lambda answer: answer[0]),
+)

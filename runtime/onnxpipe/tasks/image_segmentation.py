@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
+from onnxpipe.models.auto import AutoModelForImageSegmentation, AutoModelForSemanticSegmentation
 from onnxpipe.processing.model_output import ModelOutput
+from onnxpipe.tasks.base.columns import mask_share, one_column
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, Size, size_of
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import TaskSpec
 
 #: In the order in which they are tried where none is asked for.
 SUBTASKS = ("panoptic", "instance", "semantic")
@@ -138,3 +141,20 @@ def mask_of(pixels: Array) -> Any:
     from PIL import Image
 
     return Image.fromarray(np.where(pixels, np.uint8(255), np.uint8(0)))
+
+
+def _with_shares(answer: list[Mapping[str, Any]]) -> list[Any]:
+    """The segments, each with the share of the image that it covers."""
+    return [{**segment, "share": mask_share(segment["mask"])} for segment in answer]
+
+
+TASK = TaskSpec(
+    name="image-segmentation",
+    pipeline=ImageSegmentationPipeline,
+    auto_classes=(AutoModelForImageSegmentation, AutoModelForSemanticSegmentation),
+    help="Divide images into labelled segments.",
+    default_model=("facebook/detr-resnet-50-panoptic", "d53b52a"),
+    input="image",
+    columns=one_column("segments", _with_shares),
+    draws=True,
+)

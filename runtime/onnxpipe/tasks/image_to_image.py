@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.auto import AutoModelForImageToImage
+from onnxpipe.tasks.base.columns import no_columns
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -36,3 +39,16 @@ class ImageToImagePipeline(ImagePipeline):
         made = np.clip(rows[0][1]["reconstruction"].astype(np.float32), 0, 1)  # (channels, height, width)
         pixels = (np.moveaxis(made, 0, -1) * 255.0).round().astype(np.uint8)
         return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+TASK = TaskSpec(
+    name="image-to-image",
+    pipeline=ImageToImagePipeline,
+    auto_classes=(AutoModelForImageToImage,),
+    help="Make images larger and sharper (super-resolution).",
+    default_model=("caidas/swin2SR-classical-sr-x2-64", "cee1c92"),
+    input="image",
+    columns=no_columns(),
+    output="image",
+    draws=True,
+)

@@ -9,9 +9,12 @@ from types import GeneratorType
 from typing import Any
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.models.auto import AutoModelForKeypointMatching
+from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.datasets import is_dataset
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, post_processor
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -98,3 +101,17 @@ def _no_pairs() -> ValueError:
     return ValueError(
         "Input images must be a one of the following :", " - A pair of images.", " - A list of pairs of images."
     )
+
+
+TASK = TaskSpec(
+    name="keypoint-matching",
+    pipeline=KeypointMatchingPipeline,
+    auto_classes=(AutoModelForKeypointMatching,),
+    help="Find the points that two images have in common.",
+    default_model=("magic-leap-community/superglue_outdoor", "f4041f8"),
+    input="image",
+    parts=(InputPart("image_0"), InputPart("image_1")),
+    parts_as_list=True,
+    columns=one_column("matches"),
+    draws=True,
+)

@@ -15,8 +15,11 @@ import numpy as np
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.engine.scheduler import Outputs
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.auto import AutoModelForMaskGeneration
+from onnxpipe.tasks.base.columns import mask_share, one_column
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, Size
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -175,3 +178,21 @@ class MaskGenerationPipeline(ImagePipeline):
         if options.output_bboxes_mask:
             answer["bounding_boxes"] = boxes
         return answer
+
+
+def _with_shares(answer: Mapping[str, Any]) -> list[Any]:
+    """The masks with their scores and the share of the image that each covers."""
+    pairs = zip(answer["masks"], answer["scores"])
+    return [{"score": float(score), "mask": mask, "share": mask_share(mask)} for mask, score in pairs]
+
+
+TASK = TaskSpec(
+    name="mask-generation",
+    pipeline=MaskGenerationPipeline,
+    auto_classes=(AutoModelForMaskGeneration,),
+    help="Outline everything in an image (Segment Anything).",
+    default_model=("facebook/sam-vit-huge", "87aecf0"),
+    input="image",
+    columns=one_column("masks", _with_shares),
+    draws=True,
+)

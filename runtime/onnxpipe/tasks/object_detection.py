@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from onnxpipe.models.auto import AutoModelForObjectDetection
+from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, box_of, post_processor
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,15 @@ class ObjectDetectionPipeline(ImagePipeline):
     def prepare(self) -> None:
         super().prepare()
         self._post_process = post_processor(self.image_processor, ["post_process_object_detection"], self.task)
+
+
+TASK = TaskSpec(
+    name="object-detection",
+    pipeline=ObjectDetectionPipeline,
+    auto_classes=(AutoModelForObjectDetection,),
+    help="Find objects in images: boxes with labels.",
+    default_model=("facebook/detr-resnet-50", "1d5f47b"),
+    input="image",
+    columns=one_column("objects"),
+    draws=True,
+)

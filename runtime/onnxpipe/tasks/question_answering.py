@@ -12,8 +12,11 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.errors import UnknownArgumentError
+from onnxpipe.models.auto import AutoModelForQuestionAnswering
+from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.datasets import is_dataset
 from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row
+from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -252,3 +255,14 @@ def _example(item: Any) -> Any:
     if hasattr(item, "question_text") and hasattr(item, "context_text"):
         return item
     raise ValueError(f"{item} argument needs to be of type (SquadExample, dict)")
+
+
+TASK = TaskSpec(
+    name="question-answering",
+    pipeline=QuestionAnsweringPipeline,
+    auto_classes=(AutoModelForQuestionAnswering,),
+    help="Find the answer to a question in a text.",
+    default_model=("distilbert/distilbert-base-cased-distilled-squad", "564e9b5"),
+    parts=(InputPart("question", option="question"), InputPart("context", option="context")),
+    columns=top_k_columns("answer", "score", "start", "end"),
+)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from onnxpipe.models.auto import AutoModelForSeq2SeqLM
+from onnxpipe.tasks.base.columns import text_columns
+from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.text2text_generation import Text2TextGenerationPipeline
 
 
@@ -32,3 +35,14 @@ class SummarizationPipeline(Text2TextGenerationPipeline):
                 f"decreasing max_length manually, e.g. summarizer('...', max_length={length // 2})",
                 options,
             )
+
+
+TASK = TaskSpec(
+    name="summarization",
+    pipeline=SummarizationPipeline,
+    auto_classes=(AutoModelForSeq2SeqLM,),
+    help="Summarize texts.",
+    default_model=("sshleifer/distilbart-cnn-12-6", "a4f8f3e"),
+    columns=text_columns("summary_text"),
+    text_key="summary_text",
+)

@@ -12,8 +12,11 @@ from typing import Any, ClassVar
 from onnxpipe.engine.batching import Row
 from onnxpipe.engine.scheduler import ItemError, Outputs
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.auto import AutoModelForSeq2SeqLM
+from onnxpipe.tasks.base.columns import text_columns
 from onnxpipe.tasks.base.generation import GeneratingPipeline, GenerationOptions, Keywords
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import TaskSpec
 
 logger = logging.getLogger("onnxpipe")
 
@@ -171,3 +174,14 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
                 text = self.tokenizer.decode(sequence[sequence >= 0], **self.decoding(options))
                 records.append({f"{self.return_name}_text": text, **own})
         return records
+
+
+TASK = TaskSpec(
+    name="text2text-generation",
+    pipeline=Text2TextGenerationPipeline,
+    auto_classes=(AutoModelForSeq2SeqLM,),
+    help="Generate a text from another with an encoder-decoder model (T5, BART).",
+    default_model=("google-t5/t5-base", "a9723ea"),
+    columns=text_columns("generated_text"),
+    text_key="generated_text",
+)

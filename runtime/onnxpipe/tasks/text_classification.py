@@ -13,9 +13,12 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.errors import UnknownArgumentError
+from onnxpipe.models.auto import AutoModelForSequenceClassification
 from onnxpipe.processing import Tokenizer
 from onnxpipe.processing.scores import sigmoid, softmax
+from onnxpipe.tasks.base.columns import ResultColumns, ranked_columns
 from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row, text_rows
+from onnxpipe.tasks.base.spec import TaskSpec
 
 
 class ClassificationFunction(Enum):
@@ -136,3 +139,21 @@ class TextClassificationPipeline(Pipeline):
             return ClassificationFunction.SOFTMAX
         named = config.get("function_to_apply")
         return ClassificationFunction[str(named).upper()] if named else ClassificationFunction.NONE
+
+
+def _columns(params: Mapping[str, Any], labels: int | None) -> ResultColumns:
+    top_k = params.get("top_k", 1)
+    if top_k is None or params.get("return_all_scores"):
+        return ranked_columns(("label", "score"), labels or 1)
+    return ranked_columns(("label", "score"), min(int(top_k), labels or int(top_k)))
+
+
+TASK = TaskSpec(
+    name="text-classification",
+    pipeline=TextClassificationPipeline,
+    auto_classes=(AutoModelForSequenceClassification,),
+    help="Label texts: sentiment, topics, toxicity.",
+    default_model=("distilbert/distilbert-base-uncased-finetuned-sst-2-english", "714eb0f"),
+    aliases=("sentiment-analysis",),
+    columns=_columns,
+)

@@ -8,9 +8,12 @@ from enum import Enum
 from typing import Any, ClassVar
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.models.auto import AutoModelForCausalLM
 from onnxpipe.tasks.base.chats import Chat, is_chat, with_chats
+from onnxpipe.tasks.base.columns import text_columns
 from onnxpipe.tasks.base.generation import GeneratingPipeline, GenerationOptions, Keywords
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import TaskSpec
 
 
 class ReturnType(Enum):
@@ -273,3 +276,16 @@ def _return_type(given: Mapping[str, Any]) -> ReturnType | None:
     if full is not None:
         return ReturnType.FULL_TEXT if full else ReturnType.NEW_TEXT
     return None if tensors is None else ReturnType.TENSORS
+
+
+TASK = TaskSpec(
+    name="text-generation",
+    pipeline=TextGenerationPipeline,
+    auto_classes=(AutoModelForCausalLM,),
+    help="Continue texts, and answer in chats.",
+    default_model=("HuggingFaceTB/SmolLM3-3B", "a07cc9a"),
+    columns=text_columns("generated_text"),
+    text_key="generated_text",
+    streams=True,
+    chats=True,
+)

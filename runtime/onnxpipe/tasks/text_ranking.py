@@ -10,8 +10,11 @@ import numpy as np
 
 from onnxpipe.engine.batching import Row
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.auto import AutoModelForSequenceClassification
 from onnxpipe.processing.scores import sigmoid
+from onnxpipe.tasks.base.columns import Cells, fixed_columns
 from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row
+from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -88,3 +91,21 @@ class TextRankingPipeline(Pipeline):
         named = (config.get("sentence_transformers") or {}).get("activation_fn")
         named = named or config.get("sbert_ce_default_activation_function") or "Sigmoid"
         return "none" if str(named).endswith("Identity") else "sigmoid"
+
+
+def _ranking(answer: list[Mapping[str, Any]]) -> Cells:
+    if not answer:
+        return {"ranking": []}
+    ranking = [{"index": entry["index"], "score": entry["score"]} for entry in answer]
+    return {**ranking[0], "ranking": ranking}
+
+
+TASK = TaskSpec(
+    name="text-ranking",
+    pipeline=TextRankingPipeline,
+    auto_classes=(AutoModelForSequenceClassification,),
+    help="Rank documents by how well they answer a query.",
+    default_model=("cross-encoder/ms-marco-MiniLM-L6-v2", None),
+    parts=(InputPart("query", option="query"), InputPart("documents", is_list=True, option="documents")),
+    columns=fixed_columns("index", "score", "ranking", cells=_ranking),
+)

@@ -14,9 +14,11 @@ from onnxpipe.engine.scheduler import OnError, Outputs
 from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 from onnxpipe.generation.fields import FIELDS
 from onnxpipe.generation.seed import next_seed
+from onnxpipe.models.auto import AutoModelForTextToSpectrogram, AutoModelForTextToWaveform
 from onnxpipe.models.text_to_audio.vocoder import DEFAULT_VOCODER, SpeechT5HifiGan
 from onnxpipe.tasks.base.generation import seed_of
 from onnxpipe.tasks.base.pipeline import Answered, Pipeline
+from onnxpipe.tasks.base.spec import TaskSpec
 
 Keywords = Mapping[str, Any]
 
@@ -171,3 +173,14 @@ class TextToAudioPipeline(Pipeline):
         ((_, outputs),) = rows
         audio = outputs["audio"]
         return {"audio": audio.squeeze() if options.squeeze else audio, "sampling_rate": self.sampling_rate}
+
+
+TASK = TaskSpec(
+    name="text-to-audio",
+    pipeline=TextToAudioPipeline,
+    auto_classes=(AutoModelForTextToWaveform, AutoModelForTextToSpectrogram),
+    help="Turn texts into speech or music.",
+    default_model=("suno/bark-small", "1dbd7a1"),
+    aliases=("text-to-speech",),
+    output="audio",
+)

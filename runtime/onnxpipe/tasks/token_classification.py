@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.models.auto import AutoModelForTokenClassification
 from onnxpipe.processing import BatchEncoding
 from onnxpipe.processing.scores import softmax
+from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.datasets import is_dataset
 from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row
+from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.entities import Token, group, resolve_overlaps, tokens_as_entities, words_as_entities
 
 
@@ -203,3 +206,14 @@ def _in_sentence(
     ids = encoding.word_ids(window)
     shifts = [0 if i is None else begins[i] for i in ids]
     return [(int(a) + shift, int(b) + shift) for (a, b), shift in zip(spans, shifts)]
+
+
+TASK = TaskSpec(
+    name="token-classification",
+    pipeline=TokenClassificationPipeline,
+    auto_classes=(AutoModelForTokenClassification,),
+    help="Label the words of a text: names, places, parts of speech.",
+    default_model=("dbmdz/bert-large-cased-finetuned-conll03-english", "4c53496"),
+    aliases=("ner",),
+    columns=one_column("entities"),
+)

@@ -8,7 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.models.auto import AutoModelForSeq2SeqLM
+from onnxpipe.tasks.base.columns import text_columns
 from onnxpipe.tasks.base.generation import Keywords
+from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.text2text_generation import Text2TextGenerationOptions, Text2TextGenerationPipeline
 
 
@@ -83,3 +86,15 @@ class TranslationPipeline(Text2TextGenerationPipeline):
                 "your max_length manually, e.g. translator('...', max_length=400)",
                 options,
             )
+
+
+TASK = TaskSpec(
+    name="translation",
+    pipeline=TranslationPipeline,
+    auto_classes=(AutoModelForSeq2SeqLM,),
+    help="Translate texts; translation_en_to_fr names the languages.",
+    default_model={("en", target): ("google-t5/t5-base", "a9723ea") for target in ("fr", "de", "ro")},
+    columns=text_columns("translation_text"),
+    text_key="translation_text",
+    languages=True,
+)

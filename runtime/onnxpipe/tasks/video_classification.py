@@ -10,8 +10,11 @@ import numpy as np
 
 from onnxpipe.engine.batching import Row
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.auto import AutoModelForVideoClassification
+from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.image_classification import FUNCTIONS
 from onnxpipe.tasks.text_classification import ClassificationFunction
 
@@ -83,3 +86,16 @@ class VideoClassificationPipeline(ImagePipeline):
         scores = FUNCTIONS[ClassificationFunction(function)](rows[0][1]["logits"].astype(np.float32))
         best = np.argsort(-scores, kind="stable")[: min(options.top_k, config.num_labels)]
         return [{"score": float(scores[i]), "label": config.id2label[int(i)]} for i in best]
+
+
+TASK = TaskSpec(
+    name="video-classification",
+    pipeline=VideoClassificationPipeline,
+    auto_classes=(AutoModelForVideoClassification,),
+    help="Label videos.",
+    default_model=("MCG-NJU/videomae-base-finetuned-kinetics", "488eb9a"),
+    input="video",
+    columns=top_k_columns("label", "score", within_labels=True),
+    draws=True,
+    ranked=True,
+)

@@ -10,10 +10,13 @@ import numpy as np
 
 from onnxpipe.engine.batching import Row, stack
 from onnxpipe.engine.scheduler import Outputs
+from onnxpipe.models.auto import AutoModelForZeroShotAudioClassification
 from onnxpipe.processing.scores import softmax
 from onnxpipe.tasks.base.audio import AudioPipeline
 from onnxpipe.tasks.base.candidate_labels import LabelTexts, check_labels, ranked
+from onnxpipe.tasks.base.columns import score_columns
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,15 @@ class ZeroShotAudioClassificationPipeline(AudioPipeline):
 
     def decode(self, rows: Answered, options: ZeroShotAudioClassificationOptions) -> list[dict[str, Any]]:
         return ranked(softmax(rows[0][1]["logits"].astype(np.float32)), options.candidate_labels or ())
+
+
+TASK = TaskSpec(
+    name="zero-shot-audio-classification",
+    pipeline=ZeroShotAudioClassificationPipeline,
+    auto_classes=(AutoModelForZeroShotAudioClassification,),
+    help="Label recordings with labels that you choose.",
+    default_model=("laion/clap-htsat-fused", "cca9e28"),
+    input="audio",
+    columns=score_columns(),
+    candidate_labels=True,
+)

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.models.auto import AutoModelForSequenceClassification
+from onnxpipe.tasks.base.columns import Cells, fixed_columns
 from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row
+from onnxpipe.tasks.base.spec import TaskSpec
 
 logger = logging.getLogger("onnxpipe")
 
@@ -116,3 +119,19 @@ class ZeroShotClassificationPipeline(Pipeline):
             "labels": [labels[i] for i in best],
             "scores": [float(scores[i]) for i in best],
         }
+
+
+def _cells(answer: Mapping[str, Any]) -> Cells:
+    scores = dict(zip(answer["labels"], answer["scores"]))
+    return {"label": answer["labels"][0], "score": answer["scores"][0], "scores": scores}
+
+
+TASK = TaskSpec(
+    name="zero-shot-classification",
+    pipeline=ZeroShotClassificationPipeline,
+    auto_classes=(AutoModelForSequenceClassification,),
+    help="Label texts with labels that you choose.",
+    default_model=("facebook/bart-large-mnli", "d7645e1"),
+    columns=fixed_columns("label", "score", "scores", cells=_cells),
+    candidate_labels=True,
+)

@@ -11,10 +11,13 @@ import numpy as np
 
 from onnxpipe.engine.batching import Row, stack
 from onnxpipe.engine.scheduler import Outputs
+from onnxpipe.models.auto import AutoModelForZeroShotImageClassification
 from onnxpipe.processing.scores import sigmoid, softmax
 from onnxpipe.tasks.base.candidate_labels import LabelTexts, check_labels, ranked
+from onnxpipe.tasks.base.columns import score_columns
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
 from onnxpipe.tasks.base.pipeline import Answered
+from onnxpipe.tasks.base.spec import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -79,3 +82,16 @@ class ZeroShotImageClassificationPipeline(ImagePipeline):
     @property
     def _siglip(self) -> bool:
         return "siglip" in self.model.config.model_type
+
+
+TASK = TaskSpec(
+    name="zero-shot-image-classification",
+    pipeline=ZeroShotImageClassificationPipeline,
+    auto_classes=(AutoModelForZeroShotImageClassification,),
+    help="Label images with labels that you choose.",
+    default_model=("openai/clip-vit-base-patch32", "3d74acf"),
+    input="multimodal",
+    columns=score_columns(),
+    draws=True,
+    candidate_labels=True,
+)

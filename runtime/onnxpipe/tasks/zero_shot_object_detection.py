@@ -10,9 +10,12 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array, Padding, Row, stack
 from onnxpipe.engine.scheduler import Outputs
+from onnxpipe.models.auto import AutoModelForZeroShotObjectDetection
 from onnxpipe.processing.model_output import ModelOutput
+from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, Size, box_of, known_feeds, post_processor, size_of
 from onnxpipe.tasks.base.pipeline import Answered, text_row
+from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -144,3 +147,17 @@ def _with_labels(value: Any, labels: Any) -> Any:
     return {"candidate_labels": labels, **value} if isinstance(value, Mapping) else {
         "image": value, "candidate_labels": labels
     }  # fmt: skip
+
+
+TASK = TaskSpec(
+    name="zero-shot-object-detection",
+    pipeline=ZeroShotObjectDetectionPipeline,
+    auto_classes=(AutoModelForZeroShotObjectDetection,),
+    help="Find objects that you name in images.",
+    default_model=("google/owlvit-base-patch32", "cbc355f"),
+    input="multimodal",
+    parts=(InputPart("image"), InputPart("candidate_labels", is_list=True)),
+    columns=one_column("objects"),
+    draws=True,
+    candidate_labels=True,
+)

@@ -12,9 +12,12 @@ from onnxpipe.engine.batching import Padding, Row
 from onnxpipe.engine.scheduler import OnError, Outputs
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.seed import next_seed
+from onnxpipe.models.auto import AutoModelForCTC, AutoModelForSpeechSeq2Seq
 from onnxpipe.tasks.base.audio import check_feature_extractor
+from onnxpipe.tasks.base.columns import ResultColumns
 from onnxpipe.tasks.base.generation import GeneratingPipeline, GenerationOptions, Keywords, seed_of
 from onnxpipe.tasks.base.pipeline import Answered, Pipeline
+from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.speech_recognition.backends import CTC, Recogniser, WhisperWriter, Writer
 from onnxpipe.tasks.speech_recognition.language_model import load_language_model
 from onnxpipe.tasks.speech_recognition.live import LiveText, live_text
@@ -294,3 +297,20 @@ def _samples(temperature: Any) -> bool:
     """Whether a temperature, or one of several, is that of sampling."""
     several = temperature if isinstance(temperature, (list, tuple)) else (temperature,)
     return len(several) > 1 and any(each is not None and each > 0 for each in several)
+
+
+def _columns(params: Mapping[str, Any], labels: int | None) -> ResultColumns:
+    names = ("text", "chunks") if params.get("return_timestamps") else ("text",)
+    return ResultColumns(names, lambda answer: {name: answer.get(name) for name in names})
+
+
+TASK = TaskSpec(
+    name="automatic-speech-recognition",
+    pipeline=AutomaticSpeechRecognitionPipeline,
+    auto_classes=(AutoModelForCTC, AutoModelForSpeechSeq2Seq),
+    help="Transcribe recordings, with the times of words or sentences.",
+    default_model=("facebook/wav2vec2-base-960h", "22aad52"),
+    input="audio",
+    columns=_columns,
+    output="transcript",
+)

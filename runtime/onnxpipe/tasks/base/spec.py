@@ -1,0 +1,111 @@
+"""What there is to know about a task, said once: the registry, the command line, the docs and the types read it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from onnxpipe.tasks.base.columns import Columns, one_column
+
+if TYPE_CHECKING:
+    from onnxpipe.models.auto import AutoModel
+    from onnxpipe.tasks.base.pipeline import Pipeline
+
+#: A model on the Hub: its id, and the revision that is pinned (None for the newest).
+ModelId = tuple[str, str | None]
+InputType = Literal["text", "image", "video", "audio", "multimodal"]
+OutputType = Literal["image", "audio", "transcript"]
+_RESULT = one_column("result")
+
+
+@dataclass(frozen=True)
+class InputPart:
+    """A named part of a task's input.
+
+    Attributes:
+        name: its key in an input, and in `--column NAME=COLUMN`.
+        is_list: its value is a list, of texts.
+        option: the command line's option that gives it to every input (`--question`); None where none does.
+    """
+
+    name: str
+    is_list: bool = False
+    option: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """A task of `pipeline()`.
+
+    Attributes:
+        name: as the Hub has it: "object-detection".
+        pipeline: its class.
+        auto_classes: the Auto classes of its models, best first; the first one loads them.
+        help: what it does, in one line, for `--help` and the docs.
+        default_model: the model where none is named; for translation one for each pair of languages; None for none.
+        input: what an input is. All but "text" are files by path, URL or bytes; "multimodal" are images with texts.
+            None where a task that a user registered does not say.
+        aliases: its other names.
+        export_as: the task for which a model without a graph is exported, where it is not that of the Auto class.
+        parts: the named parts of an input, if it has several.
+        parts_as_list: an input is a list of its parts, not a dict.
+        columns: the columns that a table job adds.
+        output: what an answer is for the command line, if not data: "image" (or has one), "audio" (which is written to
+            files), or "transcript" (which may become subtitles).
+        text_key: the key of an answer's text, of tasks that generate one.
+        draws: answers can be drawn into the image.
+        ranked: an answer is a list of guesses, of which a table gets the best (`top_k` is 1 there by default).
+        candidate_labels: labels are chosen at call time (`--labels`).
+        languages: takes `src_lang` and `tgt_lang`.
+        streams: the command line shows the text while it is generated.
+        chats: an input may be a chat, a list of messages.
+    """
+
+    name: str
+    pipeline: type[Pipeline]
+    auto_classes: tuple[type[AutoModel], ...]
+    help: str = ""
+    default_model: ModelId | Mapping[tuple[str, str], ModelId] | None = None
+    input: InputType | None = "text"
+    aliases: tuple[str, ...] = ()
+    export_as: str | None = None
+    parts: tuple[InputPart, ...] = ()
+    parts_as_list: bool = False
+    columns: Columns = _RESULT
+    output: OutputType | None = None
+    text_key: str | None = None
+    draws: bool = False
+    ranked: bool = False
+    candidate_labels: bool = False
+    languages: bool = False
+    streams: bool = False
+    chats: bool = False
+
+    @property
+    def takes_files(self) -> bool:
+        """Whether inputs are files: images, videos, recordings."""
+        return self.input in ("image", "video", "multimodal", "audio")
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether inputs are images, or the frames of videos."""
+        return self.input in ("image", "video", "multimodal")
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a call must have `candidate_labels`, as its inputs cannot bring them."""
+        return self.candidate_labels and all(part.name != "candidate_labels" for part in self.parts)
+
+    def entry(self) -> dict[str, Any]:
+        """The task as transformers' registry has it; "export" is our own key, for `export_as`."""
+        entry: dict[str, Any] = {"impl": self.pipeline, "pt": self.auto_classes}
+        if isinstance(self.default_model, Mapping):
+            entry["default"] = {languages: {"model": model} for languages, model in self.default_model.items()}
+        elif self.default_model is not None:
+            entry["default"] = {"model": self.default_model}
+        if self.input is not None:
+            entry["type"] = self.input
+        if self.export_as is not None:
+            entry["export"] = self.export_as
+        return entry
