@@ -127,7 +127,7 @@ def pipeline(
     if entry["pt"] and not isinstance(loaded, kind):
         raise UnsupportedError(f"{name} needs a {kind.__name__}, and model is a {type(loaded).__name__}")
     for auto in entry["pt"][:1]:
-        check_outputs(loaded, auto.outputs, f"the task {name!r}")
+        check_outputs(loaded, auto.outputs, f"the task {name!r}", name)
     if settings is not None:
         loaded.config = settings
     given = Given(tokenizer, feature_extractor, image_processor, video_processor, processor)

@@ -18,7 +18,7 @@ from onnxpipe.bundle.hub import listing, no_precision, not_exported
 from onnxpipe.bundle.layout import graph_files, has_weights, side_files
 from onnxpipe.bundle.precision import SUFFIXES, canonical_dtype, pick
 from onnxpipe.bundle.tasks import infer_tasks
-from onnxpipe.errors import BundleError, ModelNotFoundError
+from onnxpipe.errors import BundleError, ModelNotFoundError, UnsupportedError
 
 #: The newest format of bundle.json and certificate.json that this version reads.
 FORMAT = 1
@@ -64,6 +64,24 @@ class Bundle:
         if self.manifest is not None and self.manifest.get("tasks"):
             return tuple(str(task) for task in self.manifest["tasks"])
         return infer_tasks(self.config, (self.folder / "modules.json").is_file())
+
+    def check_task(self, task: str, name_or_path: str) -> None:
+        """Refuse a task that the model is not for; where its tasks are unknown, nothing is refused.
+
+        Many a model can do more than its tasks say, so this is asked only where loading it for `task` has failed.
+
+        Args:
+            task: the task that was asked for.
+            name_or_path: what the user called the model.
+
+        Raises:
+            UnsupportedError: the model is for other tasks; the message names them.
+        """
+        if self.tasks and task not in self.tasks:
+            raise UnsupportedError(
+                f"{name_or_path} is for {', '.join(self.tasks)}, not for {task}: pass a model for {task}, "
+                f"or task={self.tasks[0]!r}"
+            )
 
     def verify_file(self, path: Path) -> None:
         """Compares a file's size and sha256 with the manifest's; for a graph, also those of its weights' files.

@@ -79,7 +79,7 @@ class AutoModel:
         chosen = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
         target = Target(chosen, device, providers, provider_options, threads)
         model: Model = load_model(source, target, cls.task, cls.kind)
-        check_outputs(model, cls.outputs, cls.__name__)
+        check_outputs(model, cls.outputs, cls.__name__, cls.task)
         if config is not None:
             model.config = config
         return model

@@ -120,18 +120,28 @@ class EncoderModel(Model):
             ) from error
 
 
-def check_outputs(model: Model, needed: Mapping[str, int], purpose: str) -> None:
-    """Refuses a model whose graph lacks the outputs (name: number of axes) that a purpose needs.
+def check_outputs(model: Model, needed: Mapping[str, int], purpose: str, task: str) -> None:
+    """Refuse a model whose graph lacks the outputs that a purpose needs.
 
     transformers would make a head of random weights here and go on with a warning.
+
+    Args:
+        model: the model.
+        needed: name of an output to its number of axes.
+        purpose: who needs them, for the message: a task or an Auto class.
+        task: the task that they belong to.
+
+    Raises:
+        UnsupportedError: the model is for other tasks, or its graph was exported without these outputs.
     """
     for name, rank in needed.items():
         spec = model.session.outputs.get(name)
         if spec is None or len(spec.shape) != rank:
-            has = ", ".join(f"{n} of {len(s.shape)} axes" for n, s in model.session.outputs.items())
+            model.bundle.check_task(task, model.name_or_path)
+            outputs = ", ".join(f"{n} of {len(s.shape)} axes" for n, s in model.session.outputs.items())
             raise UnsupportedError(
-                f"{purpose} needs an output {name!r} of {rank} axes; {model.name_or_path} gives {has}. "
-                f"Export the model for this task: onnxpipe export MODEL --task TASK -o DIR"
+                f"{purpose} needs an output {name!r} of {rank} axes; {model.name_or_path} gives {outputs}. "
+                f"Export the model for this task: onnxpipe export MODEL --task {task} -o DIR"
             )
 
 

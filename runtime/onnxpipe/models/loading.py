@@ -15,7 +15,7 @@ from onnxpipe._version import __version__
 from onnxpipe.bundle import Bundle, canonical_dtype, fetch, load_exporter, open_bundle
 from onnxpipe.bundle.layout import needed_graphs
 from onnxpipe.engine import Session, open_session, parse_device
-from onnxpipe.errors import MissingDependencyError, NotExportedError
+from onnxpipe.errors import MissingDependencyError, NotExportedError, PrecisionError, UnsupportedError
 from onnxpipe.models.base import Model, Opener
 from onnxpipe.models.encoder import EncoderModel
 
@@ -112,7 +112,12 @@ def load_model(source: Source, target: Target, task: str | None = None, kind: ty
         )
         return session, precision
 
-    return kind.load(bundle, opener, source.model)
+    try:
+        return kind.load(bundle, opener, source.model)
+    except (PrecisionError, UnsupportedError):  # graphs are missing, or are not those of `kind`
+        if task is not None:
+            bundle.check_task(task, source.model)
+        raise
 
 
 def cache_home() -> Path:

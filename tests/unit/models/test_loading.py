@@ -1,0 +1,44 @@
+"""A model of another task, and what its refusal says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnx")
+from attacks.graphs import embedding, write_folder, write_manifest
+from onnxpipe import (
+    AutoModelForMaskedLM,
+    AutoModelForMaskGeneration,
+    AutoModelForObjectDetection,
+    AutoModelForSeq2SeqLM,
+    pipeline,
+)
+from onnxpipe.errors import UnsupportedError
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Path:
+    """A bundle that says it is for text classification."""
+    return write_manifest(write_folder(tmp_path, {"onnx/model.onnx": embedding()}), tasks=["text-classification"])
+
+
+@pytest.mark.parametrize("task", ["object-detection", "token-classification", "text-generation", "mask-generation"])
+def test_a_model_of_another_task_says_which_tasks_it_is_for(classifier: Path, task: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"is for text-classification, not for {task}") as caught:
+        pipeline(task, model=classifier)
+    assert "onnxpipe export" not in str(caught.value)
+
+
+@pytest.mark.parametrize("auto", [AutoModelForObjectDetection, AutoModelForSeq2SeqLM, AutoModelForMaskGeneration])
+def test_an_auto_class_says_so_too(classifier: Path, auto: type) -> None:
+    with pytest.raises(UnsupportedError, match="is for text-classification, not for "):
+        auto.from_pretrained(classifier)
+
+
+def test_a_graph_without_its_task_s_outputs_has_to_be_exported_again(tmp_path: Path) -> None:
+    for tasks in (["fill-mask"], []):
+        folder = write_folder(tmp_path, {"onnx/model.onnx": embedding()}, {"model_type": "of a day to come"})
+        with pytest.raises(UnsupportedError, match="onnxpipe export MODEL --task fill-mask -o DIR"):
+            AutoModelForMaskedLM.from_pretrained(write_manifest(folder, tasks=tasks))
