@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -31,6 +33,16 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 _LONGEST_NAME = 60
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Start every test from the same random numbers, so that none passes or fails by chance."""
+    random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from onnxpipe.generation import sequences as s
 from onnxpipe.generation import warpers as w
 from onnxpipe.generation.green_list import WatermarkLogitsProcessor, _permutation
 from onnxpipe.generation.numerics import kth_largest, log_softmax, softmax, top_k
+from tolerances import LAYER, SUM
 
 VOCAB = 50
 SOURCE = np.array([[3, 4, 5, 3, 4, 9], [8, 8, 7, 8, 8, 1]])
@@ -104,7 +105,7 @@ def test_as_transformers(number, forbidden):
         assert got.dtype == np.float32 and got.shape == scores.shape
         assert np.array_equal(scores, before), "the scores given were changed"
         assert np.array_equal(np.isneginf(got), np.isneginf(expected))
-        np.testing.assert_allclose(got, expected, rtol=2e-6, atol=2e-6)
+        np.testing.assert_allclose(got, expected, rtol=SUM, atol=SUM)
 
 
 @pytest.mark.parametrize("kind, options", [(k, o) for k, o in CASES if "Forced" in k.__name__ or "NGram" in k.__name__])
@@ -183,8 +184,8 @@ def test_top_k_against_a_sort():
 def test_softmax():
     _, scores = _inputs(3, forbidden=True)
     tensor = torch.from_numpy(scores)
-    np.testing.assert_allclose(softmax(scores), tensor.softmax(-1).numpy(), rtol=1e-5, atol=1e-9)
-    np.testing.assert_allclose(log_softmax(scores), tensor.log_softmax(-1).numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(softmax(scores), tensor.softmax(-1).numpy(), rtol=LAYER, atol=0)
+    np.testing.assert_allclose(log_softmax(scores), tensor.log_softmax(-1).numpy(), rtol=SUM, atol=SUM)
 
 
 @pytest.mark.parametrize("seed", [0, 5, 15485863 * 31, 2**40 + 7, 2**63])

@@ -1,7 +1,7 @@
 """Image processors next to transformers' own PIL classes: the same numbers, to the bit where nothing else is said.
 
-Only ZoeDepth is not the same to the bit: torch resizes its floats, in another order of additions (below 1e-6, that is
-a four-thousandth of a grey level). DINOv3 and SAM 2 have no PIL class; their torchvision ones are stood in for by what
+Only ZoeDepth is not the same to the bit: torch resizes its floats, in another order of additions (a
+thousandth of a grey level). DINOv3 and SAM 2 have no PIL class; their torchvision ones are stood in for by what
 torchvision does (torch's own resizing with antialiasing), and may differ by one grey level.
 """
 
@@ -22,10 +22,11 @@ from transformers.image_utils import load_image as their_load_image
 from onnxpipe.processing.images.auto import AutoImageProcessor, AutoProcessor
 from onnxpipe.processing.images.io.load import load_image
 from onnxpipe.processing.images.registry import CLASSES, FAMILIES
+from tolerances import SUM
 from zoo.vision.images import NAMES, encoded, picture, write
 
 #: Largest difference allowed, where it is not zero.
-CLOSE = {"ZoeDepthImageProcessor": 1e-6}
+CLOSE = {"ZoeDepthImageProcessor": SUM}
 #: Those that transformers has not, or not with Pillow.
 NOT_THERE = {"DINOv3ViTImageProcessor", "Sam2ImageProcessor", "TimesformerImageProcessor", "VivitImageProcessor",
              "PlainImageProcessor"}  # fmt: skip

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from conformance.cases.common import BATCHES
+from tolerances import MODEL
 from zoo.corpus import SENTENCES
 
 TEXTS = [*SENTENCES[:9], "Paris", "a b", " ".join(SENTENCES[:5])]
-LARGEST = 1e-5
 
 
 @pytest.fixture(scope="module", params=["fp32", "int8"])
@@ -44,7 +44,7 @@ def test_alone_or_in_any_batch(extractor: Any, alone: list[np.ndarray], size: in
     for i, got in zip(order, together, strict=True):
         expected = alone[i]
         assert np.shape(got) == expected.shape, TEXTS[i]
-        assert np.abs(expected - np.array(got)).max() <= LARGEST, TEXTS[i]
+        assert np.abs(expected - np.array(got)).max() <= MODEL, TEXTS[i]
 
 
 def test_eight_bits_are_used(bundles: Callable[..., Path]) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import onnxpipe
 from onnxpipe import errors
+from tolerances import MODEL
 
 Models = Callable[[str, str], Path]
 Bundles = Callable[..., Path]
@@ -171,12 +172,12 @@ def test_ranking(bundles: Bundles) -> None:
     logits = pipe.model(**pipe.tokenizer(["Where is Paris?"] * 3, documents, padding=True, return_tensors="np")).logits
     scores = 1 / (1 + np.exp(-logits[:, 0]))
     assert [e["index"] for e in ranked] == np.argsort(-scores).tolist()
-    assert [e["score"] for e in ranked] == pytest.approx(sorted(scores.tolist(), reverse=True), abs=1e-5)
+    assert [e["score"] for e in ranked] == pytest.approx(sorted(scores.tolist(), reverse=True), abs=MODEL)
     assert [e["document"] for e in ranked] == [documents[e["index"]] for e in ranked]
     assert len(pipe({"query": "q", "documents": documents}, top_k=2)) == 2
     assert pipe("q", documents, function_to_apply="none")[0]["score"] == pytest.approx(
         float(pipe.model(**pipe.tokenizer(["q"] * 3, documents, padding=True, return_tensors="np")).logits.max()),
-        abs=1e-5,
+        abs=MODEL,
     )
     assert pipe("q", []) == []
 
@@ -184,16 +185,16 @@ def test_ranking(bundles: Bundles) -> None:
 def test_embedding_options(bundles: Bundles) -> None:
     pipe = onnxpipe.pipeline("embedding", model=bundles("bert", "base"))
     features = onnxpipe.pipeline("feature-extraction", model=bundles("bert", "base"))(TEXTS[0], return_tensors=True)[0]
-    assert pipe(TEXTS[0]) == pytest.approx(features.mean(0), abs=1e-5)
-    assert pipe(TEXTS[0], pooling="cls") == pytest.approx(features[0], abs=1e-5)
-    assert pipe(TEXTS[0], pooling=("max", "last")) == pytest.approx(np.r_[features.max(0), features[-1]], abs=1e-5)
+    assert pipe(TEXTS[0]) == pytest.approx(features.mean(0), abs=MODEL)
+    assert pipe(TEXTS[0], pooling="cls") == pytest.approx(features[0], abs=MODEL)
+    assert pipe(TEXTS[0], pooling=("max", "last")) == pytest.approx(np.r_[features.max(0), features[-1]], abs=MODEL)
     short = pipe(TEXTS[0], truncate_dim=4, normalize=True)
-    assert short == pytest.approx(features.mean(0)[:4] / np.linalg.norm(features.mean(0)[:4]), abs=1e-5)
+    assert short == pytest.approx(features.mean(0)[:4] / np.linalg.norm(features.mean(0)[:4]), abs=MODEL)
     with pytest.raises(errors.UnsupportedError, match="prompt_name"):
         pipe(TEXTS[0], prompt_name="query")
     vectors = [v / np.linalg.norm(v) for v in pipe(TEXTS)]
     similar = onnxpipe.pipeline("sentence-similarity", model=bundles("bert", "base"))
-    assert similar(TEXTS[0], [TEXTS[1], TEXTS[0]]) == pytest.approx([float(vectors[0] @ vectors[1]), 1.0], abs=1e-5)
+    assert similar(TEXTS[0], [TEXTS[1], TEXTS[0]]) == pytest.approx([float(vectors[0] @ vectors[1]), 1.0], abs=MODEL)
 
 
 @pytest.mark.parametrize("stored", ["model.safetensors", "pytorch_model.bin"])
@@ -225,7 +226,7 @@ def test_a_dense_layer_after_pooling(models: Models, tmp_path: Path, stored: str
     assert pipe.task == "sentence-similarity"
     features = onnxpipe.pipeline("feature-extraction", model=tmp_path / "bundle")(TEXTS[0], return_tensors=True)[0]
     expected = np.tanh(state["linear.weight"].numpy() @ features.mean(0) + state["linear.bias"].numpy())
-    assert pipe(TEXTS[0]) == pytest.approx(expected / np.linalg.norm(expected), abs=1e-5)
+    assert pipe(TEXTS[0]) == pytest.approx(expected / np.linalg.norm(expected), abs=MODEL)
 
 
 @pytest.mark.parametrize("include", [True, False])
@@ -245,9 +246,9 @@ def test_prompts_of_a_model(bundles: Bundles, tmp_path: Path, include: bool) -> 
     features = onnxpipe.pipeline("feature-extraction", model=folder)(text, return_tensors=True)[0]
     skipped = 0 if include else len(pipe.tokenizer("the bridge was")["input_ids"]) - 1
     expected = features[skipped:].mean(0)
-    assert pipe(" built", prompt_name="query") == pytest.approx(expected, abs=1e-5)
-    assert pipe(" built", prompt="the bridge was") == pytest.approx(expected, abs=1e-5)
-    assert pipe(text) == pytest.approx(features.mean(0), abs=1e-5)
+    assert pipe(" built", prompt_name="query") == pytest.approx(expected, abs=MODEL)
+    assert pipe(" built", prompt="the bridge was") == pytest.approx(expected, abs=MODEL)
+    assert pipe(text) == pytest.approx(features.mean(0), abs=MODEL)
 
 
 def test_save_pretrained_and_load_again(bundle: Path, tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from conformance.cases.common import BATCHES
+from tolerances import MODEL
 from zoo.vision import families as vision
 from zoo.vision import images as pictures
 
 NAMES = (*pictures.ORDINARY, *pictures.SAME_SIZE[1:], "odd", "wide", "grey", "rgba", "exif 6", "jpeg", "large")
-LARGEST = 1e-5
 PRECISIONS = ("fp32", "int8")
 WIDE = "image-classification+wide"
 EXTRACTORS = [
@@ -54,7 +54,7 @@ def test_alone_or_in_any_batch(classifier: Any, alone: list[dict[str, float]], s
     together = classifier([pictures.picture(NAMES[i]) for i in order], batch_size=size)
     for i, answer in zip(order, together, strict=True):
         got = _logits(answer)
-        assert max(abs(got[label] - score) for label, score in alone[i].items()) <= LARGEST, NAMES[i]
+        assert max(abs(got[label] - score) for label, score in alone[i].items()) <= MODEL, NAMES[i]
 
 
 @pytest.mark.xdist_group("pictures-detr")
@@ -67,7 +67,7 @@ def test_detections_do_not_depend_on_their_neighbours(bundles: Callable[..., Pat
     images = [pictures.picture(name) for name in NAMES]
     for one, other in zip([pipe(image) for image in images], pipe(images, batch_size=size), strict=True):
         assert [(item["label"], item["box"]) for item in one] == [(item["label"], item["box"]) for item in other]
-        assert np.allclose([item["score"] for item in one], [item["score"] for item in other], atol=LARGEST)
+        assert np.allclose([item["score"] for item in one], [item["score"] for item in other], atol=MODEL)
 
 
 @pytest.mark.parametrize("family", EXTRACTORS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from functools import cache
@@ -12,13 +13,15 @@ import numpy as np
 import pytest
 
 from onnxpipe import pipeline
+from tolerances import REAL_MODEL
 
 pytestmark = [pytest.mark.xdist_group("real"), pytest.mark.filterwarnings("ignore::UserWarning")]
 
 Rows = Callable[[str], list[dict[str, Any]]]
 Find = Callable[[str], Path]
-SCORE = 1e-4
+SCORE = REAL_MODEL
 """Largest difference of a score."""
+
 OFF = 1e-4
 """Share of a mask's pixels that may be of another class: where two classes tie to the last bits of a float."""
 
@@ -53,12 +56,10 @@ def labels(real_bundle: Find, photographs: tuple[list[Path], list[int]]) -> Call
     return answers
 
 
-def _top1(pipe_answers: Any, model: Path, indices: list[int]) -> float:
-    import json
-
+def _recognised(answers: Any, model: Path, indices: list[int]) -> np.ndarray:
+    """For each photograph: whether its best label is the right one."""
     names = json.loads((model / "config.json").read_text("utf-8"))["id2label"]
-    right = [answer[0]["label"] == names[str(index)] for answer, index in zip(pipe_answers, indices, strict=True)]
-    return 100 * sum(right) / len(right)
+    return np.array([answer[0]["label"] == names[str(index)] for answer, index in zip(answers, indices, strict=True)])
 
 
 def test_resnet_labels_and_scores(
@@ -73,11 +74,17 @@ def test_resnet_labels_and_scores(
 def test_resnet_top1(
     real_model: Find, labels: Callable[[str], Any], photographs: tuple[list[Path], list[int]], record_property: Any
 ) -> None:
-    top1 = {d: _top1(labels(d), real_model("resnet-50"), photographs[1]) for d in ("fp32", "int8")}
+    """int8 may lose one point of accuracy, and what chance gives on so few photographs; better is no fault."""
+    full, small = (_recognised(labels(d), real_model("resnet-50"), photographs[1]) for d in ("fp32", "int8"))
+    top1 = {"fp32": 100 * full.mean(), "int8": 100 * small.mean()}
     record_property("top1", top1)
-    print(f"resnet-50 top-1 of {len(photographs[1])} photographs: {top1}")
+    print(f"resnet-50 top-1 of {len(full)} photographs: {top1}")
     assert top1["fp32"] > 65
-    assert abs(top1["int8"] - top1["fp32"]) <= 1
+    # Only photographs that one precision recognises and the other does not tell them apart (McNemar, 1947). Each counts
+    # one for either side, so the difference of `differing` of them has a deviation of at most sqrt(differing). A model
+    # that truly loses at most one in a hundred stays within two deviations of that in 39 of 40 sets of photographs.
+    differing = int((full != small).sum())
+    assert full.sum() - small.sum() <= 0.01 * len(full) + 2 * differing**0.5
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "int8"])
@@ -90,7 +97,7 @@ def test_an_answer_does_not_depend_on_its_neighbours(
     alone = [pipe(path) for path in paths]
     for i, answer in zip(order, pipe([paths[i] for i in order], batch_size=7)):
         assert [item["label"] for item in answer] == [item["label"] for item in alone[i]]
-        assert max(abs(a["score"] - b["score"]) for a, b in zip(answer, alone[i])) <= 1e-5
+        assert max(abs(a["score"] - b["score"]) for a, b in zip(answer, alone[i])) <= SCORE
     assert [[item["label"] for item in answer] for answer in labels(dtype)[:20]] == [
         [item["label"] for item in answer] for answer in alone
     ]

@@ -25,6 +25,7 @@ from onnxpipe_export.cases.text import SENTENCES  # noqa: E402
 from onnxpipe_export.graphs import encoder  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.tokenizers import convert as tokenizer_module  # noqa: E402
+from tolerances import MODEL  # noqa: E402
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -101,7 +102,7 @@ def test_certificate(report: ExportReport) -> None:
     assert set(entries) == {"fp32", "fp16", "int8"}
     assert entries["fp32"]["max_relative_difference"] <= 1e-4
     for precision in ("fp32", "int8"):
-        assert entries[precision]["batch_invariance"] <= 1e-5
+        assert entries[precision]["batch_invariance"] <= MODEL
     for entry in entries.values():
         assert entry["passed"] is True
         assert entry["provider"] == "CPUExecutionProvider"
@@ -116,8 +117,8 @@ def test_golden_answers_are_the_originals(report: ExportReport, checkpoint: Path
     for case in golden:
         with torch.no_grad():
             expected = model(**{name: torch.from_numpy(array.copy()) for name, array in case.inputs.items()}).logits
-        np.testing.assert_allclose(case.outputs["logits"], expected.numpy(), atol=1e-6)
-        np.testing.assert_allclose(session.run(case.inputs)["logits"], expected.numpy(), atol=1e-5)
+        np.testing.assert_allclose(case.outputs["logits"], expected.numpy(), atol=MODEL)
+        np.testing.assert_allclose(session.run(case.inputs)["logits"], expected.numpy(), atol=MODEL)
 
 
 def test_no_temporary_folder_stays(report: ExportReport) -> None:
@@ -297,4 +298,4 @@ def test_weights_beside_the_graph(report: ExportReport, tmp_path: Path) -> None:
     assert (tmp_path / "onnx/model.onnx_data").stat().st_size > 10_000
     session = open_session(tmp_path / "onnx/model.onnx", root=tmp_path, device=parse_device("cpu"))
     case = read_golden(report.folder)[0]
-    np.testing.assert_allclose(session.run(case.inputs)["logits"], case.outputs["logits"], atol=1e-5)
+    np.testing.assert_allclose(session.run(case.inputs)["logits"], case.outputs["logits"], atol=MODEL)

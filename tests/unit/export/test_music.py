@@ -21,6 +21,7 @@ from onnxpipe_export.graphs import describe  # noqa: E402
 from onnxpipe_export.graphs.text_to_audio import encodec  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.tracing import quiet  # noqa: E402
+from tolerances import MODEL  # noqa: E402
 from zoo.audio.music_models import TASK, VOICE  # noqa: E402
 
 Bundles = Callable[..., Path]
@@ -53,8 +54,8 @@ def test_every_graph_is_proved(family: str, bundles: Bundles) -> None:
     assert sorted(certificate["graphs"]) == _GRAPHS[family]
     for entry in certificate["graphs"].values():
         assert entry["fp32"]["passed"]
-        assert entry["fp32"]["max_relative_difference"] < 1e-5
-        assert entry["fp32"]["batch_invariance"] < 1e-6
+        assert entry["fp32"]["max_relative_difference"] < MODEL
+        assert entry["fp32"]["batch_invariance"] < MODEL
     assert json.loads((folder / "bundle.json").read_text())["tasks"] == [TASK]
     assert {path.stem for path in (folder / "onnx").iterdir()} == set(_GRAPHS[family])
 
@@ -153,7 +154,7 @@ def test_heads_of_odd_widths_attend_by_plain_operators(models: Models, tmp_path:
     for case in graph.cases(None)[:7:2]:
         answer = session.run(case.feeds)
         for name, expected in graph.reference(case.feeds).items():
-            assert answer[name] == pytest.approx(expected, abs=1e-5), name
+            assert answer[name] == pytest.approx(expected, abs=MODEL), name
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8", "q4"])
@@ -194,7 +195,7 @@ def test_the_codec_decodes_any_number_of_frames(causal: bool, norm: str, tmp_pat
     for frames, given in codes.items():
         sound = session.run({"audio_codes": given})["audio_values"]
         assert sound.shape == (2, 1, 12 * frames)
-        assert sound == pytest.approx(expected[frames], abs=1e-5)
+        assert sound == pytest.approx(expected[frames], abs=MODEL)
 
 
 def test_codecs_that_cannot_be_exported_are_told() -> None:

@@ -20,6 +20,7 @@ from onnxpipe.models.text_to_audio.vocoder import SpeechT5HifiGan  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.precision import convolution_weights  # noqa: E402
 from onnxpipe_export.tokenizers import convert as export_tokenizer  # noqa: E402
+from tolerances import MODEL  # noqa: E402
 from zoo.audio.speech_synthesis import MELS, speaker  # noqa: E402
 from zoo.cache import cached_bundle, cached_model  # noqa: E402
 
@@ -58,7 +59,7 @@ def test_vits_says_what_pytorch_says_with_the_same_noise(vits: Any, text: str, g
         expected = original(**{name: torch.from_numpy(rows) for name, rows in encoded.items()}, **theirs)
     found = ours(**encoded, **given, duration_noise=durations, noise=frames)
     assert found.sequence_lengths.tolist() == expected.sequence_lengths.int().tolist()
-    np.testing.assert_allclose(found.waveform, expected.waveform.numpy(), atol=2e-5)
+    np.testing.assert_allclose(found.waveform, expected.waveform.numpy(), atol=MODEL)
 
 
 def test_vits_says_each_text_of_a_batch_as_alone(vits: Any) -> None:
@@ -135,7 +136,7 @@ def test_the_vocoder_sounds_as_pytorch_does() -> None:
     for given in (mels, mels[0]):
         with torch.inference_mode():
             expected = original(torch.from_numpy(given)).numpy()
-        np.testing.assert_allclose(ours(given), expected, atol=1e-5)
+        np.testing.assert_allclose(ours(given), expected, atol=MODEL)
         np.testing.assert_array_equal(ours(torch.from_numpy(given)), ours(given))
     for wrong in (mels[0, 0], mels[:, :0], mels[None]):
         with pytest.raises(ValueError, match="spectrogram is"):

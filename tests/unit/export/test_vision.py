@@ -28,6 +28,7 @@ from onnxpipe_export.graphs.vision.graph import ask  # noqa: E402
 from onnxpipe_export.graphs.vision.padding import tensorflow_padded  # noqa: E402
 from onnxpipe_export.graphs.vision.resampling import any_resampling  # noqa: E402
 from onnxpipe_export.graphs.vision.sizes import find_sizes  # noqa: E402
+from tolerances import MODEL, SUM  # noqa: E402
 from zoo.vision.models import MODELS  # noqa: E402
 
 
@@ -65,7 +66,7 @@ def test_several_sizes_are_proved_and_free_in_the_graph(report: ExportReport) ->
     assert len(sizes) >= 4
     assert any(height != width for height, width in sizes)
     entry = report.certificate["graphs"]["model"]["fp32"]
-    assert entry["batch_invariance"] <= 1e-5
+    assert entry["batch_invariance"] <= MODEL
     assert entry["decision_agreement"] == 1.0
     session = open_session(report.folder / "onnx/model.onnx", root=report.folder, device=parse_device("cpu"))
     assert [isinstance(dim, str) for dim in session.inputs["pixel_values"].shape] == [True, False, True, True]
@@ -78,7 +79,7 @@ def test_golden_pictures_are_the_originals(report: ExportReport, folder: Path) -
     golden = proof.read_golden(report.folder)
     assert len(golden) >= 2
     for case in golden:
-        np.testing.assert_allclose(ask(source, case.inputs)["logits"], case.outputs["logits"], atol=1e-5)
+        np.testing.assert_allclose(ask(source, case.inputs)["logits"], case.outputs["logits"], atol=MODEL)
 
 
 def test_a_size_that_the_original_refuses_is_fixed(folder: Path) -> None:
@@ -163,7 +164,7 @@ def test_resampling_is_torchs(size: tuple[int, int]) -> None:
             for mode in ("bilinear", "bicubic")
         ]
     for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(one, other, atol=SUM, rtol=SUM)
 
 
 @pytest.mark.parametrize("height", range(1, 9))

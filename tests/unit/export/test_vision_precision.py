@@ -16,6 +16,7 @@ from onnxpipe.engine import open_session, parse_device  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.optimise import optimise  # noqa: E402
 from onnxpipe_export.precision import convolution_plan, convolutions, makers, ranges  # noqa: E402
+from tolerances import LAYER  # noqa: E402
 
 CHANNELS, SIDE = 8, 12
 Weights = dict[str, np.ndarray]
@@ -330,7 +331,7 @@ def test_fixed_padding_goes_into_the_convolution(tmp_path: Path) -> None:
     graph.save(tmp_path / "after.onnx")
     assert kinds(tmp_path / "after.onnx") == {"Conv": 1}
     x = pictures(2)
-    np.testing.assert_allclose(run(tmp_path / "after.onnx", x), run(tmp_path / "before.onnx", x), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(run(tmp_path / "after.onnx", x), run(tmp_path / "before.onnx", x), rtol=0, atol=LAYER)
 
 
 @pytest.mark.parametrize(("mode", "fill"), [("reflect", 0.0), ("constant", 1.0)])

@@ -15,6 +15,7 @@ from onnxpipe.generation.processors import (
     RepetitionPenaltyLogitsProcessor,
 )
 from onnxpipe.generation.sequences import NoBadWordsLogitsProcessor, SequenceBiasLogitsProcessor
+from tolerances import LAYER
 
 IDS = np.array([[1, 2, 3], [3, 2, 1]])
 LOGITS = np.random.default_rng(0).normal(size=(2, 50)).astype(np.float32) * 5
@@ -35,7 +36,7 @@ def test_a_log_softmax_is_left_out_only_where_another_follows(processors: list[A
     every = LogitsProcessorList(processors)
     assert every.normalise is normalise
     if normalise:
-        np.testing.assert_allclose(every(IDS, LOGITS), every(IDS, log_softmax(LOGITS)), atol=1e-5)
+        np.testing.assert_allclose(every(IDS, LOGITS), every(IDS, log_softmax(LOGITS)), atol=LAYER)
 
 
 @pytest.mark.parametrize("make", [LogitNormalization, lambda: SequenceBiasLogitsProcessor({(4,): 2.0, (3, 9): -1.0})])

@@ -17,6 +17,7 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.dual_encoder import DualEncoder
 from onnxpipe.models.encoder import EncoderModel
 from onnxpipe.models.segment_anything import SegmentAnything
+from tolerances import ELEMENT
 
 
 @dataclass
@@ -97,9 +98,9 @@ def test_two_encoders_agree_as_the_model_learnt_it() -> None:
     pictures[0, 0, 0] = (3.0, 4.0)
     answer = model(input_ids=[[0, 0], [1, 2]], pixel_values=pictures)
     expected = [0.8 * 10 - 1, (0.6 * 3 + 0.8) / np.sqrt(10) * 10 - 1]
-    np.testing.assert_allclose(answer.logits_per_image, [expected], rtol=1e-6)
+    np.testing.assert_allclose(answer.logits_per_image, [expected], rtol=ELEMENT)
     np.testing.assert_array_equal(answer.logits_per_text, answer.logits_per_image.T)
-    np.testing.assert_allclose(answer.image_embeds, [[0.6, 0.8]], rtol=1e-6)
+    np.testing.assert_allclose(answer.image_embeds, [[0.6, 0.8]], rtol=ELEMENT)
     assert model.get_image_features(pictures).tolist() == [[3.0, 4.0]]
     # of embeddings that were kept from an earlier session alone
     fresh = dual(text_graph("text_embeds", "logit_scale", "logit_bias"))

@@ -21,6 +21,7 @@ from onnxpipe.errors import BundleError, MissingDependencyError, UnknownArgument
 from onnxpipe.models.text_to_audio.speecht5_graphs import ForeignLoop, ended  # noqa: E402
 from onnxpipe.models.text_to_audio.vocoder import SpeechT5HifiGan  # noqa: E402
 from onnxpipe.processing.text.speech import phonemes as phoneme_tokenizer  # noqa: E402
+from tolerances import ELEMENT  # noqa: E402
 from zoo.audio import speech_synthesis  # noqa: E402
 from zoo.audio.speech_synthesis import MELS, speaker  # noqa: E402
 from zoo.cache import cached_bundle  # noqa: E402
@@ -264,7 +265,7 @@ def test_the_style_of_a_voice_is_that_of_the_number_of_phonemes(kokoro: Any) -> 
     assert ids[0] == ids[-1] == 0 and len(ids) == len(said) + 2 and answer["sampling_rate"] == 24000
     style = 1000.0 + 8 * len(said)  # the first number of that row in the zoo's file
     expected = np.outer(ids, [style, style + 1, 2.0]).ravel() / 100
-    np.testing.assert_allclose(answer["audio"], expected, rtol=1e-6)
+    np.testing.assert_allclose(answer["audio"], expected, rtol=ELEMENT)
     mine = np.fromfile(kokoro.model.bundle.folder / "voices" / "bm_george.bin", "<f4").reshape(-1, 1, 8)
     for voice in (mine, mine[len(said), 0]):
         again = kokoro(said, preprocess_params=_READ, forward_params={"voice": voice, "speed": 2.0})

@@ -33,6 +33,7 @@ from onnxpipe.processing.audio.speecht5 import SpeechT5FeatureExtractor
 from onnxpipe.processing.audio.wav2vec2 import Wav2Vec2FeatureExtractor
 from onnxpipe.processing.audio.whisper import WhisperFeatureExtractor
 from onnxpipe.processing.images.auto import AutoProcessor
+from tolerances import LAYER, float32
 
 RATE = 16_000
 
@@ -54,7 +55,7 @@ def test_log_mels_are_the_definition(power: float, log: Any) -> None:
         spectrum = np.abs((padded[160 * i : 160 * i + 400] * shape) @ waves) ** power
         mels = np.maximum(spectrum @ filter_bank(config.bands, 201), 1e-10)
         wanted = {"ln": np.log(mels), "log10": np.log10(mels), "dB": 10 * np.log10(mels)}[log]
-        np.testing.assert_allclose(found[i], wanted, atol=2e-5)
+        np.testing.assert_allclose(found[i], wanted, rtol=0, atol=float32(100.0))  # decibels
     assert found.shape == (32, 20)
 
 
@@ -67,7 +68,7 @@ def test_kaldi_takes_the_mean_off_and_emphasizes() -> None:
     shape = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 399)) ** 0.85
     spectrum = np.abs(np.fft.rfft(frame * shape, 512)) ** 2
     wanted = np.log(spectrum @ filter_bank(config.bands, 257))
-    np.testing.assert_allclose(log_mel_spectrogram(samples, config)[1], wanted, atol=1e-5)
+    np.testing.assert_allclose(log_mel_spectrogram(samples, config)[1], wanted, rtol=0, atol=float32(30.0))
 
 
 @pytest.mark.parametrize("scale", ["htk", "kaldi", "slaney"])
@@ -120,7 +121,7 @@ def test_forms_of_recordings() -> None:
     ]
     for form in forms:
         np.testing.assert_allclose(
-            extractor(form, sampling_rate=RATE, return_tensors="np").input_values, one, atol=1e-6
+            extractor(form, sampling_rate=RATE, return_tensors="np").input_values, one, rtol=0, atol=LAYER
         )
     assert extractor(raw_speech=[sound, sound], sampling_rate=RATE)["input_values"][1].shape == (500,)
     assert SpeechT5FeatureExtractor()(audio=sound, sampling_rate=RATE)["input_values"][0].shape == (500,)
@@ -195,7 +196,7 @@ def test_padding_on_the_left_leaves_the_sound_as_it_is() -> None:
     extractor = Wav2Vec2FeatureExtractor(padding_side="left", return_attention_mask=True, padding_value=3.0)
     found = extractor([noise(100), noise(60, 1) + 5], RATE, padding=True, return_tensors="np")
     alone = extractor(noise(60, 1) + 5, RATE, return_tensors="np")
-    np.testing.assert_allclose(found["input_values"][1, 40:], alone["input_values"][0], atol=1e-5)
+    np.testing.assert_allclose(found["input_values"][1, 40:], alone["input_values"][0], atol=LAYER)
     assert (found["input_values"][1, :40] == 3).all()
     assert found["attention_mask"].sum(axis=1).tolist() == [100, 60]
 

@@ -11,6 +11,7 @@ import pytest
 from onnxpipe.processing.images.interpolate import interpolate, resized_planes
 from onnxpipe.processing.images.postprocess import depth, detection, keypoints, masks, rle, segmentation
 from onnxpipe.processing.images.postprocess.ranking import topk_unsorted
+from tolerances import SUM
 
 SURE = 20.0
 """A logit whose probability is 1 in float32."""
@@ -115,7 +116,7 @@ def test_depths() -> None:
     outputs = {"predicted_depth": np.full((1, 3, 3), 2.0, np.float32)}
     found = depth.depth(outputs, [(5, 7)])[0]["predicted_depth"]
     assert found.shape == (5, 7)
-    assert found == pytest.approx(2.0, abs=1e-5)
+    assert found == pytest.approx(2.0, rel=SUM)
     assert depth.depth(outputs)[0]["predicted_depth"].shape == (3, 3)
     assert depth.zoedepth(outputs, [(8, 18)])[0]["predicted_depth"].shape == (8, 18)
 

@@ -27,6 +27,7 @@ from onnxpipe.processing.images.detr import DetrImageProcessor  # noqa: E402
 from onnxpipe.processing.images.owl import smooth_resize  # noqa: E402
 from onnxpipe.processing.images.registry import CLASSES  # noqa: E402
 from onnxpipe.processing.images.settings import NAMES, parse_size  # noqa: E402
+from tolerances import SUM  # noqa: E402
 
 #: What transformers 5.23 made of `picture()`: shape and crc32 of the float32 numbers.
 KNOWN: dict[str, tuple[tuple[int, ...], int]] = {
@@ -318,7 +319,7 @@ def test_smooth_resize_by_hand() -> None:
     small_line = smooth_resize(line, (4, 4))
     assert small_line.shape == (1, 4, 4) and small_line.dtype == np.float32
     assert np.allclose(small_line, small_line[:, :, ::-1]) and np.allclose(small_line[:, 0], small_line[:, 3])
-    assert np.isclose(small_line[0, 0].sum(), 1, atol=1e-6)
+    assert np.isclose(small_line[0, 0].sum(), 1, rtol=0, atol=SUM)
     assert np.array_equal(smooth_resize(line, (8, 8)), line)
     assert np.array_equal(smooth_resize(np.full((3, 1, 1), 0.25, np.float32), (5, 7)), np.full((3, 5, 7), 0.25))
 
