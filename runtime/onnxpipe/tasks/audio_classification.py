@@ -65,6 +65,7 @@ TASK = TaskSpec(
     pipeline=AudioClassificationPipeline,
     auto_classes=(AutoModelForAudioClassification,),
     help="Label recordings: spoken commands, speakers, music, noises.",
+    example='"talk.flac", top_k=3',
     default_model=("superb/wav2vec2-base-superb-ks", "372e048"),
     input="audio",
     columns=top_k_columns("label", "score", within_labels=True),

@@ -82,6 +82,7 @@ TASK = TaskSpec(
     pipeline=BackgroundRemovalPipeline,
     auto_classes=(AutoModel,),
     help="Make the background of images transparent.",
+    example='"photo.jpg"',
     default_model=("Xenova/modnet", None),
     input="image",
     export_as="image-segmentation",

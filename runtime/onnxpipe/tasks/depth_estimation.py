@@ -69,6 +69,7 @@ TASK = TaskSpec(
     pipeline=DepthEstimationPipeline,
     auto_classes=(AutoModelForDepthEstimation,),
     help="Estimate how far away each pixel of an image is.",
+    example='"street.jpg"',
     default_model=("Intel/dpt-large", "bc15f29"),
     input="image",
     columns=fixed_columns("depth_min", "depth_max", cells=_range),

@@ -59,6 +59,7 @@ TASK = TaskSpec(
     pipeline=FeatureExtractionPipeline,
     auto_classes=(AutoModel,),
     help="Give the model's features of every token of a text.",
+    example='"A cat sits on the mat."',
     default_model=("distilbert/distilbert-base-cased", "6ea8117"),
     columns=one_column("features", lambda answer: answer[0]),
 )

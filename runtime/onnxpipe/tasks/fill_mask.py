@@ -135,6 +135,7 @@ TASK = TaskSpec(
     pipeline=FillMaskPipeline,
     auto_classes=(AutoModelForMaskedLM,),
     help="Suggest words for the masks in a text.",
+    example='"The capital of France is <mask>."',
     default_model=("distilbert/distilroberta-base", "fb53ab8"),
     columns=top_k_columns("token_str", "score", by_rank=_by_rank),
     ranked=True,

@@ -85,6 +85,7 @@ TASK = TaskSpec(
     pipeline=ImageClassificationPipeline,
     auto_classes=(AutoModelForImageClassification,),
     help="Label images.",
+    example='"photo.jpg", top_k=3',
     default_model=("google/vit-base-patch16-224", "3f49326"),
     input="image",
     columns=top_k_columns("label", "score", within_labels=True),

@@ -65,6 +65,7 @@ TASK = TaskSpec(
     pipeline=ImageFeatureExtractionPipeline,
     auto_classes=(AutoModel,),
     help="Give the model's features of an image.",
+    example='"photo.jpg"',
     default_model=("google/vit-base-patch16-224", "3f49326"),
     input="image",
     export_as="image-feature-extraction",

@@ -153,6 +153,7 @@ TASK = TaskSpec(
     pipeline=ImageSegmentationPipeline,
     auto_classes=(AutoModelForImageSegmentation, AutoModelForSemanticSegmentation),
     help="Divide images into labelled segments.",
+    example='"street.jpg"',
     default_model=("facebook/detr-resnet-50-panoptic", "d53b52a"),
     input="image",
     columns=one_column("segments", _with_shares),

@@ -46,6 +46,7 @@ TASK = TaskSpec(
     pipeline=ImageToImagePipeline,
     auto_classes=(AutoModelForImageToImage,),
     help="Make images larger and sharper (super-resolution).",
+    example='"photo.jpg"',
     default_model=("caidas/swin2SR-classical-sr-x2-64", "cee1c92"),
     input="image",
     columns=no_columns(),

@@ -108,6 +108,7 @@ TASK = TaskSpec(
     pipeline=KeypointMatchingPipeline,
     auto_classes=(AutoModelForKeypointMatching,),
     help="Find the points that two images have in common.",
+    example='["photo.jpg", "street.jpg"]',
     default_model=("magic-leap-community/superglue_outdoor", "f4041f8"),
     input="image",
     parts=(InputPart("image_0"), InputPart("image_1")),

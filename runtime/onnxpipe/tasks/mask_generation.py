@@ -191,6 +191,7 @@ TASK = TaskSpec(
     pipeline=MaskGenerationPipeline,
     auto_classes=(AutoModelForMaskGeneration,),
     help="Outline everything in an image (Segment Anything).",
+    example='"photo.jpg", points_per_batch=64',
     default_model=("facebook/sam-vit-huge", "87aecf0"),
     input="image",
     columns=one_column("masks", _with_shares),

@@ -50,6 +50,7 @@ TASK = TaskSpec(
     pipeline=ObjectDetectionPipeline,
     auto_classes=(AutoModelForObjectDetection,),
     help="Find objects in images: boxes with labels.",
+    example='"street.jpg", threshold=0.7',
     default_model=("facebook/detr-resnet-50", "1d5f47b"),
     input="image",
     columns=one_column("objects"),

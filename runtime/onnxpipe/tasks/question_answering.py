@@ -262,6 +262,7 @@ TASK = TaskSpec(
     pipeline=QuestionAnsweringPipeline,
     auto_classes=(AutoModelForQuestionAnswering,),
     help="Find the answer to a question in a text.",
+    example='question="Where does the train go?", context="The train goes to Lyon at nine."',
     default_model=("distilbert/distilbert-base-cased-distilled-squad", "564e9b5"),
     parts=(InputPart("question", option="question"), InputPart("context", option="context")),
     columns=top_k_columns("answer", "score", "start", "end"),

@@ -42,6 +42,7 @@ TASK = TaskSpec(
     pipeline=SummarizationPipeline,
     auto_classes=(AutoModelForSeq2SeqLM,),
     help="Summarize texts.",
+    example='"The train to Lyon was late. Nobody knew why, and the passengers waited for an hour.", max_new_tokens=20',
     default_model=("sshleifer/distilbart-cnn-12-6", "a4f8f3e"),
     columns=text_columns("summary_text"),
     text_key="summary_text",

@@ -181,6 +181,7 @@ TASK = TaskSpec(
     pipeline=Text2TextGenerationPipeline,
     auto_classes=(AutoModelForSeq2SeqLM,),
     help="Generate a text from another with an encoder-decoder model (T5, BART).",
+    example='"translate English to German: Good morning.", max_new_tokens=20',
     default_model=("google-t5/t5-base", "a9723ea"),
     columns=text_columns("generated_text"),
     text_key="generated_text",

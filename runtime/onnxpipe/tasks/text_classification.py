@@ -153,6 +153,7 @@ TASK = TaskSpec(
     pipeline=TextClassificationPipeline,
     auto_classes=(AutoModelForSequenceClassification,),
     help="Label texts: sentiment, topics, toxicity.",
+    example='"What a wonderful film."',
     default_model=("distilbert/distilbert-base-uncased-finetuned-sst-2-english", "714eb0f"),
     aliases=("sentiment-analysis",),
     columns=_columns,

@@ -283,6 +283,7 @@ TASK = TaskSpec(
     pipeline=TextGenerationPipeline,
     auto_classes=(AutoModelForCausalLM,),
     help="Continue texts, and answer in chats.",
+    example='"Once upon a time", max_new_tokens=20',
     default_model=("HuggingFaceTB/SmolLM3-3B", "a07cc9a"),
     columns=text_columns("generated_text"),
     text_key="generated_text",

@@ -105,6 +105,7 @@ TASK = TaskSpec(
     pipeline=TextRankingPipeline,
     auto_classes=(AutoModelForSequenceClassification,),
     help="Rank documents by how well they answer a query.",
+    example='"How large is Berlin?", ["Berlin has 3.5 million inhabitants.", "Bears eat berries."]',
     default_model=("cross-encoder/ms-marco-MiniLM-L6-v2", None),
     parts=(InputPart("query", option="query"), InputPart("documents", is_list=True, option="documents")),
     columns=fixed_columns("index", "score", "ranking", cells=_ranking),

@@ -180,6 +180,7 @@ TASK = TaskSpec(
     pipeline=TextToAudioPipeline,
     auto_classes=(AutoModelForTextToWaveform, AutoModelForTextToSpectrogram),
     help="Turn texts into speech or music.",
+    example='"Good morning."',
     default_model=("suno/bark-small", "1dbd7a1"),
     aliases=("text-to-speech",),
     output="audio",

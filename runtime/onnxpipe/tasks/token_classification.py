@@ -213,6 +213,7 @@ TASK = TaskSpec(
     pipeline=TokenClassificationPipeline,
     auto_classes=(AutoModelForTokenClassification,),
     help="Label the words of a text: names, places, parts of speech.",
+    example='"Sarah lives in London.", aggregation_strategy="simple"',
     default_model=("dbmdz/bert-large-cased-finetuned-conll03-english", "4c53496"),
     aliases=("ner",),
     columns=one_column("entities"),

@@ -93,6 +93,7 @@ TASK = TaskSpec(
     pipeline=TranslationPipeline,
     auto_classes=(AutoModelForSeq2SeqLM,),
     help="Translate texts; translation_en_to_fr names the languages.",
+    example='"The train goes to Lyon."',
     default_model={("en", target): ("google-t5/t5-base", "a9723ea") for target in ("fr", "de", "ro")},
     columns=text_columns("translation_text"),
     text_key="translation_text",

@@ -85,6 +85,7 @@ TASK = TaskSpec(
     pipeline=ZeroShotAudioClassificationPipeline,
     auto_classes=(AutoModelForZeroShotAudioClassification,),
     help="Label recordings with labels that you choose.",
+    example='"talk.flac", candidate_labels=["speech", "rain"]',
     default_model=("laion/clap-htsat-fused", "cca9e28"),
     input="audio",
     columns=score_columns(),

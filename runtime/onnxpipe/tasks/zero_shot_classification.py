@@ -131,6 +131,7 @@ TASK = TaskSpec(
     pipeline=ZeroShotClassificationPipeline,
     auto_classes=(AutoModelForSequenceClassification,),
     help="Label texts with labels that you choose.",
+    example='"The goal fell in extra time.", candidate_labels=["sport", "politics"]',
     default_model=("facebook/bart-large-mnli", "d7645e1"),
     columns=fixed_columns("label", "score", "scores", cells=_cells),
     candidate_labels=True,

@@ -89,6 +89,7 @@ TASK = TaskSpec(
     pipeline=ZeroShotImageClassificationPipeline,
     auto_classes=(AutoModelForZeroShotImageClassification,),
     help="Label images with labels that you choose.",
+    example='"photo.jpg", candidate_labels=["a cat", "a dog"]',
     default_model=("openai/clip-vit-base-patch32", "3d74acf"),
     input="multimodal",
     columns=score_columns(),

@@ -154,6 +154,7 @@ TASK = TaskSpec(
     pipeline=ZeroShotObjectDetectionPipeline,
     auto_classes=(AutoModelForZeroShotObjectDetection,),
     help="Find objects that you name in images.",
+    example='"street.jpg", candidate_labels=["a car", "a person"]',
     default_model=("google/owlvit-base-patch32", "cbc355f"),
     input="multimodal",
     parts=(InputPart("image"), InputPart("candidate_labels", is_list=True)),

@@ -43,6 +43,7 @@ class TaskSpec:
         pipeline: its class.
         auto_classes: the Auto classes of its models, best first; the first one loads them.
         help: what it does, in one line, for `--help` and the docs.
+        example: the arguments of a call, as they stand in code, for the docs.
         default_model: the model where none is named; for translation one for each pair of languages; None for none.
         input: what an input is. All but "text" are files by path, URL or bytes; "multimodal" are images with texts.
             None where a task that a user registered does not say.
@@ -66,6 +67,7 @@ class TaskSpec:
     pipeline: type[Pipeline]
     auto_classes: tuple[type[AutoModel], ...]
     help: str = ""
+    example: str = ""
     default_model: ModelId | Mapping[tuple[str, str], ModelId] | None = None
     input: InputType | None = "text"
     aliases: tuple[str, ...] = ()
