@@ -1,8 +1,8 @@
-"""ImageProcessor: pictures to the arrays of a model, in the steps that all families share.
+"""Turn images into the arrays of a model: `ImageProcessor`, with the steps that all families share.
 
     image ─to_image_or_array─▶ RGB ─shape─▶ right size ─values─▶ numbers ─finish─▶ array ─collect─▶ batch
 
-A family's class says what it does by default (`defaults`) and overrides the steps in which it really differs.
+The class of a family has its own defaults (`defaults`) and overrides the steps in which the family differs.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ from onnxpipe.processing.images.settings import (
 from onnxpipe.processing.images.transforms import Array, ImageOrArray
 from onnxpipe.processing.text.batch_encoding import check_tensor_type
 
-#: What changes a value by the value alone; `ImageProcessor.values` may read no other setting.
-_OF_VALUES = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std", "rescale_offset", "offset",
-              "include_top")  # fmt: skip
+#: Settings of the steps that look at each value alone; `ImageProcessor.values` may read no others.
+_VALUE_SETTINGS = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std", "rescale_offset",
+                   "offset", "include_top")  # fmt: skip
 _REFUSED = {
     "segmentation_maps": "it is for training",
     "annotations": "it is for training",
     "return_segmentation_masks": "it is for training",
     "masks_path": "it is for training",
     "instance_id_to_semantic_id": "it is for training",
-    "data_format": "arrays have their channels first",
-    "device": "pictures are prepared on the CPU",
-    "disable_grouping": "it speeds torchvision up, which is not here",
-    "return_row_col_info": "it belongs to models that are not here",
+    "data_format": "arrays always have their channels first",
+    "device": "images are preprocessed on the CPU",
+    "disable_grouping": "it is for torchvision, which is not used here",
+    "return_row_col_info": "it is for models that are not supported",
 }
 
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """One picture, ready for a batch.
+    """An image that is ready for a batch.
 
     Attributes:
         values: float32 (channels, height, width).
-        original: height and width that it came with.
+        original: height and width of the input.
         shaped: height and width after resizing and cropping, before padding.
     """
 
@@ -64,35 +64,35 @@ class PreparedImage:
 
 
 class ImageProcessor:
-    """Settings as attributes, images to arrays as a call. Threads may share one.
+    """Turn images into arrays when called; the settings are attributes. Threads may share a processor.
 
-    Every setting that the class has may be read, set, and given to a call; see `ImageProcessorSettings`.
+    Every setting of the class can be read, set, and passed to a call; see `ImageProcessorSettings`.
 
     Args:
-        **settings: instead of the class's defaults.
+        **settings: override the defaults of the class.
 
     Raises:
-        UnknownArgumentError: a keyword that this class has not.
-        UnsupportedError: a value that means nothing.
+        UnknownArgumentError: a keyword that the class does not know.
+        UnsupportedError: a value that is not valid.
     """
 
-    #: What a file that is silent means.
+    #: Settings that a file leaves out.
     defaults: ClassVar[ImageProcessorSettings] = ImageProcessorSettings()
-    #: Where transformers 4 had other defaults: they hold for files that it wrote.
+    #: Defaults of transformers 4 where they were different: they hold for files that it wrote.
     older: ClassVar[Mapping[str, Any]] = {}
     #: Settings of the class that are None by default.
     also: ClassVar[frozenset[str]] = frozenset()
-    #: Settings that other classes have and this one has no step for.
+    #: Settings of other classes for which this one has no step.
     unused: ClassVar[frozenset[str]] = frozenset()
-    #: Names that settings had in older files of the class.
+    #: Names of settings in older files of the class -> today's names.
     renamed: ClassVar[Mapping[str, str]] = {}
-    #: Whether a size that is one number is both sides.
+    #: Whether one number as the size means height and width; else it is the shortest edge.
     square: ClassVar[bool] = True
-    #: The longest edge that goes with such a size, where it is the shortest edge.
+    #: The longest edge that goes with one number as the shortest edge.
     longest: ClassVar[int | None] = None
-    #: The settings that mean something to the class.
+    #: The settings that the class knows.
     known_settings: ClassVar[frozenset[str]] = COMMON
-    #: The arrays of a call.
+    #: The names of the arrays that a call returns.
     model_input_names: Sequence[str] = ("pixel_values",)
 
     def __init__(self, **settings: Unpack[ImageProcessorOverrides]) -> None:
@@ -193,8 +193,8 @@ class ImageProcessor:
 
     # -- settings -----------------------------------------------------------------------------------------------------
     def __init_subclass__(cls) -> None:
-        told = {name for name, value in vars(cls.defaults).items() if value is not None}
-        cls.known_settings = frozenset((COMMON | told | cls.also) - cls.unused)
+        with_default = {name for name, value in vars(cls.defaults).items() if value is not None}
+        cls.known_settings = frozenset((COMMON | with_default | cls.also) - cls.unused)
 
     def _become(self, settings: ImageProcessorOverrides | Mapping[str, Any]) -> None:
         for name, value in vars(replace(self.settings, **self._parsed(settings, "the constructor"))).items():
@@ -208,7 +208,7 @@ class ImageProcessor:
         for name in renamed:
             if name not in known:
                 if name in _REFUSED:
-                    raise UnsupportedError(f"{name}= is refused: {_REFUSED[name]}")
+                    raise UnsupportedError(f"{name}= is not supported: {_REFUSED[name]}")
                 raise UnknownArgumentError.among(f"{type(self).__name__} ({where})", name, known)
         if longest is not None and self.longest is None:
             renamed.setdefault("size", {**(self.defaults.size or {}), "longest_edge": longest})
@@ -216,17 +216,17 @@ class ImageProcessor:
 
     @classmethod
     def _takes_max_size(cls) -> bool:
-        """Old files say {"size": 800, "max_size": 1333} where newer ones have a size of two edges."""
+        """Return whether old files may have {"size": 800, "max_size": 1333} for a size with two edges."""
         return "longest_edge" in (cls.defaults.size or {}) and "shortest_edge" in (cls.defaults.size or {})
 
     @property
     def settings(self) -> ImageProcessorSettings:
-        """The attributes that are settings, as one object."""
+        """The settings, from the attributes, as one object."""
         own = self.__dict__
         return replace(self.defaults, **{name: own[name] for name in self.known_settings if name in own})
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Settings may be set in any form; None switches a step off."""
+        """Set an attribute; a setting may have any form that files and calls may use, and None turns a step off."""
         if name in self.known_settings:
             value = parse({name: value}, self.square, self.longest).get(name, False if name.startswith("do_") else None)
         self.__dict__[name] = value
@@ -244,18 +244,18 @@ class ImageProcessor:
     def __call__(
         self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[ImageProcessorOverrides]
     ) -> BatchFeature:
-        """Arrays for the model.
+        """Convert images to the arrays of the model.
 
         Args:
-            images: a picture, or a list of them: Pillow images, arrays (H, W, C) or (C, H, W), paths, URLs, bytes.
-            return_tensors: "np" for arrays of the batch; None for lists, one entry a picture.
+            images: an image, or a list of images: Pillow images, arrays (H, W, C) or (C, H, W), paths, URLs, bytes.
+            return_tensors: "np" for arrays of the batch; None for lists with one entry an image.
             **overrides: settings for this call alone.
 
         Returns:
-            `pixel_values` float32 (pictures, channels, height, width), and what else the family has.
+            `pixel_values` float32 (images, channels, height, width), and the other arrays of the family.
 
         Raises:
-            ImageError: something that is no picture, or pictures that come out in sizes that make no batch.
+            ImageError: something that is not an image, or images that end up in different sizes, which make no batch.
             UnknownArgumentError, UnsupportedError: see the class.
         """
         check_tensor_type(return_tensors)
@@ -267,7 +267,7 @@ class ImageProcessor:
     def preprocess(
         self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[ImageProcessorOverrides]
     ) -> BatchFeature:
-        """The call, by its other name."""
+        """Call the processor: the same, by its other name."""
         return self(images, return_tensors=return_tensors, **overrides)
 
     def _features(self, images: list[Any], settings: ImageProcessorSettings, stacked: bool) -> BatchFeature:
@@ -275,52 +275,52 @@ class ImageProcessor:
         return BatchFeature({name: stack(name, rows) for name, rows in data.items()} if stacked else data)
 
     def _one(self, image: Any, settings: ImageProcessorSettings) -> PreparedImage:
-        picture = to_image_or_array(image, settings)
-        original = transforms.size_of(picture)
-        array = transforms.as_array(self.shape(picture, settings))
+        image = to_image_or_array(image, settings)
+        original = transforms.size_of(image)
+        array = transforms.as_array(self.shape(image, settings))
         return PreparedImage(self.finish(self._numbers(array, settings), settings), original, array.shape[:2])
 
     def _numbers(self, array: Array, settings: ImageProcessorSettings) -> Array:
-        """`values` of an array (height, width, channels), as float32 (channels, height, width).
+        """Apply `values` to an array (height, width, channels); return float32 (channels, height, width).
 
-        There are but 256 bytes, so for bytes the steps are run over those alone, and their results looked up.
+        A byte has only 256 values, so for bytes the steps are run on those alone, and the results are looked up.
         """
         if array.dtype != np.uint8:
             values = self.values(np.moveaxis(array, -1, 0), settings)
             return np.ascontiguousarray(values, dtype=np.float32)
         channels = array.shape[-1]
-        table = _table(self.values, channels, tuple(getattr(settings, name) for name in _OF_VALUES))
+        table = _table(self.values, channels, tuple(getattr(settings, name) for name in _VALUE_SETTINGS))
         values = np.empty((channels, *array.shape[:2]), np.float32)
         for channel in range(channels):
             np.take(table[channel], array[..., channel], out=values[channel], mode="clip")
         return values
 
     # -- the steps, for families to override --------------------------------------------------------------------------
-    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
-        """The picture in the model's size: resized, then its middle cut out."""
+    def shape(self, image: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
+        """Bring an image to the model's size: resize it, then crop its centre."""
         if settings.do_resize:
-            size = self.target_size(*transforms.size_of(picture), settings)
-            picture = transforms.resize(picture, size, settings.resample)
+            size = self.target_size(*transforms.size_of(image), settings)
+            image = transforms.resize(image, size, settings.resample)
         if settings.do_center_crop:
-            picture = transforms.center_crop(picture, settings.crop_size)
-        return picture
+            image = transforms.center_crop(image, settings.crop_size)
+        return image
 
     def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
-        """The height and width that a picture is resized to."""
+        """Return the height and width to which an image is resized."""
         return transforms.target_size(height, width, settings.size)
 
     @staticmethod
     def values(values: Array, settings: ImageProcessorSettings) -> Array:
-        """The model's numbers of an array (channels, ...). What becomes of a value may depend on its channel only, and
-        on the settings named in `_OF_VALUES`."""
+        """Convert an array (channels, ...) to the model's numbers. A result may depend only on the value, its channel,
+        and the settings in `_VALUE_SETTINGS`."""
         return transforms.normalize(transforms.rescale(values, settings), settings)
 
     def finish(self, values: Array, settings: ImageProcessorSettings) -> Array:
-        """What a family does to the numbers of one picture, (channels, height, width)."""
+        """Apply the family's own steps to the numbers of one image, (channels, height, width)."""
         return values
 
     def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
-        """The arrays by name, one entry a picture: padded to the largest, where `do_pad` says so."""
+        """Collect the arrays by name, one entry an image, padded to the largest if `do_pad` is set."""
         values = [image.values for image in images]
         if settings.do_pad:
             size = padded_size(values, settings)
@@ -329,7 +329,7 @@ class ImageProcessor:
 
 
 def padded_size(images: list[Array], settings: ImageProcessorSettings) -> tuple[int, int]:
-    """`pad_size`, or the largest height and width."""
+    """Return `pad_size`, or the largest height and width."""
     if settings.pad_size is None:
         return transforms.largest(images)
     if "height" not in settings.pad_size:
@@ -338,23 +338,23 @@ def padded_size(images: list[Array], settings: ImageProcessorSettings) -> tuple[
 
 
 def stack(name: str, rows: list[Any]) -> Array:
-    """One array of the rows.
+    """Stack rows into one array.
 
     Raises:
-        ImageError: rows of unlike shape.
+        ImageError: the rows have different shapes.
     """
     if len(rows) == 1 and isinstance(rows[0], np.ndarray):
         return rows[0][None]
     shapes = sorted({np.shape(row) for row in rows})
     if len(shapes) > 1:
         raise ImageError(
-            f"{name}: the pictures come out in different shapes, {' and '.join(map(str, shapes[:3]))}: give them one "
-            "at a time, or a size with height and width"
+            f"{name}: the images end up in different shapes, {' and '.join(map(str, shapes[:3]))}: pass them one at "
+            "a time, or a size with height and width"
         )
     return np.stack([np.asarray(row) for row in rows])
 
 
-#: Keys of files that say which class they are for, and nothing of the settings.
+#: Keys of files that name the class they are for, or that are no settings.
 _NOT_KEPT = frozenset(
     {"image_processor_type", "feature_extractor_type", "processor_class", "_processor_class", "_valid_processor_keys",
      "_valid_kwargs_names", "transformers_version", "max_size", "use_fast", "device", "disable_grouping", "data_format",
@@ -363,8 +363,10 @@ _NOT_KEPT = frozenset(
 
 
 @lru_cache(maxsize=64)
-def _table(run: Callable[[Array, ImageProcessorSettings], Array], channels: int, of_values: tuple[Any, ...]) -> Array:
-    """The float32 values that `run` makes of the bytes 0–255 for each channel: (channels, 256)."""
-    settings = ImageProcessorSettings(**dict(zip(_OF_VALUES, of_values)))
+def _table(
+    run: Callable[[Array, ImageProcessorSettings], Array], channels: int, settings_of_values: tuple[Any, ...]
+) -> Array:
+    """Return the float32 results of `run` for the bytes 0–255 in each channel: (channels, 256)."""
+    settings = ImageProcessorSettings(**dict(zip(_VALUE_SETTINGS, settings_of_values)))
     every = np.broadcast_to(np.arange(256, dtype=np.uint8), (channels, 1, 256))
     return np.ascontiguousarray(run(every, settings).reshape(channels, 256), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What callers hand to an image processor: one picture or many, as Pillow images, arrays, or names of files."""
+"""Read the input of an image processor: one image or many, as Pillow images, arrays, paths or URLs."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _CHANNELS = (1, 3, 4)
 
 
 def flatten_images(images: Any) -> list[Any]:
-    """One picture, a batch array, or (nested) lists of pictures as one list.
+    """Flatten one image, an array of a batch, or (nested) lists of images into one list.
 
     Raises:
-        ImageError: an empty list, or something that is no picture.
+        ImageError: an empty list.
     """
     array = _array(images)
     if array is not None:
         return list(array) if array.ndim == 4 else [array]
     if not isinstance(images, (list, tuple)):
         return [images]
-    pictures = [picture for entry in images for picture in flatten_images(entry)]
-    if not pictures:
-        raise ImageError("no pictures: the list is empty")
-    return pictures
+    flat = [image for entry in images for image in flatten_images(entry)]
+    if not flat:
+        raise ImageError("no images: the list is empty")
+    return flat
 
 
 def group_videos(images: Any) -> list[list[Any]]:
-    """Videos: a list of pictures is one video, a list of such lists (or of arrays of four axes) are several."""
+    """Group frames by video: a list of images is one video, a list of such lists or of 4-axis arrays several."""
     array = _array(images)
     if array is not None:
         return [list(array) for array in array] if array.ndim == 5 else [list(array) if array.ndim == 4 else [array]]
@@ -43,16 +43,20 @@ def group_videos(images: Any) -> list[list[Any]]:
     arrays = [_array(entry) for entry in images]
     several = [isinstance(entry, (list, tuple)) or (a is not None and a.ndim == 4) for entry, a in zip(images, arrays)]
     if not several:
-        raise ImageError("no pictures: the list is empty")
+        raise ImageError("no images: the list is empty")
     return [flatten_images(entry) for entry in images] if all(several) else [flatten_images(images)]
 
 
 def to_image_or_array(image: Any, settings: ImageProcessorSettings) -> ImageOrArray:
-    """A Pillow image or an array (height, width, channels) with three channels, or with one where `image_mean` has one.
+    """Convert an image to three channels, or to one where `image_mean` has one.
 
     Args:
-        image: a Pillow image; an array or a tensor (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels, where both
-            ends could be channels the first is, unless `input_data_format` says otherwise; what `load_image` takes.
+        image: a Pillow image; an array or a tensor (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels (where both
+            ends could be the channels, the first axis is, unless `input_data_format` says otherwise); or what
+            `load_image` takes.
+
+    Returns:
+        A Pillow image, or an array (height, width, channels) for an array.
 
     Raises:
         ImageError: something else.
@@ -65,14 +69,14 @@ def to_image_or_array(image: Any, settings: ImageProcessorSettings) -> ImageOrAr
     if not isinstance(image, pillow.Image):
         image = load_image(image)
     if image.width < 1 or image.height < 1:
-        raise ImageError(f"a picture of {image.width}x{image.height} pixels has nothing in it")
+        raise ImageError(f"an image of {image.width}x{image.height} pixels is empty")
     if grey:
         return _mode(image, "L")
     return _on_white(image) if settings.do_convert_rgb else _mode(image, "RGB")
 
 
 def _array(value: Any) -> Array | None:
-    """An array or what becomes one (a tensor of another library); else None."""
+    """Convert an array, or a tensor of another library, to NumPy; None for anything else."""
     if isinstance(value, np.ndarray):
         return value
     if isinstance(value, (list, tuple, str, bytes)) or not hasattr(value, "detach"):
@@ -85,7 +89,7 @@ def _mode(image: Any, mode: str) -> Any:
 
 
 def _on_white(image: Any) -> Any:
-    """In RGB, with white where the picture is transparent."""
+    """Convert to RGB, with white where the image is transparent."""
     if image.mode == "RGB" and image.info.get("transparency") is None:
         return image
     if "A" not in image.getbands() and image.info.get("transparency") is None:
@@ -102,11 +106,11 @@ def _channels_last(array: Array, layout: str | None) -> Array:
         array = np.moveaxis(array, 0, -1)
     if array.ndim != 3 or array.shape[-1] not in _CHANNELS or array.size == 0:
         raise ImageError(
-            f"a picture as an array must have the shape (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels; "
+            f"an image as an array must have the shape (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels; "
             f"this one has {array.shape}"
         )
     if array.dtype.kind not in "buif":
-        raise ImageError(f"a picture as an array must hold numbers, not {array.dtype}")
+        raise ImageError(f"an image as an array must hold numbers, not {array.dtype}")
     return array
 
 
@@ -122,7 +126,7 @@ def _three_channels(array: Array, settings: ImageProcessorSettings, grey: bool) 
 def _blend_on_white(array: Array) -> Array:
     floats = np.issubdtype(array.dtype, np.floating)
     if floats and not (array.min() >= 0 and array.max() <= 1):
-        raise ImageError("a picture with transparency as an array of floats must lie in 0–1")
+        raise ImageError("an array of floats with transparency must lie in 0–1")
     white = 1.0 if floats else 255
     alpha = array[..., 3:4] / white
     blended = alpha * array[..., :3] + (1 - alpha) * white

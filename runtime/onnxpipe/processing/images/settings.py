@@ -1,4 +1,4 @@
-"""What an image processor can be told, and the many forms in which files and callers tell it."""
+"""The settings of image processors, and the parsing of the many forms in which files and callers write them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, TypedDict
 
 from onnxpipe.errors import UnsupportedError
 
-#: Pillow's numbers of its filters.
+#: Pillow's numbers of its resampling filters.
 NEAREST, LANCZOS, BILINEAR, BICUBIC = 0, 1, 2, 3
 
 HALF = (0.5, 0.5, 0.5)
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
-#: Longest side that a size may name: a config must not be able to fill the memory.
+#: Longest side that a size may have: a config must not be able to fill the memory.
 LONGEST_SIDE = 1 << 15
 
 _SIZE_KEYS = (
@@ -33,28 +33,28 @@ Size = dict[str, int]
 
 @dataclass(frozen=True)
 class ImageProcessorSettings:
-    """One call's settings; the names are those of transformers' files. None is "not told".
+    """The settings of a call; the names are those of transformers' files. None means that nothing is set.
 
     Attributes:
-        do_convert_rgb: transparency is laid on white, as the families do that were trained so.
-        do_resize, size, resample: the size form (see `parse_size`) and Pillow's number of the filter.
-        do_center_crop, crop_size: the middle, with black around it where the picture is smaller.
-        do_rescale, rescale_factor: multiplies the bytes.
-        do_normalize, image_mean, image_std: takes the mean off and divides, per channel.
-        do_pad, pad_size: black (0) at the bottom and at the right.
-        input_data_format: "channels_first" or "channels_last", for arrays of which it cannot be seen.
-        size_divisor: what both sides are to be a multiple of.
-        crop_pct: the share of the resized picture that is kept (ConvNeXT, PoolFormer).
-        rescale_offset, offset: takes 1 off after the rescaling (EfficientNet's and ViViT's name).
-        include_top: divides by the deviation once more (EfficientNet).
-        do_flip_channel_order: BGR (MobileViT).
-        do_grayscale: the same grey in all channels (keypoints).
-        keep_aspect_ratio, ensure_multiple_of: depth models.
-        patch_size, max_num_patches: SigLIP 2.
-        do_split_image: pieces of a long picture (EoMT).
+        do_convert_rgb: lay transparent images on white, in families that were trained so.
+        do_resize, size, resample: resize; `size` as in `parse_size`, `resample` is Pillow's number of the filter.
+        do_center_crop, crop_size: crop the centre, with black around it where the image is smaller.
+        do_rescale, rescale_factor: multiply the bytes.
+        do_normalize, image_mean, image_std: subtract the mean and divide by the deviation, per channel.
+        do_pad, pad_size: pad with zeros at the bottom and at the right.
+        input_data_format: "channels_first" or "channels_last", for arrays whose shape does not show which.
+        size_divisor: both sides become a multiple of it.
+        crop_pct: the share of the resized image that is kept (ConvNeXT, PoolFormer).
+        rescale_offset, offset: subtract 1 after rescaling (the names of EfficientNet and of ViViT).
+        include_top: divide by the deviation once more (EfficientNet).
+        do_flip_channel_order: from RGB to BGR (MobileViT).
+        do_grayscale: the same grey in all channels (keypoint models).
+        keep_aspect_ratio, ensure_multiple_of: for depth models.
+        patch_size, max_num_patches: for SigLIP 2.
+        do_split_image: split a long image into square patches (EoMT).
         mask_size, mask_pad_size, ignore_index, num_labels, do_reduce_labels, format, do_convert_annotations,
-            num_text, prompt_scale_to_meter: for training or for other inputs than pictures; kept as the file has them.
-        repo_path, class_info_file: where OneFormer's class names are.
+            num_text, prompt_scale_to_meter: for training, or for inputs other than images; kept as the file has them.
+        repo_path, class_info_file: where the class names of OneFormer are.
     """
 
     do_convert_rgb: bool | None = None
@@ -143,12 +143,12 @@ class ImageProcessorOverrides(TypedDict, total=False):
 
 
 NAMES = tuple(field.name for field in fields(ImageProcessorSettings))
-#: What every class takes.
+#: Settings that every class knows.
 COMMON = frozenset(
     {"do_convert_rgb", "do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor",
      "do_normalize", "image_mean", "image_std", "do_pad", "pad_size", "input_data_format"}
 )  # fmt: skip
-#: Those of single steps, for classes without the step.
+#: The settings of single steps, for classes without that step.
 RESIZING = frozenset({"do_resize", "size", "resample"})
 CROPPING = frozenset({"do_center_crop", "crop_size"})
 NORMALIZING = frozenset({"do_normalize", "image_mean", "image_std"})
@@ -162,14 +162,14 @@ RENAMED = {
 
 
 def parse(values: Mapping[str, Any], square: bool, longest: int | None = None) -> dict[str, Any]:
-    """Settings in their one form, from those of a file or a call. A None is left out: the default stays.
+    """Parse the settings of a file or a call. A None is left out, so that the default stays.
 
     Args:
         values: by the names of `ImageProcessorSettings`.
-        square, longest: what a `size` that is one number means, see `parse_size`.
+        square, longest: the meaning of a `size` that is one number, see `parse_size`.
 
     Raises:
-        UnsupportedError: a value that means nothing.
+        UnsupportedError: a value that is not valid.
     """
     given = {name: value for name, value in values.items() if value is not None}
     parsed: dict[str, Any] = {}
@@ -180,17 +180,17 @@ def parse(values: Mapping[str, Any], square: bool, longest: int | None = None) -
 
 
 def parse_size(name: str, value: Any, square: bool = True, longest: int | None = None) -> Size:
-    """A size as a dict with one of these sets of keys: height and width; shortest_edge; shortest_edge and
+    """Parse a size into a dict with one of these sets of keys: height and width; shortest_edge; shortest_edge and
     longest_edge; longest_edge; max_height and max_width.
 
     Args:
         name: of the setting, for errors.
         value: such a dict, a number, or (height, width).
-        square: whether one number is height and width; else it is the shortest edge.
+        square: whether one number means height and width; else it is the shortest edge.
         longest: the longest edge that goes with one number.
 
     Raises:
-        UnsupportedError: none of these, or a side that is no whole number in 1–32768.
+        UnsupportedError: none of these, or a side that is not a whole number in 1–32768.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         edges = {"shortest_edge": value} if longest is None else {"shortest_edge": value, "longest_edge": longest}
@@ -209,19 +209,19 @@ def parse_size(name: str, value: Any, square: bool = True, longest: int | None =
 def _side(name: str, value: Any) -> int:
     number = _number(name, value)
     if number % 1:
-        raise UnsupportedError(f"{name} must be made of whole numbers; got {value!r}")
+        raise UnsupportedError(f"{name} must have sides in whole numbers; got {value!r}")
     if not 1 <= number <= LONGEST_SIDE:
         raise UnsupportedError(f"{name} has a side of {value}; it must lie in 1–{LONGEST_SIDE}")
     return int(number)
 
 
 def _filter(name: str, value: Any) -> int:
-    """Pillow's number of a filter, from the number, the enum, or torchvision's name."""
+    """Parse a resampling filter: Pillow's number or enum, or torchvision's name."""
     named = getattr(value, "value", value)
     number: Any = _FILTERS.get(named.lower(), -1) if isinstance(named, str) else named
     if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= 5:
         return int(number)
-    raise UnsupportedError(f"{name} must be Pillow's number of a filter, 0–5; got {value!r}")
+    raise UnsupportedError(f"{name} must be the number of a Pillow filter, 0–5; got {value!r}")
 
 
 def _numbers(name: str, value: Any) -> float | tuple[float, ...]:
@@ -262,7 +262,7 @@ def _positive(name: str, value: Any) -> float:
 
 
 def _count(name: str, value: Any) -> int:
-    """0 is "none" for those that divide."""
+    """Parse a whole number from 0 on; for divisors, 0 means none."""
     if _number(name, value) >= 0:
         return int(value)
     raise UnsupportedError(f"{name} must not be negative; got {value!r}")
@@ -271,7 +271,7 @@ def _count(name: str, value: Any) -> int:
 def _text(name: str, value: Any) -> str:
     if isinstance(value, str):
         return value
-    raise UnsupportedError(f"{name} must be a text; got {value!r}")
+    raise UnsupportedError(f"{name} must be a string; got {value!r}")
 
 
 _FRACTIONS = ("crop_pct", "ensure_multiple_of")

@@ -1,6 +1,6 @@
-"""The steps that image processors are made of. Sizes are (height, width) in pixels.
+"""Transform images: the steps that image processors consist of. Sizes are (height, width) in pixels.
 
-A picture is a Pillow image or an array (height, width, channels) until its values are turned into the model's numbers;
+An image is a Pillow image or an array (height, width, channels) until its values are converted to the model's numbers;
 from then on it is a float32 array (channels, height, width). Bytes are resized by Pillow's own filters, as in the PIL
 classes of transformers, so the results are the same to the bit.
 """
@@ -26,22 +26,22 @@ ImageOrArray: TypeAlias = "Image | Array"
 
 
 # -- sizes ------------------------------------------------------------------------------------------------------------
-def size_of(picture: ImageOrArray) -> tuple[int, int]:
-    """Height and width of a Pillow image or of an array (H, W, C)."""
-    if isinstance(picture, np.ndarray):
-        return picture.shape[0], picture.shape[1]
-    return picture.height, picture.width
+def size_of(image: ImageOrArray) -> tuple[int, int]:
+    """Return height and width of a Pillow image or of an array (H, W, C)."""
+    if isinstance(image, np.ndarray):
+        return image.shape[0], image.shape[1]
+    return image.height, image.width
 
 
 def target_size(height: int, width: int, size: Size | None) -> tuple[int, int]:
-    """What a picture of that height and width is resized to.
+    """Compute the height and width to which an image of that height and width is resized.
 
     Args:
-        size: see `settings.parse_size`. {shortest_edge, longest_edge}: as short as the first says, but not longer than
-            the second (DETR's rule).
+        size: see `settings.parse_size`. With {shortest_edge, longest_edge} the short side gets the first, unless the
+            long side would then exceed the second (DETR's rule).
 
     Raises:
-        UnsupportedError: no size, or {longest_edge} alone, which every family that has it reads in its own way.
+        UnsupportedError: no size, or {longest_edge} alone, which each family that has it reads in its own way.
     """
     size = size or {}
     if "height" in size:
@@ -57,16 +57,16 @@ def target_size(height: int, width: int, size: Size | None) -> tuple[int, int]:
 
 
 def with_short_side(height: int, width: int, short: int) -> tuple[int, int]:
-    """The same shape with that short side; the long one is cut down to whole pixels."""
+    """Scale a height and width to that short side; the long side is rounded down to whole pixels."""
     long = int(short * max(height, width) / min(height, width))
     return (long, short) if width <= height else (short, long)
 
 
 def within_edges(height: int, width: int, shortest: int, longest: int, keep: bool = True) -> tuple[int, int]:
-    """The same shape with that short side, or with a shorter one where the long side would be more than `longest`.
+    """Scale a height and width to that short side, or to a shorter one if the long side would be over `longest`.
 
     Args:
-        keep: a picture whose short side is right already stays as it is, even where it is a little too long.
+        keep: an image whose short side is right already stays as it is, even where it is a little too long.
     """
     short, long = min(height, width), max(height, width)
     exact: float = shortest
@@ -80,17 +80,17 @@ def within_edges(height: int, width: int, shortest: int, longest: int, keep: boo
 
 
 def down_to_multiple(value: int, divisor: int) -> int:
-    """The next multiple of `divisor` that is not larger."""
+    """Round down to a multiple of `divisor`."""
     return value // divisor * divisor
 
 
 def up_to_multiple(value: int, divisor: int) -> int:
-    """The next multiple of `divisor` that is not smaller."""
+    """Round up to a multiple of `divisor`."""
     return -(-value // divisor) * divisor
 
 
 def shortest_edge(size: Size | None) -> int:
-    """That of a size.
+    """Return the shortest edge of a size.
 
     Raises:
         UnsupportedError: it has none.
@@ -101,7 +101,7 @@ def shortest_edge(size: Size | None) -> int:
 
 
 def checked_size(size: tuple[int, int], original: tuple[int, int]) -> tuple[int, int]:
-    """`size`, what a picture of the size `original` is resized or padded to.
+    """Return `size`, to which an image of the size `original` is resized or padded, if it is allowed.
 
     Raises:
         ImageError: a side of 0, or more than 178,956,970 pixels.
@@ -110,50 +110,50 @@ def checked_size(size: tuple[int, int], original: tuple[int, int]) -> tuple[int,
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
         why = "has a side of 0 pixels" if min(size) < 1 else f"has more than {MAX_PIXELS} pixels"
         raise ImageError(
-            f"this picture of {original[1]}x{original[0]} pixels would become one of {width}x{height}, which {why}: "
-            "crop it, or give another size"
+            f"this image of {original[1]}x{original[0]} pixels would become one of {width}x{height}, which {why}: "
+            "crop it, or pass another size"
         )
     return size
 
 
 # -- geometry ---------------------------------------------------------------------------------------------------------
-def as_array(picture: ImageOrArray) -> Array:
-    """(height, width, channels)."""
-    array = np.asarray(picture)
+def as_array(image: ImageOrArray) -> Array:
+    """Convert an image to an array (height, width, channels)."""
+    array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array
 
 
-def resize(picture: ImageOrArray, size: tuple[int, int], resample: int | None) -> ImageOrArray:
-    """The picture in that size, by Pillow's filter `resample`.
+def resize(image: ImageOrArray, size: tuple[int, int], resample: int | None) -> ImageOrArray:
+    """Resize an image by Pillow's filter `resample`.
 
-    Floats in 0–1 go through bytes and come back as float32, as transformers has it.
+    Floats in 0–1 are converted to bytes and back to float32, as in transformers.
 
     Raises:
-        ImageError: a side of 0, more than 178,956,970 pixels, or floats that are no picture.
+        ImageError: a side of 0, more than 178,956,970 pixels, or floats that are not an image.
     """
-    height, width = checked_size(size, size_of(picture))
-    if not isinstance(picture, np.ndarray):
-        return picture.resize((width, height), resample)
-    unit = not _is_bytes_like(picture)
-    data = _times(picture, 255) if unit else picture
+    height, width = checked_size(size, size_of(image))
+    if not isinstance(image, np.ndarray):
+        return image.resize((width, height), resample)
+    unit = not _is_bytes_like(image)
+    data = _times(image, 255) if unit else image
     data = np.ascontiguousarray(data[..., 0] if data.shape[-1] == 1 else data, dtype=np.uint8)
     resized = as_array(import_pillow().fromarray(data).resize((width, height), resample))
     return _times(resized, 1 / 255) if unit else resized
 
 
 def resize_floats(array: Array, size: tuple[int, int], resample: int | None) -> Array:
-    """float32 (height, width, channels) of an array in that size, by Pillow's filter, without rounding."""
+    """Resize an array by Pillow's filter without rounding; return float32 (height, width, channels)."""
     height, width = checked_size(size, size_of(array))
     planes = np.moveaxis(array.astype(np.float32), -1, 0)
     resized = [import_pillow().fromarray(plane).resize((width, height), resample) for plane in planes]
     return np.stack([np.asarray(plane) for plane in resized], -1)
 
 
-def center_crop(picture: ImageOrArray, size: Size | None) -> Array:
-    """The middle of that height and width, with zeros around it where the picture is smaller."""
+def center_crop(image: ImageOrArray, size: Size | None) -> Array:
+    """Crop the centre of that height and width, with zeros around it where the image is smaller."""
     if not size or "height" not in size:
         raise UnsupportedError(f"crop_size must have a height and a width; got {size}")
-    array = as_array(picture)
+    array = as_array(image)
     height, width = array.shape[:2]
     crop_height, crop_width = size["height"], size["width"]
     top, left = (height - crop_height) // 2, (width - crop_width) // 2
@@ -161,7 +161,7 @@ def center_crop(picture: ImageOrArray, size: Size | None) -> Array:
         return array[top : top + crop_height, left : left + crop_width]
     canvas_height, canvas_width = max(height, crop_height), max(width, crop_width)
     if canvas_height * canvas_width > MAX_PIXELS:
-        raise ImageError(f"this picture of {width}x{height} pixels cannot be cropped to {crop_width}x{crop_height}")
+        raise ImageError(f"this image of {width}x{height} pixels cannot be cropped to {crop_width}x{crop_height}")
     canvas = np.zeros((canvas_height, canvas_width, array.shape[2]), array.dtype)
     above, before = ceil((canvas_height - height) / 2), ceil((canvas_width - width) / 2)
     canvas[above : above + height, before : before + width] = array
@@ -170,7 +170,7 @@ def center_crop(picture: ImageOrArray, size: Size | None) -> Array:
 
 
 def _is_bytes_like(array: Array) -> bool:
-    """Whether these are the values 0–255 (of any type), not 0–1.
+    """Return whether the values are 0–255 (of any type), and not 0–1.
 
     Raises:
         ImageError: neither.
@@ -186,9 +186,9 @@ def _is_bytes_like(array: Array) -> bool:
     return whole
 
 
-# -- values: alike for every pixel, channels first --------------------------------------------------------------------
+# -- values: the same for every pixel, channels first -----------------------------------------------------------------
 def rescale(values: Array, settings: ImageProcessorSettings) -> Array:
-    """Multiplied by the factor in float64, then float32."""
+    """Multiply by the factor in float64; return float32."""
     if not settings.do_rescale:
         return values
     if settings.rescale_factor is None:
@@ -197,7 +197,7 @@ def rescale(values: Array, settings: ImageProcessorSettings) -> Array:
 
 
 def normalize(values: Array, settings: ImageProcessorSettings) -> Array:
-    """The mean taken off, divided by the deviation."""
+    """Subtract the mean and divide by the deviation."""
     if not settings.do_normalize:
         return values
     if settings.image_mean is None or settings.image_std is None:
@@ -206,7 +206,7 @@ def normalize(values: Array, settings: ImageProcessorSettings) -> Array:
 
 
 def standardize(values: Array, mean: float | tuple[float, ...], std: float | tuple[float, ...]) -> Array:
-    """(values − mean) / std, per channel (the first axis), in the values' own float type."""
+    """Compute (values − mean) / std per channel (the first axis), in the values' own float type."""
     if not np.issubdtype(values.dtype, np.floating):
         values = values.astype(np.float32)
     return (values - _channels("image_mean", mean, values)) / _channels("image_std", std, values)
@@ -215,7 +215,7 @@ def standardize(values: Array, mean: float | tuple[float, ...], std: float | tup
 def _channels(name: str, value: float | tuple[float, ...], values: Array) -> Array:
     count = values.shape[0]
     if isinstance(value, tuple) and len(value) != count:
-        raise UnsupportedError(f"{name} has {len(value)} numbers, the picture {count} channels")
+        raise UnsupportedError(f"{name} has {len(value)} numbers, but the image has {count} channels")
     numbers = np.array(value if isinstance(value, tuple) else [value] * count, dtype=values.dtype)
     return numbers.reshape(count, 1, 1)
 
@@ -226,28 +226,28 @@ def _times(values: Array, factor: float) -> Array:
 
 # -- padding: channels first ------------------------------------------------------------------------------------------
 def pad(values: Array, size: tuple[int, int], value: float | Array = 0.0) -> Array:
-    """Filled up at the bottom and at the right with `value`, a number or (channels, 1, 1).
+    """Pad at the bottom and at the right with `value`, a number or (channels, 1, 1).
 
     Raises:
-        UnsupportedError: the picture is larger than that.
+        UnsupportedError: the image is larger than `size`.
     """
     height, width = values.shape[-2:]
     if (height, width) == tuple(size):
         return values
     if height > size[0] or width > size[1]:
-        raise UnsupportedError(f"a picture of {height}x{width} (height, width) cannot be padded to {size[0]}x{size[1]}")
+        raise UnsupportedError(f"an image of {height}x{width} (height, width) cannot be padded to {size[0]}x{size[1]}")
     padded = np.full((*values.shape[:-2], *checked_size(size, (height, width))), value, values.dtype)
     padded[..., :height, :width] = values
     return padded
 
 
 def largest(images: list[Array]) -> tuple[int, int]:
-    """The largest height and the largest width among arrays (channels, height, width)."""
+    """Return the largest height and the largest width among arrays (channels, height, width)."""
     return max(image.shape[-2] for image in images), max(image.shape[-1] for image in images)
 
 
 def mask_of(image: Array, size: tuple[int, int]) -> NDArray[np.int64]:
-    """1 where a picture padded to `size` is the picture, 0 where it is padding."""
+    """Return the mask of an image that is padded to `size`: 1 for the image, 0 for padding."""
     mask = np.zeros(size, np.int64)
     mask[: image.shape[-2], : image.shape[-1]] = 1
     return mask
