@@ -1,4 +1,4 @@
-"""Image processors of classifiers, backbones and image-text models: resize, crop, rescale, normalise."""
+"""Preprocess images for classifiers, backbones and image-text models: resize, crop, rescale, normalise."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class DeiTImageProcessor(ImageProcessor):
 
 
 class BeitImageProcessor(ImageProcessor):
-    """BEiT, Data2Vec-Vision. transformers 4 resized to 256 and took the middle."""
+    """BEiT, Data2Vec-Vision. transformers 4 resized to 256 and cropped the centre."""
 
     defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size=_square(224), resample=BICUBIC, do_center_crop=False, crop_size=_square(224),
@@ -80,7 +80,7 @@ class BitImageProcessor(ImageProcessor):
 
 
 class CLIPImageProcessor(ImageProcessor):
-    """CLIP and its kin."""
+    """CLIP and similar models."""
 
     square: ClassVar[bool] = False
     defaults: ClassVar = _CLIP
@@ -94,7 +94,7 @@ class ChineseCLIPImageProcessor(ImageProcessor):
 
 
 class ConvNextImageProcessor(ImageProcessor):
-    """ConvNeXT, ResNet, RegNet, CvT: below 384 pixels a little more is resized, and its middle taken."""
+    """ConvNeXT, ResNet, RegNet, CvT: below 384 pixels, resize to a little more and crop the centre."""
 
     square: ClassVar[bool] = False
     defaults: ClassVar = ImageProcessorSettings(
@@ -103,17 +103,17 @@ class ConvNextImageProcessor(ImageProcessor):
     )  # fmt: skip
     older: ClassVar = {"resample": BILINEAR}
 
-    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
-        """Resized; and cropped to the edge where that is short."""
+    def shape(self, image: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
+        """Resize; below 384 pixels, crop the centre too."""
         edge = transforms.shortest_edge(settings.size) if settings.do_resize else 384
         if edge < 384:
-            size = self.target_size(*transforms.size_of(picture), settings)
-            picture = transforms.resize(picture, size, settings.resample)
-            picture, settings = transforms.center_crop(picture, _square(edge)), replace(settings, do_resize=False)
-        return super().shape(picture, settings)
+            size = self.target_size(*transforms.size_of(image), settings)
+            image = transforms.resize(image, size, settings.resample)
+            image, settings = transforms.center_crop(image, _square(edge)), replace(settings, do_resize=False)
+        return super().shape(image, settings)
 
     def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
-        """A square of the edge from 384 pixels on; below, the short side is edge / crop_pct."""
+        """Return a square of the edge from 384 pixels on; below, the short side is edge / crop_pct."""
         edge = transforms.shortest_edge(settings.size)
         if edge >= 384:
             return edge, edge
@@ -121,7 +121,7 @@ class ConvNextImageProcessor(ImageProcessor):
 
 
 class EfficientNetImageProcessor(ImageProcessor):
-    """EfficientNet, ALIGN: `include_top` divides by the deviation once more."""
+    """EfficientNet, ALIGN: divide by the deviation once more if `include_top` is set."""
 
     defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size=_square(346), resample=BICUBIC, do_center_crop=False, crop_size=_square(289),
@@ -131,7 +131,7 @@ class EfficientNetImageProcessor(ImageProcessor):
 
     @staticmethod
     def values(values: Array, settings: ImageProcessorSettings) -> Array:
-        """Rescaled, 1 taken off if `rescale_offset`, normalised, and divided again if `include_top`."""
+        """Rescale, subtract 1 if `rescale_offset`, normalise, and divide again if `include_top`."""
         values = transforms.rescale(values, settings)
         if settings.do_rescale and settings.rescale_offset:
             values = values - np.float32(1)
@@ -149,7 +149,7 @@ class MobileNetV1ImageProcessor(ImageProcessor):
 
 
 class MobileNetV2ImageProcessor(ImageProcessor):
-    """MobileNet V2, with DeepLab too."""
+    """MobileNet V2, and DeepLab on it."""
 
     square: ClassVar[bool] = False
     also: ClassVar[frozenset[str]] = frozenset({"do_reduce_labels"})
@@ -159,7 +159,7 @@ class MobileNetV2ImageProcessor(ImageProcessor):
 
 
 class MobileViTImageProcessor(ImageProcessor):
-    """MobileViT: blue comes first, nothing is normalised."""
+    """MobileViT: channels in the order BGR, without normalisation."""
 
     unused: ClassVar[frozenset[str]] = NORMALIZING
     square: ClassVar[bool] = False
@@ -169,21 +169,21 @@ class MobileViTImageProcessor(ImageProcessor):
     )  # fmt: skip
     older: ClassVar = {"resample": BILINEAR}
 
-    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
-        """Resized, cropped, and from RGB to BGR."""
-        array = transforms.as_array(super().shape(picture, settings))
+    def shape(self, image: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
+        """Resize, crop, and convert RGB to BGR."""
+        array = transforms.as_array(super().shape(image, settings))
         return array[..., ::-1] if settings.do_flip_channel_order else array
 
     @staticmethod
     def values(values: Array, settings: ImageProcessorSettings) -> Array:
-        """Rescaled only."""
+        """Rescale only."""
         return transforms.rescale(values, settings)
 
     post_process_semantic_segmentation = staticmethod(segmentation.semantic)
 
 
 class LevitImageProcessor(ImageProcessor):
-    """LeViT: the short side is 256/224 of what the size says."""
+    """LeViT: resize the short side to 256/224 of the size."""
 
     square: ClassVar[bool] = False
     defaults: ClassVar = ImageProcessorSettings(
@@ -192,14 +192,14 @@ class LevitImageProcessor(ImageProcessor):
     )  # fmt: skip
 
     def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
-        """With that short side; a size of height and width is taken as it is."""
+        """Scale to that short side; a size of height and width is taken as it is."""
         if settings.size and "shortest_edge" in settings.size:
             return transforms.with_short_side(height, width, int(256 / 224 * settings.size["shortest_edge"]))
         return super().target_size(height, width, settings)
 
 
 class PoolFormerImageProcessor(ImageProcessor):
-    """PoolFormer: resized to the size divided by `crop_pct`."""
+    """PoolFormer: resize to the size divided by `crop_pct`."""
 
     square: ClassVar[bool] = False
     defaults: ClassVar = ImageProcessorSettings(
@@ -208,7 +208,7 @@ class PoolFormerImageProcessor(ImageProcessor):
     )  # fmt: skip
 
     def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
-        """The short side that much longer, or height and width where they differ."""
+        """Divide the short side by `crop_pct`, or height and width where they differ."""
         size, share = settings.size or {}, settings.crop_pct
         if share is None or not ("shortest_edge" in size or "height" in size):
             return super().target_size(height, width, settings)
@@ -228,23 +228,23 @@ class PvtImageProcessor(ImageProcessor):
 
 
 class PerceiverImageProcessor(ImageProcessor):
-    """Perceiver: the middle is cut out before the resizing, in proportion size : crop_size."""
+    """Perceiver: crop the centre before resizing, in the proportion size : crop_size."""
 
     defaults: ClassVar = ImageProcessorSettings(
         do_center_crop=True, crop_size=_square(256), do_resize=True, size=_square(224), resample=BICUBIC,
         do_rescale=True, do_normalize=True, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD,
     )  # fmt: skip
 
-    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
-        """Cropped, then resized."""
+    def shape(self, image: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
+        """Crop, then resize."""
         size, crop = settings.size or {}, settings.crop_size or {}
         if settings.do_center_crop:
             if "height" not in size or "height" not in crop:
                 raise UnsupportedError(f"size and crop_size must have height and width; got {size} and {crop}")
-            short = min(transforms.size_of(picture))
+            short = min(transforms.size_of(image))
             inner = {side: int(size[side] / crop[side] * short) for side in ("height", "width")}
-            picture = transforms.center_crop(picture, inner)
-        return super().shape(picture, replace(settings, do_center_crop=False))
+            image = transforms.center_crop(image, inner)
+        return super().shape(image, replace(settings, do_center_crop=False))
 
 
 class SiglipImageProcessor(ImageProcessor):
@@ -268,19 +268,19 @@ class BlipImageProcessor(ImageProcessor):
 
 
 class DINOv3ViTImageProcessor(ImageProcessor):
-    """DINOv3. transformers has it with torchvision only, which resizes floats: so does this, to float precision."""
+    """DINOv3. transformers has it for torchvision only, which resizes floats; the same here, to float precision."""
 
     defaults: ClassVar = ImageProcessorSettings(
         do_resize=True, size=_square(224), resample=BILINEAR, do_rescale=True, do_normalize=True,
         image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD,
     )  # fmt: skip
 
-    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
-        """Nothing is rounded to whole grey levels on the way."""
+    def shape(self, image: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
+        """Resize as floats: nothing is rounded to whole grey levels."""
         if settings.do_resize:
-            size = self.target_size(*transforms.size_of(picture), settings)
-            picture = transforms.resize_floats(transforms.as_array(picture), size, settings.resample)
-        return super().shape(picture, replace(settings, do_resize=False))
+            size = self.target_size(*transforms.size_of(image), settings)
+            image = transforms.resize_floats(transforms.as_array(image), size, settings.resample)
+        return super().shape(image, replace(settings, do_resize=False))
 
 
 class SegformerImageProcessor(ImageProcessor):
@@ -296,7 +296,7 @@ class SegformerImageProcessor(ImageProcessor):
 
 
 class TextNetImageProcessor(ImageProcessor):
-    """TextNet: both sides are rounded up to a multiple of `size_divisor`."""
+    """TextNet: round both sides up to a multiple of `size_divisor`."""
 
     square: ClassVar[bool] = False
     defaults: ClassVar = ImageProcessorSettings(
@@ -306,7 +306,7 @@ class TextNetImageProcessor(ImageProcessor):
     )  # fmt: skip
 
     def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
-        """With that short side, rounded up."""
+        """Scale to the short side, and round up."""
         height, width = transforms.with_short_side(height, width, transforms.shortest_edge(settings.size))
         divisor = settings.size_divisor or 1
         return transforms.up_to_multiple(height, divisor), transforms.up_to_multiple(width, divisor)

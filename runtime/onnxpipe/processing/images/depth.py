@@ -1,4 +1,4 @@
-"""Image processors of depth estimation: sizes that are multiples of a patch."""
+"""Preprocess images for depth estimation: to sizes that are multiples of a patch."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _NO_PAD_SIZE = frozenset({"pad_size"})
 
 
 def multiples(height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
-    """Height and width near those of `size`, in multiples of `ensure_multiple_of`.
+    """Compute a height and width near those of `size`, in multiples of `ensure_multiple_of`.
 
-    With `keep_aspect_ratio` both sides are scaled alike, by the factor that changes the picture less.
+    With `keep_aspect_ratio` both sides are scaled by the same factor, the one that changes the image less.
     """
     size, multiple = settings.size or {}, settings.ensure_multiple_of or 1
     if "height" not in size:
@@ -49,7 +49,7 @@ def multiples(height: int, width: int, settings: ImageProcessorSettings) -> tupl
 
 
 class _DPTImageProcessor(ImageProcessor):
-    """To multiples; if told so, padded on all sides to a multiple of `size_divisor`."""
+    """Resize to multiples; with `do_pad`, pad on all sides to a multiple of `size_divisor`."""
 
     unused: ClassVar[frozenset[str]] = CROPPING | _NO_PAD_SIZE
     also: ClassVar[frozenset[str]] = frozenset({"size_divisor"})
@@ -60,7 +60,7 @@ class _DPTImageProcessor(ImageProcessor):
         return multiples(height, width, settings)
 
     def finish(self, values: Array, settings: ImageProcessorSettings) -> Array:
-        """Padded with zeros, half of them before and half after the picture."""
+        """Pad with zeros, half of them before and half after the image."""
         if not settings.do_pad or not settings.size_divisor:
             return values
         height, width = values.shape[-2:]
@@ -73,7 +73,7 @@ class _DPTImageProcessor(ImageProcessor):
         return np.pad(values, [(0, 0), *((n // 2, n - n // 2) for n in missing)])
 
     def collect(self, images: list[Any], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
-        """`pixel_values`; the padding is done."""
+        """Collect `pixel_values`, which are padded already."""
         return super().collect(images, replace(settings, do_pad=False))
 
 
@@ -87,7 +87,7 @@ class DPTImageProcessor(_DPTImageProcessor):
 
 
 class PromptDepthAnythingImageProcessor(_DPTImageProcessor):
-    """Prompt Depth Anything: with a rough measurement of the depth."""
+    """Prompt Depth Anything: with a coarse depth map as a prompt."""
 
     defaults: ClassVar = replace(_DPT, prompt_scale_to_meter=0.001)
     model_input_names = ("pixel_values", "prompt_depth")
@@ -102,42 +102,45 @@ class PromptDepthAnythingImageProcessor(_DPTImageProcessor):
         return_tensors: Any = "np",
         **overrides: Unpack[ImageProcessorOverrides],
     ) -> BatchFeature:
-        """Arrays for the model.
+        """Convert images and depth maps to the arrays of the model.
 
         Args:
             images, return_tensors, **overrides: see `ImageProcessor`.
-            prompt_depth: for each picture the measured depth (height, width), as an array or a Pillow image; times
-                `prompt_scale_to_meter` it is metres.
+            prompt_depth: for each image the measured depth (height, width), as an array or a Pillow image; times
+                `prompt_scale_to_meter` it is in metres.
 
         Returns:
-            `pixel_values`, and `prompt_depth` float32 (pictures, 1, height, width) where it was given.
+            `pixel_values`, and `prompt_depth` float32 (images, 1, height, width) if it was passed.
         """
         features = super().__call__(images, return_tensors=return_tensors, **overrides)
         if prompt_depth is None:
             return features
-        given = overrides.get("prompt_scale_to_meter")
-        scale = self.prompt_scale_to_meter if given is None else given
+        override = overrides.get("prompt_scale_to_meter")
+        scale = self.prompt_scale_to_meter if override is None else override
         depths = [_metres(measured, scale) for measured in _maps(prompt_depth)]
         if len(depths) != len(features["pixel_values"]):
-            raise ImageError(f"{len(depths)} maps of prompt_depth for {len(features['pixel_values'])} pictures")
+            raise ImageError(f"prompt_depth has {len(depths)} maps for {len(features['pixel_values'])} images")
         features["prompt_depth"] = depths if return_tensors is None else stack("prompt_depth", depths)
         return features
 
 
 def _maps(prompt: Any) -> list[Array]:
-    """Maps of depth, each (height, width)."""
+    """List the depth maps of a prompt, each (height, width)."""
     if isinstance(prompt, (list, tuple)):
         return [measured for entry in prompt for measured in _maps(entry)]
     array = np.asarray(prompt)
     if array.ndim == 3:
         return list(array)
     if array.ndim != 2:
-        raise ImageError(f"prompt_depth must be maps of (height, width); got {array.shape}")
+        raise ImageError(f"prompt_depth must have maps of the shape (height, width); got {array.shape}")
     return [array]
 
 
 def _metres(measured: Array, scale: float) -> Array:
-    """(1, height, width) float32. A flat map gets a first row that differs a little: the model divides by the range."""
+    """Convert a map to metres, (1, height, width) float32.
+
+    In a constant map the first row is made a little different, because the model divides by the range.
+    """
     metres = (measured * scale)[None]
     if metres.min() == metres.max():
         metres[0, 0] = metres[0, 0] + 1e-6
@@ -145,7 +148,7 @@ def _metres(measured: Array, scale: float) -> Array:
 
 
 class GLPNImageProcessor(ImageProcessor):
-    """GLPN: both sides are cut down to a multiple of `size_divisor`."""
+    """GLPN: round both sides down to a multiple of `size_divisor`."""
 
     unused: ClassVar[frozenset[str]] = CROPPING | PADDING | frozenset({"size"})
     defaults: ClassVar = ImageProcessorSettings(do_resize=True, resample=BILINEAR, do_rescale=True, size_divisor=32)
@@ -153,16 +156,16 @@ class GLPNImageProcessor(ImageProcessor):
     post_process_depth_estimation = staticmethod(depth.depth)
 
     def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
-        """Down to the multiple."""
+        """Round both sides down to the multiple."""
         divisor = settings.size_divisor or 1
         return transforms.down_to_multiple(height, divisor), transforms.down_to_multiple(width, divisor)
 
 
 class ZoeDepthImageProcessor(ImageProcessor):
-    """ZoeDepth: mirrored at the edges, and resized as numbers, not as bytes.
+    """ZoeDepth: pad with the mirrored image, and resize floats, not bytes.
 
-    The numbers are torch's up to the order of additions (1e-6). transformers 4 had multiples of 32 by default; 5 has
-    1/32, which rounds to whole pixels only.
+    The numbers are torch's up to the order of additions (1e-6). The default multiple is 32 in transformers 4, and 1/32
+    in transformers 5, which only rounds to whole pixels.
     """
 
     unused: ClassVar[frozenset[str]] = CROPPING | _NO_PAD_SIZE
@@ -174,29 +177,31 @@ class ZoeDepthImageProcessor(ImageProcessor):
 
     post_process_depth_estimation = staticmethod(depth.zoedepth)
 
-    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
-        """As it is: all that follows is done with the numbers."""
-        return picture
+    def shape(self, image: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
+        """Return the image as it is: all further steps work on the rescaled numbers."""
+        return image
 
     @staticmethod
     def values(values: Array, settings: ImageProcessorSettings) -> Array:
-        """Rescaled only."""
+        """Rescale only."""
         return transforms.rescale(values, settings)
 
     def finish(self, values: Array, settings: ImageProcessorSettings) -> Array:
-        """Padded, resized, normalised."""
+        """Pad, resize and normalise."""
         if settings.do_pad:
             above, before = (int(np.sqrt(side / 2) * 3) for side in values.shape[-2:])
             values = np.pad(values, ((0, 0), (above, above), (before, before)), mode="reflect")
         if settings.do_resize:
             modes = {BILINEAR: "bilinear", BICUBIC: "bicubic"}
             if settings.resample not in modes:
-                raise UnsupportedError(f"resample={settings.resample}: ZoeDepth has 2 (bilinear) and 3 (bicubic)")
+                raise UnsupportedError(
+                    f"resample={settings.resample}: it must be 2 (bilinear) or 3 (bicubic) for ZoeDepth"
+                )
             height, width = values.shape[-2:]
             size = transforms.checked_size(multiples(height, width, settings), (height, width))
             values = interpolate(values, size, modes[settings.resample], align_corners=True)
         return np.asarray(transforms.normalize(values, settings), np.float32)
 
     def collect(self, images: list[Any], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
-        """`pixel_values`; the padding is done."""
+        """Collect `pixel_values`, which are padded already."""
         return super().collect(images, replace(settings, do_pad=False))

@@ -1,4 +1,4 @@
-"""Image processors of detectors of the DETR kind and of segmenters by masks: by the edges, padded, with a mask."""
+"""Preprocess images for DETR and its followers: resize by the edges, pad, and add a mask."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _DETR = ImageProcessorSettings(
 
 
 class _PaddedImageProcessor(ImageProcessor):
-    """Pictures of a batch are padded to the largest, and `pixel_mask` says what is picture.
+    """Pad the images of a batch to the largest; `pixel_mask` marks what is not padding.
 
-    With `do_pad` it is there for one picture too (all ones), else never.
+    With `do_pad` there is a mask for a single image too (all ones), without it never.
     """
 
     unused: ClassVar[frozenset[str]] = CROPPING
@@ -30,7 +30,7 @@ class _PaddedImageProcessor(ImageProcessor):
     model_input_names = ("pixel_values", "pixel_mask")
 
     def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
-        """`pixel_values` and `pixel_mask` int64 (height, width)."""
+        """Collect `pixel_values` and, with `do_pad`, `pixel_mask` int64 (height, width)."""
         values = [image.values for image in images]
         if not settings.do_pad:
             return {"pixel_values": values}
@@ -38,7 +38,7 @@ class _PaddedImageProcessor(ImageProcessor):
 
 
 def with_mask(values: list[transforms.Array], size: tuple[int, int]) -> dict[str, list[Any]]:
-    """Pictures (channels, height, width) padded to `size`, with the masks of what is picture."""
+    """Pad images (channels, height, width) to `size`; return them with the masks of what is not padding."""
     return {
         "pixel_values": [transforms.pad(image, size) for image in values],
         "pixel_mask": [transforms.mask_of(image, size) for image in values],
@@ -76,23 +76,23 @@ class GroundingDinoImageProcessor(_PaddedImageProcessor):
 
 
 class YolosImageProcessor(_PaddedImageProcessor):
-    """YOLOS: both sides are cut down to a multiple of 16, the size of a patch."""
+    """YOLOS: round both sides down to a multiple of 16, the size of a patch."""
 
     post_process_object_detection = staticmethod(detection.detr)
 
     def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
-        """By the edges, then down to the multiple; a size of height and width is taken as it is."""
+        """Scale by the edges and round down to the multiple; a size of height and width is taken as it is."""
         size = settings.size or {}
         if "longest_edge" not in size or "shortest_edge" not in size:
             return super().target_size(height, width, settings)
-        # Upright pictures of the right short side are resized too where they are too long.
+        # Upright images are resized where they are too long, even if their short side is right.
         keep = width >= height
         sides = transforms.within_edges(height, width, size["shortest_edge"], size["longest_edge"], keep)
         return transforms.down_to_multiple(sides[0], 16), transforms.down_to_multiple(sides[1], 16)
 
 
 class RTDetrImageProcessor(_PaddedImageProcessor):
-    """RT-DETR, RT-DETR V2, D-FINE: to a square, not normalised."""
+    """RT-DETR, RT-DETR V2, D-FINE: resize to a square, without normalisation."""
 
     longest: ClassVar[int | None] = None
     defaults: ClassVar = ImageProcessorSettings(

@@ -1,4 +1,4 @@
-"""Image processors that find keypoints in a picture, or the same ones in two."""
+"""Preprocess images for models that find keypoints, or match them between two images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from onnxpipe.processing.images.transforms import Array
 
 
 class _GreyImageProcessor(ImageProcessor):
-    """To 480 by 640, rescaled; in grey, on three channels, where told so."""
+    """Resize to 480 x 640 and rescale; with `do_grayscale`, convert to grey on three channels."""
 
     square: ClassVar[bool] = False
     unused: ClassVar[frozenset[str]] = CROPPING | NORMALIZING | PADDING
@@ -34,11 +34,11 @@ class _GreyImageProcessor(ImageProcessor):
 
     @staticmethod
     def values(values: Array, settings: ImageProcessorSettings) -> Array:
-        """Rescaled only."""
+        """Rescale only."""
         return transforms.rescale(values, settings)
 
     def finish(self, values: Array, settings: ImageProcessorSettings) -> Array:
-        """In grey; a picture that is grey already stays as it is, as the weights do not add up to 1."""
+        """Convert to grey. An image that is grey already stays as it is, because the weights do not add up to 1."""
         if not settings.do_grayscale or (values == values[:1]).all():
             return values
         grey = values[0] * 0.2989 + values[1] * 0.587 + values[2] * 0.114
@@ -56,40 +56,40 @@ class SuperPointImageProcessor(_GreyImageProcessor):
 
 
 class _PairImageProcessor(_GreyImageProcessor):
-    """Pictures come, and go, in pairs."""
+    """Take images in pairs."""
 
     def __call__(
         self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[ImageProcessorOverrides]
     ) -> BatchFeature:
-        """Arrays for the model.
+        """Convert pairs of images to the arrays of the model.
 
         Args:
-            images: two pictures, or a list of pairs of pictures.
+            images: two images, or a list of pairs of images.
             return_tensors, **overrides: see `ImageProcessor`.
 
         Returns:
             `pixel_values` float32 (pairs, 2, 3, height, width).
 
         Raises:
-            ImageError: no pairs.
+            ImageError: the images are not in pairs.
         """
-        return super().__call__(_of_pairs(images), return_tensors=return_tensors, **overrides)
+        return super().__call__(_flatten_pairs(images), return_tensors=return_tensors, **overrides)
 
     def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
-        """`pixel_values`, one entry a pair."""
+        """Collect `pixel_values`, one entry a pair."""
         values = [image.values for image in images]
         return {"pixel_values": [np.stack(values[i : i + 2]) for i in range(0, len(values), 2)]}
 
 
-def _of_pairs(images: Any) -> list[Any]:
-    """The pictures of two, or of pairs, one after the other."""
+def _flatten_pairs(images: Any) -> list[Any]:
+    """List the images of one pair, or of a list of pairs, one after the other."""
     entries = list(images) if isinstance(images, (list, tuple)) else []
     pairs = (
         [flatten_images(entry) for entry in entries] if entries and isinstance(entries[0], (list, tuple)) else [entries]
     )
     if any(len(pair) != 2 for pair in pairs):
-        raise ImageError("give two pictures, [first, second], or a list of such pairs")
-    return [picture for pair in pairs for picture in pair]
+        raise ImageError("pass two images, [first, second], or a list of such pairs")
+    return [image for pair in pairs for image in pair]
 
 
 class SuperGlueImageProcessor(_PairImageProcessor):

@@ -1,4 +1,4 @@
-"""Image processors of segmenters that answer with masks and classes of queries."""
+"""Preprocess images for segmentation models whose queries predict masks and classes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _EDGES = ImageProcessorSettings(
 
 
 class _MaskFormerImageProcessor(ImageProcessor):
-    """By the edges, both sides then rounded up to a multiple of `size_divisor`; padded, with a mask."""
+    """Resize by the edges, rounded up to a multiple of `size_divisor`; pad, and add a mask."""
 
     square: ClassVar[bool] = False
     unused: ClassVar[frozenset[str]] = CROPPING
@@ -44,13 +44,13 @@ class _MaskFormerImageProcessor(ImageProcessor):
     model_input_names = ("pixel_values", "pixel_mask")
 
     def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
-        """By the edges, rounded up."""
+        """Scale by the edges, and round up."""
         sides = super().target_size(height, width, settings)
         divisor = settings.size_divisor or 1
         return transforms.up_to_multiple(sides[0], divisor), transforms.up_to_multiple(sides[1], divisor)
 
     def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
-        """`pixel_values` and `pixel_mask`, always."""
+        """Collect `pixel_values` and `pixel_mask`, with or without `do_pad`."""
         values = [image.values for image in images]
         return with_mask(values, padded_size(values, settings))
 
@@ -72,11 +72,11 @@ class Mask2FormerImageProcessor(_MaskFormerImageProcessor):
 
 
 class OneFormerImageProcessor(ImageProcessor):
-    """OneFormer: with the sentence that names the task, which `OneFormerProcessor` turns into numbers.
+    """OneFormer: add the sentence that names the task, which `OneFormerProcessor` converts to tokens.
 
     Attributes:
-        metadata: of the classes, where `class_info_file` lies in the model's folder: class number (as text) to name,
-            `class_names`, and `thing_ids`, the numbers of countable things. Else None.
+        metadata: the classes, if `class_info_file` is in the model's folder: class number (as a string) -> name,
+            `class_names`, and `thing_ids`, the numbers of the classes that are countable things. Else None.
     """
 
     square: ClassVar[bool] = False
@@ -109,11 +109,11 @@ class OneFormerImageProcessor(ImageProcessor):
         return_tensors: Any = "np",
         **overrides: Unpack[ImageProcessorOverrides],
     ) -> BatchFeature:
-        """Arrays for the model.
+        """Convert images to the arrays of the model, and tasks to sentences.
 
         Args:
             images, return_tensors, **overrides: see `ImageProcessor`.
-            task_inputs: "semantic", "instance" or "panoptic", or a list of such; None for panoptic.
+            task_inputs: "semantic", "instance" or "panoptic", or a list of these; None for panoptic.
 
         Returns:
             `pixel_values`, `pixel_mask`, and `task_inputs`, the sentences.
@@ -127,16 +127,16 @@ class OneFormerImageProcessor(ImageProcessor):
         return features
 
     def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
-        """`pixel_values` padded to the largest, and `pixel_mask`."""
+        """Collect `pixel_values`, padded to the largest, and `pixel_mask`."""
         values = [image.values for image in images]
         return with_mask(values, transforms.largest(values))
 
 
 class EomtImageProcessor(ImageProcessor):
-    """EoMT. Semantic models take a long picture in square pieces that overlap, the others take it whole and padded.
+    """EoMT: split long images into overlapping squares for semantic models; pad whole images for the others.
 
-    The pieces of a call are the rows of `pixel_values`; `patch_offsets` int64 (pieces, 3) has of each the number of the
-    picture, and where it begins and ends along the long side.
+    The rows of `pixel_values` are the patches of all images of a call; `patch_offsets` int64 (patches, 3) has for each
+    the number of its image, and where it starts and ends along the long side.
     """
 
     square: ClassVar[bool] = False
@@ -148,20 +148,20 @@ class EomtImageProcessor(ImageProcessor):
 
     def _features(self, images: list[Any], settings: ImageProcessorSettings, stacked: bool) -> BatchFeature:
         prepared = [self._one(image, settings) for image in images]
-        pieces = [piece for number, image in enumerate(prepared) for piece in _pieces(image.values, number, settings)]
-        values = [piece for piece, _ in pieces]
+        patches = [patch for number, image in enumerate(prepared) for patch in _patches(image.values, number, settings)]
+        values = [patch for patch, _ in patches]
         if settings.do_pad:
             black = self._numbers(np.zeros((1, 1, values[0].shape[0]), np.uint8), settings)
-            values = [_padded(piece, black, settings) for piece in values]
+            values = [_padded(patch, black, settings) for patch in values]
         features = BatchFeature(pixel_values=stack("pixel_values", values) if stacked else values)
         if settings.do_split_image:
-            features["patch_offsets"] = np.array([offsets for _, offsets in pieces], np.int64)
+            features["patch_offsets"] = np.array([offsets for _, offsets in patches], np.int64)
         return features
 
     def post_process_semantic_segmentation(
         self, outputs: Any, target_sizes: Any, size: Any = None, return_segmentation_scores: bool = False
     ) -> list[Any]:
-        """See `segmentation.eomt_semantic`; `size` is that of the processor unless it is given."""
+        """Call `segmentation.eomt_semantic`; a `size` of None means that of the processor."""
         return segmentation.eomt_semantic(outputs, target_sizes, size or self.size, return_segmentation_scores)
 
     def post_process_panoptic_segmentation(
@@ -174,19 +174,19 @@ class EomtImageProcessor(ImageProcessor):
         stuff_classes: Collection[int] | None = None,
         size: Any = None,
     ) -> list[dict[str, Any]]:
-        """See `segmentation.eomt_panoptic`; `size` is that of the processor unless it is given."""
+        """Call `segmentation.eomt_panoptic`; a `size` of None means that of the processor."""
         limits = (threshold, mask_threshold, overlap_mask_area_threshold)
         return segmentation.eomt_panoptic(outputs, target_sizes, size or self.size, *limits, stuff_classes)
 
     def post_process_instance_segmentation(
         self, outputs: Any, target_sizes: Any, threshold: float = 0.8, size: Any = None
     ) -> list[dict[str, Any]]:
-        """See `segmentation.eomt_instance`; `size` is that of the processor unless it is given."""
+        """Call `segmentation.eomt_instance`; a `size` of None means that of the processor."""
         return segmentation.eomt_instance(outputs, target_sizes, size or self.size, threshold)
 
 
-def _pieces(image: Array, number: int, settings: ImageProcessorSettings) -> list[tuple[Array, tuple[int, int, int]]]:
-    """Squares of the shortest edge along the long side, evenly spread, each with its offsets."""
+def _patches(image: Array, number: int, settings: ImageProcessorSettings) -> list[tuple[Array, tuple[int, int, int]]]:
+    """Cut squares of the shortest edge, evenly spaced along the long side; return each with its offsets."""
     if not settings.do_split_image:
         return [(image, (number, 0, 0))]
     side = (settings.size or {}).get("shortest_edge")
@@ -196,15 +196,15 @@ def _pieces(image: Array, number: int, settings: ImageProcessorSettings) -> list
     count = ceil(max(height, width) / side)
     overlap = (count * side - max(height, width)) / (count - 1) if count > 1 else 0
     starts = [int(i * (side - overlap)) for i in range(count)]
-    cut = [image[:, s : s + side] if height > width else image[:, :, s : s + side] for s in starts]
-    return [(piece, (number, start, start + side)) for piece, start in zip(cut, starts)]
+    squares = [image[:, s : s + side] if height > width else image[:, :, s : s + side] for s in starts]
+    return [(square, (number, start, start + side)) for square, start in zip(squares, starts)]
 
 
-def _padded(piece: Array, black: Array, settings: ImageProcessorSettings) -> Array:
-    """At least as high as the shortest edge and as wide as the longest."""
+def _padded(patch: Array, black: Array, settings: ImageProcessorSettings) -> Array:
+    """Pad to a height of at least the shortest edge and a width of at least the longest."""
     size = settings.size or {}
     if "shortest_edge" not in size:
         raise UnsupportedError(f"do_pad=True needs a size with a shortest_edge; got {size}")
-    height = max(piece.shape[-2], size["shortest_edge"])
-    width = max(piece.shape[-1], size.get("longest_edge", size["shortest_edge"]))
-    return transforms.pad(piece, (height, width), black)
+    height = max(patch.shape[-2], size["shortest_edge"])
+    width = max(patch.shape[-1], size.get("longest_edge", size["shortest_edge"]))
+    return transforms.pad(patch, (height, width), black)

@@ -1,4 +1,4 @@
-"""Image processors of image-text models with sizes of their own: SigLIP 2 of any shape, ViLT."""
+"""Preprocess images for image-text models that keep the aspect ratio: SigLIP 2 "naflex", ViLT."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from onnxpipe.processing.images.transforms import Array
 
 
 class Siglip2ImageProcessor(ImageProcessor):
-    """SigLIP 2 "naflex": as many patches as fit, in the picture's own shape.
+    """SigLIP 2 "naflex": resize to as many patches as are allowed, at the image's own aspect ratio.
 
-    A call gives `pixel_values` (pictures, max_num_patches, patch pixels · channels), `pixel_attention_mask` int32
-    (pictures, max_num_patches) and `spatial_shapes` int64 (pictures, 2), the rows and columns of patches.
+    A call returns `pixel_values` (images, max_num_patches, patch pixels · channels), `pixel_attention_mask` int32
+    (images, max_num_patches) and `spatial_shapes` int64 (images, 2), the rows and columns of patches.
     """
 
     unused: ClassVar[frozenset[str]] = CROPPING | PADDING | frozenset({"size"})
@@ -29,11 +29,11 @@ class Siglip2ImageProcessor(ImageProcessor):
     model_input_names = ("pixel_values", "pixel_attention_mask", "spatial_shapes")
 
     def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
-        """The most patches that there may be."""
+        """Compute the size with the most patches that are allowed."""
         return size_in_patches(height, width, settings.patch_size or 16, settings.max_num_patches or 256)
 
     def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
-        """Patches, each pixel by pixel with its channels, filled up with zeros; masks; rows and columns."""
+        """Collect the patches (each pixel by pixel with its channels), padded with zeros; masks; rows and columns."""
         side, most = settings.patch_size or 16, settings.max_num_patches or 256
         transforms.checked_size((side * side, most), images[0].original)
         patches = [_patches(image.values, side) for image in images]
@@ -46,9 +46,9 @@ class Siglip2ImageProcessor(ImageProcessor):
 
 
 def size_in_patches(height: int, width: int, side: int, most: int) -> tuple[int, int]:
-    """The largest height and width in whole patches, at about the same shape, that have no more than `most` patches.
+    """Compute the largest size in whole patches, at about the same aspect ratio, with at most `most` patches.
 
-    The scale is found by halving, as the original does it, so that the sizes are the same.
+    The scale is found by bisection, as in transformers, so that the sizes are the same.
     """
 
     def scaled(scale: float) -> tuple[int, int]:
@@ -70,7 +70,7 @@ def size_in_patches(height: int, width: int, side: int, most: int) -> tuple[int,
 
 
 def _patches(values: Array, side: int) -> Array:
-    """(patches, side · side · channels), row by row."""
+    """Cut an image into patches, row by row: (patches, side · side · channels)."""
     channels, height, width = values.shape
     rows, columns = height // side, width // side
     grid = values.reshape(channels, rows, side, columns, side)
@@ -78,7 +78,7 @@ def _patches(values: Array, side: int) -> Array:
 
 
 class ViltImageProcessor(ImageProcessor):
-    """ViLT: the short side, not longer than 1333/800 of it, cut down to a multiple of `size_divisor`; with a mask."""
+    """ViLT: resize to the short side, the long one at most 1333/800 of it, rounded down to a multiple; add a mask."""
 
     square: ClassVar[bool] = False
     unused: ClassVar[frozenset[str]] = CROPPING | frozenset({"pad_size"})
@@ -89,7 +89,7 @@ class ViltImageProcessor(ImageProcessor):
     model_input_names = ("pixel_values", "pixel_mask")
 
     def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
-        """See the class."""
+        """Compute the size by the short side, in multiples of `size_divisor`."""
         short = transforms.shortest_edge(settings.size)
         longest = int(1333 / 800 * short)
         scale = short / min(height, width)
@@ -102,6 +102,6 @@ class ViltImageProcessor(ImageProcessor):
         return rounded[0], rounded[1]
 
     def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
-        """`pixel_values`; with `do_pad` padded to the largest, with `pixel_mask`."""
+        """Collect `pixel_values`; with `do_pad` padded to the largest, and `pixel_mask`."""
         values = [image.values for image in images]
         return with_mask(values, transforms.largest(values)) if settings.do_pad else {"pixel_values": values}

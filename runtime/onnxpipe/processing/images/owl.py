@@ -1,4 +1,4 @@
-"""Image processors of OWL-ViT and OWLv2, which find what a text says."""
+"""Preprocess images for OWL-ViT and OWLv2, which detect objects by a text query."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class OwlViTImageProcessor(ImageProcessor):
 
 
 class Owlv2ImageProcessor(ImageProcessor):
-    """OWLv2: padded to a square with black, smoothed and resized as numbers.
+    """OWLv2: pad to a square with zeros, smooth, and resize floats.
 
     The resizing is that of scikit-image's `resize(order=1, mode="mirror", anti_aliasing=True)`, which transformers
-    builds from SciPy; `resample` does not change it, save that 0 leaves the smoothing out.
+    builds from SciPy; `resample` makes no difference, except that 0 skips the smoothing.
     """
 
     unused: ClassVar[frozenset[str]] = CROPPING | frozenset({"pad_size"})
@@ -50,17 +50,17 @@ class Owlv2ImageProcessor(ImageProcessor):
 
     post_process_object_detection = staticmethod(detection.owlv2)
 
-    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
-        """As it is: all that follows is done with the numbers."""
-        return picture
+    def shape(self, image: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
+        """Return the image as it is: all further steps work on the rescaled numbers."""
+        return image
 
     @staticmethod
     def values(values: Array, settings: ImageProcessorSettings) -> Array:
-        """Rescaled only."""
+        """Rescale only."""
         return transforms.rescale(values, settings)
 
     def finish(self, values: Array, settings: ImageProcessorSettings) -> Array:
-        """Padded, resized, normalised."""
+        """Pad, resize and normalise."""
         if settings.do_pad:
             side = max(values.shape[-2:])
             values = transforms.pad(values, (side, side))
@@ -70,16 +70,16 @@ class Owlv2ImageProcessor(ImageProcessor):
         return np.asarray(transforms.normalize(values, settings), np.float32)
 
     def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
-        """`pixel_values`; the padding is done."""
+        """Collect `pixel_values`, which are padded already."""
         return {"pixel_values": [image.values for image in images]}
 
 
 def smooth_resize(values: Array, size: tuple[int, int], smooth: bool = True) -> Array:
-    """Float values (channels, height, width) in another size: a Gaussian of (factor − 1) / 2 pixels along a side that
-    shrinks, then straight lines between the pixels, mirrored at the edges, kept between the lowest and the highest.
+    """Smooth and resize float values (channels, height, width).
 
-    In float64 along one axis after the other, rounded to the values' type after each step, in SciPy's order of
-    additions (`gaussian_filter`, `zoom` with grid_mode).
+    Along a side that shrinks, a Gaussian of (factor − 1) / 2 pixels; then linear interpolation with mirrored edges,
+    clipped to the lowest and the highest value. In float64 along one axis after the other, rounded to the values' type
+    after each step, in SciPy's order of additions (`gaussian_filter`, `zoom` with grid_mode).
     """
     low, high = values.min(), values.max()
     smoothed = values
@@ -87,11 +87,11 @@ def smooth_resize(values: Array, size: tuple[int, int], smooth: bool = True) -> 
         sigma = max(0.0, (values.shape[axis] / to - 1) / 2)
         if smooth and sigma > 1e-15:
             smoothed = _gaussian(smoothed, sigma, axis)
-    return np.clip(_between(smoothed, size), low, high)
+    return np.clip(_bilinear(smoothed, size), low, high)
 
 
 def _gaussian(values: Array, sigma: float, axis: int) -> Array:
-    """Convolved along an axis with a Gaussian of four deviations to each side."""
+    """Convolve along an axis with a Gaussian, cut off at four standard deviations on each side."""
     radius = int(4 * sigma + 0.5)
     weights = np.exp(-0.5 / (sigma * sigma) * np.arange(-radius, radius + 1) ** 2)
     weights = weights / weights.sum()
@@ -107,8 +107,8 @@ def _gaussian(values: Array, sigma: float, axis: int) -> Array:
     return np.asarray(total, values.dtype)
 
 
-def _between(values: Array, size: tuple[int, int]) -> Array:
-    """Along straight lines between the four pixels next to where each new pixel's centre falls."""
+def _bilinear(values: Array, size: tuple[int, int]) -> Array:
+    """Interpolate linearly between the four pixels around the centre of each new pixel."""
     rows, columns = (_neighbours(length, to) for length, to in zip(values.shape[1:], size))
     resized = np.empty((values.shape[0], *size), values.dtype)
     for channel, plane in enumerate(values):
@@ -125,16 +125,16 @@ def _between(values: Array, size: tuple[int, int]) -> Array:
 
 @lru_cache(maxsize=32)
 def _neighbours(length: int, to: int) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """For each new pixel, the pixel before and the one after its centre, each with its weight."""
+    """Find the pixel before and the one after the centre of each new pixel, each with its weight."""
     at = (np.arange(to) + 0.5) * (length / to) - 0.5
-    at = np.abs(at) if length > 1 else np.zeros(to)  # SciPy mirrors the place before it looks for its neighbours
+    at = np.abs(at) if length > 1 else np.zeros(to)  # SciPy mirrors a position before it takes its neighbours
     before = np.floor(at).astype(np.intp)
     first = 1.0 - (at - before)
     return (before, first), (_mirror(before + 1, length), 1.0 - first)
 
 
 def _mirror(index: Array, length: int) -> Array:
-    """Indices outside a line of that length, mirrored at its first and last pixel: d c b | a b c d | c b a."""
+    """Mirror indices outside a line of that length at its first and last pixel: d c b | a b c d | c b a."""
     if length == 1:
         return np.zeros_like(index)
     period = 2 * length - 2

@@ -1,4 +1,4 @@
-"""The image processor of folders that name no family's: what transformers.js calls ImageFeatureExtractor."""
+"""Preprocess images for folders that name no model family: what transformers.js calls ImageFeatureExtractor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onnxpipe.processing.images.settings import BILINEAR, HALF, ImageProcessorSe
 
 
 class PlainImageProcessor(ImageProcessor):
-    """MODNet, RMBG and others: resized, both sides cut down to a multiple of `size_divisor`; then as settings say.
+    """MODNet, RMBG and others: resize, both sides rounded down to a multiple of `size_divisor`; then as settings say.
 
     Source of the steps and of their order: transformers.js, `ImageProcessor`.
     """
@@ -23,7 +23,7 @@ class PlainImageProcessor(ImageProcessor):
     )  # fmt: skip
 
     def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
-        """By the size, in whole steps of the divisor, one at least."""
+        """Round the size down to a multiple of the divisor, but not to 0."""
         height, width = super().target_size(height, width, replace(settings, size_divisor=None))
         step = settings.size_divisor or 1
         return max(height // step, 1) * step, max(width // step, 1) * step

@@ -1,4 +1,4 @@
-"""Image processors of models that give a picture back: not resized, only padded."""
+"""Preprocess images for models that return an image: pad them, without resizing."""
 
 from __future__ import annotations
 
@@ -23,30 +23,33 @@ from onnxpipe.processing.images.transforms import Array, ImageOrArray
 
 
 class Swin2SRImageProcessor(ImageProcessor):
-    """Swin2SR: mirrored at the bottom and at the right up to the next multiple of `size_divisor`, always the next."""
+    """Swin2SR: pad with the mirrored image, at the bottom and at the right, to the next multiple of `size_divisor`.
+
+    A side that is a multiple already is padded to the next one too.
+    """
 
     unused: ClassVar[frozenset[str]] = RESIZING | CROPPING | NORMALIZING | frozenset({"pad_size"})
     renamed: ClassVar = {"pad_size": "size_divisor"}
     defaults: ClassVar = ImageProcessorSettings(do_rescale=True, do_pad=True, size_divisor=8)
 
-    def shape(self, picture: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
-        """Padded; bytes are as good for it as numbers."""
+    def shape(self, image: ImageOrArray, settings: ImageProcessorSettings) -> ImageOrArray:
+        """Pad before rescaling, which gives the same numbers."""
         if not settings.do_pad:
-            return picture
-        height, width = transforms.size_of(picture)
+            return image
+        height, width = transforms.size_of(image)
         divisor = settings.size_divisor or 1
         size = ((height // divisor + 1) * divisor, (width // divisor + 1) * divisor)
         transforms.checked_size(size, (height, width))
         more = ((0, size[0] - height), (0, size[1] - width), (0, 0))
-        return np.pad(transforms.as_array(picture), more, mode="symmetric")
+        return np.pad(transforms.as_array(image), more, mode="symmetric")
 
     def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
-        """`pixel_values`; the padding is done."""
+        """Collect `pixel_values`, which are padded already."""
         return {"pixel_values": [image.values for image in images]}
 
 
 class VitMatteImageProcessor(ImageProcessor):
-    """ViTMatte: a fourth channel has the trimap (what is surely foreground, surely background, unknown)."""
+    """ViTMatte: add the trimap (sure foreground, sure background, unknown) as a fourth channel."""
 
     unused: ClassVar[frozenset[str]] = RESIZING | CROPPING | frozenset({"pad_size"})
     defaults: ClassVar = ImageProcessorSettings(
@@ -61,44 +64,46 @@ class VitMatteImageProcessor(ImageProcessor):
         return_tensors: Any = "np",
         **overrides: Unpack[ImageProcessorOverrides],
     ) -> BatchFeature:
-        """Arrays for the model.
+        """Convert images and trimaps to the arrays of the model.
 
         Args:
             images, return_tensors, **overrides: see `ImageProcessor`.
-            trimaps: one for each picture, of its size, in grey.
+            trimaps: one for each image, of the same size, in grey.
 
         Returns:
-            `pixel_values` float32 (pictures, 4, height, width).
+            `pixel_values` float32 (images, 4, height, width).
 
         Raises:
-            ImageError: a picture without a trimap, or one of another size.
+            ImageError: an image without a trimap, or with one of another size.
         """
-        pictures, maps = flatten_images(images), [] if trimaps is None else flatten_images(trimaps)
-        if len(pictures) != len(maps):
-            raise ImageError(f"{len(pictures)} pictures need as many trimaps; got {len(maps)}")
+        flat, maps = flatten_images(images), [] if trimaps is None else flatten_images(trimaps)
+        if len(flat) != len(maps):
+            raise ImageError(f"{len(flat)} images need as many trimaps; got {len(maps)}")
         return super().__call__(
-            [_Pair(*pair) for pair in zip(pictures, maps)], return_tensors=return_tensors, **overrides
+            [_ImageWithTrimap(*pair) for pair in zip(flat, maps)], return_tensors=return_tensors, **overrides
         )
 
     def _one(self, image: Any, settings: ImageProcessorSettings) -> PreparedImage:
-        picture = super()._one(image.picture, settings)
+        prepared = super()._one(image.image, settings)
         grey = to_image_or_array(image.trimap, ImageProcessorSettings(image_mean=(0.0,)))
         trimap = np.moveaxis(transforms.rescale(transforms.as_array(grey), settings), -1, 0)
-        if trimap.shape[-2:] != picture.shaped:
-            raise ImageError(f"a trimap of {trimap.shape[-2:]} (height, width) for a picture of {picture.shaped}")
-        both = np.concatenate([picture.values, np.asarray(trimap, np.float32)])
-        return PreparedImage(_padded(both, settings), picture.original, picture.shaped)
+        if trimap.shape[-2:] != prepared.shaped:
+            raise ImageError(
+                f"a trimap of {trimap.shape[-2:]} (height, width) does not fit an image of {prepared.shaped}"
+            )
+        both = np.concatenate([prepared.values, np.asarray(trimap, np.float32)])
+        return PreparedImage(_padded(both, settings), prepared.original, prepared.shaped)
 
     def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
-        """`pixel_values`; the padding is done."""
+        """Collect `pixel_values`, which are padded already."""
         return {"pixel_values": [image.values for image in images]}
 
 
-class _Pair:
-    """A picture and its trimap."""
+class _ImageWithTrimap:
+    """An image and its trimap."""
 
-    def __init__(self, picture: Any, trimap: Any) -> None:
-        self.picture, self.trimap = picture, trimap
+    def __init__(self, image: Any, trimap: Any) -> None:
+        self.image, self.trimap = image, trimap
 
 
 def _padded(values: Array, settings: ImageProcessorSettings) -> Array:

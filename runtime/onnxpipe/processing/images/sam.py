@@ -1,4 +1,4 @@
-"""Image processors of Segment Anything."""
+"""Preprocess images for Segment Anything."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.images.base import ImageProcessor, PreparedImage
-from onnxpipe.processing.images.postprocess import masks as found
+from onnxpipe.processing.images.postprocess import masks as mask_steps
 from onnxpipe.processing.images.settings import (
     BILINEAR,
     IMAGENET_MEAN,
@@ -25,10 +25,10 @@ _SAM = ImageProcessorSettings(
 
 
 class SamImageProcessor(ImageProcessor):
-    """SAM: the long side to 1024, padded to a square.
+    """SAM: resize the long side to 1024 and pad to a square.
 
-    A call gives, besides `pixel_values`, `original_sizes` and `reshaped_input_sizes`, int64 (pictures, 2): height and
-    width as it came, and after resizing.
+    Besides `pixel_values`, a call returns `original_sizes` and `reshaped_input_sizes`, int64 (images, 2): height and
+    width of the input, and after resizing.
     """
 
     defaults: ClassVar = replace(
@@ -36,9 +36,9 @@ class SamImageProcessor(ImageProcessor):
         mask_size={"longest_edge": 256}, mask_pad_size={"height": 256, "width": 256},
     )  # fmt: skip
 
-    generate_crop_boxes = staticmethod(found.generate_crop_boxes)
-    filter_masks = staticmethod(found.filter_masks)
-    post_process_for_mask_generation = staticmethod(found.post_process_for_mask_generation)
+    generate_crop_boxes = staticmethod(mask_steps.generate_crop_boxes)
+    filter_masks = staticmethod(mask_steps.filter_masks)
+    post_process_for_mask_generation = staticmethod(mask_steps.post_process_for_mask_generation)
 
     def post_process_masks(
         self,
@@ -49,12 +49,14 @@ class SamImageProcessor(ImageProcessor):
         binarize: bool = True,
         pad_size: Mapping[str, int] | None = None,
     ) -> list[np.ndarray]:
-        """See `postprocess.masks.post_process_masks`; `pad_size` None is the processor's own."""
+        """Call `postprocess.masks.post_process_masks`; a `pad_size` of None means that of the processor."""
         padded = self.pad_size if pad_size is None else pad_size
-        return found.post_process_masks(masks, original_sizes, reshaped_input_sizes, mask_threshold, binarize, padded)
+        return mask_steps.post_process_masks(
+            masks, original_sizes, reshaped_input_sizes, mask_threshold, binarize, padded
+        )
 
     def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
-        """With that long side; sides are rounded half up."""
+        """Scale to that long side; sides are rounded half up."""
         size = settings.size or {}
         if "longest_edge" not in size:
             raise UnsupportedError(f"size must have a longest_edge; got {size}")
@@ -62,7 +64,7 @@ class SamImageProcessor(ImageProcessor):
         return int(height * scale + 0.5), int(width * scale + 0.5)
 
     def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
-        """`pixel_values` and the two sizes."""
+        """Collect `pixel_values` and the two sizes."""
         return {
             **super().collect(images, settings),
             "original_sizes": [np.array(image.original, np.int64) for image in images],
@@ -71,20 +73,21 @@ class SamImageProcessor(ImageProcessor):
 
 
 class Sam2ImageProcessor(ImageProcessor):
-    """SAM 2: to a square. transformers has it with torchvision only; here Pillow resizes, at most one grey level away.
+    """SAM 2: resize to a square.
 
-    A call gives `original_sizes` int64 (pictures, 2) too: height and width as they came.
+    transformers has it for torchvision only; Pillow resizes here, which differs by at most one grey level. A call also
+    returns `original_sizes` int64 (images, 2): height and width of the input.
     """
 
     defaults: ClassVar = replace(_SAM, size={"height": 1024, "width": 1024}, mask_size={"height": 256, "width": 256})
 
-    generate_crop_boxes = staticmethod(found.generate_crop_boxes)
-    filter_masks = staticmethod(found.filter_masks)
-    post_process_masks = staticmethod(found.post_process_masks_sam2)
-    post_process_for_mask_generation = staticmethod(found.post_process_for_mask_generation)
+    generate_crop_boxes = staticmethod(mask_steps.generate_crop_boxes)
+    filter_masks = staticmethod(mask_steps.filter_masks)
+    post_process_masks = staticmethod(mask_steps.post_process_masks_sam2)
+    post_process_for_mask_generation = staticmethod(mask_steps.post_process_for_mask_generation)
 
     def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
-        """`pixel_values` and the sizes."""
+        """Collect `pixel_values` and the sizes."""
         return {
             **super().collect(images, settings),
             "original_sizes": [np.array(image.original, np.int64) for image in images],

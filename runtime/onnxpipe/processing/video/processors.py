@@ -1,4 +1,4 @@
-"""Image processors of videos: each frame like a picture, frames of a video together."""
+"""Preprocess videos: each frame like an image, the frames of a video together."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _VIDEO = ImageProcessorSettings(
 
 
 class _VideoProcessor(ImageProcessor):
-    """Frames of a video make one entry of the batch."""
+    """Make one entry of the batch from the frames of a video."""
 
     square: ClassVar[bool] = False
     defaults: ClassVar = _VIDEO
@@ -37,7 +37,7 @@ class _VideoProcessor(ImageProcessor):
     def __call__(
         self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[ImageProcessorOverrides]
     ) -> BatchFeature:
-        """Arrays for the model.
+        """Convert videos to the arrays of the model.
 
         Args:
             images: the frames of a video as a list or an array (frames, H, W, C), or a list of such videos.
@@ -47,7 +47,7 @@ class _VideoProcessor(ImageProcessor):
             `pixel_values` float32 (videos, frames, channels, height, width).
 
         Raises:
-            ImageError: videos of unlike length, and what `ImageProcessor` raises.
+            ImageError: videos with different numbers of frames, and what `ImageProcessor` raises.
         """
         check_tensor_type(return_tensors)
         settings = self.settings
@@ -64,19 +64,19 @@ class VideoMAEImageProcessor(_VideoProcessor):
 
 
 class TimesformerImageProcessor(_VideoProcessor):
-    """TimeSformer's own class of transformers 5 (`TimesformerVideoProcessor`)."""
+    """TimeSformer: its own class in transformers 5 (`TimesformerVideoProcessor`)."""
 
     defaults: ClassVar = replace(_VIDEO, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD)
 
 
 class VivitImageProcessor(_VideoProcessor):
-    """ViViT: from −1 to 1 before it is normalised."""
+    """ViViT: rescale to −1 to 1 before normalising."""
 
     defaults: ClassVar = replace(_VIDEO, size={"shortest_edge": 256}, rescale_factor=1 / 127.5, offset=True)
 
     @staticmethod
     def values(values: Array, settings: ImageProcessorSettings) -> Array:
-        """Rescaled, 1 taken off if `offset`, normalised."""
+        """Rescale, subtract 1 if `offset`, and normalise."""
         values = transforms.rescale(values, settings)
         if settings.do_rescale and settings.offset:
             values = values - np.float32(1)
