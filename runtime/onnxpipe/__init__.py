@@ -60,16 +60,16 @@ if TYPE_CHECKING:
         AutoModelForZeroShotObjectDetection,
     )
     from onnxpipe.models.text_to_audio.vocoder import SpeechT5HifiGan
-    from onnxpipe.processing import AutoTokenizer, BatchEncoding, Tokenizer
-    from onnxpipe.processing.audio.auto import AutoFeatureExtractor
     from onnxpipe.processing.audio.base import FeatureExtractor
     from onnxpipe.processing.audio.io.load import load_audio
+    from onnxpipe.processing.auto import AutoFeatureExtractor, AutoImageProcessor, AutoProcessor, AutoVideoProcessor
     from onnxpipe.processing.batch_feature import BatchFeature
-    from onnxpipe.processing.images.auto import AutoImageProcessor, AutoProcessor, AutoVideoProcessor
     from onnxpipe.processing.images.base import ImageProcessor
     from onnxpipe.processing.images.drawing.draw import draw
     from onnxpipe.processing.images.io.load import load_image
     from onnxpipe.processing.model_output import ModelOutput
+    from onnxpipe.processing.text.batch_encoding import BatchEncoding
+    from onnxpipe.processing.text.tokenizer import AutoTokenizer, Tokenizer
     from onnxpipe.tasks.audio_classification import AudioClassificationPipeline
     from onnxpipe.tasks.background_removal import BackgroundRemovalPipeline
     from onnxpipe.tasks.base.datasets import KeyDataset, KeyPairDataset, PipelineIterator
@@ -146,8 +146,9 @@ _HOME = {
         "AutoModelForZeroShotImageClassification",
         "AutoModelForZeroShotObjectDetection",
     ),
-    "processing": ("AutoTokenizer", "BatchEncoding", "Tokenizer"),
-    "processing.images.auto": ("AutoImageProcessor", "AutoProcessor", "AutoVideoProcessor"),
+    "processing.text.batch_encoding": ("BatchEncoding",),
+    "processing.text.tokenizer": ("AutoTokenizer", "Tokenizer"),
+    "processing.auto": ("AutoFeatureExtractor", "AutoImageProcessor", "AutoProcessor", "AutoVideoProcessor"),
     "processing.images.base": ("ImageProcessor",),
     "processing.images.drawing.draw": ("draw",),
     "processing.batch_feature": ("BatchFeature",),
@@ -157,7 +158,6 @@ _HOME = {
     "tasks.text_to_audio": ("TextToAudioPipeline",),
     "tasks.zero_shot_audio_classification": ("ZeroShotAudioClassificationPipeline",),
     "models.text_to_audio.vocoder": ("SpeechT5HifiGan",),
-    "processing.audio.auto": ("AutoFeatureExtractor",),
     "processing.audio.io.load": ("load_audio",),
     "processing.audio.base": ("FeatureExtractor",),
     "tasks.speech_recognition.pipeline": ("AutomaticSpeechRecognitionPipeline",),

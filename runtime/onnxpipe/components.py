@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.processing import AutoTokenizer
+from onnxpipe.processing.text.tokenizer import AutoTokenizer
 
 if TYPE_CHECKING:
     from onnxpipe.tasks.base.pipeline import Pipeline
@@ -162,10 +162,6 @@ def _load(kind: _Kind, given: Any, home: Home) -> Any:
 def _loader(kind: _Kind) -> Any:
     if kind is _TOKENIZER:
         return AutoTokenizer.from_pretrained
-    if kind is _SOUNDS:  # not at the top, as the next: tasks of text need none of it
-        from onnxpipe.processing.audio.auto import AutoFeatureExtractor
-
-        return AutoFeatureExtractor.from_pretrained
-    from onnxpipe.processing.images import auto
+    from onnxpipe.processing import auto  # not at the top: tasks of text need none of it
 
     return getattr(auto, kind.loader).from_pretrained

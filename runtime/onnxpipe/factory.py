@@ -15,7 +15,7 @@ from onnxpipe.models.auto import AutoModel, refuse_remote_code
 from onnxpipe.models.base import Model
 from onnxpipe.models.encoder import EncoderModel, check_outputs
 from onnxpipe.models.loading import Kind, Source, Target, find_bundle, load_model
-from onnxpipe.processing import Tokenizer
+from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.registry import check_task
 

@@ -20,10 +20,10 @@ pytest.importorskip("soxr")
 from attacks.helpers import MIB, PLAYLISTS, gzip_of, load_or_refuse, memory, untouched_port, wav, zip_of  # noqa: E402
 from onnxpipe.errors import AudioError, BundleError, UnsupportedError  # noqa: E402
 from onnxpipe.processing.audio.ast import ASTFeatureExtractor  # noqa: E402
-from onnxpipe.processing.audio.auto import AutoFeatureExtractor  # noqa: E402
 from onnxpipe.processing.audio.io.load import load_audio, open_audio  # noqa: E402
 from onnxpipe.processing.audio.long_features import LongFeatures  # noqa: E402
 from onnxpipe.processing.audio.whisper import WhisperFeatureExtractor  # noqa: E402
+from onnxpipe.processing.auto import AutoFeatureExtractor  # noqa: E402
 
 #: soundfile prints what goes wrong inside its callbacks, whoever catches it: nothing may go wrong there.
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")

@@ -25,8 +25,8 @@ pytest.importorskip("jinja2")
 from transformers.utils import get_json_schema  # noqa: E402
 
 from onnxpipe.errors import BundleError, UnsupportedError  # noqa: E402
-from onnxpipe.processing import AutoTokenizer, Tokenizer  # noqa: E402
 from onnxpipe.processing.text.chat.tool_schemas import schema_of  # noqa: E402
+from onnxpipe.processing.text.tokenizer import AutoTokenizer, Tokenizer  # noqa: E402
 from zoo.text.generator_tokenizers import save  # noqa: E402
 
 TEMPLATES = Path(__file__).parent / "templates"

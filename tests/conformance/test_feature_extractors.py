@@ -18,13 +18,12 @@ import pytest
 import transformers
 from transformers import audio_utils
 
-from onnxpipe.processing.audio.auto import AutoFeatureExtractor
 from onnxpipe.processing.audio.io.load import load_audio, open_audio
 from onnxpipe.processing.audio.long_features import LongFeatures
 from onnxpipe.processing.audio.mctct import MCTCTFeatureExtractor
-from onnxpipe.processing.audio.registry import CLASSES, FAMILIES
 from onnxpipe.processing.audio.whisper import WhisperFeatureExtractor
-from onnxpipe.processing.images.auto import AutoProcessor
+from onnxpipe.processing.auto import AutoFeatureExtractor, AutoProcessor
+from onnxpipe.processing.registry import FEATURE_EXTRACTORS as CLASSES
 from tolerances import SUM
 from zoo.audio.recordings import encoded
 
@@ -348,9 +347,9 @@ def test_files_go_to_and_fro(name: str, tmp_path: Path) -> None:
 def test_families_have_the_class_that_transformers_gives_them() -> None:
     from transformers.models.auto.feature_extraction_auto import FEATURE_EXTRACTOR_MAPPING_NAMES
 
-    for family, kind in FAMILIES.items():
-        if kind.__name__ not in NOT_THERE:
-            assert FEATURE_EXTRACTOR_MAPPING_NAMES[family] == kind.__name__, family
+    for family, name in CLASSES.families.items():
+        if name not in NOT_THERE:
+            assert FEATURE_EXTRACTOR_MAPPING_NAMES[family] == name, family
 
 
 def test_processors_of_sound(models: Any, tmp_path: Path) -> None:

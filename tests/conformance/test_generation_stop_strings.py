@@ -14,7 +14,7 @@ import transformers
 from conformance import tiny_models
 from conformance.torch_decoder import TorchModel
 from onnxpipe.generation import StopStringCriteria
-from onnxpipe.processing import AutoTokenizer
+from onnxpipe.processing.text.tokenizer import AutoTokenizer
 from zoo.text.generator_tokenizers import save
 
 TEXT = "The quick brown fox jumps over the lazy dog.\n\nIt isn't  far: caféter naïve 日本語 😀 end</s> STOP. User: hi"

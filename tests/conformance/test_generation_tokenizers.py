@@ -23,8 +23,8 @@ from transformers.models.auto.tokenization_auto import (  # noqa: E402
 )
 
 from onnxpipe.errors import UnknownArgumentError  # noqa: E402
-from onnxpipe.processing import AutoTokenizer, Tokenizer  # noqa: E402
 from onnxpipe.processing.text.families import RENAMED  # noqa: E402
+from onnxpipe.processing.text.tokenizer import AutoTokenizer, Tokenizer  # noqa: E402
 from onnxpipe_export.tokenizers import convert as exported  # noqa: E402
 from zoo.text.generator_tokenizers import save  # noqa: E402
 

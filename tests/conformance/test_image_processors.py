@@ -19,9 +19,9 @@ import transformers
 from PIL import Image
 from transformers.image_utils import load_image as their_load_image
 
-from onnxpipe.processing.images.auto import AutoImageProcessor, AutoProcessor
+from onnxpipe.processing.auto import AutoImageProcessor, AutoProcessor
 from onnxpipe.processing.images.io.load import load_image
-from onnxpipe.processing.images.registry import CLASSES, FAMILIES
+from onnxpipe.processing.registry import IMAGE_PROCESSORS as CLASSES
 from tolerances import SUM
 from zoo.vision.images import NAMES, encoded, picture, write
 
@@ -367,7 +367,7 @@ def test_depth_beside_a_picture(loaded: Mapping[str, Image.Image]) -> None:
 def test_families_have_their_classes() -> None:
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as NAMES_OF
 
-    for model_type, cls in FAMILIES.items():
+    for model_type, cls in CLASSES.families.items():
         known = NAMES_OF.get(model_type)
         if known:
             names = {str(name).removesuffix("Pil") for name in known.values()}

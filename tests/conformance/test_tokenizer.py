@@ -25,8 +25,8 @@ from transformers.models.auto.tokenization_auto import (  # noqa: E402
 )
 
 from onnxpipe.errors import UnsupportedError  # noqa: E402
-from onnxpipe.processing import AutoTokenizer, Tokenizer  # noqa: E402
 from onnxpipe.processing.text.families import CLASS_OF, FAMILIES  # noqa: E402
+from onnxpipe.processing.text.tokenizer import AutoTokenizer, Tokenizer  # noqa: E402
 from zoo.text.tokenization import CLASSES, save  # noqa: E402
 
 KINDS = ("bert", "roberta", "xlm-roberta")

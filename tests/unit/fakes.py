@@ -15,8 +15,8 @@ from tokenizers import decoders, models, processors
 
 from onnxpipe.bundle import Config
 from onnxpipe.generation import GenerationConfig, generate
-from onnxpipe.processing import Tokenizer
 from onnxpipe.processing.text.files import TokenizerSettings
+from onnxpipe.processing.text.tokenizer import Tokenizer
 
 LETTERS = 'abcdefghijklmnopqrstuvwxyz .,:{}[]"0123456789<|>/\nABCHNU'
 PAD, BOS, EOS = 0, 1, 2

@@ -75,7 +75,7 @@ def users_pictures(folder: Path, checkpoint: Any) -> Iterator[dict[str, np.ndarr
     Raises:
         ExportError: there is no such folder, no picture in it, or one that cannot be read.
     """
-    from onnxpipe.processing.images.auto import AutoImageProcessor
+    from onnxpipe.processing.auto import AutoImageProcessor
     from onnxpipe.processing.images.io.load import load_image
 
     paths = picture_files(folder)

@@ -115,7 +115,7 @@ def prove(tokenizer: Any, source: Path, folder: Path) -> TokenizerProof:
     """
     import tokenizers
 
-    from onnxpipe.processing import Tokenizer
+    from onnxpipe.processing.text.tokenizer import Tokenizer
 
     runtime = Tokenizer.from_pretrained(str(folder))
     alone = tokenizers.Tokenizer.from_file(str(folder / _SOURCE)) if (folder / _SOURCE).is_file() else None

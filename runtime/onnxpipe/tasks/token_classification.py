@@ -13,8 +13,8 @@ import numpy as np
 
 from onnxpipe.engine.batching import Row
 from onnxpipe.models.auto import AutoModelForTokenClassification
-from onnxpipe.processing import BatchEncoding
 from onnxpipe.processing.scores import softmax
+from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.datasets import is_dataset
 from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row

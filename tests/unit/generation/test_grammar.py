@@ -13,7 +13,7 @@ import pytest
 from onnxpipe.errors import MissingDependencyError
 from onnxpipe.generation import grammar
 from onnxpipe.generation.grammar import GrammarProcessor, grammar_processor
-from onnxpipe.processing import Tokenizer
+from onnxpipe.processing.text.tokenizer import Tokenizer
 
 pytest.importorskip("llguidance")
 

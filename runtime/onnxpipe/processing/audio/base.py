@@ -8,28 +8,29 @@ A family's class names its settings, with their defaults, as attributes of the c
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import os
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar, Self, Unpack
 
 import numpy as np
 
-from onnxpipe.errors import AudioError, BundleError, UnknownArgumentError, UnsupportedError
+from onnxpipe.errors import AudioError, UnknownArgumentError, UnsupportedError
+from onnxpipe.processing.arrays import check_tensor_type
 from onnxpipe.processing.audio.io.arrays import Array, recordings
 from onnxpipe.processing.audio.pad import PaddedRows, pad
 from onnxpipe.processing.audio.settings import (
     FeatureExtractorCallOptions,
+    FeatureExtractorKeywords,
     FeatureExtractorOverrides,
     ResolvedFeatureCall,
     parse_setting,
 )
 from onnxpipe.processing.batch_feature import BatchFeature
-from onnxpipe.processing.text.batch_encoding import check_tensor_type
+from onnxpipe.processing.processor_base import ProcessorBase
+from onnxpipe.processing.processor_config import Kind, ProcessorConfig
 
 logger = logging.getLogger("onnxpipe")
 
@@ -43,7 +44,7 @@ _NO_RATE = (
 )
 
 
-class FeatureExtractor(ABC):
+class FeatureExtractor(ProcessorBase):
     """Settings as attributes, recordings to arrays as a call. Threads may share one.
 
     Args:
@@ -67,8 +68,8 @@ class FeatureExtractor(ABC):
     padding_side: str = "right"
     return_attention_mask: bool = True
 
-    #: The settings that the class has.
-    known_settings: ClassVar[frozenset[str]] = frozenset()
+    kind: ClassVar[Kind] = "audio"
+    type_key: ClassVar[str] = "feature_extractor_type"
     #: Settings of the class that follow from others; files may have them.
     derived: ClassVar[frozenset[str]] = frozenset()
     #: What a call may be told, and what holds where it is not.
@@ -91,51 +92,30 @@ class FeatureExtractor(ABC):
         cls.known_settings = (cls.known_settings or _COMMON) | (own - {"model_input_names"})
 
     def __init__(self, **settings: Unpack[FeatureExtractorOverrides]) -> None:
-        self._extra: dict[str, Any] = {}
-        self._become(settings)
+        super().__init__(**settings)
 
     # -- loading and saving -------------------------------------------------------------------------------------------
     @classmethod
     def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
-        subfolder: str = "",
-        trust_remote_code: bool | None = None,
-        **overrides: Unpack[FeatureExtractorOverrides],
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **keywords: Unpack[FeatureExtractorKeywords]
     ) -> Self:
-        """The extractor of a folder or of a Hub repository, from `preprocessor_config.json` or `processor_config.json`.
+        """Load the extractor of a folder or of a Hub repository, from `preprocessor_config.json` or
+        `processor_config.json`.
 
         Args:
             pretrained_model_name_or_path: a folder, or a Hub id.
-            revision: branch, tag or commit on the Hub.
-            token: the Hub's token, or True for the stored one.
-            cache_dir: the Hub's cache; None for its default.
-            local_files_only: never ask the network.
-            subfolder: where in the folder the files are.
-            trust_remote_code: refused when true.
-            **overrides: instead of what the files say.
+            **keywords: the Hub's (`FileKeywords`), and settings instead of what the files say.
 
         Raises:
             ModelNotFoundError: no such folder or repository, or it has no such file.
             BundleError: a damaged file.
             UnknownArgumentError, UnsupportedError: see the class.
         """
-        from onnxpipe.processing.processor_config import fetch_config
-
-        found = fetch_config(
-            pretrained_model_name_or_path, kind="sound", revision=revision, token=token, cache_dir=cache_dir,
-            local_files_only=local_files_only, subfolder=subfolder, trust_remote_code=trust_remote_code,
-        )  # fmt: skip
-        return cls.of_file(found.config, found.name, overrides)
+        return cls._load(pretrained_model_name_or_path, keywords)
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], **overrides: Unpack[FeatureExtractorOverrides]) -> Self:
-        """An extractor from what `preprocessor_config.json` holds.
+        """Make an extractor from what `preprocessor_config.json` holds.
 
         Args:
             config: the file's object. What this class does not know is kept, as attributes and for `to_dict`.
@@ -145,37 +125,19 @@ class FeatureExtractor(ABC):
             BundleError: a value that means nothing.
             UnknownArgumentError: an override that this class has not.
         """
-        return cls.of_file(config, "the config", overrides)
+        return cls.from_config(ProcessorConfig(config), overrides)
 
     @classmethod
-    def of_file(cls, config: Mapping[str, Any], name: str, overrides: FeatureExtractorOverrides) -> Self:
-        """See `from_dict`; `name` is what errors call the file."""
-        extractor = cls()
-        known = cls.known_settings
-        dropped = _NOT_KEPT | cls.derived
-        extractor._extra = {k: v for k, v in config.items() if k not in known and k not in dropped}
-        try:
-            extractor._become({k: v for k, v in config.items() if k in known and v is not None})
-        except UnsupportedError as error:
-            raise BundleError(f"{name}: {error}") from error
-        extractor._become(overrides)
-        return extractor
+    def _settings_in(cls, config: ProcessorConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+        known, dropped = cls.known_settings, _NOT_KEPT | cls.derived
+        settings = {k: v for k, v in config.values.items() if k in known and v is not None}
+        return settings, {k: v for k, v in config.values.items() if k not in known and k not in dropped}
 
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as `preprocessor_config.json` has them."""
-        settings = {name: getattr(self, name) for name in self.known_settings}
-        return {**self._extra, **settings, "feature_extractor_type": type(self).__name__}
-
-    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> list[str]:
-        """Writes `preprocessor_config.json`, which transformers 4 and 5 read too, to a folder made if need be; returns
-        its path in a list."""
-        path = Path(save_directory) / "preprocessor_config.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        return [str(path)]
+    def _plain_settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.known_settings}
 
     # -- settings -----------------------------------------------------------------------------------------------------
-    def _become(self, settings: FeatureExtractorOverrides | Mapping[str, Any]) -> None:
+    def _apply(self, settings: Mapping[str, Any]) -> None:
         for name, value in settings.items():
             if name not in self.known_settings:
                 raise UnknownArgumentError.among(type(self).__name__, name, self.known_settings)
@@ -183,15 +145,6 @@ class FeatureExtractor(ABC):
 
     def __setattr__(self, name: str, value: Any) -> None:
         self.__dict__[name] = parse_setting(name, value) if name in self.known_settings else value
-
-    def __getattr__(self, name: str) -> Any:
-        extra = self.__dict__.get("_extra", {})
-        if name not in extra:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        return extra[name]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__} {json.dumps(self.to_dict(), indent=2, sort_keys=True)}"
 
     # -- the call -----------------------------------------------------------------------------------------------------
     def __call__(

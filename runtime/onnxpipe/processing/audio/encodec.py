@@ -13,7 +13,7 @@ from onnxpipe.errors import AudioError
 from onnxpipe.processing.audio.base import FeatureExtractor, check_not_empty
 from onnxpipe.processing.audio.io.arrays import Array, samples
 from onnxpipe.processing.audio.settings import ResolvedFeatureCall, bounded
-from onnxpipe.processing.text.strategies import padding_strategy
+from onnxpipe.processing.padding_strategy import padding_strategy
 
 
 class CodecFeatureExtractor(FeatureExtractor):

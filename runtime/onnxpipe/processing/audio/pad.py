@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.settings import ResolvedFeatureCall
-from onnxpipe.processing.text.strategies import padding_strategy
+from onnxpipe.processing.padding_strategy import padding_strategy
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from onnxpipe.bundle.hub_options import FileKeywords
 from onnxpipe.errors import UnsupportedError
 
 
@@ -49,6 +50,10 @@ class FeatureExtractorOverrides(TypedDict, total=False):
     frame_signal_scale: float
     preemphasis_coeff: float
     preemphasis: float | None
+
+
+class FeatureExtractorKeywords(FileKeywords, FeatureExtractorOverrides, total=False):
+    """The keywords of `from_pretrained`: the Hub's, and settings instead of what the files say."""
 
 
 class FeatureExtractorCallOptions(TypedDict, total=False):

@@ -9,7 +9,7 @@ from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.mel import MelBands, SpectrogramConfig, log_mel_spectrogram
 from onnxpipe.processing.audio.pad import PaddedRows, normalize
 from onnxpipe.processing.audio.settings import ResolvedFeatureCall
-from onnxpipe.processing.text.strategies import padding_strategy
+from onnxpipe.processing.padding_strategy import padding_strategy
 
 
 class MillisecondFrames:

@@ -8,7 +8,7 @@ from onnxpipe.processing.audio.base import FeatureExtractor, check_not_empty
 from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.pad import normalize
 from onnxpipe.processing.audio.settings import ResolvedFeatureCall
-from onnxpipe.processing.text.strategies import padding_strategy
+from onnxpipe.processing.padding_strategy import padding_strategy
 
 
 class Wav2Vec2FeatureExtractor(FeatureExtractor):

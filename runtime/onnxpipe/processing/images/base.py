@@ -7,17 +7,16 @@ The class of a family has its own defaults (`defaults`) and overrides the steps 
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar, Self, Unpack
 
 import numpy as np
 
-from onnxpipe.errors import BundleError, ImageError, UnknownArgumentError, UnsupportedError
+from onnxpipe.errors import ImageError, UnknownArgumentError, UnsupportedError
+from onnxpipe.processing.arrays import check_tensor_type
 from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images import transforms
 from onnxpipe.processing.images.inputs import flatten_images, to_image_or_array
@@ -25,12 +24,14 @@ from onnxpipe.processing.images.settings import (
     COMMON,
     NAMES,
     RENAMED,
+    ImageProcessorKeywords,
     ImageProcessorOverrides,
     ImageProcessorSettings,
     parse,
 )
 from onnxpipe.processing.images.transforms import Array, ImageOrArray
-from onnxpipe.processing.text.batch_encoding import check_tensor_type
+from onnxpipe.processing.processor_base import ProcessorBase
+from onnxpipe.processing.processor_config import Kind, ProcessorConfig
 
 #: Settings of the steps that look at each value alone; `ImageProcessor.values` may read no others.
 _VALUE_SETTINGS = ("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std", "rescale_offset",
@@ -63,7 +64,7 @@ class PreparedImage:
     shaped: tuple[int, int]
 
 
-class ImageProcessor:
+class ImageProcessor(ProcessorBase):
     """Turn images into arrays when called; the settings are attributes. Threads may share a processor.
 
     Every setting of the class can be read, set, and passed to a call; see `ImageProcessorSettings`.
@@ -76,6 +77,8 @@ class ImageProcessor:
         UnsupportedError: a value that is not valid.
     """
 
+    kind: ClassVar[Kind] = "image"
+    type_key: ClassVar[str] = "image_processor_type"
     #: Settings that a file leaves out.
     defaults: ClassVar[ImageProcessorSettings] = ImageProcessorSettings()
     #: Defaults of transformers 4 where they were different: they hold for files that it wrote.
@@ -96,112 +99,67 @@ class ImageProcessor:
     model_input_names: Sequence[str] = ("pixel_values",)
 
     def __init__(self, **settings: Unpack[ImageProcessorOverrides]) -> None:
-        self._extra: dict[str, Any] = {}
-        self._become(settings)
+        super().__init__(**settings)
 
     # -- loading and saving -------------------------------------------------------------------------------------------
     @classmethod
     def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
-        subfolder: str = "",
-        trust_remote_code: bool | None = None,
-        **overrides: Unpack[ImageProcessorOverrides],
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **keywords: Unpack[ImageProcessorKeywords]
     ) -> Self:
-        """The processor of a folder or of a Hub repository, from `preprocessor_config.json` or `processor_config.json`.
+        """Load the processor of a folder or of a Hub repository, from `preprocessor_config.json` or
+        `processor_config.json`.
 
         Args:
             pretrained_model_name_or_path: a folder, or a Hub id.
-            revision: branch, tag or commit on the Hub.
-            token: the Hub's token, or True for the stored one.
-            cache_dir: the Hub's cache; None for its default.
-            local_files_only: never ask the network.
-            subfolder: where in the folder the files are.
-            trust_remote_code: refused when true.
-            **overrides: instead of what the files say.
+            **keywords: the Hub's (`FileKeywords`), and settings instead of what the files say.
 
         Raises:
             ModelNotFoundError: no such folder or repository, or it has no such file.
             BundleError: a damaged file.
             UnknownArgumentError, UnsupportedError: see the class.
         """
-        from onnxpipe.processing.processor_config import fetch_config
-
-        found = fetch_config(
-            pretrained_model_name_or_path, revision=revision, token=token, cache_dir=cache_dir,
-            local_files_only=local_files_only, subfolder=subfolder, trust_remote_code=trust_remote_code,
-        )  # fmt: skip
-        return cls.of_file(found.config, found.name, found.older, found.folder, overrides)
+        return cls._load(pretrained_model_name_or_path, keywords)
 
     @classmethod
     def from_dict(
         cls, config: Mapping[str, Any], *, older: bool = False, **overrides: Unpack[ImageProcessorOverrides]
     ) -> Self:
-        """A processor from what `preprocessor_config.json` holds.
+        """Make a processor from what `preprocessor_config.json` holds.
 
         Args:
             config: the file's object. What this class does not know is kept, as attributes and for `to_dict`.
-            older: the file is of transformers 4 or older, so silent settings mean what they meant there.
+            older: the file is of transformers 4 or older, so settings that it lacks mean what they meant there.
             **overrides: instead of what the file says.
 
         Raises:
             BundleError: a value that means nothing.
             UnknownArgumentError: an override that this class has not.
         """
-        return cls.of_file(config, "the config", older, None, overrides)
+        return cls.from_config(ProcessorConfig(config, older=older), overrides)
 
     @classmethod
-    def of_file(
-        cls, config: Mapping[str, Any], name: str, older: bool, folder: Path | None, overrides: ImageProcessorOverrides
-    ) -> Self:
-        """See `from_dict`; `folder` is where other files of the model are."""
-        processor = cls()
+    def _settings_in(cls, config: ProcessorConfig) -> tuple[dict[str, Any], dict[str, Any]]:
         known = cls.known_settings | ({"max_size"} if cls._takes_max_size() else frozenset())
         names = {**RENAMED, **cls.renamed}
-        given = {names.get(key, key): value for key, value in config.items() if value is not None}
-        processor._extra = {k: v for k, v in given.items() if k not in known and k not in _NOT_KEPT}
-        settings = {k: v for k, v in given.items() if k in known}
-        try:
-            processor._become({**cls.older, **settings} if older else settings)
-        except UnsupportedError as error:
-            raise BundleError(f"{name}: {error}") from error
-        processor._become(overrides)
-        processor._load_more(folder)
-        return processor
+        values = {names.get(key, key): value for key, value in config.values.items() if value is not None}
+        settings = {**(cls.older if config.older else {}), **{k: v for k, v in values.items() if k in known}}
+        return settings, {k: v for k, v in values.items() if k not in known and k not in _NOT_KEPT}
 
-    def _load_more(self, folder: Path | None) -> None:
-        """For families that need other files of the model."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as `preprocessor_config.json` has them."""
+    def _plain_settings(self) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in NAMES if name in self.known_settings}
-        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
-        return {**self._extra, **plain, "image_processor_type": type(self).__name__}
-
-    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> list[str]:
-        """Writes `preprocessor_config.json`, which transformers 4 and 5 read too, to a folder made if need be; returns
-        its path in a list."""
-        path = Path(save_directory) / "preprocessor_config.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        return [str(path)]
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v is not None}
 
     # -- settings -----------------------------------------------------------------------------------------------------
     def __init_subclass__(cls) -> None:
         with_default = {name for name, value in vars(cls.defaults).items() if value is not None}
         cls.known_settings = frozenset((COMMON | with_default | cls.also) - cls.unused)
 
-    def _become(self, settings: ImageProcessorOverrides | Mapping[str, Any]) -> None:
+    def _apply(self, settings: Mapping[str, Any]) -> None:
         for name, value in vars(replace(self.settings, **self._parsed(settings, "the constructor"))).items():
             if name in self.known_settings:
                 self.__dict__[name] = value
 
-    def _parsed(self, settings: ImageProcessorOverrides | Mapping[str, Any], where: str) -> dict[str, Any]:
+    def _parsed(self, settings: Mapping[str, Any], where: str) -> dict[str, Any]:
         known = self.known_settings
         renamed: dict[str, Any] = {RENAMED.get(name, name): value for name, value in settings.items()}
         longest = renamed.pop("max_size", None) if self._takes_max_size() else None
@@ -230,15 +188,6 @@ class ImageProcessor:
         if name in self.known_settings:
             value = parse({name: value}, self.square, self.longest).get(name, False if name.startswith("do_") else None)
         self.__dict__[name] = value
-
-    def __getattr__(self, name: str) -> Any:
-        extra = self.__dict__.get("_extra", {})
-        if name not in extra:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        return extra[name]
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__} {json.dumps(self.to_dict(), indent=2, sort_keys=True)}"
 
     # -- the call -----------------------------------------------------------------------------------------------------
     def __call__(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from math import inf
 from typing import Any, TypedDict
 
+from onnxpipe.bundle.hub_options import FileKeywords
 from onnxpipe.errors import UnsupportedError
 
 #: Pillow's numbers of its resampling filters.
@@ -140,6 +141,10 @@ class ImageProcessorOverrides(TypedDict, total=False):
     prompt_scale_to_meter: float
     repo_path: str
     class_info_file: str
+
+
+class ImageProcessorKeywords(FileKeywords, ImageProcessorOverrides, total=False):
+    """The keywords of `from_pretrained`: the Hub's, and settings instead of what the files say."""
 
 
 NAMES = tuple(field.name for field in fields(ImageProcessorSettings))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from onnxpipe.errors import UnsupportedError
+from onnxpipe.processing.arrays import check_tensor_type
 
 
 class CharSpan(NamedTuple):
@@ -194,23 +194,6 @@ class BatchEncoding(UserDict[str, Any]):
         row, index = _row_and_index(first, second)
         encoding = self._encoding(row)
         return encoding, index + len(encoding) if index < 0 else index
-
-
-def check_tensor_type(value: Any) -> None:
-    """Raises where `return_tensors` is not None, "np" or an enum of that value.
-
-    Raises:
-        UnsupportedError: the tensors of another framework.
-        ValueError: no such type.
-    """
-    name = getattr(value, "value", value)
-    if name is None or name == "np":
-        return
-    if name in ("pt", "tf", "jax", "mlx"):
-        raise UnsupportedError(
-            f"return_tensors={name!r}: use return_tensors='np'; NumPy arrays are what the models here take"
-        )
-    raise ValueError(f"{name} is not a valid TensorType, please select one of ['np']")
 
 
 def _row_and_index(first: int, second: int | None) -> tuple[int, int]:

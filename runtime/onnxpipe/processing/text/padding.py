@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxpipe.processing.text.batch_encoding import BatchEncoding, check_tensor_type
+from onnxpipe.processing.arrays import check_tensor_type
+from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.processing.text.strategies import Limits, PaddingStrategy, resolve
 from onnxpipe.processing.text.vocabulary import Vocabulary
 

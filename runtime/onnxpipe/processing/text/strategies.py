@@ -6,14 +6,13 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+from onnxpipe.processing.padding_strategy import padding_strategy, truncation_strategy
+
 UNLIMITED = int(1e30)
 """`model_max_length` of a tokenizer that has none (transformers' value)."""
 
 _LARGE = int(1e20)
 """A `model_max_length` above this is no limit (transformers' value)."""
-
-PADDING = ("longest", "max_length", "do_not_pad")
-TRUNCATION = ("only_first", "only_second", "longest_first", "do_not_truncate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +61,6 @@ class Limits:
     model_max_length: int
     truncation_side: str
     padding_side: str
-
-
-def padding_strategy(value: Any) -> str:
-    """ "longest", "max_length" or "do_not_pad" of the call's `padding`: a bool, a name, or an enum of names."""
-    return _strategy(value, "PaddingStrategy", PADDING, "longest")
-
-
-def truncation_strategy(value: Any) -> str:
-    """The name of the call's `truncation`: a bool, None, a name, or an enum of names."""
-    return _strategy(value, "TruncationStrategy", TRUNCATION, "longest_first")
 
 
 def resolve(
@@ -126,14 +115,3 @@ def resolve(
         else Truncation(max_length, stride, cut, limits.truncation_side)
     )
     return None if pad == "do_not_pad" else PaddingStrategy(length, pad_to_multiple_of, side), window, max_length
-
-
-def _strategy(value: Any, kind: str, names: tuple[str, ...], default: str) -> str:
-    if value is None or value is False:
-        return names[-1]
-    if value is True:
-        return default
-    name = getattr(value, "value", value)
-    if name not in names:
-        raise ValueError(f"{name} is not a valid {kind}, please select one of {list(names)}")
-    return str(name)

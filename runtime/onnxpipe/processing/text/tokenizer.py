@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from onnxpipe.errors import ModelNotFoundError, UnsupportedError
+from onnxpipe.processing.arrays import check_tensor_type
 from onnxpipe.processing.text.backend_lock import BackendLock, BackendState
 from onnxpipe.processing.text.batch import ResolvedCall, build_batch
-from onnxpipe.processing.text.batch_encoding import BatchEncoding, check_tensor_type
+from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.processing.text.chat_templates import ChatTemplateMixin
 from onnxpipe.processing.text.decoding import DecodingMixin
 from onnxpipe.processing.text.families import IN_PYTHON

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
+from onnxpipe.processing.arrays import check_tensor_type
 from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images import transforms
 from onnxpipe.processing.images.base import ImageProcessor, stack
@@ -20,7 +21,6 @@ from onnxpipe.processing.images.settings import (
     ImageProcessorSettings,
 )
 from onnxpipe.processing.images.transforms import Array
-from onnxpipe.processing.text.batch_encoding import check_tensor_type
 
 _VIDEO = ImageProcessorSettings(
     do_resize=True, size={"shortest_edge": 224}, resample=BILINEAR, do_center_crop=True,

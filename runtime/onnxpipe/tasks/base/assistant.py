@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from onnxpipe.models.auto import AutoModelForCausalLM, AutoModelForSeq2SeqLM
-from onnxpipe.processing import AutoTokenizer, Tokenizer
+from onnxpipe.processing.text.tokenizer import AutoTokenizer, Tokenizer
 
 _SPECIAL = ("eos_token_id", "pad_token_id", "bos_token_id")
 

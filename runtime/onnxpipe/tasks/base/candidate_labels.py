@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array
 from onnxpipe.models.dual_encoder import TwoEncoders
-from onnxpipe.processing import Tokenizer
+from onnxpipe.processing.text.tokenizer import Tokenizer
 
 #: Sets of labels that are kept.
 _KEPT = 8

@@ -18,7 +18,7 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation import GenerationConfig
 from onnxpipe.generation.fields import FIELDS
 from onnxpipe.generation.seed import next_seed
-from onnxpipe.processing import Tokenizer
+from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base.assistant import load_assistant
 from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.sequences import Ends, by_row

@@ -22,7 +22,7 @@ from onnxpipe.engine.batching import Padding, Row, split, stack
 from onnxpipe.engine.scheduler import TOKEN_BUDGET, WINDOW_ROWS, ItemError, OnError, Outputs, Work, answer
 from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 from onnxpipe.models.base import Model
-from onnxpipe.processing import Tokenizer
+from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base import legacy as custom
 from onnxpipe.tasks.base.datasets import PipelineIterator, is_dataset, rows_of
 

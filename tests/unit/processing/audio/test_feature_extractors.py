@@ -19,20 +19,19 @@ from onnxpipe.errors import (
     UnknownArgumentError,
     UnsupportedError,
 )
-from onnxpipe.processing.audio.auto import AutoFeatureExtractor
 from onnxpipe.processing.audio.clap import ClapFeatureExtractor
 from onnxpipe.processing.audio.encodec import EncodecFeatureExtractor
 from onnxpipe.processing.audio.fbank import kaldi_config
 from onnxpipe.processing.audio.io.stream import AudioStream
 from onnxpipe.processing.audio.long_features import LongFeatures
 from onnxpipe.processing.audio.mel import MelBands, SpectrogramConfig, filter_bank, log_mel_spectrogram, window
-from onnxpipe.processing.audio.processors import ClapProcessor, SpeechProcessor, SpeechT5Processor
-from onnxpipe.processing.audio.registry import CLASSES, FAMILIES
 from onnxpipe.processing.audio.seamless_m4t import SeamlessM4TFeatureExtractor
 from onnxpipe.processing.audio.speecht5 import SpeechT5FeatureExtractor
 from onnxpipe.processing.audio.wav2vec2 import Wav2Vec2FeatureExtractor
 from onnxpipe.processing.audio.whisper import WhisperFeatureExtractor
-from onnxpipe.processing.images.auto import AutoProcessor
+from onnxpipe.processing.auto import AutoFeatureExtractor, AutoProcessor
+from onnxpipe.processing.multimodal.audio_text import ClapProcessor, SpeechProcessor, SpeechT5Processor
+from onnxpipe.processing.registry import FEATURE_EXTRACTORS as CLASSES
 from tolerances import LAYER, float32
 
 RATE = 16_000
@@ -278,7 +277,7 @@ def test_which_class_a_folder_means(tmp_path: Path) -> None:
         load(folder(tmp_path / "e", preprocessor_config={"feature_extractor_type": "Pop2PianoFeatureExtractor"}))
     with pytest.raises(UnsupportedError, match="the family 'bert' has none here"):
         load(folder(tmp_path / "f", preprocessor_config={"do_normalize": True}, config={"model_type": "bert"}))
-    with pytest.raises(ModelNotFoundError, match=r"how its sounds are prepared.*preprocessor_config"):
+    with pytest.raises(ModelNotFoundError, match=r"how recordings are prepared.*preprocessor_config"):
         load(folder(tmp_path / "g"))
     with pytest.raises(BundleError, match="sampling_rate must be a whole number"):
         load(folder(tmp_path / "h", preprocessor_config={**flat, "sampling_rate": -1}))
@@ -289,8 +288,8 @@ def test_which_class_a_folder_means(tmp_path: Path) -> None:
 
 
 def test_families() -> None:
-    assert FAMILIES["moonshine"] is Wav2Vec2FeatureExtractor
-    assert set(FAMILIES.values()) == set(CLASSES.values())
+    assert CLASSES[CLASSES.families["moonshine"]] is Wav2Vec2FeatureExtractor
+    assert set(CLASSES.families.values()) == set(CLASSES)
 
 
 # -- processors -------------------------------------------------------------------------------------------------------

@@ -16,12 +16,16 @@ Image = pytest.importorskip("PIL.Image")
 
 from onnxpipe.bundle.layout import side_files  # noqa: E402
 from onnxpipe.errors import ImageError, ModelNotFoundError, UnknownArgumentError, UnsupportedError  # noqa: E402
-from onnxpipe.processing.audio.auto import AutoFeatureExtractor  # noqa: E402
-from onnxpipe.processing.images.auto import AutoImageProcessor, AutoProcessor, AutoVideoProcessor  # noqa: E402
+from onnxpipe.processing.auto import (  # noqa: E402
+    AutoFeatureExtractor,
+    AutoImageProcessor,
+    AutoProcessor,
+    AutoVideoProcessor,
+)
 from onnxpipe.processing.images.classifiers import CLIPImageProcessor, ViTImageProcessor  # noqa: E402
 from onnxpipe.processing.images.detr import DetrImageProcessor  # noqa: E402
-from onnxpipe.processing.images.processors import GroundingDinoProcessor, OwlProcessor, SamProcessor  # noqa: E402
-from onnxpipe.processing.images.registry import CLASSES, FAMILIES  # noqa: E402
+from onnxpipe.processing.multimodal.image_text import GroundingDinoProcessor, OwlProcessor, SamProcessor  # noqa: E402
+from onnxpipe.processing.registry import IMAGE_PROCESSORS as CLASSES  # noqa: E402
 
 
 def picture() -> Any:
@@ -128,10 +132,6 @@ def test_copies() -> None:
         assert again.to_dict() == processor.to_dict() and again.more == 1
         again.size = 30
         assert processor.size["shortest_edge"] == 40
-
-
-def test_families_name_classes_that_are_there() -> None:
-    assert set(FAMILIES.values()) <= CLASSES.keys()
 
 
 # -- texts, points ----------------------------------------------------------------------------------------------------

@@ -25,8 +25,8 @@ from onnxpipe.processing.images import transforms  # noqa: E402
 from onnxpipe.processing.images.classifiers import CLIPImageProcessor, ViTImageProcessor  # noqa: E402
 from onnxpipe.processing.images.detr import DetrImageProcessor  # noqa: E402
 from onnxpipe.processing.images.owl import smooth_resize  # noqa: E402
-from onnxpipe.processing.images.registry import CLASSES  # noqa: E402
 from onnxpipe.processing.images.settings import NAMES, parse_size  # noqa: E402
+from onnxpipe.processing.registry import IMAGE_PROCESSORS as CLASSES  # noqa: E402
 from tolerances import SUM  # noqa: E402
 
 #: What transformers 5.23 made of `picture()`: shape and crc32 of the float32 numbers.
@@ -326,7 +326,7 @@ def test_smooth_resize_by_hand() -> None:
 
 def test_pillow_is_imported_with_the_first_picture() -> None:
     code = (
-        "import sys; from onnxpipe.processing.images.auto import AutoImageProcessor as A;"
+        "import sys; from onnxpipe.processing.auto import AutoImageProcessor as A;"
         "A.from_dict({'image_processor_type': 'ViTImageProcessor'});"
         "assert not {'PIL', 'torch', 'transformers', 'scipy'} & sys.modules.keys()"
     )

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
 from onnxpipe.errors import MissingDependencyError, UnknownArgumentError
-from onnxpipe.processing import Tokenizer
 from onnxpipe.processing.text.files import TokenizerSettings
+from onnxpipe.processing.text.tokenizer import Tokenizer
 
 _TEMPLATE = (
     "{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }} {% endgeneration %}"

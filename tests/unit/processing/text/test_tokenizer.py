@@ -18,7 +18,8 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Backend
 
 from onnxpipe.errors import BundleError, ModelNotFoundError, UnknownArgumentError, UnsupportedError
-from onnxpipe.processing import AutoTokenizer, BatchEncoding, Tokenizer
+from onnxpipe.processing.text.batch_encoding import BatchEncoding
+from onnxpipe.processing.text.tokenizer import AutoTokenizer, Tokenizer
 
 WORDS = [
     *("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "on", "mat", "a", "b", "c", "d", "e"),

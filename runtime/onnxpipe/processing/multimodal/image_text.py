@@ -1,6 +1,6 @@
-"""Processors of models that take more than a picture: texts beside it, the name of a task, points in it.
+"""Processors of models that take more than an image: texts beside it, the name of a task, points in it.
 
-processor(text=["a cat", "a dog"], images=picture, padding=True)   # input_ids, attention_mask, pixel_values
+processor(text=["a cat", "a dog"], images=image, padding=True)   # input_ids, attention_mask, pixel_values
 """
 
 from __future__ import annotations
@@ -12,55 +12,58 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxpipe.errors import ImageError, UnknownArgumentError, UnsupportedError
+from onnxpipe.processing.arrays import check_tensor_type
 from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images.base import ImageProcessor
 from onnxpipe.processing.images.postprocess import detection
 from onnxpipe.processing.images.settings import RENAMED
 from onnxpipe.processing.images.transforms import Array
-from onnxpipe.processing.text.batch_encoding import check_tensor_type
 from onnxpipe.processing.text.keywords import TokenizerCallOptions
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
 
-class BothProcessors:
-    """An image processor and a tokenizer, under one roof.
+class TextImageProcessor:
+    """An image processor and a tokenizer in one object.
 
     Args:
-        image_processor: for pictures.
+        image_processor: for images.
         tokenizer: for texts; None for models that take none.
 
     Attributes:
         image_processor, tokenizer: as above.
     """
 
+    #: Whether the image processor alone is what a model without a tokenizer needs.
+    needs_tokenizer: ClassVar[bool] = True
+
     def __init__(self, image_processor: ImageProcessor, tokenizer: Tokenizer | None = None) -> None:
         self.image_processor = image_processor
         self.tokenizer = tokenizer
 
     @property
-    def _speaker(self) -> Tokenizer:
+    def _tokenizer_or_raise(self) -> Tokenizer:
         if self.tokenizer is None:
-            raise UnsupportedError(f"{type(self).__name__} was made without a tokenizer: it takes no text")
+            raise UnsupportedError(f"{type(self).__name__} has no tokenizer, so it takes no text")
         return self.tokenizer
 
     @property
     def model_input_names(self) -> list[str]:
-        """The arrays that a call with both may give."""
-        of_text = [] if self.tokenizer is None else self.tokenizer.model_input_names
-        return list(dict.fromkeys([*of_text, *self.image_processor.model_input_names]))
+        """The arrays that a call with both may return."""
+        text_names = [] if self.tokenizer is None else self.tokenizer.model_input_names
+        return list(dict.fromkeys([*text_names, *self.image_processor.model_input_names]))
 
     def decode(self, *args: Any, **options: Any) -> Any:
-        """The tokenizer's `decode`."""
-        return self._speaker.decode(*args, **options)
+        """Call the tokenizer's `decode`."""
+        return self._tokenizer_or_raise.decode(*args, **options)
 
     def batch_decode(self, *args: Any, **options: Any) -> Any:
-        """The tokenizer's `batch_decode`."""
-        return self._speaker.batch_decode(*args, **options)
+        """Call the tokenizer's `batch_decode`."""
+        return self._tokenizer_or_raise.batch_decode(*args, **options)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> list[str]:
-        """Writes the files of both; returns their paths."""
-        of_text = () if self.tokenizer is None else self.tokenizer.save_pretrained(save_directory)
-        return [*of_text, *self.image_processor.save_pretrained(save_directory)]
+        """Write the files of both and return their paths."""
+        text_files = () if self.tokenizer is None else self.tokenizer.save_pretrained(save_directory)
+        return [*text_files, *self.image_processor.save_pretrained(save_directory)]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("post_process_"):
@@ -68,15 +71,15 @@ class BothProcessors:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
 
-class Processor(BothProcessors):
-    """Texts and pictures in one call: CLIP, SigLIP, ALIGN, BLIP, ViLT and their kin.
+class Processor(TextImageProcessor):
+    """Texts and images in one call: CLIP, SigLIP, ALIGN, BLIP, ViLT and similar models.
 
     Args:
-        image_processor, tokenizer: see `BothProcessors`.
-        text_options: keywords of the tokenizer's call that hold unless a call says otherwise.
+        image_processor, tokenizer: see `TextImageProcessor`.
+        text_options: keywords of the tokenizer's call that hold unless a call passes others.
 
     Attributes:
-        text_options: those, and the class's.
+        text_options: these, and those of the class.
     """
 
     #: `text_options` of the class.
@@ -94,34 +97,34 @@ class Processor(BothProcessors):
     def __call__(
         self, images: Any = None, text: Any = None, *, return_tensors: Any = "np", **options: Any
     ) -> BatchFeature:
-        """Arrays for the model.
+        """Make the arrays for the model.
 
         Args:
-            images: a picture or a list of them; see `ImageProcessor`.
+            images: an image or a list of them; see `ImageProcessor`.
             text: a text or a list of them.
-            return_tensors: "np" for arrays (texts of unlike length then need padding=True); None for lists.
+            return_tensors: "np" for arrays (texts of different lengths then need padding=True); None for lists.
             **options: keywords of the tokenizer's call, and settings of the image processor.
 
         Returns:
-            What the tokenizer gives for the texts, and what the image processor gives for the pictures.
+            The tokenizer's arrays of the texts, and the image processor's of the images.
 
         Raises:
             UnknownArgumentError: a keyword of neither.
-            UnsupportedError: neither pictures nor texts, or texts where there is no tokenizer.
+            UnsupportedError: neither images nor texts, or texts where there is no tokenizer.
         """
         check_tensor_type(return_tensors)
         if images is None and text is None:
-            raise UnsupportedError("give images=, text=, or both")
+            raise UnsupportedError("pass images=, text=, or both")
         for_text, for_images = self._split(options)
-        found = BatchFeature()
+        features = BatchFeature()
         if text is not None:
-            found.update(self._texts(text, {**self.text_options, **for_text, "return_tensors": return_tensors}))
+            features.update(self._texts(text, {**self.text_options, **for_text, "return_tensors": return_tensors}))
         if images is not None:
-            found.update(self.image_processor(images, return_tensors=return_tensors, **for_images))
-        return found
+            features.update(self.image_processor(images, return_tensors=return_tensors, **for_images))
+        return features
 
     def _split(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Those for texts and those for pictures."""
+        """Split a call's keywords into the tokenizer's and the image processor's."""
         of_text, of_images = TokenizerCallOptions.__annotations__, self.image_processor.known_settings
         for name in options:
             if name not in of_text and RENAMED.get(name, name) not in of_images:
@@ -132,11 +135,11 @@ class Processor(BothProcessors):
         )
 
     def _texts(self, text: Any, options: dict[str, Any]) -> Mapping[str, Any]:
-        return self._speaker(text, **options).data
+        return self._tokenizer_or_raise(text, **options).data
 
 
 class AlignProcessor(Processor):
-    """ALIGN: texts are filled up to 64 tokens."""
+    """ALIGN: texts are padded to 64 tokens."""
 
     text_defaults: ClassVar[Mapping[str, Any]] = {"padding": "max_length", "max_length": 64}
 
@@ -148,23 +151,23 @@ class BlipProcessor(Processor):
 
 
 class Siglip2Processor(Processor):
-    """SigLIP 2: texts are filled up to, and cut at, 64 tokens."""
+    """SigLIP 2: texts are padded to, and cut at, 64 tokens."""
 
     text_defaults: ClassVar[Mapping[str, Any]] = {"padding": "max_length", "truncation": True, "max_length": 64}
 
 
 class OwlProcessor(Processor):
-    """OWL-ViT, OWLv2: for each picture a list of what to look for."""
+    """OWL-ViT, OWLv2: for each image a list of what to look for."""
 
     text_defaults: ClassVar[Mapping[str, Any]] = {"padding": "max_length"}
 
     def _texts(self, text: Any, options: dict[str, Any]) -> Mapping[str, Any]:
-        """The queries of all pictures, one after the other, as many of each as of the longest list."""
+        """Tokenize the queries of all images, one image after the other, each list filled up to the longest."""
         if isinstance(text, (list, tuple)) and text and isinstance(text[0], (list, tuple)):
             most = max(len(queries) for queries in text)
             text = [query for queries in text for query in [*queries, *[" "] * (most - len(queries))]]
-        found = super()._texts([text] if isinstance(text, str) else list(text), options)
-        return {name: found[name] for name in ("input_ids", "attention_mask")}
+        tokens = super()._texts([text] if isinstance(text, str) else list(text), options)
+        return {name: tokens[name] for name in ("input_ids", "attention_mask")}
 
     def post_process_grounded_object_detection(
         self,
@@ -173,19 +176,19 @@ class OwlProcessor(Processor):
         target_sizes: Any = None,
         text_labels: Sequence[Sequence[str]] | None = None,
     ) -> list[dict[str, Any]]:
-        """`post_process_object_detection` with `text_labels`: the words of each box, None where none are given.
+        """Call `post_process_object_detection` and add `text_labels`: the words of each box, or None without any.
 
         Raises:
-            UnsupportedError: lists of words for another number of pictures.
+            UnsupportedError: lists of words for another number of images.
         """
-        found: list[dict[str, Any]] = self.image_processor.post_process_object_detection(
+        detections: list[dict[str, Any]] = self.image_processor.post_process_object_detection(
             outputs, threshold=threshold, target_sizes=target_sizes
         )
-        if text_labels is not None and len(text_labels) != len(found):
+        if text_labels is not None and len(text_labels) != len(detections):
             raise UnsupportedError("Make sure that you pass in as many lists of text labels as images")
-        for i, one in enumerate(found):
+        for i, one in enumerate(detections):
             one["text_labels"] = None if text_labels is None else [text_labels[i][label] for label in one["labels"]]
-        return found
+        return detections
 
 
 class GroundingDinoProcessor(Processor):
@@ -208,15 +211,15 @@ class GroundingDinoProcessor(Processor):
         text_threshold: float = 0.25,
         target_sizes: Any = None,
     ) -> list[dict[str, Any]]:
-        """Boxes with the words they are about; see `detection.grounding_dino_phrases`."""
+        """Find the boxes and the phrases that they show; see `detection.grounding_dino_phrases`."""
         ids = outputs["input_ids"] if input_ids is None else input_ids
         return detection.grounding_dino_phrases(
-            outputs, ids, self._speaker.decode, threshold, text_threshold, target_sizes
+            outputs, ids, self._tokenizer_or_raise.decode, threshold, text_threshold, target_sizes
         )
 
 
 def _are_labels(text: Any) -> bool:
-    """Whether these are single labels, not texts that have them already with a dot after each."""
+    """Whether these are single labels, and not texts that have a dot after each label already."""
     return isinstance(text, (list, tuple)) and all(isinstance(label, str) and "." not in label for label in text)
 
 
@@ -224,11 +227,11 @@ def _sentence(labels: Sequence[str]) -> str:
     return ". ".join(label.strip().lower() for label in labels) + "."
 
 
-class OneFormerProcessor(BothProcessors):
-    """OneFormer: the name of the task beside the picture.
+class OneFormerProcessor(TextImageProcessor):
+    """OneFormer: the name of the task beside the image.
 
     Attributes:
-        task_seq_length: how many tokens the sentence of the task is filled up to.
+        task_seq_length: how many tokens the sentence of the task is padded to.
     """
 
     task_seq_length = 77
@@ -236,11 +239,11 @@ class OneFormerProcessor(BothProcessors):
     def __call__(
         self, images: Any = None, task_inputs: Any = None, *, return_tensors: Any = "np", **options: Any
     ) -> BatchFeature:
-        """Arrays for the model.
+        """Make the arrays for the model.
 
         Args:
             images, return_tensors: see `Processor`.
-            task_inputs: "semantic", "instance" or "panoptic", or a list with one for each picture.
+            task_inputs: "semantic", "instance" or "panoptic", or a list with one for each image.
             **options: settings of the image processor.
 
         Returns:
@@ -251,16 +254,18 @@ class OneFormerProcessor(BothProcessors):
             raise UnsupportedError(f"OneFormerProcessor needs {missing}=")
         prepare: Any = self.image_processor
         features: BatchFeature = prepare(images, task_inputs, return_tensors=return_tensors, **options)
-        found = self._speaker(
+        tokens = self._tokenizer_or_raise(
             features["task_inputs"], padding="max_length", max_length=self.task_seq_length, truncation=True,
             return_tensors="np",
         )  # fmt: skip
-        features["task_inputs"] = found["input_ids"] * found["attention_mask"]
+        features["task_inputs"] = tokens["input_ids"] * tokens["attention_mask"]
         return features
 
 
-class SamProcessor(BothProcessors):
-    """SAM and SAM 2: points and boxes in the picture, moved to where the model sees them."""
+class SamProcessor(TextImageProcessor):
+    """SAM and SAM 2: points and boxes in the image, scaled to the size that the model gets. They need no tokenizer."""
+
+    needs_tokenizer: ClassVar[bool] = False
 
     def __call__(
         self,
@@ -272,82 +277,62 @@ class SamProcessor(BothProcessors):
         return_tensors: Any = "np",
         **options: Any,
     ) -> BatchFeature:
-        """Arrays for the model.
+        """Make the arrays for the model.
 
         Args:
             images, return_tensors: see `Processor`.
-            input_points: for each picture points [x, y], or prompts of several points; in its own pixels.
+            input_points: for each image points [x, y], or prompts of several points; in its own pixels.
             input_labels: for each point 1 (inside what is looked for) or 0 (outside), in the same nesting.
-            input_boxes: for each picture boxes [left, top, right, bottom].
+            input_boxes: for each image boxes [left, top, right, bottom].
             **options: settings of the image processor.
 
         Returns:
-            What the image processor gives, and `input_points` float32 (pictures, prompts, points, 2), `input_labels`
-            int64 (pictures, prompts, points), `input_boxes` float32 (pictures, boxes, 4) as far as they were given.
+            The image processor's arrays, and `input_points` float32 (images, prompts, points, 2), `input_labels` int64
+            (images, prompts, points), `input_boxes` float32 (images, boxes, 4) as far as they were passed.
 
         Raises:
-            ImageError: pictures with unlike numbers of points, or prompts for another number of pictures.
+            ImageError: images with different numbers of points, or prompts for another number of images.
         """
         features = self.image_processor(images, return_tensors=return_tensors, **options)
         sizes = [tuple(int(side) for side in size) for size in features["original_sizes"]]
         if input_points is not None:
-            points = [self._moved(p, size) for p, size in _by_picture("input_points", input_points, sizes)]
+            points = [self._scaled(p, size) for p, size in _per_image("input_points", input_points, sizes)]
             features["input_points"] = _joined("input_points", points, 4).astype(np.float32)
         if input_labels is not None:
-            labels = [np.asarray(each) for each, _ in _by_picture("input_labels", input_labels, sizes)]
+            labels = [np.asarray(each) for each, _ in _per_image("input_labels", input_labels, sizes)]
             features["input_labels"] = _joined("input_labels", labels, 3).astype(np.int64)
         if input_boxes is not None:
-            boxes = [self._moved(b, size, 4) for b, size in _by_picture("input_boxes", input_boxes, sizes)]
+            boxes = [self._scaled(b, size, 4) for b, size in _per_image("input_boxes", input_boxes, sizes)]
             features["input_boxes"] = _joined("input_boxes", boxes, 3).astype(np.float32)
         return features
 
-    def _moved(self, values: Any, size: tuple[int, ...], count: int = 2) -> Array:
-        """Places (…, `count` numbers) in a picture of (height, width), as they are where the model sees it."""
+    def _scaled(self, values: Any, size: tuple[int, ...], count: int = 2) -> Array:
+        """Scale coordinates (…, `count` numbers) from an image of (height, width) to the size that the model gets."""
         places = np.asarray(values, np.float64)
         if places.shape[-1:] != (count,):
             raise ImageError(f"each of these must have {count} numbers; the shape is {places.shape}")
-        seen = self.image_processor.target_size(size[0], size[1], self.image_processor.settings)
-        scale = np.array([seen[1] / size[1], seen[0] / size[0]])
+        target = self.image_processor.target_size(size[0], size[1], self.image_processor.settings)
+        scale = np.array([target[1] / size[1], target[0] / size[0]])
         return np.asarray(places * np.tile(scale, count // 2))
 
 
-def _by_picture(name: str, values: Any, sizes: Sequence[Any]) -> list[tuple[Any, Any]]:
-    """Each picture's values with its size."""
+def _per_image(name: str, values: Any, sizes: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Pair the values of each image with its size."""
     values = values.tolist() if hasattr(values, "tolist") else values
     if not isinstance(values, (list, tuple)) or not values or not isinstance(values[0], (list, tuple)):
-        raise ImageError(f"{name} must be a list with one list for each picture; got {values!r}")
+        raise ImageError(f"{name} must be a list with one list for each image; got {values!r}")
     if len(values) != len(sizes) and len(sizes) != 1:
-        raise ImageError(f"{name} is for {len(values)} pictures, and there are {len(sizes)}")
+        raise ImageError(f"{name} is for {len(values)} images, and there are {len(sizes)}")
     return [(value, sizes[i if len(sizes) > 1 else 0]) for i, value in enumerate(values)]
 
 
 def _joined(name: str, rows: list[Array], axes: int) -> Array:
-    """One array of that many axes, with an axis for prompts put in where there is none."""
+    """Stack the rows to an array of that many axes, with an axis for prompts inserted where there is none."""
     if len({row.shape for row in rows}) > 1:
-        raise ImageError(f"{name}: the pictures have unlike numbers of points: {[row.shape for row in rows]}")
+        raise ImageError(f"{name}: images have different numbers of points: {[row.shape for row in rows]}")
     joined = np.stack(rows)
     if joined.ndim == axes - 1:
         joined = joined[:, None]
     if joined.ndim != axes:
         raise ImageError(f"{name} must have {axes - 1} or {axes} levels; got the shape {joined.shape}")
     return joined
-
-
-#: Family -> its processor, where that is more than `Processor`.
-_OF_FAMILY: Mapping[str, type[BothProcessors]] = {
-    "align": AlignProcessor,
-    "blip": BlipProcessor,
-    "siglip2": Siglip2Processor,
-    "owlvit": OwlProcessor,
-    "owlv2": OwlProcessor,
-    "grounding-dino": GroundingDinoProcessor,
-    "mm-grounding-dino": GroundingDinoProcessor,
-    "oneformer": OneFormerProcessor,
-    "sam": SamProcessor,
-    "sam2": SamProcessor,
-}
-
-
-def processor_of(model_type: str) -> type[BothProcessors]:
-    """The class of a family's processor."""
-    return _OF_FAMILY.get(model_type, Processor)
