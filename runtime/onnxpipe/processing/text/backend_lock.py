@@ -1,4 +1,4 @@
-"""A backend that several threads share, though its truncation is a state of the backend and not of the call."""
+"""Share one `tokenizers.Tokenizer` among threads, although its truncation is state of the object, not of the call."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ T = TypeVar("T")
 
 
 class SpecialTokenFrame(NamedTuple):
-    """Special tokens with their ids, before and after a text (a pair of texts stands between them undivided)."""
+    """Special tokens with their ids, before and after a text (a pair of texts is not divided by one)."""
 
     before: tuple[tuple[str, int], ...]
     after: tuple[tuple[str, int], ...]
 
 
 class BackendState(NamedTuple):
-    """How the backend has to be for a call.
+    """The state that the backend must have for a call.
 
     Attributes:
-        truncation: how it cuts; None for not at all.
-        split: whether it splits special tokens that occur in the text.
-        frame: what it puts around a text; None for what it has of its own.
+        truncation: where it cuts; None for no truncation.
+        split: whether special tokens that occur in the text are split like other words.
+        frame: the special tokens that it puts around a text; None for its own post-processor.
     """
 
     truncation: Truncation | None
@@ -37,11 +37,11 @@ _EXCLUSIVE = object()
 
 
 class BackendLock:
-    """Lets calls into a `tokenizers.Tokenizer`: together where they want the same state, else one state at a time.
+    """Run calls of a `tokenizers.Tokenizer`: at the same time if they need the same state, else one state at a time.
 
-    The backend truncates before it adds special tokens, so cutting finished encodings would not be the same; and
-    changing its settings while another thread encodes fails. A thread that waits for another state is let in before
-    newcomers that want the present one.
+    The backend truncates before it adds special tokens, so cutting finished encodings would give other results, and
+    changing its settings while another thread encodes fails. A thread that waits for a different state goes first:
+    later calls that need the current state wait behind it, so that none waits forever.
 
     Args:
         backend: the `tokenizers.Tokenizer`.
@@ -56,7 +56,7 @@ class BackendLock:
         self._frame: SpecialTokenFrame | None = None
 
     def run(self, state: BackendState, call: Callable[[], T]) -> T:
-        """`call()` while the backend is in `state`, without padding.
+        """Run `call()` while the backend is in `state`, without padding.
 
         Raises:
             ValueError: the backend's panic over a stride that is not less than the room for tokens.
@@ -65,15 +65,15 @@ class BackendLock:
         try:
             return call()
         except BaseException as error:
-            # a panic of the backend is no Exception: it would pass every handler and end worker threads
+            # a panic of the backend is not an Exception: no handler would catch it, and worker threads would end
             if type(error).__name__ == "PanicException":
                 raise ValueError(str(error)) from None
             raise
         finally:
             self._leave()
 
-    def exclusive(self, call: Callable[[], T]) -> T:
-        """`call()` while no other call is inside: for those that change the backend."""
+    def run_exclusively(self, call: Callable[[], T]) -> T:
+        """Run `call()` while no other call runs: for calls that change the backend."""
         self._enter(_EXCLUSIVE)
         try:
             return call()
@@ -109,7 +109,7 @@ class BackendLock:
                 self._free.notify_all()
 
     def _apply(self, truncation: Truncation | None, split: bool, frame: SpecialTokenFrame | None = None) -> None:
-        # the backend is asked, not remembered: users reach it through `backend_tokenizer`
+        # read the backend's own state each time: users can change it through `backend_tokenizer`
         backend = self.backend
         if backend.padding is not None:
             backend.no_padding()

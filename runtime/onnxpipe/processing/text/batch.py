@@ -1,4 +1,4 @@
-"""What a call wants of each text, and the rows that answer it."""
+"""Resolve a tokenizer's call, and build its rows from the backend's encodings."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from onnxpipe.processing.text.strategies import PaddingStrategy, Truncation
 
 @dataclass(frozen=True, slots=True)
 class ResolvedCall:
-    """A tokenizer's call, resolved.
+    """A tokenizer's call after its arguments and the tokenizer's defaults were combined.
 
     Attributes:
-        pad: how far to pad; None for not at all.
-        cut: where to cut; None for not at all.
-        split: split special tokens that occur in a text.
+        pad: how far to pad; None for no padding.
+        cut: where to truncate; None for no truncation.
+        split: whether special tokens that occur in a text are split.
         add_special_tokens, words, return_tensors, overflow: as in the call (`is_split_into_words`,
             `return_overflowing_tokens`).
-        names: the rows to give, in their order.
-        length: give the number of tokens of each row.
-        warn: warn of rows that are longer than the model takes.
+        names: the names of the rows to return, in their order.
+        length: return the number of tokens of each row.
+        warn: warn of rows that are longer than the model's limit.
     """
 
     pad: PaddingStrategy | None
@@ -44,11 +44,11 @@ _FIELDS = {
     "special_tokens_mask": "special_tokens_mask",
     "offset_mapping": "offsets",
 }
-"""Row -> the attribute of an encoding that it is."""
+"""Name of a row -> the attribute of an encoding that holds it."""
 
 
 def build_batch(encodings: Sequence[Any], call: ResolvedCall, *, batched: bool) -> BatchEncoding:
-    """The rows that `call` names, of encodings (`tokenizers.Encoding`) that are cut and padded already."""
+    """Collect the rows that `call` names from encodings (`tokenizers.Encoding`) that are truncated and padded."""
     samples = list(range(len(encodings)))
     if call.overflow:
         windows = [[encoding, *encoding.overflowing] for encoding in encodings]

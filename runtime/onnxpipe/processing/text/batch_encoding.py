@@ -1,4 +1,4 @@
-"""BatchEncoding: what a tokenizer gives back, a dict of its rows that also maps tokens to words and characters."""
+"""BatchEncoding: a tokenizer's answer, a dict of rows that also maps tokens to words and characters."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class TokenSpan(NamedTuple):
 class BatchEncoding(UserDict[str, Any]):
     """A dict of `input_ids`, `attention_mask`, ... with their values as attributes too.
 
-    Values are lists of ints for one text, lists of lists for a batch, int64 arrays of shape (batch, tokens) where
-    `return_tensors="np"` was asked for.
+    Values are lists of ints for one text, lists of lists for a batch, int64 arrays of shape (batch, tokens) with
+    `return_tensors="np"`.
 
     Args:
-        data: the dict, kept as it is.
-        encoding: the backend's encodings, one a row. Without them the methods about words and characters raise.
+        data: the dict, which is not copied.
+        encoding: the backend's encodings, one per row. Without them the methods about words and characters raise.
         tensor_type: "np" to turn every value into an array.
         prepend_batch_axis: with `tensor_type`, put every value into a batch of one first.
         n_sequences: 1 for single texts, 2 for pairs; None takes it from the encodings.
@@ -55,7 +55,7 @@ class BatchEncoding(UserDict[str, Any]):
 
     # -- the dict ---------------------------------------------------------------------------------------------------
     def __getitem__(self, item: Any) -> Any:
-        """A value by its name; an encoding by its index; without encodings, a slice of every value."""
+        """Get a value by its name; an encoding by its index; without encodings, a slice of every value."""
         if isinstance(item, str):
             return self.data[item]
         if self._encodings is not None:
@@ -80,15 +80,15 @@ class BatchEncoding(UserDict[str, Any]):
         self._n_sequences = state["n_sequences"]
 
     def convert_to_tensors(self, tensor_type: Any = None, prepend_batch_axis: bool = False) -> BatchEncoding:
-        """Turns every value that is not yet an array into one (integers become int64); returns itself.
+        """Turn every value that is not yet an array into one (integers become int64); return itself.
 
         Args:
             tensor_type: None (nothing happens), "np", or an enum of that value.
             prepend_batch_axis: put every value into a batch of one first.
 
         Raises:
-            UnsupportedError: another framework's tensors.
-            ValueError: rows of unlike length.
+            UnsupportedError: tensors of another framework.
+            ValueError: rows of different lengths.
         """
         if tensor_type is None:
             return self
@@ -99,7 +99,7 @@ class BatchEncoding(UserDict[str, Any]):
         return self
 
     def to(self, device: Any, *, non_blocking: bool = False) -> BatchEncoding:
-        """Itself: arrays stay in host memory and the session copies them to its device, whichever that is."""
+        """Return itself: arrays stay in host memory, and the session copies them to its device, whichever that is."""
         return self
 
     # -- the encodings ----------------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ class BatchEncoding(UserDict[str, Any]):
 
     @property
     def encodings(self) -> list[Any] | None:
-        """The backend's encodings (`tokenizers.Encoding`), one a row."""
+        """The backend's encodings (`tokenizers.Encoding`), one per row."""
         return None if self._encodings is None else list(self._encodings)
 
     @property
@@ -121,31 +121,31 @@ class BatchEncoding(UserDict[str, Any]):
         return self._n_sequences
 
     def tokens(self, batch_index: int = 0) -> list[str]:
-        """The tokens of a row."""
+        """Return the tokens of a row."""
         return list(self._encoding(batch_index).tokens)
 
     def sequence_ids(self, batch_index: int = 0) -> list[int | None]:
-        """Which text of the pair each token is from (0 or 1); None for special and padding tokens."""
+        """Return which text of the pair each token is from (0 or 1); None for special and padding tokens."""
         return list(self._encoding(batch_index).sequence_ids)
 
     def word_ids(self, batch_index: int = 0) -> list[int | None]:
-        """Which word of its text each token is from; None for special and padding tokens."""
+        """Return which word of its text each token is from; None for special and padding tokens."""
         return list(self._encoding(batch_index).word_ids)
 
     def token_to_sequence(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
-        """Which text of the pair a token is from. Call it with (token) or (row, token); negative indices count back."""
+        """Find which text of a pair a token is from. Call it with (token) or (row, token); negative indices work."""
         encoding, index = self._token(batch_or_token_index, token_index)
         found: int | None = encoding.token_to_sequence(index)
         return found
 
     def token_to_word(self, batch_or_token_index: int, token_index: int | None = None) -> int | None:
-        """The word a token is from. Call it with (token) or (row, token); negative indices count back."""
+        """Find the word a token is from. Call it with (token) or (row, token); negative indices work."""
         encoding, index = self._token(batch_or_token_index, token_index)
         found: int | None = encoding.token_to_word(index)
         return found
 
     def token_to_chars(self, batch_or_token_index: int, token_index: int | None = None) -> CharSpan | None:
-        """The characters of a token in its text; None for special tokens. Call it with (token) or (row, token)."""
+        """Find a token's characters in its text; None for special tokens. Call it with (token) or (row, token)."""
         encoding, index = self._token(batch_or_token_index, token_index)
         span = encoding.token_to_chars(index)
         return None if span is None else CharSpan(*span)
@@ -153,7 +153,7 @@ class BatchEncoding(UserDict[str, Any]):
     def word_to_tokens(
         self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
     ) -> TokenSpan | None:
-        """The tokens of a word, None if it has none. Call it with (word) or (row, word)."""
+        """Find the tokens of a word, None if it has none. Call it with (word) or (row, word)."""
         row, index = _row_and_index(batch_or_word_index, word_index)
         span = self._encoding(row).word_to_tokens(index, sequence_index)
         return None if span is None else TokenSpan(*span)
@@ -161,7 +161,7 @@ class BatchEncoding(UserDict[str, Any]):
     def word_to_chars(
         self, batch_or_word_index: int, word_index: int | None = None, sequence_index: int = 0
     ) -> CharSpan:
-        """The characters of a word in its text. Call it with (word) or (row, word).
+        """Find the characters of a word in its text. Call it with (word) or (row, word).
 
         Raises:
             TypeError: the word has no tokens in this row (as in transformers).
@@ -172,7 +172,7 @@ class BatchEncoding(UserDict[str, Any]):
     def char_to_token(
         self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
     ) -> int | None:
-        """The token of a character of the text, None for blanks. Call it with (character) or (row, character)."""
+        """Find the token of a character of the text, None for blanks. Call it with (character) or (row, character)."""
         row, index = _row_and_index(batch_or_char_index, char_index)
         found: int | None = self._encoding(row).char_to_token(index, sequence_index)
         return found
@@ -180,14 +180,16 @@ class BatchEncoding(UserDict[str, Any]):
     def char_to_word(
         self, batch_or_char_index: int, char_index: int | None = None, sequence_index: int = 0
     ) -> int | None:
-        """The word of a character of the text, None for blanks. Call it with (character) or (row, character)."""
+        """Find the word of a character of the text, None for blanks. Call it with (character) or (row, character)."""
         row, index = _row_and_index(batch_or_char_index, char_index)
         found: int | None = self._encoding(row).char_to_word(index, sequence_index)
         return found
 
     def _encoding(self, row: int) -> Any:
         if not self._encodings:
-            raise ValueError("words, tokens and characters are known only for what the tokenizer's call gave back")
+            raise ValueError(
+                "words, tokens and characters are known only for encodings that a tokenizer's call returned"
+            )
         return self._encodings[row]
 
     def _token(self, first: int, second: int | None) -> tuple[Any, int]:
@@ -203,7 +205,7 @@ def _row_and_index(first: int, second: int | None) -> tuple[int, int]:
 def _array(name: str, value: Any) -> np.ndarray[Any, Any]:
     try:
         array = np.asarray(value)
-    except ValueError:  # numpy's word for rows of unlike length
+    except ValueError:  # numpy raises it for rows of different lengths
         array = np.empty(0, object)
     if array.dtype == object:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""The part of a tokenizer that takes conversations."""
+"""Render conversations with a tokenizer's chat template, and tokenize them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnxpipe.processing.text.strategies import Limits, resolve
 
 
 class _Host(Protocol):
-    """What of a tokenizer conversations need."""
+    """The part of a tokenizer that `ChatTemplateMixin` uses."""
 
     chat_template: str | dict[str, str] | None
     model_max_length: int
@@ -33,16 +33,16 @@ class _Host(Protocol):
 
 
 class ChatTemplateMixin:
-    """Chat templates of a tokenizer, by `apply_chat_template`."""
+    """Adds chat templates to a tokenizer: `apply_chat_template`."""
 
     chat_template: str | dict[str, str] | None
 
     def get_chat_template(self, chat_template: str | None = None, tools: Sequence[Any] | None = None) -> str:
-        """The template that a conversation would be rendered with.
+        """Choose the template that a conversation would be rendered with.
 
         Args:
             chat_template: a name, or the text of a template; None for the tokenizer's.
-            tools: with them, the template "tool_use" where there are several.
+            tools: with tools, the template "tool_use" is chosen where the tokenizer has several.
 
         Raises:
             ValueError: there is no template, or there are several without a "default".
@@ -68,35 +68,35 @@ class ChatTemplateMixin:
         tokenizer_kwargs: Mapping[str, Any] | None = None,
         **template_kwargs: Any,
     ) -> Any:
-        """A conversation, or several, as the model's chat template writes it.
+        """Render a conversation, or several, with the model's chat template, and tokenize the text.
 
         Args:
             conversation: messages, dicts with "role" and "content" (or an object that has them as `.messages`), or a
                 list of such conversations.
-            tools: what the model may call: JSON schemas, or functions with type hints and docstrings.
-            documents: what the model may read: dicts with "title" and "text".
+            tools: tools that the model may call: JSON schemas, or functions with type hints and docstrings.
+            documents: documents that the model may read: dicts with "title" and "text".
             chat_template: a name, or the text of a template; None for the tokenizer's.
-            add_generation_prompt: begin the assistant's next message.
-            continue_final_message: leave the last message open, for the model to go on with it; a str names the field
-                to go on with instead of "content".
-            tokenize: False for the text alone.
-            sanitize_control_tokens: control tokens that occur in messages, tools, documents and variables become
-                ordinary text; only the template's own count.
+            add_generation_prompt: end the text with the beginning of the assistant's next message.
+            continue_final_message: leave the last message open, for the model to continue it; a str names the field to
+                continue instead of "content".
+            tokenize: False to return the text alone.
+            sanitize_control_tokens: treat control tokens that occur in messages, tools, documents and variables as
+                ordinary text; only those of the template itself stay control tokens.
             padding, truncation, max_length, return_tensors: as in the tokenizer's call.
-            return_dict: False for the `input_ids` alone.
-            return_assistant_tokens_mask: also give `assistant_masks`: 1 for tokens that the assistant said, which the
-                template has to mark with `{% generation %}`.
-            tokenizer_kwargs: more of the tokenizer's call.
+            return_dict: False to return the `input_ids` alone.
+            return_assistant_tokens_mask: also return `assistant_masks`: 1 for tokens of the assistant's messages, which
+                the template has to mark with `{% generation %}`.
+            tokenizer_kwargs: further arguments of the tokenizer's call.
             **template_kwargs: variables of the template.
 
         Returns:
-            A `BatchEncoding`; without `return_dict` ids, without `tokenize` text; for several conversations lists.
+            A `BatchEncoding`; ids without `return_dict`; text without `tokenize`; lists for several conversations.
 
         Raises:
             UnknownArgumentError: a variable that the template does not use, with a name like a parameter's.
-            ValueError: no template, no messages, options that exclude each other, no text to go on with.
-            TypeError: a message that is no dict.
-            jinja2.TemplateError: the template is wrong, or refuses the conversation.
+            ValueError: no template, no messages, options that exclude each other, no text to continue.
+            TypeError: a message that is not a dict.
+            jinja2.TemplateError: the template is invalid, or refuses the conversation.
             BundleError: the template takes too many steps or too much memory.
         """
         return_dict = return_dict and tokenize
@@ -111,7 +111,7 @@ class ChatTemplateMixin:
         chat.check_variables(
             template, template_kwargs, inspect.signature(ChatTemplateMixin.apply_chat_template).parameters
         )
-        shown = {
+        context = {
             **chat.plain(template_kwargs),
             "tools": chat.plain_tools(tools),
             "documents": chat.plain_documents(documents),
@@ -119,8 +119,8 @@ class ChatTemplateMixin:
         control = None
         if sanitize_control_tokens:
             control = ControlTokens.of(self.backend_tokenizer, chat.literal_text(template), self.chat_control_tokens)
-            chats, shown = control.marked(chat.plain(chats)), control.marked(shown)
-        variables = {**self.special_tokens_map, **shown, "add_generation_prompt": add_generation_prompt}
+            chats, context = control.marked(chat.plain(chats)), control.marked(context)
+        variables = {**self.special_tokens_map, **context, "add_generation_prompt": add_generation_prompt}
         rendered = [
             chat.render_chat(
                 template, messages, variables, continue_final_message=continue_final_message,
@@ -146,7 +146,7 @@ class ChatTemplateMixin:
 
 
 def _check(continues: bool | str, prompts: bool, tokenize: bool, sanitize: bool, masks: bool) -> None:
-    """Raises ValueError where options exclude each other."""
+    """Raise ValueError where options exclude each other."""
     if continues and prompts:
         raise ValueError(
             "continue_final_message and add_generation_prompt are not compatible. Use continue_final_message when you "
@@ -171,11 +171,11 @@ def _add_masks(out: BatchEncoding, spans: Sequence[Sequence[chat.Span]], *, batc
 def _encode_marked(
     host: _Host, control: ControlTokens, texts: Sequence[str], options: Mapping[str, Any], *, batched: bool
 ) -> BatchEncoding:
-    """As the tokenizer's call, for texts whose control tokens are marked."""
+    """Encode texts whose control tokens are marked, as the tokenizer's call would."""
     known = {"add_special_tokens", "padding", "truncation", "max_length", "return_tensors", "pad_to_multiple_of",
              "padding_side", "return_attention_mask", "verbose"}  # fmt: skip
     for name in options.keys() - known:
-        raise UnsupportedError(f"tokenizer_kwargs: {name}= cannot be kept with sanitize_control_tokens=True")
+        raise UnsupportedError(f"tokenizer_kwargs: {name}= is not supported with sanitize_control_tokens=True")
     rest = {name: value for name, value in options.items() if name not in ("add_special_tokens", "truncation")}
     limits = Limits(host.model_max_length, host.truncation_side, host.padding_side)
     _, cut, _ = resolve(False, options["truncation"], options["max_length"], 0, None, None, limits, verbose=False)

@@ -1,4 +1,4 @@
-"""Ids to text: whole rows, and what each token of the vocabulary adds to a text."""
+"""Decode ids to text: whole rows, and the bytes that each token of the vocabulary adds to a text."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ logger = logging.getLogger("onnxpipe")
 _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
 _BEFORE = "abcdef"
-"""A word before a token, so that the decoder takes no leading space off it."""
+"""A word put before a token, so that the decoder does not strip the token's leading space."""
 
 
 class DecodingMixin(Vocabulary):
-    """The part of a tokenizer that makes texts.
+    """Adds decoding to a tokenizer: ids to text.
 
     Attributes:
         clean_up_tokenization_spaces: the default of `decode`.
@@ -29,20 +29,20 @@ class DecodingMixin(Vocabulary):
     clean_up_tokenization_spaces: bool
     _warned: set[str]
     _cleans_bpe: bool
-    """Clean-up is done even for BPE."""
+    """Whether clean-up is done even for BPE."""
     _decoder: BackendLock
-    """Whose vocabulary ids of texts made are of: the target's, where source and target have one each."""
+    """The backend that generated ids belong to: the target's, where source and target have a vocabulary each."""
 
     def decode(
         self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
     ) -> Any:
-        """The text of token ids; for a batch of them, a list of texts.
+        """Decode token ids to a text; a batch of them to a list of texts.
 
         Args:
             token_ids: an int, ints in a list or array, or a batch of those.
-            skip_special_tokens: leave special tokens out.
-            clean_up_tokenization_spaces: take spaces before punctuation out; None for the tokenizer's. Never done for
-                BPE, whose spaces are the text's own (as in transformers 5), but for M2M100.
+            skip_special_tokens: leave out special tokens.
+            clean_up_tokenization_spaces: remove spaces before punctuation; None for the tokenizer's default. Never done
+                for BPE, whose spaces are those of the text (as in transformers 5), except for M2M100.
         """
         ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
         if isinstance(ids, (list, tuple)) and ids and not isinstance(ids[0], int) and hasattr(ids[0], "__len__"):
@@ -57,27 +57,27 @@ class DecodingMixin(Vocabulary):
     def batch_decode(
         self, sequences: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
     ) -> list[str]:
-        """The text of each row of ids; see `decode`."""
+        """Decode each row of ids to a text; see `decode`."""
         texts = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces)
         return [texts] if isinstance(texts, str) else list(texts)
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """The text of tokens, without any clean-up but the decoder's own."""
+        """Join tokens to a text, with no clean-up other than the decoder's own."""
         decoder = self._decoder.backend.decoder
         return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
 
     def piece_kind(self) -> Literal["byte_level", "byte_fallback"] | None:
-        """Whether tokens may be parts of characters: all of them ("byte_level"), those like `<0x0A>`, or none."""
+        """Find which tokens may be parts of characters: any ("byte_level"), those like `<0x0A>`, or none (None)."""
         state = _state(self._decoder.backend.decoder)
         if _has(state, "ByteFallback"):
             return "byte_fallback"
         return "byte_level" if _has(state, "ByteLevel") else None
 
     def pieces(self) -> dict[int, bytes]:
-        """What each token adds to a text that goes before it, in UTF-8, by id (added tokens too).
+        """Return the UTF-8 bytes that each token adds to the text before it, by id (added tokens too).
 
-        Stop strings and the like are matched against it. Source: transformers 5.23's `StopStringCriteria`, whose clean
-        vocabulary this is.
+        Stop strings and the like are matched against them. Source: the cleaned vocabulary of transformers 5.23's
+        `StopStringCriteria`.
         """
         vocabulary = self._decoder.backend.get_vocab(with_added_tokens=True)
         decoder = self._decoder.backend.decoder
@@ -96,7 +96,7 @@ class DecodingMixin(Vocabulary):
         if type(self._decoder.backend.model).__name__ == "BPE" and not self._cleans_bpe:
             self._warn_once(
                 "clean-up",
-                "Ignoring clean_up_tokenization_spaces=True for a BPE tokenizer: it would take spaces of the text out.",
+                "Ignoring clean_up_tokenization_spaces=True for a BPE tokenizer: it would remove spaces of the text.",
             )
             return text
         for spaced in _SPACED:
@@ -139,7 +139,7 @@ def _bytes_of(token: str) -> bytes | None:
 
 @lru_cache(maxsize=1)
 def _byte_table() -> dict[str, int]:
-    """The byte of each character of a byte-level vocabulary: printable bytes are themselves, the others follow at 256.
+    """Map the characters of a byte-level vocabulary to bytes: printable bytes to themselves, the others from 256 on.
 
     Source: GPT-2's tokenizer.
     """

@@ -1,7 +1,7 @@
-"""What transformers' tokenizer classes say where the model's files say nothing. One row a class.
+"""Defaults of transformers' tokenizer classes, for settings that a model's files leave out. One row per class.
 
-Source: the classes of transformers 5.23 (`tests/conformance/test_tokenizer.py` holds the table to them); flags that
-`tokenizer.json` states as well are overruled by `tokenizer_config.json`, as 4.57 and 5.23 both do.
+Source: the classes of transformers 5.23 (`tests/conformance/test_tokenizer.py` compares the table with them). Where
+`tokenizer.json` and `tokenizer_config.json` both have a flag, the latter counts, as in 4.57 and 5.23.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ class TokenizerFamily:
 
     Attributes:
         tokens: special tokens by role.
-        inputs: the rows a call gives, `input_ids` first.
+        inputs: the rows that a call returns, `input_ids` first.
         padding_side: "right" or "left".
         pad_type: the token type of padding.
         flags: settings of the normalizer, pre-tokenizer and post-processor (see `flags.FLAGS`).
         vocabulary: the files it can be built from where there is no `tokenizer.json`: "vocab.txt" or
-            "vocab.json"; None if it cannot. "characters" is a `vocab.json` of CTC, which goes before a tokenizer.json,
-            and "letters" one of VITS.
-        languages: how it speaks of languages; None if it knows none.
-        max_length: `model_max_length`; None where the class does not know.
-        open_ended: `add_bos_token` and `add_eos_token` say what goes around a text; else the class alone does.
-        metaspace: spaces are Llama's `▁`, put before the text or before every piece of it (see `metaspace`).
-        settings: further ones, that only this class has.
-        literal: added tokens are found in a text as it is, whatever their flags say.
-        frame: what goes around a text then: "bert" ([CLS] A [SEP] B [SEP], token types 0 and 1), "roberta"
-            (<s> A </s></s> B </s>), or None.
+            "vocab.json"; None if it cannot. "ctc" is a `vocab.json` of CTC, which is preferred to a tokenizer.json,
+            and "characters" one of VITS.
+        languages: its language tokens; None if it has none.
+        max_length: `model_max_length`; None where the class has none.
+        open_ended: whether `add_bos_token` and `add_eos_token` decide which special tokens go around a text; else the
+            class alone does.
+        metaspace: whether spaces are Llama's `▁`, put before the text or before every piece of it (see `metaspace`).
+        settings: further settings, which only this class has.
+        literal: whether added tokens are searched for in the text before normalization, whatever their flags say.
+        frame: the special tokens around a text of a tokenizer that is built from vocabulary files: "bert" ([CLS] A
+            [SEP] B [SEP], token types 0 and 1), "roberta" (<s> A </s></s> B </s>), or None.
     """
 
     tokens: Mapping[str, str] = field(default_factory=dict)
@@ -41,7 +42,7 @@ class TokenizerFamily:
     padding_side: str = "right"
     pad_type: int = 0
     flags: Mapping[str, Any] = field(default_factory=dict)
-    vocabulary: Literal["vocab.txt", "vocab.json", "characters", "letters"] | None = None
+    vocabulary: Literal["vocab.txt", "vocab.json", "ctc", "characters"] | None = None
     frame: Literal["bert", "roberta"] | None = None
     languages: LanguageConfig | None = None
     max_length: int | None = None
@@ -83,7 +84,7 @@ _ROBERTA = TokenizerFamily(_ROBERTA_TOKENS, flags=_BYTE_FLAGS, vocabulary="vocab
 _XLM_ROBERTA = TokenizerFamily(_ROBERTA_TOKENS)
 _CTC = TokenizerFamily(
     {**_tokens("<s>", "</s>", "<unk>", "", "<pad>", "", ""), "word_delimiter_token": "|"},
-    vocabulary="characters",
+    vocabulary="ctc",
     settings=("do_lower_case", "replace_word_delimiter_char", "target_lang", "word_delimiter_token"),
 )
 
@@ -151,7 +152,7 @@ FAMILIES: Mapping[str, TokenizerFamily] = {
     "NllbTokenizer": TokenizerFamily(_ROBERTA_TOKENS, languages=_NLLB),
     "PegasusTokenizer": TokenizerFamily({**_T5_TOKENS, "mask_token": "<mask_2>"}),
     "PLBartTokenizer": TokenizerFamily(_ROBERTA_TOKENS, languages=_PLBART),
-    "PhonemeTokenizer": TokenizerFamily({"pad_token": "$", "unk_token": "$"}, vocabulary="letters"),
+    "PhonemeTokenizer": TokenizerFamily({"pad_token": "$", "unk_token": "$"}, vocabulary="characters"),
     "Speech2TextTokenizer": TokenizerFamily(
         _tokens("<s>", "</s>", "<unk>", "", "<pad>", "", ""),
         settings=("do_lower_case", "do_upper_case", "lang_codes", "tgt_lang"),
@@ -161,7 +162,7 @@ FAMILIES: Mapping[str, TokenizerFamily] = {
     ),
     "VitsTokenizer": TokenizerFamily(
         {"pad_token": "<pad>", "unk_token": "<unk>"},
-        vocabulary="letters",
+        vocabulary="characters",
         settings=("add_blank", "is_uroman", "language", "normalize", "phonemize"),
     ),
     "Wav2Vec2CTCTokenizer": _CTC,
@@ -177,7 +178,7 @@ FAMILIES: Mapping[str, TokenizerFamily] = {
         _tokens("<s>", "</s>", "<unk>", "<sep>", "<pad>", "<cls>", "<mask>"), padding_side="left", pad_type=3
     ),
 }
-"""Tokenizer class (without "Fast") -> its defaults. Any other class has none."""
+"""Tokenizer class (without "Fast") -> its defaults. Classes that are not listed have none."""
 
 CLASS_OF: Mapping[str, str] = {
     "albert": "AlbertTokenizer",
@@ -240,7 +241,7 @@ CLASS_OF: Mapping[str, str] = {
         "Wav2Vec2CTCTokenizer",
     ),
 }  # fmt: skip
-"""`model_type` of `config.json` -> tokenizer class, where no file names the class."""
+"""`model_type` of `config.json` -> tokenizer class, for models whose files do not name the class."""
 
 RENAMED: Mapping[str, str | None] = {
     **dict.fromkeys(
@@ -251,13 +252,13 @@ RENAMED: Mapping[str, str | None] = {
     "qwen2": "Qwen2Tokenizer",
     "style_text_to_speech_2": "PhonemeTokenizer",
 }  # fmt: skip
-"""`model_type` -> the class whatever the files say: they name another's. None is none: `tokenizer.json` as it is."""
+"""`model_type` -> the class to use although the files name another one; None to use `tokenizer.json` as it is."""
 
 
 IN_PYTHON = frozenset({"M2M100Tokenizer", "MarianTokenizer", "PLBartTokenizer"})
-"""Classes that transformers runs in Python, where clean-up is done for BPE too."""
+"""Classes that transformers implements in Python, and which clean up spaces for BPE too."""
 
 
 def family_of(tokenizer_class: str | None) -> TokenizerFamily:
-    """The defaults of a class (with or without "Fast"); those of transformers' base class for any other."""
+    """Look up the defaults of a class (with or without "Fast"); those of transformers' base class for any other."""
     return FAMILIES.get((tokenizer_class or "").removesuffix("Fast"), TokenizerFamily(open_ended=True))

@@ -1,4 +1,4 @@
-"""From a folder's files to a tokenizer's backend and settings, and back."""
+"""Load a tokenizer's backend and settings from the files of a folder, and save them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _REFUSED = frozenset(
      "predict_timestamps", "do_basic_tokenize", "never_split", "keep_accents", "remove_space", "split_by_punct",
      "errors", "sp_model_kwargs", "fix_mistral_regex", "mistral_format", "added_tokens_decoder"}
 )  # fmt: skip
-#: What is in configs but belongs to one copy of the files, or is written elsewhere.
+#: Keys of configs that belong to one copy of the files, or are saved elsewhere.
 _NOT_SAVED = frozenset(
     {"added_tokens_decoder", "additional_special_tokens", "extra_special_tokens", "chat_template", "name_or_path",
      "special_tokens_map_file", "tokenizer_file", "vocab_file", "merges_file", "device_map", "is_local",
@@ -43,24 +43,24 @@ _NOT_SAVED = frozenset(
 
 @dataclass(frozen=True)
 class TokenizerSettings:
-    """What a tokenizer is told besides its backend.
+    """The settings of a tokenizer, apart from its backend.
 
     Attributes:
         named: special tokens by role.
         extra: special tokens without a role.
-        model_max_length: tokens the model takes; 1e30 where it is not known.
+        model_max_length: the most tokens that the model accepts; 1e30 where it is not known.
         padding_side, truncation_side: "right" or "left".
-        model_input_names: the rows a call gives, `input_ids` first.
+        model_input_names: the rows that a call returns, `input_ids` first.
         pad_token_type_id: the token type of padding.
-        clean_up_tokenization_spaces: whether decoding takes the spaces before punctuation out.
+        clean_up_tokenization_spaces: whether decoding removes the spaces before punctuation.
         split_special_tokens: whether special tokens that occur in a text are split like other words.
         chat_template: the template, or templates by name.
-        tokenizer_class: the class the files name.
+        tokenizer_class: the class that the files name.
         name_or_path: where it was loaded from.
-        languages: how the tokenizer speaks of languages; None if it knows none.
-        src_lang, tgt_lang: the languages of texts given and of texts made; None for the class's.
+        languages: the language tokens; None if the tokenizer has none.
+        src_lang, tgt_lang: the languages of source and target texts; None for the class's.
         config: `tokenizer_config.json` with the overrides, for saving.
-        vocabularies: ids by token, by language, where there is one vocabulary a language (CTC); else empty.
+        vocabularies: ids by token, by language, where each language has its own vocabulary (CTC); else empty.
     """
 
     named: Mapping[str, str] = field(default_factory=dict)
@@ -88,21 +88,21 @@ class TokenizerSettings:
 
 
 def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, TokenizerSettings, Any]:
-    """The backend (`tokenizers.Tokenizer`) and the settings of a folder, as transformers' fast tokenizers take them.
+    """Load the backend (`tokenizers.Tokenizer`) and the settings of a folder, as transformers' fast tokenizers do.
 
-    The third is the backend of texts to be made, None where it is the same: `target_tokenizer.json` (Marian has a
+    The third value is the backend of target texts, None where it is the same: `target_tokenizer.json` (Marian has a
     SentencePiece model for each side).
 
     Raises:
-        UnknownArgumentError, UnsupportedError: an override that is unknown, or whose meaning cannot be kept.
-        ModelNotFoundError: no tokenizer.json and no vocabulary files that would do.
+        UnknownArgumentError, UnsupportedError: an override that is unknown or not supported.
+        ModelNotFoundError: no tokenizer.json, and no vocabulary files that a tokenizer can be built from.
         BundleError: a damaged file.
     """
     config = _optional(folder / "tokenizer_config.json")
     tokenizer_class = _class(folder, config)
     family = family_of(tokenizer_class)
     if "auto_map" in config:
-        logger.warning("%s has tokenizer code of its own, which is not run: tokenizer.json alone counts.", name)
+        logger.warning("%s has its own tokenizer code, which is not run: only tokenizer.json is used.", name)
     _check_overrides(
         overrides, {*_settings_of(family), *ROLES, *family.tokens, *(k for k in config if k.endswith("_token"))}
     )
@@ -119,9 +119,9 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, To
     backend.no_truncation()
     _apply_flags(backend, family, config, overrides)
     _add_missing(backend, _added_tokens(folder, config, literal=family.literal), named, specs, extra)
-    told = overrides if (folder / "tokenizer.json").is_file() else {**config, **overrides}
-    if {"add_bos_token", "add_eos_token"} & told.keys() and family.open_ended:
-        _frame(backend, named, told)
+    options = overrides if (folder / "tokenizer.json").is_file() else {**config, **overrides}
+    if {"add_bos_token", "add_eos_token"} & options.keys() and family.open_ended:
+        _set_post_processor(backend, named, options)
     kept = {k: v for k, v in {**config, **overrides}.items() if k not in _NOT_SAVED}
     limit = merged.get("model_max_length", merged.get("max_len", family.max_length))
     settings = TokenizerSettings(
@@ -147,7 +147,7 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, To
 
 
 def save(folder: Path, backend: Any, settings: TokenizerSettings, target: Any = None) -> tuple[str, ...]:
-    """Writes `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and chat templates; returns their
+    """Write `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and chat templates; return their
     paths. Both transformers 4 and 5 read them."""
     folder.mkdir(parents=True, exist_ok=True)
     roles: dict[str, Any] = {**settings.named}
@@ -175,8 +175,8 @@ def save(folder: Path, backend: Any, settings: TokenizerSettings, target: Any = 
         files["target_tokenizer.json"] = target.to_str(pretty=True)
     template = settings.chat_template
     for name, text in ({"default": template} if isinstance(template, str) else template or {}).items():
-        if Path(name).name != name:  # it may come from a config, and must not lead out of the folder
-            raise BundleError(f"a chat template cannot be saved under the name {name!r}")
+        if Path(name).name != name:  # it may come from a config, and must not point outside the folder
+            raise BundleError(f"a chat template cannot be saved under the name {name!r}: use a plain file name")
         files["chat_template.jinja" if name == "default" else f"additional_chat_templates/{name}.jinja"] = text
     for name, text in files.items():
         path = folder / name
@@ -190,7 +190,7 @@ def _json(value: Any) -> str:
 
 
 def _settings_of(family: TokenizerFamily) -> set[str]:
-    """The settings that only some classes have."""
+    """Collect the settings that only some classes have."""
     known = {"add_bos_token", "add_eos_token"} if family.open_ended else set()
     known |= {"legacy"} if family.metaspace else set()
     known |= {*family.settings}
@@ -204,7 +204,7 @@ def _check_overrides(overrides: Mapping[str, Any], more: set[str]) -> None:
     for name in overrides:
         if name in _REFUSED and name not in known:
             raise UnsupportedError(
-                f"{name}= is refused: a tokenizer is what tokenizer.json says, and that has it fixed"
+                f"{name}= is not supported: tokenizer.json fixes it, and a loaded tokenizer cannot change it"
             )
         if name not in known:
             raise UnknownArgumentError.among("AutoTokenizer.from_pretrained", name, known)
@@ -226,12 +226,12 @@ def _class(folder: Path, config: Mapping[str, Any]) -> str | None:
 
 
 def _legacy_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """`special_tokens_map.json`, which counts only for files written before `added_tokens_decoder` was."""
+    """Read `special_tokens_map.json`, which counts only in folders from before `added_tokens_decoder` existed."""
     return {} if "added_tokens_decoder" in config else _optional(folder / "special_tokens_map.json")
 
 
 def _added_tokens(folder: Path, config: Mapping[str, Any], *, literal: bool = False) -> dict[int, Any]:
-    """Added tokens by id that the configuration or (older) `added_tokens.json` names; see `TokenizerFamily.literal`."""
+    """Read the added tokens, by id, of the config or of (older) `added_tokens.json`; see `TokenizerFamily.literal`."""
     from tokenizers import AddedToken
 
     if "added_tokens_decoder" in config:
@@ -241,18 +241,18 @@ def _added_tokens(folder: Path, config: Mapping[str, Any], *, literal: bool = Fa
         except (AttributeError, TypeError, ValueError) as error:
             raise BundleError(f"added_tokens_decoder in {folder / 'tokenizer_config.json'}: {error}") from error
     if (folder / "tokenizer.json").is_file():
-        return {}  # it has them all, with their flags
+        return {}  # tokenizer.json has them all, with their flags
     added = _optional(folder / "added_tokens.json")
     return {int(i): AddedToken(token, normalized=True) for token, i in added.items()}
 
 
 def _named(merged: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
-    """Special tokens by role, and those of them that come with flags."""
-    given = {k: v for k, v in merged.items() if k in ROLES or (k.endswith("_token") and _is_token(v))}
+    """Collect the special tokens by role, and those of them that come with flags."""
+    by_role = {k: v for k, v in merged.items() if k in ROLES or (k.endswith("_token") and _is_token(v))}
     if isinstance(merged.get("extra_special_tokens"), dict):
-        given.update(merged["extra_special_tokens"])
+        by_role.update(merged["extra_special_tokens"])
     named, specs = {}, {}
-    for role, value in given.items():
+    for role, value in by_role.items():
         if value is None:
             continue
         if not _is_token(value):
@@ -276,7 +276,7 @@ def _is_token(value: Any) -> bool:
 
 
 def _spec(token: Any) -> Any:
-    """An `AddedToken` from a dict of its fields (as configs hold it); anything else as it is."""
+    """Build an `AddedToken` from a dict of its fields (as configs hold it); return anything else as it is."""
     from tokenizers import AddedToken
 
     if not isinstance(token, dict):
@@ -288,26 +288,26 @@ def _spec(token: Any) -> Any:
 def _backend(
     folder: Path, family: TokenizerFamily, named: Mapping[str, str], merged: Mapping[str, Any]
 ) -> tuple[Any, Mapping[str, Mapping[str, int]]]:
-    """The backend, and the vocabularies of all languages where it has one a language."""
-    if family.vocabulary == "characters" and (folder / "vocab.json").is_file():
+    """Build the backend; also return the vocabularies by language, where each language has its own."""
+    if family.vocabulary == "ctc" and (folder / "vocab.json").is_file():
         from onnxpipe.processing.text.speech import ctc_vocabulary
 
         vocabulary, vocabularies = ctc_vocabulary.read(folder, merged.get("target_lang"))
         return ctc_vocabulary.build(vocabulary, named, lower=bool(merged.get("do_lower_case"))), vocabularies
-    if family.vocabulary == "letters":
-        from onnxpipe.processing.text.speech import characters as letters
+    if family.vocabulary == "characters":
+        from onnxpipe.processing.text.speech import characters
 
-        return letters.build(folder, named, merged.get("added_tokens_decoder")), {}
+        return characters.build(folder, named, merged.get("added_tokens_decoder")), {}
     path = folder / "tokenizer.json"
     return _read(path) if path.is_file() else vocabulary_files.build(folder, family, named), {}
 
 
-def _frame(backend: Any, named: Mapping[str, str], told: Mapping[str, Any]) -> None:
-    """Puts the begin or the end token around texts, as told; what the files say of it stands in `tokenizer.json`."""
+def _set_post_processor(backend: Any, named: Mapping[str, str], options: Mapping[str, Any]) -> None:
+    """Put the begin or end token around texts, by `add_bos_token` and `add_eos_token` of the options."""
     from tokenizers import processors
 
     bos, eos = (
-        [named[f"{role}_token"]] if told.get(f"add_{role}_token") and f"{role}_token" in named else []
+        [named[f"{role}_token"]] if options.get(f"add_{role}_token") and f"{role}_token" in named else []
         for role in ("bos", "eos")
     )
     backend.post_processor = processors.TemplateProcessing(
@@ -329,12 +329,12 @@ def _target(folder: Path, named: Mapping[str, str], specs: Mapping[str, Any], ex
 
 
 def _with_languages(extra: list[Any], backend: Any, languages: LanguageConfig) -> list[Any]:
-    """The tokens of all languages among the special ones: not every checkpoint lists them."""
+    """Add the tokens of all languages to the special tokens: not every checkpoint lists them."""
     matches = re.compile(languages.codes).fullmatch
     found = {token: i for token, i in backend.get_vocab(with_added_tokens=True).items() if matches(token)}
-    given = {str(token) for token in extra}
-    missing = [token for token in sorted(found, key=found.__getitem__) if token not in given]
-    return [*extra, *missing] if given & found.keys() else [*missing, *extra]
+    listed = {str(token) for token in extra}
+    missing = [token for token in sorted(found, key=found.__getitem__) if token not in listed]
+    return [*extra, *missing] if listed & found.keys() else [*missing, *extra]
 
 
 def _languages(family: TokenizerFamily, merged: Mapping[str, Any]) -> LanguageConfig | None:
@@ -348,7 +348,7 @@ def _read(path: Path) -> Any:
     from tokenizers import Tokenizer
 
     if path.stat().st_size > TOKENIZER_LIMIT:
-        raise BundleError(f"{path} is larger than {TOKENIZER_LIMIT} bytes: no tokenizer.json of a model is")
+        raise BundleError(f"{path} is larger than {TOKENIZER_LIMIT} bytes: the tokenizer.json of a model is smaller")
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises a bare Exception
@@ -367,19 +367,19 @@ def _apply_flags(
     backend: Any, family: TokenizerFamily, config: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> None:
     wanted = {flag: config.get(flag, default) for flag, default in family.flags.items()}
-    asked = {flag: value for flag, value in overrides.items() if flag in FLAGS and flag not in family.settings}
-    placed = apply_flags(backend, {**wanted, **asked})
+    flags = {flag: value for flag, value in overrides.items() if flag in FLAGS and flag not in family.settings}
+    placed = apply_flags(backend, {**wanted, **flags})
     if family.metaspace and adapt_metaspace(backend, {**config, **overrides}):
         placed.add("add_prefix_space")
-    for flag in asked.keys() - placed:
-        if config.get(flag) != asked[flag]:
-            raise UnsupportedError(f"{flag}={asked[flag]!r}: nothing in this tokenizer.json can be told so")
+    for flag in flags.keys() - placed:
+        if config.get(flag) != flags[flag]:
+            raise UnsupportedError(f"{flag}={flags[flag]!r} is not supported: this tokenizer.json has no such setting")
 
 
 def _add_missing(
     backend: Any, added: Mapping[int, Any], named: Mapping[str, str], specs: Mapping[str, Any], extra: list[Any]
 ) -> None:
-    """Adds to the backend the tokens that only the configuration knows, and those it gives other flags."""
+    """Add to the backend the tokens that only the configuration lists, and those whose flags differ there."""
     from tokenizers import AddedToken
 
     present = backend.get_added_tokens_decoder().values()
@@ -405,7 +405,7 @@ def _chat_template(folder: Path, config: Mapping[str, Any]) -> Any:
     if named:
         texts = {name: path.read_text(encoding="utf-8") for name, path in named.items()}
         return texts["default"] if list(texts) == ["default"] else texts
-    given = config.get("chat_template")
-    if isinstance(given, list):
-        return {entry["name"]: entry["template"] for entry in given}
-    return given
+    template = config.get("chat_template")
+    if isinstance(template, list):
+        return {entry["name"]: entry["template"] for entry in template}
+    return template

@@ -1,4 +1,4 @@
-"""Flags of `tokenizer_config.json` that are settings of the backend's parts: lower-casing, accents, leading spaces."""
+"""Apply flags of `tokenizer_config.json` to the parts of a backend: lower-casing, accents, leading spaces."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 
 class _Place(NamedTuple):
-    """Where a flag lives: a part of the backend, the kinds of node that have it, and its name there."""
+    """Where a flag is stored: a part of the backend, the types of nodes that have it, and its name there."""
 
     part: str
     kinds: tuple[str, ...]
@@ -28,7 +28,7 @@ FLAGS: Mapping[str, tuple[_Place, ...]] = {
 
 
 def apply_flags(backend: Any, flags: Mapping[str, Any]) -> set[str]:
-    """Sets `flags` in the backend's parts, wherever a part has such a setting; returns those that had a place."""
+    """Set `flags` in the backend's parts, wherever a part has such a setting; return the flags that were set."""
     states: dict[str, Any] = {}
     placed, changed = set(), set()
     for flag, value in flags.items():
@@ -53,7 +53,7 @@ def _state(part: Any) -> Any:
 
 
 def _set(node: Any, kinds: tuple[str, ...], key: str, value: Any) -> tuple[bool, bool]:
-    """Sets `key` in every node of `kinds`; whether there was one, and whether one was different."""
+    """Set `key` in every node of `kinds`; return whether there was one, and whether any value changed."""
     found = differs = False
     if isinstance(node, dict):
         if node.get("type") in kinds:
@@ -69,7 +69,7 @@ def _set(node: Any, kinds: tuple[str, ...], key: str, value: Any) -> tuple[bool,
 
 
 def _built(part: str, state: Any) -> Any:
-    """A part from its state: the library reads parts only as those of a whole tokenizer."""
+    """Build a part from its state: the library reads parts only inside a whole tokenizer."""
     from tokenizers import Tokenizer
 
     whole = {"version": "1.0", "model": {"type": "WordLevel", "vocab": {}, "unk_token": ""}, part: state}

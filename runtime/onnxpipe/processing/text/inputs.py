@@ -1,4 +1,4 @@
-"""Texts as a call gives them, and as the backend takes them."""
+"""Convert the texts of a tokenizer's call to the form that the backend takes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _WRONG_INPUT = (
 
 
 def as_batch(text: Any, text_pair: Any, words: bool) -> tuple[bool, list[Any]]:
-    """Whether a batch was given, and the texts or pairs of texts as the backend takes them.
+    """Return whether the input is a batch, and its texts or pairs of texts as the backend takes them.
 
     Args:
         text, text_pair: as in the tokenizer's call.
-        words: the texts are lists of words.
+        words: whether the texts are lists of words.
 
     Raises:
-        ValueError: something that is no text, or unlike numbers of first and second texts.
+        ValueError: something that is not a text, or different numbers of first and second texts.
         TypeError: one second text for a batch of first ones.
     """
     if not _is_text(text) or (text_pair is not None and not _is_text(text_pair)):
@@ -41,7 +41,7 @@ def as_batch(text: Any, text_pair: Any, words: bool) -> tuple[bool, list[Any]]:
 
 
 def _is_text(value: Any, depth: int = 3) -> bool:
-    """Whether it is a str, or lists of them up to three deep, as far as the first item of each tells."""
+    """Check that the value is a str, or lists of str up to three deep; only the first item of each list is read."""
     if isinstance(value, str):
         return True
     if not isinstance(value, (list, tuple)) or not depth:

@@ -1,4 +1,4 @@
-"""The keywords of a tokenizer's loader and of its call, by their types."""
+"""Types of the keyword arguments of a tokenizer's loader and of its call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 
 class TokenizerOverrides(TypedDict, total=False):
-    """What `from_pretrained` and `from_folder` take instead of what the files say; None clears a token."""
+    """Settings that `from_pretrained` and `from_folder` take instead of those of the files; None clears a token."""
 
     model_max_length: int
     max_len: int

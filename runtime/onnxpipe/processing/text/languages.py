@@ -1,4 +1,4 @@
-"""Languages of translating tokenizers: the tokens that say which one, and where around a text they stand."""
+"""Language tokens of translation tokenizers, and where around a text they are put."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from onnxpipe.processing.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class LanguageConfig:
-    """How a tokenizer class speaks of languages.
+    """The language tokens of a tokenizer class.
 
     Attributes:
         codes: a pattern that its language tokens match.
-        place: where a language's token stands: before the text ("prefix", and the end token after it) or after the end
-            token ("suffix").
-        source: the language of a text where none is set; None for no token.
-        token: how a code becomes a token, "__{}__" for M2M100.
-        movable: `legacy_behaviour` puts the token behind the end token (NLLB until 2023).
-        by_code: `lang_code_to_id` has codes ("fr"), not tokens ("__fr__"), for keys.
+        place: where a language's token is put: before the text ("prefix", with the end token after the text) or after
+            the end token ("suffix").
+        source: the default language of a text; None for no token.
+        token: the format of a code's token, "__{}__" for M2M100.
+        movable: whether `legacy_behaviour` puts the token after the end token (NLLB until 2023).
+        by_code: whether the keys of `lang_code_to_id` are codes ("fr"), not tokens ("__fr__").
     """
 
     codes: str
@@ -34,7 +34,7 @@ class LanguageConfig:
 
 
 class LanguageMixin(Vocabulary):
-    """The part of a tokenizer that knows languages; `_languages` is None in those that know none.
+    """Adds languages to a tokenizer; `_languages` is None in tokenizers without language tokens.
 
     Attributes:
         tgt_lang: the language of `text_target`; None for that of the source.
@@ -46,7 +46,7 @@ class LanguageMixin(Vocabulary):
 
     @property
     def src_lang(self) -> str | None:
-        """The language of the texts; settable. A call that runs in another thread keeps the one it began with."""
+        """The language of the texts; settable. A call that runs in another thread keeps the one it started with."""
         self._known_languages("src_lang")
         return self._src_lang
 
@@ -68,15 +68,15 @@ class LanguageMixin(Vocabulary):
 
     @property
     def supported_language_codes(self) -> list[str]:
-        """Marian's target languages: tokens like `>>fra<<`, which such models want before the text."""
+        """Marian's target languages: tokens like `>>fra<<`, which its multilingual models need before the text."""
         tokens = sorted(self.get_vocab().items(), key=lambda item: item[1])
         return [token for token, _ in tokens if token.startswith(">>") and token.endswith("<<")]
 
     def get_lang_token(self, lang: str) -> str:
-        """The token of a language.
+        """Look up the token of a language.
 
         Raises:
-            ValueError: the tokenizer has no such language (transformers takes the unknown token for most).
+            ValueError: the tokenizer has no such language (transformers uses the unknown token for most).
         """
         token = _as_token(self._known_languages("get_lang_token"), lang)
         if token not in self._language_ids():
@@ -84,14 +84,14 @@ class LanguageMixin(Vocabulary):
         return token or ""
 
     def get_lang_id(self, lang: str) -> int:
-        """The id of a language's token; see `get_lang_token`."""
+        """Look up the id of a language's token; see `get_lang_token`."""
         return self._language_ids()[self.get_lang_token(lang)]
 
     def _has_language(self, language: str | None) -> bool:
         return language is not None and _as_token(self._languages, language) in self._language_ids()
 
     def _surrounding_tokens(self, language: str | None) -> SpecialTokenFrame | None:
-        """What goes around a text of a language; None where the backend itself knows."""
+        """Build the special tokens around a text of a language; None where the backend adds them itself."""
         if self._languages is None:
             return None
         end = self._pair(self._named["eos_token"])
@@ -115,12 +115,12 @@ class LanguageMixin(Vocabulary):
 
     def _known_languages(self, name: str) -> LanguageConfig:
         if self._languages is None:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name}: it knows no languages")
+            raise AttributeError(f"{type(self).__name__} has no attribute {name}: it has no language tokens")
         return self._languages
 
 
 def _as_token(languages: LanguageConfig | None, language: str | None) -> str | None:
-    """The token of a code; tokens are taken for themselves."""
+    """Convert a code to its token; tokens are returned as they are."""
     if languages is None or language is None or re.fullmatch(languages.codes, language):
         return language
     return languages.token.format(language)
@@ -132,7 +132,7 @@ def _code(languages: LanguageConfig, token: str) -> str:
 
 
 def _unknown(language: str, known: list[str]) -> str:
-    # "fr" is near to "fra_Latn" and to "fr_XX", which a comparison of letters alone may miss
+    # "fr" is near to "fra_Latn" and to "fr_XX", which difflib's ratio may miss
     near = [code for code in known if code.startswith(language)] or difflib.get_close_matches(language, known, 3, 0.4)
     hint = f"did you mean {' or '.join(map(repr, near[:4]))}?" if near else f"known: {', '.join(known)}"
     return f"no language {language!r} in this tokenizer; {hint}"

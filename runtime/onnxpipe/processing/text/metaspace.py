@@ -1,7 +1,7 @@
-"""Llama's spaces: where a `▁` is put that the text does not have.
+"""Set where a Llama tokenizer inserts a `▁` that the text does not have.
 
-Older files put one before every piece between special tokens (`legacy`), newer ones before the text alone; the files of
-one model may say both. What the configuration says counts, as in transformers 5.23.
+Older files insert one before every piece between special tokens (`legacy`), newer ones before the text only; the files
+of one model may say both. The configuration counts, as in transformers 5.23.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def adapt(backend: Any, config: Mapping[str, Any]) -> bool:
-    """Sets a Llama backend's spaces as `config` tells; False for byte-level backends, which have none of these.
+    """Set a Llama backend's handling of spaces by `config`; return False for byte-level backends, which have no `▁`.
 
     Args:
         backend: the `tokenizers.Tokenizer`.

@@ -1,4 +1,4 @@
-"""Padding rows that were encoded apart: `tokenizer.pad`, the collator's half of a tokenizer."""
+"""Pad rows that were encoded separately: `tokenizer.pad`, which data collators call."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Rows = dict[str, list[Any]]
 
 
 class PaddingMixin(Vocabulary):
-    """The part of a tokenizer that pads.
+    """Adds padding to a tokenizer: `pad`.
 
     Attributes:
-        model_input_names: the rows a call gives unless it says otherwise; the first is the one that lengths are of.
-        model_max_length: tokens the model takes.
+        model_input_names: the rows that a call returns by default; lengths are those of the first.
+        model_max_length: the most tokens that the model accepts.
         padding_side, truncation_side: "right" or "left".
         pad_token_type_id: the token type of padding.
     """
@@ -42,24 +42,26 @@ class PaddingMixin(Vocabulary):
         return_tensors: Any = None,
         verbose: bool = True,
     ) -> BatchEncoding:
-        """Pads encodings that were made apart to a common length.
+        """Pad encodings that were made separately to a common length.
 
         Args:
             encoded_inputs: a list of encodings, or one dict of rows (or of one row); lists or arrays.
             padding, max_length, pad_to_multiple_of, padding_side: as in the call.
             return_attention_mask: None to follow `model_input_names`.
-            return_tensors: "np" for arrays; None gives arrays where arrays came.
+            return_tensors: "np" for arrays; None returns arrays if the input has arrays.
             verbose: warn where `max_length` has no effect.
 
         Raises:
-            ValueError: no `input_ids` in it, no padding token, or rows of unlike length with `return_tensors`.
+            ValueError: no `input_ids`, no padding token, or rows of different lengths with `return_tensors`.
         """
         check_tensor_type(return_tensors)
         main = self.model_input_names[0]
         rows, batched, arrays = collect(encoded_inputs, main)
         limits = Limits(self.model_max_length, self.truncation_side, self.padding_side)
-        how, _, _ = resolve(padding, None, max_length, 0, pad_to_multiple_of, padding_side, limits, verbose=verbose)
-        if how is not None:
+        strategy, _, _ = resolve(
+            padding, None, max_length, 0, pad_to_multiple_of, padding_side, limits, verbose=verbose
+        )
+        if strategy is not None:
             self._need_pad_token()
         mask = "attention_mask" in self.model_input_names if return_attention_mask is None else return_attention_mask
         fills = {
@@ -68,15 +70,15 @@ class PaddingMixin(Vocabulary):
             "token_type_ids": self.pad_token_type_id,
             "special_tokens_mask": 1,
         }
-        padded = pad_rows(rows, main, how, fills, mask) if rows[main] else rows
+        padded = pad_rows(rows, main, strategy, fills, mask) if rows[main] else rows
         data: dict[str, Any] = dict(padded) if batched else {name: value[0] for name, value in padded.items()}
         return BatchEncoding(data, None, "np" if return_tensors is None and arrays else return_tensors)
 
     def _pad(self, encodings: Sequence[Any], padding: PaddingStrategy) -> None:
         target = padding.target(max(map(len, encodings)))
-        how = {"direction": padding.side, "pad_id": self.pad_token_id, "pad_token": self.pad_token}
+        kwargs = {"direction": padding.side, "pad_id": self.pad_token_id, "pad_token": self.pad_token}
         for encoding in encodings:
-            encoding.pad(target, pad_type_id=self.pad_token_type_id, **how)
+            encoding.pad(target, pad_type_id=self.pad_token_type_id, **kwargs)
 
     def _need_pad_token(self) -> None:
         if self.pad_token_id is None:
@@ -88,17 +90,17 @@ class PaddingMixin(Vocabulary):
 
 
 def collect(encoded: Any, main: str) -> tuple[Rows, bool, bool]:
-    """Encodings as lists of rows.
+    """Convert encodings to lists of rows by name.
 
     Args:
         encoded: a dict of rows, a dict of one row, or a list of dicts of one row; lists or arrays.
-        main: the name of the row that has to be there (`input_ids`).
+        main: the name of the required row (`input_ids`).
 
     Returns:
-        The rows by name, whether there was a batch, and whether they came as arrays.
+        The rows by name, whether the input is a batch, and whether it has arrays.
 
     Raises:
-        ValueError: no `main`, rows of no known kind, or names with unlike numbers of rows.
+        ValueError: no `main`, rows of an unknown type, or names with different numbers of rows.
     """
     if isinstance(encoded, (list, tuple)) and encoded and isinstance(encoded[0], Mapping):
         encoded = {name: [one[name] for one in encoded] for name in encoded[0]}
@@ -124,14 +126,14 @@ def collect(encoded: Any, main: str) -> tuple[Rows, bool, bool]:
 
 
 def pad_rows(rows: Rows, main: str, padding: PaddingStrategy | None, fills: Mapping[str, int], mask: bool) -> Rows:
-    """Every row of `rows` at the same length; names without a fill value stay as they are.
+    """Pad every row of `rows` to the same length; names without a fill value stay as they are.
 
     Args:
         rows: lists of rows by name.
-        main: the name that lengths are taken from.
-        padding: how far; None for not at all.
-        fills: what pads the rows of a name.
-        mask: whether to give an `attention_mask` where there is none.
+        main: the name whose rows determine the lengths.
+        padding: how far to pad; None for no padding.
+        fills: the padding value by name.
+        mask: whether to add an `attention_mask` where there is none.
 
     Raises:
         ValueError: a side that is neither "left" nor "right".
@@ -161,7 +163,7 @@ def _has_arrays(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Arrays and tensors as lists, whatever they are nested in."""
+    """Convert arrays and tensors to lists, whatever they are nested in."""
     if hasattr(value, "tolist"):
         return value.tolist()
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -1,4 +1,4 @@
-"""From token features to one vector a text, as a model's own sentence-transformers files declare it.
+"""Pool token features to one vector per text, as a model's own sentence-transformers files declare.
 
 Source: the folder format of sentence-transformers (`modules.json` lists the steps; each step has a folder with a
 `config.json`), read up to its version 5.
@@ -56,13 +56,13 @@ _ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 
 
 def pooling_modes(names: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Known pooling modes for one name or several.
+    """Return the pooling modes of one name or several.
 
     Raises:
-        UnsupportedError: a name that is no pooling mode.
+        UnsupportedError: a name that is not a pooling mode.
     """
-    asked = (names,) if isinstance(names, str) else tuple(names)
-    modes = tuple(_ALIASES.get(name, name) for name in asked)
+    names = (names,) if isinstance(names, str) else tuple(names)
+    modes = tuple(_ALIASES.get(name, name) for name in names)
     for mode in modes:
         if mode not in MODES:
             raise UnsupportedError(f"pooling={mode!r} is not known; choose from {', '.join(MODES)}")
@@ -84,7 +84,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class PoolingConfig:
-    """What follows the transformer in a sentence embedding model.
+    """The steps after the transformer in a sentence embedding model.
 
     Attributes:
         pooling: modes, concatenated in this order.
@@ -92,8 +92,8 @@ class PoolingConfig:
         normalize: whether the vector is scaled to length 1.
         max_seq_length: longest text in tokens, special tokens included; None for the tokenizer's own limit.
         include_prompt: whether a prompt's tokens are pooled too.
-        prompts: named texts that are put before an input.
-        default_prompt_name: the prompt used when none is asked for.
+        prompts: texts by name, which are put before an input.
+        default_prompt_name: the prompt used when the call names none.
     """
 
     pooling: tuple[str, ...] = ("mean",)
@@ -105,7 +105,7 @@ class PoolingConfig:
     default_prompt_name: str | None = None
 
     def embed(self, tokens: Array, *, skip: int = 0) -> Array:
-        """One vector for a text.
+        """Pool the tokens of a text to one vector.
 
         Args:
             tokens: features of the text's own tokens without padding, shape (tokens, hidden).
@@ -119,16 +119,16 @@ class PoolingConfig:
 
 
 def l2_normalize(vector: Array) -> Array:
-    """The vector scaled to length 1; a zero vector stays zero (as `torch.nn.functional.normalize` with eps 1e-12)."""
+    """Scale a vector to length 1; a zero vector stays zero (as `torch.nn.functional.normalize` with eps 1e-12)."""
     return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), dtype=vector.dtype)
 
 
 def read_pooling_config(folder: Path) -> PoolingConfig:
-    """The recipe that a folder's sentence-transformers files declare; mean pooling where there are none.
+    """Read the pooling that a folder's sentence-transformers files declare; mean pooling where there are none.
 
     Raises:
-        UnsupportedError: `modules.json` names a step that is not known.
-        BundleError: a file that should be there is missing or broken.
+        UnsupportedError: `modules.json` names an unknown step.
+        BundleError: a required file is missing or damaged.
     """
     modules = _json(folder / "modules.json", list)
     extra = _json(folder / "config_sentence_transformers.json", dict) or {}
@@ -175,7 +175,7 @@ def _dense(path: Path) -> Dense:
 
 
 def _read_safetensors(path: Path) -> dict[str, Array]:
-    """The float tensors of a safetensors file (format: 8 bytes header size, JSON header, raw data), as float32."""
+    """Read the float tensors of a safetensors file (8 bytes header size, JSON header, raw data) as float32."""
     kinds = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
     try:
         raw = path.read_bytes()

@@ -1,4 +1,4 @@
-"""How long an encoding may be: the call's padding and truncation arguments, resolved as transformers resolves them."""
+"""Resolve the padding and truncation arguments of a tokenizer's call, as transformers does."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ UNLIMITED = int(1e30)
 """`model_max_length` of a tokenizer that has none (transformers' value)."""
 
 _LARGE = int(1e20)
-"""A `model_max_length` above this is no limit (transformers' value)."""
+"""A `model_max_length` above this means no limit (transformers' value)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truncation:
-    """Where to cut.
+    """Where to truncate.
 
     Attributes:
-        max_length: tokens a row may have, special tokens counted.
-        stride: tokens that a window repeats of the one before it.
+        max_length: the most tokens of a row, special tokens included.
+        stride: tokens that a window repeats from the window before it.
         strategy: "only_first", "only_second" or "longest_first".
-        direction: the side that is cut, "left" or "right".
+        direction: the side that is cut off, "left" or "right".
     """
 
     max_length: int
@@ -37,8 +37,8 @@ class PaddingStrategy:
     """How far to pad.
 
     Attributes:
-        length: tokens of every row; None for the longest row's.
-        multiple: round the length up to a multiple of this; None for no rounding.
+        length: tokens of every row; None for the length of the longest row.
+        multiple: the length is rounded up to a multiple of this; None for no rounding.
         side: "left" or "right".
     """
 
@@ -47,7 +47,7 @@ class PaddingStrategy:
     side: str
 
     def target(self, longest: int) -> int:
-        """The length to pad to where the longest row has `longest` tokens."""
+        """Compute the length to pad to, if the longest row has `longest` tokens."""
         length = longest if self.length is None else self.length
         if self.multiple and length % self.multiple:
             length += self.multiple - length % self.multiple
@@ -56,7 +56,7 @@ class PaddingStrategy:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the tokenizer says where the call says nothing."""
+    """The tokenizer's own limits, for what a call leaves open."""
 
     model_max_length: int
     truncation_side: str
@@ -74,13 +74,13 @@ def resolve(
     *,
     verbose: bool = True,
 ) -> tuple[PaddingStrategy | None, Truncation | None, int | None]:
-    """The padding, the truncation and the maximum length that a call asks for.
+    """Resolve a call's arguments to its padding, its truncation and its maximum length.
 
-    `max_length` alone switches truncation on. Where neither the call nor the tokenizer has a maximum, truncation and
-    padding to it are off. Sources: transformers 5.23, which agrees with 4.57.
+    `max_length` alone turns truncation on. Where neither the call nor the tokenizer has a maximum, truncation and
+    padding to the maximum are off. Source: transformers 5.23, which agrees with 4.57.
 
     Raises:
-        ValueError: an unknown strategy, or a truncation length that is no multiple of `pad_to_multiple_of`.
+        ValueError: an unknown strategy, or a truncation length that is not a multiple of `pad_to_multiple_of`.
     """
     if max_length is not None and padding is False and truncation is None:
         truncation = "longest_first"

@@ -1,4 +1,4 @@
-"""Tokenizer: text to token ids and back, as transformers' fast tokenizers do it, with numpy instead of tensors."""
+"""Tokenizer: text to token ids and back, as transformers' fast tokenizers do it, with NumPy instead of tensors."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from onnxpipe.processing.text.vocabulary import Vocabulary
 
 
 class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
-    """A fast tokenizer of transformers' kind; `AutoTokenizer` is another name of it. Threads may share one.
+    """A tokenizer like transformers' fast tokenizers; `AutoTokenizer` is another name of it. Threads may share one.
 
     Args:
         backend: the `tokenizers.Tokenizer`.
         settings: special tokens, lengths and sides; see `TokenizerSettings`.
-        target: the backend of `text_target`, where texts made are tokenized otherwise than texts given (Marian).
+        target: the backend of `text_target`, where target texts are tokenized differently from source texts (Marian).
 
     Attributes:
-        model_max_length: tokens the model takes; 1e30 where it is not known.
+        model_max_length: the most tokens that the model accepts; 1e30 where it is not known.
         padding_side, truncation_side: "right" or "left".
-        model_input_names: the rows a call gives unless it says otherwise.
+        model_input_names: the rows that a call returns by default.
         pad_token_type_id: the token type of padding.
         clean_up_tokenization_spaces: the default of `decode`.
         split_special_tokens: the default of the call.
         chat_template: the template, or templates by name; None if there is none.
-        src_lang, tgt_lang: the languages of `text` and `text_target`, in tokenizers that know languages.
+        src_lang, tgt_lang: the languages of `text` and `text_target`, in tokenizers with language tokens.
         name_or_path: where it was loaded from.
     """
 
@@ -72,7 +72,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         if settings.languages is not None:
             default = settings.languages.source
             self.src_lang = settings.src_lang or (default if self._has_language(default) else None)
-            self._lock.run(self._state(None), lambda: None)  # so that the backend itself speaks that language
+            self._lock.run(self._state(None), lambda: None)  # so that the backend itself adds that language's token
 
     # -- loading and saving -----------------------------------------------------------------------------------------
     @classmethod
@@ -89,7 +89,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         trust_remote_code: bool | None = None,
         **overrides: Unpack[TokenizerOverrides],
     ) -> Tokenizer:
-        """The tokenizer of a folder or of a Hub repository.
+        """Load the tokenizer of a folder or of a Hub repository.
 
         Args:
             pretrained_model_name_or_path: a folder, or a Hub id.
@@ -103,13 +103,13 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
             **overrides: instead of what the files say, see `TokenizerOverrides`.
 
         Raises:
-            UnknownArgumentError: a keyword that is no setting.
-            UnsupportedError: a setting whose meaning cannot be kept here.
+            UnknownArgumentError: a keyword that is not a setting.
+            UnsupportedError: a setting that is not supported here.
             ModelNotFoundError: no such folder or repository, or it has no tokenizer.
             BundleError: a damaged file.
         """
         if trust_remote_code:
-            raise UnsupportedError("trust_remote_code=True: code of a model is never run here; leave it out")
+            raise UnsupportedError("trust_remote_code=True is not supported: a model's code is never run; leave it out")
         from onnxpipe.bundle import fetch
 
         name = os.fspath(pretrained_model_name_or_path)
@@ -121,7 +121,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str], **overrides: Unpack[TokenizerOverrides]) -> Tokenizer:
-        """The tokenizer of a local folder; see `from_pretrained`."""
+        """Load the tokenizer of a local folder; see `from_pretrained`."""
         return cls._load(Path(folder), str(folder), overrides)
 
     @classmethod
@@ -132,7 +132,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         return (_class_of(settings) if cls is Tokenizer else cls)(backend, settings, target)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> tuple[str, ...]:
-        """Writes the tokenizer as it is now to a folder, made if need be; returns the paths of the files."""
+        """Write the tokenizer as it is now to a folder, which is created if needed; return the paths of the files."""
         settings = replace(
             self._settings,
             named=self.special_tokens_map,
@@ -156,7 +156,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
 
     def __copy__(self) -> Tokenizer:
         twin = object.__new__(type(self))
-        # the same lock: two of them before one backend would not know of each other
+        # the same lock: two locks of one backend would not exclude each other
         twin.__dict__.update(self.__dict__, _named=dict(self._named), _extra=list(self._extra))
         return twin
 
@@ -207,39 +207,39 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         max_target_length: int | None = None,
         verbose: bool = True,
     ) -> BatchEncoding:
-        """Encodes a text, a pair of texts, or a batch of either.
+        """Encode a text, a pair of texts, or a batch of either.
 
         Args:
-            text: a str; a list of str (a batch), of pairs, or, split into words, of lists of words.
-            text_pair: the second texts, as many as first ones.
-            text_target, text_pair_target: texts that a model is to make, in the target language and the target's
-                vocabulary. With `text` their ids are given as `labels`, alone as rows of their own.
-            add_special_tokens: put the model's special tokens around.
+            text: a str; a list of str (a batch), of pairs, or of lists of words (`is_split_into_words`).
+            text_pair: the second texts, as many as first texts.
+            text_target, text_pair_target: texts that a model should generate, in the target language and the target's
+                vocabulary. With `text` their ids are returned as `labels`, without it as `input_ids`.
+            add_special_tokens: put the model's special tokens around each text.
             padding: False, True or "longest", "max_length", "do_not_pad".
             truncation: None or False, True or "longest_first", "only_first", "only_second", "do_not_truncate". With
                 `max_length` alone it is "longest_first".
-            max_length: tokens a row may have; None for the model's.
-            stride: tokens that a window repeats of the one before it.
+            max_length: the most tokens of a row; None for the model's limit.
+            stride: tokens that a window repeats from the window before it.
             is_split_into_words: the texts are lists of words.
             pad_to_multiple_of: round padded lengths up.
             padding_side: "left" or "right"; None for the tokenizer's.
             return_tensors: "np" for int64 arrays of shape (batch, tokens), with a batch axis for a single text too.
             return_token_type_ids, return_attention_mask: None to follow `model_input_names`.
-            return_overflowing_tokens: give the windows that truncation cuts off as further rows, and
-                `overflow_to_sample_mapping`: the text each row is from.
-            return_special_tokens_mask: 1 for tokens that are no text.
+            return_overflowing_tokens: return the windows that truncation cuts off as further rows, and
+                `overflow_to_sample_mapping`: the text that each row is from.
+            return_special_tokens_mask: 1 for special tokens, 0 for tokens of the text.
             return_offsets_mapping: the characters (start, end) of each token in its text.
             return_length: the number of tokens of each row.
             split_special_tokens: whether special tokens that occur in a text are split; None for the tokenizer's.
-            max_target_length: `max_length` of the targets; None for the same.
-            verbose: warn of rows that are longer than the model takes.
+            max_target_length: `max_length` of the target texts; None for the same.
+            verbose: warn of rows that are longer than the model's limit.
 
         Returns:
             Lists of ints for a single text, else lists of rows.
 
         Raises:
             ValueError: no text, texts of a wrong type or number, no padding token, an unknown strategy, or rows of
-                unlike length with `return_tensors`.
+                different lengths with `return_tensors`.
             UnsupportedError: tensors of another framework.
         """
         if text is None and text_target is None:
@@ -253,7 +253,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         )
         limits = Limits(self.model_max_length, self.truncation_side, self.padding_side)
 
-        def call(length: int | None) -> ResolvedCall:
+        def resolved(length: int | None) -> ResolvedCall:
             pad, cut, length = resolve(
                 padding, truncation, length, stride, pad_to_multiple_of, padding_side, limits, verbose=verbose
             )
@@ -272,29 +272,29 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
 
         target = max_length if max_target_length is None else max_target_length
         if text is None:
-            return self._encode(text_target, text_pair_target, call(target), is_target=True)
-        encoded = self._encode(text, text_pair, call(max_length))
+            return self._encode(text_target, text_pair_target, resolved(target), is_target=True)
+        encoded = self._encode(text, text_pair, resolved(max_length))
         if text_target is not None:
-            labels = self._encode(text_target, text_pair_target, call(target), is_target=True)
+            labels = self._encode(text_target, text_pair_target, resolved(target), is_target=True)
             encoded["labels"] = labels["input_ids"]
         return encoded
 
     def encode(
         self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Unpack[TokenizerCallOptions]
     ) -> Any:
-        """The `input_ids` of a call."""
+        """Return the `input_ids` of a call."""
         return self(text, text_pair, add_special_tokens=add_special_tokens, **options)["input_ids"]
 
     def encode_plus(
         self, text: Any, text_pair: Any = None, add_special_tokens: bool = True, **options: Unpack[TokenizerCallOptions]
     ) -> BatchEncoding:
-        """A call, by its name in transformers 4."""
+        """Call the tokenizer (the name is transformers 4's)."""
         return self(text, text_pair, add_special_tokens=add_special_tokens, **options)
 
     def batch_encode_plus(
         self, batch_text_or_text_pairs: Any, add_special_tokens: bool = True, **options: Unpack[TokenizerCallOptions]
     ) -> BatchEncoding:
-        """A call on a batch, by its name in transformers 4."""
+        """Call the tokenizer on a batch (the name is transformers 4's)."""
         if not isinstance(batch_text_or_text_pairs, (tuple, list)):
             kind = type(batch_text_or_text_pairs)
             raise TypeError(f"batch_text_or_text_pairs has to be a list or a tuple (got {kind})")
@@ -307,12 +307,12 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         add_special_tokens: bool = False,
         **options: Unpack[TokenizerCallOptions],
     ) -> list[str]:
-        """The tokens of a text, by default without special ones."""
+        """Split a text into tokens, by default without special tokens."""
         return self(text, pair, add_special_tokens=add_special_tokens, **options).tokens()
 
     @property
     def _build_translation_inputs(self) -> Callable[..., BatchEncoding]:
-        """What translation pipelines encode with (transformers' name); only tokenizers with languages have it."""
+        """The encoder of translation pipelines (transformers' name); only tokenizers with language tokens have it."""
         self._known_languages("_build_translation_inputs")
         return self._translation_inputs
 
@@ -323,12 +323,12 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         tgt_lang: str | None = None,
         **options: Unpack[TokenizerCallOptions],
     ) -> BatchEncoding:
-        """The rows of texts in a language, and `forced_bos_token_id`: the token of the language to come.
+        """Encode texts in a language; add `forced_bos_token_id`: the token of the target language.
 
-        The tokenizer's own `src_lang` stays as it is, whatever other threads do meanwhile.
+        The tokenizer's own `src_lang` does not change, so that other threads are not affected.
 
         Raises:
-            ValueError: a language that is not given or not known.
+            ValueError: a language that is missing or unknown.
         """
         if src_lang is None or tgt_lang is None:
             raise ValueError("Translation requires a `src_lang` and a `tgt_lang` for this model")
@@ -338,11 +338,11 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         encoded["forced_bos_token_id"] = self.get_lang_id(tgt_lang)
         return encoded
 
-    # -- what the call is made of -----------------------------------------------------------------------------------
+    # -- the steps of a call ----------------------------------------------------------------------------------------
     def _encode(
         self, text: Any, text_pair: Any, call: ResolvedCall, *, is_target: bool = False, language: str | None = None
     ) -> BatchEncoding:
-        """The rows of texts; `language` is that of the texts, None for the tokenizer's."""
+        """Encode texts; `language` is theirs, None for the tokenizer's."""
         if call.pad is not None:
             self._need_pad_token()
         batched, texts = as_batch(text, text_pair, call.words)
@@ -371,8 +371,8 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
             )
 
 
-#: Tokenizers that can more than others, those of speech: their class -> the file in `audio/` that it is in.
-_OF_SPEECH = {
+#: Tokenizers of speech models, which have classes of their own: class -> its module in `speech/`.
+_SPEECH_MODULES = {
     "ParakeetTokenizer": "ctc",
     "PhonemeTokenizer": "phonemes",
     "SpeechT5Tokenizer": "speecht5",
@@ -384,10 +384,10 @@ _OF_SPEECH = {
 
 def _class_of(settings: TokenizerSettings) -> type[Tokenizer]:
     name = (settings.tokenizer_class or "").removesuffix("Fast")
-    if name not in _OF_SPEECH:
+    if name not in _SPEECH_MODULES:
         return Tokenizer
     found: type[Tokenizer] = getattr(
-        importlib.import_module(f"onnxpipe.processing.text.speech.{_OF_SPEECH[name]}"), name
+        importlib.import_module(f"onnxpipe.processing.text.speech.{_SPEECH_MODULES[name]}"), name
     )
     return found
 

@@ -1,4 +1,4 @@
-"""Tokens and ids: the vocabulary, the added tokens, and the special tokens by their roles."""
+"""Convert tokens to ids and back; know the added tokens and the special tokens by their roles."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class _TokenId:
 
 
 class Vocabulary:
-    """What a tokenizer knows about tokens, apart from text.
+    """The vocabulary of a tokenizer: its tokens, added tokens and special tokens.
 
     Args:
         backend: the `tokenizers.Tokenizer`.
-        named: special tokens by role, also roles beyond the usual seven (`image_token`, ...).
+        named: special tokens by role; roles beyond the usual seven are allowed (`image_token`, ...).
         extra: further special tokens, without a role.
     """
 
@@ -71,7 +71,7 @@ class Vocabulary:
         self._extra = list(extra)
 
     def __getattr__(self, name: str) -> Any:
-        """Special tokens of other roles: `tokenizer.image_token`, `tokenizer.image_token_id`."""
+        """Get a special token of another role, or its id: `tokenizer.image_token`, `tokenizer.image_token_id`."""
         named = self.__dict__.get("_named", {})
         if name in named:
             return named[name]
@@ -82,33 +82,33 @@ class Vocabulary:
     # -- the vocabulary ---------------------------------------------------------------------------------------------
     @property
     def backend_tokenizer(self) -> Any:
-        """The `tokenizers.Tokenizer` behind it. Its truncation and padding are set anew by every call."""
+        """The `tokenizers.Tokenizer` inside. Every call sets its truncation and padding anew."""
         return self._lock.backend
 
     @property
     def is_fast(self) -> bool:
-        """True: there are no others here."""
+        """True: all tokenizers of this package are fast ones."""
         return True
 
     @property
     def vocab_size(self) -> int:
-        """Tokens of the model, without those added."""
+        """The number of tokens of the model, without added tokens."""
         return int(self.backend_tokenizer.get_vocab_size(with_added_tokens=False))
 
     def __len__(self) -> int:
-        """Tokens of the model and added ones."""
+        """The number of tokens of the model and added tokens."""
         return int(self.backend_tokenizer.get_vocab_size(with_added_tokens=True))
 
     def __bool__(self) -> bool:
         return True
 
     def get_vocab(self) -> dict[str, int]:
-        """Every token, added ones too, with its id."""
+        """Return the id of every token, added tokens included."""
         return dict(self.backend_tokenizer.get_vocab(with_added_tokens=True))
 
     @property
     def vocab(self) -> dict[str, int]:
-        """As `get_vocab()`."""
+        """The same as `get_vocab()`."""
         return self.get_vocab()
 
     @property
@@ -122,19 +122,19 @@ class Vocabulary:
         return {token.content: token_id for token_id, token in self.added_tokens_decoder.items()}
 
     def get_added_vocab(self) -> dict[str, int]:
-        """As `added_tokens_encoder`."""
+        """Return `added_tokens_encoder`."""
         return self.added_tokens_encoder
 
     def convert_tokens_to_ids(self, tokens: str | Iterable[str]) -> Any:
-        """The id of a token, or of each token; the unknown token's id (or None) for those not in the vocabulary."""
+        """Look up the id of a token, or of each token; the unknown token's id (or None) if the vocabulary lacks it."""
         return self._id(tokens) if isinstance(tokens, str) else [self._id(token) for token in tokens]
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
-        """The token of an id, or of each id; None for ids beyond the vocabulary.
+        """Look up the token of an id, or of each id; None for ids beyond the vocabulary.
 
         Args:
             ids: an int, or ints in any sequence or array.
-            skip_special_tokens: leave special tokens out (of a sequence).
+            skip_special_tokens: leave out special tokens (of a sequence).
         """
         token_of = self.backend_tokenizer.id_to_token
         if isinstance(ids, (int, np.integer)):
@@ -143,7 +143,7 @@ class Vocabulary:
         return [token_of(int(i)) for i in ids if int(i) not in skipped]
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
-        """Special tokens that a text, or a pair of texts, gets."""
+        """Count the special tokens that are added to a text, or to a pair of texts."""
         return int(self.backend_tokenizer.num_special_tokens_to_add(pair))
 
     # -- special tokens ---------------------------------------------------------------------------------------------
@@ -193,35 +193,35 @@ class Vocabulary:
 
     # -- adding -----------------------------------------------------------------------------------------------------
     def add_tokens(self, new_tokens: Any, special_tokens: bool = False) -> int:
-        """Adds tokens that are never split; those the vocabulary has keep their ids. The model must know the new ids.
+        """Add tokens that are never split; known tokens keep their ids. The model must have embeddings for the new ids.
 
         Args:
             new_tokens: a token (str or `tokenizers.AddedToken`), or a sequence of them.
             special_tokens: whether decoding may skip them.
 
         Returns:
-            How many were not among the added tokens yet.
+            The number of tokens that were not among the added tokens yet.
         """
         if not new_tokens:
             return 0
         tokens = list(new_tokens) if isinstance(new_tokens, (list, tuple)) else [new_tokens]
         add = self.backend_tokenizer.add_special_tokens if special_tokens else self.backend_tokenizer.add_tokens
-        return int(self._lock.exclusive(lambda: add(tokens)))
+        return int(self._lock.run_exclusively(lambda: add(tokens)))
 
     def add_special_tokens(
         self, special_tokens_dict: Mapping[str, Any], replace_extra_special_tokens: bool = True
     ) -> int:
-        """Gives tokens their roles and adds those that the vocabulary lacks.
+        """Assign roles to tokens, and add those that the vocabulary lacks.
 
         Args:
             special_tokens_dict: token by role; under `extra_special_tokens` or `additional_special_tokens` a list.
             replace_extra_special_tokens: whether that list replaces the present one or is appended to it.
 
         Returns:
-            How many were not among the added tokens yet.
+            The number of tokens that were not among the added tokens yet.
 
         Raises:
-            ValueError: a key that is no role, or a value that is no token.
+            ValueError: a key that is not a role, or a value that is not a token.
         """
         added: list[Any] = []
         for key, value in special_tokens_dict.items():

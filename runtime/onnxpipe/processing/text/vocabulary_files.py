@@ -1,4 +1,4 @@
-"""A backend from the vocabulary files of older checkpoints, those without a `tokenizer.json`."""
+"""Build a backend from the vocabulary files of older checkpoints, which have no `tokenizer.json`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from onnxpipe.processing.text.families import TokenizerFamily
 
 
 def build(folder: Path, family: TokenizerFamily, tokens: Mapping[str, str]) -> Any:
-    """The `tokenizers.Tokenizer` of a folder that has only `vocab.txt`, or `vocab.json` and `merges.txt`.
+    """Build the `tokenizers.Tokenizer` of a folder that has only `vocab.txt`, or `vocab.json` and `merges.txt`.
 
-    Flags are not set yet, special tokens are not added yet (but the mask token of RoBERTa's kind, which takes the
-    space before it).
+    Flags are not set yet and special tokens are not added yet (except the mask token of RoBERTa and its relatives,
+    which includes the space before it).
 
     Args:
         folder: where the files are.
-        family: what the tokenizer's class says.
+        family: the defaults of the tokenizer's class.
         tokens: special tokens by role.
 
     Raises:
@@ -35,7 +35,7 @@ def build(folder: Path, family: TokenizerFamily, tokens: Mapping[str, str]) -> A
             f"{folder} has no tokenizer.json, and its tokenizer cannot be built from other files. "
             f"Write one with: onnxpipe export {folder} -o DIR"
         )
-    _frame(backend, family, tokens)
+    _set_post_processor(backend, family, tokens)
     return backend
 
 
@@ -66,8 +66,8 @@ def _byte_level(folder: Path) -> Any:
     return backend
 
 
-def _frame(backend: Any, family: TokenizerFamily, tokens: Mapping[str, str]) -> None:
-    """Sets what goes around a text, once its tokens have ids."""
+def _set_post_processor(backend: Any, family: TokenizerFamily, tokens: Mapping[str, str]) -> None:
+    """Set the special tokens around a text; their ids must be known."""
     from tokenizers import AddedToken, processors
 
     if family.frame is None:

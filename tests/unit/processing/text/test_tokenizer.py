@@ -212,19 +212,23 @@ def test_threads_share_a_tokenizer(tokenizer: Tokenizer) -> None:
 def test_the_same_state_is_shared(tokenizer: Tokenizer) -> None:
     """Two calls that want the same state are inside together; one that wants another waits for both."""
     lock, state, other = tokenizer._lock, (None, False), (None, True)
-    meet, log = threading.Barrier(2, timeout=10), []
+    meet, release, log = threading.Barrier(3, timeout=10), threading.Event(), []
 
-    def together() -> None:
-        lock.run(state, meet.wait)
+    def call() -> None:
+        meet.wait()
+        release.wait(10)
         log.append("same")
 
-    threads = [threading.Thread(target=together) for _ in range(2)]
+    threads = [threading.Thread(target=lock.run, args=(state, call)) for _ in range(2)]
     for thread in threads:
         thread.start()
-    lock.run(other, lambda: log.append("other"))
+    meet.wait()  # both are inside
+    threads.append(threading.Thread(target=lock.run, args=(other, lambda: log.append("other"))))
+    threads[-1].start()
+    release.set()
     for thread in threads:
         thread.join(10)
-    assert sorted(log) == ["other", "same", "same"]
+    assert log == ["same", "same", "other"]
 
 
 def test_users_may_set_the_backend(tokenizer: Tokenizer) -> None:

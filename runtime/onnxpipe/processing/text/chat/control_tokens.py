@@ -1,6 +1,6 @@
-"""Keeping users from speaking in control tokens: `<|im_start|>system` in a message stays text.
+"""Encode control tokens in users' messages as ordinary text: `<|im_start|>system` in a message stays text.
 
-What users say is marked before the template is rendered, so that control tokens of theirs can be told from the
+Control tokens in messages are marked before the template is rendered, so that they can be distinguished from the
 template's own when the text is encoded. Source: the behaviour of transformers 5.23's `sanitize_control_tokens`.
 """
 
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 _START, _END = "\U000f0000", "\U000f0001"
-"""Private characters around a control token that a user wrote."""
+"""Private-use characters around a control token of a message."""
 
 
 @dataclass(frozen=True)
 class ControlTokens:
-    """The tokens that only the template may write.
+    """The tokens that only the template may use as control tokens.
 
     Attributes:
         pattern: matches any of them, the longest first.
-        added: matches what is marked: any added token between the marks, or a mark alone.
+        added: matches any added token between the marks, or a mark alone.
     """
 
     pattern: re.Pattern[str]
@@ -29,12 +29,12 @@ class ControlTokens:
 
     @classmethod
     def of(cls, backend: Any, template_text: str, listed: Iterable[str] | None) -> ControlTokens:
-        """Those of a tokenizer.
+        """Collect the control tokens of a tokenizer.
 
         Args:
             backend: the `tokenizers.Tokenizer`.
-            template_text: what the template says word for word: added tokens in it are control tokens.
-            listed: the added tokens that are control tokens, besides the special ones, if the tokenizer lists them.
+            template_text: the literal text of the template: added tokens in it are control tokens.
+            listed: the added tokens that are control tokens, besides the special tokens, if the tokenizer lists them.
         """
         tokens = list(backend.get_added_tokens_decoder().values())
         if listed is not None:
@@ -50,19 +50,19 @@ class ControlTokens:
         return cls(re.compile(_any_of(control)), re.compile(f"{_START}({everything}){_END}|[{_START}{_END}]"))
 
     def marked(self, value: Any) -> Any:
-        """Plain data with the control tokens in its texts marked; keys of dicts are left alone."""
+        """Mark the control tokens in the texts of plain data; keys of dicts are left alone."""
         if isinstance(value, str):
-            # marks that are there already would forge
+            # remove marks that the input brings: they could forge a marked token
             return self.pattern.sub(f"{_START}\\g<0>{_END}", value.replace(_START, "").replace(_END, ""))
         if isinstance(value, dict):
             return {key: self.marked(item) for key, item in value.items()}
         return [self.marked(item) for item in value] if isinstance(value, (list, tuple)) else value
 
     def encode(self, backend: Any, text: str) -> list[int]:
-        """The ids of a rendered text, in which marked tokens count as text; without special tokens around it.
+        """Encode a rendered text, with marked tokens as ordinary text, and without special tokens around it.
 
         Raises:
-            ValueError: the tokenizer makes the control token even of plain text.
+            ValueError: the tokenizer produces the control token even from plain text.
         """
         pieces = self.added.split(text)  # text, marked token (None for a mark alone), text, ...
         ids = _ids(backend, pieces[0])
@@ -89,7 +89,7 @@ def _ids(backend: Any, text: str) -> list[int]:
 
 
 def _plain_ids(backend: Any, text: str) -> list[int]:
-    """The ids of a text in which no added token is looked for."""
+    """Encode a text without searching it for added tokens."""
     if backend.normalizer is not None:
         text = backend.normalizer.normalize_str(text)
     splitter = backend.pre_tokenizer

@@ -1,6 +1,6 @@
-"""Conversations to text: what a chat template is given, and where its answer is to be continued.
+"""Convert conversations to text: prepare messages for a chat template, and find where generation continues.
 
-Source: the behaviour of transformers 5.23's `apply_chat_template`, its errors' words included.
+Source: the behaviour of transformers 5.23's `apply_chat_template`, including the wording of its errors.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ logger = logging.getLogger("onnxpipe")
 Span = tuple[int, int]
 
 _REASONING = ("reasoning_content", "thinking", "reasoning")
-"""The names that a message's reasoning goes by; templates read the first."""
+"""The names that a message's reasoning may have; templates read the first."""
 
 _TAG = "CONTINUE_FINAL_MESSAGE_TAG "
-"""Marks where the last message ends. The blank at its end tells whether the template keeps blanks there."""
+"""Marks the end of the last message. Its trailing blank shows whether the template keeps blanks there."""
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
-def choose_template(own: str | Mapping[str, str] | None, asked: str | None, *, tools: bool) -> str:
-    """The template to use: a text, or one of several by its name.
+def choose_template(own: str | Mapping[str, str] | None, chosen: str | None, *, tools: bool) -> str:
+    """Choose the template: a text, or one of several by its name.
 
     Args:
         own: the tokenizer's template, or templates by name.
-        asked: a name, or the text of a template; None for "tool_use" where there are tools, else "default".
+        chosen: a name, or the text of a template; None for "tool_use" where there are tools, else "default".
         tools: whether there are tools.
 
     Raises:
         ValueError: no template, or several without a "default".
     """
     if isinstance(own, Mapping):
-        if asked is not None:
-            return own.get(asked, asked)
+        if chosen is not None:
+            return own.get(chosen, chosen)
         for name in ("tool_use", "default") if tools else ("default",):
             if name in own:
                 return own[name]
@@ -52,23 +52,23 @@ def choose_template(own: str | Mapping[str, str] | None, asked: str | None, *, t
             "the name of the template you wish to use to the `chat_template` argument. Available template names are "
             f"{sorted(own)}."
         )
-    if asked is None and own is None:
+    if chosen is None and own is None:
         raise ValueError(
             "Cannot use chat template functions because tokenizer.chat_template is not set and no template argument "
             "was passed! For information about writing templates and setting the tokenizer.chat_template attribute, "
             "please see the documentation at https://huggingface.co/docs/transformers/main/en/chat_templating"
         )
-    return str(own) if asked is None else asked
+    return str(own) if chosen is None else chosen
 
 
 def conversations_of(conversation: Any) -> tuple[list[list[Any]], bool]:
-    """One or several conversations as lists of messages, and whether there were several.
+    """Convert one or several conversations to lists of messages; also return whether there were several.
 
     A conversation is a list of messages, or has one as `.messages`. Values that are None are left out of messages:
     other interfaces write `content=None`, and templates print it.
 
     Raises:
-        ValueError: nothing in it.
+        ValueError: the conversation is empty.
     """
     if isinstance(conversation, (list, tuple)) and not conversation:
         raise ValueError("Cannot apply chat template to an empty conversation. Provide at least one message.")
@@ -87,19 +87,19 @@ def render_chat(
     continue_final_message: bool | str = False,
     track: bool = False,
 ) -> tuple[str, list[Span]]:
-    """A conversation as text, and the characters of it that the assistant said.
+    """Render a conversation as text; also return the spans of characters of the assistant's messages.
 
     Args:
         template: the Jinja source.
         messages: the conversation.
-        variables: what the template sees besides: tools, documents, special tokens, ... (plain data, see `plain`).
-        continue_final_message: cut the text off where the last message ends, so that a model goes on with it; a str
-            is the field of the message to go on with instead of "content".
-        track: whether to find what the assistant said, by the template's `{% generation %}` blocks.
+        variables: the template's other variables: tools, documents, special tokens, ... (plain data, see `plain`).
+        continue_final_message: cut the text off where the last message ends, so that a model continues it; a str is
+            the field of the message to continue instead of "content".
+        track: whether to find the assistant's text, by the template's `{% generation %}` blocks.
 
     Raises:
-        TypeError: a message that is no dict.
-        ValueError: no text to go on with, or a template that changes it.
+        TypeError: a message that is not a dict.
+        ValueError: no text to continue, or a template that changes it.
         jinja2.TemplateError, BundleError: see `sandbox.render`.
         MissingDependencyError: jinja2 is not installed.
     """
@@ -114,7 +114,7 @@ def render_chat(
 
 
 def plain_tools(tools: Sequence[Any] | None) -> list[Any] | None:
-    """Tools as JSON schemas: dicts as they are, functions and methods by their signature and docstring.
+    """Convert tools to JSON schemas: dicts as they are, functions and methods by their signature and docstring.
 
     Raises:
         ValueError: something else.
@@ -126,10 +126,10 @@ def plain_tools(tools: Sequence[Any] | None) -> list[Any] | None:
 
 
 def plain_documents(documents: Sequence[Any] | None) -> list[Any] | None:
-    """Documents as plain dicts.
+    """Convert documents to plain dicts.
 
     Raises:
-        TypeError: a document that is no dict.
+        TypeError: a document that is not a dict.
     """
     if documents is None:
         return None
@@ -140,10 +140,10 @@ def plain_documents(documents: Sequence[Any] | None) -> list[Any] | None:
 
 
 def plain(value: Any) -> Any:
-    """A value rebuilt of plain Python types: templates are strangers and get no object with methods of its own.
+    """Rebuild a value from plain Python types: templates are untrusted and get no object with methods of its own.
 
-    Subclasses of str, int and float become those; dataclasses and pydantic models dicts; numpy scalars numbers; all
-    else a text that names its type.
+    Subclasses of str, int and float become those types; dataclasses and pydantic models become dicts; NumPy scalars
+    become numbers; everything else becomes a text that names its type.
     """
     if value is None or type(value) in (str, int, float, bool):
         return value
@@ -167,13 +167,13 @@ def plain(value: Any) -> Any:
 
 
 def assistant_mask(encoding: Any, row: int, length: int, spans: Sequence[Span]) -> list[int]:
-    """1 for the tokens of a row that the assistant said.
+    """Build a mask of a row: 1 for the tokens of the assistant's messages, else 0.
 
     Args:
         encoding: the `BatchEncoding`.
-        row: which row of it.
+        row: the index of the row.
         length: tokens of the row.
-        spans: characters that the assistant said.
+        spans: the spans of characters of the assistant's messages.
     """
     mask = [0] * length
     for start, end in spans:
@@ -186,12 +186,12 @@ def assistant_mask(encoding: Any, row: int, length: int, spans: Sequence[Span]) 
 
 
 def check_variables(template: str, names: Collection[str], parameters: Collection[str]) -> None:
-    """Looks for misspelt parameters among the variables of a template, which may have any name.
+    """Find misspelt parameters among the variables of a template, which may have any name.
 
     Args:
         template: the Jinja source.
-        names: the variables given.
-        parameters: the names they might be misspelt forms of.
+        names: the names of the variables.
+        parameters: the names that they may be misspellings of.
 
     Raises:
         UnknownArgumentError: a variable that the template does not use, with a name like a parameter's.
@@ -206,7 +206,7 @@ def check_variables(template: str, names: Collection[str], parameters: Collectio
 
 
 def literal_text(template: str) -> str:
-    """What a template says word for word; see `sandbox.literal_text`."""
+    """Return the literal text of a template; see `sandbox.literal_text`."""
     return _sandbox().literal_text(template)  # type: ignore[no-any-return]
 
 
@@ -234,21 +234,21 @@ def _without_none(message: Any) -> Any:
 
 
 def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
-    """The message with its reasoning under the names that templates read."""
+    """Add a message's reasoning under the names that templates read."""
     reasoning = next((message[name] for name in _REASONING if message.get(name) is not None), None)
     return message if reasoning is None else {"thinking": reasoning, **message, "reasoning_content": reasoning}
 
 
-def _mark_end(chat: list[dict[str, Any]], asked: bool | str, template: str) -> str:
-    """Puts the mark behind the text that is to be continued; returns that text."""
-    field = asked if isinstance(asked, str) else "content"
+def _mark_end(chat: list[dict[str, Any]], continued: bool | str, template: str) -> str:
+    """Put the mark after the text that is to be continued; return that text."""
+    field = continued if isinstance(continued, str) else "content"
     if not chat:
         raise ValueError("continue_final_message is set but the conversation is empty!")
     message = chat[-1]
     text = message.get(field)
     if text is None:
         raise ValueError(f'continue_final_message is set but the final message has no "{field}" to continue!')
-    # reasoning stands under several names: whichever the template reads has to have the mark
+    # reasoning has several names: put the mark into all of them, as the template may read any
     fields = [name for name in _REASONING if message.get(name) == text] if field in _REASONING else [field]
     if not any(name in template for name in fields):
         raise ValueError(
@@ -260,9 +260,9 @@ def _mark_end(chat: list[dict[str, Any]], asked: bool | str, template: str) -> s
         return str(text)
     for block in reversed(text):
         if "text" in block:
-            said = str(block["text"])
-            block["text"] = said + _TAG
-            return said
+            final = str(block["text"])
+            block["text"] = final + _TAG
+            return final
     raise ValueError("continue_final_message is set but we could not find any text to continue in the final message!")
 
 
@@ -276,5 +276,5 @@ def _cut_at_mark(text: str, final: str) -> str:
         )
     place = text.rindex(_TAG.strip())
     kept = text[:place]
-    # without its blank, the mark was stripped, and so are the blanks that were before it
+    # if the mark's own blank is gone, the template strips blanks: strip those before the mark too
     return kept if text.startswith(_TAG, place) else kept.rstrip()

@@ -1,10 +1,10 @@
-"""Chat templates run in a closed room: Jinja's immutable sandbox, plain data in, and an end to loops and to memory.
+"""Render chat templates safely: in Jinja's immutable sandbox, on plain data, with limits on time and memory.
 
-Templates come with models, so they are strangers' code. Jinja's sandbox keeps them from Python; what it leaves open
-(time and memory) is bounded here: loop steps, the length of any text, and the size of what is rendered. Import this
+Templates come with models, so they are untrusted code. Jinja's sandbox keeps them from Python; it does not limit time
+and memory, so this module does: loop steps, the length of any text, and the size of the rendered text. Import this
 module only where a template is rendered: it imports jinja2.
 
-Sources: Jinja 3.1's manual (sandbox, extensions); what the environment offers to templates is transformers 5.23's.
+Sources: Jinja 3.1's manual (sandbox, extensions); the functions and filters for templates are transformers 5.23's.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from jinja2.visitor import NodeTransformer
 from onnxpipe.errors import BundleError
 
 MAX_STEPS = 1_000_000
-"""Loop steps and calls of one rendering: a second's work, and a hundred times what a long chat takes."""
+"""The most loop steps and calls of one rendering: a second's work, a hundred times as many as a long chat needs."""
 
 MAX_TEXT = 1 << 26
-"""Characters of any text that a template makes, the rendered one too."""
+"""The most characters of any text that a template builds, the rendered text included."""
 
 _MAX_ITEMS = 1 << 20
 _MAX_BITS = 4096
@@ -43,7 +43,7 @@ Span = tuple[int, int]
 
 @dataclass
 class _Run:
-    """One rendering: what it has used up, and what it has found."""
+    """The state of one rendering: the steps and characters used, and the spans found."""
 
     steps: int = 0
     length: int = 0
@@ -56,15 +56,15 @@ _RUN: ContextVar[_Run] = ContextVar("onnxpipe_chat_run")
 
 
 def render(template: str, variables: Mapping[str, Any], *, track: bool = False) -> tuple[str, list[Span]]:
-    """The text of a template, and where in it the `{% generation %}` blocks are.
+    """Render a template; also return where in the text its `{% generation %}` blocks are.
 
     Args:
         template: the Jinja source.
-        variables: plain data only (see `chat.plain`): whatever has methods of its own is not for templates.
-        track: whether to note the blocks.
+        variables: plain data only (see `messages.plain`): no objects that have methods of their own.
+        track: whether to record the blocks.
 
     Raises:
-        jinja2.TemplateError: the template is wrong, refuses the conversation, or tries what the sandbox forbids.
+        jinja2.TemplateError: the template is invalid, refuses the conversation, or does something that is forbidden.
         BundleError: it takes too many steps or too much memory.
     """
     run = _Run(track=track)
@@ -87,7 +87,7 @@ def render(template: str, variables: Mapping[str, Any], *, track: bool = False) 
 
 @lru_cache(maxsize=64)
 def literal_text(template: str) -> str:
-    """What a template says word for word: its own text and its string constants, parted by null characters."""
+    """Return the literal text of a template: its own text and its string constants, separated by null characters."""
     tree = _tree(template)
     texts = {node.data for node in tree.find_all(nodes.TemplateData)}
     texts |= {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
@@ -96,7 +96,7 @@ def literal_text(template: str) -> str:
 
 @lru_cache(maxsize=64)
 def variables_of(template: str) -> frozenset[str]:
-    """The names that a template takes from outside."""
+    """Return the names of the variables that a template reads."""
     return frozenset(find_undeclared_variables(_tree(template)))
 
 
@@ -110,7 +110,7 @@ def _compiled(template: str) -> Template:
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, _Limits, loopcontrols], finalize=_printed
     )
     environment.filters.update(tojson=_tojson, format=_format)
-    del environment.globals["lipsum"]  # text without end, which no chat needs
+    del environment.globals["lipsum"]  # generates text of any length, which no chat needs
     environment.globals.update(
         raise_exception=_raise_exception, strftime_now=_strftime_now, dict=_Dict(), namespace=_Namespace
     )
@@ -123,18 +123,18 @@ class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(["*", "**", "+", "%"])
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """An arithmetic operation, unless its result would be huge."""
+        """Run an arithmetic operation, unless its result would be huge."""
         if operator == "*":
             _check_product(left, right)
             _check_product(right, left)
         elif operator == "%" and isinstance(left, str):
             _check_format(left, right if isinstance(right, tuple) else (right,), r"\*")
         if operator in ("*", "**") and _bits(left, operator, right) > _MAX_BITS:
-            raise BundleError(f"the chat template was stopped: it reckons with numbers of over {_MAX_BITS} bits")
+            raise BundleError(f"the chat template was stopped: it computes integers larger than {_MAX_BITS} bits")
         return _bounded(super().call_binop(context, operator, left, right))
 
     def call(self, context: Any, called: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """A call, counted."""
+        """Run a call, and count it."""
         _step(1)
         method = getattr(called, "__wrapped__", called)  # the sandbox wraps str.format
         name, owner = getattr(method, "__name__", ""), getattr(method, "__self__", None)
@@ -159,12 +159,12 @@ def _step(weight: int) -> None:
 
 
 def _printed(value: Any) -> Any:
-    """What `{{ … }}` puts anywhere, counted: texts that grow in a loop are stopped while they still fit."""
+    """Count the characters that `{{ … }}` prints anywhere, so that texts that grow in a loop are stopped in time."""
     if isinstance(value, str):
         run = _RUN.get()
         run.printed += len(value)
         if run.printed > MAX_TEXT:
-            raise _too_large("what it prints")
+            raise _too_large("the printed text")
     return value
 
 
@@ -172,7 +172,7 @@ def _bounded(value: Any) -> Any:
     if isinstance(value, str) and len(value) > MAX_TEXT:
         raise _too_large("a text of its own")
     if isinstance(value, (list, tuple, dict)) and len(value) > _MAX_ITEMS:
-        raise BundleError(f"the chat template was stopped: it makes a list of more than {_MAX_ITEMS} items")
+        raise BundleError(f"the chat template was stopped: it builds a list of more than {_MAX_ITEMS} items")
     return value
 
 
@@ -192,7 +192,7 @@ def _check_sizes(sizes: tuple[Any, ...]) -> None:
 
 
 def _check_format(text: str, values: tuple[Any, ...], from_values: str) -> None:
-    """Refuses widths of more than six digits, written out or (where `from_values` matches) among the values."""
+    """Raise for widths of more than six digits, in the text or (where `from_values` matches) among the values."""
     if re.search(r"\d{7}", text):
         raise _too_large("a formatted text")
     if re.search(from_values, text):
@@ -206,74 +206,74 @@ def _bits(left: Any, operator: str, right: Any) -> int:
 
 
 class _Limits(Extension):
-    """Counts loop steps and measures texts, by calls that it puts into the parsed template."""
+    """Counts loop steps and checks the length of texts, by calls that it inserts into the parsed template."""
 
     def rewritten(self, tree: nodes.Template) -> nodes.Template:
-        """The tree with the calls in it."""
+        """Insert the calls into the tree."""
         kinds: Any = (nodes.For, nodes.Macro, nodes.CallBlock)
         for loop in tree.find_all(kinds):
-            # a pass costs what it may copy: 64 characters are a step
+            # a pass costs as much as it may copy: 64 characters count as a step
             weight = 1 + sum(len(text.data) for text in loop.find_all(nodes.TemplateData)) // 64
             step = self.call_method("step", [nodes.Const(weight)], lineno=loop.lineno)
             loop.body.insert(0, nodes.ExprStmt(step).set_lineno(loop.lineno))
-        rewritten: nodes.Template = _Measured(self).visit(tree)
+        rewritten: nodes.Template = _InsertChecks(self).visit(tree)
         return rewritten
 
     def step(self, weight: int) -> None:
-        """One pass of a loop."""
+        """Count one pass of a loop."""
         _step(weight)
 
     def join(self, texts: list[Any]) -> str:
-        """The texts as one (`~`)."""
+        """Join texts (`~`)."""
         joined: str = _bounded("".join(map(str, texts)))
         return joined
 
     def bounded(self, value: Any) -> Any:
-        """What a filter gives, measured."""
+        """Check the size of a filter's result."""
         return _bounded(value)
 
     def size(self, value: Any) -> Any:
-        """A filter's argument, where it is no absurd number."""
+        """Check that a filter's argument is not a huge number."""
         _check_sizes((value,))
         return value
 
 
-class _Measured(NodeTransformer):
-    """`a ~ b` as a call that measures; what filters take and give measured."""
+class _InsertChecks(NodeTransformer):
+    """Replaces `a ~ b` by a call that checks the length, and checks the arguments and results of filters."""
 
     def __init__(self, limits: _Limits) -> None:
         self._limits = limits
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
-        """A joining of texts."""
+        """Rewrite a concatenation of texts."""
         self.generic_visit(node)
         return self._limits.call_method("join", [nodes.List(list(node.nodes))], lineno=node.lineno)
 
     def visit_Filter(self, node: nodes.Filter) -> nodes.Node:  # noqa: N802
-        """A filter and what it gives."""
+        """Rewrite a filter."""
         self.generic_visit(node)
         if node.name in ("batch", "center", "indent", "slice", "wordwrap"):
             node.args = [self._limits.call_method("size", [argument]) for argument in node.args]
             for pair in node.kwargs:
                 pair.value = self._limits.call_method("size", [pair.value])
-        if node.node is None:  # the filter of a block, which takes its text and no value
+        if node.node is None:  # the filter of a block, which takes the block's text instead of a value
             return node
         return self._limits.call_method("bounded", [node], lineno=node.lineno)
 
 
 class _Generation(Extension):
-    """`{% generation %} … {% endgeneration %}`: what the assistant says, so that training masks can find it."""
+    """Adds `{% generation %} … {% endgeneration %}` around the assistant's text, so that training masks can find it."""
 
     tags = {"generation"}  # noqa: RUF012
 
     def parse(self, parser: Parser) -> nodes.Node:
-        """The block, as a call of `said` with its text."""
+        """Parse the block to a call of `record` with its text."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return nodes.CallBlock(self.call_method("said"), [], [], body).set_lineno(line)
+        return nodes.CallBlock(self.call_method("record"), [], [], body).set_lineno(line)
 
-    def said(self, caller: Callable[[], str]) -> str:
-        """The text of a block; notes where it will stand."""
+    def record(self, caller: Callable[[], str]) -> str:
+        """Return the text of a block, and record its place in the rendered text."""
         run, text = _RUN.get(), caller()
         if run.track:
             run.spans.append((run.length, run.length + len(text)))
@@ -283,7 +283,7 @@ class _Generation(Extension):
 def _tojson(
     value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
 ) -> str:
-    # Jinja's own filter writes for HTML: it turns < and & into escapes
+    # Jinja's own filter is for HTML: it escapes < and &
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
@@ -296,12 +296,12 @@ def _raise_exception(message: str) -> None:
     raise TemplateError(message)
 
 
-def _strftime_now(format: str) -> str:  # the name is the templates'
+def _strftime_now(format: str) -> str:  # templates pass it by this name
     return datetime.now().strftime(format)
 
 
 class _Dict:
-    """`dict` for templates: makes dicts and nothing else, for the class itself leads to Python's other classes."""
+    """`dict` for templates: it only builds dicts, as the class itself would give access to other Python classes."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         return dict(*args, **kwargs)
@@ -312,7 +312,7 @@ class _Dict:
 
 
 class _Namespace(Namespace):
-    """`namespace` for templates, without names that begin with an underscore (Python's inner ones)."""
+    """`namespace` for templates, without names that begin with an underscore (Python's internals)."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:  # `self` is a name that a template may use
         attributes = dict(*args[1:], **kwargs)

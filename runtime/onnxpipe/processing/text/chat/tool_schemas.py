@@ -1,6 +1,6 @@
-"""JSON schemas of Python functions, from their type hints and their docstrings: how tools are told to chat models.
+"""Build JSON schemas of Python functions from their type hints and docstrings, to describe tools to chat models.
 
-Docstrings are in Google's style. Source: the schemas that transformers 5.23's `get_json_schema` gives.
+Docstrings are in Google's style. Source: the schemas that transformers 5.23's `get_json_schema` returns.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ class TypeHintError(ValueError):
 
 
 class DocstringError(ValueError):
-    """A function whose docstring does not say what its schema needs."""
+    """A function whose docstring lacks what its schema needs."""
 
 
 def schema_of(tool: Callable[..., Any]) -> Schema:
-    """The schema of a function or method: {"type": "function", "function": {name, description, parameters}}.
+    """Build the schema of a function or method: {"type": "function", "function": {name, description, parameters}}.
 
     Args:
         tool: every argument has a type hint and, in the docstring's `Args:`, a description; one that ends in
             `(choices: ["a", "b"])` gives the argument an `enum`.
 
     Raises:
-        ValueError: neither function nor method, a hint or a description that is missing, or a hint that JSON lacks.
+        ValueError: neither function nor method, a missing hint or description, or a hint without a JSON schema.
     """
     if not (inspect.isfunction(tool) or inspect.ismethod(tool)):
         raise ValueError(
@@ -63,14 +63,14 @@ def schema_of(tool: Callable[..., Any]) -> Schema:
     if "return" in hints:
         try:
             result = type_schema(hints["return"])
-        except TypeHintError:  # the model never writes it: a schema without it will do
+        except TypeHintError:  # the model never generates it: the schema is complete without it
             return {"type": "function", "function": function}
         function["return"] = {**result, "description": returned} if returned is not None else result
     return {"type": "function", "function": function}
 
 
 def read_docstring(text: str) -> tuple[str, dict[str, str], str | None]:
-    """A docstring's description, the descriptions of its arguments, and of what it returns (None if not said)."""
+    """Split a docstring into its description, its arguments' descriptions, and that of the result (None if missing)."""
     marks = list(_SECTION.finditer("\n" + text))
     padded = "\n" + text
     description = padded[: marks[0].start() if marks else len(padded)].strip()
@@ -82,10 +82,10 @@ def read_docstring(text: str) -> tuple[str, dict[str, str], str | None]:
 
 
 def type_schema(hint: Any) -> Schema:
-    """The schema of a type hint.
+    """Build the schema of a type hint.
 
     Raises:
-        TypeHintError: JSON has nothing like it.
+        TypeHintError: the hint has no JSON schema.
     """
     origin, args = get_origin(hint), get_args(hint)
     if origin is None:
@@ -129,7 +129,7 @@ def _describe(schema: Schema, text: str) -> None:
 
 
 def _arguments(section: str) -> dict[str, str]:
-    """`name: description` of each entry; lines that are indented deeper than the first belong to the one before."""
+    """Parse `name: description` of each entry; lines that are indented deeper than the first continue an entry."""
     lines = [line for line in section.split("\n") if line.strip()]
     entries: list[str] = []
     margin = 0

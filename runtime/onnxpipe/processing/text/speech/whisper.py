@@ -61,9 +61,9 @@ class WhisperTokenizer(Tokenizer):
         self.language = self.language if language is None else language.lower()
         self.task = self.task if task is None else task
         self.predict_timestamps = self.predict_timestamps if predict_timestamps is None else predict_timestamps
-        self._lock.exclusive(self._frame_texts)
+        self._lock.run_exclusively(self._set_post_processor)
 
-    def _frame_texts(self) -> None:
+    def _set_post_processor(self) -> None:
         from tokenizers import processors
 
         prefix = [(self.convert_ids_to_tokens(i), i) for i in self.prefix_tokens if i is not None]
