@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from conformance.cases import table
+from conformance.cases import CASES, table
 from conformance.cases.common import Case
 from conformance.compare import TOLERANCE, same
 from conformance.runner import Library, marks_of, outcome
@@ -32,27 +32,21 @@ LOOSER = {
 """(task, family) -> the largest difference of a float, where it is not `compare.TOLERANCE`."""
 
 
-def parametrize(task: str) -> Any:
-    """Marks a test to run for every (family, case) of `task`."""
-    rows = [
-        pytest.param(
-            family,
-            case,
-            id=f"{family}-{case.name}",
-            marks=_together(family, case.head),
-        )
-        for family, case in table(task)
-    ]
-    return pytest.mark.parametrize(("family", "case"), rows)
-
-
-def _together(family: str, head: str) -> list[pytest.MarkDecorator]:
-    """Generators, models of pictures and of sounds are built and exported by the one process that uses them."""
+def _groups(family: str, head: str) -> list[pytest.MarkDecorator]:
+    """Generators, vision and audio models are built and exported by the one process that uses them."""
     if head in GENERATING:
         return [pytest.mark.xdist_group(f"generate-{family}")]
     if audio.is_audio(head):
         return [pytest.mark.xdist_group(f"sounds-{family}")]
     return [pytest.mark.xdist_group(f"pictures-{family}")] if vision.is_vision(head) else []
+
+
+ROWS = [
+    pytest.param(task, family, case, id=f"{task}-{family}-{case.name}", marks=_groups(family, case.head))
+    for task in CASES
+    for family, case in table(task)
+]
+"""Every (task, family, case) of the suite, for `pytest.mark.parametrize`."""
 
 
 def check(task: str, family: str, case: Case, ours: Library, theirs: Library, request: pytest.FixtureRequest) -> None:
