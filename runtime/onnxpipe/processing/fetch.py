@@ -1,9 +1,9 @@
-"""Bytes from a URL that somebody else may have chosen.
+"""Download from a URL that somebody else may have chosen.
 
-A server that loads what its users name must not become a door to its own network, so an address is checked and then
-that very address is connected to (a name can resolve differently a moment later). Every redirect is checked again,
-and size and time have limits. Proxies of the environment are not used: a proxy resolves the name itself, after the
-check.
+A server that loads URLs for its users must not become a way into its own network. So an address is checked, and the
+connection is made to that very address (a name can resolve differently a moment later). Every redirect is checked
+again, and size and time have limits. Proxies of the environment are not used, because a proxy would resolve the name
+itself, after the check.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from onnxpipe._version import __version__
 
-#: Seconds that a download may take where no timeout is given.
+#: Seconds that a download may take if no timeout is passed.
 DEFAULT_SECONDS = 60.0
-#: Set to 1, it allows addresses of this machine and of private networks.
+#: Name of the environment variable that allows addresses of this machine and of private networks if it is 1.
 ALLOW_PRIVATE = "ONNXPIPE_ALLOW_PRIVATE_URLS"
 
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -38,21 +38,21 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class FetchError(ValueError):
-    """A URL that gives nothing. Loaders raise their own error with its message."""
+    """A download that failed. Loaders raise their own error with its message."""
 
 
 def fetch(url: str, timeout: float | None, *, max_bytes: int) -> bytes:
-    """The body that a URL gives.
+    """Download the body of a URL.
 
     Args:
         url: http:// or https://.
-        timeout: seconds for all of it: connections, redirects, headers and body; None for `DEFAULT_SECONDS`. Resolving
-            a name counts, but only the system's own limit ends it.
-        max_bytes: largest body.
+        timeout: seconds for all of it: connections, redirects, headers and body; None for `DEFAULT_SECONDS`. The time
+            to resolve a name counts, but only the system's own limit can end it.
+        max_bytes: largest body that is allowed.
 
     Raises:
-        FetchError: no such host, an address that is not public, a status that is not 200, too many redirects, too
-            large, too slow, or a certificate that does not hold.
+        FetchError: there is no such host, an address is not public, the status is not 200, there are too many
+            redirects, the body is too large, the time is over, or the TLS certificate is not valid.
     """
     seconds = DEFAULT_SECONDS if timeout is None else float(timeout)
     deadline = _Deadline(time.monotonic() + seconds, seconds)
@@ -64,12 +64,13 @@ def fetch(url: str, timeout: float | None, *, max_bytes: int) -> bytes:
                 return body
             here = _redirected(here, target)
     except TimeoutError as error:
-        raise FetchError(f"{_shown(url)} took longer than {seconds:g} s; give a longer timeout=") from error
+        raise FetchError(f"{_for_message(url)} took longer than {seconds:g} s; pass a longer timeout=") from error
     except ssl.SSLCertVerificationError as error:
-        raise FetchError(f"the certificate of {_shown(here)} does not hold: {error.verify_message}") from error
+        failure = f"TLS certificate verification failed for {_for_message(here)}: {error.verify_message}"
+        raise FetchError(failure) from error
     except (OSError, http.client.HTTPException, UnicodeError) as error:
-        raise FetchError(f"{_shown(here)} could not be downloaded: {error or type(error).__name__}") from error
-    raise FetchError(f"{_shown(url)} redirects more than {_MAX_REDIRECTS} times")
+        raise FetchError(f"{_for_message(here)} could not be downloaded: {error or type(error).__name__}") from error
+    raise FetchError(f"{_for_message(url)} redirects more than {_MAX_REDIRECTS} times")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,10 @@ class _Deadline:
     seconds: float
 
     def left(self) -> float:
-        """Seconds that remain.
+        """Return the seconds that remain.
 
         Raises:
-            TimeoutError: none.
+            TimeoutError: no time is left.
         """
         left = self.at - time.monotonic()
         if left <= 0:
@@ -90,7 +91,7 @@ class _Deadline:
 
 
 class _Timed(io.RawIOBase):
-    """A connected socket, as `http.client` uses it, on which every wait ends at the deadline."""
+    """Wrap a connected socket for `http.client` so that every wait ends at the deadline."""
 
     def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
         self._sock = sock
@@ -112,32 +113,32 @@ class _Timed(io.RawIOBase):
 
 
 def _split(url: str) -> SplitResult:
-    """The parts of a URL that may be asked."""
+    """Split a URL into its parts, and check that it is http:// or https://."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise FetchError(f"{_shown(url)} is no valid URL: {error}") from error
+        raise FetchError(f"{_for_message(url)} is not a valid URL: {error}") from error
     if parts.scheme not in _PORTS or not parts.hostname or port == 0:
-        raise FetchError(f"{_shown(url)} is no http:// or https:// URL")
+        raise FetchError(f"{_for_message(url)} is not an http:// or https:// URL")
     return parts
 
 
 def _redirected(here: str, target: str) -> str:
     following = urljoin(here, target)
     if urlsplit(here).scheme == "https" and urlsplit(following).scheme != "https":
-        raise FetchError(f"{_shown(here)} redirects from https to {_shown(following)}, which is not secure")
+        raise FetchError(f"{_for_message(here)} redirects from https to {_for_message(following)}, which is not secure")
     return following
 
 
 def _get(parts: SplitResult, deadline: _Deadline, max_bytes: int) -> tuple[str | None, bytes]:
-    """One request: the place it redirects to, or its body."""
+    """Send one request; return the URL that it redirects to, or the body."""
     host = parts.hostname or ""
     with _connect(parts, host, deadline) as sock:
         connection = http.client.HTTPConnection(host, parts.port or _PORTS[parts.scheme])
         if parts.scheme == "https":
             connection.default_port = 443  # so that the Host header names no port
-        connection.sock = _Timed(sock, deadline)  # has all that http.client uses of a socket
+        connection.sock = _Timed(sock, deadline)  # it has every method of a socket that http.client calls
         path = quote(parts.path or "/", safe="/%:=&~+!$,;'@()*[]")
         query = "?" + quote(parts.query, safe="/%:=&?~+!$,;'@()*[]") if parts.query else ""
         connection.request("GET", path + query, headers=_headers(parts))
@@ -145,7 +146,7 @@ def _get(parts: SplitResult, deadline: _Deadline, max_bytes: int) -> tuple[str |
         if response.status in _REDIRECTS and (target := response.getheader("Location")):
             return target, b""
         if response.status != 200:
-            raise FetchError(f"{_shown(parts.geturl())} answers {response.status} {response.reason}".rstrip())
+            raise FetchError(f"{_for_message(parts.geturl())} answers {response.status} {response.reason}".rstrip())
         return None, _body(response, parts.geturl(), max_bytes)
 
 
@@ -158,23 +159,23 @@ def _headers(parts: SplitResult) -> dict[str, str]:
 
 
 def _body(response: http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:
-    too_large = FetchError(f"{_shown(url)} is larger than {max_bytes / 2**20:g} MB")
+    too_large = FetchError(f"{_for_message(url)} is larger than {max_bytes / 2**20:g} MB")
     if (response.length or 0) > max_bytes:
         raise too_large
     if (encoding := response.getheader("Content-Encoding", "identity")) != "identity":
-        raise FetchError(f"{_shown(url)} answers with Content-Encoding {encoding}, which was not asked for")
+        raise FetchError(f"{_for_message(url)} answers with Content-Encoding {encoding}, which was not requested")
     body = bytearray()
     while block := response.read(_BLOCK):
         body += block
         if len(body) > max_bytes:
             raise too_large
     if response.length:  # http.client ends quietly where a body is shorter than its Content-Length
-        raise FetchError(f"{_shown(url)} broke off: {response.length} bytes are missing")
+        raise FetchError(f"{_for_message(url)} ended too early: {response.length} bytes are missing")
     return bytes(body)
 
 
 def _connect(parts: SplitResult, host: str, deadline: _Deadline) -> socket.socket:
-    """A socket to one of the host's addresses, all of which were checked."""
+    """Connect to one of the addresses of a host, which are all checked first."""
     failure: OSError | None = None
     for family, address in _addresses(parts, host):
         sock = socket.socket(family, socket.SOCK_STREAM)
@@ -195,30 +196,30 @@ def _connect(parts: SplitResult, host: str, deadline: _Deadline) -> socket.socke
 
 
 def _addresses(parts: SplitResult, host: str) -> list[tuple[int, Any]]:
-    """Address families and socket addresses of a host.
+    """Resolve a host; return its address families and socket addresses.
 
     Raises:
-        FetchError: one of them is not public and private ones are not allowed.
+        FetchError: one of them is not public, and private ones are not allowed.
     """
-    found = socket.getaddrinfo(host, parts.port or _PORTS[parts.scheme], type=socket.SOCK_STREAM)
+    resolved = socket.getaddrinfo(host, parts.port or _PORTS[parts.scheme], type=socket.SOCK_STREAM)
     if os.environ.get(ALLOW_PRIVATE) != "1":
-        for *_, address in found:
+        for *_, address in resolved:
             if not is_public(str(address[0])):
                 raise FetchError(
-                    f"{_shown(parts.geturl())} leads to {address[0]}, an address of this machine or of a private "
-                    f"network; set {ALLOW_PRIVATE}=1 if that is meant"
+                    f"{_for_message(parts.geturl())} resolves to {address[0]}, an address of this machine or of a "
+                    f"private network; set {ALLOW_PRIVATE}=1 to allow it"
                 )
-    return [(family, address) for family, _, _, _, address in found]
+    return [(family, address) for family, _, _, _, address in resolved]
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address belongs to the internet: not to this machine, its network, a group, or a reserved block."""
+    """Return whether an IP address is public: not of this machine, a private network, a group, or a reserved block."""
     ip = _unwrapped(ipaddress.ip_address(address))
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or getattr(ip, "is_site_local", False))
 
 
 def _unwrapped(ip: Address) -> Address:
-    """The IPv4 address inside an IPv6 address that only carries it (mapped, 6to4, NAT64), or the address itself."""
+    """Return the IPv4 address inside an IPv6 address that only carries it (mapped, 6to4, NAT64), or the address."""
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
     if ip in _NAT64:
@@ -228,7 +229,7 @@ def _unwrapped(ip: Address) -> Address:
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Certificates of the system; of certifi too, because slim containers have none of their own."""
+    """Build the TLS context: certificates of the system and of certifi, because slim containers have none."""
     context = ssl.create_default_context()
     if "SSL_CERT_FILE" in os.environ or "SSL_CERT_DIR" in os.environ:
         return context
@@ -240,8 +241,8 @@ def _tls() -> ssl.SSLContext:
     return context
 
 
-def _shown(url: str) -> str:
-    """A URL for a message: without a password, and short."""
+def _for_message(url: str) -> str:
+    """Shorten a URL for a message, and hide its user name and password."""
     head, at, tail = url.partition("@")
-    shown = f"{head.partition('://')[0]}://…@{tail}" if at and "/" not in head.partition("://")[2] else url
-    return shown if len(shown) <= 200 else shown[:200] + "…"
+    text = f"{head.partition('://')[0]}://…@{tail}" if at and "/" not in head.partition("://")[2] else url
+    return text if len(text) <= 200 else text[:200] + "…"

@@ -1,4 +1,4 @@
-"""Resizing of float arrays, as `torch.nn.functional.interpolate` does it.
+"""Resize float arrays as `torch.nn.functional.interpolate` does.
 
 Each axis is a few gathers with weights: one for nearest, two for bilinear, four for bicubic. Plane by plane, and in
 blocks of rows that stay in the cache, this is as fast as torch on one thread.
@@ -18,14 +18,14 @@ Array = NDArray[Any]
 
 #: The bicubic kernel's parameter (Keys, 1981) as torch has it; Pillow's is -0.5.
 _CUBIC = -0.75
-#: Rows of the result that are made at a time.
+#: Rows of the result that are computed at a time.
 _BLOCK = 64
 
 
 def interpolate(
     array: Array, size: tuple[int, int], mode: str = "bilinear", align_corners: bool = False, antialias: bool = False
 ) -> Array:
-    """An array with its last two axes resized.
+    """Resize the last two axes of an array.
 
     Args:
         array: shape (…, h, w); taken as float32, unless `mode` is "nearest".
@@ -38,7 +38,7 @@ def interpolate(
         Shape (…, height, width); float32, or the array's own type for "nearest".
 
     Raises:
-        ValueError: another mode, a flag that it does not have, an empty axis, or fewer than two axes.
+        ValueError: another mode, a flag that the mode does not have, an empty axis, or fewer than two axes.
     """
     resize, flat = _prepared(array, size, mode, align_corners, antialias)
     out = np.empty((len(flat), *resize.size), flat.dtype)
@@ -48,16 +48,17 @@ def interpolate(
 
 
 def interpolate_cropped(array: Array, between: tuple[int, int], kept: tuple[int, int], size: tuple[int, int]) -> Array:
-    """Bilinear resizing to one size, cropping, and bilinear resizing to another, in one step.
+    """Resize bilinearly to one size, crop, and resize bilinearly to another size, in one step.
 
     Args:
         array: shape (…, h, w).
-        between: (height, width) of the first resizing.
-        kept: (height, width) of its top left part that is resized again.
+        between: (height, width) after the first resizing.
+        kept: (height, width) of the top left part that is kept and resized again.
         size: (height, width) of the result.
 
     Returns:
-        Shape (…, height, width) float32. What is between is never made, as both steps together are one weighted sum.
+        Shape (…, height, width) float32. The intermediate array is never computed: both steps together are one
+        weighted sum.
     """
     height, width = int(size[0]), int(size[1])
     flat = array.reshape(-1, *array.shape[-2:]).astype(np.float32, copy=False)
@@ -71,7 +72,7 @@ def interpolate_cropped(array: Array, between: tuple[int, int], kept: tuple[int,
 def resized_planes(
     array: Array, size: tuple[int, int], mode: str = "bilinear", align_corners: bool = False, antialias: bool = False
 ) -> Iterator[Array]:
-    """The planes (height, width) of `interpolate`, one after the other in one buffer: the next overwrites each."""
+    """Yield the planes (height, width) of `interpolate` in one shared buffer, so that each overwrites the last."""
     resize, flat = _prepared(array, size, mode, align_corners, antialias)
     out = np.empty(resize.size, flat.dtype)
     for plane in flat:
@@ -80,9 +81,9 @@ def resized_planes(
 
 
 def resized_argmax(array: Array, size: tuple[int, int]) -> NDArray[np.int64]:
-    """For each pixel the first of the planes (C, h, w) that is largest there after bilinear resizing; (height, width).
+    """Resize the planes (C, h, w) bilinearly and return the index of the largest one (the first) at each pixel.
 
-    Memory is that of two planes of the result, however many there are.
+    The result is (height, width). Memory is that of a few planes of the result, however many planes there are.
     """
     winners = np.zeros((int(size[0]), int(size[1])), np.int64)
     best = np.full(winners.shape, -np.inf, np.float32)
@@ -96,7 +97,7 @@ def resized_argmax(array: Array, size: tuple[int, int]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Axis:
-    """One axis: for each tap of the kernel the indices to gather, and what to multiply them with (None for 1)."""
+    """One axis: for each tap of the kernel, the indices to gather and the weights of the values (None for 1)."""
 
     size: int
     indices: tuple[NDArray[np.intp], ...]
@@ -113,7 +114,7 @@ class _Resize:
         return self.rows.size, self.columns.size
 
     def __call__(self, plane: Array, out: Array) -> None:
-        """Resizes a plane (h, w) into `out` (height, width)."""
+        """Resize a plane (h, w) into `out` (height, width)."""
         # Columns first, while the plane is small; torch sums in this order too.
         wide = _gathered(plane, self.columns, 1, np.empty((len(plane), self.columns.size), plane.dtype))
         for start in range(0, self.rows.size, _BLOCK):
@@ -121,7 +122,7 @@ class _Resize:
 
 
 def _gathered(plane: Array, axis: _Axis, number: int, out: Array, start: int = 0) -> Array:
-    """The weighted sum of an axis' gathers in `out`, which holds the result from `start` on along that axis."""
+    """Write the weighted sum of an axis' gathers to `out`, which holds the result from `start` on along that axis."""
     part = slice(start, start + out.shape[number])
     np.take(plane, axis.indices[0][part], number, out=out, mode="clip")
     if axis.weights is None:
@@ -173,7 +174,7 @@ def _axis(old: int, new: int, kind: str, align_corners: bool) -> _Axis:
 
 
 def _covering(old: int, new: int) -> _Axis:
-    """A triangle as wide as two pixels of the result, or of the source where those are wider."""
+    """Build the antialiasing kernel: a triangle as wide as two pixels of the result, or of the source if wider."""
     one, half = np.float32(1), np.float32(0.5)
     scale = np.float32(old) / np.float32(new)
     reach = max(scale, one)
@@ -199,7 +200,7 @@ def _chained(old: int, between: int, kept: int, new: int) -> _Axis:
 
 
 def _matrix(axis: _Axis, old: int) -> Array:
-    """An axis' weights as (new, old)."""
+    """Return the weights of an axis as a matrix (new, old)."""
     matrix = np.zeros((axis.size, old))
     for indices, weights in zip(axis.indices, axis.weights or ()):
         np.add.at(matrix, (np.arange(axis.size), indices), weights)
@@ -207,7 +208,7 @@ def _matrix(axis: _Axis, old: int) -> Array:
 
 
 def _sources(old: int, new: int, align_corners: bool) -> Array:
-    """The position in the old axis of each pixel of the new one."""
+    """Return the position in the old axis of each pixel of the new one."""
     places = np.arange(new, dtype=np.float32)
     if align_corners:
         return places * (np.float32(old - 1) / np.float32(new - 1) if new > 1 else np.float32(0))
@@ -215,15 +216,15 @@ def _sources(old: int, new: int, align_corners: bool) -> Array:
 
 
 def _near(x: Array) -> Array:
-    """The kernel between 0 and 1 pixels away."""
+    """Compute the bicubic kernel at distances of 0 to 1 pixel."""
     return _fused(_fused(x, _CUBIC + 2, -(_CUBIC + 3)) * x, x, 1)
 
 
 def _far(x: Array) -> Array:
-    """The kernel between 1 and 2 pixels away."""
+    """Compute the bicubic kernel at distances of 1 to 2 pixels."""
     return _fused(_fused(_fused(x, _CUBIC, -5 * _CUBIC), x, 8 * _CUBIC), x, -4 * _CUBIC)
 
 
 def _fused(x: Array, factor: Any, summand: float) -> Array:
-    """x * factor + summand in float32, rounded once: as the processor does it in torch's compiled loops."""
+    """Compute x * factor + summand in float32, rounded once (fused), as in torch's compiled loops."""
     return np.asarray(x.astype(np.float64) * factor + summand).astype(np.float32)

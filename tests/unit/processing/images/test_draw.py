@@ -152,7 +152,7 @@ def test_matches_join_both_pictures() -> None:
     ]
     drawn = _pixels(draw([_plain(), _plain(90, (320, 240))], answer))
     assert drawn.shape[1] >= 640 + 640
-    good = np.asarray(canvas.trust(1.0))
+    good = np.asarray(canvas.confidence(1.0))
     assert np.abs(drawn[100, 100] - good).max() < 40  # the small picture is twice as large here
     assert (np.abs(drawn[:480] - good).max(-1) < 40).sum() > 300
     assert draw((_plain(), _plain()), [], task="keypoint-matching").width > 2 * 640

@@ -135,7 +135,7 @@ def test_redirects(server: str) -> None:
     "target", ["file:///etc/passwd", "ftp://example.com/x", "gopher://127.0.0.1/", "data:image/png;base64,x"]
 )
 def test_redirects_lead_to_the_web_only(server: str, target: str) -> None:
-    with pytest.raises(ImageError, match="no http:// or https:// URL"):
+    with pytest.raises(ImageError, match="not an http:// or https:// URL"):
         fetch(f"{server}/away/{base64.urlsafe_b64encode(target.encode()).decode()}")
 
 

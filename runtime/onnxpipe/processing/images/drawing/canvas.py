@@ -1,4 +1,4 @@
-"""What drawings are made of: colours, text, chips with labels, strips below a picture. Sizes follow the picture's."""
+"""Draw labels, legends and bars, in colours that are easy to distinguish and sizes that suit the image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from onnxpipe.processing.images.io.pillow import import_pillow
 
-import_pillow()  # where it is missing, this has the line to install it
+import_pillow()  # if Pillow is missing, this error has the line to install it
 
 from PIL import Image, ImageDraw, ImageFont  # noqa: E402
 
@@ -21,36 +21,36 @@ Colour = tuple[int, int, int]
 Box = tuple[float, float, float, float]
 """left, top, right, bottom"""
 
-#: Colours that are told apart on most pictures, the first ones best.
+#: Colours that are easy to distinguish on most images, the first ones best.
 _PALETTE: tuple[Colour, ...] = (
     (255, 59, 92), (0, 178, 255), (255, 182, 18), (43, 205, 105), (170, 96, 255), (255, 122, 26), (24, 214, 196),
     (244, 98, 192), (190, 222, 20), (92, 124, 255), (205, 138, 88), (150, 168, 190),
 )  # fmt: skip
 _GOLDEN = 0.618033988749895
-#: A gradient from dark to light, in which every step is seen (after matplotlib's "inferno").
+#: A gradient from dark to light, in which every step is visible (after matplotlib's "inferno").
 _HEAT = ((0, 0, 4), (31, 12, 72), (85, 15, 109), (136, 34, 106), (186, 54, 85), (227, 89, 51), (249, 140, 10),
          (249, 201, 50), (252, 255, 164))  # fmt: skip
-#: A gradient from doubt to certainty.
-_TRUST = ((255, 59, 92), (255, 182, 18), (43, 205, 105))
+#: A gradient from a low score to a high one.
+_CONFIDENCE = ((255, 59, 92), (255, 182, 18), (43, 205, 105))
 
 INK: Colour = (18, 20, 24)
 PAPER: Colour = (255, 255, 255)
-#: What strips are filled with.
+#: The background of strips.
 SLATE: Colour = (27, 30, 36)
 _FAINT: Colour = (62, 67, 78)
 
-#: Tried for text beyond ASCII, which Pillow's own font has not. Names as they are on Linux, Windows and macOS.
+#: Fonts to try for text beyond ASCII, which Pillow's own font does not have: names on Linux, Windows and macOS.
 _FONTS = (
     "NotoSansCJK-Regular.ttc", "DejaVuSans.ttf", "NotoSans-Regular.ttf", "msyh.ttc", "seguisym.ttf", "arialuni.ttf",
     "Arial Unicode.ttf", "PingFang.ttc",
 )  # fmt: skip
-#: Sides of a picture below this are enlarged before anything is drawn.
+#: Images whose long side is below this are enlarged before anything is drawn.
 _SMALL = 480
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Sizes in pixels that suit a picture.
+    """Sizes in pixels that suit an image.
 
     Attributes:
         text: height of a line's letters.
@@ -64,14 +64,14 @@ class Scale:
 
     @classmethod
     def of(cls, size: tuple[int, int]) -> Scale:
-        """For a picture of (width, height)."""
+        """Compute the sizes for an image of (width, height)."""
         side = (size[0] * size[1]) ** 0.5
         text = max(12, round(side / 36))
         return cls(text, max(2, round(side / 190)), max(3, round(text * 0.35)))
 
 
 def enlarged(image: Image.Image) -> tuple[Image.Image, int]:
-    """The picture, so large that text in it can be read, and how many times larger it is."""
+    """Enlarge an image so that text in it can be read; return it with the factor."""
     times = max(1, -(-_SMALL // max(image.size)))
     if times == 1:
         return image, 1
@@ -79,7 +79,7 @@ def enlarged(image: Image.Image) -> tuple[Image.Image, int]:
 
 
 def colour(number: int) -> Colour:
-    """A colour for each number from 0 on."""
+    """Return the colour of a number from 0 on."""
     if number < len(_PALETTE):
         return _PALETTE[number]
     # Steps of the golden ratio never come close to an earlier hue; brightness varies as well.
@@ -88,13 +88,13 @@ def colour(number: int) -> Colour:
 
 
 def heat(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Colours (…, 3) of values (…) from 0 (dark) to 1 (light)."""
+    """Map values (…) from 0 (dark) to 1 (light) to colours (…, 3)."""
     return _gradient(values, _HEAT)
 
 
-def trust(score: float) -> Colour:
-    """A colour for a score from 0 to 1."""
-    red, green, blue = (int(part) for part in _gradient(np.asarray(score), _TRUST))
+def confidence(score: float) -> Colour:
+    """Return the colour of a score from 0 to 1."""
+    red, green, blue = (int(part) for part in _gradient(np.asarray(score), _CONFIDENCE))
     return red, green, blue
 
 
@@ -105,7 +105,7 @@ def _gradient(values: NDArray[Any], stops: Sequence[Colour]) -> NDArray[np.uint8
 
 
 def ink_on(background: Colour) -> Colour:
-    """Black or white, whichever is read more easily on a colour (W3C's relative luminance)."""
+    """Choose black or white text, whichever is easier to read on a colour (W3C's relative luminance)."""
     red, green, blue = ((part / 255) ** 2.2 for part in background)
     return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.3 else PAPER
 
@@ -121,17 +121,17 @@ def _font(size: int, plain: bool) -> Any:
 
 
 def font_for(text: str, size: int) -> Any:
-    """A font that has the letters of a text, as far as this machine has one."""
+    """Find a font that has the letters of a text, as far as this machine has one."""
     return _font(size, text.replace("…", "").isascii())
 
 
 def width_of(text: str, size: int) -> float:
-    """Pixels that a text takes."""
+    """Measure the width of a text in pixels."""
     return float(font_for(text, size).getlength(text))
 
 
 def fitted(text: str, size: int, room: float) -> str:
-    """The text on one line, cut so that it takes no more than `room` pixels."""
+    """Put a text on one line, cut to at most `room` pixels."""
     text = " ".join(text.split())
     if width_of(text, size) <= room:
         return text
@@ -141,17 +141,17 @@ def fitted(text: str, size: int, room: float) -> str:
 
 
 def write(canvas: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, fill: Colour) -> None:
-    """Writes text whose left end is at `place`, halfway up its capitals."""
+    """Write text whose left end is at `place`, with the middle of its capitals at that height."""
     canvas.text(place, text, fill=fill, font=font_for(text, size), anchor="lm")
 
 
 def chip_size(text: str, scale: Scale) -> tuple[float, float]:
-    """Width and height of a chip."""
+    """Compute the width and height of a label with a background."""
     return width_of(text, scale.text) + 2 * scale.gap, scale.text + 1.3 * scale.gap
 
 
 def draw_chip(canvas: ImageDraw.ImageDraw, corner: tuple[float, float], text: str, scale: Scale, fill: Colour) -> None:
-    """A label with a filled background, its top left at `corner`."""
+    """Draw a label with a filled background, its top left at `corner`."""
     wide, high = chip_size(text, scale)
     left, top = corner
     canvas.rounded_rectangle((left, top, left + wide, top + high), radius=scale.gap * 0.7, fill=fill)
@@ -159,14 +159,14 @@ def draw_chip(canvas: ImageDraw.ImageDraw, corner: tuple[float, float], text: st
 
 
 class Places:
-    """Finds room for chips: inside the picture, and not over each other if that can be helped."""
+    """Find room for labels: inside the image, and not over each other if possible."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self._size = size
         self._taken: list[Box] = []
 
     def near(self, wanted: Sequence[tuple[float, float]], size: tuple[float, float]) -> tuple[float, float]:
-        """The first of the wanted corners where a chip covers no other, or else the one where it covers least."""
+        """Return the first of the corners where a label covers no other, or else the one where it covers least."""
         corners = [self._inside(corner, size) for corner in wanted]
         covered = [sum(_shared((*corner, corner[0] + size[0], corner[1] + size[1]), box) for box in self._taken)
                    for corner in corners]  # fmt: skip
@@ -187,14 +187,14 @@ def _shared(one: Box, other: Box) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line of a legend; with no colour it is a remark."""
+    """An entry of a legend; without a colour it is a remark."""
 
     text: str
     colour: Colour | None
 
 
 def with_legend(image: Image.Image, entries: Sequence[Entry], scale: Scale) -> Image.Image:
-    """The picture with a strip below it that tells what its colours mean."""
+    """Add a strip below an image that explains its colours."""
     if not entries:
         return image
     step, swatch = round(scale.text * 1.7), round(scale.text * 0.9)
@@ -218,7 +218,7 @@ def with_legend(image: Image.Image, entries: Sequence[Entry], scale: Scale) -> I
 
 
 def with_bars(image: Image.Image, rows: Sequence[tuple[str, float]], scale: Scale) -> Image.Image:
-    """The picture with a strip below it: a line for each label, with its score as a bar and as a number."""
+    """Add a strip below an image: a line for each label, with its score as a bar and as a number."""
     margin, step = scale.text, round(scale.text * 1.75)
     numbers = [percent(score) for _, score in rows]
     number_room = max((width_of(number, scale.text) for number in numbers), default=0)
@@ -249,7 +249,7 @@ def _with_strip(image: Image.Image, height: float) -> tuple[Image.Image, ImageDr
 
 
 def beside(first: Image.Image, second: Image.Image) -> tuple[Image.Image, tuple[int, int]]:
-    """Both pictures next to each other, or below each other where they are wide; and the second one's corner."""
+    """Place two images side by side, or one below the other if they are wide; return the second one's corner too."""
     gap = max(2, round(max(first.size) / 160))
     if first.width + second.width > 4.2 * max(first.height, second.height):
         size, corner = (max(first.width, second.width), first.height + gap + second.height), (0, first.height + gap)
@@ -262,7 +262,7 @@ def beside(first: Image.Image, second: Image.Image) -> tuple[Image.Image, tuple[
 
 
 def percent(score: float) -> str:
-    """A score for people."""
+    """Format a score for people to read."""
     if 0 < score < 0.0005:
         return "<0.1%"
     return f"{score:.1%}" if 0 < score < 0.0995 else f"{score:.0%}"
