@@ -14,7 +14,7 @@ import click
 
 from onnxpipe.cli.guard import describe, device_argument, hub_options, traceback_option
 from onnxpipe.cli.run.params import parse_params
-from onnxpipe.cli.run.streaming import visible
+from onnxpipe.cli.run.plain import visible
 from onnxpipe.errors import OnnxPipeError
 
 #: Longest answer in tokens, where neither the user nor the model sets a limit.

@@ -13,7 +13,6 @@ import click
 
 from onnxpipe.cli.guard import describe, hub_options, traceback_option
 from onnxpipe.cli.run.plain import megabytes, printable
-from onnxpipe.cli.run.streaming import TEXT_KEYS
 
 #: A name with a layer's number in it: past_key_values.3.key.
 _NUMBERED = re.compile(r"([a-z_]+\.)(\d+)(\.[a-z_.]+)")
@@ -194,7 +193,7 @@ def _lines(model: Inspection) -> Iterator[str]:
     rows = {
         "tasks": ", ".join(model.tasks) or "unknown: name one when you run it",
         "architecture": " ".join(filter(None, (model.architecture, model.model_type and f"({model.model_type})"))),
-        "labels": str(model.labels) if model.labels and not set(model.tasks) & TEXT_KEYS.keys() else "",
+        "labels": str(model.labels) if model.labels and not _generates_text(model.tasks) else "",
         "source": " at revision ".join(filter(None, (model.source.get("model"), model.source.get("revision")))),
         "exported by": ", ".join(f"{name} {version}" for name, version in model.versions.items()),
         "onnxruntime": model.onnxruntime or "",
@@ -215,6 +214,13 @@ def _lines(model: Inspection) -> Iterator[str]:
     others = [name for name in model.files if name not in graph_paths]
     yield f"files         {len(model.files)}, {megabytes(sum(model.files.values()))}"
     yield from (f"  {megabytes(model.files[name]):>10}  {name}" for name in others)
+
+
+def _generates_text(tasks: Sequence[str]) -> bool:
+    """Tell whether a model generates text: the labels in its config then mean nothing."""
+    from onnxpipe.tasks.registry import TASKS
+
+    return any(spec.text_key is not None and spec.name in tasks for spec in TASKS)
 
 
 def _brief(names: Sequence[str]) -> Iterator[str]:

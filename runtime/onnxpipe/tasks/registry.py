@@ -37,7 +37,7 @@ from onnxpipe.tasks import (
     zero_shot_image_classification,
     zero_shot_object_detection,
 )
-from onnxpipe.tasks.base.spec import TaskSpec
+from onnxpipe.tasks.base.spec import IMAGE_INPUTS, TaskSpec
 from onnxpipe.tasks.speech_recognition import pipeline as speech_recognition
 
 logger = logging.getLogger("onnxpipe")
@@ -125,7 +125,10 @@ class PipelineRegistry:
         spec = self.specs.get(name)
         if spec is not None and spec.pipeline is entry["impl"]:
             return spec
-        return TaskSpec(name=name, pipeline=entry["impl"], auto_classes=entry["pt"], input=entry.get("type"))
+        kind = entry.get("type")
+        return TaskSpec(
+            name=name, pipeline=entry["impl"], auto_classes=entry["pt"], input=kind, draws=kind in IMAGE_INPUTS
+        )
 
     def register_pipeline(
         self,
@@ -149,7 +152,14 @@ class PipelineRegistry:
         models = pt_model if isinstance(pt_model, tuple) else () if pt_model is None else (pt_model,)
         model: Any = default["model"] if isinstance(default, Mapping) and "model" in default else default
         kind: Any = type  # whatever the user calls it is kept
-        spec = TaskSpec(name=task, pipeline=pipeline_class, auto_classes=models, default_model=model, input=kind)
+        spec = TaskSpec(
+            name=task,
+            pipeline=pipeline_class,
+            auto_classes=models,
+            default_model=model,
+            input=kind,
+            draws=kind in IMAGE_INPUTS,  # whether an answer can be drawn shows when it is there
+        )
         entry = spec.entry()
         if default is not None:
             entry["default"] = default if isinstance(default, Mapping) and "model" in default else {"model": default}

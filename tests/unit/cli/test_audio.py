@@ -93,19 +93,19 @@ def test_json_is_the_whole_answer(fake: Fake) -> None:
 
 def test_a_model_without_times_gives_no_subtitles(fake: Fake) -> None:
     fake.type = "seq2seq"
-    assert "gives no timestamps" in fake.hear("a.wav", "--format", "srt", code=2).output
+    assert "has no timestamps" in fake.hear("a.wav", "--format", "srt", code=2).output
     fake.answer = lambda value: {"text": "hello"}
     assert json.loads(fake.hear("a.wav", "--format", "json").stdout) == {"text": "hello"}
 
 
 def test_what_is_wrong_with_the_options(fake: Fake, tmp_path: Path) -> None:
-    assert "no transcript's extension" in fake.hear("a.wav", "-o", tmp_path / "a.png", code=2).output
+    assert "is not a transcript format" in fake.hear("a.wav", "-o", tmp_path / "a.png", code=2).output
     assert "needs --input" in fake.hear("a.wav", "--format", "csv", code=2).output
     assert "needs --input" in fake.run("text-classification", "a", "--format", "srt", code=2).output
     table = tmp_path / "t.csv"
     table.write_text("audio\na.wav\n")
     wrong = fake.run("automatic-speech-recognition", "--input", table, "--format", "srt", code=2)
-    assert "is of INPUTs" in wrong.output
+    assert "is only for INPUTs" in wrong.output
     assert not fake.inputs
 
 
@@ -159,7 +159,7 @@ def test_several_texts_and_channels(fake: Fake, tmp_path: Path) -> None:
 def test_where_speech_goes_must_be_said(fake: Fake, tmp_path: Path) -> None:
     fake.answer = spoken
     assert "-o speech.wav" in fake.run("text-to-speech", "Hello", code=2).output
-    assert "no recording's extension" in fake.run("text-to-speech", "Hello", "-o", tmp_path / "a.txt", code=2).output
+    assert "is not an audio format" in fake.run("text-to-speech", "Hello", "-o", tmp_path / "a.txt", code=2).output
     (tmp_path / "t.csv").write_text("text\nHello\n")
     assert "recordings" in fake.run("text-to-speech", "--input", tmp_path / "t.csv", code=2).output
 

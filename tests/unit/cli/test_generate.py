@@ -130,7 +130,7 @@ def test_languages(fake: Fake) -> None:
     )
     assert fake.loaded[-1][0][0] == "translation"
     result = fake.run("run", "summarization", "hello", "--tgt-lang", "fr", code=2)
-    assert "--tgt-lang is for translation" in result.stderr
+    assert "--tgt-lang is not for summarization; it is only for translation" in result.stderr
     result = fake.run("run", "translation_en_fr", "hello", code=1)
     assert "use 'translation_XX_to_YY' format" in result.stderr
 

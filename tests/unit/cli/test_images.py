@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from onnxpipe.cli import main
-from onnxpipe.cli.run.image_lines import picture_lines
+from onnxpipe.cli.run.image_lines import image_lines
 from onnxpipe.cli.run.outputs import stem_of
 from onnxpipe.engine.scheduler import ItemError
 from onnxpipe.processing.images.io.load import load_image
@@ -94,7 +94,7 @@ def test_detection_is_shown(fake: Fake, photos: list[Path]) -> None:
 @pytest.mark.parametrize(
     ("answer", "lines"),
     [
-        ([{"score": None, "label": "sky", "mask": mask(*range(10))}], ["     -  sky   25.0% of the picture"]),
+        ([{"score": None, "label": "sky", "mask": mask(*range(10))}], ["     -  sky   25.0% of the image"]),
         (depth(None), ["40x30 L, depth 0.5 to 2"]),
         (Image.new("RGBA", SIZE), ["40x30 RGBA"]),
         ({"masks": [np.ones((2, 2), bool)] * 12, "scores": np.linspace(1, 0.9, 12)}, ["12 masks", "1.0000  100.0% of"]),
@@ -105,7 +105,7 @@ def test_detection_is_shown(fake: Fake, photos: list[Path]) -> None:
     ],
 )  # fmt: skip
 def test_lines(answer: Any, lines: list[str] | None) -> None:
-    shown = picture_lines(answer)
+    shown = image_lines(answer)
     assert (shown is None) == (lines is None)
     for line, expected in zip(shown or [], lines or []):
         assert line.startswith(expected)
@@ -128,7 +128,8 @@ def test_labels(fake: Fake, photos: list[Path]) -> None:
     fake.run("zero-shot-object-detection", json.dumps(asked))
     assert fake.inputs[-1] == asked
     assert "needs --labels" in fake.run("zero-shot-image-classification", photos[0], code=2).stderr
-    assert "--labels is for" in fake.run("image-classification", photos[0], "--labels", "a", code=2).stderr
+    wrong = fake.run("image-classification", photos[0], "--labels", "a", code=2)
+    assert "--labels is not for image-classification" in wrong.stderr
 
 
 def test_pairs(fake: Fake, photos: list[Path]) -> None:
@@ -172,7 +173,7 @@ def test_draw_what_cannot_be_drawn(fake: Fake, photos: list[Path], tmp_path: Pat
     for task in ("text-classification", "image-feature-extraction"):
         assert f"not for {task}" in fake.run(task, photos[0], "--draw", tmp_path / "o.png", code=2).stderr
     assert (
-        "no picture's extension" in fake.run("object-detection", photos[0], "--draw", tmp_path / "o.txt", code=2).stderr
+        "is not an image format" in fake.run("object-detection", photos[0], "--draw", tmp_path / "o.txt", code=2).stderr
     )
     assert fake.inputs == []
     assert "no folder" in fake.run("object-detection", photos[0], "--draw", tmp_path / "x" / "o.png", code=1).stderr
@@ -219,7 +220,7 @@ def test_bad_pictures_are_told_of(fake: Fake, photos: list[Path], tmp_path: Path
     ],
 )
 def test_names(value: Any, stem: str) -> None:
-    assert stem_of(value) == stem
+    assert stem_of(value, "picture") == stem
 
 
 # -- tables ---
@@ -283,7 +284,7 @@ def test_tables_of_pairs_labels_and_pictures(fake: Fake, photos: list[Path], tmp
     (row,) = rows_of(fake.run(*wanted, "--draw", tmp_path / "made").stdout)
     assert row["picture"] == str(tmp_path / "made" / "a.png")
     assert "name a folder" in fake.run(*wanted, "--draw", tmp_path / "made.png", code=2).stderr
-    assert "which column" in fake.run("image-classification", "--input", source, code=1).stderr
+    assert "name the column to read" in fake.run("image-classification", "--input", source, code=1).stderr
 
 
 def test_cells_without_a_picture(fake: Fake, tmp_path: Path) -> None:

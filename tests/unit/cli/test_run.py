@@ -119,7 +119,7 @@ def test_a_bad_input(fake: Fake) -> None:
     result = fake.run("text-classification", "good", "bad", '{"text"', "good", "--on-error", "return")
     lines = result.stdout.splitlines()
     assert lines[1] == "error: input 2: this text is bad"
-    assert lines[2].startswith("error: input 3: what begins with '{' is read as JSON")
+    assert lines[2].startswith("error: input 3: an input that begins with '{' must be JSON")
     assert lines[3] == lines[0]
     result = fake.run("text-classification", "bad", "--on-error", "return", "--json")
     assert json.loads(result.stdout) == {"error": "this text is bad"}
@@ -214,14 +214,17 @@ def test_inputs_of_two_parts(fake: Fake, task: str, args: list[str], inputs: lis
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["text-classification"], "nothing to answer"),
-        (["text-classification", "a", "--question", "q"], "for question-answering"),
-        (["text-classification", "a", "--query", "q"], "for text-ranking"),
-        (["text-classification", "a", "--labels", "q"], "for zero-shot-classification"),
+        (["text-classification"], "no INPUT: give texts"),
+        (
+            ["text-classification", "a", "--question", "q"],
+            "--question is not for text-classification; it is only for question-answering",
+        ),
+        (["text-classification", "a", "--query", "q"], "only for sentence-similarity, text-ranking"),
+        (["text-classification", "a", "--labels", "q"], "--labels is not for text-classification"),
         (["zero-shot-classification", "a"], "needs --labels"),
         (["text-classification", "a", "--column", "q"], "--column needs --input"),
         (["text-classification", "a", "--input", "q.csv"], "not both"),
-        (["text-classification", "--json", "--input", "q.csv"], "--json is for INPUTs"),
+        (["text-classification", "--json", "--input", "q.csv"], "--json is only for INPUTs"),
         (["text-ranking", "--documents", "d"], "--documents needs --query"),
         (["text-classification", "a", "--param", "top_k"], "not NAME=VALUE"),
         (["text-classification", "a", "--param", "batch_size=3"], "use --batch-size"),
@@ -314,7 +317,7 @@ def test_output_over_input(fake: Fake, tmp_path: Path) -> None:
 def test_a_prefix_keeps_both_columns(fake: Fake, tmp_path: Path) -> None:
     source, out = reviews(tmp_path, "text,label\ngood,A\nbad,B\n"), tmp_path / "out.csv"
     args = ("text-classification", "--input", source, "--output", out, "--on-error", "return")
-    assert "--prefix pred_ names the result's 'pred_label'" in fake.run(*args, code=1).stderr
+    assert "--prefix pred_ names the result column 'pred_label'" in fake.run(*args, code=1).stderr
     fake.run(*args, "--prefix", "p_")
     assert rows(out) == [
         {"text": "good", "label": "A", "p_label": "GOOD", "p_score": "0.8999999761581421", "p_error": ""},
@@ -328,7 +331,10 @@ def test_nothing_is_loaded_for_a_table_that_will_not_do(fake: Fake, tmp_path: Pa
     result = fake.run(task, "--input", source, "--column", "review", code=1)
     assert result.stderr == f"error: {source} has no column 'review'; its columns: 'id', 'text'\n"
     fake.run(task, "--input", tmp_path / "no.csv", code=1)
-    assert "names no table" in fake.run(task, "--input", source, "--output", tmp_path / "out.xlsx", code=1).stderr
+    assert (
+        "unknown table format '.xlsx'"
+        in fake.run(task, "--input", source, "--output", tmp_path / "out.xlsx", code=1).stderr
+    )
     assert "no folder" in fake.run(task, "--input", source, "--output", tmp_path / "no" / "out.csv", code=1).stderr
     other = reviews(tmp_path, "a,b\n1,2\n", "other.csv")
     assert "--column NAME" in fake.run(task, "--input", other, code=1).stderr
@@ -428,7 +434,7 @@ def test_lists_in_cells(fake: Fake, tmp_path: Path) -> None:
     fake.run("text-ranking", "--input", source, "--output", tmp_path / "out.csv", "--on-error", "return")
     assert fake.pipe is not None
     assert fake.pipe.inputs == [{"query": "q", "documents": ["a", "b"]}]
-    assert "no JSON list" in rows(tmp_path / "out.csv")[1]["error"]
+    assert "is not a JSON list" in rows(tmp_path / "out.csv")[1]["error"]
 
 
 def test_a_column_without_a_name(fake: Fake, tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_text_keeps_empty_lines(tmp_path: Path) -> None:
     [
         ("t.csv", "", "is empty"),
         ("t.csv", "a,b,a\n1,2,3\n", "several columns 'a'"),
-        ("t.xlsx", "PK", "the extension '.xlsx' names no table"),
+        ("t.xlsx", "PK", "unknown table format '.xlsx'"),
         ("t.csv", b"text\ncaf\xe9\n", "is not utf-8"),
         ("t.json", '[{"text": "a"}]', "JSON array"),
         ("t.jsonl", '{"text": "a"', "line 1"),
@@ -157,7 +157,7 @@ def test_output_is_whole_or_not_there(tmp_path: Path) -> None:
 
 
 def test_output_must_be_a_file(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="no regular file"), replacing(Path("/dev/null"), overwrite=True):
+    with pytest.raises(TableError, match="not a regular file"), replacing(Path("/dev/null"), overwrite=True):
         pass
     with pytest.raises(FileNotFoundError, match="no folder"), replacing(tmp_path / "no" / "out.csv", overwrite=False):
         pass

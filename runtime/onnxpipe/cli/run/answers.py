@@ -1,4 +1,4 @@
-"""Inputs and their answers, side by side: a pipeline's stream with something kept beside each input."""
+"""Match the answers of a pipeline's stream to their inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Key = TypeVar("Key")
 
 
 class InputError(OnnxPipeError, ValueError):
-    """An input that could not be read, or that the task could not answer."""
+    """An input could not be read, or the task could not answer it."""
 
 
 class Answers(Generic[Key]):
@@ -22,10 +22,10 @@ class Answers(Generic[Key]):
 
     Args:
         pipe: a pipeline.
-        pairs: (key, input) each; an input that is an `InputError` is not asked about, it is the answer.
+        pairs: (key, input) pairs; an input that is an `InputError` does not go to the pipeline, it is the answer.
         call: keywords of the pipeline's call.
-        named: how an error calls the input with this key, e.g. "row 3".
-        keep: give an `InputError` in the place of a bad input's answer, instead of raising it.
+        name_of: names the input of a key in errors, e.g. "row 3".
+        keep: return an `InputError` in the place of a bad input's answer, instead of raising it.
     """
 
     def __init__(
@@ -33,13 +33,13 @@ class Answers(Generic[Key]):
         pipe: Callable[..., Any],
         pairs: Iterable[tuple[Key, Any]],
         call: Mapping[str, Any],
-        named: Callable[[Key], str],
+        name_of: Callable[[Key], str],
         keep: bool = False,
     ) -> None:
         self._pipe = pipe
         self._pairs = pairs
         self._call = {**call, "on_error": "return" if keep else "raise"}
-        self._named = named
+        self._name_of = name_of
         self._keep = keep
         self._waiting: deque[tuple[Key, InputError | None]] = deque()
         self._source_failed: BaseException | None = None
@@ -55,17 +55,17 @@ class Answers(Generic[Key]):
                 break
             except Exception as error:
                 if error is self._source_failed or not self._waiting:
-                    raise  # what failed is not an input: the source of the inputs, or the call itself
-                raise InputError(f"{self._named(self._waiting[0][0])}: {describe(error)}") from error
-            yield from self._unanswerable()
+                    raise  # no input failed, but the source of the inputs, or the call itself
+                raise InputError(f"{self._name_of(self._waiting[0][0])}: {describe(error)}") from error
+            yield from self._failed_inputs()
             key, _ = self._waiting.popleft()
             yield key, InputError(describe(answer.error)) if isinstance(answer, ItemError) else answer
-            yield from self._unanswerable()
-        yield from self._unanswerable()
+            yield from self._failed_inputs()
+        yield from self._failed_inputs()
 
     def _start(self) -> Iterator[Any]:
         with warnings.catch_warnings():
-            # question-answering warns of an argument without a name, though a stream cannot be passed otherwise
+            # question-answering warns of a positional argument, though a stream cannot be passed otherwise
             warnings.filterwarnings("ignore", "Passing a list of SQuAD", FutureWarning)
             return iter(self._pipe(self._inputs(), **self._call))
 
@@ -78,12 +78,12 @@ class Answers(Generic[Key]):
                 elif self._keep:
                     self._waiting.append((key, value))
                 else:
-                    raise InputError(f"{self._named(key)}: {value}")
+                    raise InputError(f"{self._name_of(key)}: {value}")
         except Exception as error:
             self._source_failed = error
             raise
 
-    def _unanswerable(self) -> Iterator[tuple[Key, InputError]]:
+    def _failed_inputs(self) -> Iterator[tuple[Key, InputError]]:
         while self._waiting and (error := self._waiting[0][1]) is not None:
             key, _ = self._waiting.popleft()
             yield key, error

@@ -1,4 +1,4 @@
-"""Sound that a command writes, and what it heard: recordings, transcripts, subtitles."""
+"""Write recordings of generated speech or music, and transcripts of recordings: text, subtitles or JSON."""
 
 from __future__ import annotations
 
@@ -12,149 +12,149 @@ from typing import Any
 
 import click
 
-from onnxpipe.cli.run.outputs import Files, Kind
-from onnxpipe.cli.run.plain import plain, printable
-from onnxpipe.cli.run.streaming import visible
+from onnxpipe.cli.run.outputs import FileKind, OutputFiles
+from onnxpipe.cli.run.plain import plain, printable, visible
 
-#: The task that writes what it hears, and the one that speaks.
-HEARS = "automatic-speech-recognition"
-SPEAKS = "text-to-audio"
-#: What `--format` makes of what was heard; without it the text alone.
-TRANSCRIPTS = ("srt", "vtt", "json")
-#: Words of a text that name its recording.
+#: The formats of a transcript that `--format` names; without it a transcript is plain text.
+TRANSCRIPT_FORMATS = ("srt", "vtt", "json")
+#: Characters of the text from which a recording's file is named.
 _NAME = 40
 
 
 @dataclass(frozen=True)
-class Recordings:
-    """Writes the answers of text-to-audio.
+class RecordingOutput:
+    """Writes answers that are audio.
 
     Attributes:
-        files: where to.
+        files: the files of the recordings.
     """
 
-    files: Files
+    files: OutputFiles
 
     def write(self, value: Any, answer: Mapping[str, Any]) -> list[Path]:
-        """Writes one, to a file that is named after its first words."""
+        """Write a recording to a file that is named after the first words of its text."""
         return [self.files.save(answer, re.sub(r"\W+", "_", str(value))[:_NAME])]
 
     def document(self, answer: Mapping[str, Any], files: Sequence[Path]) -> Any:
-        """The answer as JSON; the sound is its path."""
+        """Convert the answer to JSON, with the file's path for the samples."""
         return {"audio": str(files[0]), "sampling_rate": answer["sampling_rate"]}
 
     def lines(self, renderer: Any, value: Any, answer: Mapping[str, Any]) -> Iterator[str]:
-        """How long it is."""
+        """Format the text, the duration and the sampling rate."""
         yield printable(str(value))
         yield f"  {answer['audio'].shape[-1] / answer['sampling_rate']:.2f} s at {answer['sampling_rate']} Hz"
 
 
 @dataclass(frozen=True)
-class Transcripts:
-    """Writes the answers of automatic-speech-recognition.
+class TranscriptOutput:
+    """Writes answers that are transcripts.
 
     Attributes:
-        form: one of `TRANSCRIPTS`, or None for plain text.
-        files: where to; None for stdout.
-        words: whether the model's timestamps are of words.
+        format: one of `TRANSCRIPT_FORMATS`, or None for plain text.
+        files: the files to write; None for stdout.
+        words: whether the timestamps are those of words.
     """
 
-    form: str | None
-    files: Files | None
+    format: str | None
+    files: OutputFiles | None
     words: bool
 
     def write(self, value: Any, answer: Mapping[str, Any]) -> list[Path]:
-        """Writes one to its file."""
+        """Write a transcript to its file, if it has one."""
         return [] if self.files is None else [self.files.save(self._text(answer), value)]
 
     def document(self, answer: Mapping[str, Any], files: Sequence[Path]) -> Any:
-        """The answer as JSON, with the file that was written."""
+        """Convert the answer to JSON, with the file that was written."""
         return {**plain(dict(answer)), **({"file": str(files[0])} if files else {})}
 
     def lines(self, renderer: Any, value: Any, answer: Mapping[str, Any]) -> Iterator[str]:
-        """The transcript, or where it went."""
+        """Return the transcript, or the input's name where the transcript went to a file."""
         yield printable(str(value)) if self.files is not None else self._text(answer).removesuffix("\n")
 
     def _text(self, answer: Mapping[str, Any]) -> str:
-        if self.form is None:
+        if self.format is None:
             return visible(str(answer["text"]).strip()) + "\n"
-        if self.form == "json":
+        if self.format == "json":
             return json.dumps(plain(dict(answer)), ensure_ascii=False, indent=2) + "\n"
         from onnxpipe.processing.audio.io.subtitles import subtitles
 
-        return subtitles(answer, "srt" if self.form == "srt" else "vtt", words=self.words)
+        return subtitles(answer, "srt" if self.format == "srt" else "vtt", words=self.words)
 
 
-def open_recordings(path: Path | None, overwrite: bool) -> Recordings:
-    """Where `-o PATH` writes what is spoken.
+def open_recordings(path: Path | None, overwrite: bool, task: str) -> RecordingOutput:
+    """Open the file or folder of `--output PATH` for recordings.
 
     Raises:
-        click.UsageError: there is no path, or one of no known format.
+        click.UsageError: there is no path, or its format is not known.
     """
     if path is None:
-        raise click.UsageError(f"the answers of {SPEAKS} are recordings: name -o speech.wav, or -o DIR for several")
-    return Recordings(Files(path, overwrite, "--output", _RECORDINGS))
+        raise click.UsageError(f"{task} writes recordings: give -o speech.wav, or -o DIR for several")
+    return RecordingOutput(OutputFiles(path, overwrite, "--output", _RECORDINGS))
 
 
-def transcript_files(form: str | None, path: Path | None, overwrite: bool) -> tuple[str | None, Files | None]:
-    """The form of transcripts, by `--format` or the extension of `-o PATH`, and where they go.
+def transcript_files(format: str | None, path: Path | None, overwrite: bool) -> tuple[str | None, OutputFiles | None]:
+    """Return the format of transcripts, by `--format` or the extension of `--output PATH`, and their files.
 
     Raises:
-        click.UsageError: another extension than the format's.
+        click.UsageError: the extension is not one of a transcript.
     """
     if path is None:
-        return form, None
-    told = "" if path.is_dir() else path.suffix.lower().removeprefix(".")
-    form = told if form is None and told in TRANSCRIPTS else form
-    kind = Kind("transcript", f".{form or 'txt'}", _check_transcript, lambda made, target, option: made.encode())
-    return form, Files(path, overwrite, "--output", kind)
+        return format, None
+    suffix = "" if path.is_dir() else path.suffix.lower().removeprefix(".")
+    format = suffix if format is None and suffix in TRANSCRIPT_FORMATS else format
+    kind = FileKind(
+        "transcript", f".{format or 'txt'}", "transcript", _check_transcript, lambda text, target, option: text.encode()
+    )
+    return format, OutputFiles(path, overwrite, "--output", kind)
 
 
-def timestamps_for(form: str | None, pipe: Any) -> dict[str, Any]:
-    """Parameters of a call whose answer gets this form: times of segments where the model knows them, else of words.
+def timestamps_for(format: str | None, pipe: Any) -> dict[str, Any]:
+    """Return the call's parameters for a format: the times of segments where the model has them, else of words.
 
     Raises:
-        click.UsageError: subtitles are asked for, and the model knows no times.
+        click.UsageError: the format is one of subtitles, but the model has no timestamps.
     """
-    kind = getattr(pipe, "type", None)
-    if form is None:
+    backend = getattr(pipe, "type", None)
+    if format is None:
         return {}
-    if kind == "seq2seq":
-        if form == "json":
+    if backend == "seq2seq":
+        if format == "json":
             return {}
-        raise click.UsageError(f"--format {form}: {pipe.model.name_or_path} is a model that gives no timestamps")
-    return {"return_timestamps": True if kind == "seq2seq_whisper" else "word"}
+        raise click.UsageError(f"--format {format}: the model {pipe.model.name_or_path} has no timestamps")
+    return {"return_timestamps": True if backend == "seq2seq_whisper" else "word"}
 
 
 def _check_transcript(path: Path, option: str) -> None:
     suffix = path.suffix.lower().removeprefix(".")
-    if suffix not in (*TRANSCRIPTS, "txt", "text"):
-        raise click.UsageError(f"{option} {path}: {path.suffix!r} is no transcript's extension; name a .srt or .txt")
+    if suffix not in (*TRANSCRIPT_FORMATS, "txt", "text"):
+        raise click.UsageError(f"{option} {path}: {path.suffix!r} is not a transcript format; name a .srt or .txt")
 
 
 def _check_recording(path: Path, option: str) -> None:
     known = _soundfile().available_formats()
     if _format(path) not in known:
-        raise click.UsageError(f"{option} {path}: {path.suffix!r} is no recording's extension; name a .wav")
+        raise click.UsageError(f"{option} {path}: {path.suffix!r} is not an audio format; name a .wav")
 
 
 def _encode(answer: Mapping[str, Any], target: Path, option: str) -> bytes:
-    """A file of one answer: its samples, (samples,) or (..., channels, samples)."""
+    """Encode the samples of one answer, (samples,) or (..., channels, samples)."""
     import numpy as np
 
     samples = np.asarray(answer["audio"], np.float32)
     while samples.ndim > 2:
         samples = samples[0]
-    buffer, sound = BytesIO(), _soundfile()
+    buffer, soundfile = BytesIO(), _soundfile()
     try:
-        sound.write(buffer, samples.T, int(answer["sampling_rate"]), format=_format(target))
-    except (sound.LibsndfileError, ValueError) as error:
-        raise click.UsageError(f"{option} {target}: this cannot be written as {_format(target)}: {error}") from None
+        soundfile.write(buffer, samples.T, int(answer["sampling_rate"]), format=_format(target))
+    except (soundfile.LibsndfileError, ValueError) as error:
+        raise click.UsageError(
+            f"{option} {target}: this recording cannot be written as {_format(target)}: {error}"
+        ) from None
     return buffer.getvalue()
 
 
 def _format(path: Path) -> str:
-    """libsndfile's name of a format."""
+    """Return libsndfile's name of a file's format."""
     name = path.suffix.upper().removeprefix(".")
     return {"OPUS": "OGG", "OGA": "OGG", "AIF": "AIFF"}.get(name, name)
 
@@ -165,4 +165,4 @@ def _soundfile() -> Any:
     return import_soundfile()
 
 
-_RECORDINGS = Kind("recording", ".wav", _check_recording, _encode)
+_RECORDINGS = FileKind("recording", ".wav", "recording", _check_recording, _encode)

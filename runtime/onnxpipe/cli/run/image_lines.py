@@ -1,12 +1,11 @@
-"""Answers about pictures, for people: what was found where, how large, and what pictures came of it."""
+"""Format answers about images for people: labels, boxes, sizes of masks, matched points."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from onnxpipe.cli.run.images import is_picture
-from onnxpipe.cli.run.plain import printable
+from onnxpipe.cli.run.plain import is_image, printable
 
 #: Lines of a list of matches or masks.
 _LINES = 10
@@ -14,9 +13,9 @@ _LINES = 10
 _TITLE = 120
 
 
-def picture_lines(answer: Any) -> list[str] | None:
-    """The lines under an input's title; None where the answer is not one about pictures."""
-    if is_picture(answer):
+def image_lines(answer: Any) -> list[str] | None:
+    """Format the lines under an input's title; None where the answer is not one about images."""
+    if is_image(answer):
         return [_size(answer)]
     if isinstance(answer, Mapping) and "predicted_depth" in answer:
         depth = answer["predicted_depth"]
@@ -34,12 +33,12 @@ def picture_lines(answer: Any) -> list[str] | None:
     return None
 
 
-def picture_title(value: Any) -> str:
-    """An input in one line: a path, both of a pair."""
+def image_title(value: Any) -> str:
+    """Name an input in one line: its path, or both paths of a pair."""
     if isinstance(value, Mapping):
         value = value.get("image")
     if isinstance(value, (list, tuple)):
-        return "  |  ".join(picture_title(each) for each in value)
+        return "  |  ".join(image_title(each) for each in value)
     text = printable(str(value))
     return text if len(text) <= _TITLE else f"{text[: _TITLE - 1]}…"
 
@@ -85,15 +84,10 @@ def _box(box: Mapping[str, int]) -> str:
 
 
 def _share(mask: Any) -> str:
-    return f"{share_of(mask):6.1%} of the picture"
+    from onnxpipe.tasks.base.columns import mask_share
+
+    return f"{mask_share(mask):6.1%} of the image"
 
 
-def share_of(mask: Any) -> float:
-    """The part of the picture that a mask covers, 0 to 1: a PIL image, or a bool array."""
-    import numpy as np
-
-    return float((np.asarray(mask) > 0).mean())
-
-
-def _size(picture: Any) -> str:
-    return f"{picture.width}x{picture.height} {picture.mode}"
+def _size(image: Any) -> str:
+    return f"{image.width}x{image.height} {image.mode}"

@@ -1,4 +1,4 @@
-"""Pictures that a command writes: drawings of answers, and answers that are pictures themselves."""
+"""Write images: drawings of answers, and answers that are images themselves."""
 
 from __future__ import annotations
 
@@ -6,97 +6,85 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpipe.cli.run.outputs import Files, Kind
+from onnxpipe.cli.run.outputs import FileKind, OutputFiles
 from onnxpipe.cli.run.plain import plain
 
-#: Tasks whose answer is a picture, or has one.
-MAKERS = frozenset({"background-removal", "depth-estimation", "image-to-image"})
-#: What `registry` calls the tasks whose inputs are pictures.
-KINDS = frozenset({"image", "video", "multimodal"})
-#: Tasks of pictures of whose answers there is nothing to draw.
-_UNDRAWN = frozenset({"image-feature-extraction"})
+if TYPE_CHECKING:
+    from onnxpipe.tasks.base.spec import TaskSpec
 
 
 @dataclass(frozen=True)
-class Sinks:
-    """Where the pictures of answers go.
+class ImageOutput:
+    """Writes the images of answers.
 
     Attributes:
-        task: its own name.
-        drawn: gets drawings; None for none.
-        kept: gets answers that are pictures; None for none.
+        spec: the task.
+        drawings: the files of the drawings; None for none.
+        answers: the files of answers that are images; None for none.
     """
 
-    task: str
-    drawn: Files | None
-    kept: Files | None
+    spec: TaskSpec
+    drawings: OutputFiles | None
+    answers: OutputFiles | None
 
     def write(self, value: Any, answer: Any) -> list[Path]:
-        """Writes what is asked for of an input and its answer; returns the files."""
+        """Write the images of an input and its answer; return their paths."""
         files = []
-        if self.kept is not None:
-            files.append(self.kept.save(_picture_in(answer), value))
-        if self.drawn is not None:
-            files.append(self.drawn.save(_drawing(value, answer, self.task), value))
+        if self.answers is not None:
+            files.append(self.answers.save(_image_in(answer), value))
+        if self.drawings is not None:
+            files.append(self.drawings.save(_drawing(value, answer, self.spec), value))
         return files
 
     def document(self, answer: Any, files: Sequence[Path]) -> Any:
-        """The answer as JSON; a picture that was written is its path."""
-        if self.kept is None:
+        """Convert the answer to JSON; an image that was written is its path."""
+        if self.answers is None:
             return plain(answer)
         return {**plain(answer), "depth": str(files[0])} if isinstance(answer, dict) else str(files[0])
 
     def lines(self, renderer: Any, value: Any, answer: Any) -> Iterable[str]:
-        """As `Renderer` has it."""
-        found: Iterable[str] = renderer.lines(value, answer)
-        return found
+        """Format the answer as `Renderer` does."""
+        lines: Iterable[str] = renderer.lines(value, answer)
+        return lines
 
-    def write_one(self, value: Any, answer: Any) -> Path:
-        """For a row of a table: the answer where that is a picture, else a drawing."""
-        assert self.drawn is not None
-        made = _picture_in(answer) if self.task in MAKERS else _drawing(value, answer, self.task)
-        return self.drawn.save(made, value)
-
-
-def open_gallery(path: Path | None, task: str, kind: Any, overwrite: bool) -> Files | None:
-    """Where `--draw PATH` draws to.
-
-    Raises:
-        click.UsageError: of the task's answers there is nothing to draw.
-    """
-    if path is None:
-        return None
-    if kind not in KINDS or task in _UNDRAWN:
-        raise click.UsageError(f"--draw is for tasks whose answers can be drawn into pictures, not for {task}")
-    return Files(path, overwrite, "--draw", PICTURES)
+    def write_row(self, value: Any, answer: Any) -> Path:
+        """Write the image for a row of a table: the answer if it is an image, else a drawing."""
+        assert self.drawings is not None
+        image = _image_in(answer) if self.spec.output == "image" else _drawing(value, answer, self.spec)
+        return self.drawings.save(image, value)
 
 
-def _drawing(value: Any, answer: Any, task: str) -> Any:
-    """The picture of an input with the answer drawn into it."""
+def open_drawings(path: Path | None, overwrite: bool) -> OutputFiles | None:
+    """Open the file or folder of `--draw PATH`."""
+    return OutputFiles(path, overwrite, "--draw", IMAGES) if path is not None else None
+
+
+def open_images(path: Path | None, overwrite: bool) -> OutputFiles | None:
+    """Open the file or folder of `--output PATH`, for answers that are images."""
+    return OutputFiles(path, overwrite, "--output", IMAGES) if path is not None else None
+
+
+def _drawing(value: Any, answer: Any, spec: TaskSpec) -> Any:
+    """Draw an answer into the image of its input."""
     from onnxpipe.processing.images.drawing.draw import draw
 
-    return draw(_pictures_of(value, task), answer, task=task)
+    return draw(_input_images(value, spec), answer, task=spec.name)
 
 
-def _picture_in(answer: Any) -> Any:
-    """The picture that an answer of one of `MAKERS` is, or has."""
+def _image_in(answer: Any) -> Any:
+    """Return the image that an answer is, or that it holds."""
     return answer["depth"] if isinstance(answer, Mapping) else answer
 
 
-def is_picture(value: Any) -> bool:
-    """Whether it is a PIL image; tells so without importing PIL."""
-    return hasattr(value, "getbands") and hasattr(value, "save")
-
-
-def _pictures_of(value: Any, task: str) -> Any:
-    """The picture of an input, or both of a pair, or the first of a film."""
+def _input_images(value: Any, spec: TaskSpec) -> Any:
+    """Load the image of an input, or both of a pair, or the first frame of a video."""
     from onnxpipe.processing.images.io.load import load_image
 
-    if task == "video-classification":
+    if spec.input == "video":
         from onnxpipe.processing.video.read import read_frames
 
         return load_image(read_frames(value, 1)[0])
@@ -110,22 +98,22 @@ def _check_suffix(path: Path, option: str) -> None:
 
     known: Iterable[str] = import_pillow().registered_extensions()
     if path.suffix.lower() not in known:
-        raise click.UsageError(f"{option} {path}: {path.suffix!r} is no picture's extension; name a .png")
+        raise click.UsageError(f"{option} {path}: {path.suffix!r} is not an image format; name a .png")
 
 
-def _encode(picture: Any, target: Path, option: str) -> bytes:
+def _encode(image: Any, target: Path, option: str) -> bytes:
     from onnxpipe.processing.images.io.pillow import import_pillow
 
     format = import_pillow().registered_extensions()[target.suffix.lower()]
     buffer = BytesIO()
     try:
-        picture.save(buffer, format=format)
+        image.save(buffer, format=format)
     except (OSError, ValueError, KeyError) as error:
         raise click.UsageError(
-            f"{option} {target}: a picture of mode {picture.mode} cannot be written as {format}: {error}; name a .png"
+            f"{option} {target}: an image of mode {image.mode} cannot be written as {format}: {error}; name a .png"
         ) from None
     return buffer.getvalue()
 
 
-PICTURES = Kind("picture", ".png", _check_suffix, _encode)
-"""PIL images."""
+#: PIL images. Their files are called "picture" where the input has no name (base64).
+IMAGES = FileKind("image", ".png", "picture", _check_suffix, _encode)

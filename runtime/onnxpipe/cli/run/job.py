@@ -1,4 +1,4 @@
-"""The table job: a table in, the same table with the answers as columns out, in flat memory."""
+"""The table job: copy a table and add the answers as columns, row by row in bounded memory."""
 
 from __future__ import annotations
 
@@ -8,31 +8,35 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from onnxpipe.cli.run.answers import Answers, InputError
-from onnxpipe.cli.run.columns import ResultColumns, cells_of
+from onnxpipe.cli.run.plain import plain
 from onnxpipe.cli.run.table import Format, Record, Table, TableError, check_output, format_of, replacing, write_rows
 
+if TYPE_CHECKING:
+    from onnxpipe.tasks.base.columns import ResultColumns
+
 _ERROR = "error"
-_PICTURE = "picture"
+#: The column of the image files' paths. Its name is part of the output's format.
+_IMAGE = "picture"
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done with a table.
+    """A table whose rows are to be answered.
 
     Attributes:
         table: the rows.
-        build: a row's input from its cells.
+        build: builds a row's input from its cells.
         output: the file to write; None writes to stdout.
         overwrite: replace `output` if it exists.
-        overwrite_columns: replace columns of the table that are named as the result's are.
-        prefix: put before the names of the result's columns.
+        overwrite_columns: replace columns of the table that have the name of a result column.
+        prefix: prefix of the names of the result columns.
         keep: write rows that fail, with the reason in a column `error`, instead of stopping.
-        picture: writes the picture of an input and its answer, and returns its path, for a column `picture`.
+        save_image: writes the image for an input and its answer and returns its path, for a column `picture`.
     """
 
     table: Table
@@ -42,19 +46,19 @@ class Job:
     overwrite_columns: bool = False
     prefix: str = ""
     keep: bool = False
-    picture: Callable[[Any, Any], Path] | None = None
+    save_image: Callable[[Any, Any], Path] | None = None
 
     @property
     def format(self) -> Format:
-        """The output's format: by its extension, or on stdout as the input is; plain text becomes CSV."""
+        """The output's format: by its extension, or on stdout the input's; plain text becomes CSV."""
         format = format_of(self.output) if self.output is not None else self.table.format
         return "csv" if format == "text" else format
 
     def check(self, results: ResultColumns) -> None:
-        """Finds what would fail in the end, before a model is loaded.
+        """Find what would fail in the end, before a model is loaded.
 
         Raises:
-            TableError, OSError: the output cannot be written, or the table has a column of the result's.
+            TableError, OSError: the output cannot be written, or the table has a column named as a result column.
         """
         if self.output is not None:
             check_output(self.output, self.overwrite)
@@ -62,22 +66,22 @@ class Job:
         self.names(results)
 
     def names(self, results: ResultColumns) -> tuple[str, ...]:
-        """The columns that are added.
+        """Return the names of the columns that are added.
 
         Raises:
             TableError: the table has one of them.
         """
-        more = [name for name, there in ((_PICTURE, self.picture is not None), (_ERROR, self.keep)) if there]
+        more = [name for name, there in ((_IMAGE, self.save_image is not None), (_ERROR, self.keep)) if there]
         names = tuple(self.prefix + name for name in (*results.names, *more))
         self._check(self.table.columns, names)
         return names
 
     def run(self, pipe: Callable[..., Any], call: Mapping[str, Any], results: ResultColumns) -> None:
-        """Answers every row. The last line on stderr says how many, and how fast."""
+        """Answer every row. The last line on stderr says how many, and how fast."""
         names = self.names(results)
         header = [*self.table.columns, *(name for name in names if name not in self.table.columns)]
         begin, done = time.monotonic(), _Count()
-        with self._sink() as file, _bar(self.table, self.output is None) as bar:
+        with self._open_output() as file, _bar(self.table, self.output is None) as bar:
             rows = self._rows(pipe, call, results, names, done, bar)
             write_rows(file, rows, self.table, self.format, header)
         seconds = time.monotonic() - begin
@@ -104,9 +108,9 @@ class Job:
                 row[self.prefix + _ERROR] = str(answer)
                 done.failed += 1
             else:
-                row.update({self.prefix + name: cell for name, cell in cells_of(results, answer).items()})
-                if self.picture is not None:
-                    row[self.prefix + _PICTURE] = str(self.picture(value, answer))
+                row.update({self.prefix + name: cell for name, cell in plain(results.cells(answer)).items()})
+                if self.save_image is not None:
+                    row[self.prefix + _IMAGE] = str(self.save_image(value, answer))
             done.rows += 1
             bar.update()
             yield row
@@ -117,11 +121,11 @@ class Job:
             where = f", {record.name}" if record else ""
             raise TableError(
                 f"{self.table.path}{where} has a column {clash[0]!r} already, and so has the result: --prefix pred_ "
-                f"names the result's {'pred_' + clash[0]!r}, --overwrite-columns replaces the table's"
+                f"names the result column {'pred_' + clash[0]!r}, --overwrite-columns replaces the table's"
             )
 
     @contextlib.contextmanager
-    def _sink(self) -> Iterator[IO[str]]:
+    def _open_output(self) -> Iterator[IO[str]]:
         if self.output is None:
             yield sys.stdout
             sys.stdout.flush()
@@ -141,8 +145,8 @@ class _Count:
 
 
 def _bar(table: Table, to_stdout: bool) -> Any:
-    """A progress bar on a terminal, unless the rows go there too; nothing elsewhere."""
+    """Return a progress bar, which is shown on a terminal only, and not if the rows go there too."""
     from tqdm import tqdm
 
-    seen = sys.stderr.isatty() and not (to_stdout and sys.stdout.isatty())
-    return tqdm(total=table.count() if seen else None, unit="row", file=sys.stderr, disable=not seen, leave=False)
+    show = sys.stderr.isatty() and not (to_stdout and sys.stdout.isatty())
+    return tqdm(total=table.count() if show else None, unit="row", file=sys.stderr, disable=not show, leave=False)

@@ -1,4 +1,4 @@
-"""Files that a command writes beside its lines: one file, or a folder with a file for each input, named after it."""
+"""Write answers to files: one file, or a folder with a file for each input, named after the input."""
 
 from __future__ import annotations
 
@@ -13,59 +13,61 @@ import click
 
 from onnxpipe.cli.run.table import check_output
 
-#: Longest name of a file that is made of an input.
+#: Longest name of a file, without its extension.
 _STEM = 80
 
 
-class Sink(Protocol):
-    """What becomes of an answer."""
+class AnswerOutput(Protocol):
+    """Writes answers to files, and formats them for stdout."""
 
     def write(self, value: Any, answer: Any) -> Sequence[Path]:
-        """Writes what is asked for of an input and its answer; returns the files."""
+        """Write the files of an input and its answer; return their paths."""
         ...
 
     def document(self, answer: Any, files: Sequence[Path]) -> Any:
-        """The answer as JSON, with the files that were written."""
+        """Convert the answer to JSON, with the files that were written."""
         ...
 
     def lines(self, renderer: Any, value: Any, answer: Any) -> Iterable[str]:
-        """The answer for people; `renderer` is an `onnxpipe.cli.run.render.Renderer`."""
+        """Format the answer for people; `renderer` is an `onnxpipe.cli.run.render.Renderer`."""
         ...
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What is written.
+class FileKind:
+    """A kind of files that the command line writes.
 
     Attributes:
         title: what messages call one of them.
-        suffix: of the files in a folder.
-        check: refuses a file's name by its extension; given the path and the option that named it.
-        encode: the file's bytes, from what is written, the path, and the option.
+        suffix: the extension of the files in a folder.
+        stem: the name of a file whose input has no name.
+        check: refuses a path by its extension; takes the path and the option that named it.
+        encode: encodes the content of a file; takes the content, the path and the option.
     """
 
     title: str
     suffix: str
+    stem: str
     check: Callable[[Path, str], None]
     encode: Callable[[Any, Path, str], bytes]
 
 
 @dataclass
-class Files:
-    """Where they go.
+class OutputFiles:
+    """The file or folder that an option names.
 
     Attributes:
-        path: the file, or the folder (made if need be).
+        path: the file, or the folder (created where it does not exist).
         overwrite: replace files that exist.
         option: the option that named it, for errors.
-        kind: what is written.
+        kind: the kind of files.
     """
 
     path: Path
     overwrite: bool
     option: str
-    kind: Kind
-    _taken: set[str] = field(default_factory=set)
+    kind: FileKind
+    _used_names: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.single:
@@ -74,51 +76,51 @@ class Files:
 
     @property
     def single(self) -> bool:
-        """Whether it is one file."""
+        """Whether the path is one file, not a folder."""
         return bool(self.path.suffix) and not self.path.is_dir()
 
-    def save(self, made: Any, value: Any) -> Path:
-        """Writes what belongs to the input `value`; returns its file.
+    def save(self, content: Any, value: Any) -> Path:
+        """Write the content that belongs to the input `value`; return its file.
 
         Raises:
-            click.UsageError: a second one for one file.
-            FileExistsError: there is such a file, and `overwrite` is false.
+            click.UsageError: a second content for one file.
+            FileExistsError: the file exists, and `overwrite` is false.
         """
-        if self.single and self._taken:
+        if self.single and self._used_names:
             raise click.UsageError(
-                f"{self.option} {self.path} is one {self.kind.title}, and there are several: name a folder"
+                f"{self.option} {self.path} is one {self.kind.title}, but there are several: name a folder"
             )
         target = self.path if self.single else self._file(value)
-        self._taken.add(target.name.lower())
+        self._used_names.add(target.name.lower())
         target.parent.mkdir(parents=True, exist_ok=True)
         check_output(target, self.overwrite)
-        target.write_bytes(self.kind.encode(made, target, self.option))  # encoded first: no half file stays
+        target.write_bytes(self.kind.encode(content, target, self.option))  # encoded first: no half file stays
         return target
 
     def _file(self, value: Any) -> Path:
-        stem = name = stem_of(value, self.kind.title)
+        stem = name = stem_of(value, self.kind.stem)
         number = 1
-        while f"{name}{self.kind.suffix}".lower() in self._taken:
+        while f"{name}{self.kind.suffix}".lower() in self._used_names:
             number += 1
             name = f"{stem}-{number}"
         return self.path / f"{name}{self.kind.suffix}"
 
 
-def stem_of(value: Any, otherwise: str = "picture") -> str:
-    """A file's name, without extension, for what is made of an input: after its own file, or its first words.
+def stem_of(value: Any, default: str) -> str:
+    """Return the name, without extension, of the file for an input: that of its own file, or its first words.
 
     Args:
-        value: a path, a URL, base64, a text, or what holds one.
-        otherwise: the name where it gives none.
+        value: a path, a URL, base64, a text, or a dict or list that holds one.
+        default: the name where the input has none.
     """
     if isinstance(value, Mapping):
         value = value.get("image")
     if isinstance(value, (list, tuple)):
-        return "-".join(stem_of(each, otherwise) for each in value)[:_STEM]
+        return "-".join(stem_of(each, default) for each in value)[:_STEM]
     text = str(value)
     if text.startswith(("http://", "https://")):
         text = urlsplit(text).path
     elif text.startswith("data:") or len(text) > 4096:
-        return otherwise
+        return default
     stem = re.sub(r"[^\w.-]+", "_", PurePosixPath(text.replace("\\", "/")).stem).strip("._")
-    return stem[:_STEM] or otherwise
+    return stem[:_STEM] or default

@@ -1,4 +1,4 @@
-"""Answers without numpy, text without control characters."""
+"""Convert answers to plain Python values, and text to what a terminal shows safely."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 
 def plain(value: Any) -> Any:
-    """The same value of dicts, lists, text and numbers.
+    """Convert a value to dicts, lists, text and numbers.
 
-    numpy's arrays and scalars become lists and numbers; pictures, and masks of bool (height, width), become PNGs as
+    numpy's arrays and scalars become lists and numbers; PIL images, and masks of bool (height, width), become PNGs as
     `data:` URLs, which `load_image` reads.
     """
     if isinstance(value, dict):
         return {str(name): plain(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(each) for each in value]
-    if hasattr(value, "getbands"):  # a PIL image
+    if is_image(value):
         return data_url(value)
     if getattr(value, "ndim", 0) == 2 and value.dtype == bool:
-        return data_url(mask_picture(value))
+        return data_url(mask_image(value))
     if hasattr(value, "tolist"):  # arrays and scalars of numpy
         return value.tolist()
     if value is None or isinstance(value, (str, int, float)):
@@ -28,25 +28,35 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def data_url(picture: Any) -> str:
-    """A PIL image as a PNG in text."""
+def is_image(value: Any) -> bool:
+    """Tell whether a value is a PIL image, without importing PIL."""
+    return hasattr(value, "getbands") and hasattr(value, "save")
+
+
+def data_url(image: Any) -> str:
+    """Encode a PIL image as a PNG in a `data:` URL."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
+    image.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def mask_picture(mask: Any) -> Any:
-    """A grey PIL image, 255 where a bool array (height, width) is true."""
+def mask_image(mask: Any) -> Any:
+    """Convert a bool array (height, width) to a grey PIL image, 255 where it is true."""
     from PIL import Image
 
     return Image.fromarray(mask.astype("uint8") * 255)
 
 
 def printable(text: str) -> str:
-    """Text in one line, without control characters: what stands in an input or a model must not steer the terminal."""
+    """Replace line ends and control characters by spaces: text of an input or a model must not control the terminal."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
+def visible(text: str) -> str:
+    """Replace control characters by spaces, but keep lines and tabs."""
+    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
+
+
 def megabytes(size: int) -> str:
-    """A size for people."""
+    """Format a number of bytes as MB or kB."""
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"

@@ -1,4 +1,4 @@
-"""Answers for people: a few aligned columns for each input."""
+"""Format answers for people: a few aligned columns for each input."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ import math
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from onnxpipe.cli.run.answers import InputError
-from onnxpipe.cli.run.image_lines import picture_lines, picture_title
-from onnxpipe.cli.run.plain import plain, printable
-from onnxpipe.cli.run.streaming import TEXT_KEYS, visible
+from onnxpipe.cli.run.image_lines import image_lines, image_title
+from onnxpipe.cli.run.plain import plain, printable, visible
 
 _FIRST_VALUES = 5
 _LABEL_COLUMNS = 24
-_TEXT_KEYS = tuple(dict.fromkeys(TEXT_KEYS.values()))
 
 
 class Renderer:
-    """Turns (input, answer) into lines, one pair after the other.
+    """Formats answers as lines, one input after the other.
 
     Args:
         labels: label names of the model, so that the first line is as wide as the last.
-        width: columns of the screen; None asks the terminal, 0 is no limit (where the output is no terminal).
+        width: columns of the screen; None asks the terminal, 0 is no limit (where the output is not a terminal).
     """
 
     def __init__(self, labels: Sequence[str] = (), width: int | None = None) -> None:
@@ -32,13 +31,13 @@ class Renderer:
         self._width = screen if width is None else width
 
     def lines(self, value: Any, answer: Any) -> Iterator[str]:
-        """The lines of one answer. Which shape it has decides, so that tasks of the user's own are shown too."""
+        """Format one answer by its shape, so that the tasks that users register are shown too."""
         if isinstance(answer, InputError):
             yield self._cut(f"error: {answer}")
             return
-        if (seen := picture_lines(answer)) is not None:
-            yield self._cut(picture_title(value))
-            yield from (self._cut(f"  {line}") for line in seen)
+        if (lines := image_lines(answer)) is not None:
+            yield self._cut(image_title(value))
+            yield from (self._cut(f"  {line}") for line in lines)
             return
         answer = plain(answer)
         if _is_dict(answer, "label", "score"):
@@ -82,7 +81,7 @@ class Renderer:
         return self._cut(f"{entry['label']:<{self._label}}  {_score(entry['score'])}  {title}")
 
     def _list(self, entries: Any, indent: str = "  ") -> Iterator[str]:
-        """One entry a line: labels, entities, fillings of a mask, ranked documents."""
+        """Format one entry a line: labels, entities, fillings of a mask, ranked documents."""
         rows = [_columns(entry) for entry in entries]
         widths = [max(len(row[i]) for row in rows) for i in range(min(map(len, rows)) - 1)]
         for row in rows:
@@ -104,17 +103,25 @@ class Renderer:
 
 
 def _text_key(entry: Any) -> str | None:
-    """The key of the text in an answer that is one."""
-    return next((key for key in _TEXT_KEYS if isinstance(entry, dict) and key in entry), None)
+    """Return the key of the generated text in an entry of an answer, if it has one."""
+    return next((key for key in _text_keys() if isinstance(entry, dict) and key in entry), None)
 
 
-def _text(written: Any) -> str:
-    """What was written: the text itself, whole, or the last message of a chat."""
-    return visible(str(written[-1]["content"]) if isinstance(written, list) else written)
+@cache
+def _text_keys() -> tuple[str, ...]:
+    """List the keys of generated text in the answers of all tasks."""
+    from onnxpipe.tasks.registry import TASKS
+
+    return tuple(dict.fromkeys(spec.text_key for spec in TASKS if spec.text_key is not None))
+
+
+def _text(generated: Any) -> str:
+    """Return the generated text: the text itself, or the last message of a chat."""
+    return visible(str(generated[-1]["content"]) if isinstance(generated, list) else generated)
 
 
 def _columns(entry: Mapping[str, Any]) -> list[str]:
-    """What a line of a list shows: score, name, place, text."""
+    """Return the cells of an entry's line: score, name, position, text."""
     cells = [_score(entry["score"])] if "score" in entry else []
     cells += [printable(str(entry[name])) for name in ("entity_group", "entity", "label") if name in entry]
     if "index" in entry and "entity" not in entry:
@@ -127,7 +134,7 @@ def _columns(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _title(value: Any) -> str:
-    """An input in one line."""
+    """Format an input in one line."""
     if isinstance(value, Mapping):
         return "  |  ".join(printable(str(each)) for each in value.values())
     return printable(str(value))
@@ -145,7 +152,7 @@ def _vector(values: Sequence[float]) -> str:
 
 
 def _shape(nested: Any) -> str:
-    """`[1][7][384]` and the first values, for features."""
+    """Format features as `[1][7][384]` and the first values."""
     sizes = ""
     while isinstance(nested, list) and nested:
         sizes, last, nested = f"{sizes}[{len(nested)}]", nested, nested[0]

@@ -1,4 +1,4 @@
-"""Tables in and out, row by row: CSV, TSV, JSONL and plain text."""
+"""Read and write tables row by row: CSV, TSV, JSONL and plain text."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _BOM = "\ufeff"
 _DELIMITERS = ",;\t|"
 _SAMPLE_CHARS = 1 << 16
 _SAMPLE_RECORDS = 50
-#: Longest cell in characters. Python's own limit of 131072 is too short for documents; with none, one quote that is
-#: never closed would pull the whole file into memory.
+#: Longest cell in characters. Python's own limit of 131072 is too short for documents; without a limit, one quote that
+#: is never closed would read the whole file into memory.
 _CELL_LIMIT = 1 << 24
-#: Files up to this size are read once more, beforehand, to know their number of rows.
+#: Files up to this size are read once beforehand, to count their rows.
 _COUNT_BYTES = 1 << 26
 
 
 class TableError(OnnxPipeError, ValueError):
-    """A file that is not the table it should be."""
+    """A file cannot be read as a table, or written as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +53,22 @@ class Record:
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """Name the row in errors."""
         return f"row {self.number} (line {self.line})"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table on disk. Its rows are read when they are asked for.
+    """A table on disk. Its rows are read one by one while they are iterated over.
 
     Attributes:
         path: the file.
-        format: how it is written.
+        format: the file's format.
         columns: the header; for JSONL the keys of the first row.
-        delimiter: what parts the cells of CSV and TSV.
-        encoding: as Python names it.
-        newline: what ends a line.
-        bom: whether the file begins with a byte order mark (spreadsheets want it back).
+        delimiter: separates the cells of CSV and TSV.
+        encoding: Python's name of the encoding.
+        newline: the line end.
+        bom: whether the file begins with a byte order mark (spreadsheets expect one in the output too).
     """
 
     path: Path
@@ -80,10 +80,10 @@ class Table:
     bom: bool = False
 
     def rows(self) -> Iterator[Record]:
-        """The rows, in order.
+        """Iterate over the rows in order.
 
         Raises:
-            TableError: a row that is none: not JSON, or with more cells than the header.
+            TableError: a row is not JSON, or has more cells than the header.
         """
         with _open(self.path, self.encoding) as file:
             read = {"text": self._text, "jsonl": self._jsonl}.get(self.format, self._delimited)
@@ -95,7 +95,7 @@ class Table:
                 raise TableError(f"{self.path}: {error}; is a quote left open?") from None
 
     def count(self) -> int | None:
-        """The number of rows, or None where counting would take long. Rows are not checked."""
+        """Count the rows, unchecked; None where counting would take long."""
         if self.path.stat().st_size > _COUNT_BYTES:
             return None
         with _open(self.path, self.encoding) as file, contextlib.suppress(UnicodeDecodeError, csv.Error):
@@ -130,7 +130,7 @@ class Table:
                     f"{self.path}: row {number} (line {reader.line_num}) has {len(cells)} cells, the header {width}; "
                     f"is {self.delimiter!r} the delimiter (--delimiter), and are the texts quoted?"
                 )
-            # a row that is too short is filled up, as spreadsheets leave out empty cells at the end
+            # a row that is too short is filled up, as spreadsheets omit empty cells at the end
             yield Record(number, reader.line_num, dict(zip(self.columns, cells + [""] * (width - len(cells)))))
 
     def _reader(self, file: IO[str]) -> Any:
@@ -145,17 +145,17 @@ def open_table(
     delimiter: str | None = None,
     encoding: str | None = None,
 ) -> Table:
-    """A table, looked at: its header, delimiter, line ends.
+    """Open a table: read its header and find out its delimiter and line ends.
 
     Args:
         path: the file.
-        format: by default by the file's extension.
-        delimiter: one character; by default the one that parts the first rows most evenly.
+        format: by default the extension's.
+        delimiter: one character; by default the one that splits the first rows most evenly.
         encoding: by default UTF-8, with or without a byte order mark.
 
     Raises:
         FileNotFoundError: no such file.
-        TableError: an unknown extension, no text, no header, or two columns of one name.
+        TableError: an unknown extension, not text, no header, or two columns of one name.
     """
     path = Path(path)
     format = format or format_of(path)
@@ -174,34 +174,35 @@ def open_table(
         return Table(path, format, ("text",), encoding=encoding, newline=newline)
     if format == "jsonl":
         return Table(path, format, _keys(path, encoding), encoding=encoding, newline=newline)
-    chosen = delimiter or ("\t" if format == "tsv" else _sniff(sample))
+    delimiter = delimiter or ("\t" if format == "tsv" else _sniff(sample))
     try:
-        header = next((cells for cells in csv.reader(io.StringIO(sample, newline=""), delimiter=chosen) if cells), None)
+        reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
+        header = next((cells for cells in reader if cells), None)
     except (csv.Error, TypeError) as error:
         raise TableError(f"{path}: {error}") from None
     if header is None:
         raise TableError(f"{path} is empty: a table begins with a header")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise TableError(f"{path} has several columns {', '.join(map(repr, twice))}: give each its own name")
-    return Table(path, format, tuple(header), chosen, encoding, newline, bom)
+    duplicates = sorted({name for name in header if header.count(name) > 1})
+    if duplicates:
+        raise TableError(f"{path} has several columns {', '.join(map(repr, duplicates))}: give each its own name")
+    return Table(path, format, tuple(header), delimiter, encoding, newline, bom)
 
 
 def format_of(path: Path) -> Format:
-    """A table's format by its extension."""
+    """Return a table's format by its extension."""
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:
-        raise TableError(f"{path}: the extension {path.suffix!r} names no table; known: {', '.join(FORMATS)}") from None
+        raise TableError(f"{path}: unknown table format {path.suffix!r}; known: {', '.join(FORMATS)}") from None
 
 
 def write_rows(file: IO[str], rows: Iterable[dict[str, Any]], like: Table, format: Format, columns: list[str]) -> None:
-    """Writes rows.
+    """Write rows.
 
     Args:
         file: opened with `newline=""`.
         rows: values by column.
-        like: the table whose delimiter and line ends are kept, where `format` is its own.
+        like: the table whose delimiter and line ends are kept, where it has the same `format`.
         format: csv, tsv or jsonl; text becomes csv.
         columns: the header of csv and tsv.
     """
@@ -221,10 +222,10 @@ def write_rows(file: IO[str], rows: Iterable[dict[str, Any]], like: Table, forma
 
 @contextlib.contextmanager
 def replacing(path: Path, overwrite: bool) -> Iterator[IO[str]]:
-    """A text file that takes the place of `path` at the end, whole, or not at all.
+    """Open a text file that replaces `path` when it is complete; on an error `path` stays as it is.
 
     Raises:
-        FileExistsError: there is such a file, and `overwrite` is false.
+        FileExistsError: the file exists, and `overwrite` is false.
     """
     check_output(path, overwrite)
     target = path.resolve()  # through a link, so that the link stays
@@ -241,11 +242,11 @@ def replacing(path: Path, overwrite: bool) -> Iterator[IO[str]]:
 
 
 def check_output(path: Path, overwrite: bool) -> None:
-    """Refuses an output that exists (unless `overwrite`), or is no file, or whose folder is not there."""
+    """Refuse an output that exists (unless `overwrite`), that is not a file, or whose folder does not exist."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no folder {str(path.parent)!r} for the output {path.name}")
     if path.exists() and not path.is_file():
-        raise TableError(f"the output {path} is no regular file; leave --output out to write to stdout")
+        raise TableError(f"the output {path} is not a regular file; leave --output out to write to stdout")
     if path.exists() and not overwrite:
         raise FileExistsError(f"the output {path} exists; --overwrite replaces it")
 
@@ -257,7 +258,7 @@ def _umask() -> int:
 
 
 def _cell(value: Any) -> Any:
-    """A cell of CSV: text and numbers as they are, None as nothing, the rest as JSON."""
+    """Convert a value to a cell of CSV: text and numbers as they are, None as an empty cell, the rest as JSON."""
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         return value
     return "" if value is None else json.dumps(value, ensure_ascii=False)
@@ -272,14 +273,14 @@ def _open(path: Path, encoding: str, keep_bom: bool = False) -> IO[str]:
 def _not_text(path: Path, encoding: str, error: UnicodeDecodeError) -> TableError:
     return TableError(
         f"{path} is not {encoding}: {error.reason} (byte 0x{error.object[error.start]:02x}); "
-        "name its encoding, e.g. --encoding cp1252"
+        "give its encoding, e.g. --encoding cp1252"
     )
 
 
 def _object(line: str, path: Path, at: int) -> dict[str, Any]:
-    hint = "JSONL is one JSON object a line"
+    hint = "JSONL has one JSON object per line"
     if at == 1 and line.lstrip().startswith("["):
-        hint += "; this looks like one JSON array: jq -c '.[]' makes lines of it"
+        hint += "; this looks like one JSON array: jq -c '.[]' splits it into lines"
     try:
         value = json.loads(line)
     except ValueError as error:
@@ -298,9 +299,9 @@ def _keys(path: Path, encoding: str) -> tuple[str, ...]:
 
 
 def _sniff(sample: str) -> str:
-    """The delimiter that parts the first records evenly into the most cells; the comma where none parts them.
+    """Find the delimiter that splits the first records evenly into the most cells; the comma where none splits them.
 
-    Python's own sniffer guesses from letters too, and takes a table of one column of texts apart.
+    Python's own sniffer also tries letters, and so splits a table with one column of texts.
     """
     best, most = ",", 1
     for delimiter in _DELIMITERS:
@@ -318,7 +319,7 @@ def _widths(sample: str, delimiter: str) -> Sequence[int]:
                 widths.append(len(cells))
             if len(widths) == _SAMPLE_RECORDS:
                 break
-    # the last record may be cut in the middle by the end of the sample
+    # the sample may end in the middle of the last record
     return widths[:-1] if len(sample) == _SAMPLE_CHARS and len(widths) < _SAMPLE_RECORDS else widths
 
 

@@ -1,35 +1,29 @@
-"""What a task is asked: inputs from the command line's words, from stdin, or from a table's columns."""
+"""Inputs that are texts: from the command line, from stdin, or from a table's columns."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from onnxpipe.cli.run.answers import InputError
-from onnxpipe.cli.run.streaming import TEXT_KEYS
 from onnxpipe.cli.run.table import Table, TableError
 
-#: Tasks whose input has two named parts, the second of which is a list in the last two.
-PARTS: Mapping[str, tuple[str, str]] = {
-    "question-answering": ("question", "context"),
-    "text-ranking": ("query", "documents"),
-    "sentence-similarity": ("source_sentence", "sentences"),
-}
-_LISTS = frozenset({"documents", "sentences"})
+if TYPE_CHECKING:
+    from onnxpipe.tasks.base.spec import TaskSpec
 
 
 @dataclass(frozen=True)
-class Given:
-    """Parts of an input that options name; the same for every input.
+class InputParts:
+    """Parts of inputs that options give; they are the same for every input.
 
     Attributes:
         question, context: of question-answering.
-        query: of text-ranking, or the source sentence of sentence-similarity.
-        documents: what `query` is compared to.
+        query: what the other texts are compared with.
+        documents: the texts that `query` is compared with.
     """
 
     question: str | None = None
@@ -37,143 +31,157 @@ class Given:
     query: str | None = None
     documents: tuple[str, ...] = ()
 
-    def parts(self, task: str) -> dict[str, Any]:
-        """The parts by the names that the task gives them.
-
-        Raises:
-            click.UsageError: an option of another task.
-        """
-        answering = task == "question-answering"
-        if (self.question is not None or self.context is not None) and not answering:
-            raise click.UsageError(f"--question and --context are for question-answering, not for {task}")
-        if (self.query is not None or self.documents) and (answering or task not in PARTS):
-            raise click.UsageError(f"--query and --documents are for text-ranking and sentence-similarity, not {task}")
-        if task not in PARTS:
-            return {}
-        first, second = PARTS[task]
-        values = (self.question, self.context) if answering else (self.query, list(self.documents) or None)
-        return {name: value for name, value in zip((first, second), values) if value is not None}
+    def of(self, spec: TaskSpec) -> dict[str, Any]:
+        """Return the parts that are given, by the names that the task has for them."""
+        values = {
+            "question": self.question,
+            "context": self.context,
+            "query": self.query,
+            "documents": list(self.documents) or None,
+        }
+        parts = {part.name: values[part.option] for part in spec.parts if part.option is not None}
+        return {name: value for name, value in parts.items() if value is not None}
 
 
-def word_inputs(task: str, words: Sequence[str], given: Given, stdin: Iterable[str]) -> Iterator[Any]:
-    """Inputs from the command line's words; `-` stands for the lines of stdin.
+def word_inputs(spec: TaskSpec, words: Sequence[str], given: InputParts, stdin: Iterable[str]) -> Iterator[Any]:
+    """Build inputs from the command line's arguments; `-` stands for the lines of stdin.
 
-    With `--context` the words are questions, with `--question` contexts, with `--query` documents. A word that begins
-    with `{` is JSON; where it is not, an `InputError` stands in its place. Tasks that write text take every word as it
-    is, and text-generation a chat as JSON too.
+    With `--context` the arguments are questions, with `--question` contexts, with `--query` documents. An argument
+    that begins with `{` is JSON; if it cannot be parsed, an `InputError` stands in its place. Tasks that generate text
+    take every argument as it is; those that chat take a chat as JSON too.
 
     Raises:
-        click.UsageError: nothing to answer.
+        click.UsageError: there is nothing to answer.
     """
-    parts = given.parts(task)
+    parts = given.of(spec)
     if not words and len(parts) < 2 and not given.documents:
-        raise click.UsageError("nothing to answer: give INPUT (- for stdin) or --input FILE")
+        raise click.UsageError("no INPUT: give texts (- for the lines of stdin), or --input FILE")
     texts = expand(words, stdin)
-    if task in TEXT_KEYS:
-        return (_chat_or_text(text) for text in texts) if task == "text-generation" else texts
+    if spec.text_key is not None:
+        return (_chat_or_text(text) for text in texts) if spec.chats else texts
     if not parts:
-        return (_word(text) for text in texts)
-    first, second = PARTS[task]
-    if second in _LISTS:
-        if first not in parts:
-            raise click.UsageError("--documents needs --query")
-        return iter([{first: parts[first], second: [*parts.get(second, []), *texts]}])
+        return (parse_json(text) for text in texts)
+    first, second = spec.parts
+    if second.is_list:
+        if first.name not in parts:
+            raise click.UsageError(f"--{second.option} needs --{first.option}")
+        return iter([{first.name: parts[first.name], second.name: [*parts.get(second.name, []), *texts]}])
     if len(parts) == 2:
         if words:
-            raise click.UsageError("--question and --context are one input: leave INPUT out")
+            raise click.UsageError(f"--{first.option} and --{second.option} are one input: leave INPUT out")
         return iter([parts])
-    (missing,) = {first, second} - parts.keys()
+    (missing,) = {first.name, second.name} - parts.keys()
     return ({**parts, missing: text} for text in texts)
 
 
-def column_inputs(task: str, table: Table, spec: str | None, given: Given) -> Callable[[Mapping[str, Any]], Any]:
-    """How a row becomes an input.
+def column_inputs(
+    spec: TaskSpec, table: Table, column: str | None, given: InputParts
+) -> Callable[[Mapping[str, Any]], Any]:
+    """Return a function that builds an input from a row's cells, or an `InputError` where a cell is missing.
 
     Args:
-        task: its own name, no alias.
+        spec: the task.
         table: the table; its columns are checked.
-        spec: a column's name, `keyword=column,...` for an input with several parts, or None for the evident one.
-        given: parts that every row shares.
-
-    Returns:
-        A function from a row's cells to the input, or to an `InputError` where a cell is missing.
+        column: the value of `--column`: a column's name, `part=column,...` for an input with several parts, or None
+            for the column that is evident.
+        given: parts that are the same for every row.
 
     Raises:
         TableError: no such column; or none was named and none is evident.
-        click.UsageError: `keyword=column` without a name on one side.
+        click.UsageError: `part=column` without a name on one side.
     """
-    parts = given.parts(task)
-    chosen = _columns(task, table, spec, parts)
-    names = [chosen] if isinstance(chosen, str) else [*chosen.values()]
-    for name in names:
-        if name not in table.columns:
-            raise TableError(f"{table.path} has no column {name!r}; its columns: {listed(table.columns)}")
+    parts = given.of(spec)
+    columns = _columns(spec, table, column, parts)
+    names = [columns] if isinstance(columns, str) else [*columns.values()]
+    check_columns(table, names)
+    lists = {part.name for part in spec.parts if part.is_list}
 
     def build(cells: Mapping[str, Any]) -> Any:
         missing = [name for name in names if name not in cells]
         if missing:
             return InputError(f"no column {missing[0]!r}")
-        if isinstance(chosen, str):
-            return _chat_or_text(cells[chosen]) if task == "text-generation" else cells[chosen]
+        if isinstance(columns, str):
+            return _chat_or_text(cells[columns]) if spec.chats else cells[columns]
         try:
-            return {**parts, **{part: _part(part, cells[name]) for part, name in chosen.items()}}
+            values = {
+                part: parse_list(part, cells[name]) if part in lists else cells[name] for part, name in columns.items()
+            }
         except ValueError as error:
             return InputError(str(error))
+        return {**parts, **values}
 
     return build
 
 
-def _columns(task: str, table: Table, spec: str | None, parts: Mapping[str, Any]) -> str | dict[str, str]:
-    """The column of the text, or the column of each part of the input that `parts` does not give."""
-    wanted = [part for part in PARTS.get(task, ()) if part not in parts]
-    if spec is not None and (spec in table.columns or "=" not in spec):
-        return {wanted[0]: spec} if parts and len(wanted) == 1 else spec
-    if spec is not None:
-        return pairs(spec)
-    if wanted and all(part in table.columns for part in wanted):
-        return {part: part for part in wanted}
-    if task not in PARTS or (parts and len(wanted) == 1):
+def _columns(spec: TaskSpec, table: Table, column: str | None, given: Mapping[str, Any]) -> str | dict[str, str]:
+    """Return the column of the text, or the columns of the parts that options do not give."""
+    missing = [part.name for part in spec.parts if part.name not in given]
+    single = bool(given) and len(missing) == 1
+    if column is not None and (column in table.columns or "=" not in column):
+        return {missing[0]: column} if single else column
+    if column is not None:
+        return parse_pairs(column)
+    if missing and all(part in table.columns for part in missing):
+        return {part: part for part in missing}
+    if not spec.parts or single:
         (evident,) = table.columns if len(table.columns) == 1 else ("text",)
         if evident in table.columns:
-            return {wanted[0]: evident} if wanted else evident
-    example = f"{wanted[0]}=NAME,{wanted[1]}=NAME" if len(wanted) == 2 else "NAME"
-    raise TableError(f"which column is to be read? --column {example}; {table.path} has {listed(table.columns)}")
+            return {missing[0]: evident} if missing else evident
+    example = f"{missing[0]}=NAME,{missing[1]}=NAME" if len(missing) == 2 else "NAME"
+    raise TableError(f"name the column to read: --column {example}; {table.path} has {quoted(table.columns)}")
 
 
-def pairs(spec: str) -> dict[str, str]:
-    """`keyword=column,keyword=column` as a dict."""
-    found: dict[str, str] = {}
-    for each in spec.split(","):
-        part, equals, name = each.partition("=")
+def check_columns(table: Table, names: Iterable[str]) -> None:
+    """Raise a `TableError` where the table lacks a column."""
+    for name in names:
+        if name not in table.columns:
+            raise TableError(f"{table.path} has no column {name!r}; its columns: {quoted(table.columns)}")
+
+
+def parse_pairs(text: str) -> dict[str, str]:
+    """Parse the `part=column,part=column` of `--column`."""
+    columns: dict[str, str] = {}
+    for pair in text.split(","):
+        part, equals, name = pair.partition("=")
         if not (equals and part.strip() and name):
-            raise click.UsageError(f"--column {spec!r}: give NAME, or KEYWORD=NAME,KEYWORD=NAME")
-        found[part.strip()] = name
-    return found
+            raise click.UsageError(f"--column {text!r}: give NAME, or KEYWORD=NAME,KEYWORD=NAME")
+        columns[part.strip()] = name
+    return columns
 
 
-def _part(part: str, cell: Any) -> Any:
-    """A part of an input from its cell; parts that are lists may stand in it as JSON."""
-    if part not in _LISTS or not isinstance(cell, str):
+def parse_list(part: str, cell: Any, split: bool = False) -> Any:
+    """Parse a cell that holds a list: as JSON if it begins with `[`, else as one text.
+
+    Args:
+        part: the part's name, for the error.
+        cell: the cell; what is not text is returned as it is.
+        split: split other texts at commas.
+
+    Raises:
+        ValueError: it begins with `[` but is not JSON.
+    """
+    if not isinstance(cell, str):
         return cell
     if not cell.startswith("["):
-        return [cell]
+        return [each.strip() for each in cell.split(",")] if split else [cell]
     try:
         return json.loads(cell)
     except ValueError as error:
-        raise ValueError(f"{part} begins with '[' and is no JSON list: {error}") from None
+        raise ValueError(f"{part} begins with '[' but is not a JSON list: {error}") from None
 
 
-def _word(text: str) -> Any:
+def parse_json(text: str) -> Any:
+    """Parse a text that begins with `{` as JSON, to an `InputError` if it is not; return others as they are."""
     if not text.startswith("{"):
         return text
     try:
         return json.loads(text)
     except ValueError as error:
-        return InputError(f"what begins with '{{' is read as JSON, and this is none: {error}: {text:.80}")
+        return InputError(f"an input that begins with '{{' must be JSON: {error}: {text:.80}")
 
 
 def _chat_or_text(cell: Any) -> Any:
-    """A chat, where the text is the JSON of its messages or of one; else what is there."""
+    """Parse a text that is the JSON of a chat's messages, or of one message; return others as they are."""
     if not isinstance(cell, str) or not cell.lstrip().startswith(("[", "{")):
         return cell
     try:
@@ -186,7 +194,7 @@ def _chat_or_text(cell: Any) -> Any:
 
 
 def expand(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
-    """The words, `-` replaced by the lines of stdin."""
+    """Replace `-` among the arguments by the lines of stdin."""
     for word in words:
         if word == "-":
             yield from (line.rstrip("\r\n") for line in stdin)
@@ -194,6 +202,6 @@ def expand(words: Sequence[str], stdin: Iterable[str]) -> Iterator[str]:
             yield word
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names of columns for an error."""
+def quoted(names: Sequence[str]) -> str:
+    """Join names of columns for an error."""
     return ", ".join(map(repr, names)) or "none"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ModelId = tuple[str, str | None]
 InputType = Literal["text", "image", "video", "audio", "multimodal"]
 OutputType = Literal["image", "audio", "transcript"]
+#: Types of input that are images, or the frames of videos.
+IMAGE_INPUTS = ("image", "video", "multimodal")
 _RESULT = one_column("result")
 
 
@@ -87,12 +89,12 @@ class TaskSpec:
     @property
     def takes_files(self) -> bool:
         """Whether inputs are files: images, videos, recordings."""
-        return self.input in ("image", "video", "multimodal", "audio")
+        return self.input in (*IMAGE_INPUTS, "audio")
 
     @property
     def takes_images(self) -> bool:
         """Whether inputs are images, or the frames of videos."""
-        return self.input in ("image", "video", "multimodal")
+        return self.input in IMAGE_INPUTS
 
     @property
     def needs_labels(self) -> bool:

@@ -309,6 +309,7 @@ TASK = TaskSpec(
     pipeline=AutomaticSpeechRecognitionPipeline,
     auto_classes=(AutoModelForCTC, AutoModelForSpeechSeq2Seq),
     help="Transcribe recordings, with the times of words or sentences.",
+    example='"talk.flac"',
     default_model=("facebook/wav2vec2-base-960h", "22aad52"),
     input="audio",
     columns=_columns,
