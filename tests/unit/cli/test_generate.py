@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from onnxpipe import SummarizationPipeline, Text2TextGenerationPipeline, TextGenerationPipeline, TranslationPipeline
-from onnxpipe.cli import main
+from unit.cli.fakes import FakeCLI
 from unit.fakes import TEMPLATE, FakeCausal, FakeSeq2Seq, tokenizer
 
 GREEDY = ("-p", "do_sample=false", "-p", "max_new_tokens=8")
@@ -37,29 +36,10 @@ def make(task: str, template: str | None = TEMPLATE) -> Any:
     return cls(model(), tokenizer(template=template), task=task)
 
 
-class Fake:
-    """Runs the command line with a pipeline over a model that is none."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.template: str | None = TEMPLATE
-        self.loaded: list[tuple[tuple, dict]] = []
-        self.pipe: Any = None
-        monkeypatch.setattr("onnxpipe.factory.pipeline", self._load)
-
-    def _load(self, task: str, *args: Any, **kwargs: Any) -> Any:
-        self.loaded.append(((task, *args), kwargs))
-        self.pipe = make(task, self.template)
-        return self.pipe
-
-    def run(self, *args: Any, stdin: str | None = None, code: int = 0) -> Result:
-        result = CliRunner().invoke(main, list(map(str, args)), input=stdin)
-        assert result.exit_code == code, result.output
-        return result
-
-
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    return Fake(monkeypatch)
+def cli(cli: FakeCLI) -> FakeCLI:
+    cli.load = lambda task, *args, **kwargs: make(task)
+    return cli
 
 
 def text_of(prompt: Any, **kw: Any) -> Any:
@@ -71,67 +51,65 @@ def visible(text: str) -> str:
 
 
 # -- run ---
-def test_text_as_it_comes(fake: Fake) -> None:
-    result = fake.run("run", "text-generation", "hello", "a", "-m", "M", *GREEDY)
+def test_text_as_it_comes(cli: FakeCLI) -> None:
+    result = cli.run("text-generation", "hello", "a", "-m", "M", *GREEDY)
     assert result.stdout == f"{visible(text_of('hello'))}\n\n{visible(text_of('a'))}\n"
-    assert len(fake.pipe.model.calls) == 2
-    assert fake.pipe.model.calls[0]["streamer"]
-    result = fake.run("run", "text-generation", "hello", "-m", "M", "-p", "return_full_text=false", *GREEDY)
+    assert len(cli.pipe.model.calls) == 2
+    assert cli.pipe.model.calls[0]["streamer"]
+    result = cli.run("text-generation", "hello", "-m", "M", "-p", "return_full_text=false", *GREEDY)
     assert result.stdout == visible(text_of("hello")[5:]) + "\n"
 
 
-def test_not_as_it_comes(fake: Fake) -> None:
-    result = fake.run("run", "text-generation", "hello", "--json", *GREEDY)
+def test_not_as_it_comes(cli: FakeCLI) -> None:
+    result = cli.run("text-generation", "hello", "--json", *GREEDY)
     assert json.loads(result.stdout) == [{"generated_text": text_of("hello")}]
-    result = fake.run("run", "text-generation", "hello", "a", "--batch-size", "2", *GREEDY)
-    assert "streamer" not in fake.pipe.model.calls[0]
+    result = cli.run("text-generation", "hello", "a", "--batch-size", "2", *GREEDY)
+    assert "streamer" not in cli.pipe.model.calls[0]
     assert result.stdout == f"{visible(text_of('hello'))}\n{visible(text_of('a'))}\n"
-    result = fake.run("run", "text-generation", "hello", "-p", "num_beams=2", "-p", "num_return_sequences=2", *GREEDY)
+    result = cli.run("text-generation", "hello", "-p", "num_beams=2", "-p", "num_return_sequences=2", *GREEDY)
     assert result.stdout.count("hello") == 2
 
 
-def test_a_chat_as_an_input(fake: Fake) -> None:
+def test_a_chat_as_an_input(cli: FakeCLI) -> None:
     chat = [{"role": "user", "content": "hello"}]
     for given in (chat, chat[0]):
-        result = fake.run("run", "text-generation", json.dumps(given), *GREEDY)
+        result = cli.run("text-generation", json.dumps(given), *GREEDY)
         assert result.stdout == visible(text_of(chat)[-1]["content"]) + "\n"
-    result = fake.run("run", "text-generation", json.dumps(chat), "--batch-size", "1", *GREEDY)
+    result = cli.run("text-generation", json.dumps(chat), "--batch-size", "1", *GREEDY)
     assert result.stdout == visible(text_of(chat)[-1]["content"]) + "\n"
-    result = fake.run("run", "text-generation", "{not json", "[1, 2]", *GREEDY)
+    result = cli.run("text-generation", "{not json", "[1, 2]", *GREEDY)
     assert result.stdout.startswith("{not json")
     assert "\n[1, 2]" in result.stdout
 
 
-def test_a_bad_prompt(fake: Fake) -> None:
-    fake.template = None
+def test_a_bad_prompt(cli: FakeCLI) -> None:
+    cli.load = lambda task, *args, **kwargs: make(task, None)
     chat = json.dumps([{"role": "user", "content": "hello"}])
-    result = fake.run("run", "text-generation", "a", chat, *GREEDY, code=1)
+    result = cli.run("text-generation", "a", chat, *GREEDY, code=1)
     assert "error: input 2: Cannot use chat template functions" in result.stderr
-    result = fake.run("run", "text-generation", chat, "a", "--on-error", "return", *GREEDY)
+    result = cli.run("text-generation", chat, "a", "--on-error", "return", *GREEDY)
     assert result.stdout.startswith("error: input 1: Cannot use chat template")
     assert result.stdout.endswith(f"\n\n{visible(text_of('a'))}\n")
-    result = fake.run("run", "text-generation", "a", "-p", "max_new_tokenz=3", code=1)
+    result = cli.run("text-generation", "a", "-p", "max_new_tokenz=3", code=1)
     assert "max_new_tokens" in result.stderr
 
 
-def test_lines_in_lines_out(fake: Fake) -> None:
+def test_lines_in_lines_out(cli: FakeCLI) -> None:
     for task, key in (("text2text-generation", "generated_text"), ("summarization", "summary_text"),
                       ("translation", "translation_text")):  # fmt: skip
         answers = make(task)(["hello", "a"], max_new_tokens=5)
-        result = fake.run("run", task, "-", "-p", "max_new_tokens=5", stdin="hello\na\n")
+        result = cli.run(task, "-", "-p", "max_new_tokens=5", stdin="hello\na\n")
         assert result.stdout == "".join(visible(answer[key]) + "\n" for answer in answers)
 
 
-def test_languages(fake: Fake) -> None:
-    fake.run("run", "translation_en_to_fr", "hello", "-m", "M", "-p", "max_new_tokens=3")
-    assert fake.loaded[-1][0] == ("translation_en_to_fr", "M")
-    fake.run(
-        "run", "translation", "hello", "--src-lang", "eng_Latn", "--tgt-lang", "fra_Latn", "-p", "max_new_tokens=3"
-    )
-    assert fake.loaded[-1][0][0] == "translation"
-    result = fake.run("run", "summarization", "hello", "--tgt-lang", "fr", code=2)
+def test_languages(cli: FakeCLI) -> None:
+    cli.run("translation_en_to_fr", "hello", "-m", "M", "-p", "max_new_tokens=3")
+    assert cli.loaded[-1][0] == ("translation_en_to_fr", "M")
+    cli.run("translation", "hello", "--src-lang", "eng_Latn", "--tgt-lang", "fra_Latn", "-p", "max_new_tokens=3")
+    assert cli.loaded[-1][0][0] == "translation"
+    result = cli.run("summarization", "hello", "--tgt-lang", "fr", code=2)
     assert "--tgt-lang is not for summarization; it is only for translation" in result.stderr
-    result = fake.run("run", "translation_en_fr", "hello", code=1)
+    result = cli.run("translation_en_fr", "hello", code=1)
     assert "use 'translation_XX_to_YY' format" in result.stderr
 
 
@@ -146,10 +124,10 @@ def test_languages(fake: Fake) -> None:
         ("text-generation", (*GREEDY, "-p", "return_tensors=true"), ["generated_token_ids"]),
     ],
 )  # fmt: skip
-def test_tables(fake: Fake, tmp_path: Path, task: str, params: tuple[str, ...], columns: list[str]) -> None:
+def test_tables(cli: FakeCLI, tmp_path: Path, task: str, params: tuple[str, ...], columns: list[str]) -> None:
     table, out = tmp_path / "in.csv", tmp_path / "out.csv"
     table.write_text("text,n\nhello,1\nonce upon,2\n")
-    fake.run("run", task, "--input", table, "--column", "text", "--output", out, *params)
+    cli.run(task, "--input", table, "--column", "text", "--output", out, *params)
     with out.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["text", "n", *columns]
@@ -158,18 +136,18 @@ def test_tables(fake: Fake, tmp_path: Path, task: str, params: tuple[str, ...], 
         assert rows[1]["generated_text"] == text_of("once upon")
 
 
-def test_a_table_of_chats(fake: Fake, tmp_path: Path) -> None:
+def test_a_table_of_chats(cli: FakeCLI, tmp_path: Path) -> None:
     table = tmp_path / "in.jsonl"
     table.write_text(json.dumps({"c": [{"role": "user", "content": "hello"}]}) + "\n")
-    result = fake.run("run", "text-generation", "--input", table, "--column", "c", *GREEDY)
+    result = cli.run("text-generation", "--input", table, "--column", "c", *GREEDY)
     assert json.loads(result.stdout)["generated_text"][1]["role"] == "assistant"
 
 
 # -- chat ---
-def test_a_conversation(fake: Fake, tmp_path: Path) -> None:
+def test_a_conversation(cli: FakeCLI, tmp_path: Path) -> None:
     saved = tmp_path / "talk.json"
     lines = ["hello", "", "go on", "/system", f"/save {saved}", "/clear", "//etc", "/exit", "never"]
-    result = fake.run("chat", "-m", "M", "--system", "be brief", *GREEDY, stdin="\n".join(lines))
+    result = cli.invoke("chat", "-m", "M", "--system", "be brief", *GREEDY, stdin="\n".join(lines))
     talk = json.loads(saved.read_text())
     assert [message["role"] for message in talk] == ["system", "user", "assistant", "user", "assistant"]
     first = text_of(talk[:2])[-1]["content"]
@@ -177,34 +155,34 @@ def test_a_conversation(fake: Fake, tmp_path: Path) -> None:
     assert talk[4]["content"] == text_of(talk[:4])[-1]["content"]
     assert result.stdout.startswith(visible(first) + "\n")
     assert "be brief\n" in result.stdout
-    prompts = [fake.pipe.tokenizer.decode(call["input_ids"][0]) for call in fake.pipe.model.calls]
+    prompts = [cli.pipe.tokenizer.decode(call["input_ids"][0]) for call in cli.pipe.model.calls]
     assert prompts[0] == "s:be brief|u:hello|a:"
     assert prompts[2] == "s:be brief|u:/etc|a:"
     assert len(prompts) == 3
-    assert fake.pipe.model.calls[0]["max_new_tokens"] == 8
+    assert cli.pipe.model.calls[0]["max_new_tokens"] == 8
 
 
-def test_lines_that_belong_together(fake: Fake) -> None:
-    fake.run("chat", "-m", "M", *GREEDY, stdin='one \\\ntwo\n"""\nthree\n\nfour\n"""\n/system be kind\nhello\n')
-    prompts = [fake.pipe.tokenizer.decode(call["input_ids"][0]) for call in fake.pipe.model.calls]
+def test_lines_that_belong_together(cli: FakeCLI) -> None:
+    cli.invoke("chat", "-m", "M", *GREEDY, stdin='one \\\ntwo\n"""\nthree\n\nfour\n"""\n/system be kind\nhello\n')
+    prompts = [cli.pipe.tokenizer.decode(call["input_ids"][0]) for call in cli.pipe.model.calls]
     assert prompts[0] == "u:one \ntwo|a:"
     assert prompts[1].endswith("u:three\n\nfour|a:")
     assert prompts[2] == "s:be kind|u:hello|a:"
 
 
-def test_long_answers_unless_somebody_says_otherwise(fake: Fake) -> None:
-    fake.run("chat", "-m", "M", stdin="/help\nhello\n")
-    assert fake.pipe.model.calls[0]["max_new_tokens"] == 1024
+def test_long_answers_unless_somebody_says_otherwise(cli: FakeCLI) -> None:
+    cli.invoke("chat", "-m", "M", stdin="/help\nhello\n")
+    assert cli.pipe.model.calls[0]["max_new_tokens"] == 1024
 
 
-def test_what_cannot_chat(fake: Fake) -> None:
-    result = fake.run("chat", "-m", "M", stdin="/nothing\n", code=1)
+def test_what_cannot_chat(cli: FakeCLI) -> None:
+    result = cli.invoke("chat", "-m", "M", stdin="/nothing\n", code=1)
     assert "no command /nothing" in result.stderr
-    fake.template = None
-    result = fake.run("chat", "-m", "M", stdin="hello\n", code=1)
+    cli.load = lambda task, *args, **kwargs: make(task, None)
+    result = cli.invoke("chat", "-m", "M", stdin="hello\n", code=1)
     assert result.stderr.startswith("error: M has no chat template")
-    fake.template = "{{ raise_exception('no') }}"
-    assert fake.run("chat", "-m", "M", stdin="hello\n", code=1).stderr.startswith("error: ")
+    cli.load = lambda task, *args, **kwargs: make(task, "{{ raise_exception('no') }}")
+    assert cli.invoke("chat", "-m", "M", stdin="hello\n", code=1).stderr.startswith("error: ")
 
 
 TERMINAL = """

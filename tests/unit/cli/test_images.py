@@ -5,20 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 
-from onnxpipe.cli import main
 from onnxpipe.cli.run.image_lines import image_lines
 from onnxpipe.cli.run.outputs import stem_of
-from onnxpipe.engine.scheduler import ItemError
 from onnxpipe.processing.images.io.load import load_image
+from unit.cli.fakes import FakeCLI
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -27,36 +23,10 @@ BOX = {"xmin": 2, "ymin": 3, "xmax": 20, "ymax": 25}
 DETECTED = [{"score": 0.98765, "label": "cat", "box": BOX}, {"score": 0.5, "label": "sofa", "box": BOX}]
 
 
-class Fake:
-    """Runs the command line with a pipeline that answers with `answer`."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.answer: Callable[[Any], Any] = lambda value: DETECTED
-        self.inputs: list[Any] = []
-        self.params: dict[str, Any] = {}
-        self.model = SimpleNamespace(config=SimpleNamespace(id2label={0: "cat", 1: "sofa", 2: "dog"}))
-        monkeypatch.setattr("onnxpipe.factory.pipeline", lambda *args, **kwargs: self)
-
-    def __call__(self, inputs: Any, *, on_error: str, **params: Any) -> Iterator[Any]:
-        self.params = params
-        for value in inputs:
-            self.inputs.append(value)
-            try:
-                yield self.answer(value)
-            except ValueError as error:
-                if on_error == "raise":
-                    raise
-                yield ItemError(0, error)
-
-    def run(self, *args: Any, stdin: str | None = None, code: int = 0) -> Result:
-        result = CliRunner().invoke(main, ["run", *map(str, args)], input=stdin)
-        assert result.exit_code == code, result.output
-        return result
-
-
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    return Fake(monkeypatch)
+def cli(cli: FakeCLI) -> FakeCLI:
+    cli.answer, cli.labels = lambda value: DETECTED, {0: "cat", 1: "sofa", 2: "dog"}
+    return cli
 
 
 @pytest.fixture
@@ -80,10 +50,10 @@ def depth(value: Any) -> Any:
 
 
 # -- what reaches the pipeline, what is shown ---
-def test_detection_is_shown(fake: Fake, photos: list[Path]) -> None:
-    result = fake.run("object-detection", photos[0], "-", "-p", "threshold=0.3", stdin=f"{photos[2]}\n")
-    assert fake.inputs == [str(photos[0]), str(photos[2])]
-    assert fake.params == {"threshold": 0.3}
+def test_detection_is_shown(cli: FakeCLI, photos: list[Path]) -> None:
+    result = cli.run("object-detection", photos[0], "-", "-p", "threshold=0.3", stdin=f"{photos[2]}\n")
+    assert cli.inputs == [str(photos[0]), str(photos[2])]
+    assert cli.params == {"threshold": 0.3}
     assert result.stdout.splitlines()[:3] == [
         str(photos[0]),
         "  0.9877  cat   2,3 - 20,25",
@@ -112,98 +82,98 @@ def test_lines(answer: Any, lines: list[str] | None) -> None:
     assert len(shown or []) <= 12
 
 
-def test_classification_and_nothing_found(fake: Fake, photos: list[Path]) -> None:
-    fake.answer = lambda value: [{"label": "cat", "score": 0.9}, {"label": "dog", "score": 0.1}]
-    assert fake.run("image-classification", photos[0]).stdout.splitlines()[1:] == ["  0.9000  cat", "  0.1000  dog"]
-    fake.answer = lambda value: []
-    assert "(nothing found)" in fake.run("object-detection", photos[0]).stdout
+def test_classification_and_nothing_found(cli: FakeCLI, photos: list[Path]) -> None:
+    cli.answer = lambda value: [{"label": "cat", "score": 0.9}, {"label": "dog", "score": 0.1}]
+    assert cli.run("image-classification", photos[0]).stdout.splitlines()[1:] == ["  0.9000  cat", "  0.1000  dog"]
+    cli.answer = lambda value: []
+    assert "(nothing found)" in cli.run("object-detection", photos[0]).stdout
 
 
-def test_labels(fake: Fake, photos: list[Path]) -> None:
-    fake.answer = lambda value: [{"score": 0.9, "label": "cat"}]
-    fake.run("zero-shot-image-classification", photos[0], "--labels", "cat, dog")
-    assert fake.params == {"candidate_labels": ["cat", "dog"]}
-    fake.run("zero-shot-object-detection", photos[0], "--labels", "cat")
+def test_labels(cli: FakeCLI, photos: list[Path]) -> None:
+    cli.answer = lambda value: [{"score": 0.9, "label": "cat"}]
+    cli.run("zero-shot-image-classification", photos[0], "--labels", "cat, dog")
+    assert cli.params == {"candidate_labels": ["cat", "dog"]}
+    cli.run("zero-shot-object-detection", photos[0], "--labels", "cat")
     asked = {"image": str(photos[0]), "candidate_labels": ["cat"]}
-    fake.run("zero-shot-object-detection", json.dumps(asked))
-    assert fake.inputs[-1] == asked
-    assert "needs --labels" in fake.run("zero-shot-image-classification", photos[0], code=2).stderr
-    wrong = fake.run("image-classification", photos[0], "--labels", "a", code=2)
+    cli.run("zero-shot-object-detection", json.dumps(asked))
+    assert cli.inputs[-1] == asked
+    assert "needs --labels" in cli.run("zero-shot-image-classification", photos[0], code=2).stderr
+    wrong = cli.run("image-classification", photos[0], "--labels", "a", code=2)
     assert "--labels is not for image-classification" in wrong.stderr
 
 
-def test_pairs(fake: Fake, photos: list[Path]) -> None:
-    fake.answer = lambda value: []
+def test_pairs(cli: FakeCLI, photos: list[Path]) -> None:
+    cli.answer = lambda value: []
     a, b, c = map(str, photos)
-    fake.run("keypoint-matching", a, b, c, a)
-    assert fake.inputs == [[a, b], [c, a]]
-    assert "has no partner" in fake.run("keypoint-matching", a, code=1).stderr
+    cli.run("keypoint-matching", a, b, c, a)
+    assert cli.inputs == [[a, b], [c, a]]
+    assert "has no partner" in cli.run("keypoint-matching", a, code=1).stderr
 
 
-def test_json(fake: Fake, photos: list[Path]) -> None:
-    assert json.loads(fake.run("object-detection", photos[0], "--json").stdout) == DETECTED
-    fake.answer = lambda value: [{"score": None, "label": "sky", "mask": mask(0)}]
-    (segment,) = json.loads(fake.run("image-segmentation", photos[0], "--json").stdout)
+def test_json(cli: FakeCLI, photos: list[Path]) -> None:
+    assert json.loads(cli.run("object-detection", photos[0], "--json").stdout) == DETECTED
+    cli.answer = lambda value: [{"score": None, "label": "sky", "mask": mask(0)}]
+    (segment,) = json.loads(cli.run("image-segmentation", photos[0], "--json").stdout)
     assert np.array_equal(np.asarray(load_image(segment["mask"]))[..., 0], np.asarray(mask(0)))
-    fake.answer = depth
-    document = json.loads(fake.run("depth-estimation", photos[0], "--json").stdout)
+    cli.answer = depth
+    document = json.loads(cli.run("depth-estimation", photos[0], "--json").stdout)
     assert np.shape(document["predicted_depth"]) == SIZE[::-1]
 
 
 # -- drawings, and answers that are pictures ---
-def test_draw_one(fake: Fake, photos: list[Path], tmp_path: Path) -> None:
+def test_draw_one(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out.png"
-    result = fake.run("object-detection", photos[0], "--draw", out)
+    result = cli.run("object-detection", photos[0], "--draw", out)
     assert f"-> {out}" in result.stdout
     drawn = Image.open(out)
     assert drawn.size[0] >= SIZE[0]
-    assert "exists; --overwrite" in fake.run("object-detection", photos[0], "--draw", out, code=1).stderr
-    fake.run("object-detection", photos[0], "--draw", out, "--overwrite")
-    both = fake.run("object-detection", *photos[:2], "--draw", out, "--overwrite", code=2)
+    assert "exists; --overwrite" in cli.run("object-detection", photos[0], "--draw", out, code=1).stderr
+    cli.run("object-detection", photos[0], "--draw", out, "--overwrite")
+    both = cli.run("object-detection", *photos[:2], "--draw", out, "--overwrite", code=2)
     assert "name a folder" in both.stderr
 
 
-def test_draw_several(fake: Fake, photos: list[Path], tmp_path: Path) -> None:
-    result = fake.run("object-detection", *photos, "--draw", tmp_path / "new" / "drawn")
+def test_draw_several(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
+    result = cli.run("object-detection", *photos, "--draw", tmp_path / "new" / "drawn")
     assert sorted(path.name for path in (tmp_path / "new" / "drawn").iterdir()) == ["a-2.png", "a.png", "b_c.png"]
     assert result.stdout.count("->") == 3
 
 
-def test_draw_what_cannot_be_drawn(fake: Fake, photos: list[Path], tmp_path: Path) -> None:
+def test_draw_what_cannot_be_drawn(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
     for task in ("text-classification", "image-feature-extraction"):
-        assert f"not for {task}" in fake.run(task, photos[0], "--draw", tmp_path / "o.png", code=2).stderr
+        assert f"not for {task}" in cli.run(task, photos[0], "--draw", tmp_path / "o.png", code=2).stderr
     assert (
-        "is not an image format" in fake.run("object-detection", photos[0], "--draw", tmp_path / "o.txt", code=2).stderr
+        "is not an image format" in cli.run("object-detection", photos[0], "--draw", tmp_path / "o.txt", code=2).stderr
     )
-    assert fake.inputs == []
-    assert "no folder" in fake.run("object-detection", photos[0], "--draw", tmp_path / "x" / "o.png", code=1).stderr
+    assert cli.inputs == []
+    assert "no folder" in cli.run("object-detection", photos[0], "--draw", tmp_path / "x" / "o.png", code=1).stderr
 
 
-def test_answers_that_are_pictures(fake: Fake, photos: list[Path], tmp_path: Path) -> None:
-    fake.answer = lambda value: Image.new("RGBA", SIZE, (1, 2, 3, 4))
-    fake.run("background-removal", photos[0], "-o", tmp_path / "cut.png")
+def test_answers_that_are_pictures(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
+    cli.answer = lambda value: Image.new("RGBA", SIZE, (1, 2, 3, 4))
+    cli.run("background-removal", photos[0], "-o", tmp_path / "cut.png")
     assert Image.open(tmp_path / "cut.png").getpixel((0, 0)) == (1, 2, 3, 4)
-    assert "name a .png" in fake.run("background-removal", photos[0], "-o", tmp_path / "cut.jpg", code=2).stderr
+    assert "name a .png" in cli.run("background-removal", photos[0], "-o", tmp_path / "cut.jpg", code=2).stderr
     assert not (tmp_path / "cut.jpg").exists()
-    fake.answer = depth
-    shown = fake.run("depth-estimation", *photos, "--output", tmp_path / "depths", "--json").stdout.splitlines()
+    cli.answer = depth
+    shown = cli.run("depth-estimation", *photos, "--output", tmp_path / "depths", "--json").stdout.splitlines()
     assert [json.loads(line)["depth"] for line in shown] == [
         str(tmp_path / "depths" / name) for name in ("a.png", "a-2.png", "b_c.png")
     ]
-    assert "needs --input" in fake.run("object-detection", photos[0], "-o", tmp_path / "o.png", code=2).stderr
+    assert "needs --input" in cli.run("object-detection", photos[0], "-o", tmp_path / "o.png", code=2).stderr
 
 
-def test_bad_pictures_are_told_of(fake: Fake, photos: list[Path], tmp_path: Path) -> None:
+def test_bad_pictures_are_told_of(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
     def answer(value: str) -> Any:
         if value.endswith("b c.jpg"):
             raise ValueError("no such picture")
         return DETECTED
 
-    fake.answer = answer
-    result = fake.run("object-detection", *photos, "--on-error", "return", "--draw", tmp_path / "d")
+    cli.answer = answer
+    result = cli.run("object-detection", *photos, "--on-error", "return", "--draw", tmp_path / "d")
     assert "error: input 3: no such picture" in result.stdout
     assert len(list((tmp_path / "d").iterdir())) == 2
-    assert "input 3: no such picture" in fake.run("object-detection", *photos, code=1).stderr
+    assert "input 3: no such picture" in cli.run("object-detection", *photos, code=1).stderr
 
 
 @pytest.mark.parametrize(
@@ -237,27 +207,27 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_a_column_of_paths(fake: Fake, photos: list[Path], tmp_path: Path) -> None:
+def test_a_column_of_paths(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
     source = table(tmp_path, [{"id": 1, "path": "a.png"}, {"id": 2, "path": "sub/a.png"}])
-    fake.run("object-detection", "--input", source, "--output", tmp_path / "out.csv", "--draw", tmp_path / "d")
-    assert fake.inputs == [str(photos[0]), str(photos[1])]  # beside the table
+    cli.run("object-detection", "--input", source, "--output", tmp_path / "out.csv", "--draw", tmp_path / "d")
+    assert cli.inputs == [str(photos[0]), str(photos[1])]  # beside the table
     first, second = rows_of((tmp_path / "out.csv").read_text())
     assert list(first) == ["id", "path", "objects", "picture"]
     assert json.loads(first["objects"]) == DETECTED
     assert [first["picture"], second["picture"]] == [str(tmp_path / "d" / name) for name in ("a.png", "a-2.png")]
 
 
-def test_columns_of_answers(fake: Fake, photos: list[Path], tmp_path: Path) -> None:
+def test_columns_of_answers(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
     source = table(tmp_path, [{"image": str(photos[0])}])
 
     def cells(task: str, answer: Any, *options: Any) -> dict[str, str]:
-        fake.answer = lambda value: answer
-        (row,) = rows_of(fake.run(task, "--input", source, *options).stdout)
+        cli.answer = lambda value: answer
+        (row,) = rows_of(cli.run(task, "--input", source, *options).stdout)
         return {name: cell for name, cell in row.items() if name != "image"}
 
     labels = [{"label": "cat", "score": 0.9}, {"label": "dog", "score": 0.1}]
     assert cells("image-classification", labels[:1]) == {"label": "cat", "score": "0.9"}
-    assert fake.params == {"top_k": 1}
+    assert cli.params == {"top_k": 1}
     assert list(cells("image-classification", labels, "-p", "top_k=2")) == ["label_1", "score_1", "label_2", "score_2"]
     zero = cells("zero-shot-image-classification", labels, "--labels", "cat,dog")
     assert (zero["label"], json.loads(zero["scores"])) == ("cat", {"cat": 0.9, "dog": 0.1})
@@ -271,24 +241,24 @@ def test_columns_of_answers(fake: Fake, photos: list[Path], tmp_path: Path) -> N
     assert json.loads(cells("image-feature-extraction", [[[1.0, 2.0]]])["features"]) == [[1.0, 2.0]]
 
 
-def test_tables_of_pairs_labels_and_pictures(fake: Fake, photos: list[Path], tmp_path: Path) -> None:
+def test_tables_of_pairs_labels_and_pictures(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
     source = table(tmp_path, [{"one": "a.png", "two": "sub/a.png", "names": "cat, dog"}])
-    fake.answer = lambda value: []
-    fake.run("keypoint-matching", "--input", source, "--column", "image_0=one,image_1=two")
-    assert fake.inputs == [[str(photos[0]), str(photos[1])]]
-    fake.run("zero-shot-object-detection", "--input", source, "--column", "image=one,candidate_labels=names")
-    assert fake.inputs[-1] == {"image": str(photos[0]), "candidate_labels": ["cat", "dog"]}
-    fake.answer = lambda value: Image.new("RGB", SIZE)
+    cli.answer = lambda value: []
+    cli.run("keypoint-matching", "--input", source, "--column", "image_0=one,image_1=two")
+    assert cli.inputs == [[str(photos[0]), str(photos[1])]]
+    cli.run("zero-shot-object-detection", "--input", source, "--column", "image=one,candidate_labels=names")
+    assert cli.inputs[-1] == {"image": str(photos[0]), "candidate_labels": ["cat", "dog"]}
+    cli.answer = lambda value: Image.new("RGB", SIZE)
     wanted = ["image-to-image", "--input", source, "--column", "one"]
-    assert "--draw DIR" in fake.run(*wanted, code=2).stderr
-    (row,) = rows_of(fake.run(*wanted, "--draw", tmp_path / "made").stdout)
+    assert "--draw DIR" in cli.run(*wanted, code=2).stderr
+    (row,) = rows_of(cli.run(*wanted, "--draw", tmp_path / "made").stdout)
     assert row["picture"] == str(tmp_path / "made" / "a.png")
-    assert "name a folder" in fake.run(*wanted, "--draw", tmp_path / "made.png", code=2).stderr
-    assert "name the column to read" in fake.run("image-classification", "--input", source, code=1).stderr
+    assert "name a folder" in cli.run(*wanted, "--draw", tmp_path / "made.png", code=2).stderr
+    assert "name the column to read" in cli.run("image-classification", "--input", source, code=1).stderr
 
 
-def test_cells_without_a_picture(fake: Fake, tmp_path: Path) -> None:
+def test_cells_without_a_picture(cli: FakeCLI, tmp_path: Path) -> None:
     source = table(tmp_path, [{"image": "", "id": 1}, {"image": "x.png", "id": 2}])
-    first, second = rows_of(fake.run("object-detection", "--input", source, "--on-error", "return").stdout)
+    first, second = rows_of(cli.run("object-detection", "--input", source, "--on-error", "return").stdout)
     assert first["error"] == "nothing in the column 'image'"
     assert json.loads(second["objects"]) == DETECTED

@@ -4,52 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from onnxpipe.cli import main
-from onnxpipe.engine.scheduler import ItemError
-
-AHEAD = 3
-
-
-class FakePipeline:
-    """Answers with a function, reading some inputs ahead as the scheduler does."""
-
-    def __init__(self, answer: Callable[..., Any], labels: dict[int, str]) -> None:
-        self.model = SimpleNamespace(config=SimpleNamespace(id2label=labels))
-        self.answer = answer
-        self.inputs: list[Any] = []
-        self.params: dict[str, Any] = {}
-        self.batch_size: int | None = None
-
-    def __call__(self, inputs: Any, *, on_error: str, batch_size: int | None = None, **params: Any) -> Iterator[Any]:
-        self.params, self.batch_size = params, batch_size
-        return self._answers(inputs, on_error)
-
-    def _answers(self, inputs: Any, on_error: str) -> Iterator[Any]:
-        ahead: list[Any] = []
-        for value in inputs:
-            self.inputs.append(value)
-            ahead.append(value)
-            if len(ahead) == AHEAD:
-                yield from (self._one(each, on_error) for each in ahead)
-                ahead = []
-        yield from (self._one(each, on_error) for each in ahead)
-
-    def _one(self, value: Any, on_error: str) -> Any:
-        try:
-            return self.answer(value)
-        except ValueError as error:
-            if on_error == "raise":
-                raise
-            return ItemError(0, error)
+from unit.cli.fakes import AHEAD, FakeCLI
 
 
 def classify(value: Any) -> dict[str, Any]:
@@ -58,29 +21,10 @@ def classify(value: Any) -> dict[str, Any]:
     return {"label": "GOOD" if "good" in value else "NEUTRAL", "score": float(np.float32(0.9))}
 
 
-class Fake:
-    """Runs the command line with a pipeline that answers with `answer`."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.answer: Callable[..., Any] = classify
-        self.loaded: list[tuple[tuple, dict]] = []
-        self.pipe: FakePipeline | None = None
-        monkeypatch.setattr("onnxpipe.factory.pipeline", self._load)
-
-    def _load(self, *args: Any, **kwargs: Any) -> FakePipeline:
-        self.loaded.append((args, kwargs))
-        self.pipe = FakePipeline(self.answer, {0: "NEUTRAL", 1: "GOOD"})
-        return self.pipe
-
-    def run(self, *args: Any, stdin: str | None = None, code: int = 0) -> Result:
-        result = CliRunner().invoke(main, ["run", *map(str, args)], input=stdin)
-        assert result.exit_code == code, result.output
-        return result
-
-
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    return Fake(monkeypatch)
+def cli(cli: FakeCLI) -> FakeCLI:
+    cli.answer, cli.labels = classify, {0: "NEUTRAL", 1: "GOOD"}
+    return cli
 
 
 def rows(path: Path) -> list[dict]:
@@ -89,43 +33,43 @@ def rows(path: Path) -> list[dict]:
 
 
 # -- words ---
-def test_one_line_a_text(fake: Fake) -> None:
-    result = fake.run("text-classification", "-m", "M", "so good", "so\x1b[31m so", "--device", "0", "--threads", 2)
+def test_one_line_a_text(cli: FakeCLI) -> None:
+    result = cli.run("text-classification", "-m", "M", "so good", "so\x1b[31m so", "--device", "0", "--threads", 2)
     assert result.stdout == "GOOD     0.9000  so good\nNEUTRAL  0.9000  so [31m so\n"
-    (args, kwargs) = fake.loaded[0]
+    (args, kwargs) = cli.loaded[0]
     assert args == ("text-classification", "M")
     assert (kwargs["device"], kwargs["threads"], kwargs["dtype"], kwargs["providers"]) == (0, 2, "auto", None)
 
 
-def test_json_lines(fake: Fake) -> None:
-    fake.answer = lambda value: [{"entity": "PER", "score": np.float32(0.5), "word": value, "start": 0, "end": 3}]
-    result = fake.run("ner", "Zoë", "Bob", "--json")
+def test_json_lines(cli: FakeCLI) -> None:
+    cli.answer = lambda value: [{"entity": "PER", "score": np.float32(0.5), "word": value, "start": 0, "end": 3}]
+    result = cli.run("ner", "Zoë", "Bob", "--json")
     first, second = map(json.loads, result.stdout.splitlines())
     assert first == [{"entity": "PER", "score": 0.5, "word": "Zoë", "start": 0, "end": 3}]
     assert second[0]["word"] == "Bob"
 
 
-def test_stdin_and_json_inputs(fake: Fake) -> None:
-    fake.answer = lambda value: classify(str(value))
-    fake.run("text-classification", "-", '{"text": "a", "text_pair": "b"}', stdin="one\r\n\ntwo")
-    assert fake.pipe is not None
-    assert fake.pipe.inputs == ["one", "", "two", {"text": "a", "text_pair": "b"}]
+def test_stdin_and_json_inputs(cli: FakeCLI) -> None:
+    cli.answer = lambda value: classify(str(value))
+    cli.run("text-classification", "-", '{"text": "a", "text_pair": "b"}', stdin="one\r\n\ntwo")
+    assert cli.pipe is not None
+    assert cli.pipe.inputs == ["one", "", "two", {"text": "a", "text_pair": "b"}]
 
 
-def test_a_bad_input(fake: Fake) -> None:
-    result = fake.run("text-classification", "good", "bad", "good", code=1)
+def test_a_bad_input(cli: FakeCLI) -> None:
+    result = cli.run("text-classification", "good", "bad", "good", code=1)
     assert result.stderr == "error: input 2: this text is bad\n"
     assert result.stdout.count("\n") == 1
-    result = fake.run("text-classification", "good", "bad", '{"text"', "good", "--on-error", "return")
+    result = cli.run("text-classification", "good", "bad", '{"text"', "good", "--on-error", "return")
     lines = result.stdout.splitlines()
     assert lines[1] == "error: input 2: this text is bad"
     assert lines[2].startswith("error: input 3: an input that begins with '{' must be JSON")
     assert lines[3] == lines[0]
-    result = fake.run("text-classification", "bad", "--on-error", "return", "--json")
+    result = cli.run("text-classification", "bad", "--on-error", "return", "--json")
     assert json.loads(result.stdout) == {"error": "this text is bad"}
 
 
-def test_traceback_only_when_asked_for(fake: Fake) -> None:
+def test_traceback_only_when_asked_for(cli: FakeCLI) -> None:
     result = CliRunner().invoke(main, ["run", "text-classification", "bad", "--traceback"])
     assert isinstance(result.exception, ValueError)
 
@@ -188,9 +132,9 @@ def test_traceback_only_when_asked_for(fake: Fake) -> None:
         ("feature-extraction", [[[0.5, 0.25], [0.0, 1.0]]], ["a"], "[1][2][2]  0.5000, 0.2500, ...  a\n"),
     ],
 )
-def test_readable(fake: Fake, task: str, answer: Any, words: list[str], shown: str) -> None:
-    fake.answer = lambda value: answer
-    assert fake.run(task, *words).stdout == shown
+def test_readable(cli: FakeCLI, task: str, answer: Any, words: list[str], shown: str) -> None:
+    cli.answer = lambda value: answer
+    assert cli.run(task, *words).stdout == shown
 
 
 @pytest.mark.parametrize(
@@ -204,11 +148,11 @@ def test_readable(fake: Fake, task: str, answer: Any, words: list[str], shown: s
         ("sentence-similarity", ["--query", "q", "s"], [{"source_sentence": "q", "sentences": ["s"]}]),
     ],
 )  # fmt: skip
-def test_inputs_of_two_parts(fake: Fake, task: str, args: list[str], inputs: list[Any]) -> None:
-    fake.answer = lambda value: []
-    fake.run(task, *args, "--json", stdin="a\nb\n")
-    assert fake.pipe is not None
-    assert fake.pipe.inputs == inputs
+def test_inputs_of_two_parts(cli: FakeCLI, task: str, args: list[str], inputs: list[Any]) -> None:
+    cli.answer = lambda value: []
+    cli.run(task, *args, "--json", stdin="a\nb\n")
+    assert cli.pipe is not None
+    assert cli.pipe.inputs == inputs
 
 
 @pytest.mark.parametrize(
@@ -231,14 +175,14 @@ def test_inputs_of_two_parts(fake: Fake, task: str, args: list[str], inputs: lis
         (["fill-mask", "a", "--param", "top_k=many"], "top_k takes int"),
     ],
 )
-def test_wrong_calls(fake: Fake, args: list[str], message: str) -> None:
-    result = fake.run(*args, code=2)
+def test_wrong_calls(cli: FakeCLI, args: list[str], message: str) -> None:
+    result = cli.run(*args, code=2)
     assert message in result.stderr
-    assert fake.loaded == []
+    assert cli.loaded == []
 
 
-def test_unknown_task(fake: Fake) -> None:
-    result = fake.run("classify-text", "a", code=1)
+def test_unknown_task(cli: FakeCLI) -> None:
+    result = cli.run("classify-text", "a", code=1)
     assert result.stderr.startswith("error: Unknown task classify-text, available tasks are")
 
 
@@ -256,11 +200,11 @@ def test_unknown_task(fake: Fake) -> None:
         ("fill-mask", ['tokenizer_kwargs={"truncation": true}'], {"tokenizer_kwargs": {"truncation": True}}),
     ],
 )
-def test_parameters(fake: Fake, task: str, given: list[str], params: dict) -> None:
-    fake.answer = lambda value: []
-    fake.run(task, "a", "--json", *(word for each in given for word in ("--param", each)))
-    assert fake.pipe is not None
-    assert fake.pipe.params == params
+def test_parameters(cli: FakeCLI, task: str, given: list[str], params: dict) -> None:
+    cli.answer = lambda value: []
+    cli.run(task, "a", "--json", *(word for each in given for word in ("--param", each)))
+    assert cli.pipe is not None
+    assert cli.pipe.params == params
 
 
 # -- tables ---
@@ -270,90 +214,90 @@ def reviews(tmp_path: Path, content: str = "id,text\n1,so good\n2,so so\n", name
     return path
 
 
-def test_table(fake: Fake, tmp_path: Path) -> None:
+def test_table(cli: FakeCLI, tmp_path: Path) -> None:
     source, out = reviews(tmp_path), tmp_path / "out.csv"
-    result = fake.run("text-classification", "--input", source, "--column", "text", "--output", out, "--batch-size", 4)
+    result = cli.run("text-classification", "--input", source, "--column", "text", "--output", out, "--batch-size", 4)
     assert rows(out) == [
         {"id": "1", "text": "so good", "label": "GOOD", "score": "0.8999999761581421"},
         {"id": "2", "text": "so so", "label": "NEUTRAL", "score": "0.8999999761581421"},
     ]
     assert result.stdout == ""
     assert result.stderr.startswith("2 rows in ")
-    assert fake.pipe is not None
-    assert fake.pipe.batch_size == 4
+    assert cli.pipe is not None
+    assert cli.pipe.batch_size == 4
 
 
-def test_table_to_stdout_and_jsonl(fake: Fake, tmp_path: Path) -> None:
+def test_table_to_stdout_and_jsonl(cli: FakeCLI, tmp_path: Path) -> None:
     source = reviews(tmp_path)
-    result = fake.run("text-classification", "--input", source)
+    result = cli.run("text-classification", "--input", source)
     assert result.stdout.splitlines()[0] == "id,text,label,score"
-    fake.run("text-classification", "--input", source, "--output", tmp_path / "out.jsonl")
+    cli.run("text-classification", "--input", source, "--output", tmp_path / "out.jsonl")
     first = json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])
     assert first == {"id": "1", "text": "so good", "label": "GOOD", "score": 0.8999999761581421}
     lines = reviews(tmp_path, "so good\nso so\n", "lines.txt")
-    assert fake.run("text-classification", "--input", lines).stdout.splitlines()[:2] == [
+    assert cli.run("text-classification", "--input", lines).stdout.splitlines()[:2] == [
         "text,label,score",
         "so good,GOOD,0.8999999761581421",
     ]
     named = reviews(tmp_path, '{"text": "good", "n": null}\n', "reviews.data")
-    result = fake.run("text-classification", "--input", named, "--format", "jsonl")
+    result = cli.run("text-classification", "--input", named, "--format", "jsonl")
     assert json.loads(result.stdout) == {"text": "good", "n": None, "label": "GOOD", "score": 0.8999999761581421}
 
 
-def test_output_over_input(fake: Fake, tmp_path: Path) -> None:
+def test_output_over_input(cli: FakeCLI, tmp_path: Path) -> None:
     source = reviews(tmp_path)
     before = source.read_text()
     args = ("text-classification", "--input", source, "--output", source)
-    assert "--overwrite" in fake.run(*args, code=1).stderr
+    assert "--overwrite" in cli.run(*args, code=1).stderr
     assert source.read_text() == before
-    fake.run(*args, "--overwrite")
+    cli.run(*args, "--overwrite")
     assert rows(source)[0]["label"] == "GOOD"
-    assert "has a column 'label' already" in fake.run(*args, "--overwrite", code=1).stderr
-    fake.run(*args, "--overwrite", "--overwrite-columns")
+    assert "has a column 'label' already" in cli.run(*args, "--overwrite", code=1).stderr
+    cli.run(*args, "--overwrite", "--overwrite-columns")
     assert list(rows(source)[0]) == ["id", "text", "label", "score"]
     assert sorted(tmp_path.iterdir()) == [source]
 
 
-def test_a_prefix_keeps_both_columns(fake: Fake, tmp_path: Path) -> None:
+def test_a_prefix_keeps_both_columns(cli: FakeCLI, tmp_path: Path) -> None:
     source, out = reviews(tmp_path, "text,label\ngood,A\nbad,B\n"), tmp_path / "out.csv"
     args = ("text-classification", "--input", source, "--output", out, "--on-error", "return")
-    assert "--prefix pred_ names the result column 'pred_label'" in fake.run(*args, code=1).stderr
-    fake.run(*args, "--prefix", "p_")
+    assert "--prefix pred_ names the result column 'pred_label'" in cli.run(*args, code=1).stderr
+    cli.run(*args, "--prefix", "p_")
     assert rows(out) == [
         {"text": "good", "label": "A", "p_label": "GOOD", "p_score": "0.8999999761581421", "p_error": ""},
         {"text": "bad", "label": "B", "p_label": "", "p_score": "", "p_error": "this text is bad"},
     ]
 
 
-def test_nothing_is_loaded_for_a_table_that_will_not_do(fake: Fake, tmp_path: Path) -> None:
+def test_nothing_is_loaded_for_a_table_that_will_not_do(cli: FakeCLI, tmp_path: Path) -> None:
     source = reviews(tmp_path)
     task = "text-classification"
-    result = fake.run(task, "--input", source, "--column", "review", code=1)
+    result = cli.run(task, "--input", source, "--column", "review", code=1)
     assert result.stderr == f"error: {source} has no column 'review'; its columns: 'id', 'text'\n"
-    fake.run(task, "--input", tmp_path / "no.csv", code=1)
+    cli.run(task, "--input", tmp_path / "no.csv", code=1)
     assert (
         "unknown table format '.xlsx'"
-        in fake.run(task, "--input", source, "--output", tmp_path / "out.xlsx", code=1).stderr
+        in cli.run(task, "--input", source, "--output", tmp_path / "out.xlsx", code=1).stderr
     )
-    assert "no folder" in fake.run(task, "--input", source, "--output", tmp_path / "no" / "out.csv", code=1).stderr
+    assert "no folder" in cli.run(task, "--input", source, "--output", tmp_path / "no" / "out.csv", code=1).stderr
     other = reviews(tmp_path, "a,b\n1,2\n", "other.csv")
-    assert "--column NAME" in fake.run(task, "--input", other, code=1).stderr
-    assert fake.loaded == []
+    assert "--column NAME" in cli.run(task, "--input", other, code=1).stderr
+    assert cli.loaded == []
 
 
-def test_a_bad_row_is_named(fake: Fake, tmp_path: Path) -> None:
+def test_a_bad_row_is_named(cli: FakeCLI, tmp_path: Path) -> None:
     source, out = reviews(tmp_path, "text\ngood\ngood\ngood\nbad\ngood\n"), tmp_path / "out.csv"
-    result = fake.run("text-classification", "--input", source, "--output", out, code=1)
+    result = cli.run("text-classification", "--input", source, "--output", out, code=1)
     assert result.stderr == "error: row 4 (line 5): this text is bad\n"
     assert not out.exists()
 
 
-def test_bad_rows_are_kept(fake: Fake, tmp_path: Path) -> None:
+def test_bad_rows_are_kept(cli: FakeCLI, tmp_path: Path) -> None:
     content = '{"text": "bad"}\n{"no": 1}\n{"text": "good"}\n{"no": 2}\n{"text": "so"}\n{"no": 3}\n'
     source, out = reviews(tmp_path, content, "r.jsonl"), tmp_path / "out.csv"
     args = ("text-classification", "--input", source, "--output", out)
-    assert fake.run(*args, code=1).stderr.startswith("error: row ")
-    result = fake.run(*args, "--on-error", "return")
+    assert cli.run(*args, code=1).stderr.startswith("error: row ")
+    result = cli.run(*args, "--on-error", "return")
     assert "6 rows" in result.stderr
     assert "4 of them failed" in result.stderr
     assert [(row["label"], row["error"]) for row in rows(out)] == [
@@ -366,9 +310,9 @@ def test_bad_rows_are_kept(fake: Fake, tmp_path: Path) -> None:
     ]
 
 
-def test_a_broken_row_stops_whatever_was_asked(fake: Fake, tmp_path: Path) -> None:
+def test_a_broken_row_stops_whatever_was_asked(cli: FakeCLI, tmp_path: Path) -> None:
     source = reviews(tmp_path, "text,n\ngood,1\ngood, but,2\n")
-    result = fake.run("text-classification", "--input", source, "--on-error", "return", code=1)
+    result = cli.run("text-classification", "--input", source, "--on-error", "return", code=1)
     assert "row 2 (line 3) has 3 cells" in result.stderr
 
 
@@ -399,10 +343,10 @@ def test_a_broken_row_stops_whatever_was_asked(fake: Fake, tmp_path: Path) -> No
          {"index": "0", "score": "0.5", "ranking": '[{"index": 0, "score": 0.5}]'}),
     ],
 )  # fmt: skip
-def test_result_columns(fake: Fake, tmp_path: Path, task: str, args: list[str], answer: Any, expected: dict) -> None:
+def test_result_columns(cli: FakeCLI, tmp_path: Path, task: str, args: list[str], answer: Any, expected: dict) -> None:
     source, out = reviews(tmp_path), tmp_path / "out.csv"
-    fake.answer = lambda value: answer
-    fake.run(task, "--input", source, "--output", out, *args)
+    cli.answer = lambda value: answer
+    cli.run(task, "--input", source, "--output", out, *args)
     assert rows(out)[0] == {"id": "1", "text": "so good", **expected}
 
 
@@ -420,39 +364,41 @@ def test_result_columns(fake: Fake, tmp_path: Path, task: str, args: list[str], 
         ("text-classification", "a=b,n", ["--column", "a=b"], "x"),
     ],
 )  # fmt: skip
-def test_columns_of_inputs(fake: Fake, tmp_path: Path, task: str, header: str, args: list[str], expected: Any) -> None:
+def test_columns_of_inputs(
+    cli: FakeCLI, tmp_path: Path, task: str, header: str, args: list[str], expected: Any
+) -> None:
     source = reviews(tmp_path, f"{header}\nx,y\n")
-    fake.answer = lambda value: []
-    fake.run(task, "--input", source, "--output", tmp_path / "out.jsonl", *args)
-    assert fake.pipe is not None
-    assert fake.pipe.inputs == [expected]
+    cli.answer = lambda value: []
+    cli.run(task, "--input", source, "--output", tmp_path / "out.jsonl", *args)
+    assert cli.pipe is not None
+    assert cli.pipe.inputs == [expected]
 
 
-def test_lists_in_cells(fake: Fake, tmp_path: Path) -> None:
+def test_lists_in_cells(cli: FakeCLI, tmp_path: Path) -> None:
     source = reviews(tmp_path, 'query,documents\nq,"[""a"", ""b""]"\nq,[a\n')
-    fake.answer = lambda value: []
-    fake.run("text-ranking", "--input", source, "--output", tmp_path / "out.csv", "--on-error", "return")
-    assert fake.pipe is not None
-    assert fake.pipe.inputs == [{"query": "q", "documents": ["a", "b"]}]
+    cli.answer = lambda value: []
+    cli.run("text-ranking", "--input", source, "--output", tmp_path / "out.csv", "--on-error", "return")
+    assert cli.pipe is not None
+    assert cli.pipe.inputs == [{"query": "q", "documents": ["a", "b"]}]
     assert "is not a JSON list" in rows(tmp_path / "out.csv")[1]["error"]
 
 
-def test_a_column_without_a_name(fake: Fake, tmp_path: Path) -> None:
+def test_a_column_without_a_name(cli: FakeCLI, tmp_path: Path) -> None:
     source = reviews(tmp_path)
-    fake.run("text-classification", "--input", source, "--column", "text=,text_pair=id", code=2)
+    cli.run("text-classification", "--input", source, "--column", "text=,text_pair=id", code=2)
 
 
-def test_flat_memory(fake: Fake, tmp_path: Path) -> None:
+def test_flat_memory(cli: FakeCLI, tmp_path: Path) -> None:
     """Rows are read as they are answered."""
     source = reviews(tmp_path, "text\n" + "good\n" * 1000)
     read_ahead = []
 
     def answer(value: str) -> dict:
-        assert fake.pipe is not None
-        read_ahead.append(len(fake.pipe.inputs) - len(read_ahead))
+        assert cli.pipe is not None
+        read_ahead.append(len(cli.pipe.inputs) - len(read_ahead))
         return classify(value)
 
-    fake.answer = answer
-    fake.run("text-classification", "--input", source, "--output", tmp_path / "out.csv")
+    cli.answer = answer
+    cli.run("text-classification", "--input", source, "--output", tmp_path / "out.csv")
     assert len(read_ahead) == 1000
     assert max(read_ahead) <= AHEAD
