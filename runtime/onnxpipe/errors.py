@@ -12,6 +12,7 @@
     ├── ImageError              (ValueError)   an image or a video that cannot be read or fetched, or is too large
     │   └── ImageNotFoundError  (FileNotFoundError)  no such image or video file
     ├── AudioError              (ValueError)   a recording that cannot be read or fetched, or is too long
+    │   └── AudioNotFoundError  (FileNotFoundError)  no such audio file
     ├── UnsupportedError        (ValueError)   an argument whose meaning cannot be kept here
     ├── UnknownArgumentError    (TypeError)    a misspelt or unknown argument; the message names the nearest known one
     └── PipelineException                      an input the task cannot answer (transformers' own name)
@@ -71,6 +72,10 @@ class ImageNotFoundError(ImageError, FileNotFoundError):
 
 class AudioError(OnnxPipeError, ValueError):
     """A recording that cannot be read or fetched, is too long, or is of a format that is not known."""
+
+
+class AudioNotFoundError(AudioError, FileNotFoundError):
+    """No such audio file."""
 
 
 class UnsupportedError(OnnxPipeError, ValueError):

@@ -122,7 +122,7 @@ def test_what_is_left_of_a_cut_file_is_read(kind: str, subtype: str | None, capl
     data = encoded(kind, subtype=subtype)
     samples = load_audio(data[: len(data) * 6 // 10], RATE)
     assert 0.3 * len(NOISE) < len(samples) < 0.65 * len(NOISE)
-    assert ("40 % of what its header tells of is missing" in caplog.text) == (kind == "WAV")
+    assert ("40 % of its audio is missing" in caplog.text) == (kind == "WAV")
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -222,7 +222,7 @@ def test_samples_that_are_not_finite_are_refused(value: float) -> None:
     samples = TONE.copy()
     samples[5000] = value
     for data in (encoded(samples=samples, subtype="FLOAT"), wav(samples.tobytes(), kind=3, bits=32)):
-        with pytest.raises(AudioError, match="no finite numbers"):
+        with pytest.raises(AudioError, match="not finite numbers"):
             load_audio(data, RATE)
 
 
@@ -364,7 +364,7 @@ def test_a_video_without_audio(av: Any) -> None:
         frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with pytest.raises(AudioError, match="no sound"):
+    with pytest.raises(AudioError, match="has no audio in it"):
         load_audio(buffer.getvalue(), RATE)
 
 

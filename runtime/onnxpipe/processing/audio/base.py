@@ -19,7 +19,7 @@ import numpy as np
 
 from onnxpipe.errors import AudioError, UnknownArgumentError, UnsupportedError
 from onnxpipe.processing.arrays import check_tensor_type
-from onnxpipe.processing.audio.io.arrays import Array, recordings
+from onnxpipe.processing.audio.io.arrays import Array, as_recordings
 from onnxpipe.processing.audio.pad import PaddedRows, pad
 from onnxpipe.processing.audio.settings import (
     FeatureExtractorCallOptions,
@@ -213,7 +213,7 @@ class FeatureExtractor(ProcessorBase):
         Raises:
             AudioError: one of several channels, or nothing at all.
         """
-        rows = recordings(source, self.dtype)
+        rows = as_recordings(source, self.dtype)
         for row in rows:
             if row.ndim != 1:
                 raise AudioError(

@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxpipe.errors import AudioError
 from onnxpipe.processing.audio.base import FeatureExtractor, check_not_empty
-from onnxpipe.processing.audio.io.arrays import Array, samples
+from onnxpipe.processing.audio.io.arrays import Array, as_samples
 from onnxpipe.processing.audio.settings import ResolvedFeatureCall, bounded
 from onnxpipe.processing.padding_strategy import padding_strategy
 
@@ -29,7 +29,7 @@ class CodecFeatureExtractor(FeatureExtractor):
     def rows(self, source: Any) -> list[Array]:
         """The recordings of a call, (samples,) or (samples, 2) each."""
         several = isinstance(source, (list, tuple)) and source and not isinstance(source[0], (int, float, np.number))
-        rows = [samples(one).T for one in source] if several else [samples(source).T]
+        rows = [as_samples(one).T for one in source] if several else [as_samples(source).T]
         for row in rows:
             channels = row.shape[-1] if row.ndim == 2 else row.ndim
             if row.ndim not in (1, 2) or channels != self.feature_size or (row.ndim == 2) != (self.feature_size > 1):

@@ -10,7 +10,7 @@ import numpy as np
 from onnxpipe.errors import AudioError
 from onnxpipe.processing.audio.base import FeatureExtractor, stack_rows
 from onnxpipe.processing.audio.fbank import kaldi_config
-from onnxpipe.processing.audio.io.arrays import Array, recordings
+from onnxpipe.processing.audio.io.arrays import Array, as_recordings
 from onnxpipe.processing.audio.mel import log_mel_spectrogram
 from onnxpipe.processing.audio.settings import ResolvedFeatureCall
 
@@ -34,7 +34,7 @@ class SeamlessM4TFeatureExtractor(FeatureExtractor):
 
     def rows(self, source: Any) -> list[Array]:
         """The recordings; of several channels (channels, samples) the first is taken, as in transformers."""
-        rows = [row[0] if row.ndim == 2 and len(row) else row for row in recordings(source, self.dtype)]
+        rows = [row[0] if row.ndim == 2 and len(row) else row for row in as_recordings(source, self.dtype)]
         return super().rows(rows)
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:

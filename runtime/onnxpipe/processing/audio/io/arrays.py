@@ -1,4 +1,4 @@
-"""Recordings that are in memory already: arrays, lists and tensors, as samples of one channel."""
+"""Convert recordings in memory (arrays, lists and tensors) to NumPy arrays of samples."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def as_array(source: Any) -> Array | None:
     return np.asarray(source)
 
 
-def samples(source: Any, dtype: Any = np.float32) -> Array:
-    """An array, a tensor or a list of numbers, as numbers of that type.
+def as_samples(source: Any, dtype: Any = np.float32) -> Array:
+    """Convert an array, a tensor or a list of numbers to an array of that type.
 
     Raises:
-        AudioError: a list of lists of unlike length, or of something else than numbers.
+        AudioError: lists of different lengths, or values that are not numbers.
     """
     array = as_array(source)
     try:
         return np.asarray(source if array is None else array, dtype)
     except (TypeError, ValueError) as error:
-        raise AudioError(f"a recording is an array of numbers, not {type(source).__name__}: {error}") from error
+        raise AudioError(f"a recording must be an array of numbers, not {type(source).__name__}: {error}") from error
 
 
-def recordings(source: Any, dtype: Any = np.float32) -> list[Array]:
-    """The recordings of a batch: of a list of arrays or lists, of the rows of a matrix; one of anything else."""
+def as_recordings(source: Any, dtype: Any = np.float32) -> list[Array]:
+    """Split a batch into recordings: the items of a list, the rows of a matrix; anything else is one recording."""
     array = as_array(source)
     if array is not None and array.ndim > 1:
-        return [samples(row, dtype) for row in array]
+        return [as_samples(row, dtype) for row in array]
     if isinstance(source, (list, tuple)) and source and not isinstance(source[0], (int, float, np.number)):
-        return [samples(row, dtype) for row in source]
-    return [samples(source, dtype)]
+        return [as_samples(row, dtype) for row in source]
+    return [as_samples(source, dtype)]

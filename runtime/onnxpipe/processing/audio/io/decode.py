@@ -1,8 +1,8 @@
-"""Audio files, decoded block by block: by libsndfile where it knows the format, else by FFmpeg's libraries.
+"""Decode audio files block by block: with libsndfile where it knows the format, else with FFmpeg's libraries.
 
-What a header says of a file's length is never believed: memory is taken for what was decoded. A file may name other
-files (playlists, concatenations), which FFmpeg would go and open; so it never opens anything itself here: it is given
-bytes, may use no protocol, and knows only formats that hold their own sound.
+The length in a file's header is never trusted: memory is allocated only for decoded samples. A file may name other
+files (playlists, concatenations), which FFmpeg would open; so FFmpeg never opens a file itself here: it gets bytes, may
+use no protocol, and knows only formats that contain their own audio.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ import numpy as np
 from onnxpipe.errors import AudioError, MissingDependencyError
 from onnxpipe.processing.audio.io.arrays import Array
 
-#: Samples a second that a file may have.
+#: The lowest and highest sampling rate of a file, in Hz.
 RATES = (1_000, 1_000_000)
-#: Samples, of all channels, that are decoded at once: few, so that where a file breaks off is known to a second.
+#: Samples, of all channels together, that are decoded at once: few, so that the place of an error is known to a second.
 _BLOCK = 2**14
 _MAX_CHANNELS = 1024
-#: What libsndfile says of a length that a file does not tell.
+#: The length that libsndfile reports if the file does not have it.
 _UNKNOWN = 2**63 - 1
-#: A wav file that claims so many bytes was written to a pipe.
+#: A wav file whose header claims at least so many bytes was written to a pipe.
 _STREAMED = 0x7FFF_0000
-#: Formats whose length libsndfile knows to the sample, from the file and not only from its header.
+#: Formats whose length libsndfile knows to the sample, from the file itself and not only from its header.
 _COUNTED = ("OGG", "FLAC")
-#: A header that claims more seconds than a year is not to be repeated.
+#: Longer durations in a header (more than a year) are not reported.
 _MAX_SECONDS = 365 * 86_400
 
-#: What is said of a file that is none of sound.
+#: The message for a file that is not an audio file.
 MALFORMED = (
-    "Soundfile is either not in the correct format or is malformed. {name} is {what}. Give a file such as wav, flac, "
-    "ogg or mp3; of a URL, the address of the file itself"
+    "Soundfile is either not in the correct format or is malformed. {name} is {what}. Pass a file such as wav, flac, "
+    "ogg or mp3, or the URL of the file itself"
 )
 _FORMATS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,m4v,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,mpegts,"
     "mxf,nut,ogg,opus,rm,tta,w64,wav,wv"
 )
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
-#: Bytes that files of FFmpeg's formats have at a place near their beginning.
+#: Offset and bytes near the beginning of files in FFmpeg's formats.
 _CONTAINERS = (
     (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (0, b"\x1aE\xdf\xa3"), (0, b"FLV"), (0, b"0&\xb2u"), (8, b"AVI "),
     (0, b"#!AMR"), (0, b"\xff\xf1"), (0, b"\xff\xf9"), (0, b"wvpk"), (0, b"MAC "), (0, b"\x00\x00\x01\xba"),
@@ -62,31 +62,31 @@ class AudioFile:
 
     Attributes:
         content: its path, or its bytes.
-        name: what messages call it.
+        name: its name in messages.
     """
 
     content: str | bytes
     name: str
 
     def head(self) -> bytes:
-        """Its first bytes."""
+        """Read its first bytes."""
         if isinstance(self.content, bytes):
             return self.content[:64]
         with Path(self.content).open("rb") as file:
             return file.read(64)
 
     def size(self) -> int:
-        """Its bytes."""
+        """Get its size in bytes."""
         return len(self.content) if isinstance(self.content, bytes) else Path(self.content).stat().st_size
 
     def open(self) -> IO[bytes]:
-        """Its bytes as a stream."""
+        """Open it as a stream of bytes."""
         return BytesIO(self.content) if isinstance(self.content, bytes) else Path(self.content).open("rb")
 
 
 class _Bytes(BytesIO):
-    """Bytes in which broken files may seek to before their beginning, as libsndfile does: an exception in its callback
-    would be printed."""
+    """Bytes that allow seeking to before their beginning, as libsndfile does in broken files: an exception in its
+    callback would be printed."""
 
     def seek(self, place: int, whence: int = os.SEEK_SET, /) -> int:
         start = (0, self.tell(), len(self.getbuffer()))[whence]
@@ -95,13 +95,13 @@ class _Bytes(BytesIO):
 
 @dataclass(frozen=True)
 class DecodedAudio:
-    """An opened file.
+    """The audio of an open file.
 
     Attributes:
-        rate: samples a second.
+        rate: samples per second.
         duration: seconds, as the file says; None where it does not.
-        blocks: float32 (samples, channels) each, to be read once.
-        missing: the share of it that the header tells of and the file has not, of a file that was cut.
+        blocks: float32 (samples, channels) each, which can be read once.
+        missing: the share of the audio that the header claims and a truncated file does not have.
     """
 
     rate: int
@@ -112,10 +112,10 @@ class DecodedAudio:
 
 @contextmanager
 def open_decoded(file: AudioFile) -> Iterator[DecodedAudio]:
-    """The sound of a file, as long as the block runs.
+    """Open the audio of a file for the duration of the `with` block.
 
     Raises:
-        AudioError: there is none in it, or it breaks off; the latter while the blocks are read.
+        AudioError: the file has no audio, or is broken; the latter is raised while the blocks are read.
         OSError: it cannot be opened: FileNotFoundError, PermissionError, ...
         MissingDependencyError: soundfile is not installed, or PyAV where the format needs it.
     """
@@ -126,18 +126,18 @@ def open_decoded(file: AudioFile) -> Iterator[DecodedAudio]:
         raise AudioError(MALFORMED.format(name=file.name, what=kind))
     try:
         opened = soundfile.SoundFile(_Bytes(file.content) if isinstance(file.content, bytes) else file.content)
-    except (soundfile.LibsndfileError, TypeError):  # the latter is for names that end in .raw
-        with _through_ffmpeg(file) as sound:
-            yield sound
+    except (soundfile.LibsndfileError, TypeError):  # soundfile raises TypeError for names that end in .raw
+        with _open_ffmpeg(file) as audio:
+            yield audio
         return
-    if opened.frames == _UNKNOWN:  # of a FLAC that was written to a pipe, and libsndfile cannot go on without it
+    if opened.frames == _UNKNOWN:  # a FLAC that was written to a pipe: libsndfile needs the length to read it
         opened.close()
-        with _through_ffmpeg(file) as sound:
-            yield sound
+        with _open_ffmpeg(file) as audio:
+            yield audio
         return
     with opened:
         if not _usable(opened.samplerate, opened.channels):
-            raise _absurd(file, opened.samplerate, opened.channels)
+            raise _unsupported_format(file, opened.samplerate, opened.channels)
         seconds = opened.frames / opened.samplerate
         yield DecodedAudio(
             opened.samplerate, seconds if 0 < seconds < _MAX_SECONDS else None, _read(soundfile, opened, file),
@@ -146,13 +146,13 @@ def open_decoded(file: AudioFile) -> Iterator[DecodedAudio]:
 
 
 def _missing(log: str) -> float:
-    """The share of a wav file's sound that is not there, from what libsndfile notes.
+    """Compute the share of a wav file's audio that is missing, from libsndfile's log.
 
-    Programs that write to a pipe do not know the length, and claim the most that there can be: those lack nothing.
+    Programs that write to a pipe do not know the length, and claim the largest that is possible: their files are whole.
     """
-    found = re.search(r"^data\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
-    claimed, there = (int(found[1]), int(found[2])) if found else (0, 0)
-    return 1 - there / claimed if there < claimed < _STREAMED else 0.0
+    match = re.search(r"^data\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+    claimed, present = (int(match[1]), int(match[2])) if match else (0, 0)
+    return 1 - present / claimed if present < claimed < _STREAMED else 0.0
 
 
 def _read(soundfile: Any, opened: Any, file: AudioFile) -> Iterator[Array]:
@@ -165,7 +165,7 @@ def _read(soundfile: Any, opened: Any, file: AudioFile) -> Iterator[Array]:
             raise _broken(file, done / opened.samplerate, error) from error
         if not len(block):
             if done < opened.frames and opened.format in _COUNTED:
-                raise _broken(file, done / opened.samplerate, "what comes after cannot be read")
+                raise _broken(file, done / opened.samplerate, "the rest cannot be read")
             return
         done += len(block)
         yield _finite(block, file, done / opened.samplerate)
@@ -173,7 +173,7 @@ def _read(soundfile: Any, opened: Any, file: AudioFile) -> Iterator[Array]:
 
 # -- FFmpeg -----------------------------------------------------------------------------------------------------------
 @contextmanager
-def _through_ffmpeg(file: AudioFile) -> Iterator[DecodedAudio]:
+def _open_ffmpeg(file: AudioFile) -> Iterator[DecodedAudio]:
     av = _import_av(file)
     with file.open() as stream:
         try:
@@ -182,13 +182,13 @@ def _through_ffmpeg(file: AudioFile) -> Iterator[DecodedAudio]:
             raise AudioError(MALFORMED.format(name=file.name, what="of no format that is known")) from error
         with container:
             if not container.streams.audio:
-                raise AudioError(f"{file.name} has no sound in it")
+                raise AudioError(f"{file.name} has no audio in it")
             track = container.streams.audio[0]
             codec = track.codec_context
             if codec is None:
-                raise AudioError(f"the sound of {file.name} has a codec that PyAV does not know")
+                raise AudioError(f"the audio of {file.name} has a codec that PyAV does not know")
             if not _usable(codec.sample_rate, codec.channels):
-                raise _absurd(file, codec.sample_rate, codec.channels)
+                raise _unsupported_format(file, codec.sample_rate, codec.channels)
             yield DecodedAudio(codec.sample_rate, _duration(container, track), _frames(av, container, track, file))
 
 
@@ -206,7 +206,8 @@ def _frames(av: Any, container: Any, track: Any, file: AudioFile) -> Iterator[Ar
         for frame in container.decode(track):
             if frame.sample_rate != rate:
                 raise AudioError(
-                    f"{file.name} changes from {rate} to {frame.sample_rate} samples a second at {done / rate:.2f} s"
+                    f"the sampling rate of {file.name} changes from {rate} to {frame.sample_rate} Hz at "
+                    f"{done / rate:.2f} s"
                 )
             block = _floats(frame)
             done += len(block)
@@ -216,7 +217,7 @@ def _frames(av: Any, container: Any, track: Any, file: AudioFile) -> Iterator[Ar
 
 
 def _floats(frame: Any) -> Array:
-    """The samples of a frame, float32 (samples, channels)."""
+    """Convert the samples of a frame to float32 (samples, channels)."""
     array = frame.to_ndarray()
     array = array.T if frame.format.is_planar else array.reshape(-1, frame.layout.nb_channels)
     if array.dtype.kind == "f":
@@ -226,15 +227,15 @@ def _floats(frame: Any) -> Array:
     return np.asarray((array.astype(np.float64) - middle) / scale, np.float32)
 
 
-# -- what is wrong ----------------------------------------------------------------------------------------------------
+# -- errors -----------------------------------------------------------------------------------------------------------
 def _usable(rate: int, channels: int) -> bool:
     return RATES[0] <= rate <= RATES[1] and 1 <= channels <= _MAX_CHANNELS
 
 
-def _absurd(file: AudioFile, rate: int, channels: int) -> AudioError:
+def _unsupported_format(file: AudioFile, rate: int, channels: int) -> AudioError:
     return AudioError(
-        f"{file.name} says that it has {rate} samples a second and {channels} channels; {RATES[0]}–{RATES[1]} and "
-        f"1–{_MAX_CHANNELS} are read"
+        f"the header of {file.name} has a sampling rate of {rate} Hz and {channels} channels; supported are "
+        f"{RATES[0]}–{RATES[1]} Hz and 1–{_MAX_CHANNELS} channels"
     )
 
 
@@ -245,12 +246,12 @@ def _broken(file: AudioFile, seconds: float, error: Exception | str) -> AudioErr
 
 def _finite(block: Array, file: AudioFile, seconds: float) -> Array:
     if not np.isfinite(block).all():
-        raise AudioError(f"{file.name} holds samples that are no finite numbers, before {seconds:.2f} s")
+        raise AudioError(f"{file.name} has samples that are not finite numbers, before {seconds:.2f} s")
     return block
 
 
 def _text(head: bytes) -> str | None:
-    """What a file is that is known to be none of sound."""
+    """Describe a file whose first bytes show that it is not an audio file; else None."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     return next((kind for magic, kind in _TEXTS if start.startswith(magic)), None)
 
@@ -258,9 +259,9 @@ def _text(head: bytes) -> str | None:
 def import_soundfile() -> Any:
     try:
         import soundfile
-    except (ImportError, OSError) as error:  # the latter where the wheel has no libsndfile
+    except (ImportError, OSError) as error:  # OSError where the wheel has no libsndfile
         raise MissingDependencyError(
-            'files of sound need soundfile; install it with: pip install "onnxpipe[audio]"'
+            'audio files need soundfile; install it with: pip install "onnxpipe[audio]"'
         ) from error
     return soundfile
 
@@ -272,7 +273,7 @@ def _import_av(file: AudioFile) -> Any:
         head = file.head()
         if any(head.startswith(magic, place) for place, magic in _CONTAINERS):
             raise MissingDependencyError(
-                f"{os.path.basename(file.name)} is of a format that needs PyAV; install it with: pip install "  # noqa: PTH119
+                f"{os.path.basename(file.name)} has a format that needs PyAV; install it with: pip install "  # noqa: PTH119
                 '"onnxpipe[audio,video]", or convert it to wav, flac, ogg or mp3'
             ) from error
         raise AudioError(MALFORMED.format(name=file.name, what="of no format that is known")) from error

@@ -1,18 +1,18 @@
-"""From whatever names or holds a recording to its samples: all at once, or as a stream.
+"""Load a recording from whatever names or holds it: all samples at once, or as a stream.
 
-Source of the forms: `transformers.audio_utils.load_audio` and the pipelines' loaders; `Path` and bytes are additions.
+The kinds of source are those of `transformers.audio_utils.load_audio` and of its pipelines; `Path`s and bytes are
+additions.
 """
 
 from __future__ import annotations
 
 import base64
-import errno
 import os
 from typing import Any
 
 import numpy as np
 
-from onnxpipe.errors import AudioError
+from onnxpipe.errors import AudioError, AudioNotFoundError
 from onnxpipe.processing.audio.io.arrays import Array, as_array
 from onnxpipe.processing.audio.io.decode import AudioFile
 from onnxpipe.processing.audio.io.resample import resample
@@ -21,15 +21,16 @@ from onnxpipe.processing.fetch import FetchError, fetch
 
 __all__ = ["MAX_AUDIO_BYTES", "MAX_SAMPLES", "load_audio", "open_audio", "resample"]
 
-#: Bytes that a recording from a URL may have.
+#: The most bytes of a recording from a URL.
 MAX_AUDIO_BYTES = 512 * 2**20
-#: Samples that are loaded at once: 4.6 hours at 16 kHz, a GB of memory.
+#: The most samples that are loaded at once: 4.6 hours at 16 kHz, a GB of memory.
 MAX_SAMPLES = 2**28
 
 _BAD_TYPE = (
     "We expect a numpy ndarray or torch tensor as input, got `{got}`. A recording is also a path, a URL, the bytes of "
     "a file, or a torchcodec AudioDecoder"
 )
+_PASS = "Pass a path, an http(s) URL, data:audio/…;base64,…, the bytes of an audio file, or an array of samples"
 
 
 def load_audio(
@@ -40,23 +41,23 @@ def load_audio(
     timeout: float | None = None,
     max_samples: int = MAX_SAMPLES,
 ) -> Array:
-    """A recording's samples.
+    """Load the samples of a recording.
 
     Args:
         source: a path (str or `Path`), an http(s) URL, `data:audio/…;base64,…`, the bytes of a file, an object with
-            `get_all_samples()` (torchcodec's AudioDecoder), or an array or tensor, which is at the rate already and is
-            given back as float32 of its shape.
-        sampling_rate: samples a second of the result.
-        mono: the mean of the channels; else all of them.
+            `get_all_samples()` (torchcodec's AudioDecoder), or an array or tensor, which must have the rate already
+            and is returned as float32 of its shape.
+        sampling_rate: samples per second of the result.
+        mono: whether to return the mean of the channels; else all channels.
         timeout: seconds for a URL; None for `fetch.DEFAULT_SECONDS`.
-        max_samples: that are loaded at most.
+        max_samples: the most samples that are loaded.
 
     Returns:
-        float32 (n,); without `mono` (n, channels) of files.
+        float32 (n,); (n, channels) for files without `mono`.
 
     Raises:
-        FileNotFoundError: no such file.
-        AudioError: no sound in it, a file that is broken (with the second where), too long, a URL that gives nothing.
+        AudioNotFoundError: a path at which there is no file, or a folder.
+        AudioError: a file without audio, broken (the message says at which second) or too long, or a URL that fails.
         TypeError: something else.
         MissingDependencyError: soundfile, soxr or PyAV are needed and not installed.
     """
@@ -78,16 +79,16 @@ def load_audio(
 
 
 def open_audio(source: Any, sampling_rate: int, *, mono: bool = True, timeout: float | None = None) -> AudioStream:
-    """A recording that is decoded and resampled as it is read, so that hours of it are never in memory.
+    """Open a recording as a stream, decoded and resampled as it is read, so that hours of it are never in memory.
 
     Args:
-        source, sampling_rate, mono, timeout: see `load_audio`. A URL's bytes are kept, as they were sent.
+        source, sampling_rate, mono, timeout: see `load_audio`. The bytes of a URL are kept in memory, undecoded.
 
     Returns:
         A stream of the samples of `load_audio`.
 
     Raises:
-        As `load_audio`; what is broken in the middle is told while it is read.
+        As `load_audio`; errors in the middle of a file are raised while it is read.
     """
     array = as_array(source)
     if array is None and hasattr(source, "get_all_samples"):
@@ -110,8 +111,11 @@ def _file(source: Any, timeout: float | None) -> AudioFile:
         return AudioFile(_decoded(source), "the data: string")
     if isinstance(source, (str, os.PathLike)):
         path = str(os.fspath(source))
-        if not os.path.exists(path):  # noqa: PTH110  # any string may come, and Path.exists raises on some
-            raise FileNotFoundError(errno.ENOENT, "No such file or directory", path[:300])
+        # os.path, as a string may be anything, and the methods of Path raise on some strings
+        if os.path.isdir(path):  # noqa: PTH112
+            raise AudioNotFoundError(f"{path} is a folder, not an audio file. {_PASS}")
+        if not os.path.exists(path):  # noqa: PTH110
+            raise AudioNotFoundError(f"there is no such file: {path[:300]}. {_PASS}")
         return AudioFile(path, path)
     raise TypeError(_BAD_TYPE.format(got=type(source)))
 
@@ -119,18 +123,18 @@ def _file(source: Any, timeout: float | None) -> AudioFile:
 def _decoded(source: str) -> bytes:
     head, _, text = source.partition(",")
     if not head.endswith(";base64"):
-        raise AudioError(f"{head[:100]}, is no data: string of sound: it must go on with ;base64,")
+        raise AudioError(f'{head[:100]}, is not a base64 data URL: expected "data:audio/…;base64,"')
     try:
         return base64.b64decode(text, validate=True)
     except ValueError as error:
-        raise AudioError(f"the data: string is no base64: {error}") from error
+        raise AudioError(f"the data: string is not valid base64: {error}") from error
 
 
 def _of_decoder(decoder: Any, rate: int, mono: bool) -> Array:
-    """The samples of a torchcodec AudioDecoder."""
-    found = decoder.get_all_samples()
-    channels = as_array(found.data)
+    """Decode and resample the samples of a torchcodec AudioDecoder."""
+    audio = decoder.get_all_samples()
+    channels = as_array(audio.data)
     if channels is None or channels.ndim != 2:
-        raise TypeError(_BAD_TYPE.format(got=type(found.data)))
+        raise TypeError(_BAD_TYPE.format(got=type(audio.data)))
     values = channels.mean(axis=0, dtype=np.float32) if mono else channels.T
-    return resample(values, int(found.sample_rate), rate)
+    return resample(values, int(audio.sample_rate), rate)

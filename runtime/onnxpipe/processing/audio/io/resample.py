@@ -1,4 +1,4 @@
-"""From one number of samples a second to another, by soxr in high quality, as transformers' loader does it."""
+"""Resample recordings to another sampling rate with soxr in high quality, as transformers' loader does."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _BLOCK = 2**18
 
 
 def resample(samples: Array, rate: int, target: int) -> Array:
-    """Samples at another rate.
+    """Resample samples to another rate.
 
     Args:
         samples: float (n,) or (n, channels).
-        rate: their samples a second.
-        target: those of the result.
+        rate: their samples per second.
+        target: samples per second of the result.
 
     Returns:
-        float32, ceil(n * target / rate) long.
+        float32 with ceil(n * target / rate) samples.
 
     Raises:
-        AudioError: a rate that is none.
+        AudioError: an invalid rate.
         MissingDependencyError: soxr is not installed.
     """
     values = np.asarray(samples, np.float32)
@@ -40,10 +40,10 @@ def resample(samples: Array, rate: int, target: int) -> Array:
 
 
 def resample_blocks(blocks: Iterable[Array], rate: int, target: int) -> Iterator[Array]:
-    """`resample`, block by block: float32 (samples, channels) each, the same numbers however they are cut.
+    """Resample block by block: float32 (samples, channels) each, with the same numbers for blocks of any length.
 
     Raises:
-        AudioError, MissingDependencyError: as there, while it is read.
+        AudioError, MissingDependencyError: as `resample`, while the result is read.
     """
     _check(rate)
     _check(target)

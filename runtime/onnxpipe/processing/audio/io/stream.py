@@ -1,4 +1,4 @@
-"""AudioStream: a recording that is read in blocks, as often as one likes."""
+"""AudioStream: a recording that is read in blocks, as many times as needed."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from onnxpipe.processing.audio.io.resample import resample_blocks
 
 logger = logging.getLogger("onnxpipe")
 
-#: Samples of a block where nothing else is asked for: half a minute of speech.
+#: The default number of samples of a block: half a minute at 16 kHz.
 BLOCK = 480_000
 
 
 class AudioStream:
-    """The samples of a recording, decoded and resampled while they are read. Every `blocks` begins at the beginning.
+    """The samples of a recording, decoded and resampled while they are read. Each `blocks` starts at the beginning.
 
     Args:
-        content: a file, or samples that are at the rate already, (n,) or (n, channels).
-        name: what messages call it.
-        sampling_rate: samples a second that are given.
-        mono: whether the mean of the channels is given; else samples are (n, channels).
+        content: a file, or samples that have the rate already, (n,) or (n, channels).
+        name: the recording's name in messages.
+        sampling_rate: samples per second of the blocks.
+        mono: whether to return the mean of the channels; else samples are (n, channels).
 
     Attributes:
         name, sampling_rate: as above.
-        duration: seconds, as the file says, which need not be true; None where it does not.
+        duration: seconds, as the file says, which may be wrong; None where the file does not say.
 
     Raises:
-        AudioError: a file without sound.
+        AudioError: a file without audio.
     """
 
     def __init__(self, content: AudioFile | Array, name: str, sampling_rate: int, mono: bool = True) -> None:
@@ -42,24 +42,24 @@ class AudioStream:
         self.sampling_rate = sampling_rate
         self.duration: float | None
         if isinstance(content, AudioFile):
-            with open_decoded(content) as sound:
-                self.duration = sound.duration
-            if sound.missing:
-                logger.warning("%s was cut: %.0f %% of what its header tells of is missing", name, 100 * sound.missing)
+            with open_decoded(content) as audio:
+                self.duration = audio.duration
+            if audio.missing:
+                logger.warning("%s is truncated: %.0f %% of its audio is missing", name, 100 * audio.missing)
         else:
             self.duration = len(content) / sampling_rate
 
     def blocks(self, frames: int = BLOCK) -> Iterator[Array]:
-        """The samples, float32 (frames,) each, the last block being shorter.
+        """Read the samples, float32 (frames,) each; the last block may be shorter.
 
         Args:
             frames: samples of a block.
 
         Raises:
-            AudioError: the file is broken in the middle, or empty of sound.
+            AudioError: the file is broken in the middle, or has no samples.
         """
         if frames < 1:
-            raise ValueError(f"blocks need a frame at least; got {frames}")
+            raise ValueError(f"frames must be 1 or more; got {frames}")
         kept: list[Array] = []
         count = 0
         empty = True
@@ -77,16 +77,16 @@ class AudioStream:
             raise AudioError(MALFORMED.format(name=self.name, what="without a sample"))
 
     def _pieces(self) -> Iterator[Array]:
-        """The samples in pieces of any length."""
+        """Read the samples in pieces of any length."""
         if not isinstance(self._content, AudioFile):
             yield self._content
             return
-        with open_decoded(self._content) as sound:
-            blocks = map(_mono, sound.blocks) if self._mono else sound.blocks
-            for block in resample_blocks(blocks, sound.rate, self.sampling_rate):
+        with open_decoded(self._content) as audio:
+            blocks = map(_mono, audio.blocks) if self._mono else audio.blocks
+            for block in resample_blocks(blocks, audio.rate, self.sampling_rate):
                 yield block[:, 0] if self._mono else block
 
 
 def _mono(block: Array) -> Array:
-    """The mean of the channels: (samples, 1)."""
+    """Average the channels: (samples, 1)."""
     return block if block.shape[1] == 1 else block.mean(axis=1, keepdims=True)

@@ -1,8 +1,8 @@
-"""Subtitles of what a recogniser heard: SubRip (.srt) and WebVTT (.vtt).
+"""Format a transcript as subtitles: SubRip (.srt) and WebVTT (.vtt).
 
-Segments (Whisper's) become a subtitle each. Words are gathered to subtitles that can be read: up to two lines of 42
-characters, seven seconds at most, a new one after a pause or the end of a sentence; these figures are those of common
-guidelines for subtitles (BBC, Netflix).
+Each segment (of Whisper) becomes a subtitle. Words are grouped into readable subtitles: up to two lines of 42
+characters, seven seconds at most, a new one after a pause or at the end of a sentence; these figures are those of
+common guidelines for subtitles (BBC, Netflix).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _LINE = 42
 _LINES = 2
 _LONGEST_S = 7.0
 _PAUSE_S = 0.8
-_SHOWN_S = 2.0
-"""How long a subtitle stands whose end nobody knows."""
+_DISPLAY_S = 2.0
+"""How long a subtitle is displayed if its end is not known."""
 _SENTENCE_ENDS = (".", "!", "?", "。", "！", "？", "…")
 
 
@@ -41,19 +41,19 @@ class Cue:
 def subtitles(
     answer: Mapping[str, Any], form: SubtitleFormat, *, words: bool = False, duration: float | None = None
 ) -> str:
-    """An answer of automatic-speech-recognition with timestamps as a file of subtitles.
+    """Format an answer of automatic-speech-recognition with timestamps as a file of subtitles.
 
     Args:
         answer: `{"text", "chunks": [{"text", "timestamp": (start, end)}]}`.
         form: "srt" or "vtt".
         words: whether the chunks are words rather than segments.
-        duration: of the recording, in seconds: the end of a last chunk that has none.
+        duration: seconds of the recording: the end of a last chunk without an end.
 
     Raises:
         ValueError: an answer without chunks.
     """
     if "chunks" not in answer:
-        raise ValueError("subtitles need timestamps: ask for return_timestamps=True (Whisper) or 'word'")
+        raise ValueError("subtitles need timestamps: pass return_timestamps=True (Whisper) or 'word'")
     cues = list(_cues(answer["chunks"], duration))
     if words:
         cues = list(_gathered(cues))
@@ -64,7 +64,7 @@ def subtitles(
 
 
 def _cues(chunks: Sequence[Mapping[str, Any]], duration: float | None) -> Iterator[Cue]:
-    """The chunks that say something, each with an end, none before the one in front."""
+    """Convert the chunks with text to cues: each has an end, and none starts before the cue in front of it."""
     floor = 0.0
     for chunk in chunks:
         text = " ".join(str(chunk["text"]).split()).replace("-->", "->")  # an arrow would read as a time
@@ -73,13 +73,13 @@ def _cues(chunks: Sequence[Mapping[str, Any]], duration: float | None) -> Iterat
         start, end = chunk["timestamp"]
         start = max(floor, 0.0 if start is None else float(start))
         if end is None:
-            end = duration if duration is not None and duration > start else start + _SHOWN_S
+            end = duration if duration is not None and duration > start else start + _DISPLAY_S
         floor = start
         yield Cue(start, max(start, float(end)), text)
 
 
 def _gathered(words: Sequence[Cue]) -> Iterator[Cue]:
-    """Words as subtitles."""
+    """Group words into subtitles."""
     held: list[Cue] = []
     for word in words:
         if held and _is_full(held, word):
@@ -105,12 +105,12 @@ def _joined(held: Sequence[Cue]) -> Cue:
 
 
 def _block(cue: Cue, mark: str) -> str:
-    """Its times and lines; `mark` goes before the milliseconds."""
+    """Format a cue's times and lines; `mark` goes before the milliseconds."""
     lines = textwrap.wrap(cue.text, _LINE, break_long_words=False, break_on_hyphens=False)
     return "\n".join([f"{_time(cue.start, mark)} --> {_time(cue.end, mark)}", *lines, ""])
 
 
 def _time(seconds: float, mark: str) -> str:
-    """HH:MM:SS,mmm."""
+    """Format seconds as HH:MM:SS,mmm."""
     whole = round(seconds * 1000)
     return f"{whole // 3_600_000:02}:{whole // 60_000 % 60:02}:{whole // 1000 % 60:02}{mark}{whole % 1000:03}"
