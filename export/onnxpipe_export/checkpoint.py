@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from onnxpipe.bundle import HubOptions
 from onnxpipe.errors import ExportError, ModelNotFoundError
 from onnxpipe_export import tasks, timm_backbones
 from onnxpipe_export.tokenizers import convert as tokenizer
@@ -68,16 +69,6 @@ class Checkpoint:
         return {}
 
 
-@dataclass(frozen=True)
-class HubOptions:
-    """How to reach the Hub; meaningless for a local folder."""
-
-    revision: str | None = None
-    token: str | bool | None = None
-    cache_dir: str | None = None
-    local_files_only: bool = False
-
-
 def load(name: str, task: str | None, hub: HubOptions, calibration: Path | None = None) -> Checkpoint:
     """Find, read and load the model `name` for `task` (None: as the checkpoint says).
 
@@ -130,7 +121,7 @@ def _download(name: str, hub: HubOptions, patterns: Sequence[str]) -> Path:
                 name,
                 revision=hub.revision,
                 token=hub.token,
-                cache_dir=hub.cache_dir,
+                cache_dir=hub.cache_folder,
                 local_files_only=hub.local_files_only,
                 allow_patterns=list(patterns),
                 ignore_patterns=ignore,

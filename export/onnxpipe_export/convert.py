@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-from onnxpipe.bundle import canonical_dtype
+from onnxpipe.bundle import HubKeywords, HubOptions, canonical_dtype
 from onnxpipe.bundle.precision import SUFFIXES
 from onnxpipe.errors import ExportError
 from onnxpipe_export import certify, checkpoint, manifest, write
@@ -31,11 +31,8 @@ def export(
     precision: str | Sequence[str] = ("fp32",),
     attention: Attention = "auto",
     calibration: str | os.PathLike[str] | None = None,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
     progress: Callable[[str], None] | None = None,
+    **hub: Unpack[HubKeywords],
 ) -> ExportReport:
     """Convert `model` to a certified bundle in the folder `output`.
 
@@ -53,11 +50,8 @@ def export(
         calibration: for models that see or hear: a folder of pictures or recordings like those that the model will
             get. The graphs are proved on them too, and int8 learns from them which values occur; without it, on made
             ones alone.
-        revision: branch, tag or commit on the Hub.
-        token: Hub token.
-        cache_dir: where Hub files are kept.
-        local_files_only: take Hub files from the cache only.
         progress: called with a line before each step.
+        **hub: how to reach the Hub, see `onnxpipe.bundle.HubKeywords`.
 
     Raises:
         ModelNotFoundError: no such folder or Hub model.
@@ -67,15 +61,13 @@ def export(
     started = time.monotonic()
     say = progress or (lambda line: None)
     precisions = _check_precisions(precision)
-    cache = os.fspath(cache_dir) if cache_dir is not None else None
+    options = HubOptions.only(hub, "export")
     target = Path(output).expanduser().absolute()
     pictures = Path(calibration).expanduser() if calibration is not None else None
 
     with write.staged(target) as folder:
         say(f"loading {model}")
-        source = checkpoint.load(
-            os.fspath(model), task, checkpoint.HubOptions(revision, token, cache, local_files_only), pictures
-        )
+        source = checkpoint.load(os.fspath(model), task, options, pictures)
         graphs = describe(source, attention)
         _check_made(precisions, graphs)
 

@@ -8,10 +8,11 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onnxpipe.bundle import AutoConfig, Config
+from onnxpipe.bundle import AutoConfig, Config, HubOptions
+from onnxpipe.bundle.hub_options import refuse_remote_code
 from onnxpipe.components import Given, Home, load_parts
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.models.auto import AutoModel, refuse_remote_code
+from onnxpipe.models.auto import AutoModel
 from onnxpipe.models.base import Model
 from onnxpipe.models.encoder import EncoderModel, check_outputs
 from onnxpipe.models.loading import Kind, Source, Target, find_bundle, load_model
@@ -113,7 +114,7 @@ def pipeline(
     source: Source | None = None
     if model is None or isinstance(model, (str, os.PathLike)):
         name, revision = (os.fspath(model), revision) if model is not None else _default(task, revision)
-        source = Source(name, revision, **hub)
+        source = Source(name, HubOptions(revision, **hub))
     told = task is not None
     if task is None:
         task = _infer(source, target)

@@ -4,6 +4,17 @@ from onnxpipe.bundle.bundle import Bundle, open_bundle
 from onnxpipe.bundle.config import AutoConfig, Config
 from onnxpipe.bundle.exporter import load_exporter
 from onnxpipe.bundle.hub import fetch
+from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
 from onnxpipe.bundle.precision import canonical_dtype
 
-__all__ = ["AutoConfig", "Bundle", "Config", "canonical_dtype", "fetch", "load_exporter", "open_bundle"]
+__all__ = [
+    "AutoConfig",
+    "Bundle",
+    "Config",
+    "HubKeywords",
+    "HubOptions",
+    "canonical_dtype",
+    "fetch",
+    "load_exporter",
+    "open_bundle",
+]

@@ -10,6 +10,7 @@ from typing import Any
 
 from onnxpipe.bundle.files import inside, read_json
 from onnxpipe.bundle.hub import fetch
+from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
 from onnxpipe.errors import BundleError
 
 #: What transformers' base config has when the file is silent.
@@ -185,37 +186,19 @@ class AutoConfig:
     """Loads a `Config`: `AutoConfig.from_pretrained(folder_or_hub_id)`."""
 
     @staticmethod
-    def from_pretrained(
-        pretrained_model_name_or_path: str | os.PathLike[str],
-        *,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
-        **overrides: Any,
-    ) -> Config:
+    def from_pretrained(pretrained_model_name_or_path: str | os.PathLike[str], **keywords: Any) -> Config:
         """The config of a folder or a Hub repository.
 
         Args:
             pretrained_model_name_or_path: folder or Hub id.
-            revision: branch, tag or commit on the Hub; None for main.
-            token: the Hub's token, or True for the stored one.
-            cache_dir: the Hub's cache.
-            local_files_only: never ask the network.
-            **overrides: values that replace the file's, e.g. `num_labels=3`.
+            **keywords: the Hub's (`HubKeywords`), and values that replace the file's, e.g. `num_labels=3`.
 
         Raises:
             ModelNotFoundError: no such folder, repository or file.
             BundleError: the file is not a config.
         """
-        folder = fetch(
-            pretrained_model_name_or_path,
-            need="config",
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
+        hub, overrides = HubOptions.split(keywords, HubKeywords)
+        folder = fetch(pretrained_model_name_or_path, need="config", **hub.keywords)
         values = read_json(inside(folder, "config.json"))
         labels = overrides.pop("num_labels", None)
         config = Config({**values, **overrides}, os.fspath(pretrained_model_name_or_path))

@@ -7,9 +7,10 @@ import os
 import posixpath
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from onnxpipe.bundle.external import data_locations
+from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
 from onnxpipe.bundle.layout import Need, data_files, graph_files, has_weights, needed_graphs, side_files
 from onnxpipe.bundle.precision import AUTO_ORDER, canonical_dtype, pick
 from onnxpipe.errors import BundleError, ModelNotFoundError, NotExportedError, PrecisionError
@@ -24,10 +25,7 @@ def fetch(
     need: Need = "model",
     dtype: str = "auto",
     graphs: tuple[str, ...] | None = None,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
+    **hub: Unpack[HubKeywords],
 ) -> Path:
     """The folder of a model: the one named, or the Hub cache's after downloading what is missing.
 
@@ -37,24 +35,21 @@ def fetch(
             precision.
         dtype: that precision; "auto" takes the fullest there is.
         graphs: names of the graphs; None for those that the model needs (`needed_graphs`).
-        revision: branch, tag or commit on the Hub; None for main.
-        token: the Hub's token; True for the stored one, False for none.
-        cache_dir: the Hub's cache; None for its default.
-        local_files_only: never ask the network. HF_HUB_OFFLINE=1 does the same.
+        **hub: how to reach the Hub, see `HubKeywords`.
 
     Raises:
         ModelNotFoundError: no such folder, repository, revision or file, no permission, or no connection.
         NotExportedError: the repository has weights but no ONNX graph. (A folder is returned as it is.)
         PrecisionError: it has graphs, but none of this precision.
         BundleError: a downloaded graph is damaged or hostile.
+        UnknownArgumentError: a keyword that is not one of `HubKeywords`.
     """
+    options = HubOptions.only(hub, "fetch")
     folder = _local_folder(model)
     if folder is not None:
         return folder
-    request = _Request(
-        str(model), need, canonical_dtype(dtype), graphs, revision, token, None if cache_dir is None else str(cache_dir)
-    )
-    return _from_cache(request, None) if local_files_only or _offline() else _from_hub(request)
+    request = _Request(str(model), need, canonical_dtype(dtype), graphs, options)
+    return _from_cache(request, None) if options.local_files_only or _offline() else _from_hub(request)
 
 
 def listing(folder: Path) -> list[str]:
@@ -82,13 +77,11 @@ class _Request:
     need: Need
     dtype: str
     graphs: tuple[str, ...] | None
-    revision: str | None
-    token: str | bool | None
-    cache_dir: str | None
+    hub: HubOptions
 
     @property
     def where(self) -> str:
-        return f"{self.repo} (revision {self.revision})" if self.revision else self.repo
+        return f"{self.repo} (revision {self.hub.revision})" if self.hub.revision else self.repo
 
 
 def _local_folder(model: str | os.PathLike[str]) -> Path | None:
@@ -120,7 +113,7 @@ def _from_hub(request: _Request) -> Path:
     # What its HTTP library raises when there is no connection: the parents of the Hub's own HTTP error.
     no_answer = (*hub.HfHubHTTPError.__bases__, hub.HfHubHTTPError, OSError)
     try:
-        info = HfApi(token=request.token).model_info(request.repo, revision=request.revision, timeout=_TIMEOUT)
+        info = HfApi(token=request.hub.token).model_info(request.repo, revision=request.hub.revision, timeout=_TIMEOUT)
     except hub.HFValidationError as error:
         raise ModelNotFoundError(f"{request.repo!r} is neither a folder here nor a Hub id: {error}") from None
     except hub.GatedRepoError as error:
@@ -134,7 +127,7 @@ def _from_hub(request: _Request) -> Path:
             "(hf auth login) or pass token="
         ) from error
     except hub.RevisionNotFoundError as error:
-        raise ModelNotFoundError(f"the Hub's {request.repo} has no revision {request.revision!r}") from error
+        raise ModelNotFoundError(f"the Hub's {request.repo} has no revision {request.hub.revision!r}") from error
     except no_answer as error:
         return _from_cache(request, error)
     names = [file.rfilename for file in info.siblings or ()]
@@ -162,9 +155,9 @@ def _download(request: _Request, names: list[str], commit: str | None) -> Path:
     try:
         folder = snapshot_download(
             request.repo,
-            revision=request.revision,
-            token=request.token,
-            cache_dir=request.cache_dir,
+            revision=request.hub.revision,
+            token=request.hub.token,
+            cache_dir=request.hub.cache_folder,
             allow_patterns=[glob.escape(name) for name in names],
         )
     except (hub.HfHubHTTPError, hub.LocalEntryNotFoundError) as error:
@@ -179,7 +172,7 @@ def _cached_folder(request: _Request, names: list[str], commit: str | None) -> P
     folder = None
     for name in names:
         path = try_to_load_from_cache(
-            request.repo, name, cache_dir=request.cache_dir, revision=request.revision or "main"
+            request.repo, name, cache_dir=request.hub.cache_folder, revision=request.hub.revision or "main"
         )
         if not isinstance(path, str):
             return None
@@ -198,8 +191,8 @@ def _from_cache(request: _Request, cause: BaseException | None) -> Path:
         folder = Path(
             snapshot_download(
                 request.repo,
-                revision=request.revision,
-                cache_dir=request.cache_dir,
+                revision=request.hub.revision,
+                cache_dir=request.hub.cache_folder,
                 local_files_only=True,
                 allow_patterns=[],
             )

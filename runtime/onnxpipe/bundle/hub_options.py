@@ -87,6 +87,11 @@ class HubOptions:
         return options
 
     @property
+    def cache_folder(self) -> str | None:
+        """`cache_dir` as a text."""
+        return None if self.cache_dir is None else str(self.cache_dir)
+
+    @property
     def keywords(self) -> HubKeywords:
         """The same for a loader's call: `fetch(model, **options.keywords)`."""
         named: Any = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "subfolder"}

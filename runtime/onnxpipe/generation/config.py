@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxpipe.bundle import Config, fetch
+from onnxpipe.bundle import Config, HubKeywords, HubOptions, fetch
 from onnxpipe.bundle.files import inside, read_json
 from onnxpipe.errors import ModelNotFoundError, UnknownArgumentError
 from onnxpipe.generation.fields import DEFAULTS, FIELDS
@@ -140,36 +140,21 @@ class GenerationConfig:
         cls,
         pretrained_model_name: str | os.PathLike[str],
         config_file_name: str | None = None,
-        *,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
-        **fields: Any,
+        **keywords: Any,
     ) -> GenerationConfig:
         """The generation_config.json of a folder or a Hub repository.
 
         Args:
             pretrained_model_name: folder or Hub id.
             config_file_name: another name of the file.
-            revision: branch, tag or commit on the Hub; None for main.
-            token: the Hub's token, or True for the stored one.
-            cache_dir: the Hub's cache.
-            local_files_only: never ask the network.
-            **fields: values that replace the file's, e.g. `top_k=1`.
+            **keywords: the Hub's (`HubKeywords`), and values that replace the file's, e.g. `top_k=1`.
 
         Raises:
             ModelNotFoundError: no such folder, repository or file.
             BundleError: the file is not a config.
         """
-        folder = fetch(
-            pretrained_model_name,
-            need="config",
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )
+        hub, fields = HubOptions.split(keywords, HubKeywords)
+        folder = fetch(pretrained_model_name, need="config", **hub.keywords)
         return cls.from_dict(read_json(inside(folder, config_file_name or _FILE)), **fields)
 
     @classmethod

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
-from onnxpipe.bundle import Config
-from onnxpipe.errors import UnsupportedError
+from onnxpipe.bundle import Config, HubKeywords, HubOptions
+from onnxpipe.bundle.hub_options import refuse_remote_code
 from onnxpipe.models.base import Model
 from onnxpipe.models.causal_lm.model import CausalLM
 from onnxpipe.models.dual_encoder import AudioDualEncoder, DualEncoder
@@ -50,11 +50,8 @@ class AutoModel:
         providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
         provider_options: Sequence[dict[str, Any]] | None = None,
         threads: int | None = None,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
         trust_remote_code: bool | None = None,
+        **hub: Unpack[HubKeywords],
     ) -> Any:
         """A model from a folder or the Hub.
 
@@ -65,8 +62,8 @@ class AutoModel:
             device: None, "cpu", "cuda", "cuda:1", an index, "coreml".
             providers, provider_options: ONNX Runtime's execution providers, instead of the device's.
             threads: threads of an operator; None for what the container grants.
-            revision, token, cache_dir, local_files_only: for the Hub.
             trust_remote_code: refused when true.
+            **hub: how to reach the Hub, see `HubKeywords`.
 
         Returns:
             A model of `kind`.
@@ -75,7 +72,8 @@ class AutoModel:
             ModelNotFoundError, NotExportedError, BundleError, PrecisionError, DeviceError, UnsupportedError.
         """
         refuse_remote_code(trust_remote_code)
-        source = Source(os.fspath(pretrained_model_name_or_path), revision, token, cache_dir, local_files_only)
+        options = HubOptions.only(hub, f"{cls.__name__}.from_pretrained")
+        source = Source(os.fspath(pretrained_model_name_or_path), options)
         chosen = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
         target = Target(chosen, device, providers, provider_options, threads)
         model: Model = load_model(source, target, cls.task, cls.kind)
@@ -264,12 +262,3 @@ class AutoModelForTextToWaveform(AutoModel):
 
 class AutoModelForTextToSpectrogram(AutoModelForTextToWaveform):
     """The same, of models whose spectrogram a vocoder turns into sound."""
-
-
-def refuse_remote_code(trust_remote_code: bool | None) -> None:
-    """Refuses `trust_remote_code=True`: nothing from a model's folder is ever run here."""
-    if trust_remote_code:
-        raise UnsupportedError(
-            "trust_remote_code=True is refused: no code from a model's folder is run. Leave it out; a model that needs "
-            "its own code must be exported with tools of its authors and loaded as an ONNX folder."
-        )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from onnxpipe._version import __version__
-from onnxpipe.bundle import Bundle, canonical_dtype, fetch, load_exporter, open_bundle
+from onnxpipe.bundle import Bundle, HubOptions, canonical_dtype, fetch, load_exporter, open_bundle
 from onnxpipe.bundle.layout import needed_graphs
 from onnxpipe.engine import Session, open_session, parse_device
 from onnxpipe.errors import MissingDependencyError, NotExportedError, PrecisionError, UnsupportedError
@@ -37,27 +37,11 @@ class Source:
 
     Attributes:
         model: a folder, or a Hub id.
-        revision: branch, tag or commit on the Hub; None for main.
-        token: the Hub's token, or True for the one stored by the hub's login.
-        cache_dir: the Hub's cache; None for its default.
-        local_files_only: never ask the network.
+        hub: how to reach the Hub.
     """
 
     model: str
-    revision: str | None = None
-    token: str | bool | None = None
-    cache_dir: str | os.PathLike[str] | None = None
-    local_files_only: bool = False
-
-    @property
-    def hub(self) -> dict[str, Any]:
-        """The keywords that `fetch` and the tokenizer's loader share."""
-        return {
-            "revision": self.revision,
-            "token": self.token,
-            "cache_dir": self.cache_dir,
-            "local_files_only": self.local_files_only,
-        }
+    hub: HubOptions
 
 
 @dataclass(frozen=True)
@@ -86,7 +70,7 @@ def find_bundle(source: Source, dtype: Any = "auto", task: str | None = None) ->
     """
     precision = canonical_dtype(dtype)
     try:
-        bundle = open_bundle(fetch(source.model, need="model", dtype=precision, **source.hub))
+        bundle = open_bundle(fetch(source.model, need="model", dtype=precision, **source.hub.keywords))
         for graph in needed_graphs(bundle.graphs):
             bundle.choose(graph, precision)
         return bundle
@@ -132,13 +116,13 @@ def _export_to_cache(source: Source, precision: str, task: str | None, reason: N
         exporter = load_exporter()
     except MissingDependencyError:
         raise reason from None
-    folder = fetch(source.model, need="config", **source.hub)
+    folder = fetch(source.model, need="config", **source.hub.keywords)
     wanted = "fp32" if precision == "auto" else precision
     target = cache_home() / "exports" / _key(source, folder, wanted, task, __version__)
     if not (target / "bundle.json").is_file():
         logger.warning("%s has no ONNX graph: exporting it to %s (once).", source.model, target)
         target.parent.mkdir(parents=True, exist_ok=True)
-        exporter.export(source.model, target, task=task, precision=(wanted,), **source.hub)
+        exporter.export(source.model, target, task=task, precision=(wanted,), **source.hub.keywords)
     return target
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from onnxpipe.bundle import Bundle
+from onnxpipe.bundle import Bundle, HubKeywords, HubOptions
 from onnxpipe.engine import Session
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Array, Model, Opener, as_array
@@ -51,10 +51,7 @@ class SpeechT5HifiGan(Model):
         providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
         provider_options: Sequence[dict[str, Any]] | None = None,
         threads: int | None = None,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
+        **hub: Unpack[HubKeywords],
     ) -> SpeechT5HifiGan:
         """A vocoder from a folder or the Hub; the arguments are those of `AutoModel.from_pretrained`.
 
@@ -62,7 +59,9 @@ class SpeechT5HifiGan(Model):
             ModelNotFoundError, NotExportedError, BundleError, PrecisionError, DeviceError.
             UnsupportedError: the model is no vocoder.
         """
-        source = Source(os.fspath(pretrained_model_name_or_path), revision, token, cache_dir, local_files_only)
+        source = Source(
+            os.fspath(pretrained_model_name_or_path), HubOptions.only(hub, "SpeechT5HifiGan.from_pretrained")
+        )
         chosen = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
         target = Target(chosen, device, providers, provider_options, threads)
         model = load_model(source, target, "vocoder", cls)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
+from onnxpipe.bundle.hub_options import FileKeywords
+
 
 class TokenizerOverrides(TypedDict, total=False):
     """Settings that `from_pretrained` and `from_folder` take instead of those of the files; None clears a token."""
@@ -47,6 +49,10 @@ class TokenizerOverrides(TypedDict, total=False):
     is_uroman: bool
     normalize: bool
     phonemize: bool
+
+
+class TokenizerKeywords(FileKeywords, TokenizerOverrides, total=False):
+    """The keywords of `from_pretrained`: the Hub's, and settings instead of what the files say."""
 
 
 class TokenizerCallOptions(TypedDict, total=False):

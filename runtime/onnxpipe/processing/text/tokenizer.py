@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
-from onnxpipe.errors import ModelNotFoundError, UnsupportedError
+from onnxpipe.bundle import HubOptions, fetch
+from onnxpipe.errors import ModelNotFoundError
 from onnxpipe.processing.arrays import check_tensor_type
 from onnxpipe.processing.text.backend_lock import BackendLock, BackendState
 from onnxpipe.processing.text.batch import ResolvedCall, build_batch
@@ -20,7 +21,7 @@ from onnxpipe.processing.text.decoding import DecodingMixin
 from onnxpipe.processing.text.families import IN_PYTHON
 from onnxpipe.processing.text.files import TokenizerSettings, load, save
 from onnxpipe.processing.text.inputs import as_batch
-from onnxpipe.processing.text.keywords import TokenizerCallOptions, TokenizerOverrides
+from onnxpipe.processing.text.keywords import TokenizerCallOptions, TokenizerKeywords, TokenizerOverrides
 from onnxpipe.processing.text.languages import LanguageMixin
 from onnxpipe.processing.text.padding import PaddingMixin
 from onnxpipe.processing.text.strategies import Limits, Truncation, resolve
@@ -80,27 +81,15 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         cls,
         pretrained_model_name_or_path: str | os.PathLike[str],
         *,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | os.PathLike[str] | None = None,
-        local_files_only: bool = False,
         use_fast: bool = True,
-        subfolder: str = "",
-        trust_remote_code: bool | None = None,
-        **overrides: Unpack[TokenizerOverrides],
+        **keywords: Unpack[TokenizerKeywords],
     ) -> Tokenizer:
         """Load the tokenizer of a folder or of a Hub repository.
 
         Args:
             pretrained_model_name_or_path: a folder, or a Hub id.
-            revision: branch, tag or commit on the Hub.
-            token: the Hub's token, or True for the stored one.
-            cache_dir: the Hub's cache; None for its default.
-            local_files_only: never ask the network.
             use_fast: False makes no difference: there are fast tokenizers only.
-            subfolder: where in the folder the files are.
-            trust_remote_code: refused when true.
-            **overrides: instead of what the files say, see `TokenizerOverrides`.
+            **keywords: the Hub's (`FileKeywords`), and settings instead of what the files say (`TokenizerOverrides`).
 
         Raises:
             UnknownArgumentError: a keyword that is not a setting.
@@ -108,16 +97,10 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
             ModelNotFoundError: no such folder or repository, or it has no tokenizer.
             BundleError: a damaged file.
         """
-        if trust_remote_code:
-            raise UnsupportedError("trust_remote_code=True is not supported: a model's code is never run; leave it out")
-        from onnxpipe.bundle import fetch
-
+        hub, overrides = HubOptions.split(keywords)
         name = os.fspath(pretrained_model_name_or_path)
-        folder = fetch(
-            name, need="tokenizer", revision=revision, token=token, cache_dir=cache_dir,
-            local_files_only=local_files_only,
-        )  # fmt: skip
-        return cls._load(folder / subfolder, str(name), overrides)
+        folder = fetch(name, need="tokenizer", **hub.keywords)
+        return cls._load(folder / hub.subfolder, str(name), overrides)
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str], **overrides: Unpack[TokenizerOverrides]) -> Tokenizer:
@@ -125,7 +108,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         return cls._load(Path(folder), str(folder), overrides)
 
     @classmethod
-    def _load(cls, folder: Path, name: str, overrides: TokenizerOverrides) -> Tokenizer:
+    def _load(cls, folder: Path, name: str, overrides: Mapping[str, Any]) -> Tokenizer:
         if not folder.is_dir():
             raise ModelNotFoundError(f"no folder {folder}")
         backend, settings, target = load(folder, name, dict(overrides))
