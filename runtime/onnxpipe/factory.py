@@ -14,8 +14,8 @@ from onnxpipe.components import Given, Home, load_parts
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModel
 from onnxpipe.models.base import Model
-from onnxpipe.models.encoder import EncoderModel, check_outputs
-from onnxpipe.models.loading import Kind, Source, Target, find_bundle, load_model
+from onnxpipe.models.encoder import check_outputs
+from onnxpipe.models.loading import Source, Target, find_bundle, load_model
 from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.registry import check_task
@@ -120,14 +120,18 @@ def pipeline(
         task = _infer(source, target)
     name, entry, _ = check_task(task)
     cls = pipeline_class or entry["impl"]
-    kind = _kind(entry)
+    auto = _auto_class(entry)
     # a model without a graph, whose task was told from its config, has been exported for it by now
-    loaded = model if source is None else load_model(source, target, _export_task(entry, name) if told else None, kind)
+    loaded = (
+        model
+        if source is None
+        else load_model(source, target, _export_task(entry, name) if told else None, auto.loader)
+    )
     if not isinstance(loaded, Model):
         raise UnsupportedError(f"model is a {type(loaded).__name__}: pass a folder, a Hub id, or a model of onnxpipe")
-    if entry["pt"] and not isinstance(loaded, kind):
-        raise UnsupportedError(f"{name} needs a {kind.__name__}, and model is a {type(loaded).__name__}")
-    for auto in entry["pt"][:1]:
+    if entry["pt"] and not isinstance(loaded, auto.model_class):
+        raise UnsupportedError(f"{name} needs a {auto.model_class.__name__}, and model is a {type(loaded).__name__}")
+    if entry["pt"]:
         check_outputs(loaded, auto.outputs, f"the task {name!r}", name)
     if settings is not None:
         loaded.config = settings
@@ -249,10 +253,10 @@ def _infer(source: Source | None, target: Target) -> str:
     return tasks[0]
 
 
-def _kind(entry: Mapping[str, Any]) -> type[Kind]:
-    """The class of the task's models: that of the Auto class that loads them."""
+def _auto_class(entry: Mapping[str, Any]) -> type[AutoModel]:
+    """The Auto class that loads the task's models."""
     autos = entry["pt"]
-    return autos[0].kind if autos and issubclass(autos[0], AutoModel) else EncoderModel
+    return autos[0] if autos and issubclass(autos[0], AutoModel) else AutoModel
 
 
 def _languages(loaded: Model, task: str) -> str:

@@ -100,7 +100,7 @@ def test_a_precision_that_is_not_there(bundle: Path) -> None:
         ({"device_map": {"a": 0, "b": 1}}, "one device"),
         ({"image_processor": "x"}, "works on text"),
         ({"on_eror": "return"}, "on_eror"),
-        ({"pipeline_class": None, "task": "question-answering"}, "start_logits"),
+        ({"pipeline_class": None, "task": "question-answering"}, "not for question-answering"),
     ],
 )
 def test_what_cannot_be_meant_here_is_refused(bundle: Path, keywords: dict[str, Any], says: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.generation.assemble import Setting, build_criteria, build_processors
+from onnxpipe.generation.builders import ProcessorContext, build_criteria, build_processors
 from onnxpipe.generation.config import GenerationConfig
 from onnxpipe.generation.logs import warn_once
 from onnxpipe.generation.mode import GenerationMode, generation_mode
@@ -28,11 +28,11 @@ from onnxpipe.generation.prepare import (
     decoder_start,
     inferred_mask,
     main_input,
-    settle_lengths,
+    resolve_lengths,
     special_tokens,
 )
 from onnxpipe.generation.protocols import Array, GenerationModel, Streamer
-from onnxpipe.generation.run import Found, Run
+from onnxpipe.generation.request import DecodingRequest, SearchResult
 from onnxpipe.generation.seed import row_streams
 from onnxpipe.generation.streamers import as_streamer
 from onnxpipe.generation.supported import check_supported
@@ -103,11 +103,11 @@ def generate(
     kwargs.pop("trust_remote_code", None)  # nothing here comes from the Hub: every search is this package's own
     extras = _extract(custom_generate, kwargs)
     tokenizer, assistant_tokenizer = kwargs.pop("tokenizer", None), kwargs.pop("assistant_tokenizer", None)
-    settled = _settle(model, generation_config, kwargs, use_model_defaults)
-    config = settled.config
+    resolved = _resolve(model, generation_config, kwargs, use_model_defaults)
+    config = resolved.config
     mode = generation_mode(config, assistant=assistant_model is not None)
     check_supported(config, mode, streamer=streamer is not None, custom=custom_generate is not None)
-    check_names(model, settled.inputs)
+    check_names(model, resolved.inputs)
     extra = _Extra(
         logits_processor,
         stopping_criteria,
@@ -118,38 +118,38 @@ def generate(
         seed,
         (as_array(negative_prompt_ids), as_array(negative_prompt_attention_mask)),
     )
-    run = _prepare(model, inputs, settled, extra)
+    request = _prepare(model, inputs, resolved, extra)
     if custom_generate is not None:
         return custom_generate(
             model,
-            run.expanded,
-            logits_processor=run.processors,
-            stopping_criteria=run.criteria,
+            request.expanded,
+            logits_processor=request.processors,
+            stopping_criteria=request.criteria,
             generation_config=config,
             **extras,
-            **run.inputs,
+            **request.inputs,
         )
-    found = find(run, mode, assistant_model, tokenizer, assistant_tokenizer)
-    return _result(run, found, beams=mode in _BEAMS)
+    result = search(request, mode, assistant_model, tokenizer, assistant_tokenizer)
+    return _result(request, result, beams=mode in _BEAMS)
 
 
-def find(
-    run: Run,
+def search(
+    request: DecodingRequest,
     mode: GenerationMode,
     assistant_model: GenerationModel | None = None,
     tokenizer: Any = None,
     assistant_tokenizer: Any = None,
-) -> Found:
+) -> SearchResult:
     """What the search `mode` finds; the assistant and the tokenizers are `generate`'s."""
     if mode is GenerationMode.ASSISTED_GENERATION:
         from onnxpipe.generation.assisted import assisted
 
-        return assisted(run, assistant_model, tokenizer, assistant_tokenizer)
-    return _search(mode)(run)
+        return assisted(request, assistant_model, tokenizer, assistant_tokenizer)
+    return _load_search(mode)(request)
 
 
 @dataclass(frozen=True)
-class _Settled:
+class _ResolvedCall:
     """The config of a call, what of it nobody set, and the model's inputs."""
 
     config: GenerationConfig
@@ -183,9 +183,9 @@ def _extract(custom: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: kwargs.pop(name) for name in sorted(own) if name in kwargs}
 
 
-def _settle(
+def _resolve(
     model: GenerationModel, given: GenerationConfig | None, kwargs: dict[str, Any], use_model_defaults: bool | None
-) -> _Settled:
+) -> _ResolvedCall:
     """Call's keywords over the config passed over the model's over the defaults."""
     fallbacks = () if use_model_defaults is False else (model.generation_config,)
     sources = [one for one in (given, *fallbacks) if one is not None]
@@ -198,7 +198,7 @@ def _settle(
             "parameters explicitly, but not both."
         )
     config.update(**own)
-    return _Settled(
+    return _ResolvedCall(
         config,
         default_max=own.get("max_length") is None and all(one.max_length is None for one in sources),
         default_min=own.get("min_length") is None and all(one.min_length is None for one in sources),
@@ -206,11 +206,11 @@ def _settle(
     )
 
 
-def _prepare(model: GenerationModel, inputs: Any, settled: _Settled, extra: _Extra) -> Run:
+def _prepare(model: GenerationModel, inputs: Any, resolved: _ResolvedCall, extra: _Extra) -> DecodingRequest:
     """Everything a search needs."""
-    config = settled.config
-    has_mask = settled.inputs.get("attention_mask") is not None
-    source, others = main_input(model, inputs, settled.inputs, config)
+    config = resolved.config
+    has_mask = resolved.inputs.get("attention_mask") is not None
+    source, others = main_input(model, inputs, resolved.inputs, config)
     tokens = special_tokens(model, config, has_mask=has_mask, prompts=len(source))
     prompt, others = _decoder_prompt(model, source, others, tokens)
     if config.token_healing:
@@ -220,13 +220,13 @@ def _prepare(model: GenerationModel, inputs: Any, settled: _Settled, extra: _Ext
     copies = max(config.num_beams or 1, config.num_return_sequences or 1)
     if extra.streamer is not None:
         extra.streamer.put(np.repeat(prompt, copies, axis=0))
-    settle_lengths(config, model, prompt.shape[1], default_max=settled.default_max, default_min=settled.default_min)
+    resolve_lengths(config, model, prompt.shape[1], default_max=resolved.default_max, default_min=resolved.default_min)
     mask = others.get("decoder_attention_mask" if model.is_encoder_decoder else "attention_mask")
     padded = None if mask is None or (mask == 1).all() else np.repeat(mask, copies, axis=0)
-    setting = Setting(model, prompt.shape[1], source, padded, tokens.eos, extra.negative, extra.allowed)
+    context = ProcessorContext(model, prompt.shape[1], source, padded, tokens.eos, extra.negative, extra.allowed)
     custom = [*(extra.processors or ()), *_grammar(extra, tokens, model.vocab_size)]
     criteria = build_criteria(config, model, tokens.eos, extra.tokenizer, extra.criteria)
-    return Run(
+    return DecodingRequest(
         model=model,
         config=config,
         prompt=prompt,
@@ -234,7 +234,7 @@ def _prepare(model: GenerationModel, inputs: Any, settled: _Settled, extra: _Ext
         copies=copies,
         eos=tokens.eos,
         pad=tokens.pad,
-        processors=build_processors(config, setting, custom),
+        processors=build_processors(config, context, custom),
         criteria=criteria,
         streams=row_streams(extra.seed, len(prompt), copies) if config.do_sample else None,
         streamer=extra.streamer,
@@ -265,11 +265,11 @@ def _grammar(extra: _Extra, tokens: SpecialTokens, vocab_size: int) -> list[Any]
     from onnxpipe.generation.grammar import grammar_processor
 
     eos = [] if tokens.eos is None else tokens.eos.tolist()
-    found = grammar_processor(extra.response_format, extra.tokenizer, eos, vocab_size)
-    return [] if found is None else [found]
+    processor = grammar_processor(extra.response_format, extra.tokenizer, eos, vocab_size)
+    return [] if processor is None else [processor]
 
 
-def _search(mode: GenerationMode) -> Callable[[Run], Found]:
+def _load_search(mode: GenerationMode) -> Callable[[DecodingRequest], SearchResult]:
     """The function of a search; a module is read when it is first needed."""
     if mode in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):
         from onnxpipe.generation.sample import sample
@@ -292,21 +292,21 @@ def _search(mode: GenerationMode) -> Callable[[Run], Found]:
     return contrastive_search
 
 
-def _result(run: Run, found: Found, *, beams: bool) -> Array | GenerateOutput:
+def _result(request: DecodingRequest, result: SearchResult, *, beams: bool) -> Array | GenerateOutput:
     """What the caller gets."""
-    if not run.config.return_dict_in_generate:
-        return found.sequences
-    record = found.record
+    if not request.config.return_dict_in_generate:
+        return result.sequences
+    record = result.record
     fields: dict[str, Any] = {
-        "sequences": found.sequences,
+        "sequences": result.sequences,
         "scores": record.so_far(),
         "logits": None if record.logits is None else tuple(record.logits),
     }
     if not beams:
-        kind = GenerateEncoderDecoderOutput if run.model.is_encoder_decoder else GenerateDecoderOnlyOutput
+        kind = GenerateEncoderDecoderOutput if request.model.is_encoder_decoder else GenerateDecoderOnlyOutput
         return kind(**fields)
-    fields["sequences_scores"] = found.sequences_scores if run.config.output_scores else None
-    fields["beam_indices"] = found.beam_indices
-    if run.model.is_encoder_decoder:
+    fields["sequences_scores"] = result.sequences_scores if request.config.output_scores else None
+    fields["beam_indices"] = result.beam_indices
+    if request.model.is_encoder_decoder:
         return GenerateBeamEncoderDecoderOutput(**fields)
     return GenerateBeamDecoderOnlyOutput(**fields)

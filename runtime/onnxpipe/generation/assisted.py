@@ -12,34 +12,37 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.candidates import Assistant, Guess, Guesser, PromptLookup
 from onnxpipe.generation.numerics import softmax
 from onnxpipe.generation.protocols import Array, Decoder, GenerationModel, Tokenizer
-from onnxpipe.generation.rows import Rows
-from onnxpipe.generation.run import Found, Record, Run
+from onnxpipe.generation.request import DecodingRequest, SearchResult, StepRecord
+from onnxpipe.generation.token_buffer import TokenBuffer
 
 
 def assisted(
-    run: Run, model: GenerationModel | None, tokenizer: Tokenizer | None, assistant_tokenizer: Tokenizer | None
-) -> Found:
+    request: DecodingRequest,
+    model: GenerationModel | None,
+    tokenizer: Tokenizer | None,
+    assistant_tokenizer: Tokenizer | None,
+) -> SearchResult:
     """One row, with the guesses of `model`, or of the row's own past where the config has `prompt_lookup_num_tokens`.
 
     Raises:
         ValueError: more than one row; a model whose vocabulary is another.
         UnsupportedError: two tokenizers.
     """
-    if run.rows > 1:
+    if request.rows > 1:
         raise ValueError("assisted generate is only supported for batch_size = 1")
-    guesser = _guesser(run, model, tokenizer, assistant_tokenizer)
-    decoder, record = run.start(), Record.of(run.config)
-    rows = Rows(run.prompt, run.max_length)
+    guesser = _guesser(request, model, tokenizer, assistant_tokenizer)
+    decoder, record = request.start(), StepRecord.of(request.config)
+    rows = TokenBuffer(request.prompt, request.max_length)
     logits = decoder.prefill()[:, None]
     guess = guesser.guess(rows.ids[0])
     if guess.tokens.size:
         logits = np.concatenate((logits, decoder.step(guess.tokens[None], keep=guess.tokens.size)), axis=1)
     while True:
         before = rows.length
-        done = _accept(run, rows, guess, logits[0], record)
+        done = _accept(request, rows, guess, logits[0], record)
         new = rows.ids[:, before:].copy()
-        if run.streamer is not None:
-            run.streamer.put(new[0])
+        if request.streamer is not None:
+            request.streamer.put(new[0])
         if done:
             break
         accepted = new.shape[1] - 1
@@ -48,12 +51,12 @@ def assisted(
         guess = guesser.guess(rows.ids[0])
         tokens = np.concatenate((new[:, -1:], guess.tokens[None]), axis=1)
         logits = decoder.step(tokens, keep=tokens.shape[1])
-    if run.streamer is not None:
-        run.streamer.end()
-    return Found(rows.ids, record)
+    if request.streamer is not None:
+        request.streamer.end()
+    return SearchResult(rows.ids, record)
 
 
-def _accept(run: Run, rows: Rows, guess: Guess, logits: Array, record: Record) -> bool:
+def _accept(request: DecodingRequest, rows: TokenBuffer, guess: Guess, logits: Array, record: StepRecord) -> bool:
     """Appends the guessed tokens that hold and the one after them; True when the row stops.
 
     Args:
@@ -65,65 +68,70 @@ def _accept(run: Run, rows: Rows, guess: Guess, logits: Array, record: Record) -
     """
     for place in range(len(logits)):
         raw = logits[place : place + 1]
-        scores = run.processors(rows.ids, raw) if run.processors else raw
+        scores = request.processors(rows.ids, raw) if request.processors else raw
         record.add(scores, raw)
         guessed = int(guess.tokens[place]) if place < guess.tokens.size else None
-        token, held = _choose(run, scores[0], guessed, None if guess.shares is None else guess.shares, place)
+        token, held = _choose(request, scores[0], guessed, None if guess.shares is None else guess.shares, place)
         rows.append(np.array([token]))
-        if run.criteria(rows.ids, record.so_far()).all():
+        if request.criteria(rows.ids, record.so_far()).all():
             return True
         if not held:
             return False
     return False
 
 
-def _choose(run: Run, scores: Array, guessed: int | None, shares: Array | None, place: int) -> tuple[int, bool]:
+def _choose(
+    request: DecodingRequest, scores: Array, guessed: int | None, shares: Array | None, place: int
+) -> tuple[int, bool]:
     """The next token, and whether it is the guessed one, so that the next guess counts.
 
     A drawn guess is accepted with the probability p / q, else a token is drawn from what p has more than q; so tokens
     are distributed by p (Leviathan et al. 2023, algorithm 1). With `assistant_ensemble_weight` w the guess is judged by
     the mixture w p + (1 - w) q instead.
     """
-    weight = run.config.assistant_ensemble_weight
+    weight = request.config.assistant_ensemble_weight
     own = None if shares is None or guessed is None else shares[place]
-    if run.streams is None:
+    if request.streams is None:
         if weight is not None and own is not None:
             scores = np.float32(weight) * softmax(scores) + np.float32(1 - weight) * own
         token = int(scores.argmax())
         return token, token == guessed
     if guessed is None or own is None:
-        token = run.streams.draw(0, scores)
+        token = request.streams.draw(0, scores)
         return token, token == guessed
     share = softmax(scores)
     ratio = float(share[guessed] / own[guessed])
-    if run.streams.uniform(0)[0] <= (ratio if weight is None else 1 - weight + weight * ratio):
+    if request.streams.uniform(0)[0] <= (ratio if weight is None else 1 - weight + weight * ratio):
         return guessed, True
     rest = np.maximum(share - own, 0)
     with np.errstate(divide="ignore"):
-        return run.streams.draw(0, np.log(rest if rest.any() else share)), False
+        return request.streams.draw(0, np.log(rest if rest.any() else share)), False
 
 
 def _guesser(
-    run: Run, model: GenerationModel | None, tokenizer: Tokenizer | None, assistant_tokenizer: Tokenizer | None
+    request: DecodingRequest,
+    model: GenerationModel | None,
+    tokenizer: Tokenizer | None,
+    assistant_tokenizer: Tokenizer | None,
 ) -> Guesser:
-    lookup = run.config.prompt_lookup_num_tokens
+    lookup = request.config.prompt_lookup_num_tokens
     if lookup is not None:
-        if run.config.assistant_ensemble_weight is not None:
+        if request.config.assistant_ensemble_weight is not None:
             raise ValueError(
                 "Setting `assistant_ensemble_weight` requires candidate logits from the assistant model. It is not "
                 "supported with prompt lookup decoding."
             )
-        return PromptLookup(run, lookup, run.config.max_matching_ngram_size or 2)
+        return PromptLookup(request, lookup, request.config.max_matching_ngram_size or 2)
     if model is None:
         raise ValueError("assisted generation needs `assistant_model` or `prompt_lookup_num_tokens`")
-    if model.vocab_size != run.model.vocab_size:
+    if model.vocab_size != request.model.vocab_size:
         if tokenizer is None or assistant_tokenizer is None:
             raise ValueError(
                 "The main and assistant models have different tokenizers. Please provide `tokenizer` and "
                 "`assistant_tokenizer` to `generate()`."
             )
         raise UnsupportedError(
-            f"assistant_tokenizer: the assistant has {model.vocab_size} tokens and the model {run.model.vocab_size}; "
+            f"assistant_tokenizer: the assistant has {model.vocab_size} tokens, the model {request.model.vocab_size}: "
             "assisted decoding between two tokenizers is not supported. Give an assistant of the same tokenizer"
         )
     if assistant_tokenizer is not None:
@@ -131,9 +139,9 @@ def _guesser(
             "`assistant_tokenizer` is not required when the main and assistant models use the same tokenizer. Please "
             "omit `assistant_tokenizer` from `generate()`."
         )
-    if model.is_encoder_decoder != run.model.is_encoder_decoder:
+    if model.is_encoder_decoder != request.model.is_encoder_decoder:
         raise UnsupportedError("assistant_model must have an encoder exactly if the model has one")
-    return Assistant(run, model)
+    return Assistant(request, model)
 
 
 def _crop(decoder: Decoder, count: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from onnxpipe.generation.numerics import log_softmax, top_k
 from onnxpipe.generation.protocols import Array
-from onnxpipe.generation.run import Found, Record, Run
+from onnxpipe.generation.request import DecodingRequest, SearchResult, StepRecord
 from onnxpipe.generation.stop_strings import StopStringCriteria
 from onnxpipe.generation.stopping import EosTokenCriteria, MaxLengthCriteria, MaxTimeCriteria
 
@@ -23,7 +23,7 @@ _NEVER = np.float32(-1.0e9)
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _BeamRows:
     """Rows of prompts: running ones, finished ones, or candidates; n of them per prompt.
 
     Attributes:
@@ -36,14 +36,14 @@ class _Rows:
     scores: Array
     origins: Array
 
-    def take(self, places: Array) -> _Rows:
+    def take(self, places: Array) -> _BeamRows:
         """The rows at int64 (prompts, m)."""
         prompts = np.arange(len(places))[:, None]
-        return _Rows(self.ids[prompts, places], self.scores[prompts, places], self.origins[prompts, places])
+        return _BeamRows(self.ids[prompts, places], self.scores[prompts, places], self.origins[prompts, places])
 
-    def of(self, chosen: Array) -> _Rows:
+    def of(self, chosen: Array) -> _BeamRows:
         """The rows of some of the prompts."""
-        return _Rows(self.ids[chosen], self.scores[chosen], self.origins[chosen])
+        return _BeamRows(self.ids[chosen], self.scores[chosen], self.origins[chosen])
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class _State:
         prompts: int64 (prompts,): the numbers of the prompts that are still decoded.
     """
 
-    running: _Rows
-    finished: _Rows
+    running: _BeamRows
+    finished: _BeamRows
     full: Array
     improvable: Array
     length: int
@@ -78,23 +78,23 @@ class _State:
         )
 
 
-def beam_search(run: Run) -> Found:
+def beam_search(request: DecodingRequest) -> SearchResult:
     """The best `num_return_sequences` rows of each prompt."""
-    decoder, record = run.start(), Record.of(run.config)
-    beams, start = run.copies, run.prompt.shape[1]
-    can_drop = run.any_rows and not record.any and all(type(one) in _OWN for one in run.criteria)
-    state = _begin(run)
+    decoder, record = request.start(), StepRecord.of(request.config)
+    beams, start = request.copies, request.prompt.shape[1]
+    can_drop = request.any_rows and not record.any and all(type(one) in _OWN for one in request.criteria)
+    state = _begin(request)
     results: list[_State] = []
     logits = decoder.prefill()
     while True:
-        candidates = _candidates(run, state, logits, record)
+        candidates = _candidates(request, state, logits, record)
         longer = candidates.ids[:, :, : state.length + 1]
-        hits = run.criteria(longer.reshape(-1, state.length + 1), record.so_far()).reshape(candidates.scores.shape)
+        hits = request.criteria(longer.reshape(-1, state.length + 1), record.so_far()).reshape(candidates.scores.shape)
         running = _go_on(candidates, hits, beams)
-        state = _enter(run, state, candidates, hits)
+        state = _enter(request, state, candidates, hits)
         state = replace(state, running=running, length=state.length + 1)
-        state = replace(state, improvable=_improvable(run, state))
-        going = _open(run, state)
+        state = replace(state, improvable=_improvable(request, state))
+        going = _open(request, state)
         if not going.any() or hits.all():
             break
         beam = state.running.origins[:, :, state.length - 1 - start].astype(np.int64)
@@ -104,22 +104,22 @@ def beam_search(run: Run) -> Found:
             state, rows = state.of(going), rows[going]
         decoder.reorder(rows.reshape(-1))
         logits = decoder.step(state.running.ids[:, :, state.length - 1].reshape(-1, 1))[:, 0]
-    return _found(run, [*results, state], record)
+    return _found(request, [*results, state], record)
 
 
-def _begin(run: Run) -> _State:
-    beams, (prompts, start) = run.copies, run.prompt.shape
+def _begin(request: DecodingRequest) -> _State:
+    beams, (prompts, start) = request.copies, request.prompt.shape
     # transformers takes a pad token of 0 for one that is not set.
-    fill = -1 if run.eos is None else (run.pad or int(run.eos[0]))
-    ids = np.full((prompts, beams, run.max_length), fill, np.int64)
-    ids[:, :, :start] = run.prompt[:, None]
-    origins = np.full((prompts, beams, run.max_length - start), -1, np.int32)
+    fill = -1 if request.eos is None else (request.pad or int(request.eos[0]))
+    ids = np.full((prompts, beams, request.max_length), fill, np.int64)
+    ids[:, :, :start] = request.prompt[:, None]
+    origins = np.full((prompts, beams, request.max_length - start), -1, np.int32)
     # All rows of a prompt are alike at first: only the first of them has candidates.
     scores = np.full((prompts, beams), _NEVER, np.float32)
     scores[:, 0] = 0
     return _State(
-        running=_Rows(ids, scores, origins),
-        finished=_Rows(ids, np.full((prompts, beams), _NEVER, np.float32), origins),
+        running=_BeamRows(ids, scores, origins),
+        finished=_BeamRows(ids, np.full((prompts, beams), _NEVER, np.float32), origins),
         full=np.zeros((prompts, beams), bool),
         improvable=np.ones(prompts, bool),
         length=start,
@@ -127,16 +127,16 @@ def _begin(run: Run) -> _State:
     )
 
 
-def _candidates(run: Run, state: _State, logits: Array, record: Record) -> _Rows:
+def _candidates(request: DecodingRequest, state: _State, logits: Array, record: StepRecord) -> _BeamRows:
     """The best continuations of each prompt's running rows, best first: enough that `num_beams` of them run on."""
-    beams, start = run.copies, run.prompt.shape[1]
+    beams, start = request.copies, request.prompt.shape[1]
     prompts = len(state.full)
-    scores = logits if run.processors.normalise else log_softmax(logits, run.scratch)
-    if run.processors:
-        scores = run.processors(state.running.ids[:, :, : state.length].reshape(prompts * beams, -1), scores)
+    scores = logits if request.processors.normalise else log_softmax(logits, request.scratch)
+    if request.processors:
+        scores = request.processors(state.running.ids[:, :, : state.length].reshape(prompts * beams, -1), scores)
     record.add(scores, logits)
-    count = max(2, 1 + (0 if run.eos is None else len(run.eos))) * beams
-    if run.streams is None:
+    count = max(2, 1 + (0 if request.eos is None else len(request.eos))) * beams
+    if request.streams is None:
         # The best of a prompt are among the best of its rows: only these are added up and compared.
         of_row, tokens = top_k(scores, count)
         width = of_row.shape[1]
@@ -146,7 +146,9 @@ def _candidates(run: Run, state: _State, logits: Array, record: Record) -> _Rows
     else:
         vocab = scores.shape[-1]
         total = (scores.reshape(prompts, beams, vocab) + state.running.scores[:, :, None]).reshape(prompts, -1)
-        drawn = [run.streams.draw_several(prompt * beams, line, count) for prompt, line in zip(state.prompts, total)]
+        drawn = [
+            request.streams.draw_several(prompt * beams, line, count) for prompt, line in zip(state.prompts, total)
+        ]
         places = np.stack(drawn)
         best = np.take_along_axis(total, places, -1)
         beam, token = places // vocab, places % vocab
@@ -156,22 +158,22 @@ def _candidates(run: Run, state: _State, logits: Array, record: Record) -> _Rows
     return replace(chosen, scores=best)
 
 
-def _go_on(candidates: _Rows, hits: Array, beams: int) -> _Rows:
+def _go_on(candidates: _BeamRows, hits: Array, beams: int) -> _BeamRows:
     """The best candidates that have not hit a stopping criterion."""
     scores = candidates.scores + np.where(hits, _NEVER, np.float32(0))
     best, places = top_k(scores, beams)
     return replace(candidates.take(places), scores=best)
 
 
-def _enter(run: Run, state: _State, candidates: _Rows, hits: Array) -> _State:
+def _enter(request: DecodingRequest, state: _State, candidates: _BeamRows, hits: Array) -> _State:
     """Puts hits among the best `num_beams` candidates into the slots, where they are better than what is there."""
-    beams = run.copies
-    generated = state.length + 1 - run.prompt.shape[1]
+    beams = request.copies
+    generated = state.length + 1 - request.prompt.shape[1]
     ended = hits & (np.arange(hits.shape[1]) < beams)
-    scores = candidates.scores / np.float32(generated ** _length_penalty(run))
-    shut = ~_open(run, state)
+    scores = candidates.scores / np.float32(generated ** _length_penalty(request))
+    shut = ~_open(request, state)
     scores = scores + np.where(shut[:, None], _NEVER, np.float32(0)) + np.where(ended, np.float32(0), _NEVER)
-    merged = _Rows(
+    merged = _BeamRows(
         np.concatenate((state.finished.ids, candidates.ids), axis=1),
         np.concatenate((state.finished.scores, scores), axis=1),
         np.concatenate((state.finished.origins, candidates.origins), axis=1),
@@ -181,40 +183,40 @@ def _enter(run: Run, state: _State, candidates: _Rows, hits: Array) -> _State:
     return replace(state, finished=merged.take(places), full=full)
 
 
-def _improvable(run: Run, state: _State) -> Array:
+def _improvable(request: DecodingRequest, state: _State) -> Array:
     """bool (prompts,): whether the best running row could still beat the worst slot, by transformers' heuristic.
 
     It takes the score that the best row would have at its present length; with early_stopping="never" and a positive
     length penalty the one it would have at the greatest length.
     """
-    penalty, start = _length_penalty(run), run.prompt.shape[1]
-    far = run.config.early_stopping == "never" and penalty > 0
-    length = ((run.config.max_length or run.max_length) if far else state.length) - start
+    penalty, start = _length_penalty(request), request.prompt.shape[1]
+    far = request.config.early_stopping == "never" and penalty > 0
+    length = ((request.config.max_length or request.max_length) if far else state.length) - start
     attainable = state.running.scores[:, :1] / np.float32(length**penalty)
     worst = np.where(state.full, state.finished.scores.min(-1, keepdims=True), _NEVER)
     return np.asarray(state.improvable & (attainable > worst).any(-1))
 
 
-def _open(run: Run, state: _State) -> Array:
+def _open(request: DecodingRequest, state: _State) -> Array:
     """bool (prompts,): whose slots may still change."""
-    done = state.full.all(-1) if run.config.early_stopping is True else np.zeros(len(state.full), bool)
+    done = state.full.all(-1) if request.config.early_stopping is True else np.zeros(len(state.full), bool)
     return np.asarray(state.improvable & ~done)
 
 
-def _length_penalty(run: Run) -> float:
-    penalty = run.config.length_penalty
+def _length_penalty(request: DecodingRequest) -> float:
+    penalty = request.config.length_penalty
     return 1.0 if penalty is None else penalty
 
 
-def _found(run: Run, states: list[_State], record: Record) -> Found:
+def _found(request: DecodingRequest, states: list[_State], record: StepRecord) -> SearchResult:
     """The slots of all prompts, in their order."""
     order = np.argsort(np.concatenate([state.prompts for state in states]))
-    count = run.config.num_return_sequences or 1
+    count = request.config.num_return_sequences or 1
     ids, scores, origins = (
         np.concatenate([part[:, :count] for part in parts])[order]
         for parts in zip(*((one.finished.ids, one.finished.scores, one.finished.origins) for one in states))
     )
     origins = origins.reshape(-1, origins.shape[-1])
     generated = int((origins >= 0).sum(-1).max())
-    sequences = ids.reshape(len(origins), -1)[:, : run.prompt.shape[1] + generated]
-    return Found(sequences, record, scores.reshape(-1), origins[:, :generated])
+    sequences = ids.reshape(len(origins), -1)[:, : request.prompt.shape[1] + generated]
+    return SearchResult(sequences, record, scores.reshape(-1), origins[:, :generated])

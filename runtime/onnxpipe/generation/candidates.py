@@ -11,7 +11,7 @@ from onnxpipe.generation.guidance import UnbatchedClassifierFreeGuidanceLogitsPr
 from onnxpipe.generation.numerics import softmax
 from onnxpipe.generation.processors import LogitsProcessorList
 from onnxpipe.generation.protocols import Array, Decoder, GenerationModel
-from onnxpipe.generation.run import Run
+from onnxpipe.generation.request import DecodingRequest
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class PromptLookup:
         ngram: most tokens that must match; fewer are tried where so many do not.
     """
 
-    def __init__(self, run: Run, count: int, ngram: int) -> None:
+    def __init__(self, request: DecodingRequest, count: int, ngram: int) -> None:
         if count <= 0 or ngram <= 0:
             raise ValueError("Invalid max_matching_ngram_size or num_output_tokens")
-        self._run, self._count, self._ngram = run, count, ngram
+        self._request, self._count, self._ngram = request, count, ngram
 
     def guess(self, ids: Array) -> Guess:
         """See Guesser."""
-        room = min(self._count, self._run.max_length - len(ids) - 1)
+        room = min(self._count, self._request.max_length - len(ids) - 1)
         for size in range(min(self._ngram, len(ids) - 1), 0, -1):
             windows = np.lib.stride_tricks.sliding_window_view(ids[:-1], size)
             places = np.flatnonzero((windows == ids[-size:]).all(-1))
@@ -66,7 +66,7 @@ class PromptLookup:
         """Nothing to learn."""
 
     def _before_end(self, tokens: Array) -> Array:
-        eos = self._run.eos
+        eos = self._request.eos
         ends = np.flatnonzero(np.isin(tokens, eos)) if eos is not None else tokens[:0]
         return tokens[: ends[0]] if ends.size else tokens
 
@@ -83,22 +83,22 @@ class Assistant:
         model: the smaller model; its config says how it guesses, or the call's where it does not.
     """
 
-    def __init__(self, run: Run, model: GenerationModel) -> None:
-        self._run, self._model = run, model
-        config = model.generation_config.filled(run.config)
+    def __init__(self, request: DecodingRequest, model: GenerationModel) -> None:
+        self._request, self._model = request, model
+        config = model.generation_config.filled(request.config)
         self._schedule = config.num_assistant_tokens_schedule
         self._count = int(config.num_assistant_tokens or 0)
         self._threshold = float(config.assistant_confidence_threshold or 0.0)
         # Guidance keeps a run of its own, token by token: it is for tokens that stay.
         self._processors = LogitsProcessorList(
-            one for one in run.processors if not isinstance(one, UnbatchedClassifierFreeGuidanceLogitsProcessor)
+            one for one in request.processors if not isinstance(one, UnbatchedClassifierFreeGuidanceLogitsProcessor)
         )
         self._decoder: Decoder | None = None
         self._cached = np.empty(0, np.int64)
 
     def guess(self, ids: Array) -> Guess:
         """See Guesser."""
-        count = min(self._count, self._run.max_length - len(ids) - 1)
+        count = min(self._count, self._request.max_length - len(ids) - 1)
         if count <= 0:
             return Guess(ids[:0])
         tokens: list[int] = []
@@ -106,11 +106,13 @@ class Assistant:
         row, logits = ids, self._logits(ids)
         while True:
             scores = self._processors(row[None], logits)
-            token = int(scores[0].argmax()) if self._run.streams is None else self._run.streams.draw(0, scores[0])
+            token = (
+                int(scores[0].argmax()) if self._request.streams is None else self._request.streams.draw(0, scores[0])
+            )
             share = softmax(scores[0])
             tokens.append(token)
             shares.append(share)
-            ended = self._run.eos is not None and token in self._run.eos
+            ended = self._request.eos is not None and token in self._request.eos
             if len(tokens) == count or ended or share[token] < self._threshold:
                 break
             row = np.append(row, token)
@@ -128,9 +130,11 @@ class Assistant:
     def _logits(self, ids: Array) -> Array:
         """float32 (1, vocab): the model's logits after int64 (length,); what it has read of it is not read again."""
         if self._decoder is None:
-            self._decoder = self._model.start(self._run.prompt, self._run.inputs, max_length=self._run.max_length)
+            self._decoder = self._model.start(
+                self._request.prompt, self._request.inputs, max_length=self._request.max_length
+            )
             logits = self._decoder.prefill()
-            self._cached = self._run.prompt[0]
+            self._cached = self._request.prompt[0]
             if len(ids) == len(self._cached):
                 return logits
         known = min(len(self._cached), len(ids) - 1)

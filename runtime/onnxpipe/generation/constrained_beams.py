@@ -15,7 +15,7 @@ from onnxpipe.generation.constraints import Constraint, ConstraintState, constra
 from onnxpipe.generation.hypotheses import Hypotheses, best_rows, hypotheses
 from onnxpipe.generation.numerics import log_softmax, top_k
 from onnxpipe.generation.protocols import Array
-from onnxpipe.generation.run import Found, Record, Run
+from onnxpipe.generation.request import DecodingRequest, SearchResult, StepRecord
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,23 @@ class _Candidate:
     score: float
 
 
-def constrained_beam_search(run: Run) -> Found:
+def constrained_beam_search(request: DecodingRequest) -> SearchResult:
     """The best `num_return_sequences` rows of each prompt that meet the constraints; where too few do, also others."""
-    constraints = _checked(run)
-    decoder, record = run.start(), Record.of(run.config)
-    beams, ids = run.copies, run.expanded
-    scores = np.full(run.rows, np.float32(-1e9))
+    constraints = _checked(request)
+    decoder, record = request.start(), StepRecord.of(request.config)
+    beams, ids = request.copies, request.expanded
+    scores = np.full(request.rows, np.float32(-1e9))
     scores[::beams] = 0
-    collected = [hypotheses(run, beams) for _ in range(run.prompts)]
-    origins: list[tuple[int, ...]] = [()] * run.rows
+    collected = [hypotheses(request, beams) for _ in range(request.prompts)]
+    origins: list[tuple[int, ...]] = [()] * request.rows
     logits = decoder.prefill()
     while True:
         logs = log_softmax(logits)
-        total = (run.processors(ids, logs) if run.processors else logs) + scores[:, None]
+        total = (request.processors(ids, logs) if request.processors else logs) + scores[:, None]
         record.add(total, logits)
         chosen = [
-            _step(run, constraints, collected[prompt], prompt, ids, total, origins) for prompt in range(run.prompts)
+            _step(request, constraints, collected[prompt], prompt, ids, total, origins)
+            for prompt in range(request.prompts)
         ]
         flat = list(itertools.chain.from_iterable(chosen))
         rows = np.array([one.row for one in flat], np.int64)
@@ -50,18 +51,18 @@ def constrained_beam_search(run: Run) -> Found:
         scores = np.array([one.score for one in flat], np.float32)
         origins = [(*origins[row], row) for row in rows.tolist()]
         ids = np.concatenate((ids[rows], tokens[:, None]), axis=1)
-        if all(one.done for one in collected) or run.criteria(ids, record.so_far()).all():
+        if all(one.done for one in collected) or request.criteria(ids, record.so_far()).all():
             break
         decoder.reorder(rows)
         logits = decoder.step(tokens[:, None])[:, 0]
     for prompt, kept in enumerate(collected):
         if not kept.done:
-            _close(run, constraints, kept, range(prompt * beams, (prompt + 1) * beams), ids, scores, origins)
-    return best_rows(run, [[one] for one in collected], record)
+            _close(request, constraints, kept, range(prompt * beams, (prompt + 1) * beams), ids, scores, origins)
+    return best_rows(request, [[one] for one in collected], record)
 
 
 def _step(
-    run: Run,
+    request: DecodingRequest,
     constraints: list[Constraint],
     kept: Hypotheses,
     prompt: int,
@@ -70,11 +71,11 @@ def _step(
     origins: list[tuple[int, ...]],
 ) -> list[_Candidate]:
     """The `num_beams` rows of a prompt that run on; finished ones that meet the constraints are kept."""
-    beams, vocab = run.copies, total.shape[-1]
+    beams, vocab = request.copies, total.shape[-1]
     first = prompt * beams
     if kept.done:
-        return [_Candidate(first, run.pad or 0, 0.0)] * beams
-    eos = [] if run.eos is None else run.eos.tolist()
+        return [_Candidate(first, request.pad or 0, 0.0)] * beams
+    eos = [] if request.eos is None else request.eos.tolist()
     best, places = top_k(total[first : first + beams].reshape(1, -1), max(2, 1 + len(eos)) * beams)
     going: list[_Candidate] = []
     for rank, (score, where) in enumerate(zip(best[0].tolist(), places[0].tolist(), strict=True)):
@@ -82,7 +83,7 @@ def _step(
         if token not in eos:
             going.append(_Candidate(row, token, score))
         elif rank < beams and ConstraintState.after(constraints, ids[row].tolist()).completed:
-            kept.add(ids[row], score, (*origins[row], row), ids.shape[1] + 1 - run.prompt.shape[1])
+            kept.add(ids[row], score, (*origins[row], row), ids.shape[1] + 1 - request.prompt.shape[1])
         if len(going) == beams:
             break
     going = _lead(constraints, going, range(first, first + beams), ids, total)
@@ -116,7 +117,7 @@ def _lead(
 
 
 def _close(
-    run: Run,
+    request: DecodingRequest,
     constraints: list[Constraint],
     kept: Hypotheses,
     rows: range,
@@ -126,14 +127,14 @@ def _close(
 ) -> None:
     """Offers the rows that were still running: those that meet the constraints; all, where that makes too few."""
     met = [row for row in rows if ConstraintState.after(constraints, ids[row].tolist()).completed]
-    few = len(met) < (run.config.num_return_sequences or 1)
+    few = len(met) < (request.config.num_return_sequences or 1)
     for row in [*met, *(row for row in rows if few and row not in met)]:
-        kept.add(ids[row], float(scores[row]), origins[row], ids.shape[1] - run.prompt.shape[1])
+        kept.add(ids[row], float(scores[row]), origins[row], ids.shape[1] - request.prompt.shape[1])
 
 
-def _checked(run: Run) -> list[Constraint]:
-    config = run.config
-    if run.copies <= 1 or (config.num_beams or 1) <= 1:
+def _checked(request: DecodingRequest) -> list[Constraint]:
+    config = request.config
+    if request.copies <= 1 or (config.num_beams or 1) <= 1:
         raise ValueError("`num_beams` needs to be greater than 1 for constrained generation.")
     if config.do_sample:
         raise ValueError("`do_sample` needs to be false for constrained generation.")

@@ -10,48 +10,48 @@ import numpy as np
 
 from onnxpipe.generation.numerics import softmax, top_k
 from onnxpipe.generation.protocols import Array, Decoder
-from onnxpipe.generation.rows import Rows
-from onnxpipe.generation.run import Found, Record, Run
+from onnxpipe.generation.request import DecodingRequest, SearchResult, StepRecord
+from onnxpipe.generation.token_buffer import TokenBuffer
 
 
-def contrastive_search(run: Run) -> Found:
+def contrastive_search(request: DecodingRequest) -> SearchResult:
     """One row per prompt; every step runs `top_k` candidates of each through the model."""
-    config = run.config
+    config = request.config
     width, alpha = config.top_k or 1, np.float32(config.penalty_alpha or 0.0)
-    decoder, record = run.start(hidden=True), Record.of(config)
-    rows = Rows(run.prompt, run.max_length)
-    pads = any(hasattr(criterion, "eos_token_id") for criterion in run.criteria)
-    unfinished = np.ones(run.prompts, bool)
+    decoder, record = request.start(hidden=True), StepRecord.of(config)
+    rows = TokenBuffer(request.prompt, request.max_length)
+    pads = any(hasattr(criterion, "eos_token_id") for criterion in request.criteria)
+    unfinished = np.ones(request.prompts, bool)
     logits = decoder.prefill()
     context = _hidden(decoder)
-    blind = _padding(run, context.shape[1])
+    blind = _padding(request, context.shape[1])
     while True:
-        scores = run.processors(rows.ids, logits) if run.processors else logits
+        scores = request.processors(rows.ids, logits) if request.processors else logits
         record.add(scores, logits)
         shares, candidates = top_k(softmax(scores), width)
         count = candidates.shape[1]
-        decoder.reorder(np.repeat(np.arange(run.prompts), count))
-        after = decoder.step(candidates.reshape(-1, 1))[:, 0].reshape(run.prompts, count, -1)
-        states = _hidden(decoder).reshape(run.prompts, count, -1)
+        decoder.reorder(np.repeat(np.arange(request.prompts), count))
+        after = decoder.step(candidates.reshape(-1, 1))[:, 0].reshape(request.prompts, count, -1)
+        states = _hidden(decoder).reshape(request.prompts, count, -1)
         likeness = _likeness(context, states, blind)
         chosen = ((1 - alpha) * shares - alpha * likeness).argmax(-1)
-        every = np.arange(run.prompts)
+        every = np.arange(request.prompts)
         decoder.reorder(every * count + chosen)
         logits = after[every, chosen]
         context = np.concatenate((context, states[every, chosen, None]), axis=1)
-        blind = np.concatenate((blind, np.zeros((run.prompts, 1), bool)), axis=1)
+        blind = np.concatenate((blind, np.zeros((request.prompts, 1), bool)), axis=1)
         tokens = candidates[every, chosen]
         if pads:
-            tokens = np.where(unfinished, tokens, run.pad or 0)
+            tokens = np.where(unfinished, tokens, request.pad or 0)
         rows.append(tokens)
-        unfinished &= ~run.criteria(rows.ids, record.so_far())
-        if run.streamer is not None:
-            run.streamer.put(tokens)
+        unfinished &= ~request.criteria(rows.ids, record.so_far())
+        if request.streamer is not None:
+            request.streamer.put(tokens)
         if not unfinished.any():
             break
-    if run.streamer is not None:
-        run.streamer.end()
-    return Found(rows.ids, record)
+    if request.streamer is not None:
+        request.streamer.end()
+    return SearchResult(rows.ids, record)
 
 
 def _hidden(decoder: Decoder) -> Array:
@@ -61,10 +61,10 @@ def _hidden(decoder: Decoder) -> Array:
     return decoder.hidden.copy()
 
 
-def _padding(run: Run, length: int) -> Array:
+def _padding(request: DecodingRequest, length: int) -> Array:
     """bool (prompts, length): where the prompt's states are of padding, which is to the left in a decoder's states."""
-    mask = None if run.model.is_encoder_decoder else run.inputs.get("attention_mask")
-    real = np.full(run.prompts, length) if mask is None else (np.asarray(mask) != 0).sum(-1)
+    mask = None if request.model.is_encoder_decoder else request.inputs.get("attention_mask")
+    real = np.full(request.prompts, length) if mask is None else (np.asarray(mask) != 0).sum(-1)
     return np.asarray(np.arange(length) < length - real[:, None])
 
 

@@ -14,7 +14,7 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.hypotheses import Hypotheses, best_rows, hypotheses
 from onnxpipe.generation.numerics import log_softmax, top_k
 from onnxpipe.generation.protocols import Array
-from onnxpipe.generation.run import Found, Record, Run
+from onnxpipe.generation.request import DecodingRequest, SearchResult, StepRecord
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,24 @@ class _Groups:
         return np.arange(self.prompts)[:, None] * self.beams + group * self.size + np.arange(self.size)
 
 
-def group_beam_search(run: Run) -> Found:
+def group_beam_search(request: DecodingRequest) -> SearchResult:
     """The best `num_return_sequences` rows of each prompt, over all its groups."""
-    groups = _checked(run)
-    decoder, record = run.start(), Record.of(run.config)
-    ids = run.expanded
-    scores = np.full(run.rows, np.float32(-1e9))
+    groups = _checked(request)
+    decoder, record = request.start(), StepRecord.of(request.config)
+    ids = request.expanded
+    scores = np.full(request.rows, np.float32(-1e9))
     scores[:: groups.size] = 0
-    collected = [[hypotheses(run, groups.size) for _ in range(groups.count)] for _ in range(groups.prompts)]
-    origins: list[tuple[int, ...]] = [()] * run.rows
+    collected = [[hypotheses(request, groups.size) for _ in range(groups.count)] for _ in range(groups.prompts)]
+    origins: list[tuple[int, ...]] = [()] * request.rows
     logits = decoder.prefill()
     while True:
-        step = _Step(run, groups, ids, logits, scores, origins, collected)
+        step = _Step(request, groups, ids, logits, scores, origins, collected)
         tokens, chosen, scores = step.take()
         record.add(step.processed, logits)
         origins = [(*origins[row], row) for row in chosen.tolist()]
         ids = np.concatenate((ids[chosen], tokens[:, None]), axis=1)
         finished = all(one.done for each in collected for one in each)
-        if finished or run.criteria(ids, record.so_far()).all():
+        if finished or request.criteria(ids, record.so_far()).all():
             break
         decoder.reorder(chosen)
         logits = decoder.step(tokens[:, None])[:, 0]
@@ -59,8 +59,8 @@ def group_beam_search(run: Run) -> Found:
         for group, one in enumerate(each):
             if not one.done:
                 for row in groups.rows(group)[prompt].tolist():
-                    one.add(ids[row], float(scores[row]), origins[row], ids.shape[1] - run.prompt.shape[1])
-    return best_rows(run, collected, record)
+                    one.add(ids[row], float(scores[row]), origins[row], ids.shape[1] - request.prompt.shape[1])
+    return best_rows(request, collected, record)
 
 
 class _Step:
@@ -68,7 +68,7 @@ class _Step:
 
     def __init__(
         self,
-        run: Run,
+        request: DecodingRequest,
         groups: _Groups,
         ids: Array,
         logits: Array,
@@ -76,7 +76,7 @@ class _Step:
         origins: list[tuple[int, ...]],
         collected: list[list[Hypotheses]],
     ) -> None:
-        self.run, self.groups, self.ids, self.scores = run, groups, ids, scores
+        self.run, self.groups, self.ids, self.scores = request, groups, ids, scores
         self.origins, self.collected = origins, collected
         self.logs = log_softmax(logits)
         self.processed = np.zeros_like(self.logs)
@@ -142,8 +142,8 @@ class _Step:
         kept.settle(float(best.max()), self.ids.shape[1] + 1)
 
 
-def _checked(run: Run) -> _Groups:
-    config, beams, count = run.config, run.copies, run.config.num_beam_groups or 1
+def _checked(request: DecodingRequest) -> _Groups:
+    config, beams, count = request.config, request.copies, request.config.num_beam_groups or 1
     if count > beams or beams % count:
         raise ValueError(f"`num_beam_groups` ({count}) has to divide `num_beams` ({beams})")
     if config.do_sample:
@@ -156,4 +156,4 @@ def _checked(run: Run) -> _Groups:
         raise ValueError(
             "`diversity_penalty` should be greater than `0.0`, otherwise your beam groups will be identical."
         )
-    return _Groups(run.prompts, count, beams // count)
+    return _Groups(request.prompts, count, beams // count)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from onnxpipe.generation.protocols import Array
-from onnxpipe.generation.run import Found, Record, Run
+from onnxpipe.generation.request import DecodingRequest, SearchResult, StepRecord
 
 
 @dataclass(frozen=True)
@@ -71,33 +71,33 @@ class Hypotheses:
         self.done = min(one.score for one in self.kept) >= attainable
 
 
-def hypotheses(run: Run, size: int) -> Hypotheses:
+def hypotheses(request: DecodingRequest, size: int) -> Hypotheses:
     """An empty collection for a call."""
-    config = run.config
+    config = request.config
     return Hypotheses(
         size=size,
         penalty=1.0 if config.length_penalty is None else config.length_penalty,
         early=config.early_stopping or False,
-        start=run.prompt.shape[1],
-        longest=run.max_length,
+        start=request.prompt.shape[1],
+        longest=request.max_length,
     )
 
 
-def best_rows(run: Run, collected: Sequence[Sequence[Hypotheses]], record: Record) -> Found:
+def best_rows(request: DecodingRequest, collected: Sequence[Sequence[Hypotheses]], record: StepRecord) -> SearchResult:
     """The best `num_return_sequences` of each prompt; `collected` has the prompts' collections (one per group)."""
-    count = run.config.num_return_sequences or 1
+    count = request.config.num_return_sequences or 1
     best: list[Hypothesis] = []
     for groups in collected:
         # Of equal scores the later one first, as the reversed stable sort of transformers has it.
         ranked = sorted((one for group in groups for one in group.kept), key=lambda one: one.score)[::-1]
         best += ranked[:count]
-    width = min(max(len(one.ids) for one in best) + 1, run.max_length)
-    fill = run.pad if run.pad is not None else 0
+    width = min(max(len(one.ids) for one in best) + 1, request.max_length)
+    fill = request.pad if request.pad is not None else 0
     sequences = np.full((len(best), width), fill, np.int64)
-    origins = np.full((len(best), max(1, width - run.prompt.shape[1])), -1, np.int32)
+    origins = np.full((len(best), max(1, width - request.prompt.shape[1])), -1, np.int32)
     for row, one in enumerate(best):
         sequences[row, : len(one.ids)] = one.ids
-        if len(one.ids) < width and run.eos is not None:
-            sequences[row, len(one.ids)] = run.eos[0]
+        if len(one.ids) < width and request.eos is not None:
+            sequences[row, len(one.ids)] = request.eos[0]
         origins[row, : len(one.origins)] = one.origins
-    return Found(sequences, record, np.array([one.score for one in best], np.float32), origins)
+    return SearchResult(sequences, record, np.array([one.score for one in best], np.float32), origins)

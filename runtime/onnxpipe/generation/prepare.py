@@ -174,7 +174,7 @@ def decoder_start(
     return np.concatenate((first, given), axis=1), inputs
 
 
-def settle_lengths(
+def resolve_lengths(
     config: GenerationConfig, model: GenerationModel, length: int, *, default_max: bool, default_min: bool
 ) -> None:
     """Makes `max_length` and `min_length` of the config count whole rows, and checks them.

@@ -5,42 +5,42 @@ from __future__ import annotations
 import numpy as np
 
 from onnxpipe.generation.protocols import Array, Decoder
-from onnxpipe.generation.rows import Rows
-from onnxpipe.generation.run import Found, Record, Run
+from onnxpipe.generation.request import DecodingRequest, SearchResult, StepRecord
 from onnxpipe.generation.seed import RowStreams
+from onnxpipe.generation.token_buffer import TokenBuffer
 
 #: From so many rows on, those that are finished leave the decoder when they are at least half of it.
 _WORTH_DROPPING = 4
 
 
-def sample(run: Run) -> Found:
+def sample(request: DecodingRequest) -> SearchResult:
     """Greedy search, or sampling where the config says `do_sample`."""
-    decoder = run.start()
-    rows, record = Rows(run.expanded, run.max_length), Record.of(run.config)
+    decoder = request.start()
+    rows, record = TokenBuffer(request.expanded, request.max_length), StepRecord.of(request.config)
     # Only an end token fills the rest of a row with padding; rows stopped by other criteria go on with the batch.
-    pads = any(hasattr(criterion, "eos_token_id") for criterion in run.criteria)
-    unfinished = np.ones(run.rows, bool)
-    decoded = np.arange(run.rows)  # the rows that the decoder still has
+    pads = any(hasattr(criterion, "eos_token_id") for criterion in request.criteria)
+    unfinished = np.ones(request.rows, bool)
+    decoded = np.arange(request.rows)  # the rows that the decoder still has
     logits = decoder.prefill()
     while True:
-        scores = _processed(run, rows.ids, logits, decoded)
+        scores = _processed(request, rows.ids, logits, decoded)
         record.add(scores, logits)
-        tokens = np.zeros(run.rows, np.int64)
-        tokens[decoded] = choose(scores, run.streams, decoded[unfinished[decoded] | (not pads)], decoded)
+        tokens = np.zeros(request.rows, np.int64)
+        tokens[decoded] = choose(scores, request.streams, decoded[unfinished[decoded] | (not pads)], decoded)
         if pads:
-            tokens = np.where(unfinished, tokens, run.pad or 0)
+            tokens = np.where(unfinished, tokens, request.pad or 0)
         rows.append(tokens)
-        unfinished &= ~run.criteria(rows.ids, record.so_far())
-        if run.streamer is not None:
-            run.streamer.put(tokens)
+        unfinished &= ~request.criteria(rows.ids, record.so_far())
+        if request.streamer is not None:
+            request.streamer.put(tokens)
         if not unfinished.any():
             break
         if pads and not record.any:
             decoded = _drop(decoder, decoded, unfinished)
         logits = decoder.step(tokens[decoded, None])[:, 0]
-    if run.streamer is not None:
-        run.streamer.end()
-    return Found(rows.ids, record)
+    if request.streamer is not None:
+        request.streamer.end()
+    return SearchResult(rows.ids, record)
 
 
 def choose(scores: Array, streams: RowStreams | None, wanted: Array, decoded: Array) -> Array:
@@ -63,18 +63,18 @@ def choose(scores: Array, streams: RowStreams | None, wanted: Array, decoded: Ar
     return tokens
 
 
-def _processed(run: Run, ids: Array, logits: Array, decoded: Array) -> Array:
+def _processed(request: DecodingRequest, ids: Array, logits: Array, decoded: Array) -> Array:
     """The scores of the rows that the decoder has."""
-    if not run.processors:
+    if not request.processors:
         return logits
     if len(decoded) == len(ids):
-        return run.processors(ids, logits)
-    if run.any_rows:
-        return run.processors(ids[decoded], logits)
+        return request.processors(ids, logits)
+    if request.any_rows:
+        return request.processors(ids[decoded], logits)
     # Some processors know rows by their number: give them all, the dropped ones with scores of no meaning.
     every = np.full((len(ids), logits.shape[-1]), 0, logits.dtype)
     every[decoded] = logits
-    return run.processors(ids, every)[decoded]
+    return request.processors(ids, every)[decoded]
 
 
 def _drop(decoder: Decoder, decoded: Array, unfinished: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The Auto classes: models by name, with numpy in and out.
+"""The Auto classes: load a model by name; it takes and gives numpy arrays.
 
 tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForSequenceClassification.from_pretrained(folder)
@@ -15,14 +15,16 @@ from onnxpipe.bundle import Config, HubKeywords, HubOptions
 from onnxpipe.bundle.hub_options import refuse_remote_code
 from onnxpipe.models.base import Model
 from onnxpipe.models.causal_lm.model import CausalLM
-from onnxpipe.models.dual_encoder import AudioDualEncoder, DualEncoder
+from onnxpipe.models.dual_encoder import AudioDualEncoder, ImageDualEncoder
 from onnxpipe.models.encoder import EncoderModel, check_outputs
-from onnxpipe.models.loading import Kind, Source, Target, load_model
+from onnxpipe.models.loading import ModelLoader, Source, Target, load_model
 from onnxpipe.models.segment_anything import SegmentAnything
 from onnxpipe.models.seq2seq.model import Seq2SeqLM
-from onnxpipe.models.speech_to_text.audio_encoder import HearingModel
-from onnxpipe.models.speech_to_text.loading import SpeechRecogniser
-from onnxpipe.models.text_to_audio.loading import TextToAudioModel
+from onnxpipe.models.speech_to_text.audio_encoder import AudioEncoderModel
+from onnxpipe.models.speech_to_text.base import SpeechToTextModel
+from onnxpipe.models.speech_to_text.loading import load_speech_model
+from onnxpipe.models.text_to_audio.loading import load_text_to_audio_model
+from onnxpipe.models.text_to_audio.protocol import TextToAudioModel
 
 
 class AutoModel:
@@ -33,7 +35,9 @@ class AutoModel:
     #: The task for which a model without a graph is exported.
     task: ClassVar[str] = "feature-extraction"
     #: The class of what is loaded.
-    kind: ClassVar[type[Kind]] = EncoderModel
+    model_class: ClassVar[type] = EncoderModel
+    #: Loads it.
+    loader: ClassVar[ModelLoader] = EncoderModel.load
 
     def __init__(self) -> None:
         raise OSError(f"{type(self).__name__} is made with {type(self).__name__}.from_pretrained(name_or_path)")
@@ -53,7 +57,7 @@ class AutoModel:
         trust_remote_code: bool | None = None,
         **hub: Unpack[HubKeywords],
     ) -> Any:
-        """A model from a folder or the Hub.
+        """Load a model from a folder or the Hub.
 
         Args:
             pretrained_model_name_or_path: a folder with ONNX graphs, or a Hub id; see `onnxpipe.models.loading`.
@@ -66,7 +70,7 @@ class AutoModel:
             **hub: how to reach the Hub, see `HubKeywords`.
 
         Returns:
-            A model of `kind`.
+            A model of `model_class`.
 
         Raises:
             ModelNotFoundError, NotExportedError, BundleError, PrecisionError, DeviceError, UnsupportedError.
@@ -76,7 +80,7 @@ class AutoModel:
         source = Source(os.fspath(pretrained_model_name_or_path), options)
         chosen = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
         target = Target(chosen, device, providers, provider_options, threads)
-        model: Model = load_model(source, target, cls.task, cls.kind)
+        model: Model = load_model(source, target, cls.task, cls.loader)
         check_outputs(model, cls.outputs, cls.__name__, cls.task)
         if config is not None:
             model.config = config
@@ -116,7 +120,8 @@ class AutoModelForCausalLM(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "text-generation"
-    kind: ClassVar[type[Kind]] = CausalLM
+    model_class: ClassVar[type] = CausalLM
+    loader: ClassVar[ModelLoader] = CausalLM.load
 
 
 class AutoModelForSeq2SeqLM(AutoModel):
@@ -124,7 +129,8 @@ class AutoModelForSeq2SeqLM(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "text2text-generation"
-    kind: ClassVar[type[Kind]] = Seq2SeqLM
+    model_class: ClassVar[type] = Seq2SeqLM
+    loader: ClassVar[ModelLoader] = Seq2SeqLM.load
 
 
 class AutoModelForImageClassification(AutoModel):
@@ -191,7 +197,8 @@ class AutoModelForZeroShotImageClassification(AutoModel):
     """`logits_per_image` of shape (images, texts)."""
 
     task: ClassVar[str] = "zero-shot-image-classification"
-    kind: ClassVar[type[Kind]] = DualEncoder
+    model_class: ClassVar[type] = ImageDualEncoder
+    loader: ClassVar[ModelLoader] = ImageDualEncoder.load
 
 
 class AutoModelForZeroShotObjectDetection(AutoModel):
@@ -202,10 +209,11 @@ class AutoModelForZeroShotObjectDetection(AutoModel):
 
 
 class AutoModelForMaskGeneration(AutoModel):
-    """`iou_scores` and `pred_masks` for points in a picture."""
+    """`iou_scores` and `pred_masks` for points in an image."""
 
     task: ClassVar[str] = "mask-generation"
-    kind: ClassVar[type[Kind]] = SegmentAnything
+    model_class: ClassVar[type] = SegmentAnything
+    loader: ClassVar[ModelLoader] = SegmentAnything.load
 
 
 class AutoModelForKeypointDetection(AutoModel):
@@ -227,15 +235,17 @@ class AutoModelForCTC(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "automatic-speech-recognition"
-    kind: ClassVar[type[Kind]] = SpeechRecogniser
+    model_class: ClassVar[type] = SpeechToTextModel
+    loader: ClassVar[ModelLoader] = load_speech_model
 
 
 class AutoModelForSpeechSeq2Seq(AutoModel):
-    """An encoder that hears and a decoder that writes (Whisper): `generate()` with `input_features`."""
+    """An encoder of audio with a decoder of text (Whisper): `generate()` with `input_features`."""
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "automatic-speech-recognition"
-    kind: ClassVar[type[Kind]] = SpeechRecogniser
+    model_class: ClassVar[type] = SpeechToTextModel
+    loader: ClassVar[ModelLoader] = load_speech_model
 
 
 class AutoModelForAudioClassification(AutoModel):
@@ -243,22 +253,25 @@ class AutoModelForAudioClassification(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 2}
     task: ClassVar[str] = "audio-classification"
-    kind: ClassVar[type[Kind]] = HearingModel
+    model_class: ClassVar[type] = AudioEncoderModel
+    loader: ClassVar[ModelLoader] = AudioEncoderModel.load
 
 
 class AutoModelForZeroShotAudioClassification(AutoModel):
     """`logits_per_audio` of shape (recordings, texts)."""
 
     task: ClassVar[str] = "zero-shot-audio-classification"
-    kind: ClassVar[type[Kind]] = AudioDualEncoder
+    model_class: ClassVar[type] = AudioDualEncoder
+    loader: ClassVar[ModelLoader] = AudioDualEncoder.load
 
 
 class AutoModelForTextToWaveform(AutoModel):
-    """A model that speaks or plays a text: `waveform`, float32."""
+    """A model that turns a text into speech or music: `waveform`, float32."""
 
     task: ClassVar[str] = "text-to-audio"
-    kind: ClassVar[type[Kind]] = TextToAudioModel
+    model_class: ClassVar[type] = TextToAudioModel
+    loader: ClassVar[ModelLoader] = load_text_to_audio_model
 
 
 class AutoModelForTextToSpectrogram(AutoModelForTextToWaveform):
-    """The same, of models whose spectrogram a vocoder turns into sound."""
+    """The same, for models that give a spectrogram, which a vocoder turns into audio."""

@@ -1,4 +1,4 @@
-"""What every model is: a bundle's graphs on a device, with their config."""
+"""The base class of all models: a bundle's graphs on a device, with their config."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnxpipe.engine import Device, Session
 
 Array = NDArray[Any]
 
-#: Opens one graph of the bundle, by name, on the device that was asked for: the session and its precision.
+#: Opens one graph of the bundle, by name, on the user's device: gives the session and its precision.
 Opener = Callable[[str], tuple[Session, str]]
 
 
@@ -24,7 +24,7 @@ class Model:
 
     Args:
         bundle: the folder it came from.
-        session: its main graph: of several the one that gives the answer.
+        session: its main graph: of several, the one whose outputs are the answer.
         precision: of that graph: "fp32", "fp16", "int8", ...
         name_or_path: what the user called it.
 
@@ -55,7 +55,7 @@ class Model:
         return str(self.config.model_type)
 
     def placement(self) -> Any:
-        """Which of the main graph's nodes run on which execution provider."""
+        """Tell which of the main graph's nodes run on which execution provider."""
         return self.session.placement()
 
     def can_generate(self) -> bool:
@@ -63,7 +63,7 @@ class Model:
         return False
 
     def save_pretrained(self, save_directory: str | Path) -> None:
-        """Copies the model's folder (graphs, config, tokenizer, proof) to another."""
+        """Copy the model's folder (graphs, config, tokenizer, certificate) to another."""
         if Path(save_directory).resolve() != self.bundle.folder.resolve():
             shutil.copytree(self.bundle.folder, save_directory, dirs_exist_ok=True)
 

@@ -1,4 +1,4 @@
-"""How many heads of what size a cached array has."""
+"""Find the number and the size of the heads of a cached array."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from onnxpipe.errors import UnsupportedError
 
 
 def cache_shape(session: Session, name: str, config: Config) -> tuple[int, int]:
-    """Key-value heads and head size of the input `name`, (rows, heads, length, size): the graph's, else the config's.
+    """Number and size of the heads of the input `name`, (rows, heads, length, size): the graph's, else the config's.
 
     Raises:
-        UnsupportedError: it has not four axes, or neither of them tells.
+        UnsupportedError: it does not have four axes, or neither graph nor config has the numbers.
     """
     spec = session.inputs[name]
     if len(spec.shape) != 4:
@@ -28,10 +28,12 @@ def cache_shape(session: Session, name: str, config: Config) -> tuple[int, int]:
         width = _first(config, "hidden_size", "d_model", "n_embd")
         size = _first(config, "head_dim", "d_kv") or (width // attention if width and attention else None)
     if not isinstance(heads, int) or not isinstance(size, int):
-        raise UnsupportedError(f"{session.path}: neither the graph nor config.json tell the heads of {name!r}")
+        raise UnsupportedError(
+            f"{session.path}: neither the graph nor config.json has the number and size of the heads of {name!r}"
+        )
     return heads, size
 
 
 def _first(config: Config, *names: str) -> Any:
-    """The first of several names that the config has a value for."""
+    """The config's value for the first of several names that it has."""
     return next((value for name in names if (value := config.get(name))), None)

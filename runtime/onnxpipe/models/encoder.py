@@ -1,9 +1,9 @@
-"""Models of one graph: features, logits, boxes, masks, ... for a batch of texts, pictures or films, in one run."""
+"""Models of one graph: features, logits, boxes, masks, ... for a batch of texts, images or videos, in one run."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from onnxpipe.processing.model_output import ModelOutput
 
 Array = NDArray[Any]
 
-#: An input that may be left out -> the input whose batch it belongs to, and what it is then: the whole is looked at.
+#: An input that may be left out -> the input whose batch it belongs to, and what fills it: nothing is masked.
 _FILLED: Mapping[str, tuple[str, Callable[..., Array]]] = {
     "attention_mask": ("input_ids", np.ones),
     "token_type_ids": ("input_ids", np.zeros),
@@ -41,8 +41,8 @@ class EncoderModel(Model):
         self.per_token = _per_token(session)
 
     @classmethod
-    def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> EncoderModel:
-        """The model of a bundle's graph "model"."""
+    def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> Self:
+        """Load the model of a bundle's graph "model"."""
         session, precision = opener("model")
         return cls(bundle, session, precision, name_or_path)
 
@@ -54,11 +54,11 @@ class EncoderModel(Model):
         return_dict: bool = True,
         **inputs: Any,
     ) -> Any:
-        """The outputs for a batch.
+        """Run the graph for a batch.
 
         Args:
-            input_ids: token ids, int, shape (batch, sequence); of a model of pictures its `pixel_values`, float32,
-                shape (batch, channels, height, width), which may be given by that name too.
+            input_ids: token ids, int, shape (batch, sequence); for a vision model `pixel_values`, float32, shape
+                (batch, channels, height, width), which may be passed by that name too.
             attention_mask: 1 for tokens, 0 for padding, same shape; all ones by default.
             token_type_ids: the segment of each token, same shape; zeros by default.
             return_dict: False gives a tuple.
@@ -81,7 +81,7 @@ class EncoderModel(Model):
         return outputs if return_dict else outputs.to_tuple()
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """The graph's outputs for a batch; masks of ones and token types of zeros are filled in where absent."""
+        """Run the graph for a batch; masks of ones and token types of zeros are filled in where absent."""
         feeds = self._completed(feeds)
         try:
             return self.session.run(feeds)
@@ -93,12 +93,12 @@ class EncoderModel(Model):
         known = self.session.inputs
         feeds = dict(given)
         types = feeds.get("token_type_ids")
-        # A model of one segment; DeBERTa's (type_vocab_size 0) take the tokenizer's segments and look at none.
+        # A model of one segment; DeBERTa's (type_vocab_size 0) take the tokenizer's segments and ignore them.
         one_segment = types is not None and (not types.any() or self.config.get("type_vocab_size") == 0)
         if one_segment and "token_type_ids" not in known:
             del feeds["token_type_ids"]
         mask = feeds.get("pixel_mask")
-        if mask is not None and mask.all():  # says nothing: not every graph has it, and optimum's wants one of 64 x 64
+        if mask is not None and mask.all():  # it masks nothing; not every graph has it, and optimum's wants 64 x 64
             del feeds["pixel_mask"]
         for name, (of, fill) in _FILLED.items():
             if name in known and name not in feeds and of in feeds:

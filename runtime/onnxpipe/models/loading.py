@@ -1,4 +1,4 @@
-"""From a model's name to a model that is ready to run: find it, export it if need be, open it on a device."""
+"""Load a model by name: find it, export it if need be, open it on a device."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from onnxpipe._version import __version__
 from onnxpipe.bundle import Bundle, HubOptions, canonical_dtype, fetch, load_exporter, open_bundle
@@ -22,13 +22,8 @@ from onnxpipe.models.encoder import EncoderModel
 logger = logging.getLogger("onnxpipe")
 
 
-class Kind(Protocol):
-    """A class of models: what opens the graphs that it needs."""
-
-    @classmethod
-    def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> Model:
-        """The model of a bundle."""
-        ...
+#: Loads a model: from its bundle, with the opener of the graphs that it needs, under the name that the user called it.
+ModelLoader = Callable[[Bundle, Opener, str], Model]
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class Target:
 
 
 def find_bundle(source: Source, dtype: Any = "auto", task: str | None = None) -> Bundle:
-    """The bundle of a model: as it lies, downloaded, or exported into the cache.
+    """Find the bundle of a model: a local folder, downloaded, or exported into the cache.
 
     Raises:
         NotExportedError: the model has weights only and the exporter is not installed; the message gives the command.
@@ -78,8 +73,21 @@ def find_bundle(source: Source, dtype: Any = "auto", task: str | None = None) ->
         return open_bundle(_export_to_cache(source, precision, task, error))
 
 
-def load_model(source: Source, target: Target, task: str | None = None, kind: type[Kind] = EncoderModel) -> Model:
-    """A model of `kind` on its device; `task` is what one without a graph is exported for."""
+def load_model(
+    source: Source, target: Target, task: str | None = None, loader: ModelLoader = EncoderModel.load
+) -> Model:
+    """Load a model on its device.
+
+    Args:
+        source: where it comes from.
+        target: where and how it runs.
+        task: what it is exported for if it has no graph yet; None for what its config names.
+        loader: loads the model from its bundle.
+
+    Raises:
+        ModelNotFoundError, NotExportedError, BundleError, PrecisionError, DeviceError.
+        UnsupportedError: the model is for other tasks, or its graphs are not those that the loader needs.
+    """
     device = parse_device(target.device)  # before the download, so that a mistake costs nothing
     bundle = find_bundle(source, target.dtype, task)
 
@@ -97,8 +105,8 @@ def load_model(source: Source, target: Target, task: str | None = None, kind: ty
         return session, precision
 
     try:
-        return kind.load(bundle, opener, source.model)
-    except (PrecisionError, UnsupportedError):  # graphs are missing, or are not those of `kind`
+        return loader(bundle, opener, source.model)
+    except (PrecisionError, UnsupportedError):  # graphs are missing, or are not those that the loader needs
         if task is not None:
             bundle.check_task(task, source.model)
         raise
@@ -106,9 +114,9 @@ def load_model(source: Source, target: Target, task: str | None = None, kind: ty
 
 def cache_home() -> Path:
     """onnxpipe's own cache: `ONNXPIPE_CACHE`, else `onnxpipe` in `XDG_CACHE_HOME`, else in `~/.cache`."""
-    named = os.environ.get("ONNXPIPE_CACHE")
+    own = os.environ.get("ONNXPIPE_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(named or Path(base) / "onnxpipe").expanduser()
+    return Path(own or Path(base) / "onnxpipe").expanduser()
 
 
 def _export_to_cache(source: Source, precision: str, task: str | None, reason: NotExportedError) -> Path:
@@ -127,7 +135,7 @@ def _export_to_cache(source: Source, precision: str, task: str | None, reason: N
 
 
 def _key(source: Source, folder: Path, precision: str, task: str | None, version: str) -> str:
-    """A name that changes with the model's files, the task, the precision and the exporter."""
+    """A folder name that changes with the model's files, the task, the precision and the exporter."""
     files: Mapping[str, Any] = {}
     if Path(source.model).is_dir():
         files = {p.name: (p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.iterdir()) if p.is_file()}

@@ -1,4 +1,4 @@
-"""SAM: a picture is encoded once, then any number of points and boxes are turned into masks."""
+"""SAM: encodes an image once, then turns any number of points into masks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class SegmentAnything(Model):
 
     Args:
         bundle: the folder it came from.
-        encoder: the graph of pictures.
-        decoder: the graph of prompts and masks.
-        precision: of the graph of pictures.
+        encoder: the graph that encodes images.
+        decoder: the graph that turns prompts into masks.
+        precision: of the encoder.
         name_or_path: what the user called it.
     """
 
@@ -32,7 +32,7 @@ class SegmentAnything(Model):
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> SegmentAnything:
-        """The model of a bundle's two graphs."""
+        """Load the model of a bundle's two graphs."""
         encoder, precision = opener("vision_encoder")
         decoder, _ = opener("prompt_encoder_mask_decoder")
         return cls(bundle, encoder, decoder, precision, name_or_path)
@@ -45,11 +45,11 @@ class SegmentAnything(Model):
         image_embeddings: Mapping[str, Any] | None = None,
         return_dict: bool = True,
     ) -> Any:
-        """Masks for points.
+        """Predict masks for points.
 
         Args:
             pixel_values: float32 (images, 3, height, width).
-            input_points: float (images, prompts, points, 2), x and y in the processed picture.
+            input_points: float (images, prompts, points, 2), x and y in the processed image.
             input_labels: int (images, prompts, points), 1 inside, 0 outside; all 1 by default.
             image_embeddings: from `get_image_embeddings`, instead of `pixel_values`.
             return_dict: False gives a tuple.
@@ -69,17 +69,17 @@ class SegmentAnything(Model):
         return outputs if return_dict else outputs.to_tuple()
 
     def get_image_embeddings(self, pixel_values: Any) -> dict[str, Array]:
-        """What `decode_masks` reads of pictures, float32 (images, 3, height, width): a few arrays by name."""
+        """Encode images, float32 (images, 3, height, width): a few arrays by name, for `decode_masks`."""
         return self.session.run({"pixel_values": as_array(pixel_values)})
 
     def decode_masks(
         self, embeddings: Mapping[str, Any], input_points: Any, input_labels: Any = None
     ) -> dict[str, Array]:
-        """Masks for points, from the embeddings of pictures; arguments and results as those of the call."""
+        """Predict masks for points from the embeddings of images; arguments and results as those of the call."""
         points = np.asarray(as_array(input_points), np.float32)
         labels = np.ones(points.shape[:-1], np.int64) if input_labels is None else as_array(input_labels)
         feeds = {name: as_array(value) for name, value in embeddings.items() if name in self.decoder.inputs}
         feeds |= {"input_points": points, "input_labels": labels}
-        if "input_boxes" in self.decoder.inputs:  # folders of others may take boxes as well; none are asked for
+        if "input_boxes" in self.decoder.inputs:  # graphs of other exporters may take boxes as well: pass none
             feeds["input_boxes"] = np.zeros((points.shape[0], 0, 4), np.float32)
         return self.decoder.run(feeds)

@@ -149,7 +149,7 @@ class TextToAudioPipeline(Pipeline):
         if not isinstance(value, str):
             raise ValueError(f"an input of text-to-audio is a str, got {type(value).__name__}")
         keywords = {**options.processor_kwargs, **options.preprocess_params}
-        inputs = self.model.read(self._tokenizer, value, keywords, options.forward_params)
+        inputs = self.model.encode_text(self._tokenizer, value, keywords, options.forward_params)
         yield Row({}, max((int(np.size(array)) for array in inputs.values()), default=1), inputs)
 
     def padding(self) -> Padding:
@@ -161,7 +161,7 @@ class TextToAudioPipeline(Pipeline):
 
     def _speak(self, row: Row, options: TextToAudioOptions) -> Array:
         assert options.seed is not None  # dispatch has set it
-        sound: Array = self.model.speak(
+        sound: Array = self.model.synthesize(
             row.extra,
             forward_params=options.forward_params,
             generate_kwargs={**options.generate, **options.generate_kwargs},

@@ -68,7 +68,7 @@ class ZeroShotAudioClassificationPipeline(AudioPipeline):
 
     def audio_row(self, processed: Mapping[str, Any], cost: int, extra: Any = None) -> Row:
         """CLAP's spectrograms have one shape for recordings of any length."""
-        known = self.model.seen_inputs
+        known = self.model.other_inputs
         return Row({name: np.asarray(value)[0] for name, value in processed.items() if name in known}, cost, extra)
 
     def run(self, rows: Sequence[Row], options: ZeroShotAudioClassificationOptions) -> list[Outputs]:

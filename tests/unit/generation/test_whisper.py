@@ -14,11 +14,19 @@ from onnxpipe.bundle import Config
 from onnxpipe.generation import GenerationConfig
 from onnxpipe.generation.numerics import log_softmax
 from onnxpipe.generation.seed import row_streams
-from onnxpipe.generation.whisper import Asked, Extras, Recordings, Settings, Watch, detect_language, transcribe
+from onnxpipe.generation.whisper import (
+    Extras,
+    ProgressCallbacks,
+    Recordings,
+    WhisperArguments,
+    WhisperSettings,
+    detect_language,
+    transcribe,
+)
 from onnxpipe.generation.whisper.alignment import median_filter, token_times, warp
 from onnxpipe.generation.whisper.fallback import compression_ratio
 from onnxpipe.generation.whisper.likelihood import log_sum
-from onnxpipe.generation.whisper.start import first_tokens, window_prompt
+from onnxpipe.generation.whisper.prompt import first_tokens, window_prompt
 from onnxpipe.generation.whisper.timestamps import WhisperTimeStampLogitsProcessor
 from tolerances import LAYER
 
@@ -47,8 +55,8 @@ def _config(**fields):
     )
 
 
-class Heard:
-    """Windows as the made model heard them."""
+class Encoded:
+    """The synthetic encoder output: the number of each window."""
 
     def __init__(self, numbers):
         self.numbers = numbers
@@ -57,15 +65,15 @@ class Heard:
         return len(self.numbers)
 
     def select(self, prompts):
-        return Heard(self.numbers[prompts])
+        return Encoded(self.numbers[prompts])
 
 
-class Made:
+class SyntheticModel:
     """A model whose windows are numbered by their first value, and that writes `texts[number]`, then the end."""
 
     is_encoder_decoder = True
     main_input_name = "input_features"
-    name_or_path = "made"
+    name_or_path = "synthetic"
     input_names = frozenset({"input_features", "encoder_outputs"})
     vocab_size = VOCABULARY
     window, stride = WINDOW, 2
@@ -75,18 +83,18 @@ class Made:
         self.config = Config({"vocab_size": VOCABULARY, "max_target_positions": 48, "median_filter_width": 3})
         self.generation_config = _config(**fields)
         self.prompts = []
-        self.heard = 0
+        self.encoded = 0
 
-    def hear(self, windows):
+    def encode_windows(self, windows):
         assert windows.shape[1:] == (2, WINDOW)
-        self.heard += len(windows)
-        return Heard(windows[:, 0, 0].astype(int))
+        self.encoded += len(windows)
+        return Encoded(windows[:, 0, 0].astype(int))
 
     def start(self, prompt, inputs, *, copies=1, max_length, hidden=False):
         self.prompts += prompt.tolist()
         return _Decoder(self, prompt, inputs["encoder_outputs"].numbers, copies)
 
-    def attend(self, tokens, heard, layers):
+    def cross_attentions(self, tokens, encoded, layers):
         """Token i of the window looks at state 5 i."""
         looks = np.full((1, 2, tokens.shape[1], WINDOW // 2), 1e-3, np.float32)
         for place in range(tokens.shape[1]):
@@ -128,23 +136,27 @@ class _Decoder:
         return logits
 
 
-def _sound(*frames):
+def _recordings(*frames):
     """Features whose first frame of each window of WINDOW is numbered 0, 1, 2, ..., and the mask of all frames."""
     features = np.zeros((len(frames), 2, max(frames)), np.float32)
     features[:] = np.arange(max(frames)) // WINDOW
     return features, (np.arange(max(frames)) < np.array(frames)[:, None]).astype(np.int64)
 
 
-def _run(model, features, mask=None, *, seed=None, watch=None, extras=None, **asked):
+def _run(model, features, mask=None, *, seed=None, callbacks=None, extras=None, **arguments):
     recordings = Recordings(features, mask, WINDOW)
     config = GenerationConfig().filled(model.generation_config)
-    settings = Settings.of(Asked(**asked), config, model.config, short=recordings.short, window=WINDOW)
-    return transcribe(model, recordings, settings, extras or Extras(), watch or Watch(), seed)
+    settings = WhisperSettings.of(
+        WhisperArguments(**arguments), config, model.config, short=recordings.short, window=WINDOW
+    )
+    return transcribe(model, recordings, settings, extras or Extras(), callbacks or ProgressCallbacks(), seed)
 
 
-def _settings(config=None, **asked):
+def _settings(config=None, **arguments):
     config = GenerationConfig().filled(config or _config())
-    return Settings.of(Asked(**asked), config, Config({"vocab_size": VOCABULARY}), short=True, window=WINDOW)
+    return WhisperSettings.of(
+        WhisperArguments(**arguments), config, Config({"vocab_size": VOCABULARY}), short=True, window=WINDOW
+    )
 
 
 # --- the rules against transformers' ---------------------------------------------------------------------------------
@@ -219,7 +231,7 @@ def test_log_sum_of_nothing():
 
 
 @pytest.mark.parametrize(
-    ("asked", "expected"),
+    ("arguments", "expected"),
     [
         ({"language": "english"}, [START, EN, TRANSCRIBE, NONE]),
         ({"language": "FR", "task": "translate"}, [START, FR, TRANSLATE, NONE]),
@@ -228,8 +240,8 @@ def test_log_sum_of_nothing():
         ({}, [START, NONE]),
     ],
 )
-def test_first_tokens(asked, expected):
-    assert first_tokens(_settings(**asked), Made([]), None, 2).tolist() == [expected] * 2
+def test_first_tokens(arguments, expected):
+    assert first_tokens(_settings(**arguments), SyntheticModel([]), None, 2).tolist() == [expected] * 2
 
 
 @pytest.mark.parametrize(
@@ -242,21 +254,21 @@ def test_first_tokens(asked, expected):
 )
 def test_forced_tokens_of_old_configs(forced, expected):
     settings = _settings(_config(forced_decoder_ids=forced))
-    heard = None if forced[0][1] == FR else Heard(np.array([0]))
-    assert first_tokens(settings, Made([[]]), heard, 1).tolist() == [expected]
+    encoded = None if forced[0][1] == FR else Encoded(np.array([0]))
+    assert first_tokens(settings, SyntheticModel([[]]), encoded, 1).tolist() == [expected]
 
 
 def test_forced_tokens_with_a_gap():
     settings = _settings(_config(forced_decoder_ids=[[1, FR], [3, NONE]]))
     with pytest.raises(ValueError, match="forced_decoder_ids"):
-        first_tokens(settings, Made([[]]), None, 1)
+        first_tokens(settings, SyntheticModel([[]]), None, 1)
 
 
 def test_language_of_each_row_is_heard():
-    model = Made([[1], [2], [3]])
-    assert detect_language(model, Heard(np.array([0, 1, 2])), model.generation_config).tolist() == [EN, FR, EN]
+    model = SyntheticModel([[1], [2], [3]])
+    assert detect_language(model, Encoded(np.array([0, 1, 2])), model.generation_config).tolist() == [EN, FR, EN]
     with pytest.raises(ValueError, match="lang_to_id"):
-        detect_language(model, Heard(np.array([0])), GenerationConfig())
+        detect_language(model, Encoded(np.array([0])), GenerationConfig())
 
 
 def test_what_was_said_goes_before_a_window():
@@ -281,7 +293,7 @@ def test_what_was_said_goes_before_a_window():
 
 
 @pytest.mark.parametrize(
-    ("asked", "match"),
+    ("arguments", "match"),
     [
         ({"no_speech_threshold": 0.6}, "logprob_threshold"),
         ({"num_segment_frames": 50}, "num_segment_frames"),
@@ -293,9 +305,9 @@ def test_what_was_said_goes_before_a_window():
         ({"decoder_input_ids": [1]}, "decoder_input_ids"),
     ],
 )
-def test_refused(asked, match):
+def test_refused(arguments, match):
     with pytest.raises(ValueError, match=match):
-        _settings(**asked)
+        _settings(**arguments)
 
 
 @pytest.mark.parametrize("features", [None, np.zeros(5), np.zeros((2, 5))])
@@ -314,16 +326,16 @@ _TEXTS = [
 
 
 def test_windows_begin_where_the_last_pair_ended():
-    features, _ = _sound(250)
+    features, _ = _recordings(250)
     seen, frames = [], []
-    model = Made(_TEXTS)
+    model = SyntheticModel(_TEXTS)
     out = _run(
         model,
         features,
         return_timestamps=True,
         return_segments=True,
         language="en",
-        watch=Watch(seen.append, frames.append),
+        callbacks=ProgressCallbacks(seen.append, frames.append),
     )
     spans = [(round(float(one["start"]), 2), round(float(one["end"]), 2)) for one in out["segments"][0]]
     assert spans[:2] == [(0.0, 0.4), (0.4, 0.8)]
@@ -337,11 +349,11 @@ def test_windows_begin_where_the_last_pair_ended():
 
 
 def test_a_recording_alone_and_among_others():
-    features, mask = _sound(250, 90, 180)
-    together = _run(Made(_TEXTS), features, mask, return_timestamps=True, return_segments=True, language="en")
+    features, mask = _recordings(250, 90, 180)
+    together = _run(SyntheticModel(_TEXTS), features, mask, return_timestamps=True, return_segments=True, language="en")
     for row, length in enumerate((250, 90, 180)):
         alone = _run(
-            Made(_TEXTS),
+            SyntheticModel(_TEXTS),
             features[row : row + 1, :, :length],
             return_timestamps=True,
             return_segments=True,
@@ -354,24 +366,24 @@ def test_a_recording_alone_and_among_others():
 
 
 def test_prompts_of_unlike_length_in_a_batch():
-    features, mask = _sound(250, 240)
+    features, mask = _recordings(250, 240)
     texts = [[STAMP, 1, STAMP + 50], [STAMP, 2, 3, 4, STAMP + 50], [STAMP, 6, STAMP + 10]]
     features[1] += 1  # the second one begins with the second text
     features = np.minimum(features, 2)
     options = {"return_timestamps": True, "language": "en", "condition_on_prev_tokens": True}
-    model = Made(texts)
+    model = SyntheticModel(texts)
     together = _run(model, features, mask, **options)
-    asked = sorted(map(tuple, model.prompts))
-    alone = Made(texts)
+    arguments = sorted(map(tuple, model.prompts))
+    alone = SyntheticModel(texts)
     rows = [
         _run(alone, features[row : row + 1, :, :length], **options)[0].tolist() for row, length in enumerate((250, 240))
     ]
     assert [[token for token in row if token != END] for row in together.tolist()] == rows
-    assert sorted(map(tuple, alone.prompts)) == asked
+    assert sorted(map(tuple, alone.prompts)) == arguments
 
 
 def test_a_recording_that_is_never_whole_in_memory():
-    features, _ = _sound(250)
+    features, _ = _recordings(250)
 
     class Streamed:
         n_frames, n_mels = 250, 2
@@ -380,24 +392,24 @@ def test_a_recording_that_is_never_whole_in_memory():
             assert 0 < length <= WINDOW and start + length <= 250
             return features[0, :, start : start + length]
 
-    expected = _run(Made(_TEXTS), features, return_timestamps=True)
-    assert _run(Made(_TEXTS), Streamed(), return_timestamps=True).tolist() == expected.tolist()
+    expected = _run(SyntheticModel(_TEXTS), features, return_timestamps=True)
+    assert _run(SyntheticModel(_TEXTS), Streamed(), return_timestamps=True).tolist() == expected.tolist()
 
 
 def test_the_first_window_is_encoded_once():
-    features, _ = _sound(90)
-    model = Made([[1, 2, 3]])
-    _run(model, features)  # its language is heard
-    assert model.heard == 1
+    features, _ = _recordings(90)
+    model = SyntheticModel([[1, 2, 3]])
+    _run(model, features)  # its language is detected
+    assert model.encoded == 1
     options = {"temperature": (0.0, 0.5, 1.0), "logprob_threshold": -1e-6, "no_speech_threshold": 0.99}
-    model = Made([[1, 2, 3]], sure=1.0)
+    model = SyntheticModel([[1, 2, 3]], sure=1.0)
     _run(model, features, **options, seed=0, force_unique_generate_call=True)
-    assert model.heard == 1
+    assert model.encoded == 1
 
 
 def test_a_pair_at_the_start_does_not_stop_it():
-    features, _ = _sound(150)
-    out = _run(Made([[1, STAMP, STAMP, 2]] * 2), features[..., :90], return_segments=True)
+    features, _ = _recordings(150)
+    out = _run(SyntheticModel([[1, STAMP, STAMP, 2]] * 2), features[..., :90], return_segments=True)
     assert out["segments"][0][0]["tokens"][0] == 1
 
 
@@ -405,47 +417,47 @@ def test_a_pair_at_the_start_does_not_stop_it():
 
 
 def test_the_same_seed_gives_the_same_text():
-    features, _ = _sound(90, 90)
+    features, _ = _recordings(90, 90)
     options = {"temperature": (0.0, 0.7, 1.0), "logprob_threshold": -1e-6, "language": "en"}
-    first, again, other = (_run(Made(_TEXTS, sure=2.0), features, seed=seed, **options) for seed in (1, 1, 2))
+    first, again, other = (_run(SyntheticModel(_TEXTS, sure=2.0), features, seed=seed, **options) for seed in (1, 1, 2))
     assert first.tolist() == again.tolist() != other.tolist()
     seeds = [5, 9]
-    both = _run(Made(_TEXTS, sure=2.0), features, seed=seeds, **options)
+    both = _run(SyntheticModel(_TEXTS, sure=2.0), features, seed=seeds, **options)
     for row in range(2):
-        alone = _run(Made(_TEXTS, sure=2.0), features[row : row + 1], seed=seeds[row : row + 1], **options)
+        alone = _run(SyntheticModel(_TEXTS, sure=2.0), features[row : row + 1], seed=seeds[row : row + 1], **options)
         assert [token for token in both[row].tolist() if token != END] == alone[0].tolist()
 
 
 def test_only_what_fails_is_tried_again():
-    features = np.concatenate([_sound(90)[0], _sound(90)[0] + 1])
+    features = np.concatenate([_recordings(90)[0], _recordings(90)[0] + 1])
     texts = [[1, 2, 3, 4, 5, 6], [7] * 30]
-    model = Made(texts)
+    model = SyntheticModel(texts)
     out = _run(model, features, temperature=(0.0, 0.3), compression_ratio_threshold=1.35, language="en", seed=0)
     assert out[0, :6].tolist() == texts[0]
     assert len(model.prompts) == 3
 
 
 def test_silence_is_left_out():
-    features, _ = _sound(250)
+    features, _ = _recordings(250)
     texts = [[STAMP, 1, STAMP + 50], [STAMP, 2, STAMP + 50], [STAMP, 3, STAMP + 25]]
     options = {"return_timestamps": True, "return_segments": True, "language": "en", "temperature": (0.0, 0.4),
                "logprob_threshold": -1.0, "no_speech_threshold": 0.6}  # fmt: skip
-    assert len(_run(Made(texts, silent=(1,)), features, **options)["segments"][0]) == 3
-    doubted = _run(Made(texts, sure=9.0, silent=(1,)), features, **{**options, "logprob_threshold": -1e-9})
+    assert len(_run(SyntheticModel(texts, silent=(1,)), features, **options)["segments"][0]) == 3
+    doubted = _run(SyntheticModel(texts, sure=9.0, silent=(1,)), features, **{**options, "logprob_threshold": -1e-9})
     assert [one["tokens"][1] for one in doubted["segments"][0]] == [1, 3]
 
 
 def test_mean_log_probability_is_that_of_all_scores():
-    features, _ = _sound(90, 90)
-    model = Made(_TEXTS[:1], sure=3.0)
-    from onnxpipe.generation.whisper.writing import Batch, write
+    features, _ = _recordings(90, 90)
+    model = SyntheticModel(_TEXTS[:1], sure=3.0)
+    from onnxpipe.generation.whisper.decoding import WindowBatch, decode_windows
 
     for beams in (1, 3):
         settings = _settings(logprob_threshold=-1.0, return_dict_in_generate=True, language="en")
         settings.config.update(num_beams=beams, output_scores=True)
         prompt = np.array([[START, EN]] * 2)
-        batch = Batch(np.arange(2), features, Heard(np.array([0, 0])), prompt, None)
-        for one in write(model, settings, Extras(), batch, 0.0, 30):
+        batch = WindowBatch(np.arange(2), features, Encoded(np.array([0, 0])), prompt, None)
+        for one in decode_windows(model, settings, Extras(), batch, 0.0, 30):
             steps = zip(one.details["scores"], one.complete, strict=False)
             each = [log_softmax(scores)[token] for scores, token in steps]
             assert one.average == pytest.approx(np.mean(each), abs=LAYER)
@@ -462,8 +474,8 @@ def test_streams_go_on():
 
 
 def test_token_times():
-    features, mask = _sound(90)
-    model = Made([[1, 2, 3, 4]], alignment_heads=[[0, 1], [1, 0]])
+    features, mask = _recordings(90)
+    model = SyntheticModel([[1, 2, 3, 4]], alignment_heads=[[0, 1], [1, 0]])
     out = _run(model, features, mask, return_token_timestamps=True, return_segments=True, language="en")
     assert out["sequences"].tolist() == [[1, 2, 3, 4]]
     # Token i of the sequence, after four of the prompt, looks at state 5 i, of 20 ms; the median of three hides it, so
@@ -475,8 +487,8 @@ def test_token_times():
 
 
 def test_several_of_each():
-    features, _ = _sound(90, 80)
-    out = _run(Made(_TEXTS, num_return_sequences=2, num_beams=2), features, language="en")
+    features, _ = _recordings(90, 80)
+    out = _run(SyntheticModel(_TEXTS, num_return_sequences=2, num_beams=2), features, language="en")
     assert len(out) == 4 and out[0].tolist() == out[1].tolist()
 
 

@@ -14,7 +14,7 @@ import pytest
 from onnxpipe.bundle import Config
 from onnxpipe.engine import Device
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.models.dual_encoder import DualEncoder
+from onnxpipe.models.dual_encoder import ImageDualEncoder
 from onnxpipe.models.encoder import EncoderModel
 from onnxpipe.models.segment_anything import SegmentAnything
 from tolerances import ELEMENT
@@ -75,12 +75,12 @@ def test_a_mask_of_ones_fits_any_graph(mask: dict[str, Any], expected: Any) -> N
     assert getattr(graph.seen[0].get("pixel_mask"), "shape", None) == expected
 
 
-def dual(texts: Graph | None) -> DualEncoder:
+def dual(texts: Graph | None) -> ImageDualEncoder:
     vision = Graph(
         specs(pixel_values=("b", 3, "h", "w")), specs(image_embeds=("b", 2)), lambda f: [f["pixel_values"][:, 0, 0, :2]]
     )
     graphs = {"vision_model": vision} | ({"text_model": texts} if texts else {})
-    return DualEncoder.load(bundle(*graphs), opener(**graphs), "m")
+    return ImageDualEncoder.load(bundle(*graphs), opener(**graphs), "m")
 
 
 def text_graph(*outputs: str) -> Graph:
@@ -93,7 +93,7 @@ def text_graph(*outputs: str) -> Graph:
 
 def test_two_encoders_agree_as_the_model_learnt_it() -> None:
     model = dual(text_graph("text_embeds", "logit_scale", "logit_bias"))
-    assert (model.seen_inputs, model.text_inputs, model.joint) == (("pixel_values",), ("input_ids",), False)
+    assert (model.other_inputs, model.text_inputs, model.joint) == (("pixel_values",), ("input_ids",), False)
     pictures = np.zeros((1, 3, 1, 2), np.float32)
     pictures[0, 0, 0] = (3.0, 4.0)
     answer = model(input_ids=[[0, 0], [1, 2]], pixel_values=pictures)
@@ -120,7 +120,7 @@ def test_a_joint_graph_is_run_with_both() -> None:
         specs(logits_per_image=("b", "t")),
         lambda feeds: [np.zeros((len(feeds["pixel_values"]), len(feeds["input_ids"])), np.float32)],
     )
-    model = DualEncoder.load(bundle("model", "text_model", "vision_model"), opener(model=graph), "m")
+    model = ImageDualEncoder.load(bundle("model", "text_model", "vision_model"), opener(model=graph), "m")
     pictures = np.zeros((2, 3, 1, 1), np.float32)
     assert model.joint and model(input_ids=[[1], [2], [3]], pixel_values=pictures).logits_per_image.shape == (2, 3)
     with pytest.raises(UnsupportedError, match="together"):
@@ -130,7 +130,7 @@ def test_a_joint_graph_is_run_with_both() -> None:
 def test_a_model_that_compares_nothing_is_refused() -> None:
     graph = Graph(specs(pixel_values=("b", 3, "h", "w")), specs(logits=("b", 5)), None)
     with pytest.raises(UnsupportedError, match="logits_per_image"):
-        DualEncoder.load(bundle("model"), opener(model=graph), "m")
+        ImageDualEncoder.load(bundle("model"), opener(model=graph), "m")
 
 
 def test_points_become_masks_of_one_encoded_picture() -> None:

@@ -369,7 +369,7 @@ def test_voices_that_are_none(tmp_path: Path, models: Models) -> None:
     with pytest.raises(BundleError, match="unpacks to more"):
         voice(str(tmp_path / "huge.npz"), tmp_path)
     (tmp_path / "text.npz").write_text("no archive")
-    with pytest.raises(BundleError, match="is no voice"):
+    with pytest.raises(BundleError, match="is not a voice"):
         voice(str(tmp_path / "text.npz"), tmp_path)
     paths = '{"out": {"semantic_prompt": "../x.npy", "coarse_prompt": "../x.npy", "fine_prompt": "../x.npy"}}'
     (tmp_path / "speaker_embeddings_path.json").write_text(paths)

@@ -626,7 +626,7 @@ class FakeDual(FakeModel):
         super().__init__(features, **config)
         self.texts: list[tuple[int, ...]] = []
 
-    def run_seen(self, feeds: Mapping[str, Any]) -> Any:
+    def run_other(self, feeds: Mapping[str, Any]) -> Any:
         return self.run(feeds)["pooler_output"]
 
     def run_texts(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
@@ -643,7 +643,7 @@ class JointDual(FakeDual):
     joint = True
 
     def run_joint(self, feeds: Mapping[str, Any]) -> Any:
-        images = self.run_seen({"pixel_values": feeds["pixel_values"]})
+        images = self.run_other({"pixel_values": feeds["pixel_values"]})
         return self.similarity(images, self.run_texts(feeds)["text_embeds"])
 
 

@@ -40,7 +40,7 @@ class Letters:
         self.config = Config({"model_type": "wav2vec2", "inputs_to_logits_ratio": STEP})
         self.session = SimpleNamespace(inputs=dict.fromkeys(["input_values"]))
         self.bundle = SimpleNamespace(folder=folder)
-        self.pads = False
+        self.supports_padding = False
         self.batches: list[tuple[int, ...]] = []
 
     def can_generate(self) -> bool:

@@ -1,21 +1,21 @@
-"""Speech to tokens by Whisper: what transformers' `WhisperGenerationMixin` does around the decoding loop."""
+"""Transcribe speech with Whisper: transformers' `WhisperGenerationMixin`, around the decoding loop."""
 
-from onnxpipe.generation.whisper.protocols import Features, Heard, Listener
+from onnxpipe.generation.whisper.decoding import Extras
+from onnxpipe.generation.whisper.prompt import detect_language
+from onnxpipe.generation.whisper.protocols import EncoderOutput, Features, WhisperModel
 from onnxpipe.generation.whisper.recordings import Recordings
-from onnxpipe.generation.whisper.settings import Asked, Settings
-from onnxpipe.generation.whisper.start import detect_language
-from onnxpipe.generation.whisper.transcribe import Watch, transcribe
-from onnxpipe.generation.whisper.writing import Extras
+from onnxpipe.generation.whisper.settings import WhisperArguments, WhisperSettings
+from onnxpipe.generation.whisper.transcribe import ProgressCallbacks, transcribe
 
 __all__ = [
-    "Asked",
+    "EncoderOutput",
     "Extras",
     "Features",
-    "Heard",
-    "Listener",
+    "ProgressCallbacks",
     "Recordings",
-    "Settings",
-    "Watch",
+    "WhisperArguments",
+    "WhisperModel",
+    "WhisperSettings",
     "detect_language",
     "transcribe",
 ]

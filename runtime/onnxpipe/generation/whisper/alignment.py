@@ -1,4 +1,4 @@
-"""When each token is said: a path through what the decoder's attention looked at while it wrote it."""
+"""Find the time of each token: a path through the decoder's cross-attention weights."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from onnxpipe.generation.protocols import Array
 
-#: Seconds of a state of the encoder.
+#: Seconds per state of the encoder.
 _STEP = 0.02
 
 
 def token_times(weights: Array, width: int) -> Array:
-    """The second at which each token begins: float32 (tokens,), never falling.
+    """Find the second at which each token begins: float32 (tokens,), never decreasing.
 
     Args:
         weights: float32 (heads, tokens, states): the attention of the heads that follow the speech.
@@ -21,7 +21,7 @@ def token_times(weights: Array, width: int) -> Array:
     if not tokens or not states:
         return np.zeros(tokens, np.float32)
     spread = weights.std(-2, keepdims=True)
-    # Of one token alone the spread is 0: it begins at 0.
+    # The spread of a single token is 0: it begins at 0.
     weights = (weights - weights.mean(-2, keepdims=True)) / np.where(spread > 0, spread, 1)
     matrix = median_filter(weights, width).mean(0)
     rows, columns = warp(-matrix.astype(np.float64))
@@ -30,7 +30,7 @@ def token_times(weights: Array, width: int) -> Array:
 
 
 def median_filter(values: Array, width: int) -> Array:
-    """The median of `width` neighbours along the last axis, mirrored at its ends; a shorter axis stays as it is."""
+    """Take the median of `width` neighbours along the last axis, mirrored at its ends; a shorter axis is unchanged."""
     if width <= 0 or width % 2 != 1:
         raise ValueError(f"the median filter's width must be an odd number, not {width} (config.median_filter_width)")
     half = width // 2
@@ -42,7 +42,7 @@ def median_filter(values: Array, width: int) -> Array:
 
 
 def warp(costs: Array) -> tuple[Array, Array]:
-    """The cheapest monotone path from the first entry of float64 (rows, columns) to the last: its rows and columns.
+    """Find the cheapest monotone path from the first entry of float64 (rows, columns) to the last: rows and columns.
 
     Dynamic time warping as transformers does it: sums in float32, a diagonal step only where it is strictly cheapest,
     then a step down only where that is, else one to the right. Entries of one anti-diagonal do not depend on each other
@@ -62,7 +62,8 @@ def warp(costs: Array) -> tuple[Array, Array]:
 
 
 def _steps(costs: Array) -> Array:
-    """int8 (rows + columns + 1, rows + 1): how the cheapest path comes to an entry; indexed by row + column, row."""
+    """Compute the step by which the cheapest path reaches each entry: int8 (rows + columns + 1, rows + 1), indexed by
+    row + column, row; 0 diagonal, 1 down, 2 right."""
     rows, columns = costs.shape
     total = np.full((3, rows + 1), np.inf, np.float32)  # of this anti-diagonal and the two before it, by row
     total[0, 0] = 0
@@ -84,7 +85,7 @@ def _steps(costs: Array) -> Array:
 
 
 def _skewed(costs: Array) -> Array:
-    """float64 (rows + columns + 1, rows + 1): entry (row - 1, column - 1) at [row + column, row]."""
+    """Skew the costs, float64 (rows + columns + 1, rows + 1): entry (row - 1, column - 1) at [row + column, row]."""
     rows, columns = costs.shape
     out = np.zeros((rows + columns + 1, rows + 1))
     for row in range(rows):

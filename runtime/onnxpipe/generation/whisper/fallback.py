@@ -1,4 +1,4 @@
-"""Trying again: a text that repeats itself, or that the model does not believe, is drawn at a higher temperature."""
+"""Temperature fallback: a text that repeats itself or that is unlikely is decoded again at a higher temperature."""
 
 from __future__ import annotations
 
@@ -9,56 +9,57 @@ import numpy as np
 
 from onnxpipe.generation.numerics import softmax
 from onnxpipe.generation.protocols import Array
-from onnxpipe.generation.whisper.protocols import Listener
-from onnxpipe.generation.whisper.settings import Settings
-from onnxpipe.generation.whisper.start import next_logits
-from onnxpipe.generation.whisper.writing import Batch, Extras, Written, write
+from onnxpipe.generation.whisper.decoding import DecodedWindow, Extras, WindowBatch, decode_windows
+from onnxpipe.generation.whisper.prompt import next_logits
+from onnxpipe.generation.whisper.protocols import WhisperModel
+from onnxpipe.generation.whisper.settings import WhisperSettings
 
-#: Below this temperature a text is sure enough to go before the next window's.
+#: Below this temperature a text is reliable enough to go before the next window's.
 _SURE = 0.5
 
 
-def write_or_skip(
-    model: Listener, settings: Settings, extras: Extras, batch: Batch, limit: int, start: int
-) -> list[tuple[Written, bool]]:
-    """Each window's text at the first temperature that gives a good one, else at the last; and whether it is silence.
+def decode_with_fallback(
+    model: WhisperModel, settings: WhisperSettings, extras: Extras, batch: WindowBatch, limit: int, start: int
+) -> list[tuple[DecodedWindow, bool]]:
+    """Decode each window at the first temperature that gives a good text, else at the last; tells if it is silence.
 
-    A window is judged by itself alone: transformers, which mixes up the windows of a batch here, finds the same where
-    there is one recording.
+    A window is judged by itself alone: transformers, which mixes up the windows of a batch here, gives the same for one
+    recording.
 
     Args:
         model: the model.
         settings: the call.
-        extras: what the caller adds.
+        extras: the caller's additions.
         batch: the windows.
         limit: most tokens of a row, prompt included.
-        start: where in the prompt the start token stands.
+        start: position of the start token in the prompt.
     """
     silence = _silence(model, settings, batch, start)
-    found: list[Written | None] = [None] * len(batch.rows)
-    skipped = [False] * len(found)
-    left = np.arange(len(found))
+    results: list[DecodedWindow | None] = [None] * len(batch.rows)
+    skipped = [False] * len(results)
+    left = np.arange(len(results))
     for temperature in settings.temperatures:
         again = []
-        some = batch if len(left) == len(found) else batch.of(left)
-        for place, written in zip(left.tolist(), write(model, settings, extras, some, temperature, limit), strict=True):
-            found[place] = written
-            skipped[place] = _doubted(written, settings) and silence[place]
-            if not skipped[place] and (_doubted(written, settings) or _repeats(written, settings, model)):
+        some = batch if len(left) == len(results) else batch.of(left)
+        windows = decode_windows(model, settings, extras, some, temperature, limit)
+        for place, decoded in zip(left.tolist(), windows, strict=True):
+            results[place] = decoded
+            skipped[place] = _is_unlikely(decoded, settings) and silence[place]
+            if not skipped[place] and (_is_unlikely(decoded, settings) or _repeats(decoded, settings, model)):
                 again.append(place)
         left = np.array(again, np.int64)
         if not again:
             break
-    return [(written, skip) for written, skip in zip(found, skipped, strict=True) if written is not None]
+    return [(decoded, skip) for decoded, skip in zip(results, skipped, strict=True) if decoded is not None]
 
 
-def is_sure(written: Written) -> bool:
+def is_sure(decoded: DecodedWindow) -> bool:
     """Whether a text may go before the next window's."""
-    return written.temperature < _SURE
+    return decoded.temperature < _SURE
 
 
 def compression_ratio(tokens: Array, vocabulary: int) -> float:
-    """Bytes of int64 (n,) tokens over those that zlib makes of them: high where they repeat themselves.
+    """Divide the bytes of int64 (n,) tokens by those after zlib's compression: high where they repeat themselves.
 
     A token has as many bytes, the lowest first, as the vocabulary's size needs.
     """
@@ -67,22 +68,22 @@ def compression_ratio(tokens: Array, vocabulary: int) -> float:
     return len(plain) / len(zlib.compress(plain))
 
 
-def _silence(model: Listener, settings: Settings, batch: Batch, start: int) -> list[bool]:
-    """Whether the model thinks that nobody speaks in a window: what it gives the token for that after the start."""
+def _silence(model: WhisperModel, settings: WhisperSettings, batch: WindowBatch, start: int) -> list[bool]:
+    """Whether there is no speech in each window: the model's probability of the token that says so after the start."""
     threshold = settings.no_speech_threshold
     if threshold is None:
         return [False] * len(batch.rows)
-    logits = next_logits(model, batch.prompt[:, : start + 1], batch.heard)
+    logits = next_logits(model, batch.prompt[:, : start + 1], batch.encoded)
     # The token before that of no timestamps: "<|nospeech|>", of older models "<|nocaptions|>".
     return [bool(chance > threshold) for chance in softmax(logits)[:, settings.timestamp_begin - 2]]
 
 
-def _doubted(written: Written, settings: Settings) -> bool:
+def _is_unlikely(decoded: DecodedWindow, settings: WhisperSettings) -> bool:
     threshold = settings.logprob_threshold
-    return threshold is not None and written.average is not None and written.average < threshold
+    return threshold is not None and decoded.average is not None and decoded.average < threshold
 
 
-def _repeats(written: Written, settings: Settings, model: Listener) -> bool:
+def _repeats(decoded: DecodedWindow, settings: WhisperSettings, model: WhisperModel) -> bool:
     threshold = settings.compression_ratio_threshold
     vocabulary = int(model.config.get("vocab_size") or model.vocab_size)
-    return threshold is not None and compression_ratio(written.complete, vocabulary) > threshold
+    return threshold is not None and compression_ratio(decoded.complete, vocabulary) > threshold

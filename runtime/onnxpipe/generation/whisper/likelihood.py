@@ -1,4 +1,4 @@
-"""How likely a text is, without keeping the scores of all tokens: those of an hour of speech would fill gigabytes."""
+"""Compute how likely a text is, without keeping all scores: those of an hour of speech would fill gigabytes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 
 from onnxpipe.generation.processors import LogitsProcessor
 from onnxpipe.generation.protocols import Array
-from onnxpipe.generation.run import Found
+from onnxpipe.generation.request import SearchResult
 
 
 class Likelihood(LogitsProcessor):
-    """The last processor of a run: notes what the log-softmax of each step takes off the scores.
+    """The last processor of a decoding: records what the log-softmax of each step subtracts from the scores.
 
     For greedy search, sampling and beam search; not where scores are computed for some of the rows at a time.
 
     Args:
-        temperature: of sampling, which the scores are multiplied with, so that the model's own opinion counts.
+        temperature: of sampling, which the scores are multiplied by, so that the model's own probabilities count.
         length_penalty: of beam search.
     """
 
@@ -30,7 +30,7 @@ class Likelihood(LogitsProcessor):
         self._last: Array | None = None
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
-        """The same scores."""
+        """Return the same scores."""
         if self._last is not None:
             self._choose(input_ids[:, -1])
         scaled = scores * self._scale
@@ -38,15 +38,15 @@ class Likelihood(LogitsProcessor):
         self._last = scaled
         return scores
 
-    def averages(self, found: Found, start: int, counts: Sequence[int]) -> Array:
-        """Mean log-probability of the first `counts[i]` tokens after `start` of each row found: float32 (rows,)."""
-        if found.beam_indices is not None and found.sequences_scores is not None:
-            totals = found.sequences_scores * np.array(counts, np.float32) ** self._penalty
-            beams = found.beam_indices
+    def averages(self, result: SearchResult, start: int, counts: Sequence[int]) -> Array:
+        """Average the log-probabilities of the first `counts[i]` tokens after `start` of each row: float32 (rows,)."""
+        if result.beam_indices is not None and result.sequences_scores is not None:
+            totals = result.sequences_scores * np.array(counts, np.float32) ** self._penalty
+            beams = result.beam_indices
             for row, count in enumerate(counts):
                 totals[row] -= sum(self._mass[step][beams[row, step]] for step in range(count))
             return np.asarray(totals / np.array(counts, np.float32))
-        self._choose(found.sequences[:, -1])
+        self._choose(result.sequences[:, -1])
         each = np.stack(self._chosen) - np.stack(self._mass)
         return np.array([each[:count, row].mean() for row, count in enumerate(counts)], np.float32)
 
@@ -55,22 +55,22 @@ class Likelihood(LogitsProcessor):
         self._chosen.append(self._last[np.arange(len(tokens)), tokens % self._last.shape[1]])
 
 
-def recorded_averages(found: Found, start: int, counts: Sequence[int]) -> Array:
-    """The same from scores that were kept, of searches that `Likelihood` is not for."""
-    steps = found.record.scores or []
+def recorded_averages(result: SearchResult, start: int, counts: Sequence[int]) -> Array:
+    """The same from recorded scores, for searches that `Likelihood` is not for."""
+    steps = result.record.scores or []
     means = []
     for row, count in enumerate(counts):
         total = 0.0
         for step in range(count):
-            place = row if found.beam_indices is None else int(found.beam_indices[row, step])
+            place = row if result.beam_indices is None else int(result.beam_indices[row, step])
             scores = steps[step][place]
-            total += float(scores[found.sequences[row, start + step]] - log_sum(scores[None])[0])
+            total += float(scores[result.sequences[row, start + step]] - log_sum(scores[None])[0])
         means.append(total / max(count, 1))
     return np.array(means, np.float32)
 
 
 def log_sum(scores: Array) -> Array:
-    """log of the sum of exp, over the last axis: float32 (rows,); -inf of nothing but -inf."""
+    """Log of the sum of exp, over the last axis: float32 (rows,); -inf for a row of nothing but -inf."""
     best = scores.max(-1, keepdims=True)
     best = np.where(np.isfinite(best), best, np.float32(0))
     with np.errstate(divide="ignore"):

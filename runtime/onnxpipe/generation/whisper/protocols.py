@@ -1,4 +1,4 @@
-"""What transcription asks of a model, of what it heard, and of a recording."""
+"""The interfaces of transcription: the model, its encoder's output, and a recording's features."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Any, Protocol, Self
 from onnxpipe.generation.protocols import Array, GenerationModel
 
 
-class Heard(Protocol):
-    """What an encoder made of a batch of windows."""
+class EncoderOutput(Protocol):
+    """The encoder's output for a batch of windows."""
 
     def __len__(self) -> int:
-        """How many windows."""
+        """Number of windows."""
 
     def select(self, prompts: Array) -> Self:
-        """Some of them, int64 (n,)."""
+        """Select windows by number, int64 (n,)."""
 
 
-class Listener(GenerationModel, Protocol):
-    """A Whisper model. Its `start` takes {"encoder_outputs": what `hear` gave}."""
+class WhisperModel(GenerationModel, Protocol):
+    """A Whisper model. Its `start` takes {"encoder_outputs": the result of `encode_windows`}."""
 
     @property
     def window(self) -> int:
-        """Frames of a window: what the encoder hears at once."""
+        """Frames of a window: the encoder's input."""
 
     @property
     def stride(self) -> int:
-        """Frames of a state of the encoder."""
+        """Frames per state of the encoder."""
 
-    def hear(self, windows: Array) -> Heard:
-        """What the encoder makes of float32 (windows, mels, frames)."""
+    def encode_windows(self, windows: Array) -> EncoderOutput:
+        """Encode float32 (windows, mels, frames)."""
 
-    def attend(self, tokens: Array, heard: Any, layers: Sequence[int]) -> Mapping[int, Array]:
-        """Where the decoder looks: for each of some layers float32 (rows, heads, length, states), for all tokens of
-        int64 (rows, length) at once; `heard` is what `hear` gave.
+    def cross_attentions(self, tokens: Array, encoded: Any, layers: Sequence[int]) -> Mapping[int, Array]:
+        """Compute the cross-attention weights of some layers, float32 (rows, heads, length, states) each, for all
+        tokens of int64 (rows, length) at once; `encoded` is the result of `encode_windows`.
 
         Raises:
-            UnsupportedError: the graph does not tell.
+            UnsupportedError: the graph does not give them.
         """
 
 
@@ -46,11 +46,11 @@ class Features(Protocol):
 
     @property
     def n_frames(self) -> int:
-        """How many frames there are."""
+        """Number of frames."""
 
     @property
     def n_mels(self) -> int:
-        """How many bands."""
+        """Number of mel bands."""
 
     def window(self, start: int, length: int) -> Array:
-        """float32 (mels, length): frames from `start` on; fewer of them at the end of the recording."""
+        """Compute float32 (mels, length): frames from `start` on; fewer of them at the end of the recording."""

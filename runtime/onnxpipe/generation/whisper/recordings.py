@@ -1,4 +1,4 @@
-"""The recordings of a call: arrays of features, or one recording whose features are made window by window."""
+"""The recordings of a call: arrays of features, or one recording whose features are computed window by window."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from onnxpipe.generation.whisper.protocols import Features
 
 
 class Recordings:
-    """Spectrograms that are heard window by window.
+    """Spectrograms that are transcribed window by window.
 
     Args:
         features: float32 (recordings, mels, frames), or one `Features`.
-        mask: int (recordings, frames): 1 for frames that are no padding; or None.
+        mask: int (recordings, frames): 1 except for padding; or None.
         window: frames of a window.
 
     Attributes:
-        frames: int64 (recordings,): frames to be heard.
-        spoken: int64 (recordings,): frames that are no padding; None where nobody said.
-        short: whether one window is enough for all.
+        frames: int64 (recordings,): frames to transcribe.
+        spoken: int64 (recordings,): frames that are not padding; None if not known.
+        short: whether each of them fits in one window.
 
     Raises:
         ValueError: features or mask of another shape.
@@ -42,14 +42,14 @@ class Recordings:
             rows, total = 1, self._streamed.n_frames
         self.short = total <= window
         self.spoken = _spoken(mask, rows, total if self._streamed is not None else None)
-        told = self.spoken if rows > 1 and not self.short else None
-        self.frames = np.full(rows, total, np.int64) if told is None else told
+        known = self.spoken if rows > 1 and not self.short else None
+        self.frames = np.full(rows, total, np.int64) if known is None else known
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def check_mask(self) -> None:
-        """Raises ValueError for several long recordings without a mask: where each ends is not known."""
+        """Raise ValueError for several long recordings without a mask: the end of each is not known."""
         if len(self) > 1 and not self.short and self.spoken is None:
             raise ValueError(
                 "When doing batched long-form audio transcription, make sure to pass an `attention_mask`: the feature "
@@ -57,7 +57,7 @@ class Recordings:
             )
 
     def window(self, row: int, start: int) -> Array:
-        """float32 (mels, window): frames of a recording from `start` on, zeros after its end."""
+        """Take a window, float32 (mels, window): frames of a recording from `start` on, zeros after its end."""
         length = int(min(self._window, self.frames[row] - start))
         if self._streamed is not None:
             part = self._streamed.window(start, length)
@@ -69,7 +69,7 @@ class Recordings:
         return np.pad(part, ((0, 0), (0, self._window - part.shape[1])))
 
     def beginnings(self) -> Array:
-        """float32 (recordings, mels, window): how each of them begins, with what a mask calls padding."""
+        """Take the first windows, float32 (recordings, mels, window), including frames that a mask calls padding."""
         if self._array is None:
             return self.window(0, 0)[None]
         part = self._array[:, :, : self._window]
@@ -77,15 +77,15 @@ class Recordings:
 
     @property
     def whole(self) -> bool:
-        """Whether that is what `window` gives of them."""
+        """Whether `beginnings` gives the same as `window` for each."""
         return self._array is None or bool((self.frames >= min(self._window, self._array.shape[2])).all())
 
 
 def _spoken(mask: Any, rows: int, streamed: int | None) -> Array | None:
     if mask is None:
         return None if streamed is None else np.array([streamed], np.int64)
-    found = as_array(mask)
-    if found.ndim != 2 or len(found) != rows:
-        raise ValueError(f"attention_mask must have the shape ({rows}, frames), not {found.shape}")
-    counts: Array = np.asarray(found, np.int64).sum(-1)
+    array = as_array(mask)
+    if array.ndim != 2 or len(array) != rows:
+        raise ValueError(f"attention_mask must have the shape ({rows}, frames), not {array.shape}")
+    counts: Array = np.asarray(array, np.int64).sum(-1)
     return counts

@@ -1,4 +1,4 @@
-"""What `generate` gives back of all windows."""
+"""Make the result of `generate` from those of all windows."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ import numpy as np
 from onnxpipe.generation.logs import warn_once
 from onnxpipe.generation.outputs import GenerateBeamEncoderDecoderOutput, GenerateEncoderDecoderOutput
 from onnxpipe.generation.protocols import Array
-from onnxpipe.generation.whisper.settings import Settings
-from onnxpipe.generation.whisper.writing import Written
+from onnxpipe.generation.whisper.decoding import DecodedWindow
+from onnxpipe.generation.whisper.settings import WhisperSettings
 
 Segments = list[dict[str, Any]]
 
 
-def window_result(settings: Settings, written: Written, times: Array | None) -> Any:
-    """What a segment calls `result`: the window's sequence; a dict of that and more where more is looked at."""
+def window_result(settings: WhisperSettings, decoded: DecodedWindow, times: Array | None) -> Any:
+    """Make a segment's `result`: the window's sequence, or a dict of it and further outputs where there are some."""
     if not settings.named and not settings.judged:
-        return written.sequence
-    found = {"sequences": written.sequence, **written.details}
-    return found if times is None else {**found, "token_timestamps": times}
+        return decoded.sequence
+    outputs = {"sequences": decoded.sequence, **decoded.details}
+    return outputs if times is None else {**outputs, "token_timestamps": times}
 
 
 def outcome(
-    settings: Settings, segments: Sequence[Segments], last: Sequence[Written | None], times: Sequence[Any]
+    settings: WhisperSettings, segments: Sequence[Segments], last: Sequence[DecodedWindow | None], times: Sequence[Any]
 ) -> Any:
-    """The result of a call.
+    """Make the result of a call.
 
     Args:
         settings: the call.
         segments: of each recording.
-        last: what was written of each recording's last window.
-        times: and when its tokens are said, where that was asked for.
+        last: the result of each recording's last window.
+        times: the times of its tokens, with token timestamps.
     """
     pad = settings.config.pad_token_id or 0
     whole = settings.once or not settings.timestamps
@@ -65,10 +65,10 @@ def outcome(
 
 
 def _times(segment: dict[str, Any]) -> Array:
-    """When a segment's tokens are said in their window."""
+    """The times of a segment's tokens in their window."""
     start, end = segment["idxs"]
-    found: Array = segment["result"]["token_timestamps"][start:end]
-    return found
+    times: Array = segment["result"]["token_timestamps"][start:end]
+    return times
 
 
 def _joined(parts: Sequence[Array], dtype: Any) -> Array:
@@ -76,7 +76,7 @@ def _joined(parts: Sequence[Array], dtype: Any) -> Array:
 
 
 def _padded(rows: Sequence[Array], fill: int | None) -> Array:
-    """Rows of unlike length as one array, with `fill` after their ends, or with what each ends with."""
+    """Pad rows of different lengths to one array with `fill`, or each with its last entry."""
     length = max((len(row) for row in rows), default=0)
     parts = [
         np.pad(row, (0, length - len(row)), constant_values=row[-1] if fill is None and len(row) else fill or 0)
@@ -85,10 +85,10 @@ def _padded(rows: Sequence[Array], fill: int | None) -> Array:
     return np.stack(parts)
 
 
-def _named(written: Sequence[Written], times: Sequence[Any], pad: int) -> Any:
-    """A `GenerateOutput` of one window a recording; a plain dict where it has token timestamps."""
-    fields: dict[str, Any] = {"sequences": _padded([one.sequence for one in written], pad)}
-    details = [one.details for one in written]
+def _named(decoded: Sequence[DecodedWindow], times: Sequence[Any], pad: int) -> Any:
+    """Make a `GenerateOutput` of one window per recording; a plain dict if it has token timestamps."""
+    fields: dict[str, Any] = {"sequences": _padded([one.sequence for one in decoded], pad)}
+    details = [one.details for one in decoded]
     for name in ("scores", "logits"):
         if all(name in one for one in details):
             steps = min(len(one[name]) for one in details)

@@ -1,4 +1,4 @@
-"""What one call to Whisper's `generate` asks for, checked and with the model's defaults filled in."""
+"""The settings of one call to Whisper's `generate`: its arguments, checked, with the model's defaults filled in."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _FIRST, _ALL = "first-segment", "all-segments"
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The arguments of `generate` that only Whisper has; `models.speech_to_text.whisper.Whisper` explains them."""
+class WhisperArguments:
+    """The arguments of `generate` that only Whisper has; see `models.speech_to_text.whisper.Whisper.generate`."""
 
     return_timestamps: bool | None = None
     task: str | None = None
@@ -44,29 +44,30 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The same, settled.
+class WhisperSettings:
+    """The arguments with defaults filled in.
 
     Attributes:
         config: every generation parameter; fields that only Whisper has are among its extra ones.
-        timestamps: whether timestamps are written.
+        timestamps: whether timestamps are generated.
         timestamp_begin: the first timestamp's token.
-        languages: of each recording; one for all; or None: what the config says, else what is heard.
+        languages: of each recording; one for all; or None: the config's, else the detected one.
         task: "transcribe", "translate", or None.
-        prompt: int64 (n,): tokens before what is written, or None.
+        prompt: int64 (n,): tokens before the text, or None.
         prompt_always: before every window's text, rather than before the first's alone.
         conditioned: whether a window's text goes before the next one's.
-        temperatures: those that are tried one after the other; 0 is the likeliest token.
+        temperatures: to be tried one after the other; 0 takes the likeliest token.
         compression_ratio_threshold, logprob_threshold, no_speech_threshold: when another temperature is tried, and when
             a window is silence; None: never.
-        alignment_heads: (layer, head) of the attention that follows the speech, where token timestamps are wanted.
-        num_frames: int64 (recordings,): frames of speech in each, for token timestamps; None where nobody said.
+        alignment_heads: (layer, head) of the attention that follows the speech, for token timestamps; else None.
+        num_frames: int64 (recordings,): frames of speech in each, for token timestamps; None if not known.
         time_precision: seconds of a timestamp's step.
         time_precision_features: seconds of a frame.
-        segments: whether segments are given back.
+        segments: whether segments are returned.
         named: whether the result has names (`return_dict_in_generate`).
         once: one window of each recording alone, with prompt and end tokens.
-        opening: int64 (recordings, n): what the decoder starts from in the first window; None for what all this says.
+        opening: int64 (recordings, n): the decoder's first tokens in the first window; None for those that follow from
+            the other settings.
     """
 
     config: GenerationConfig
@@ -92,15 +93,17 @@ class Settings:
 
     @property
     def judged(self) -> bool:
-        """Whether more than the tokens of a decoding is looked at."""
+        """Whether scores or attention of a decoding are needed besides its tokens."""
         return self.alignment_heads is not None or self.logprob_threshold is not None
 
     @classmethod
-    def of(cls, asked: Asked, config: GenerationConfig, model: Config, *, short: bool, window: int) -> Settings:
-        """The settings of a call.
+    def of(
+        cls, arguments: WhisperArguments, config: GenerationConfig, model: Config, *, short: bool, window: int
+    ) -> WhisperSettings:
+        """Make the settings of a call.
 
         Args:
-            asked: its arguments.
+            arguments: its arguments.
             config: its generation parameters, the model's and the defaults filled in; `return_dict_in_generate` and
                 the tasks' fields are not changed in it.
             model: the model's config.json.
@@ -108,28 +111,28 @@ class Settings:
             window: frames of a window.
 
         Raises:
-            ValueError: arguments that the model's generation_config.json has no answer for, or that contradict each
+            ValueError: arguments that the model's generation_config.json does not support, or that contradict each
                 other.
         """
-        check_window(asked.num_segment_frames, window)
-        timestamps = _timestamps(asked.return_timestamps, config, short=short)
-        task, languages = _language_and_task(asked, config)
+        check_window(arguments.num_segment_frames, window)
+        timestamps = _timestamps(arguments.return_timestamps, config, short=short)
+        task, languages = _language_and_task(arguments, config)
         limits = {
-            name: _chosen(getattr(asked, name), config, name)
+            name: _chosen(getattr(arguments, name), config, name)
             for name in ("compression_ratio_threshold", "logprob_threshold", "no_speech_threshold")
         }
         if limits["no_speech_threshold"] is not None and limits["logprob_threshold"] is None:
             raise ValueError(
-                "no_speech_threshold needs logprob_threshold: a window is silence where both say so. Pass e.g. "
+                "no_speech_threshold needs logprob_threshold: a window is silence if it fails both. Pass e.g. "
                 "logprob_threshold=-1.0"
             )
-        conditioned = bool(_chosen(asked.condition_on_prev_tokens, config, "condition_on_prev_tokens"))
+        conditioned = bool(_chosen(arguments.condition_on_prev_tokens, config, "condition_on_prev_tokens"))
         no_stamps = getattr(config, "no_timestamps_token_id", None)
-        prompt = None if asked.prompt_ids is None else np.asarray(as_array(asked.prompt_ids), np.int64)
+        prompt = None if arguments.prompt_ids is None else np.asarray(as_array(arguments.prompt_ids), np.int64)
         if prompt is not None and prompt.ndim != 1:
-            raise ValueError(f"prompt_ids must be one row of tokens, not of the shape {prompt.shape}")
-        named = asked.return_dict_in_generate
-        once = asked.force_unique_generate_call
+            raise ValueError(f"prompt_ids must be one row of tokens, not an array of shape {prompt.shape}")
+        named = arguments.return_dict_in_generate
+        once = arguments.force_unique_generate_call
         return cls(
             config=config,
             timestamps=timestamps,
@@ -137,84 +140,86 @@ class Settings:
             languages=languages,
             task=task,
             prompt=prompt,
-            prompt_always=_prompt_always(asked.prompt_condition_type, conditioned=conditioned),
+            prompt_always=_prompt_always(arguments.prompt_condition_type, conditioned=conditioned),
             conditioned=conditioned,
-            temperatures=_temperatures(asked.temperature),
+            temperatures=_temperatures(arguments.temperature),
             **limits,
-            alignment_heads=_alignment_heads(config, task) if asked.return_token_timestamps else None,
-            num_frames=None if asked.num_frames is None else np.atleast_1d(np.asarray(asked.num_frames, np.int64)),
-            time_precision=asked.time_precision,
-            time_precision_features=asked.time_precision_features,
-            segments=asked.return_segments,
+            alignment_heads=_alignment_heads(config, task) if arguments.return_token_timestamps else None,
+            num_frames=None
+            if arguments.num_frames is None
+            else np.atleast_1d(np.asarray(arguments.num_frames, np.int64)),
+            time_precision=arguments.time_precision,
+            time_precision_features=arguments.time_precision_features,
+            segments=arguments.return_segments,
             named=bool(config.return_dict_in_generate if named is None else named),
             once=bool(getattr(config, "force_unique_generate_call", False) if once is None else once),
-            opening=_rows(asked.decoder_input_ids),
+            opening=_rows(arguments.decoder_input_ids),
         )
 
 
 def _rows(tokens: Any) -> Array | None:
     if tokens is None:
         return None
-    found = np.asarray(as_array(tokens), np.int64)
-    if found.ndim != 2:
-        raise ValueError(f"decoder_input_ids must have the shape (recordings, length), not {found.shape}")
-    return found
+    rows = np.asarray(as_array(tokens), np.int64)
+    if rows.ndim != 2:
+        raise ValueError(f"decoder_input_ids must have the shape (recordings, length), not {rows.shape}")
+    return rows
 
 
-def check_window(asked: int | None, window: int) -> None:
-    """Refuses a `num_segment_frames` other than the model's window.
+def check_window(num_segment_frames: int | None, window: int) -> None:
+    """Refuse a `num_segment_frames` other than the model's window.
 
     Raises:
         ValueError: it is another.
     """
-    if asked is not None and asked != window:
-        raise ValueError(
-            f"num_segment_frames={asked}: this model hears windows of exactly {window} frames. Leave it out"
-        )
+    if num_segment_frames is not None and num_segment_frames != window:
+        raise ValueError(f"num_segment_frames must be {window} for this model, not {num_segment_frames}. Leave it out")
 
 
-def _chosen(asked: Any, config: GenerationConfig, name: str) -> Any:
-    return getattr(config, name, None) if asked is None else asked
+def _chosen(value: Any, config: GenerationConfig, name: str) -> Any:
+    return getattr(config, name, None) if value is None else value
 
 
 def _vocabulary(model: Config) -> int:
     return int(model.get("vocab_size") or 0)
 
 
-def _timestamps(asked: bool | None, config: GenerationConfig, *, short: bool) -> bool:
-    found = _chosen(asked, config, "return_timestamps")
+def _timestamps(passed: bool | None, config: GenerationConfig, *, short: bool) -> bool:
+    timestamps = _chosen(passed, config, "return_timestamps")
     if not short:
-        if asked is False or (asked is None and found is False):
+        if passed is False or (passed is None and timestamps is False):
             raise ValueError(
                 "You have passed more than 3000 mel input features (> 30 seconds) which automatically enables "
                 "long-form generation which requires the model to predict timestamp tokens. Please either pass "
                 "`return_timestamps=True` or make sure to pass no more than 3000 mel input features."
             )
-        found = True
-    if found and getattr(config, "no_timestamps_token_id", None) is None:
+        timestamps = True
+    if timestamps and getattr(config, "no_timestamps_token_id", None) is None:
         raise ValueError(
             "You are trying to return timestamps, but the generation config is not properly set: the model's "
             "generation_config.json must have `no_timestamps_token_id`"
         )
-    return bool(found)
+    return bool(timestamps)
 
 
-def _language_and_task(asked: Asked, config: GenerationConfig) -> tuple[str | None, tuple[str, ...] | None]:
+def _language_and_task(
+    arguments: WhisperArguments, config: GenerationConfig
+) -> tuple[str | None, tuple[str, ...] | None]:
     multilingual = getattr(config, "is_multilingual", None)
-    if asked.is_multilingual is not None:
+    if arguments.is_multilingual is not None:
         if multilingual is None:
             raise _outdated("is_multilingual", "is_multilingual")
-        multilingual = asked.is_multilingual
-    if multilingual is False and (asked.task is not None or asked.language is not None):
+        multilingual = arguments.is_multilingual
+    if multilingual is False and (arguments.task is not None or arguments.language is not None):
         raise ValueError(
             "Cannot specify `task` or `language` for an English-only model. If the model is intended to be "
             "multilingual, pass `is_multilingual=True` to generate, or update the generation config."
         )
-    if asked.language is not None and getattr(config, "lang_to_id", None) is None:
+    if arguments.language is not None and getattr(config, "lang_to_id", None) is None:
         raise _outdated("language", "lang_to_id")
-    if asked.task is not None and getattr(config, "task_to_id", None) is None:
+    if arguments.task is not None and getattr(config, "task_to_id", None) is None:
         raise _outdated("task", "task_to_id")
-    language = _chosen(asked.language, config, "language")
+    language = _chosen(arguments.language, config, "language")
     if language is None or isinstance(language, str):
         languages = None if language is None else (language,)
     else:
@@ -224,7 +229,7 @@ def _language_and_task(asked: Asked, config: GenerationConfig) -> tuple[str | No
                 "Expected `language` to be `None`, a single string (e.g. `'en'`), or a list of strings with length "
                 "equal to the batch size (e.g. `('en', 'fr')` for a batch size of 2). Got a list containing `None`."
             )
-    return _chosen(asked.task, config, "task"), languages
+    return _chosen(arguments.task, config, "task"), languages
 
 
 def _outdated(argument: str, field: str) -> ValueError:
@@ -234,22 +239,22 @@ def _outdated(argument: str, field: str) -> ValueError:
     )
 
 
-def _temperatures(asked: float | Sequence[float] | None) -> tuple[float, ...]:
-    found = asked if isinstance(asked, Sequence) else (asked,)
-    if not found or any(one is not None and one < 0 for one in found):
-        raise ValueError(f"temperature must be a number from 0 on, or several of them, not {asked!r}")
-    return tuple(0.0 if one is None else float(one) for one in found)
+def _temperatures(temperature: float | Sequence[float] | None) -> tuple[float, ...]:
+    several = temperature if isinstance(temperature, Sequence) else (temperature,)
+    if not several or any(one is not None and one < 0 for one in several):
+        raise ValueError(f"temperature must be 0 or a positive number, or several of them, not {temperature!r}")
+    return tuple(0.0 if one is None else float(one) for one in several)
 
 
-def _prompt_always(asked: str | None, *, conditioned: bool) -> bool:
-    asked = asked or _FIRST
-    if asked not in (_FIRST, _ALL):
-        raise ValueError(f"`prompt_condition_type={asked}` does not exist: it is {_FIRST!r} or {_ALL!r}")
-    if asked == _ALL and not conditioned:
+def _prompt_always(condition_type: str | None, *, conditioned: bool) -> bool:
+    condition_type = condition_type or _FIRST
+    if condition_type not in (_FIRST, _ALL):
+        raise ValueError(f"`prompt_condition_type={condition_type}` does not exist: it is {_FIRST!r} or {_ALL!r}")
+    if condition_type == _ALL and not conditioned:
         raise ValueError(
             "Make sure to set `condition_on_prev_tokens=True` when setting `prompt_condition_type='all-segments'`."
         )
-    return asked == _ALL
+    return condition_type == _ALL
 
 
 def _alignment_heads(config: GenerationConfig, task: str | None) -> tuple[tuple[int, int], ...]:
@@ -265,7 +270,7 @@ def _alignment_heads(config: GenerationConfig, task: str | None) -> tuple[tuple[
 
 
 def warn_of_unknown_length() -> None:
-    """Says that silence after the speech is aligned, too."""
+    """Warn that silence after the speech is aligned, too."""
     warn_once(
         "When setting `return_token_timestamps` to `True`, make sure to pass an `attention_mask` to get precise "
         "token-level timestamps: the feature extractor gives it with `return_attention_mask=True`."

@@ -1,4 +1,4 @@
-"""The rules by which Whisper writes timestamps: in pairs around what is said, never back in time."""
+"""The rules of Whisper's timestamps: in pairs around the text, never back in time."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from onnxpipe.generation.whisper.likelihood import log_sum
 class WhisperTimeStampLogitsProcessor(LogitsProcessor):
     """Keeps timestamps in order (Radford et al. 2022; transformers' class of this name).
 
-    - never the token that says there are none;
-    - after two timestamps text follows, after text and one timestamp a timestamp or the end;
-    - a timestamp is later than the last one, or equal to it where it opens what follows;
+    - the token for "no timestamps" is never generated;
+    - after two timestamps text follows; after text and one timestamp, a timestamp or the end;
+    - a timestamp is later than the last one, or equal to it if it begins a segment;
     - the first token is a timestamp, of at most `max_initial_timestamp_index`;
-    - where all timestamps together are likelier than any text, a timestamp.
+    - if all timestamps together are likelier than any text token, a timestamp is generated.
 
     Args:
-        no_timestamps_token_id: the token that says there are none; timestamps are all tokens after it.
-        eos_token_id: the end token; text comes before it.
+        no_timestamps_token_id: the token for "no timestamps"; all tokens after it are timestamps.
+        eos_token_id: the end token; all tokens before it are text.
         begin_index: tokens of the prompt.
-        max_initial_timestamp_index: how late the first timestamp may be, in steps; None for any.
+        max_initial_timestamp_index: the latest step of the first timestamp; None for any.
     """
 
     any_rows = True
@@ -47,9 +47,9 @@ class WhisperTimeStampLogitsProcessor(LogitsProcessor):
         """See the class."""
         begin, out = self.timestamp_begin, scores.copy()
         out[:, self.no_timestamps_token_id] = -math.inf
-        written = input_ids[:, self.begin_index :]
-        if written.shape[1]:
-            self._order(written, out)
+        generated = input_ids[:, self.begin_index :]
+        if generated.shape[1]:
+            self._order(generated, out)
         else:
             out[:, :begin] = -math.inf
             if self.max_initial_timestamp_index is not None:
@@ -57,17 +57,17 @@ class WhisperTimeStampLogitsProcessor(LogitsProcessor):
         out[log_sum(out[:, begin:]) > out[:, :begin].max(-1), :begin] = -math.inf
         return out
 
-    def _order(self, written: Array, out: Array) -> None:
-        """What may not follow int64 (rows, length >= 1) becomes -inf in `out`."""
+    def _order(self, generated: Array, out: Array) -> None:
+        """Set tokens in `out` that must not follow int64 (rows, length >= 1) to -inf."""
         begin = self.timestamp_begin
-        stamps = written >= begin
+        stamps = generated >= begin
         last = stamps[:, -1]
-        before = stamps[:, -2] if written.shape[1] > 1 else np.ones(len(written), bool)
+        before = stamps[:, -2] if generated.shape[1] > 1 else np.ones(len(generated), bool)
         out[last & before, begin:] = -math.inf
         opens = last & ~before
         out[opens, : self.eos_token_id] = -math.inf
-        place = written.shape[1] - 1 - stamps[:, ::-1].argmax(-1)  # of the last timestamp
-        latest = written[np.arange(len(written)), place]
+        place = generated.shape[1] - 1 - stamps[:, ::-1].argmax(-1)  # of the last timestamp
+        latest = generated[np.arange(len(generated)), place]
         bound = np.where(stamps.any(-1), latest + 1 - opens, begin)
         for row in np.flatnonzero(bound > begin).tolist():
             out[row, begin : bound[row]] = -math.inf

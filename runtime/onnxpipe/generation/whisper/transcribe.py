@@ -1,6 +1,6 @@
-"""Transcription window by window (Radford et al. 2022, §3.8), as transformers' `WhisperGenerationMixin` does it.
+"""Transcribe window by window (Radford et al. 2022, §3.8), as transformers' `WhisperGenerationMixin` does.
 
-windows ─hear─▶ states ─write (again, warmer)─▶ tokens ─cut─▶ segments, and where the next window begins
+windows ─encode─▶ states ─decode (again, at a higher temperature)─▶ tokens ─cut─▶ segments, and the next window's start
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ import numpy as np
 from onnxpipe.generation.protocols import Array
 from onnxpipe.generation.seed import RowStreams, row_streams
 from onnxpipe.generation.whisper.alignment import token_times
-from onnxpipe.generation.whisper.fallback import is_sure, write_or_skip
-from onnxpipe.generation.whisper.protocols import Heard, Listener
+from onnxpipe.generation.whisper.decoding import DecodedWindow, Extras, WindowBatch
+from onnxpipe.generation.whisper.fallback import decode_with_fallback, is_sure
+from onnxpipe.generation.whisper.prompt import as_first_segment, first_tokens, must_detect_language, window_prompt
+from onnxpipe.generation.whisper.protocols import EncoderOutput, WhisperModel
 from onnxpipe.generation.whisper.recordings import Recordings
 from onnxpipe.generation.whisper.result import outcome, window_result
 from onnxpipe.generation.whisper.segments import Window, cut
-from onnxpipe.generation.whisper.settings import Settings, warn_of_unknown_length
-from onnxpipe.generation.whisper.start import as_first_segment, first_tokens, hears_language, window_prompt
-from onnxpipe.generation.whisper.writing import Batch, Extras, Written
+from onnxpipe.generation.whisper.settings import WhisperSettings, warn_of_unknown_length
 
 
 @dataclass(frozen=True)
-class Watch:
-    """Who is told how far it is.
+class ProgressCallbacks:
+    """The functions that are called with the progress.
 
     Attributes:
-        seconds: given the seconds of sound that are done, of all recordings together.
-        frames: given int64 (recordings, 2): the frame that comes next, and how many there are.
+        seconds: called with the seconds of audio that are done, of all recordings together.
+        frames: called with int64 (recordings, 2): the next frame, and the number of frames.
     """
 
     seconds: Callable[[float], Any] | None = None
@@ -39,19 +39,19 @@ class Watch:
 
 @dataclass
 class _Track:
-    """One recording on its way.
+    """The state of one recording.
 
     Attributes:
-        start: int64 (n,): what its text starts with.
-        frames: how many there are to hear.
+        start: int64 (n,): the first tokens of its text.
+        frames: number of frames to transcribe.
         limit: most tokens of a row.
-        opening: int64 (n,): what the decoder starts from, if it was given; of the first window.
-        seek: the frame that comes next.
+        opening: int64 (n,): the decoder's first tokens in the first window, if they were passed.
+        seek: the next frame.
         before: tokens of its segments, and of a prompt for the first.
-        segments: what is said so far.
-        conditioned: whether that goes before the next window's text.
-        last: what was written of the last window.
-        times: when its tokens are said.
+        segments: those so far.
+        conditioned: whether their tokens go before the next window's text.
+        last: the result of the last window.
+        times: the times of its tokens.
     """
 
     start: Array
@@ -62,33 +62,33 @@ class _Track:
     before: list[Array] = field(default_factory=list)
     segments: list[dict[str, Any]] = field(default_factory=list)
     conditioned: bool = False
-    last: Written | None = None
+    last: DecodedWindow | None = None
     times: Array | None = None
 
     @property
     def done(self) -> bool:
-        """Whether all of it is heard."""
+        """Whether all of it is transcribed."""
         return self.seek >= self.frames
 
 
 def transcribe(
-    model: Listener,
+    model: WhisperModel,
     recordings: Recordings,
-    settings: Settings,
+    settings: WhisperSettings,
     extras: Extras,
-    watch: Watch,
+    callbacks: ProgressCallbacks,
     seed: int | Sequence[int] | None,
-    heard: Heard | None = None,
+    encoded: EncoderOutput | None = None,
 ) -> Any:
-    """What is said in recordings; see `onnxpipe.models.speech_to_text.whisper.Whisper.generate` for the result.
+    """Transcribe recordings; see `Whisper.generate` in `models/speech_to_text/whisper.py` for the result.
 
-    A recording's text does not depend on the others: rows whose decoder starts from more or fewer tokens than others'
-    are decoded apart, and those that are done leave.
+    A recording's text does not depend on the others: rows whose prompts have different lengths are decoded separately,
+    and recordings that are done leave the batch.
     """
-    given = heard is not None
-    if heard is None and hears_language(settings, model):
-        heard = model.hear(recordings.beginnings())
-    start = first_tokens(settings, model, heard, len(recordings))
+    passed = encoded is not None
+    if encoded is None and must_detect_language(settings, model):
+        encoded = model.encode_windows(recordings.beginnings())
+    start = first_tokens(settings, model, encoded, len(recordings))
     copies = settings.config.num_return_sequences or 1
     tracks = _tracks(settings, recordings, start, copies)
     streams = None
@@ -96,20 +96,20 @@ def transcribe(
         streams = row_streams(seed, len(recordings), copies)
     if settings.alignment_heads is not None and recordings.spoken is None and settings.num_frames is None:
         warn_of_unknown_length()
-    kept = heard if given or recordings.whole else None
+    kept = encoded if passed or recordings.whole else None
     session = _Session(model, recordings, settings, extras, copies, streams, kept)
     while not all(track.done for track in tracks):
-        _tell(watch, tracks, settings)
+        _report_progress(callbacks, tracks, settings)
         active = [number for number, track in enumerate(tracks) if not track.done]
         session.advance(tracks, active)
-        if settings.once or given:  # of given states there are no others to go on with
+        if settings.once or passed:  # there are no states of later windows
             break
-    _tell(watch, tracks, settings)
+    _report_progress(callbacks, tracks, settings)
     segments = [track.segments for track in tracks]
     return outcome(settings, segments, [track.last for track in tracks], [track.times for track in tracks])
 
 
-def _tracks(settings: Settings, recordings: Recordings, start: Array, copies: int) -> list[_Track]:
+def _tracks(settings: WhisperSettings, recordings: Recordings, start: Array, copies: int) -> list[_Track]:
     prompt = as_first_segment(settings)
     return [
         _Track(
@@ -125,29 +125,29 @@ def _tracks(settings: Settings, recordings: Recordings, start: Array, copies: in
     ]
 
 
-def _tell(watch: Watch, tracks: Sequence[_Track], settings: Settings) -> None:
-    if watch.frames is not None:
-        watch.frames(np.array([(track.seek, track.frames) for track in tracks], np.int64))
-    if watch.seconds is not None:
-        watch.seconds(sum(min(track.seek, track.frames) for track in tracks) * settings.time_precision_features)
+def _report_progress(callbacks: ProgressCallbacks, tracks: Sequence[_Track], settings: WhisperSettings) -> None:
+    if callbacks.frames is not None:
+        callbacks.frames(np.array([(track.seek, track.frames) for track in tracks], np.int64))
+    if callbacks.seconds is not None:
+        callbacks.seconds(sum(min(track.seek, track.frames) for track in tracks) * settings.time_precision_features)
 
 
 @dataclass
 class _Session:
-    """What does not change from window to window; `heard` are the first windows, until they are used."""
+    """The part of a call that does not change from window to window; `encoded` are the first windows, until used."""
 
-    model: Listener
+    model: WhisperModel
     recordings: Recordings
-    settings: Settings
+    settings: WhisperSettings
     extras: Extras
     copies: int
     streams: RowStreams | None
-    heard: Heard | None
+    encoded: EncoderOutput | None
 
     def advance(self, tracks: Sequence[_Track], active: Sequence[int]) -> None:
-        """One window further in each of the active recordings."""
+        """Transcribe one window of each of the active recordings."""
         windows = np.stack([self.recordings.window(number // self.copies, tracks[number].seek) for number in active])
-        heard = self._hear(windows)
+        encoded = self._encode(windows)
         prompts = [self._prompt(tracks[number]) for number in active]
         groups: dict[tuple[int, int], list[int]] = {}
         for place, number in enumerate(active):
@@ -157,23 +157,23 @@ class _Session:
         for (length, limit), places in groups.items():
             some = np.array(places)
             rows = np.array(active)[some]
-            batch = Batch(
+            batch = WindowBatch(
                 rows // self.copies,
                 windows[some],
-                heard.select(some),
+                encoded.select(some),
                 np.stack([prompts[place] for place in places]),
                 None if self.streams is None else self.streams.of(rows.tolist()),
             )
             start = max(length - len(tracks[rows[0]].start), 0)
-            found = write_or_skip(self.model, self.settings, self.extras, batch, limit, start)
-            for place, (written, skipped) in enumerate(found):
-                self._follow(tracks[rows[place]], int(rows[place]), batch, place, written, skipped)
+            results = decode_with_fallback(self.model, self.settings, self.extras, batch, limit, start)
+            for place, (decoded, skipped) in enumerate(results):
+                self._follow(tracks[rows[place]], int(rows[place]), batch, place, decoded, skipped)
 
-    def _hear(self, windows: Array) -> Heard:
-        """What the encoder makes of windows; of the first ones perhaps it has made it already."""
-        if self.heard is None:
-            return self.model.hear(windows)
-        first, self.heard = self.heard, None
+    def _encode(self, windows: Array) -> EncoderOutput:
+        """Encode windows; the first ones may be encoded already."""
+        if self.encoded is None:
+            return self.model.encode_windows(windows)
+        first, self.encoded = self.encoded, None
         return first.select(np.repeat(np.arange(len(self.recordings)), self.copies))
 
     def _prompt(self, track: _Track) -> Array:
@@ -196,7 +196,7 @@ class _Session:
         return prompt
 
     def _most(self, length: int, limit: int) -> int:
-        """Most tokens of a row that starts with `length`; `limit` was that of the window before.
+        """Most tokens of a row whose prompt has `length` tokens; `limit` is the previous window's.
 
         As in transformers, a `max_length` does not count the prompt, and grows by its length with every window.
         """
@@ -205,48 +205,53 @@ class _Session:
         positions = int(self.model.config.max_target_positions)
         return min(limit + min(positions // 2 - 1, length), positions)
 
-    def _follow(self, track: _Track, number: int, batch: Batch, place: int, written: Written, skipped: bool) -> None:
-        """What was written of a window becomes part of its recording."""
+    def _follow(
+        self, track: _Track, number: int, batch: WindowBatch, place: int, decoded: DecodedWindow, skipped: bool
+    ) -> None:
+        """Add a window's result to its recording, and move on to the next window."""
         settings = self.settings
         window = Window(track.seek, int(min(self.model.window, track.frames - track.seek)), self.model.stride)
-        track.last, track.conditioned = written, settings.conditioned and is_sure(written)
+        track.last, track.conditioned = decoded, settings.conditioned and is_sure(decoded)
         if skipped:
             track.seek += window.frames
             return
-        track.times = self._times(track, number, batch, place, written)
-        segments, step = cut(written, window, settings, window_result(settings, written, track.times), track.times)
+        track.times = self._times(track, number, batch, place, decoded)
+        segments, step = cut(decoded, window, settings, window_result(settings, decoded, track.times), track.times)
         track.segments += segments
         track.before += [segment["tokens"] for segment in segments] if settings.conditioned else []
-        track.seek += step if step > 0 else window.frames  # a pair of timestamps at 0 would be found for ever
+        track.seek += step if step > 0 else window.frames  # a pair of timestamps at 0 would repeat for ever
 
-    def _times(self, track: _Track, number: int, batch: Batch, place: int, written: Written) -> Array | None:
-        """When each token of a window's sequence is said: float32 (length,), or None if nobody asked.
+    def _times(
+        self, track: _Track, number: int, batch: WindowBatch, place: int, decoded: DecodedWindow
+    ) -> Array | None:
+        """Find the time of each token of a window's sequence: float32 (length,), or None without token timestamps.
 
-        The tokens of the prompt are said at 0, and the last one when the one before it is: the decoder is not asked
-        what follows it.
+        Tokens of the prompt are at 0, and the last one is where the one before it is: the decoder is not run after it.
         """
         heads = self.settings.alignment_heads
         if heads is None:
             return None
-        times = np.zeros(len(written.sequence), np.float32)
-        stop = written.start + written.count
-        if written.count > 1:
+        times = np.zeros(len(decoded.sequence), np.float32)
+        stop = decoded.start + decoded.count
+        if decoded.count > 1:
             layers = sorted({layer for layer, _ in heads})
-            looks = self.model.attend(written.sequence[None, : stop - 1], batch.heard.select(np.array([place])), layers)
-            weights = np.stack([looks[layer][0, head, written.start :] for layer, head in heads])
+            attentions = self.model.cross_attentions(
+                decoded.sequence[None, : stop - 1], batch.encoded.select(np.array([place])), layers
+            )
+            weights = np.stack([attentions[layer][0, head, decoded.start :] for layer, head in heads])
             spoken = self._spoken(number)
             if spoken is not None:
                 weights = weights[..., : max(spoken - track.seek, 0) // self.model.stride]
             width = self.model.config.get("median_filter_width", 7)
-            times[written.start : stop - 1] = token_times(weights, int(width))
+            times[decoded.start : stop - 1] = token_times(weights, int(width))
             times[stop - 1 :] = times[stop - 2]
         return times
 
     def _spoken(self, number: int) -> int | None:
-        """Frames of a recording that are no padding, if anybody said."""
-        told = self.settings.num_frames
-        if told is None:
-            told = self.recordings.spoken
-        if told is None:
+        """Frames of a recording that are not padding, if known."""
+        counts = self.settings.num_frames
+        if counts is None:
+            counts = self.recordings.spoken
+        if counts is None:
             return None
-        return int(told[0] if len(told) == 1 else told[number // self.copies])
+        return int(counts[0] if len(counts) == 1 else counts[number // self.copies])

@@ -1,4 +1,4 @@
-"""What one decoding of a causal model keeps: the caches of its rows, in buffers that stay where the model runs."""
+"""Decoders of causal models: keep the caches of a decoding's rows, in buffers that stay where the model runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from onnxpipe.models.causal_lm.graph import CausalGraph, Runner
 
 Array = NDArray[Any]
 
-#: A shared buffer has at first room for so many tokens beyond the prompt, and doubles when it is full: generation up to
-#: a far `max_length` usually ends long before it.
+#: Tokens beyond the prompt that a shared buffer has room for at first; it doubles when it is full, as generation
+#: usually ends long before a large `max_length`.
 _ROOM = 256
 
 
 class RaggedDecoder:
-    """Rows of unlike length, each beginning at position 0; past and present are one buffer with room to spare.
+    """Rows of different lengths, each beginning at position 0; past and present are one buffer with room to spare.
 
     Implements `onnxpipe.generation.protocols.Decoder`.
 
@@ -51,7 +51,7 @@ class RaggedDecoder:
         return self._runner.hidden
 
     def prefill(self) -> Array:
-        """float32 (rows, vocabulary): the logits after the prompt, which runs once for all its rows."""
+        """Run the prompt, once for all its rows; gives the logits after it, float32 (rows, vocabulary)."""
         width = int(self._lengths.max())
         room = max(min(width + _ROOM, self._max_length), width)
         self._room = room if self._copies == 1 else width
@@ -61,7 +61,7 @@ class RaggedDecoder:
         ids[inside] = np.concatenate(self._prompts)
         positions = np.where(inside, np.arange(width), 0)
         logits = self._run(ids, inside.astype(np.int64), positions, 1, cached=False)
-        if self._runner.hidden is not None:  # the padding to the left, so that the last entry is the last token's
+        if self._runner.hidden is not None:  # moves the padding to the left, so that the last entry is the last token's
             moved = (np.arange(width) - (width - self._lengths[:, None])) % width
             self._runner.hidden = np.take_along_axis(self._runner.hidden, moved[:, :, None], axis=1)
         if self._copies > 1:
@@ -73,7 +73,7 @@ class RaggedDecoder:
         return np.asarray(logits[:, 0])
 
     def step(self, tokens: Array, keep: int = 1) -> Array:
-        """Appends `tokens`, int64 (rows, n); gives the logits of the last `keep`, float32 (rows, keep, vocabulary)."""
+        """Append `tokens`, int64 (rows, n); gives the logits of the last `keep`, float32 (rows, keep, vocabulary)."""
         count = tokens.shape[1]
         if count > 1 and self.rows > 1:  # ONNX Runtime continues several rows by one token at a time
             parts, hidden = [], []
@@ -92,7 +92,7 @@ class RaggedDecoder:
         return self._run(np.ascontiguousarray(tokens), mask, positions, keep, cached=True)
 
     def reorder(self, rows: Array) -> None:
-        """Row i goes on from what row `rows[i]` had; there may be more or fewer rows than before."""
+        """Let row i continue from the cache of row `rows[i]`; there may be more or fewer rows than before."""
         if len(rows) != self.rows:
             self._take(rows, self._room)
             return
@@ -102,7 +102,7 @@ class RaggedDecoder:
         self._lengths = self._lengths[rows]
 
     def crop(self, count: int) -> None:
-        """Forgets the last `count` tokens of every row: what is beyond a row's length is never read."""
+        """Forget the last `count` tokens of every row: entries beyond a row's length are never read."""
         self._lengths = self._lengths - count
 
     def _take(self, rows: Array, room: int) -> None:
@@ -115,7 +115,7 @@ class RaggedDecoder:
 
 
 class PaddedDecoder:
-    """Rows padded at the left to one length; the caches grow by concatenation in the graph.
+    """Rows padded on the left to one length; the caches grow by concatenation in the graph.
 
     Implements `onnxpipe.generation.protocols.Decoder`. For the arguments see `RaggedDecoder`.
     """
@@ -137,7 +137,7 @@ class PaddedDecoder:
         return self._runner.hidden
 
     def prefill(self) -> Array:
-        """float32 (rows, vocabulary): the logits after the prompt, which runs once for all its rows."""
+        """Run the prompt, once for all its rows; gives the logits after it, float32 (rows, vocabulary)."""
         width = max(len(prompt) for prompt in self._prompts)
         lengths = np.array([len(prompt) for prompt in self._prompts])
         inside = np.arange(width) >= width - lengths[:, None]
@@ -154,11 +154,11 @@ class PaddedDecoder:
         return np.asarray(logits[:, 0])
 
     def step(self, tokens: Array, keep: int = 1) -> Array:
-        """Appends `tokens`, int64 (rows, n); gives the logits of the last `keep`, float32 (rows, keep, vocabulary)."""
+        """Append `tokens`, int64 (rows, n); gives the logits of the last `keep`, float32 (rows, keep, vocabulary)."""
         return self._run(np.ascontiguousarray(tokens), np.ones(tokens.shape, np.int64), keep, cached=True)
 
     def reorder(self, rows: Array) -> None:
-        """Row i goes on from what row `rows[i]` had; there may be more or fewer rows than before."""
+        """Let row i continue from the cache of row `rows[i]`; there may be more or fewer rows than before."""
         if len(rows) == len(self._mask) and (rows == np.arange(len(rows))).all():
             return
         length = self._mask.shape[1]
@@ -166,7 +166,7 @@ class PaddedDecoder:
         self._mask = self._mask[rows]
 
     def crop(self, count: int) -> None:
-        """Forgets the last `count` tokens of every row."""
+        """Forget the last `count` tokens of every row."""
         kept = self._mask.shape[1] - count
         self._mask = self._mask[:, :kept]
         every = np.arange(len(self._mask))

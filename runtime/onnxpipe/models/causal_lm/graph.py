@@ -1,11 +1,11 @@
-"""The graphs of a causal language model, in each of the forms in which they are found, behind one run.
+"""The graphs of a causal language model, in each of the forms that exporters write, behind one interface.
 
-- ours and the Hub's newer ones: one graph "model" for prompt and steps, with `past_key_values.N.key/value`;
+- ours and newer ones on the Hub: one graph "model" for prompt and steps, with `past_key_values.N.key/value`;
 - older ones of optimum and transformers.js: "decoder_model_merged" with a switch `use_cache_branch`;
 - "decoder_model" for the prompt and "decoder_with_past_model" for the steps.
 
-A graph with ONNX Runtime's GroupQueryAttention takes rows of unlike length that begin at position 0 (`ragged`); every
-other takes rows padded at the left.
+A graph with ONNX Runtime's GroupQueryAttention takes rows of different lengths that begin at position 0 (`ragged`);
+every other takes rows padded on the left.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CausalGraph:
     Attributes:
         session: the one that runs the steps.
         precision: of that one.
-        ragged: whether rows of unlike length begin at position 0, and buffers of past and present are shared.
+        ragged: whether rows of different lengths begin at position 0, and buffers of past and present are shared.
         caches: names of a cached array in the inputs ("past_key_values.0.key") to their names in the outputs.
     """
 
@@ -52,7 +52,7 @@ class CausalGraph:
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener) -> CausalGraph:
-        """The graphs of a bundle, in whichever form it has them."""
+        """Load the graphs of a bundle, in whichever form it has them."""
         available = bundle.graphs.keys()
         pair = ("decoder_model", "decoder_with_past_model")
         if "encoder_model" in available:
@@ -66,32 +66,32 @@ class CausalGraph:
                 return cls(session, session, precision, bundle.config)
         if not all(name in available for name in pair):
             raise UnsupportedError(
-                f"{bundle.folder} is no causal language model: it has {', '.join(sorted(available))}, and not model, "
-                "decoder_model_merged, or decoder_model with decoder_with_past_model"
+                f"{bundle.folder} is not a causal language model: it has {', '.join(sorted(available))}, but neither "
+                "model nor decoder_model_merged nor decoder_model with decoder_with_past_model"
             )
         steps, precision = opener(pair[1])
         return cls(opener(pair[0])[0], steps, precision, bundle.config)
 
     @property
     def gives_hidden(self) -> bool:
-        """Whether the last hidden states can be had."""
+        """Whether the graph gives the last hidden states."""
         return "last_hidden_state" in self.session.outputs and self.prompt is self.session
 
     def buffers(self, rows: int, room: int) -> dict[str, DeviceArray]:
-        """Empty caches, float (rows, key-value heads, room, head size) each."""
-        found = {}
+        """Make empty caches, float (rows, key-value heads, room, head size) each."""
+        buffers = {}
         for name, (heads, size) in zip(self.caches, self._heads, strict=True):
             shape = (rows, heads, room, size)
-            found[name] = DeviceArray(shape, self.session.inputs[name].dtype, self.session.device)
-        return found
+            buffers[name] = DeviceArray(shape, self.session.inputs[name].dtype, self.session.device)
+        return buffers
 
     def feeds(self, input_ids: Array, mask: Array, positions: Array, keep: int, *, cached: bool) -> dict[str, Array]:
-        """What a run is fed besides the caches: those of the graph's inputs that it has.
+        """Make the feeds of a run besides the caches; inputs that the graph does not have are left out.
 
         Args:
             input_ids, positions: int64 (rows, new tokens).
             mask: int64 (rows, cached and new tokens).
-            keep: of how many last tokens the logits are wanted; 0 for all.
+            keep: how many of the last tokens' logits are needed; 0 for all.
             cached: whether anything is in the caches.
         """
         given = {
@@ -105,7 +105,7 @@ class CausalGraph:
         return {name: value for name, value in given.items() if name in known}
 
     def explained(self, error: RuntimeError, length: int) -> RuntimeError:
-        """The error, or one that says so where a row of `length` tokens is beyond the model's positions."""
+        """The error, or a clearer one if a row of `length` tokens is beyond the model's positions."""
         limit = self._config.get("max_position_embeddings")
         if not isinstance(limit, int) or length <= limit:
             return error
@@ -114,19 +114,19 @@ class CausalGraph:
             f"max_length={limit}), or cut the prompt (truncation=True; handle_long_generation='hole' in pipelines)"
         )
 
-    def logits(self, found: Array, positions: Array, keep: int) -> Array:
-        """float32 (rows, keep, vocabulary): the last `keep` real positions; `found` is what the graph gave."""
-        if found.shape[1] == keep:
-            return found
-        if not self.ragged:  # padded at the left
-            return found[:, -keep:]
+    def logits(self, output: Array, positions: Array, keep: int) -> Array:
+        """Take the last `keep` real positions of the graph's output: float32 (rows, keep, vocabulary)."""
+        if output.shape[1] == keep:
+            return output
+        if not self.ragged:  # padded on the left
+            return output[:, -keep:]
         last = positions.argmax(axis=1)
         wanted = np.maximum(last[:, None] + np.arange(1 - keep, 1), 0)
-        return np.asarray(np.take_along_axis(found, wanted[:, :, None], axis=1))
+        return np.asarray(np.take_along_axis(output, wanted[:, :, None], axis=1))
 
 
 class Runner:
-    """Runs of a causal model's graphs for one decoding, with bound caches."""
+    """Runs a causal model's graphs for one decoding, with bound caches."""
 
     def __init__(self, graph: CausalGraph, hidden: bool) -> None:
         if hidden and not graph.gives_hidden:
@@ -151,8 +151,8 @@ class Runner:
         *,
         cached: bool,
     ) -> Array:
-        """The logits, float32 (rows, keep, vocabulary), in memory that the next run uses again; `present` is filled (it
-        may be `past`). See `CausalGraph.feeds`."""
+        """Compute the logits, float32 (rows, keep, vocabulary), in memory that the next run uses again; `present` is
+        filled (it may be `past`). See `CausalGraph.feeds`."""
         graph = self._graph
         feeds: dict[str, Any] = graph.feeds(input_ids, mask, positions, keep, cached=cached)
         binding = self._steps if cached else self._prompt

@@ -13,13 +13,13 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Opener, as_array
 from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
 from onnxpipe.models.causal_lm.graph import CausalGraph
-from onnxpipe.models.generating import GeneratingModel
+from onnxpipe.models.generative import GenerativeModel
 from onnxpipe.processing.model_output import ModelOutput
 
 Array = NDArray[Any]
 
 
-class CausalLM(GeneratingModel):
+class CausalLM(GenerativeModel):
     """A decoder-only language model: call it for logits, or `generate()` text.
 
     Args:
@@ -34,7 +34,7 @@ class CausalLM(GeneratingModel):
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> CausalLM:
-        """The model of a bundle's decoder graphs."""
+        """Load the model of a bundle's decoder graphs."""
         return cls(bundle, CausalGraph.load(bundle, opener), name_or_path)
 
     def __call__(
@@ -46,10 +46,10 @@ class CausalLM(GeneratingModel):
         use_cache: bool | None = None,
         return_dict: bool = True,
     ) -> Any:
-        """The logits of a batch, without a cache.
+        """Compute the logits of a batch, without a cache.
 
         Args:
-            input_ids: token ids, int, shape (batch, sequence), padded at either side.
+            input_ids: token ids, int, shape (batch, sequence), padded on either side.
             attention_mask: 1 for tokens, 0 for padding, same shape; all ones by default.
             position_ids: refused: positions are counted from the mask, as `generate()` does.
             past_key_values: refused: the cache is `generate()`'s own.
@@ -65,7 +65,9 @@ class CausalLM(GeneratingModel):
         """
         for name, value in (("position_ids", position_ids), ("past_key_values", past_key_values)):
             if value is not None:
-                raise UnsupportedError(f"{name}= is not taken here: positions and cache are kept by generate()")
+                raise UnsupportedError(
+                    f"{name}= is not supported: generate() counts positions and keeps the cache itself"
+                )
         if input_ids is None:
             raise ValueError("input_ids must be given: int, shape (batch, sequence)")
         ids = np.asarray(as_array(input_ids), np.int64)
@@ -97,13 +99,13 @@ class CausalLM(GeneratingModel):
 
     @property
     def input_names(self) -> frozenset[str]:
-        """What `generate()` takes besides generation parameters."""
+        """Inputs that `generate()` takes besides generation parameters."""
         return frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
 
     def start(
         self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False
     ) -> RaggedDecoder | PaddedDecoder:
-        """A decoding of a batch of prompts; see `onnxpipe.generation.protocols.GenerationModel`."""
+        """Begin a decoding of a batch of prompts; see `onnxpipe.generation.protocols.GenerationModel`."""
         prompts = _rows(np.asarray(prompt, np.int64), inputs.get("attention_mask"))
         if self.graph.ragged:
             return RaggedDecoder(self.graph, prompts, copies, max_length, hidden=hidden)
@@ -122,7 +124,7 @@ def _mask(ids: Array, attention_mask: Any) -> Array:
 
 
 def _rows(ids: Array, attention_mask: Any) -> list[Array]:
-    """Each row's tokens without its padding; a row of nothing but padding keeps its last token: a graph needs one."""
+    """Strip the padding of each row; a row of nothing but padding keeps its last token, as a graph needs one."""
     mask = _mask(ids, attention_mask)
     mask[~mask.any(axis=1), -1:] = True
     return [row[kept] for row, kept in zip(ids, mask, strict=True)]

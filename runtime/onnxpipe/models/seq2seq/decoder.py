@@ -1,4 +1,4 @@
-"""What one decoding of an encoder-decoder model keeps: encoded prompts, and the caches of its rows."""
+"""The decoder of encoder-decoder models: keeps the encoded prompts of a decoding and the caches of its rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Seq2SeqDecoder:
     Args:
         graphs: the model.
         prompt: int64 (prompts, length): the first tokens of the decoder.
-        encoded: what the encoder made of the prompts.
+        encoded: the encoder's output for the prompts.
         copies: rows a prompt.
         hidden: whether `hidden` is wanted.
     """
@@ -39,7 +39,7 @@ class Seq2SeqDecoder:
         self._wanted = ("logits", "last_hidden_state") if hidden else ("logits",)
         self._memory, self._encoded, self._mask = encoded, encoded.states, encoded.mask
         self._origin = np.arange(len(prompt))  # the prompt of each row
-        self._held = np.arange(len(prompt))  # the prompt of each row of what is kept of the encoder
+        self._held = np.arange(len(prompt))  # the prompt of each row of the encoder's output that is kept
         self._own: dict[str, DeviceArray] = {}
         self._cross: dict[str, DeviceArray] = {}
         self._length = 0
@@ -52,7 +52,7 @@ class Seq2SeqDecoder:
         return len(self._prompt) * self._copies if not self._own else len(self._origin)
 
     def prefill(self) -> Array:
-        """float32 (rows, vocabulary): the logits after the prompt, which runs once for all its rows."""
+        """Run the prompt, once for all its rows; gives the logits after it, float32 (rows, vocabulary)."""
         graphs, rows = self._graphs, len(self._prompt)
         self._own = graphs.buffers(graphs.own, rows, 0)
         if self._memory.cross and graphs.shared:
@@ -68,7 +68,7 @@ class Seq2SeqDecoder:
         return np.asarray(logits[:, -1])
 
     def _first(self) -> Array:
-        """The logits of the prompt, from a run that makes the keys and values of what the encoder gave."""
+        """Compute the logits of the prompt, in a run that also gives keys and values of the encoder's output."""
         graphs, rows = self._graphs, len(self._prompt)
         self._cross = graphs.buffers(graphs.cross, rows, self._encoded.shape[1])
         empty = graphs.buffers(graphs.cross, rows, 0)
@@ -82,12 +82,12 @@ class Seq2SeqDecoder:
         return logits
 
     def step(self, tokens: Array, keep: int = 1) -> Array:
-        """Appends `tokens`, int64 (rows, n); gives the logits of the last `keep`, float32 (rows, keep, vocabulary)."""
+        """Append `tokens`, int64 (rows, n); gives the logits of the last `keep`, float32 (rows, keep, vocabulary)."""
         feeds = {"encoder_hidden_states": self._encoded, **self._own, **self._cross}
         return self._run(self._binding, np.ascontiguousarray(tokens), feeds, {}, cached=True)[:, -keep:]
 
     def reorder(self, rows: Array) -> None:
-        """Row i goes on from what row `rows[i]` had; there may be more or fewer rows than before."""
+        """Let row i continue from the cache of row `rows[i]`; there may be more or fewer rows than before."""
         if len(rows) == len(self._origin) and (rows == np.arange(len(rows))).all():
             return
         length = self._length
@@ -102,7 +102,7 @@ class Seq2SeqDecoder:
             self._mask = None if self._mask is None else self._mask[chosen]
 
     def crop(self, count: int) -> None:
-        """Forgets the last `count` tokens of every row."""
+        """Forget the last `count` tokens of every row."""
         self._length -= count
         every, length = np.arange(len(self._origin)), self._length
         self._own = {name: cache.take(every, length=length, room=length) for name, cache in self._own.items()}

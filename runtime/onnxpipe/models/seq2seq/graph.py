@@ -1,10 +1,10 @@
-"""The graphs of an encoder-decoder model, in each of the forms in which they are found.
+"""The graphs of an encoder-decoder model, in each of the forms that exporters write.
 
 - "encoder_model" with "decoder_model_merged": ours, optimum's (an `If` on `use_cache_branch`) and transformers.js's;
 - "encoder_model" with "decoder_model" for the first tokens and "decoder_with_past_model" for the others.
 
-In ours the rows of the decoder may be several times those of the encoder (`shared`): the beams of a prompt look at one
-copy of its encoded states.
+In ours the rows of the decoder may be several times those of the encoder (`shared`): the beams of a prompt attend
+to one copy of its encoded states.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _ENCODED = ("last_hidden_state", "encoder_attention_mask")
 
 @dataclass
 class Encoded:
-    """What an encoder made of a batch, for decodings of it.
+    """The encoder's output for a batch, for decodings of it.
 
     Attributes:
-        owner: the graphs that it is for.
+        owner: the graphs that computed it.
         states: float32 (prompts, length, width).
-        mask: int64 (prompts, length), 1 for what is no padding; None where the decoder takes none.
-        cross: keys and values of the cross-attention, which the first decoding makes, and the others find here where
-            the graph can begin with them.
+        mask: int64 (prompts, length), 1 except for padding; None where the decoder takes none.
+        cross: keys and values of the cross-attention: computed by the first decoding, and taken from here by the
+            others if the graph can begin with them.
     """
 
     owner: Seq2SeqGraphs
@@ -50,7 +50,7 @@ class Encoded:
         return int(self.states.shape[0])
 
     def select(self, prompts: Array) -> Encoded:
-        """Some of the prompts, int64 (n,); one may come several times."""
+        """Select prompts by number, int64 (n,); one may come several times."""
         if len(prompts) == len(self) and (prompts == np.arange(len(self))).all():
             return self
         cross = {name: cache.select(prompts) for name, cache in self.cross.items()}
@@ -88,14 +88,14 @@ class Seq2SeqGraphs:
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener) -> Seq2SeqGraphs:
-        """The graphs of a bundle, in whichever form it has them."""
+        """Load the graphs of a bundle, in whichever form it has them."""
         available = bundle.graphs.keys()
         merged = "decoder_model_merged" in available
         pair = ("decoder_model_merged",) if merged else ("decoder_model", "decoder_with_past_model")
         missing = [name for name in ("encoder_model", *pair) if name not in available]
         if missing:
             raise UnsupportedError(
-                f"{bundle.folder} is no encoder-decoder model: it has {', '.join(sorted(available))}, and not "
+                f"{bundle.folder} is not an encoder-decoder model: it has {', '.join(sorted(available))}, but not "
                 f"{', '.join(missing)}"
             )
         encoder, _ = opener("encoder_model")
@@ -103,24 +103,24 @@ class Seq2SeqGraphs:
         return cls(encoder, steps if merged else opener(pair[0])[0], steps, precision, bundle.config)
 
     def encode(self, feeds: Mapping[str, Array], mask: Array | None) -> Encoded:
-        """What the encoder makes of a batch.
+        """Encode a batch.
 
         Args:
-            feeds: its inputs.
-            mask: int64 (prompts, length): the mask of its states, where it does not give one of its own (encoders that
-                hear do: their states are fewer than what they hear); None where the decoder takes none.
+            feeds: the encoder's inputs.
+            mask: int64 (prompts, length): the mask of its states, unless it gives one of its own (audio encoders do:
+                they have fewer states than frames); None where the decoder takes none.
         """
-        found = self.encoder.run(feeds, [name for name in _ENCODED if name in self.encoder.outputs])
-        return self.encoded(found["last_hidden_state"], found.get("encoder_attention_mask", mask))
+        outputs = self.encoder.run(feeds, [name for name in _ENCODED if name in self.encoder.outputs])
+        return self.encoded(outputs["last_hidden_state"], outputs.get("encoder_attention_mask", mask))
 
     def encoded(self, states: Array, mask: Array | None) -> Encoded:
-        """The same of states that are there already: float32 (prompts, length, width)."""
+        """Wrap states that are encoded already: float32 (prompts, length, width)."""
         if mask is None and "encoder_attention_mask" in self.steps.inputs:
             mask = np.ones(states.shape[:2], np.int64)
         return Encoded(self, DeviceArray.of(states, self.steps.device), mask)
 
     def whole(self, tokens: Array, encoded: Encoded, outputs: Sequence[str]) -> dict[str, Array]:
-        """Outputs of one run over whole rows, int64 (rows, length), that keeps no cache."""
+        """Run the decoder over whole rows, int64 (rows, length), without keeping a cache."""
         kept = encoded.cross if self.shared else {}
         session = self.steps if kept else self.first
         feeds: dict[str, Any] = {"encoder_hidden_states": encoded.states.numpy()}
@@ -130,28 +130,28 @@ class Seq2SeqGraphs:
         return session.run(feeds, outputs)
 
     def buffers(self, names: Mapping[str, str], rows: int, length: int) -> dict[str, DeviceArray]:
-        """Empty caches, float (rows, heads, length, head size), for the inputs in `names`."""
-        found = {}
+        """Make empty caches, float (rows, heads, length, head size), for the inputs in `names`."""
+        buffers = {}
         for name in names:
             heads, size = self._shapes[name]
             spec, device = self.steps.inputs[name], self.steps.device
-            found[name] = DeviceArray((rows, heads, length, size), spec.dtype, device)
-        return found
+            buffers[name] = DeviceArray((rows, heads, length, size), spec.dtype, device)
+        return buffers
 
     def feeds(self, input_ids: Array, mask: Array | None, *, cached: bool) -> dict[str, Array]:
-        """What a run of the decoder is fed besides caches and encoded states: those of its inputs that it has."""
+        """Make the feeds of a decoder run besides caches and encoded states; inputs it does not have are left out."""
         given = {"input_ids": input_ids, "encoder_attention_mask": mask, "use_cache_branch": np.array([cached])}
         known = (self.steps if cached else self.first).inputs
         return {name: value for name, value in given.items() if value is not None and name in known}
 
 
 def encoder_states(outputs: Any) -> Array:
-    """The states in what an encoder gave: an array, a tuple that begins with it, a mapping that names it."""
+    """Take the states from an encoder's output: an array, a tuple that begins with it, or a mapping that names it."""
     first = outputs["last_hidden_state"] if isinstance(outputs, Mapping) else outputs
     return as_array(first[0] if isinstance(first, tuple | list) else first)
 
 
 def _apart(session: Session) -> bool:
-    """Whether the graph names the decoder's rows otherwise than the encoder's."""
+    """Whether the graph gives the decoder's batch axis another name than the encoder's."""
     own, encoded = (session.inputs[name].shape[0] for name in ("input_ids", "encoder_hidden_states"))
     return isinstance(own, str) and isinstance(encoded, str) and own != encoded

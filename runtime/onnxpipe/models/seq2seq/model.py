@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnxpipe.bundle import Bundle
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Opener, as_array
-from onnxpipe.models.generating import GeneratingModel
+from onnxpipe.models.generative import GenerativeModel
 from onnxpipe.models.seq2seq.decoder import Seq2SeqDecoder
 from onnxpipe.models.seq2seq.graph import Encoded, Seq2SeqGraphs, encoder_states
 from onnxpipe.processing.model_output import ModelOutput
@@ -19,7 +19,7 @@ from onnxpipe.processing.model_output import ModelOutput
 Array = NDArray[Any]
 
 
-class Seq2SeqLM(GeneratingModel):
+class Seq2SeqLM(GenerativeModel):
     """An encoder-decoder language model: call it for logits, or `generate()` text.
 
     Args:
@@ -36,7 +36,7 @@ class Seq2SeqLM(GeneratingModel):
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> Seq2SeqLM:
-        """The model of a bundle's encoder and decoder."""
+        """Load the model of a bundle's encoder and decoder."""
         return cls(bundle, Seq2SeqGraphs.load(bundle, opener), name_or_path)
 
     def __call__(
@@ -49,13 +49,13 @@ class Seq2SeqLM(GeneratingModel):
         use_cache: bool | None = None,
         return_dict: bool = True,
     ) -> Any:
-        """The logits of a batch, without a cache.
+        """Compute the logits of a batch, without a cache.
 
         Args:
             input_ids: the encoder's token ids, int, shape (batch, sequence).
             attention_mask: 1 for tokens, 0 for padding, same shape; all ones by default.
             decoder_input_ids: the decoder's token ids, int, shape (batch, decoder sequence).
-            encoder_outputs: what the encoder gave (its first entry is `last_hidden_state`), instead of `input_ids`.
+            encoder_outputs: the encoder's output (its first entry is `last_hidden_state`), instead of `input_ids`.
             past_key_values: refused: the cache is `generate()`'s own.
             use_cache: without effect; no cache is given back.
             return_dict: False gives a tuple.
@@ -69,7 +69,7 @@ class Seq2SeqLM(GeneratingModel):
             ValueError: no input, or of a wrong shape.
         """
         if past_key_values is not None:
-            raise UnsupportedError("past_key_values= is not taken here: the cache is kept by generate()")
+            raise UnsupportedError("past_key_values= is not supported: generate() keeps the cache itself")
         if decoder_input_ids is None:
             raise ValueError("decoder_input_ids must be given: int, shape (batch, decoder sequence)")
         encoded = self._encode(
@@ -82,13 +82,13 @@ class Seq2SeqLM(GeneratingModel):
 
     @property
     def input_names(self) -> frozenset[str]:
-        """What `generate()` takes besides generation parameters."""
+        """Inputs that `generate()` takes besides generation parameters."""
         return frozenset({"input_ids", "attention_mask", "encoder_outputs", "decoder_input_ids"})
 
     def start(
         self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False
     ) -> Seq2SeqDecoder:
-        """A decoding of a batch of prompts; see `onnxpipe.generation.protocols.GenerationModel`."""
+        """Begin a decoding of a batch of prompts; see `onnxpipe.generation.protocols.GenerationModel`."""
         encoded = self._encode(inputs)
         tokens = np.asarray(prompt, np.int64)
         if len(tokens) != len(encoded):
@@ -96,7 +96,7 @@ class Seq2SeqLM(GeneratingModel):
         return Seq2SeqDecoder(self.graphs, tokens, encoded, copies, hidden=hidden)
 
     def _encode(self, inputs: Mapping[str, Any]) -> Encoded:
-        """What the encoder makes of a batch, or what it made of it already."""
+        """Encode a batch, or take the encoder's output that was passed."""
         given, outputs = inputs.get("input_ids"), inputs.get("encoder_outputs")
         if given is None and outputs is None:
             raise ValueError("input_ids must be given: int, shape (batch, sequence)")

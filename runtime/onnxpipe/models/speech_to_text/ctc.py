@@ -1,22 +1,23 @@
-"""Recognisers that give a score a frame and token, to be read by connectionist temporal classification."""
+"""Speech recognition models that give a score per frame and token (connectionist temporal classification)."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from onnxpipe.models.speech_to_text.audio_encoder import HearingModel
+from onnxpipe.models.speech_to_text.audio_encoder import AudioEncoderModel
+from onnxpipe.models.speech_to_text.base import SpeechToTextModel
 
 
-class CTCModel(HearingModel):
+class CTCModel(AudioEncoderModel, SpeechToTextModel):
     """`logits`, float32 (batch, frames, vocabulary)."""
 
     @property
     def inputs_to_logits_ratio(self) -> int:
-        """Samples of the recording a frame: the product of the strides before the encoder.
+        """Samples per frame of the logits: the product of the strides before the encoder.
 
-        wav2vec 2.0 BERT hears a spectrogram of 10 ms steps, two by two, of 16 kHz: twice its features' width is, by
-        coincidence, what transformers takes.
+        wav2vec 2.0 BERT takes pairs of the 10 ms steps of a spectrogram, of 16 kHz: twice its features' width is, by
+        coincidence, the number that transformers takes.
         """
         config = self.config
         if config.get("conv_stride"):
@@ -27,7 +28,7 @@ class CTCModel(HearingModel):
         return 1
 
     def frames(self, length: int) -> int:
-        """How many of the logits' frames belong to a row of so many samples (of spectrograms: of their frames)."""
+        """Count the logits' frames for a recording of so many samples (for spectrograms: of so many frames)."""
         config = self.config
         for kernel, stride in zip(config.get("conv_kernel") or (), config.get("conv_stride") or (), strict=True):
             length = _after(length, kernel, stride)
@@ -47,5 +48,5 @@ class CTCModel(HearingModel):
 
 
 def _after(length: int, kernel: int, stride: int, padding: int = 0) -> int:
-    """The length after a convolution."""
+    """Compute the length after a convolution."""
     return max(0, (length + 2 * padding - kernel) // stride + 1)

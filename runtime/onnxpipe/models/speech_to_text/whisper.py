@@ -1,4 +1,4 @@
-"""Whisper: speech to text in its language or in English, with timestamps."""
+"""Whisper: transcribe speech in its language or translate it to English, with timestamps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from onnxpipe.generation.mode import generation_mode
 from onnxpipe.generation.prepare import check_names
 from onnxpipe.generation.streamers import as_streamer
 from onnxpipe.generation.supported import check_supported
-from onnxpipe.generation.whisper import Asked, Extras, Recordings, Settings, Watch, detect_language, transcribe
+from onnxpipe.generation.whisper import (
+    Extras,
+    ProgressCallbacks,
+    Recordings,
+    WhisperArguments,
+    WhisperSettings,
+    detect_language,
+    transcribe,
+)
 from onnxpipe.generation.whisper.settings import check_window
 from onnxpipe.models.base import as_array
 from onnxpipe.models.seq2seq.graph import Encoded, encoder_states
@@ -24,28 +32,28 @@ Array = NDArray[Any]
 
 
 class Whisper(SpeechSeq2Seq):
-    """An encoder that hears windows of 30 s and a decoder that writes what is said in them."""
+    """An encoder of windows of 30 s and a decoder that generates their text."""
 
-    _may_hear_padding: ClassVar[bool] = True
+    _trained_with_silence: ClassVar[bool] = True
 
     @property
     def stride(self) -> int:
-        """Frames of a state of the encoder."""
+        """Frames per state of the encoder."""
         return 2
 
     @property
     def window(self) -> int:
-        """Frames of a window: what the encoder hears at once."""
+        """Frames of a window: the encoder's input."""
         return self.stride * int(self.config.max_source_positions)
 
     @property
     def gives_word_timestamps(self) -> bool:
-        """Whether words can have times: the decoder tells where the heads look that follow the speech."""
+        """Whether words can have times: the decoder gives the attention of the heads that follow the speech."""
         heads = getattr(self.generation_config, "alignment_heads", None) or ()
         return bool(heads) and all(f"cross_attentions.{layer}" in self.session.outputs for layer, _ in heads)
 
-    def hear(self, windows: Array) -> Encoded:
-        """What the encoder makes of float32 (windows, mels, frames).
+    def encode_windows(self, windows: Array) -> Encoded:
+        """Encode float32 (windows, mels, frames).
 
         On a CPU one window after the other: 1,500 states keep all cores busy, and eight windows at once take gigabytes
         for attention.
@@ -55,22 +63,22 @@ class Whisper(SpeechSeq2Seq):
         states = [self.graphs.encoder.run({self.main_input_name: part}, ["last_hidden_state"]) for part in parts]
         return self.graphs.encoded(np.concatenate([each["last_hidden_state"] for each in states]), None)
 
-    def attend(self, tokens: Array, heard: Encoded, layers: Sequence[int]) -> Mapping[int, Array]:
-        """Where the decoder looks: for each of some layers float32 (rows, heads, length, states), for all tokens of
-        int64 (rows, length) at once.
+    def cross_attentions(self, tokens: Array, encoded: Encoded, layers: Sequence[int]) -> Mapping[int, Array]:
+        """Compute the cross-attention weights of some layers, float32 (rows, heads, length, states) each, for all
+        tokens of int64 (rows, length) at once.
 
         Raises:
-            UnsupportedError: the graph does not tell.
+            UnsupportedError: the graph does not give them.
         """
         names = {layer: f"cross_attentions.{layer}" for layer in layers}
-        known = (self.graphs.steps if heard.cross and self.graphs.shared else self.graphs.first).outputs
+        known = (self.graphs.steps if encoded.cross and self.graphs.shared else self.graphs.first).outputs
         if any(name not in known for name in names.values()):
             raise UnsupportedError(
-                f"{self.name_or_path}: its decoder gives no cross-attentions, which the times of words are taken from. "
+                f"{self.name_or_path}: its decoder gives no cross-attentions, from which times of words are computed. "
                 "Export the model again: onnxpipe export MODEL --task automatic-speech-recognition -o DIR"
             )
-        found = self.graphs.whole(tokens, heard, list(names.values()))
-        return {layer: found[name] for layer, name in names.items()}
+        weights = self.graphs.whole(tokens, encoded, list(names.values()))
+        return {layer: weights[name] for layer, name in names.items()}
 
     def detect_language(
         self,
@@ -79,13 +87,13 @@ class Whisper(SpeechSeq2Seq):
         generation_config: GenerationConfig | None = None,
         num_segment_frames: int | None = None,
     ) -> Array:
-        """The token of the language that is spoken: int64 (recordings,).
+        """Detect the language of recordings: its token, int64 (recordings,).
 
         Args:
-            input_features: float32 (recordings, mels, frames); the first window is heard.
-            encoder_outputs: what the encoder made of it, instead.
+            input_features: float32 (recordings, mels, frames), of which the first window is used.
+            encoder_outputs: the encoder's output for it, instead.
             generation_config: whose `lang_to_id` names the languages; the model's by default.
-            num_segment_frames: frames of a window; no other number than the model's can be heard.
+            num_segment_frames: frames of a window; only the model's own number is possible.
 
         Raises:
             ValueError: both or neither are given, another window, or the model knows one language only.
@@ -94,10 +102,10 @@ class Whisper(SpeechSeq2Seq):
             raise ValueError("Make sure to specify one of `input_features` or `encoder_outputs`, and not both")
         check_window(num_segment_frames, self.window)
         if encoder_outputs is not None:
-            heard = self.graphs.encoded(encoder_states(encoder_outputs), None)
+            encoded = self.graphs.encoded(encoder_states(encoder_outputs), None)
         else:
-            heard = self.hear(Recordings(input_features, None, self.window).beginnings())
-        return detect_language(self, heard, generation_config or self.generation_config)
+            encoded = self.encode_windows(Recordings(input_features, None, self.window).beginnings())
+        return detect_language(self, encoded, generation_config or self.generation_config)
 
     def generate(  # type: ignore[override]  # the names are those of transformers' Whisper
         self,
@@ -139,75 +147,75 @@ class Whisper(SpeechSeq2Seq):
         seed: int | Sequence[int] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Token ids of what is said.
+        """Transcribe recordings to token ids.
 
         Args:
-            input_features: float32 (recordings, mels, frames), as `WhisperFeatureExtractor` makes them; of more frames
-                than a window (30 s) it is heard window by window, each beginning at the last timestamp of the one
-                before. Or one object with `n_frames`, `n_mels` and `window(start, length)` -> float32 (mels, length),
-                which is asked for a window at a time.
+            input_features: float32 (recordings, mels, frames), as `WhisperFeatureExtractor` makes them; if longer
+                than a window (30 s) it is transcribed window by window, each beginning at the last timestamp of the
+                one before. Or one object with `n_frames`, `n_mels` and `window(start, length)` -> float32 (mels,
+                length), which is called for a window at a time.
             generation_config: parameters; what it leaves unset is the model's `generation_config`'s.
             logits_processor, stopping_criteria: more of them.
             prefix_allowed_tokens_fn: (number of the recording, int64 (length,)) to the tokens that may follow.
             synced_gpus: of PyTorch only; True is refused.
-            return_timestamps: whether timestamps are written; needed for more than a window.
+            return_timestamps: whether timestamps are generated; required for more than a window.
             task: "transcribe", or "translate" (to English).
-            language: a name ("french"), code ("fr") or token ("<|fr|>"), or one per recording; None to hear it.
-            is_multilingual: corrects what the model's config says.
-            prompt_ids: int (n,), the tokenizer's `get_prompt_ids`: words to expect, before what is written.
+            language: a name ("french"), code ("fr") or token ("<|fr|>"), or one per recording; None to detect it.
+            is_multilingual: overrides the model's config.
+            prompt_ids: int (n,), the tokenizer's `get_prompt_ids`: words to expect, before the text.
             prompt_condition_type: "first-segment", or "all-segments" (with `condition_on_prev_tokens`).
             condition_on_prev_tokens: whether a window's text goes before the next one's.
             temperature: 0 or None for the likeliest tokens (or beams), above 0 for sampling; several are tried one
                 after the other until a text passes the thresholds.
-            compression_ratio_threshold: a text that zlib makes smaller than by this factor passes; 1.35 is usual.
-            logprob_threshold: a text with a mean log-probability from here on passes; -1.0 is usual.
+            compression_ratio_threshold: a text passes if zlib compresses it by less than this factor; 1.35 is usual.
+            logprob_threshold: a text passes if its mean log-probability is at least this; -1.0 is usual.
             no_speech_threshold: a window whose text fails `logprob_threshold` is left out as silence if the model
-                gives that more than this probability; 0.6 is usual.
-            num_segment_frames: frames of a window; no other number than the model's can be heard.
-            attention_mask: int (recordings, frames), 1 for what is no padding; needed for several long recordings, and
-                good for token timestamps.
+                gives silence more than this probability; 0.6 is usual.
+            num_segment_frames: frames of a window; only the model's own number is possible.
+            attention_mask: int (recordings, frames), 1 except for padding; required for several long recordings, and
+                it makes token timestamps more precise.
             time_precision: seconds of a timestamp's step.
             time_precision_features: seconds of a frame.
-            return_token_timestamps: whether to tell when each token is said.
-            return_segments: whether to give segments back.
-            return_dict_in_generate: whether to give what the search found by name.
+            return_token_timestamps: whether to give the time of each token.
+            return_segments: whether to give segments.
+            return_dict_in_generate: whether to give the outputs of the search by name.
             force_unique_generate_call: one window of each recording alone, with prompt and end tokens.
-            monitor_progress: given int64 (recordings, 2) before each window: the next frame, and how many there are.
+            monitor_progress: called before each window with int64 (recordings, 2): next frame, number of frames.
             inputs: another name of `input_features`.
             num_frames: frames of speech of each recording, where there is no `attention_mask`.
-            encoder_outputs: what the encoder made of one window each, instead of `input_features`.
-            decoder_input_ids: int (recordings, n): what the decoder starts from in the first window, instead of
-                everything that language, task, timestamps and prompt say.
-            assistant_model: a smaller model with the same tokenizer that guesses ahead; of one recording.
+            encoder_outputs: the encoder's output for one window each, instead of `input_features`.
+            decoder_input_ids: int (recordings, n): the decoder's first tokens in the first window, instead of those
+                that follow from language, task, timestamps and prompt.
+            assistant_model: a smaller model with the same tokenizer that guesses ahead; for one recording only.
             streamer: takes the prompt and then every token, window by window.
             tokenizer: for `stop_strings`.
-            progress: given the seconds of sound that are done, of all recordings together.
+            progress: called with the seconds of audio that are done, of all recordings together.
             seed: of sampling: one number, or one per recording.
             **kwargs: fields of GenerationConfig, which win.
 
         Returns:
-            int64 (recordings, length), padded at the right, without prompt and end token. With `return_segments` or
+            int64 (recordings, length), padded on the right, without prompt and end token. With `return_segments` or
             `return_token_timestamps` a dict of `sequences` and
 
             - `token_timestamps`: float32 (recordings, length), seconds in the token's window;
             - `segments`: for each recording a list of dicts `start`, `end` (seconds), `tokens`, `idxs` (their place in
-              `result`), `result` (the sequence that was written of the window, with prompt and end token, or a dict
-              that has it as `sequences`) and `token_timestamps` (seconds in the recording).
+              `result`), `result` (the sequence that was generated for the window, with prompt and end token, or a
+              dict that has it as `sequences`) and `token_timestamps` (seconds in the recording).
 
-            With `return_dict_in_generate` the same with what was asked for in `result`; without timestamps, or with
+            With `return_dict_in_generate` the same with the requested outputs in `result`; without timestamps, or with
             `force_unique_generate_call`, a GenerateOutput.
 
         Raises:
             ValueError: arguments that contradict each other or the model's config, an unused argument, a prompt that is
                 too long.
-            UnsupportedError: what this runtime cannot do.
+            UnsupportedError: an argument that this runtime does not support.
         """
         if synced_gpus:
             raise UnsupportedError("synced_gpus=True is of PyTorch's distributed training; leave it out")
         kwargs.pop("trust_remote_code", None)
-        config = self._settled(generation_config, kwargs)
-        recordings, heard = self._recordings(input_features, inputs, attention_mask, encoder_outputs)
-        asked = Asked(
+        config = self._merged_config(generation_config, kwargs)
+        recordings, encoded = self._recordings(input_features, inputs, attention_mask, encoder_outputs)
+        arguments = WhisperArguments(
             return_timestamps=return_timestamps,
             task=task,
             language=language,
@@ -230,7 +238,7 @@ class Whisper(SpeechSeq2Seq):
             decoder_input_ids=decoder_input_ids,
         )
         recordings.check_mask()
-        settings = Settings.of(asked, config, self.config, short=recordings.short, window=self.window)
+        settings = WhisperSettings.of(arguments, config, self.config, short=recordings.short, window=self.window)
         mode = generation_mode(config, assistant=assistant_model is not None)
         check_supported(config, mode, streamer=streamer is not None, custom=False)
         extras = Extras(
@@ -241,11 +249,13 @@ class Whisper(SpeechSeq2Seq):
             assistant=assistant_model,
             tokenizer=tokenizer,
         )
-        return transcribe(self, recordings, settings, extras, Watch(progress, monitor_progress), seed, heard)
+        return transcribe(
+            self, recordings, settings, extras, ProgressCallbacks(progress, monitor_progress), seed, encoded
+        )
 
-    def _settled(self, given: GenerationConfig | None, kwargs: Mapping[str, Any]) -> GenerationConfig:
-        """The call's parameters over those of the config that it gives over the model's over the defaults."""
-        config = (GenerationConfig() if given is None else given).filled(self.generation_config)
+    def _merged_config(self, passed: GenerationConfig | None, kwargs: Mapping[str, Any]) -> GenerationConfig:
+        """Merge the parameters: the call's kwargs before the config it passes, the model's own and the defaults."""
+        config = (GenerationConfig() if passed is None else passed).filled(self.generation_config)
         own = {name: value for name, value in kwargs.items() if config.has(name)}
         check_names(self, {name: value for name, value in kwargs.items() if name not in own})
         config.update(**own)
@@ -254,13 +264,13 @@ class Whisper(SpeechSeq2Seq):
     def _recordings(
         self, features: Any, inputs: Any, mask: Any, encoder_outputs: Any
     ) -> tuple[Recordings, Encoded | None]:
-        """The recordings, and what the encoder made of them, if it was given."""
-        given = [one for one in (features, inputs, encoder_outputs) if one is not None]
-        if len(given) != 1:
+        """Take the recordings, and the encoder's output for them if it was passed."""
+        passed = [one for one in (features, inputs, encoder_outputs) if one is not None]
+        if len(passed) != 1:
             raise ValueError("Make sure to provide either `input_features` or `encoder_outputs` to `generate`.")
         if encoder_outputs is None:
-            return Recordings(given[0], mask, self.window), None
-        heard = self.graphs.encoded(as_array(encoder_states(encoder_outputs)), None)
+            return Recordings(passed[0], mask, self.window), None
+        encoded = self.graphs.encoded(as_array(encoder_states(encoder_outputs)), None)
         mels = int(self.config.get("num_mel_bins") or 0)
-        silence = np.broadcast_to(np.float32(0), (len(heard), mels, self.window))
-        return Recordings(silence, mask, self.window), heard
+        silence = np.broadcast_to(np.float32(0), (len(encoded), mels, self.window))
+        return Recordings(silence, mask, self.window), encoded

@@ -1,4 +1,4 @@
-"""Bark: speech, laughter and music of a text, by suno; in the form that transformers gave it."""
+"""Bark by suno, in the form that transformers gave it: turns a text into speech, laughter and music."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from onnxpipe.generation import GenerationConfig
 from onnxpipe.generation.fields import FIELDS
 from onnxpipe.generation.seed import derived_seeds
 from onnxpipe.models.base import Array, Model, Opener, as_array
-from onnxpipe.models.text_to_audio.bark_settings import Settings, with_parameters
+from onnxpipe.models.text_to_audio.bark_settings import BarkSettings, with_parameters
 from onnxpipe.models.text_to_audio.bark_stages import CausalStage, FineStage, StageGraph, coarse_codes, semantic_tokens
 from onnxpipe.models.text_to_audio.bark_voice import PROMPTS, voice, voices
 from onnxpipe.models.text_to_audio.encodec import EncodecDecoder
-from onnxpipe.models.text_to_audio.protocol import read_text
+from onnxpipe.models.text_to_audio.protocol import tokenize_text
 
 _GRAPHS = ("semantic", "coarse_acoustics", "fine_acoustics")
 _PREFIXES = ("semantic_", "coarse_", "fine_")
@@ -29,7 +29,7 @@ class Bark(Model):
 
     Attributes:
         generation_config: the folder's generation_config.json, with a part for each stage.
-        sampling_rate: samples a second.
+        sampling_rate: samples per second.
     """
 
     gives_spectrogram = False
@@ -40,7 +40,7 @@ class Bark(Model):
         semantic, coarse, fine = sessions
         super().__init__(bundle, semantic, precision, name_or_path)
         self.generation_config = GenerationConfig.from_folder(bundle.folder, bundle.config)
-        self.settings = Settings.of(self.generation_config, bundle.config)
+        self.settings = BarkSettings.of(self.generation_config, bundle.config)
         self.semantic, self.coarse_acoustics = (
             CausalStage(StageGraph(session, session, precision, config), config, name_or_path)
             for session, config in (
@@ -53,20 +53,20 @@ class Bark(Model):
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> Bark:
-        """The model of a bundle's graphs."""
+        """Load the model of a bundle's graphs."""
         missing = [name for name in (*_GRAPHS, "encodec_decode") if name not in bundle.graphs]
         if missing:
             has = ", ".join(sorted(bundle.graphs))
-            raise UnsupportedError(f"{bundle.folder} is no Bark: it has {has}, and not {', '.join(missing)}")
+            raise UnsupportedError(f"{bundle.folder} is not a Bark model: it has {has}, but not {', '.join(missing)}")
         opened = [opener(name) for name in _GRAPHS]
         sessions = [session for session, _ in opened]
         return cls(bundle, sessions, opened[0][1], EncodecDecoder.load(opener), name_or_path)
 
     @property
     def sampling_rate(self) -> int:
-        """Samples a second."""
-        said = getattr(self.generation_config, "sample_rate", None)
-        return int(said or self.config.codec_config.get("sampling_rate", 24_000))
+        """Samples per second."""
+        own = getattr(self.generation_config, "sample_rate", None)
+        return int(own or self.config.codec_config.get("sampling_rate", 24_000))
 
     @property
     def available_voice_presets(self) -> list[str]:
@@ -77,33 +77,33 @@ class Bark(Model):
         """Whether the model generates: yes."""
         return True
 
-    def read(
+    def encode_text(
         self, tokenizer: Any, text: str, keywords: Mapping[str, Any], forward_params: Mapping[str, Any]
     ) -> dict[str, Array]:
-        """A text as transformers' BarkProcessor reads it; see `onnxpipe.models.text_to_audio.protocol.SpeechModel`.
+        """Encode a text as transformers' BarkProcessor does; see `TextToAudioModel.encode_text`.
 
         Args:
             tokenizer: the model's.
             text: the text.
-            keywords: of the tokenizer's call, and `voice_preset`: see `generate`'s `history_prompt`.
-            forward_params: not looked at.
+            keywords: for the tokenizer's call, and `voice_preset`: see `generate`'s `history_prompt`.
+            forward_params: not used.
         """
-        given = dict(keywords)
-        preset = voice(given.pop("voice_preset", None), self.bundle.folder)
+        kwargs = dict(keywords)
+        preset = voice(kwargs.pop("voice_preset", None), self.bundle.folder)
         options = {
             "padding": "max_length",
             "max_length": int(self.settings.semantic.max_input_semantic_length),
             "add_special_tokens": False,
             "return_attention_mask": True,
             "return_token_type_ids": False,
-            **given,
+            **kwargs,
         }
-        rows = read_text(tokenizer, text, options)
+        rows = tokenize_text(tokenizer, text, options)
         if preset is not None:
             rows |= dict(zip(PROMPTS, (preset.semantic, preset.coarse, preset.fine), strict=True))
         return rows
 
-    def speak(
+    def synthesize(
         self,
         inputs: Mapping[str, Array],
         *,
@@ -111,14 +111,14 @@ class Bark(Model):
         generate_kwargs: Mapping[str, Any],
         seed: int,
     ) -> Array:
-        """float32 (1, samples); see `onnxpipe.models.text_to_audio.protocol.SpeechModel`."""
+        """Turn one text into float32 (1, samples); see `TextToAudioModel.synthesize`."""
         params: dict[str, Any] = {"seed": seed, **forward_params, **generate_kwargs}
         prompts = {name: inputs[name] for name in PROMPTS if name in inputs}
         if prompts:
             params.setdefault("history_prompt", prompts)
         params |= {name: array for name, array in inputs.items() if name not in PROMPTS}
-        sound = self.generate(**params)
-        return np.asarray(sound[0] if isinstance(sound, tuple) else sound)
+        audio = self.generate(**params)
+        return np.asarray(audio[0] if isinstance(audio, tuple) else audio)
 
     def generate(
         self,
@@ -131,18 +131,18 @@ class Bark(Model):
         seed: int | Sequence[int] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Sound of texts.
+        """Turn texts into audio.
 
         Args:
             input_ids: token ids, int (texts, length): padded to 256, of which more are cut off.
             history_prompt: the voice: a mapping with `semantic_prompt` (tokens,), `coarse_prompt` and `fine_prompt`
-                (codebooks, frames); the name of one of the folder's (`available_voice_presets`); or an .npz file.
-            return_output_lengths: give the length of each row's sound, and decode each row by itself.
+                (codebooks, frames); the name of a voice of the folder (`available_voice_presets`); or an .npz file.
+            return_output_lengths: give the length of each row's audio, and decode each row by itself.
             attention_mask: 1 for tokens, same shape as `input_ids`.
-            min_eos_p: speech ends where the end's probability is above this.
-            seed: of sampling: one number, or one per text. The same seed gives the same sound.
-            **kwargs: parameters of generation for all stages (`do_sample`, `temperature`, ...; of the fine one only the
-                temperature), or for one by a prefix: `semantic_max_new_tokens`, `coarse_top_k`, `fine_temperature`.
+            min_eos_p: speech ends where the probability of the end is above this.
+            seed: of sampling: one number, or one per text. The same seed gives the same audio.
+            **kwargs: parameters of generation for all stages (`do_sample`, `temperature`, ...; the fine one takes only
+                the temperature), or for one by a prefix: `semantic_max_new_tokens`, `coarse_top_k`, `fine_temperature`.
 
         Returns:
             float32 (texts, samples): as long as the longest; with `return_output_lengths` a tuple with the samples of
@@ -153,51 +153,51 @@ class Bark(Model):
             ValueError: no ids, or ids, mask or voice of a wrong shape.
         """
         text = self._text(input_ids, attention_mask)
-        known = voice(history_prompt, self.bundle.folder)
+        history = voice(history_prompt, self.bundle.folder)
         seeds = derived_seeds(seed, len(text))
         semantic, coarse, fine = self._parameters(kwargs)
         ends = semantic.pop("min_eos_p", min_eos_p)
         settings = self.settings
         config = with_parameters(settings.semantic, semantic)
-        meaning = semantic_tokens(self.semantic, settings, config, text, known, seeds, ends)
+        meaning = semantic_tokens(self.semantic, settings, config, text, history, seeds, ends)
         copies = len(meaning) // len(text)
         if copies > 1:
             seeds = derived_seeds(seeds, len(text), copies)
         config = with_parameters(settings.coarse, coarse)
-        codes, lengths = coarse_codes(self.coarse_acoustics, settings, config, meaning, known, seeds)
-        every = self.fine_acoustics.codes(codes, known, fine.get("temperature", settings.fine["temperature"]), seeds)
+        codes, lengths = coarse_codes(self.coarse_acoustics, settings, config, meaning, history, seeds)
+        every = self.fine_acoustics.codes(codes, history, fine.get("temperature", settings.fine["temperature"]), seeds)
         if not return_output_lengths:
             return self.codec(every)[:, 0]
         frames = lengths // int(settings.coarse.n_coarse_codebooks)
-        sounds = [self.codec(row[None, :, :length])[0, 0] for row, length in zip(every, frames, strict=True)]
-        return _padded(sounds), [len(sound) for sound in sounds]
+        pieces = [self.codec(row[None, :, :length])[0, 0] for row, length in zip(every, frames, strict=True)]
+        return _padded(pieces), [len(piece) for piece in pieces]
 
     def _text(self, input_ids: Any, attention_mask: Any) -> Array:
-        """int64 (texts, max_input_semantic_length): tokens in the numbering of the semantic stage."""
+        """Renumber and pad tokens for the semantic stage: int64 (texts, max_input_semantic_length)."""
         if input_ids is None:
             raise ValueError("input_ids must be given: int, shape (texts, length)")
         ids = np.asarray(as_array(input_ids), np.int64)
         if ids.ndim != 2:
             raise ValueError(f"input_ids has the shape {ids.shape}; the model takes (texts, length)")
-        has = self.settings.semantic
-        ids = ids + int(has.text_encoding_offset)
+        config = self.settings.semantic
+        ids = ids + int(config.text_encoding_offset)
         if attention_mask is not None:
             mask = as_array(attention_mask).astype(bool)
             if mask.shape != ids.shape:
                 raise ValueError(f"attention_mask has the shape {mask.shape} and input_ids {ids.shape}")
-            ids = np.where(mask, ids, int(has.text_pad_token))
-        length = int(has.max_input_semantic_length)
+            ids = np.where(mask, ids, int(config.text_pad_token))
+        length = int(config.max_input_semantic_length)
         missing = max(length - ids.shape[1], 0)
-        return np.pad(ids[:, :length], ((0, 0), (0, missing)), constant_values=int(has.text_pad_token))
+        return np.pad(ids[:, :length], ((0, 0), (0, missing)), constant_values=int(config.text_pad_token))
 
-    def _parameters(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """The parameters of each stage: its own, and those without a prefix.
+    def _parameters(self, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Split the parameters by stage: its own, and those without a prefix.
 
         Raises:
-            UnknownArgumentError: a name that is no parameter; or `max_new_tokens` of all stages.
+            UnknownArgumentError: a name that is not a parameter; or `max_new_tokens` of all stages.
         """
         stages: dict[str, dict[str, Any]] = {prefix: {} for prefix in _PREFIXES}
-        for name, value in given.items():
+        for name, value in kwargs.items():
             prefix = next((one for one in _PREFIXES if name.startswith(one)), None)
             if prefix is None:
                 for stage in ("semantic_", "coarse_"):
@@ -210,7 +210,7 @@ class Bark(Model):
         for prefix, parameters in stages.items():
             for name in parameters:
                 if name not in known[prefix]:
-                    full = given.keys() & {name, prefix + name}
+                    full = kwargs.keys() & {name, prefix + name}
                     every = [one + field for one in _PREFIXES for field in known[one]]
                     raise UnknownArgumentError.among("Bark.generate", next(iter(full)), [*FIELDS, *every])
         if "max_new_tokens" in stages["coarse_"]:
@@ -221,9 +221,9 @@ class Bark(Model):
         return stages["semantic_"], stages["coarse_"], stages["fine_"]
 
 
-def _padded(sounds: Sequence[Array]) -> Array:
-    """float32 (sounds, samples): zeros after each."""
-    found = np.zeros((len(sounds), max(len(sound) for sound in sounds)), np.float32)
-    for row, sound in zip(found, sounds, strict=True):
-        row[: len(sound)] = sound
-    return found
+def _padded(pieces: Sequence[Array]) -> Array:
+    """Pad pieces of audio to one length: float32 (pieces, samples), zeros after each."""
+    padded = np.zeros((len(pieces), max(len(piece) for piece in pieces)), np.float32)
+    for row, piece in zip(padded, pieces, strict=True):
+        row[: len(piece)] = piece
+    return padded

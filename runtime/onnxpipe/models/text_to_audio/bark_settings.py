@@ -1,4 +1,4 @@
-"""How Bark's stages generate: the parts of its generation_config.json, with transformers' defaults."""
+"""The settings of Bark's stages: the parts of its generation_config.json, with transformers' defaults."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _COARSE: Mapping[str, Any] = {
 _FINE: Mapping[str, Any] = {
     "temperature": 1.0, "max_fine_history_length": 512, "max_fine_input_length": 1024, "n_fine_codebooks": 8,
 }  # fmt: skip
-#: What files carry beside, and no stage reads: `min_eos_p` counts only in the call, as in transformers.
-_UNREAD = frozenset({"model_type", "min_eos_p"})
+#: Entries of files that no stage reads: `min_eos_p` counts only in the call, as in transformers.
+_IGNORED = frozenset({"model_type", "min_eos_p"})
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The numbers of a model, and how its causal stages choose tokens.
+class BarkSettings:
+    """The numbers of a model, and the generation parameters of its causal stages.
 
     Attributes:
         semantic, coarse: parameters of `generate`, the stage's own numbers among them.
@@ -44,12 +44,12 @@ class Settings:
     codebook_size: int
 
     @classmethod
-    def of(cls, generation: GenerationConfig, config: Config) -> Settings:
-        """Those of a folder.
+    def of(cls, generation: GenerationConfig, config: Config) -> BarkSettings:
+        """Read the settings of a folder.
 
         Args:
             generation: its generation_config.json.
-            config: its config.json, whose parts are what a stage falls back on.
+            config: its config.json, whose parts fill in what generation_config.json leaves unset.
         """
         semantic = _stage(_SEMANTIC, generation, "semantic_config", config)
         coarse = _stage(_COARSE, generation, "coarse_acoustics_config", config)
@@ -58,38 +58,38 @@ class Settings:
 
     @property
     def semantic_pad(self) -> int:
-        """The token that stands for no meaning: the end."""
+        """The token that pads semantic tokens: the end token."""
         end = self.semantic.eos_token_id
         return int(end[0] if isinstance(end, list) else end or self.semantic.semantic_vocab_size)
 
     @property
     def ratio(self) -> float:
-        """Coarse codes a semantic token."""
+        """Coarse codes per semantic token."""
         coarse, semantic = self.coarse, self.semantic
         return float(coarse.coarse_rate_hz / semantic.semantic_rate_hz * coarse.n_coarse_codebooks)
 
 
 def with_parameters(config: GenerationConfig, parameters: Mapping[str, Any]) -> GenerationConfig:
-    """A copy with the parameters of a call, for one that gives tokens alone.
+    """Copy a config with the parameters of a call, for a generation that gives tokens alone.
 
     Raises:
-        UnknownArgumentError: one that no generation has.
+        UnknownArgumentError: a name that is not a parameter of generation.
     """
-    found = copy.deepcopy(config)
-    found.update(**parameters)
-    found.return_dict_in_generate = False
-    if found.do_sample is not True:
+    merged = copy.deepcopy(config)
+    merged.update(**parameters)
+    merged.return_dict_in_generate = False
+    if merged.do_sample is not True:
         for name in SAMPLING.keys() - parameters.keys():
-            setattr(found, name, None)  # the file's are for sampling: nobody is told that they are ignored
-    if found.max_new_tokens is not None:
-        found.max_length = None  # files of transformers 4 have both, and this one counts
-    return found
+            setattr(merged, name, None)  # the file's are for sampling: nobody needs a warning that they are ignored
+    if merged.max_new_tokens is not None:
+        merged.max_length = None  # files of transformers 4 have both, and max_new_tokens counts
+    return merged
 
 
 def _stage(defaults: Mapping[str, Any], generation: GenerationConfig, name: str, config: Config) -> GenerationConfig:
-    found = GenerationConfig.from_dict({**defaults, **_part(generation, name)})
+    stage = GenerationConfig.from_dict({**defaults, **_part(generation, name)})
     inner = config.get(name)
-    return found if inner is None else _filled(found, GenerationConfig.from_model_config(inner))
+    return stage if inner is None else _filled(stage, GenerationConfig.from_model_config(inner))
 
 
 def _filled(config: GenerationConfig, fallback: GenerationConfig) -> GenerationConfig:
@@ -99,6 +99,6 @@ def _filled(config: GenerationConfig, fallback: GenerationConfig) -> GenerationC
 
 
 def _part(generation: GenerationConfig, name: str) -> dict[str, Any]:
-    given = getattr(generation, name, None)
-    values = given if isinstance(given, Mapping) else {}
-    return {key: value for key, value in values.items() if value is not None and key not in _UNREAD}
+    part = getattr(generation, name, None)
+    values = part if isinstance(part, Mapping) else {}
+    return {key: value for key, value in values.items() if value is not None and key not in _IGNORED}

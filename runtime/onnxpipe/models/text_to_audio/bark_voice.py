@@ -1,4 +1,4 @@
-"""Voices of Bark: three arrays of tokens that what is said goes on from, in a folder, a file, or given as they are."""
+"""Voices of Bark: three arrays of tokens that the speech continues, from a folder, a file, or passed as arrays."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from onnxpipe.errors import BundleError, ModelNotFoundError
 from onnxpipe.models.base import Array, as_array
 
 PROMPTS: Mapping[str, int] = {"semantic_prompt": 1, "coarse_prompt": 2, "fine_prompt": 2}
-"""The arrays of a voice, and how many axes each has."""
+"""The arrays of a voice, and the number of axes of each."""
 
-#: Where a folder lists its voices: name -> array's name -> file.
+#: The file in which a folder lists its voices: name -> array's name -> file.
 LIST = "speaker_embeddings_path.json"
-#: The largest array of suno/bark has 50 kB.
+#: Most bytes of a voice; the largest array of suno/bark has 50 kB.
 _LIMIT = 16 * MIB
 
 
 @dataclass(frozen=True)
 class Voice:
-    """What was said before, by whom.
+    """The tokens of a piece of speech, which the model continues in the same voice.
 
     Attributes:
         semantic: int64 (tokens,).
@@ -38,11 +38,11 @@ class Voice:
     fine: Array
 
 
-def voice(given: Any, folder: Path) -> Voice | None:
-    """The voice that a caller means.
+def voice(preset: Any, folder: Path) -> Voice | None:
+    """Find or load a voice.
 
     Args:
-        given: None; a mapping with `semantic_prompt` (tokens,), `coarse_prompt` and `fine_prompt` (codebooks, frames),
+        preset: None; a mapping with `semantic_prompt` (tokens,), `coarse_prompt` and `fine_prompt` (codebooks, frames),
             integers; the name of one of the folder's own voices; or the path of an .npz file with those arrays.
         folder: the model's.
 
@@ -51,9 +51,9 @@ def voice(given: Any, folder: Path) -> Voice | None:
         ModelNotFoundError: no such voice or file.
         BundleError: a file that is damaged, too large, or outside the folder.
     """
-    if given is None or isinstance(given, Voice):
-        return given
-    arrays = given if isinstance(given, Mapping) else _load(str(given), folder)
+    if preset is None or isinstance(preset, Voice):
+        return preset
+    arrays = preset if isinstance(preset, Mapping) else _load(str(preset), folder)
     missing = [name for name in PROMPTS if name not in arrays]
     if missing:
         raise ValueError(f"Voice preset unrecognized, missing {missing[0]} as a key.")
@@ -81,7 +81,7 @@ def _load(name: str, folder: Path) -> Mapping[str, Any]:
 
 
 def _listed(folder: Path) -> dict[str, Any]:
-    """What the folder says of its voices; empty where it says nothing."""
+    """Read the folder's list of voices; empty if it has none."""
     try:
         return read_json(inside(folder, LIST))
     except ModelNotFoundError:
@@ -89,25 +89,25 @@ def _listed(folder: Path) -> dict[str, Any]:
 
 
 def _array(path: Path) -> Array:
-    """The array in an .npy file; no pickle is read."""
+    """Read the array of an .npy file; no pickle is read."""
     if path.stat().st_size > _LIMIT:
-        raise BundleError(f"{path} is larger than {_LIMIT} bytes: no voice is")
+        raise BundleError(f"{path} is larger than {_LIMIT} bytes, so it is not a voice")
     try:
         return np.asarray(np.load(path, allow_pickle=False))
     except (ValueError, EOFError, OSError) as error:
-        raise BundleError(f"{path} is no array: {error}") from error
+        raise BundleError(f"{path} is not an array: {error}") from error
 
 
 def _arrays(path: Path) -> dict[str, Array]:
-    """The arrays of a voice in an .npz file; no pickle is read, and nothing that unpacks to more than a voice has."""
+    """Read the arrays of a voice from an .npz file; pickles and files that unpack to more than `_LIMIT` are refused."""
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > _LIMIT:
-                raise BundleError(f"{path} unpacks to more than {_LIMIT} bytes: no voice does")
+                raise BundleError(f"{path} unpacks to more than {_LIMIT} bytes, so it is not a voice")
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files if name in PROMPTS}
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise error if isinstance(error, BundleError) else BundleError(f"{path} is no voice: {error}") from error
+        raise error if isinstance(error, BundleError) else BundleError(f"{path} is not a voice: {error}") from error
 
 
 def _checked(name: str, array: Array) -> Array:

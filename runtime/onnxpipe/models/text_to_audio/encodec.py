@@ -1,4 +1,4 @@
-"""EnCodec's decoder: codes become sound (Défossez et al. 2022, arXiv:2210.13438)."""
+"""EnCodec's decoder: turns codes into audio (Défossez et al. 2022, arXiv:2210.13438)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ class EncodecDecoder:
 
     def __init__(self, session: Session) -> None:
         if "audio_codes" not in session.inputs or "audio_values" not in session.outputs:
-            raise UnsupportedError(f"{session.path} is no codec: it lacks audio_codes in or audio_values out")
+            raise UnsupportedError(
+                f"{session.path} is not a codec: it needs an input audio_codes and an output audio_values"
+            )
         self.session = session
 
     @classmethod
     def load(cls, opener: Opener) -> EncodecDecoder:
-        """The codec among a bundle's graphs."""
+        """Load the codec among a bundle's graphs."""
         session, _ = opener(GRAPH)
         return cls(session)
 
     def __call__(self, codes: Array) -> Array:
-        """The sound of codes.
+        """Decode codes to audio.
 
         Args:
             codes: int64 (batch, codebooks, frames), at least one frame.

@@ -1,4 +1,4 @@
-"""Kokoro (a StyleTTS 2, Li et al. 2023, arXiv:2306.07691) as it lies on the Hub: one graph, and a file a voice."""
+"""Kokoro (a StyleTTS 2, Li et al. 2023, arXiv:2306.07691), as on the Hub: one graph, and a file per voice."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from onnxpipe.bundle.files import check_inside
 from onnxpipe.engine import Session
 from onnxpipe.errors import BundleError, UnsupportedError
 from onnxpipe.models.base import Array, Model, Opener, as_array
-from onnxpipe.models.text_to_audio.protocol import check_names, read_text
+from onnxpipe.models.text_to_audio.protocol import check_names, tokenize_text
 
 _PARAMS = ("voice", "speed")
-_READING = ("is_phonemes", "language")
+_TEXT_OPTIONS = ("is_phonemes", "language")
 
-#: The voice where none is asked for; the first one where it is not there.
+#: The voice if the user names none; the first one of the folder if it does not have this one.
 _DEFAULT = "af_heart"
 
-#: A voice has a style for each number of phonemes up to 510: 522 kB of float32.
+#: A voice has a style for each number of phonemes up to 510: 522 kB of float32. No voice is larger than this.
 _MOST_BYTES = 1 << 24
 
 
@@ -44,7 +44,7 @@ class Kokoro(Model):
                 f"{name_or_path}: the graph's inputs are {', '.join(session.inputs)}, not input_ids, style and speed"
             )
         if not self.voices:
-            raise BundleError(f"{bundle.folder / 'voices'} has no voice (<name>.bin): download the folder again")
+            raise BundleError(f"{bundle.folder / 'voices'} has no voice (<name>.bin): download the model again")
         self._styles: dict[str, Array] = {}
 
     #: The graph draws its noise itself.
@@ -52,7 +52,7 @@ class Kokoro(Model):
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> Kokoro:
-        """The model of a bundle."""
+        """Load the model of a bundle."""
         session, precision = opener("model")
         return cls(bundle, session, precision, name_or_path)
 
@@ -63,24 +63,24 @@ class Kokoro(Model):
 
     @property
     def sampling_rate(self) -> int:
-        """Samples a second."""
+        """Samples per second."""
         return int(self.config.get("sampling_rate", 24000))
 
-    def read(
+    def encode_text(
         self, tokenizer: Any, text: str, keywords: Mapping[str, Any], forward_params: Mapping[str, Any]
     ) -> dict[str, Array]:
-        """See `SpeechModel.read`. Besides the tokenizer's, keywords are `is_phonemes` (the text is phonemes already)
-        and `language` (as eSpeak NG calls it; by default that of the voice)."""
+        """See `TextToAudioModel.encode_text`. Further keywords are `is_phonemes` (the text is phonemes already) and
+        `language` (eSpeak NG's name of it; by default the voice's)."""
         from onnxpipe.processing.text.speech.phonemes import language_of, pronounce
 
-        own = {name: value for name, value in keywords.items() if name in _READING}
+        own = {name: value for name, value in keywords.items() if name in _TEXT_OPTIONS}
         if not own.get("is_phonemes"):
             voice = forward_params.get("voice")
             language = own.get("language") or language_of(voice if isinstance(voice, str) else self._default)
             text = pronounce(text, language)
-        return read_text(tokenizer, text, {k: v for k, v in keywords.items() if k not in _READING})
+        return tokenize_text(tokenizer, text, {k: v for k, v in keywords.items() if k not in _TEXT_OPTIONS})
 
-    def speak(
+    def synthesize(
         self,
         inputs: Mapping[str, Array],
         *,
@@ -88,17 +88,17 @@ class Kokoro(Model):
         generate_kwargs: Mapping[str, Any],
         seed: int,
     ) -> Array:
-        """See `SpeechModel.speak`: float32 (1, samples). Parameters: `voice`, `speed`. The graph's noise is its own, so
-        a seed changes nothing."""
+        """See `TextToAudioModel.synthesize`: float32 (1, samples). Parameters: `voice`, `speed`. The graph draws its
+        noise itself, so a seed changes nothing."""
         check_names("text-to-audio with Kokoro: forward_params", forward_params, _PARAMS)
         return self(inputs["input_ids"], **forward_params)
 
     def __call__(self, input_ids: Any, voice: Any = None, speed: float = 1.0) -> Array:
-        """The sound of phonemes.
+        """Turn phonemes into speech.
 
         Args:
             input_ids: int (1, phonemes), with the padding token before and after.
-            voice: a name of `voices`; or styles, float32 (n, 1, size) for each number of phonemes, or one (size,).
+            voice: a name of `voices`; or styles, float32: (n, 1, size), one per number of phonemes, or one (size,).
             speed: above 1 is faster.
 
         Returns:
@@ -135,7 +135,9 @@ class Kokoro(Model):
         if not isinstance(voice, str):
             styles = np.asarray(as_array(voice), np.float32)
             if not styles.size or (isinstance(size, int) and styles.shape[-1] != size):
-                raise ValueError(f"a voice is its name, or float32 (n, 1, {size}) or ({size},); got {styles.shape}")
+                raise ValueError(
+                    f"voice must be a name, or float32 of shape (n, 1, {size}) or ({size},), got {styles.shape}"
+                )
             return styles.reshape(-1, styles.shape[-1])
         if voice not in self.voices:
             near = difflib.get_close_matches(voice, self.voices, 1)
@@ -151,5 +153,5 @@ def _read_voice(bundle: Bundle, voice: str, size: int) -> Array:
     check_inside(bundle.folder, path)
     length = path.stat().st_size
     if not length or length % (4 * size) or length > _MOST_BYTES:
-        raise BundleError(f"{path} has {length} bytes, which are no rows of {size} float32: download it again")
+        raise BundleError(f"{path} has {length} bytes, not whole rows of {size} float32: download it again")
     return np.fromfile(path, "<f4").reshape(-1, size)

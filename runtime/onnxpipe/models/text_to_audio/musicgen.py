@@ -1,4 +1,4 @@
-"""MusicGen: music of a text (Copet et al. 2023, arXiv:2306.05284)."""
+"""MusicGen: turns a text into music (Copet et al. 2023, arXiv:2306.05284)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from onnxpipe.generation.seed import derived_seeds
 from onnxpipe.models.base import Array, Model, Opener, as_array
 from onnxpipe.models.seq2seq.graph import Seq2SeqGraphs, encoder_states
 from onnxpipe.models.text_to_audio.encodec import EncodecDecoder
-from onnxpipe.models.text_to_audio.musicgen_decoder import Music, Texts
-from onnxpipe.models.text_to_audio.protocol import read_text
+from onnxpipe.models.text_to_audio.musicgen_decoder import EncodedTexts, MusicDecoder
+from onnxpipe.models.text_to_audio.protocol import tokenize_text
 
 _MERGED, _PAIR = "decoder_model_merged", ("decoder_model", "decoder_with_past_model")
-#: What transformers' pipeline asks for where neither the user nor the model says how long.
+#: New tokens in transformers' pipeline if neither the user nor the model says how many.
 _NEW_TOKENS = 256
 
 
@@ -35,14 +35,14 @@ class Musicgen(Model):
 
     Attributes:
         generation_config: the folder's generation_config.json, else what config.json says of generation.
-        codebooks: how many the decoder fills.
+        codebooks: number of codebooks that the decoder fills.
         channels: 1, or 2 for stereo.
-        sampling_rate: samples a second.
+        sampling_rate: samples per second.
     """
 
     is_encoder_decoder: ClassVar[bool] = True
     gives_spectrogram = False
-    #: What `generate()` takes besides generation parameters.
+    #: Inputs that `generate()` takes besides generation parameters.
     input_names: ClassVar[frozenset[str]] = frozenset(
         {"input_ids", "attention_mask", "encoder_outputs", "decoder_input_ids"}
     )
@@ -58,13 +58,14 @@ class Musicgen(Model):
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> Musicgen:
-        """The model of a bundle's graphs."""
+        """Load the model of a bundle's graphs."""
         available = bundle.graphs.keys()
         decoder = (_MERGED,) if _MERGED in available else _PAIR
         missing = [name for name in ("text_encoder", *decoder, "encodec_decode") if name not in available]
         if missing:
             raise UnsupportedError(
-                f"{bundle.folder} is no MusicGen: it has {', '.join(sorted(available))}, and not {', '.join(missing)}"
+                f"{bundle.folder} is not a MusicGen model: it has {', '.join(sorted(available))}, but not "
+                f"{', '.join(missing)}"
             )
         encoder, _ = opener("text_encoder")
         steps, precision = opener(decoder[-1])
@@ -76,14 +77,14 @@ class Musicgen(Model):
         """Whether the model generates: yes."""
         return True
 
-    def read(
+    def encode_text(
         self, tokenizer: Any, text: str, keywords: Mapping[str, Any], forward_params: Mapping[str, Any]
     ) -> dict[str, Array]:
-        """See `onnxpipe.models.text_to_audio.protocol.SpeechModel`."""
-        rows = read_text(tokenizer, text, keywords)
+        """See `TextToAudioModel.encode_text`."""
+        rows = tokenize_text(tokenizer, text, keywords)
         return {name: rows[name] for name in ("input_ids", "attention_mask") if name in rows}
 
-    def speak(
+    def synthesize(
         self,
         inputs: Mapping[str, Array],
         *,
@@ -91,11 +92,11 @@ class Musicgen(Model):
         generate_kwargs: Mapping[str, Any],
         seed: int,
     ) -> Array:
-        """float32 (1, channels, samples); see `onnxpipe.models.text_to_audio.protocol.SpeechModel`."""
+        """Turn one text into float32 (1, channels, samples); see `TextToAudioModel.synthesize`."""
         params: dict[str, Any] = {"seed": seed, **forward_params, **generate_kwargs}
         config = params.get("generation_config") or GenerationConfig()
         set_by = (params.get, *(lambda name, one=one: getattr(one, name) for one in (config, self.generation_config)))
-        if all(given(name) is None for given in set_by for name in ("max_new_tokens", "max_length")):
+        if all(value_of(name) is None for value_of in set_by for name in ("max_new_tokens", "max_length")):
             params["max_new_tokens"] = _NEW_TOKENS
         answer = self.generate(**{**inputs, **params})
         return np.asarray(answer if isinstance(answer, np.ndarray) else answer.sequences)
@@ -111,17 +112,17 @@ class Musicgen(Model):
         seed: int | Sequence[int] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Music, by greedy search or sampling.
+        """Generate music, by greedy search or sampling.
 
         Args:
             inputs: token ids of texts, int (texts, length); they may also come as `input_ids`.
             generation_config: parameters; what it leaves unset is the model's `generation_config`'s.
-            logits_processor, stopping_criteria: more of them; rows are each text's codebooks, one after the other.
+            logits_processor, stopping_criteria: more of them; rows are the codebooks of each text in turn.
             streamer: takes the first codes, (texts * codebooks, length), and then every step's, (texts * codebooks,).
             seed: of sampling: one number, or one per text. The same seed gives the same music.
-            **kwargs: `input_ids`, `attention_mask` int (texts, length); `encoder_outputs`, the states of texts instead;
-                `decoder_input_ids` int (texts * codebooks, frames), codes to go on from; fields of GenerationConfig,
-                which win. `guidance_scale` above 1 holds more to the text, at twice the work.
+            **kwargs: `input_ids`, `attention_mask` int (texts, length); `encoder_outputs`, the encoded texts, instead;
+                `decoder_input_ids` int (texts * codebooks, frames), codes to continue; fields of GenerationConfig,
+                which win. `guidance_scale` above 1 follows the text more closely, at twice the work.
 
         Returns:
             float32 (texts * num_return_sequences, channels, samples). With `return_dict_in_generate` a
@@ -129,19 +130,19 @@ class Musicgen(Model):
 
         Raises:
             ValueError: an unknown argument, beams, or a contradiction.
-            UnsupportedError: what this runtime cannot do.
+            UnsupportedError: an argument that this runtime does not support.
         """
         config = _merged(generation_config, self.generation_config, kwargs)
-        given = {name: value for name, value in kwargs.items() if not config.has(name) and value is not None}
+        own = {name: value for name, value in kwargs.items() if not config.has(name) and value is not None}
         if inputs is not None:
-            if "input_ids" in given:
+            if "input_ids" in own:
                 raise ValueError("`inputs` were passed alongside input_ids, which is not allowed: pass one of them")
-            given["input_ids"] = inputs
-        check_names(self, given)  # type: ignore[arg-type]  # it asks for the names alone
+            own["input_ids"] = inputs
+        check_names(self, own)  # type: ignore[arg-type]  # it uses the names alone
         guidance = _check(config)
-        codes = self._start(given, texts := self._texts(given), config)
-        _settle_lengths(config, kwargs, codes.shape[2])
-        music = Music(
+        codes = self._start(own, texts := self._texts(own), config)
+        _resolve_lengths(config, kwargs, codes.shape[2])
+        music = MusicDecoder(
             self.graphs, _decoder_config(self.config), self.name_or_path, texts, codes, self.channels, guidance
         )
         flat = music.first(int(config.max_length or 0))
@@ -157,11 +158,11 @@ class Musicgen(Model):
             attention_mask=np.ones_like(flat),
         )
         ids = answer if isinstance(answer, np.ndarray) else answer.sequences
-        sound = self._sound(music.codes(ids, int(config.max_length or 0)))
-        return sound if isinstance(answer, np.ndarray) else _with_sound(answer, sound)
+        audio = self._decode(music.codes(ids, int(config.max_length or 0)))
+        return audio if isinstance(answer, np.ndarray) else _with_audio(answer, audio)
 
     def get_unconditional_inputs(self, num_samples: int = 1) -> dict[str, Any]:
-        """Arguments of `generate()` for music of no text."""
+        """Arguments of `generate()` for music without a text."""
         width = self.graphs.first.inputs["encoder_hidden_states"].shape[-1]
         if not isinstance(width, int):
             width = int(_inner(self.config, "text_encoder")["d_model"])
@@ -171,56 +172,56 @@ class Musicgen(Model):
             "guidance_scale": 1.0,
         }
 
-    def _texts(self, given: Mapping[str, Any]) -> Texts:
-        """The encoded texts of a call.
+    def _texts(self, inputs: Mapping[str, Any]) -> EncodedTexts:
+        """Encode the texts of a call, or take the encoder's output that was passed.
 
         Raises:
-            ValueError: none, or a mask of another shape.
+            ValueError: neither is there, or a mask of another shape.
         """
-        outputs, mask = given.get("encoder_outputs"), given.get("attention_mask")
+        outputs, mask = inputs.get("encoder_outputs"), inputs.get("attention_mask")
         if outputs is not None:
             states = np.asarray(encoder_states(outputs), np.float32)
-            return Texts(states, _mask(states.shape[:2], mask))
-        if given.get("input_ids") is None:
+            return EncodedTexts(states, _mask(states.shape[:2], mask))
+        if inputs.get("input_ids") is None:
             raise ValueError("input_ids must be given: int, shape (texts, length)")
-        ids = np.asarray(as_array(given["input_ids"]), np.int64)
+        ids = np.asarray(as_array(inputs["input_ids"]), np.int64)
         if ids.ndim != 2:
             raise ValueError(f"input_ids has the shape {ids.shape}; the model takes (texts, length)")
         ones = _mask(ids.shape, mask)
         session = self.graphs.encoder
         feeds = {"input_ids": ids, "attention_mask": ones}
         known = {name: value for name, value in feeds.items() if name in session.inputs}
-        return Texts(session.run(known, ["last_hidden_state"])["last_hidden_state"], ones)
+        return EncodedTexts(session.run(known, ["last_hidden_state"])["last_hidden_state"], ones)
 
-    def _start(self, given: Mapping[str, Any], texts: Texts, config: GenerationConfig) -> Array:
-        """The codes that are there already, int64 (texts, codebooks, length), the token for none first.
+    def _start(self, inputs: Mapping[str, Any], texts: EncodedTexts, config: GenerationConfig) -> Array:
+        """Make the first codes, int64 (texts, codebooks, length): the start token, and `decoder_input_ids` if passed.
 
         Raises:
-            ValueError: `decoder_input_ids` of a wrong shape, or nothing tells the token for none.
+            ValueError: `decoder_input_ids` of a wrong shape, or the start token is not known.
         """
-        none = config.bos_token_id if config.decoder_start_token_id is None else config.decoder_start_token_id
-        if not isinstance(none, int):
+        start = config.bos_token_id if config.decoder_start_token_id is None else config.decoder_start_token_id
+        if not isinstance(start, int):
             raise ValueError(
                 "`decoder_start_token_id` or `bos_token_id` has to be defined for MusicGen, as one number."
             )
-        first = np.full((len(texts.mask), self.codebooks, 1), none, np.int64)
-        if given.get("decoder_input_ids") is None:
+        first = np.full((len(texts.mask), self.codebooks, 1), start, np.int64)
+        if inputs.get("decoder_input_ids") is None:
             return first
-        codes = np.asarray(as_array(given["decoder_input_ids"]), np.int64)
+        codes = np.asarray(as_array(inputs["decoder_input_ids"]), np.int64)
         if codes.ndim != 2 or len(codes) != len(texts.mask) * self.codebooks:
             wanted = (len(texts.mask) * self.codebooks, "frames")
-            raise ValueError(f"decoder_input_ids has the shape {codes.shape}; {wanted} is needed: a row a codebook")
+            raise ValueError(f"decoder_input_ids has the shape {codes.shape}; {wanted} is needed: one row per codebook")
         split = codes.reshape(*first.shape[:2], -1)
-        return np.concatenate([first, split], axis=2) if (codes[:, 0] != none).all() else split
+        return np.concatenate([first, split], axis=2) if (codes[:, 0] != start).all() else split
 
-    def _sound(self, codes: Array) -> Array:
-        """float32 (pieces, channels, samples) of int64 (pieces, codebooks, frames)."""
+    def _decode(self, codes: Array) -> Array:
+        """Decode int64 (pieces, codebooks, frames) to float32 (pieces, channels, samples)."""
         sides = [self.codec(codes[:, side :: self.channels]) for side in range(self.channels)]
         return np.concatenate(sides, axis=1)
 
 
 def _inner(config: Config, name: str) -> Mapping[str, Any]:
-    """An object in config.json."""
+    """A nested object of config.json."""
     inner = config.get(name)
     return inner if isinstance(inner, Mapping) else {}
 
@@ -229,16 +230,16 @@ def _decoder_config(config: Config) -> Config:
     return Config(_inner(config, "decoder"), config.name_or_path)
 
 
-def _mask(shape: tuple[int, ...], given: Any) -> Array:
-    mask = np.ones(shape, np.int64) if given is None else np.asarray(as_array(given), np.int64)
+def _mask(shape: tuple[int, ...], attention_mask: Any) -> Array:
+    mask = np.ones(shape, np.int64) if attention_mask is None else np.asarray(as_array(attention_mask), np.int64)
     if mask.shape != shape:
         raise ValueError(f"attention_mask has the shape {mask.shape}; the input has {shape}")
     return mask
 
 
-def _merged(given: GenerationConfig | None, own: GenerationConfig, kwargs: Mapping[str, Any]) -> GenerationConfig:
-    """Call's keywords over the config passed over the model's; what none of them sets stays unset."""
-    config = GenerationConfig() if given is None else copy.deepcopy(given)
+def _merged(passed: GenerationConfig | None, own: GenerationConfig, kwargs: Mapping[str, Any]) -> GenerationConfig:
+    """Merge the call's keywords before the config it passes before the model's; other fields stay unset."""
+    config = GenerationConfig() if passed is None else copy.deepcopy(passed)
     for name in FIELDS:
         if getattr(config, name) is None:
             setattr(config, name, copy.deepcopy(getattr(own, name)))
@@ -247,7 +248,7 @@ def _merged(given: GenerationConfig | None, own: GenerationConfig, kwargs: Mappi
 
 
 def _check(config: GenerationConfig) -> float | None:
-    """The guidance, if there is any, taken out of `config`, which is refused where MusicGen cannot do it.
+    """Check that MusicGen supports `config`; gives its guidance, if there is any, and removes it there.
 
     Raises:
         ValueError: beams, or guidance away from the text.
@@ -261,7 +262,7 @@ def _check(config: GenerationConfig) -> float | None:
     if config.eos_token_id is not None:
         raise UnsupportedError(
             "eos_token_id: MusicGen has no end token, and its codebooks cannot end one by one. Leave it out; "
-            "`max_new_tokens` says how long the music is"
+            "`max_new_tokens` determines how long the music is"
         )
     scale, config.guidance_scale = config.guidance_scale, None
     if scale is not None and scale < 1:
@@ -269,9 +270,9 @@ def _check(config: GenerationConfig) -> float | None:
     return None if scale is None or scale == 1 else float(scale)
 
 
-def _settle_lengths(config: GenerationConfig, kwargs: Mapping[str, Any], length: int) -> None:
-    """Makes `max_length` of `config` count whole rows, as transformers does for MusicGen: only a `max_length` among the
-    call's own keywords counts the first `length` codes already."""
+def _resolve_lengths(config: GenerationConfig, kwargs: Mapping[str, Any], length: int) -> None:
+    """Let `max_length` of `config` count whole rows, as transformers does for MusicGen: only a `max_length` among the
+    call's own keywords includes the first `length` codes already."""
     if config.max_new_tokens is not None:
         config.max_length = config.max_new_tokens + length
     elif kwargs.get("max_length") is None:
@@ -279,5 +280,5 @@ def _settle_lengths(config: GenerationConfig, kwargs: Mapping[str, Any], length:
     config.max_new_tokens = None
 
 
-def _with_sound(answer: GenerateDecoderOnlyOutput, sound: Array) -> GenerateEncoderDecoderOutput:
-    return GenerateEncoderDecoderOutput(sequences=sound, scores=answer.scores, logits=answer.logits)
+def _with_audio(answer: GenerateDecoderOnlyOutput, audio: Array) -> GenerateEncoderDecoderOutput:
+    return GenerateEncoderDecoderOutput(sequences=audio, scores=answer.scores, logits=answer.logits)

@@ -1,4 +1,4 @@
-"""MusicGen's decoder as the decoding loop wants a model: its rows are the codebooks of pieces of music."""
+"""MusicGen's decoder as a model for the decoding loop: its rows are the codebooks of pieces of music."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from onnxpipe.models.seq2seq.graph import Seq2SeqGraphs
 
 
 @dataclass(frozen=True)
-class Texts:
-    """What a text encoder made of a batch.
+class EncodedTexts:
+    """The text encoder's output for a batch.
 
     Attributes:
         states: float32 (texts, length, width).
@@ -30,26 +30,26 @@ class Texts:
     states: Array
     mask: Array
 
-    def guided(self) -> Texts:
-        """The texts, and after them as many empty ones."""
-        nothing = np.zeros_like(self.states), np.zeros_like(self.mask)
-        return Texts(np.concatenate([self.states, nothing[0]]), np.concatenate([self.mask, nothing[1]]))
+    def guided(self) -> EncodedTexts:
+        """Append as many empty texts, for guidance."""
+        empty = np.zeros_like(self.states), np.zeros_like(self.mask)
+        return EncodedTexts(np.concatenate([self.states, empty[0]]), np.concatenate([self.mask, empty[1]]))
 
-    def repeated(self, copies: int) -> Texts:
-        """Each text so many times, one after the other."""
-        return Texts(np.repeat(self.states, copies, axis=0), np.repeat(self.mask, copies, axis=0))
+    def repeated(self, copies: int) -> EncodedTexts:
+        """Repeat each text, its copies one after the other."""
+        return EncodedTexts(np.repeat(self.states, copies, axis=0), np.repeat(self.mask, copies, axis=0))
 
 
 @dataclass
-class Music:
-    """The decoder as `onnxpipe.generation.generate` wants a model: its prompts are the codebooks of texts.
+class MusicDecoder:
+    """The decoder as a model for `onnxpipe.generation.generate`: its prompts are the codebooks of texts.
 
     Attributes:
         graphs: the decoder.
         config: its config.
         name_or_path: what the user called the model.
-        texts: what is to be played.
-        start_codes: int64 (texts, codebooks, length): the token for none, and the codes that are there already.
+        texts: the encoded texts.
+        start_codes: int64 (texts, codebooks, length): the start token, and the codes to continue.
         channels: 1, or 2 for stereo.
         guidance: see `CodesDecoder`.
     """
@@ -57,7 +57,7 @@ class Music:
     graphs: Seq2SeqGraphs
     config: Config
     name_or_path: str
-    texts: Texts
+    texts: EncodedTexts
     start_codes: Array
     channels: int
     guidance: float | None
@@ -72,7 +72,7 @@ class Music:
         return int(self.config.vocab_size)
 
     def first(self, max_length: int) -> Array:
-        """The prompt, int64 (texts * codebooks, length): the codes that are there, delayed."""
+        """Make the prompt, int64 (texts * codebooks, length): the first codes, delayed."""
         _, codebooks, length = self.start_codes.shape
         delayed = is_delayed(max_length, codebooks, self.channels)
         codes = self._pattern(max_length)[:, :, :length] if delayed else self.start_codes
@@ -81,12 +81,12 @@ class Music:
     def start(
         self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False
     ) -> CodesDecoder:
-        """A decoding; see `onnxpipe.generation.protocols.GenerationModel`."""
+        """Begin a decoding; see `onnxpipe.generation.protocols.GenerationModel`."""
         ids = prompt.reshape(*self.start_codes.shape[:2], -1)
         return CodesDecoder(self.graphs, ids, self._pattern(max_length), self.texts, copies, self.guidance)
 
     def codes(self, ids: Array, max_length: int) -> Array:
-        """The codes of each piece, int64 (pieces, codebooks, frames), from rows as `generate` gives them."""
+        """Take the codes of each piece, int64 (pieces, codebooks, frames), from the rows that `generate` gives."""
         texts, codebooks = self.start_codes.shape[:2]
         split = ids.reshape(texts, codebooks, -1, ids.shape[1])  # a codebook's copies are adjacent
         pattern = self._pattern(max_length)[:, :, None, : ids.shape[1]]
@@ -95,29 +95,35 @@ class Music:
         return undelayed(pieces, max_length, self.channels)
 
     def _pattern(self, max_length: int) -> Array:
-        none = int(self.start_codes[0, 0, 0])
-        return delay_pattern(self.start_codes, max_length, self.channels, none)
+        start = int(self.start_codes[0, 0, 0])
+        return delay_pattern(self.start_codes, max_length, self.channels, start)
 
 
 class CodesDecoder:
     """Rows of codes, one for each text, codebook and copy in this order; the graph sees a copy's codebooks together.
 
     Implements `onnxpipe.generation.protocols.Decoder`. Guidance (Ho and Salimans 2022) is done here: the graph runs for
-    every text and for an empty one, and what the caller sees are the guided logits.
+    every text and for an empty one, and the caller gets the guided logits.
 
     Args:
         graphs: the decoder.
         ids: int64 (texts, codebooks, length): the codes so far, delayed.
         pattern: int64 (texts, codebooks, max_length): from `onnxpipe.generation.codebooks.delay_pattern`.
-        texts: what the text encoder gave.
-        copies: pieces of music a text.
-        guidance: how far to go beyond what the text alone asks for; None for no guidance.
+        texts: the encoded texts.
+        copies: pieces of music per text.
+        guidance: the factor by which the text's effect on the logits is scaled; None for no guidance.
     """
 
     hidden: Array | None = None
 
     def __init__(
-        self, graphs: Seq2SeqGraphs, ids: Array, pattern: Array, texts: Texts, copies: int, guidance: float | None
+        self,
+        graphs: Seq2SeqGraphs,
+        ids: Array,
+        pattern: Array,
+        texts: EncodedTexts,
+        copies: int,
+        guidance: float | None,
     ) -> None:
         self._graphs, self._guidance = graphs, guidance
         self._shape = (len(ids), ids.shape[1], copies)
@@ -139,7 +145,7 @@ class CodesDecoder:
         return int(texts * codebooks * copies)
 
     def prefill(self) -> Array:
-        """float32 (rows, vocabulary): the guided logits after the codes so far."""
+        """Run the codes so far; gives the guided logits after them, float32 (rows, vocabulary)."""
         graphs, rows = self._graphs, len(self._texts.mask)
         self._own = graphs.buffers(graphs.own, rows, 0)
         self._cross = graphs.buffers(graphs.cross, rows, self._texts.mask.shape[1])
@@ -151,25 +157,27 @@ class CodesDecoder:
         return logits[:, -1]
 
     def step(self, tokens: Array, keep: int = 1) -> Array:
-        """Appends `tokens`, int64 (rows, n), where the delays leave the choice; gives the guided logits of the last
+        """Append `tokens`, int64 (rows, n), where the delays do not fix a code; gives the guided logits of the last
         `keep`, float32 (rows, keep, vocabulary)."""
         texts, codebooks, copies = self._shape
         codes = tokens.reshape(texts, codebooks, copies, -1).swapaxes(1, 2).reshape(texts * copies, codebooks, -1)
-        given = self._pattern[:, :, self._length : self._length + codes.shape[2]]
-        codes = np.where(given == OPEN, codes, given)
+        pattern = self._pattern[:, :, self._length : self._length + codes.shape[2]]
+        codes = np.where(pattern == OPEN, codes, pattern)
         return self._run(self._binding, codes, self._cross, {}, cached=True)[:, -keep:]
 
     def reorder(self, rows: Array) -> None:
-        """Rows of a piece belong together, so none can leave or change its place.
+        """Refuse any other order: the rows of a piece belong together, so none can leave or change its place.
 
         Raises:
-            UnsupportedError: one should.
+            UnsupportedError: `rows` is another order.
         """
         if not np.array_equal(rows, np.arange(self.rows)):
-            raise UnsupportedError("the codebooks of a piece of music cannot be taken apart: leave beams and ends out")
+            raise UnsupportedError(
+                "the codebooks of a piece of music belong together: leave beam search and end tokens out"
+            )
 
     def crop(self, count: int) -> None:
-        """Forgets the last `count` codes of every row."""
+        """Forget the last `count` codes of every row."""
         self._length -= count
         every, length = np.arange(len(self._texts.mask)), self._length
         self._own = {name: cache.take(every, length=length, room=length) for name, cache in self._own.items()}
@@ -183,7 +191,7 @@ class CodesDecoder:
         *,
         cached: bool,
     ) -> Array:
-        """The guided logits, float32 (rows, n, vocabulary), of int64 (texts * copies, codebooks, n)."""
+        """Compute the guided logits, float32 (rows, n, vocabulary), for int64 (texts * copies, codebooks, n)."""
         graphs = self._graphs
         length = self._length + codes.shape[2]
         own = graphs.buffers(graphs.own, len(self._texts.mask), length)
@@ -196,9 +204,9 @@ class CodesDecoder:
         feeds |= graphs.feeds(np.ascontiguousarray(tokens), self._texts.mask, cached=cached)
         place = binding.buffer("logits", tokens.shape)
         outputs = {"logits": place, **{graphs.own[name]: value for name, value in own.items()}, **present}
-        found = binding.run(feeds, outputs)
+        results = binding.run(feeds, outputs)
         self._own, self._length = own, length
-        return self._by_row(self._guided(found["logits"] if place is None else place.numpy()))
+        return self._by_row(self._guided(results["logits"] if place is None else place.numpy()))
 
     def _guided(self, logits: Array) -> Array:
         if self._guidance is None:
@@ -207,7 +215,7 @@ class CodesDecoder:
         return np.asarray(without + (with_text - without) * np.float32(self._guidance))
 
     def _by_row(self, logits: Array) -> Array:
-        """From the graph's order (texts, copies, codebooks) to that of rows."""
+        """Reorder the graph's rows (texts, copies, codebooks) to the caller's (texts, codebooks, copies)."""
         texts, codebooks, copies = self._shape
         split = logits.reshape(texts, copies, codebooks, *logits.shape[1:])
         return split.swapaxes(1, 2).reshape(-1, *logits.shape[1:])

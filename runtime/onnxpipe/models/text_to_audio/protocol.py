@@ -1,9 +1,9 @@
-"""The seam between the text-to-audio task and the models that speak, sing and play."""
+"""The interface between the task text-to-audio and its models, which turn text into speech or music."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -11,40 +11,41 @@ from onnxpipe.errors import UnknownArgumentError
 from onnxpipe.models.base import Array
 
 
-class SpeechModel(Protocol):
-    """A model that makes sound of a text, one text at a time: neither length nor noise depends on neighbours.
+@runtime_checkable
+class TextToAudioModel(Protocol):
+    """A model that turns a text into audio, one text at a time: neither length nor noise depends on the batch.
 
     Attributes:
-        sampling_rate: samples a second of what `speak` gives; None where a vocoder tells it.
-        gives_spectrogram: whether `speak` gives log mels, float32 (frames, mels), that need a vocoder.
-        takes_seed: whether a seed decides what is random; not where the graph draws its noise itself. True if absent.
+        sampling_rate: samples per second of `synthesize`'s answer; None where it is the vocoder's.
+        gives_spectrogram: whether `synthesize` gives log mels, float32 (frames, mels), which need a vocoder.
+        takes_seed: whether a seed determines the noise; not if the graph draws it itself. True if absent.
     """
 
     gives_spectrogram: bool
 
     @property
     def sampling_rate(self) -> int | None:
-        """Samples a second."""
+        """Samples per second."""
         ...
 
     def can_generate(self) -> bool:
-        """Whether `speak` runs a loop that `generate_kwargs` steer."""
+        """Whether `synthesize` runs a loop, which `generate_kwargs` configure."""
         ...
 
-    def read(
+    def encode_text(
         self, tokenizer: Any, text: str, keywords: Mapping[str, Any], forward_params: Mapping[str, Any]
     ) -> dict[str, Array]:
-        """What `speak` takes for a text: arrays with a batch axis of one, e.g. `input_ids` int64 (1, tokens).
+        """Encode a text for `synthesize`: arrays with a batch axis of one, e.g. `input_ids` int64 (1, tokens).
 
         Args:
             tokenizer: the model's.
             text: the text.
-            keywords: of the tokenizer's (or processor's) call: the task's `preprocess_params`.
-            forward_params: as `speak` gets them; a voice may decide how a text is read.
+            keywords: for the tokenizer's (or processor's) call: the task's `preprocess_params`.
+            forward_params: as `synthesize` gets them; a voice may determine how a text is read.
         """
         ...
 
-    def speak(
+    def synthesize(
         self,
         inputs: Mapping[str, Array],
         *,
@@ -52,14 +53,14 @@ class SpeechModel(Protocol):
         generate_kwargs: Mapping[str, Any],
         seed: int,
     ) -> Array:
-        """The sound of one text.
+        """Turn one text into audio.
 
         Args:
-            inputs: from `read`.
-            forward_params: what steers the model.
-            generate_kwargs: what steers its loop; goes before `forward_params`. Empty where `can_generate()` is False.
-                What the task sets where neither the user nor the model does (transformers: 256 new tokens) is the
-                model's affair.
+            inputs: from `encode_text`.
+            forward_params: parameters of the model.
+            generate_kwargs: parameters of its loop, before `forward_params`. Empty where `can_generate()` is False.
+                Defaults that transformers' task sets where neither the user nor the model does (256 new tokens) are
+                set by the model here.
             seed: of everything that is random.
 
         Returns:
@@ -72,19 +73,19 @@ class SpeechModel(Protocol):
         ...
 
 
-def read_text(tokenizer: Any, text: str, keywords: Mapping[str, Any]) -> dict[str, Array]:
-    """The tokenizer's rows of a text, int64 (1, tokens): what most models' `read` is."""
+def tokenize_text(tokenizer: Any, text: str, keywords: Mapping[str, Any]) -> dict[str, Array]:
+    """Tokenize a text to int64 (1, tokens): `encode_text` of most models."""
     encoding = tokenizer(text, **{**keywords, "return_tensors": "np"})
     return {name: np.asarray(rows) for name, rows in encoding.items()}
 
 
-def check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Refuses a parameter that is not among the known ones, and names the nearest.
+def check_names(where: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a parameter that is not among the known ones, and name the nearest.
 
     Raises:
         UnknownArgumentError: there is one.
     """
     known = tuple(known)
-    for name in given:
+    for name in names:
         if name not in known:
             raise UnknownArgumentError.among(where, name, known)

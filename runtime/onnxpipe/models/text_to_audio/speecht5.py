@@ -1,4 +1,4 @@
-"""SpeechT5 (Ao et al. 2021, arXiv:2110.07205): a text becomes a spectrogram, a few frames at a time, in a voice."""
+"""SpeechT5 (Ao et al. 2021, arXiv:2110.07205): turns a text into a spectrogram, a few frames per step, in a voice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnxpipe.engine import Session
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.seed import next_seed
 from onnxpipe.models.base import Array, Model, Opener, as_array
-from onnxpipe.models.text_to_audio.protocol import check_names, read_text
+from onnxpipe.models.text_to_audio.protocol import check_names, tokenize_text
 from onnxpipe.models.text_to_audio.speecht5_graphs import ForeignLoop, Loop, OwnLoop
 
 _PARAMS = ("speaker_embeddings", "threshold", "minlenratio", "maxlenratio")
@@ -25,7 +25,7 @@ class SpeechT5(Model):
 
     Args:
         bundle: the folder it came from.
-        loop: what runs the graphs.
+        loop: runs the graphs.
         session: the decoder's graph.
         precision: of the decoder's graph.
         name_or_path: what the user called it.
@@ -39,7 +39,7 @@ class SpeechT5(Model):
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> SpeechT5:
-        """The model of a bundle."""
+        """Load the model of a bundle."""
         graphs, config = bundle.graphs, bundle.config
         encoder, _ = opener("encoder_model")
         decoder, precision = opener("decoder_model_merged" if "decoder_model_merged" in graphs else "decoder_model")
@@ -55,30 +55,30 @@ class SpeechT5(Model):
 
     @property
     def gives_spectrogram(self) -> bool:
-        """Whether a vocoder is needed: not where the folder's last graph has one inside."""
+        """Whether a vocoder is needed: not if the folder's last graph has one inside."""
         return self._loop.gives_spectrogram
 
     @property
     def takes_seed(self) -> bool:
-        """Whether a seed decides what is dropped: not in graphs of other exporters, which draw it themselves."""
+        """Whether a seed determines the dropout: not in graphs of other exporters, which draw it themselves."""
         return isinstance(self._loop, OwnLoop)
 
     @property
     def sampling_rate(self) -> int:
-        """Samples a second."""
+        """Samples per second."""
         return int(self.config.get("sampling_rate", 16000))
 
     def can_generate(self) -> bool:
         """Whether there is a loop: yes."""
         return True
 
-    def read(
+    def encode_text(
         self, tokenizer: Any, text: str, keywords: Mapping[str, Any], forward_params: Mapping[str, Any]
     ) -> dict[str, Array]:
-        """See `SpeechModel.read`."""
-        return read_text(tokenizer, text, keywords)
+        """See `TextToAudioModel.encode_text`."""
+        return tokenize_text(tokenizer, text, keywords)
 
-    def speak(
+    def synthesize(
         self,
         inputs: Mapping[str, Array],
         *,
@@ -86,12 +86,12 @@ class SpeechT5(Model):
         generate_kwargs: Mapping[str, Any],
         seed: int,
     ) -> Array:
-        """See `SpeechModel.speak`: float32 (frames, mels), or (samples,) where a vocoder is inside. Parameters: those
-        of `generate`."""
+        """See `TextToAudioModel.synthesize`: float32 (frames, mels), or (samples,) where a vocoder is inside.
+        Parameters: those of `generate`."""
         params = {**forward_params, **generate_kwargs}
         check_names("text-to-audio with SpeechT5: forward_params", params, _PARAMS)
-        found: Array = self.generate(inputs["input_ids"], inputs.get("attention_mask"), **params, seed=seed)
-        return found
+        answer: Array = self.generate(inputs["input_ids"], inputs.get("attention_mask"), **params, seed=seed)
+        return answer
 
     def generate(
         self,
@@ -107,18 +107,18 @@ class SpeechT5(Model):
         *,
         seed: int | None = None,
     ) -> Any:
-        """The spectrograms of texts, or their sound.
+        """Turn texts into spectrograms, or with a vocoder into speech.
 
         Args:
             input_ids: int (batch, tokens).
             attention_mask: 1 for tokens, 0 for padding; by default padding is where the padding token is.
             speaker_embeddings: float (1 or batch, size): the voice (an x-vector).
-            threshold: the text has ended where the model says so with this probability.
-            minlenratio, maxlenratio: least and most frames, by tokens.
-            vocoder: turns spectrograms into sound; see `SpeechT5HifiGan`.
+            threshold: speech ends where the model gives the end at least this probability.
+            minlenratio, maxlenratio: fewest and most frames per token.
+            vocoder: turns spectrograms into audio; see `SpeechT5HifiGan`.
             output_cross_attentions: refused when true.
             return_output_lengths: give the lengths too.
-            seed: of what the model drops at every step; the rows of a batch drop the same. None for
+            seed: of the dropout in every step, which is the same for all rows of a batch. None for
                 `onnxpipe.set_seed`'s.
 
         Returns:
@@ -128,7 +128,7 @@ class SpeechT5(Model):
 
         Raises:
             ValueError: no speaker, or another number of them than texts; a text too long for the model.
-            UnsupportedError: what the graphs cannot do.
+            UnsupportedError: an argument that the graphs do not support.
         """
         if output_cross_attentions:
             raise UnsupportedError("output_cross_attentions=True: the graphs give no attentions; leave it out")
@@ -140,15 +140,15 @@ class SpeechT5(Model):
             int(ids.shape[1] * maxlenratio / self.config.reduction_factor),
         )
         seed = next_seed() if seed is None else seed
-        found = [
-            self._loop.speak(row[real], speaker[None], threshold, limits, seed)
+        answers = [
+            self._loop.synthesize(row[real], speaker[None], threshold, limits, seed)
             for row, real, speaker in zip(ids, mask.astype(bool), speakers, strict=True)
         ]
-        lengths = [len(one) for one in found]
-        if len(found) == 1 and not return_output_lengths:
-            return found[0] if vocoder is None else vocoder(found[0])
-        together = np.zeros((len(found), max(lengths), *found[0].shape[1:]), np.float32)
-        for row, one in zip(together, found, strict=True):
+        lengths = [len(one) for one in answers]
+        if len(answers) == 1 and not return_output_lengths:
+            return answers[0] if vocoder is None else vocoder(answers[0])
+        together = np.zeros((len(answers), max(lengths), *answers[0].shape[1:]), np.float32)
+        for row, one in zip(together, answers, strict=True):
             row[: len(one)] = one
         if vocoder is not None:
             together = vocoder(together)
@@ -159,17 +159,17 @@ class SpeechT5(Model):
     generate_speech = generate
 
 
-def _speakers(given: Any, count: int, size: int) -> Array:
-    """float32 (count, size)."""
-    if given is None:
+def _speakers(embeddings: Any, count: int, size: int) -> Array:
+    """Check the voices: float32 (count, size)."""
+    if embeddings is None:
         raise ValueError(
             "`speaker_embeddings` must be specified: a voice as float32 of shape (1, "
             f"{size}), e.g. forward_params={{'speaker_embeddings': array}}. Voices for SpeechT5 are in the data set "
             "https://huggingface.co/datasets/Matthijs/cmu-arctic-xvectors"
         )
-    speakers = np.asarray(as_array(given), np.float32)
+    speakers = np.asarray(as_array(embeddings), np.float32)
     if speakers.ndim != 2 or speakers.shape[1] != size:
-        raise ValueError(f"speaker_embeddings are float32 of shape (1, {size}), got {speakers.shape}")
+        raise ValueError(f"speaker_embeddings must be float32 of shape (1, {size}), got {speakers.shape}")
     if len(speakers) not in (1, count):
         raise ValueError("The first dimension of speaker_embeddings must be either 1 or the same as batch_size.")
     return np.broadcast_to(speakers, (count, size))

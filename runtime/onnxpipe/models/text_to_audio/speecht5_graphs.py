@@ -1,4 +1,4 @@
-"""How SpeechT5's graphs are run for one text: those of our exporter, and those of optimum and transformers.js."""
+"""Run SpeechT5's graphs for one text: those of our exporter, and those of optimum and transformers.js."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from onnxpipe.engine import Session
 from onnxpipe.models.base import Array
 
 Limits = tuple[int, int]
-"""Least and most steps."""
+"""Fewest and most steps."""
 
 
 class Loop(Protocol):
     """The graphs of a model.
 
     Attributes:
-        gives_spectrogram: whether what is spoken needs a vocoder.
+        gives_spectrogram: whether the answer is a spectrogram, which needs a vocoder.
     """
 
     @property
@@ -26,24 +26,24 @@ class Loop(Protocol):
         """See the class."""
         ...
 
-    def speak(self, ids: Array, speaker: Array, threshold: float, limits: Limits, seed: int) -> Array:
-        """The spectrogram of a text, float32 (frames, mels), or its sound, (samples,).
+    def synthesize(self, ids: Array, speaker: Array, threshold: float, limits: Limits, seed: int) -> Array:
+        """Turn a text into a spectrogram, float32 (frames, mels), or into audio, (samples,).
 
         Args:
             ids: int64 (tokens,).
             speaker: float32 (1, size).
             threshold: see `ended`.
             limits: see `ended`.
-            seed: of what is dropped.
+            seed: of the dropout.
         """
         ...
 
 
 def ended(step: int, probabilities: Array, threshold: float, limits: Limits) -> bool:
-    """Whether the text has ended with a step, counted from 1: the probabilities of its frames to be the last sum up to
-    the threshold, or it is the last step; but not before the least."""
-    least, most = limits
-    return step >= least and (step >= most or float(probabilities.sum(dtype=np.float32)) >= threshold)
+    """Whether the speech ends with a step, counted from 1: the probabilities that its frames are the last sum up to the
+    threshold, or it is the last step allowed; but not before the fewest steps."""
+    fewest, most = limits
+    return step >= fewest and (step >= most or float(probabilities.sum(dtype=np.float32)) >= threshold)
 
 
 class OwnLoop:
@@ -61,7 +61,7 @@ class OwnLoop:
         self._encoder, self._decoder, self._postnet = encoder, decoder, postnet
         self._caches = [name.removeprefix("present.") for name in decoder.outputs if name.startswith("present.")]
 
-    def speak(self, ids: Array, speaker: Array, threshold: float, limits: Limits, seed: int) -> Array:
+    def synthesize(self, ids: Array, speaker: Array, threshold: float, limits: Limits, seed: int) -> Array:
         """See `Loop`."""
         config = self._config
         _check_length("tokens", ids.size, config.get("max_text_positions"))
@@ -69,17 +69,17 @@ class OwnLoop:
         units = (1, int(config.speech_decoder_prenet_layers), int(config.speech_decoder_prenet_units))
         text = self._encoder.run({"input_ids": ids[None]})
         heads = int(config.decoder_attention_heads)
-        nothing = np.zeros((1, heads, 0, int(config.hidden_size) // heads), np.float32)
+        empty = np.zeros((1, heads, 0, int(config.hidden_size) // heads), np.float32)
         feeds: dict[str, Array] = {
             "speaker_embeddings": speaker,
             "output_sequence": np.zeros((1, 1, int(config.num_mel_bins)), np.float32),
-            **{f"past_key_values.{cache}": nothing for cache in self._caches},
+            **{f"past_key_values.{cache}": empty for cache in self._caches},
             **{name.replace("present", "past_key_values", 1): array for name, array in text.items()},
         }
         frames: list[Array] = []
         while True:
             _check_length("steps", len(frames), config.get("max_speech_positions"))
-            # in transformers the unit is *kept* with the probability that the config calls that of dropping it
+            # transformers *keeps* a unit with the probability that the config calls its dropout
             masks = noise.random(units) < config.speech_decoder_prenet_dropout
             answer = self._decoder.run({**feeds, "prenet_masks": masks})
             frames.append(answer["spectrum"])
@@ -92,13 +92,13 @@ class OwnLoop:
 
 
 class ForeignLoop:
-    """The graphs of optimum and transformers.js, which draw what they drop themselves: no seed reaches them.
+    """The graphs of optimum and transformers.js, which draw their dropout themselves: no seed reaches them.
 
     Args:
         config: the model's.
-        encoder: its graph of texts.
-        first, later: its graphs of the first step and of those after it, which may be one (a merged graph).
-        vocoder: the graph that refines the spectrogram and makes it sound; None where it is another model's.
+        encoder: its encoder.
+        first, later: its decoders for the first step and for those after it, which may be one merged graph.
+        vocoder: the graph that refines the spectrogram and turns it into audio; None where that is another model.
     """
 
     def __init__(
@@ -112,14 +112,14 @@ class ForeignLoop:
         """See `Loop`."""
         return self._vocoder is None
 
-    def speak(self, ids: Array, speaker: Array, threshold: float, limits: Limits, seed: int) -> Array:
+    def synthesize(self, ids: Array, speaker: Array, threshold: float, limits: Limits, seed: int) -> Array:
         """See `Loop`."""
         config = self._config
         _check_length("tokens", ids.size, config.get("max_text_positions"))
         text = self._encoder.run({"input_ids": ids[None]})
         heads = int(config.decoder_attention_heads)
-        nothing = np.zeros((1, heads, 0, int(config.hidden_size) // heads), np.float32)
-        feeds = {name: nothing for name in self._first.inputs if name.startswith("past_key_values.")}
+        empty = np.zeros((1, heads, 0, int(config.hidden_size) // heads), np.float32)
+        feeds = {name: empty for name in self._first.inputs if name.startswith("past_key_values.")}
         feeds |= {
             "speaker_embeddings": speaker,
             "output_sequence": np.zeros((1, 1, int(config.num_mel_bins)), np.float32),
@@ -143,7 +143,7 @@ class ForeignLoop:
         return self._vocoder.run({"spectrogram": spectrogram})["waveform"].reshape(-1)
 
     def _advance(self, feeds: dict[str, Array], answer: dict[str, Array], first: bool) -> None:
-        """The feeds of the next step. Keys of the text are made in the first one and are nothing in those after it."""
+        """Make the feeds of the next step. Only the first step gives the cross-attention's keys and values."""
         feeds["output_sequence"] = answer["output_sequence_out"]
         feeds["use_cache_branch"] = np.array([True])
         for name, array in answer.items():

@@ -1,4 +1,4 @@
-"""VITS (Kim et al. 2021, arXiv:2106.06103) and MMS-TTS: a text becomes sound in one go, with noise for variety."""
+"""VITS (Kim et al. 2021, arXiv:2106.06103) and MMS-TTS: turn a text into speech in one pass, varied by noise."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from onnxpipe.bundle import Bundle
 from onnxpipe.engine import Session
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Array, Model, Opener, as_array
-from onnxpipe.models.text_to_audio.protocol import check_names, read_text
+from onnxpipe.models.text_to_audio.protocol import check_names, tokenize_text
 from onnxpipe.processing.model_output import ModelOutput
 
 _PARAMS = ("speaker_id", "speaking_rate", "noise_scale", "noise_scale_duration")
 
-#: More frames than this (some minutes) are no text's: a bad duration must not fill the memory.
+#: No text has more frames than this (some minutes): a wrong duration must not fill the memory.
 _MOST_FRAMES = 1 << 16
 
 
 class Vits(Model):
-    """The graphs `text_encoder` and `decoder`; or, in folders of others, the graph `model`, which draws its own noise.
+    """The graphs `text_encoder` and `decoder`; or, of other exporters, the graph `model`, which draws its own noise.
 
     Args:
         bundle: the folder it came from.
-        encoder: the graph of texts; None where there is one graph.
-        decoder: the graph of sound, or the one graph.
-        precision: of the graph of sound.
+        encoder: the graph `text_encoder`; None where there is one graph.
+        decoder: the graph `decoder`, or the one graph.
+        precision: of the decoder.
         name_or_path: what the user called it.
 
     Attributes:
-        noise_scale: how much the sound varies; 0 for not at all.
+        noise_scale: how much the audio varies; 0 for not at all.
         noise_scale_duration: how much durations vary.
         speaking_rate: above 1 is faster.
     """
@@ -49,7 +49,7 @@ class Vits(Model):
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> Vits:
-        """The model of a bundle."""
+        """Load the model of a bundle."""
         if "text_encoder" not in bundle.graphs:
             decoder, precision = opener("model")
             return cls(bundle, None, decoder, precision, name_or_path)
@@ -59,21 +59,21 @@ class Vits(Model):
 
     @property
     def sampling_rate(self) -> int:
-        """Samples a second."""
+        """Samples per second."""
         return int(self.config.get("sampling_rate", 16000))
 
     @property
     def takes_seed(self) -> bool:
-        """Whether a seed decides the noise: not where one graph of another exporter draws it."""
+        """Whether a seed determines the noise: not if the one graph of another exporter draws it."""
         return self.encoder is not None
 
-    def read(
+    def encode_text(
         self, tokenizer: Any, text: str, keywords: Mapping[str, Any], forward_params: Mapping[str, Any]
     ) -> dict[str, Array]:
-        """See `SpeechModel.read`."""
-        return read_text(tokenizer, text, keywords)
+        """See `TextToAudioModel.encode_text`."""
+        return tokenize_text(tokenizer, text, keywords)
 
-    def speak(
+    def synthesize(
         self,
         inputs: Mapping[str, Array],
         *,
@@ -81,11 +81,11 @@ class Vits(Model):
         generate_kwargs: Mapping[str, Any],
         seed: int,
     ) -> Array:
-        """See `SpeechModel.speak`: float32 (1, samples). Parameters: `speaker_id`, `speaking_rate`, `noise_scale`,
-        `noise_scale_duration`."""
+        """See `TextToAudioModel.synthesize`: float32 (1, samples). Parameters: `speaker_id`, `speaking_rate`,
+        `noise_scale`, `noise_scale_duration`."""
         check_names("text-to-audio with VITS: forward_params", forward_params, _PARAMS)
-        spoken = self(inputs["input_ids"], inputs.get("attention_mask"), **forward_params, seed=seed)
-        return np.asarray(spoken.waveform)
+        outputs = self(inputs["input_ids"], inputs.get("attention_mask"), **forward_params, seed=seed)
+        return np.asarray(outputs.waveform)
 
     def __call__(
         self,
@@ -101,12 +101,12 @@ class Vits(Model):
         duration_noise: Any = None,
         noise: Any = None,
     ) -> Any:
-        """The sound of texts.
+        """Turn texts into speech.
 
         Args:
             input_ids: int (batch, tokens).
             attention_mask: 1 for tokens, 0 for padding; all ones by default.
-            speaker_id: one of the model's speakers, of models with several.
+            speaker_id: one of the speakers, for models with several.
             speaking_rate, noise_scale, noise_scale_duration: instead of the model's attributes.
             return_dict: False gives a tuple.
             seed: of the noise; None for fresh noise.
@@ -118,7 +118,7 @@ class Vits(Model):
 
         Raises:
             ValueError: a speaker that the model does not have.
-            UnsupportedError: the folder's graph cannot be told so.
+            UnsupportedError: a parameter that the one graph of another exporter does not have.
         """
         ids = np.atleast_2d(np.asarray(as_array(input_ids), np.int64))
         mask = np.ones_like(ids) if attention_mask is None else np.atleast_2d(as_array(attention_mask))
@@ -131,20 +131,20 @@ class Vits(Model):
             raise ValueError(f"speaking_rate must be above 0, got {rate}")
         self._check_speaker(speaker_id)
         if self.encoder is None:
-            given = (speaker_id, speaking_rate, noise_scale, noise_scale_duration, seed, duration_noise, noise)
-            sounds = self._in_one_graph(ids, mask, given)
+            options = (speaker_id, speaking_rate, noise_scale, noise_scale_duration, duration_noise, noise)
+            waveforms = self._in_one_graph(ids, mask, options)
         else:
             source = np.random.Generator(np.random.Philox(seed))
-            sounds = []
+            waveforms = []
             for row, real in enumerate(mask.astype(bool)):
                 drawn = _Noise(
                     source, *(None if each is None else as_array(each)[row] for each in (duration_noise, noise))
                 )
-                sounds.append(self._sound(ids[row][real], speaker_id, rate, scales, drawn))
-        lengths = np.array([len(sound) for sound in sounds], np.int64)
-        waveform = np.zeros((len(sounds), lengths.max(initial=0)), np.float32)
-        for row, sound in zip(waveform, sounds, strict=True):
-            row[: len(sound)] = sound
+                waveforms.append(self._synthesize(ids[row][real], speaker_id, rate, scales, drawn))
+        lengths = np.array([len(one) for one in waveforms], np.int64)
+        waveform = np.zeros((len(waveforms), lengths.max(initial=0)), np.float32)
+        for row, one in zip(waveform, waveforms, strict=True):
+            row[: len(one)] = one
         outputs = ModelOutput({"waveform": waveform, "sequence_lengths": lengths})
         return outputs if return_dict else outputs.to_tuple()
 
@@ -153,10 +153,10 @@ class Vits(Model):
         if speaker_id is not None and count > 1 and not 0 <= speaker_id < count:
             raise ValueError(f"Set `speaker_id` in the range 0-{count - 1}.")
 
-    def _sound(
+    def _synthesize(
         self, ids: Array, speaker_id: int | None, rate: float, scales: tuple[float, float], noise: _Noise
     ) -> Array:
-        """float32 (samples,) of the token ids (tokens,) of one text."""
+        """Turn the token ids (tokens,) of one text into float32 (samples,)."""
         assert self.encoder is not None
         if not ids.size:
             raise ValueError("the text has no letter that the model knows: there is nothing to say")
@@ -173,7 +173,7 @@ class Vits(Model):
         if not total <= _MOST_FRAMES:
             raise ValueError(f"the text would last {total:.0f} frames, more than {_MOST_FRAMES}: split it")
         times = durations.astype(np.int64)
-        if not times.any():  # one frame at least, which then is of no token
+        if not times.any():  # at least one frame, which then belongs to no token
             shape = (1, prior["prior_means"].shape[2])
             means, log_variances = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         else:
@@ -189,23 +189,23 @@ class Vits(Model):
         waveform: Array = self.session.run(feeds)["waveform"][0]
         return waveform
 
-    def _in_one_graph(self, ids: Array, mask: Array, given: tuple[Any, ...]) -> list[Array]:
-        """The sounds of rows by a graph of others."""
-        if any(each is not None for each in given[:4]) or given[5:] != (None, None):
+    def _in_one_graph(self, ids: Array, mask: Array, options: tuple[Any, ...]) -> list[Array]:
+        """Turn rows into speech by the one graph of another exporter."""
+        if any(option is not None for option in options):
             raise UnsupportedError(
-                f"{self.name_or_path} has one graph with its speed, its voice and its noise inside: leave these "
+                f"{self.name_or_path} has one graph with speed, voice and noise fixed inside: leave these "
                 "parameters out, or export the model: onnxpipe export MODEL -o DIR"
             )
-        sounds = []
+        waveforms = []
         for row, real in zip(ids, mask.astype(bool), strict=True):
             feeds = {"input_ids": row[real][None], "attention_mask": np.ones((1, int(real.sum())), np.int64)}
             fed = {name: array for name, array in feeds.items() if name in self.session.inputs}
-            sounds.append(self.session.run(fed, ["waveform"])["waveform"].reshape(-1))
-        return sounds
+            waveforms.append(self.session.run(fed, ["waveform"])["waveform"].reshape(-1))
+        return waveforms
 
 
 class _Noise:
-    """Standard normal numbers of one text: given, or drawn, those of durations first."""
+    """Standard normal numbers for one text: passed by the user, or drawn, those of durations first."""
 
     def __init__(self, source: np.random.Generator, durations: Array | None, frames: Array | None) -> None:
         self._source = source

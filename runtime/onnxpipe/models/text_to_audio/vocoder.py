@@ -1,4 +1,4 @@
-"""HiFi-GAN: a log-mel spectrogram becomes sound (Kong et al. 2020, arXiv:2010.05646)."""
+"""HiFi-GAN: turns a log-mel spectrogram into audio (Kong et al. 2020, arXiv:2010.05646)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Array, Model, Opener, as_array
 from onnxpipe.models.loading import Source, Target, load_model
 
-#: What turns SpeechT5's spectrograms into sound where nothing else is asked for.
+#: The vocoder of SpeechT5's spectrograms if the user names none.
 DEFAULT_VOCODER = "microsoft/speecht5_hifigan"
 
 
@@ -22,7 +22,7 @@ class SpeechT5HifiGan(Model):
     """The vocoder: the graph `model`, `spectrogram` (batch, frames, mels) to `waveform` (batch, samples).
 
     Attributes:
-        sampling_rate: samples a second.
+        sampling_rate: samples per second.
     """
 
     main_input_name = "spectrogram"
@@ -31,12 +31,12 @@ class SpeechT5HifiGan(Model):
         super().__init__(bundle, session, precision, name_or_path)
         if "spectrogram" not in session.inputs or "waveform" not in session.outputs:
             raise UnsupportedError(
-                f"{name_or_path} is no vocoder: its graph has no input 'spectrogram' or no output 'waveform'"
+                f"{name_or_path} is not a vocoder: its graph has no input 'spectrogram' or no output 'waveform'"
             )
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> SpeechT5HifiGan:
-        """The vocoder of a bundle."""
+        """Load the vocoder of a bundle."""
         session, precision = opener("model")
         return cls(bundle, session, precision, name_or_path)
 
@@ -53,28 +53,28 @@ class SpeechT5HifiGan(Model):
         threads: int | None = None,
         **hub: Unpack[HubKeywords],
     ) -> SpeechT5HifiGan:
-        """A vocoder from a folder or the Hub; the arguments are those of `AutoModel.from_pretrained`.
+        """Load a vocoder from a folder or the Hub; the arguments are those of `AutoModel.from_pretrained`.
 
         Raises:
             ModelNotFoundError, NotExportedError, BundleError, PrecisionError, DeviceError.
-            UnsupportedError: the model is no vocoder.
+            UnsupportedError: the model is not a vocoder.
         """
         source = Source(
             os.fspath(pretrained_model_name_or_path), HubOptions.only(hub, "SpeechT5HifiGan.from_pretrained")
         )
         chosen = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
         target = Target(chosen, device, providers, provider_options, threads)
-        model = load_model(source, target, "vocoder", cls)
+        model = load_model(source, target, "vocoder", cls.load)
         assert isinstance(model, cls)
         return model
 
     @property
     def sampling_rate(self) -> int:
-        """Samples a second."""
+        """Samples per second."""
         return int(self.config.sampling_rate)
 
     def __call__(self, spectrogram: Any) -> Array:
-        """The sound of a log-mel spectrogram.
+        """Turn a log-mel spectrogram into audio.
 
         Args:
             spectrogram: float32 (frames, mels) or (batch, frames, mels); a tensor of torch is taken too.
@@ -89,9 +89,11 @@ class SpeechT5HifiGan(Model):
         if mels.ndim not in (2, 3) or 0 in mels.shape:
             raise ValueError(f"a spectrogram is (frames, mels) or (batch, frames, mels), got {mels.shape}")
         rank = len(self.session.inputs["spectrogram"].shape)
-        if rank == 2:  # graphs of others take one spectrogram at a time
-            sounds = [self.session.run({"spectrogram": one})["waveform"] for one in mels.reshape(-1, *mels.shape[-2:])]
-            waveform = np.stack(sounds)
+        if rank == 2:  # graphs of other exporters take one spectrogram at a time
+            waveforms = [
+                self.session.run({"spectrogram": one})["waveform"] for one in mels.reshape(-1, *mels.shape[-2:])
+            ]
+            waveform = np.stack(waveforms)
         else:
             waveform = self.session.run({"spectrogram": mels.reshape(-1, *mels.shape[-2:])})["waveform"]
         return waveform if mels.ndim == 3 else waveform[0]

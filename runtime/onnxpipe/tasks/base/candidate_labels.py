@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array
-from onnxpipe.models.dual_encoder import TwoEncoders
+from onnxpipe.models.dual_encoder import DualEncoderModel
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
 #: Sets of labels that are kept.
@@ -24,7 +24,7 @@ class LabelTexts:
         tokenizer: its tokenizer.
     """
 
-    def __init__(self, model: TwoEncoders, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: DualEncoderModel, tokenizer: Tokenizer) -> None:
         self._model, self._tokenizer = model, tokenizer
         self._found: OrderedDict[Any, dict[str, Array]] = OrderedDict()
 
@@ -55,7 +55,7 @@ class LabelTexts:
         """Logits, float32 (pictures or sounds, labels), of a batch against what `features` gave."""
         if self._model.joint:
             return self._model.run_joint({**texts, **feeds})
-        return self._model.similarity(self._model.run_seen(feeds), texts["text_embeds"])
+        return self._model.similarity(self._model.run_other(feeds), texts["text_embeds"])
 
 
 def check_labels(task: str, labels: Any) -> None:

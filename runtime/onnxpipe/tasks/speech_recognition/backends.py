@@ -82,7 +82,9 @@ class CTC:
         self.type = "ctc" if decoder is None else "ctc_with_lm"
         self.align_to = int(model.inputs_to_logits_ratio)
         config = model.config
-        self.can_pad = bool(model.pads and config.model_type in _HIDES_PADDING and not config.get("add_adapter"))
+        self.can_pad = bool(
+            model.supports_padding and config.model_type in _HIDES_PADDING and not config.get("add_adapter")
+        )
 
     def whole(self, speech: Speech, part: Part, told: Any) -> Row:
         """See `Recogniser`.
@@ -181,9 +183,10 @@ class Writer:
         Raises:
             AudioError: too short for the model to hear anything.
         """
-        if len(samples) < self.model.shortest:
+        if len(samples) < self.model.min_samples:
             raise AudioError(
-                f"the recording has {len(samples)} samples, and {self.model.name_or_path} needs {self.model.shortest}"
+                f"the recording has {len(samples)} samples, and {self.model.name_or_path} needs "
+                f"{self.model.min_samples}"
             )
         found = _features(self.feature_extractor, samples)
         name = self.model.main_input_name

@@ -7,7 +7,7 @@ import numpy as np
 from onnxpipe.generation.protocols import Array
 
 
-class Rows:
+class TokenBuffer:
     """int64 (rows, length) with room for more; what has been read from it stays as it was."""
 
     def __init__(self, start: Array, capacity: int) -> None:

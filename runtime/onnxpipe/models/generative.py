@@ -1,4 +1,4 @@
-"""What causal and sequence-to-sequence models share: `generate()` and its configuration."""
+"""The base of causal and sequence-to-sequence models: `generate()` and its configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnxpipe.generation import GenerationConfig, generate
 from onnxpipe.models.base import Model
 
 
-class GeneratingModel(Model):
+class GenerativeModel(Model):
     """A model that generates token by token.
 
     Attributes:
@@ -29,12 +29,14 @@ class GeneratingModel(Model):
 
     @property
     def vocab_size(self) -> int:
-        """How many logits there are a position."""
+        """Logits of a position: the number of tokens."""
         size = self.session.outputs["logits"].shape[-1]
         if not isinstance(size, int):
             size = self.config.get("vocab_size")
         if not isinstance(size, int):
-            raise UnsupportedError(f"{self.name_or_path}: neither the graph nor config.json tell the vocabulary's size")
+            raise UnsupportedError(
+                f"{self.name_or_path}: neither the graph nor config.json has the size of the vocabulary"
+            )
         return size
 
     def generate(
@@ -56,9 +58,9 @@ class GeneratingModel(Model):
         response_format: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> Any:
-        """Token ids that the model writes; the arguments are transformers', see `onnxpipe.generation.generate`."""
+        """Generate token ids; the arguments are transformers', see `onnxpipe.generation.generate`."""
         return generate(
-            self,  # type: ignore[arg-type]  # the subclasses have what the protocol asks for
+            self,  # type: ignore[arg-type]  # the subclasses have the rest of the protocol
             inputs,
             generation_config,
             logits_processor,

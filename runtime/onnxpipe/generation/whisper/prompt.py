@@ -1,4 +1,4 @@
-"""The tokens that a transcription starts with: language, task, whether there are timestamps, what was said before."""
+"""Make the decoder's prompt: language, task, whether there are timestamps, and the text of previous windows."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from onnxpipe.bundle import Config
 from onnxpipe.generation.config import GenerationConfig
 from onnxpipe.generation.logs import warn_once
 from onnxpipe.generation.protocols import Array
-from onnxpipe.generation.whisper.protocols import Heard, Listener
-from onnxpipe.generation.whisper.settings import Settings
+from onnxpipe.generation.whisper.protocols import EncoderOutput, WhisperModel
+from onnxpipe.generation.whisper.settings import WhisperSettings
 from onnxpipe.processing.text.speech.whisper_languages import TASKS, code_of
 
 
-def detect_language(model: Listener, heard: Heard, config: GenerationConfig) -> Array:
-    """The token of the language of each window: int64 (windows,), the likeliest after the start token.
+def detect_language(model: WhisperModel, encoded: EncoderOutput, config: GenerationConfig) -> Array:
+    """Detect the language of each window: its token, int64 (windows,), the likeliest one after the start token.
 
     Raises:
         ValueError: the model's generation_config.json names no languages.
     """
     tokens = getattr(config, "lang_to_id", None)
     if not tokens:
-        raise ValueError(f"{model.name_or_path} knows one language: its generation_config.json has no `lang_to_id`")
-    start = np.full((len(heard), 1), config.decoder_start_token_id, np.int64)
+        raise ValueError(f"{model.name_or_path} has only one language: its generation_config.json has no `lang_to_id`")
+    start = np.full((len(encoded), 1), config.decoder_start_token_id, np.int64)
     known = np.array(sorted(tokens.values()), np.int64)
-    logits = next_logits(model, start, heard)
+    logits = next_logits(model, start, encoded)
     return np.asarray(known[logits[:, known].argmax(-1)])
 
 
-def next_logits(model: Listener, tokens: Array, heard: Heard) -> Array:
-    """float32 (windows, vocabulary): after int64 (windows, length)."""
-    return model.start(tokens, {"encoder_outputs": heard}, max_length=tokens.shape[1] + 1).prefill()
+def next_logits(model: WhisperModel, tokens: Array, encoded: EncoderOutput) -> Array:
+    """Compute the logits, float32 (windows, vocabulary), after int64 (windows, length)."""
+    return model.start(tokens, {"encoder_outputs": encoded}, max_length=tokens.shape[1] + 1).prefill()
 
 
-def first_tokens(settings: Settings, model: Listener, heard: Heard | None, count: int) -> Array:
-    """What each recording's transcription starts with: int64 (recordings, length).
+def first_tokens(settings: WhisperSettings, model: WhisperModel, encoded: EncoderOutput | None, count: int) -> Array:
+    """Make the first tokens of each recording's transcription: int64 (recordings, length).
 
     Args:
         settings: the call.
-        model: for its config, and to hear a language that nobody said.
-        heard: the recordings' first windows; see `hears_language`.
-        count: how many recordings.
+        model: for its config, and to detect the language.
+        encoded: the recordings' first windows, if the language must be detected; see `must_detect_language`.
+        count: number of recordings.
 
     Raises:
         ValueError: a language or task that the model does not know; another number of languages than recordings.
@@ -58,15 +58,15 @@ def first_tokens(settings: Settings, model: Listener, heard: Heard | None, count
     spoken: Sequence[int] | None = None
     if languages is not None:
         spoken = [_language(one, config.lang_to_id) for one in languages]
-    elif heard is not None:
-        spoken = detect_language(model, heard, config).tolist()
+    elif encoded is not None:
+        spoken = detect_language(model, encoded, config).tolist()
     each: Sequence[int | None] = [None] if spoken is None else spoken
     rows = [_row(list(start), language, settings) for language in each]
     return np.broadcast_to(np.array(rows, np.int64), (count, len(rows[0])))
 
 
-def hears_language(settings: Settings, model: Listener) -> bool:
-    """Whether the language must be heard: the model knows several, and neither call nor config say which."""
+def must_detect_language(settings: WhisperSettings, model: WhisperModel) -> bool:
+    """Whether the language must be detected: the model has several, and neither call nor config names one."""
     config = settings.config
     if settings.languages is not None or getattr(config, "lang_to_id", None) is None:
         return False
@@ -74,8 +74,8 @@ def hears_language(settings: Settings, model: Listener) -> bool:
     return not forced or forced[0] is None
 
 
-def _forced(settings: Settings, model: Config) -> list[int | None]:
-    """The tokens after the first, of old configs that say them by place; a language that is open is None."""
+def _forced(settings: WhisperSettings, model: Config) -> list[int | None]:
+    """Read the tokens after the first one from old configs that list them by position; None for an open language."""
     if settings.task is not None or settings.languages is not None:
         return []
     forced = getattr(settings.config, "forced_decoder_ids", None)
@@ -98,8 +98,8 @@ def _forced(settings: Settings, model: Config) -> list[int | None]:
 
 
 def _language(name: str, known: dict[str, int]) -> int:
-    told = name.lower()
-    token = told if told in known else f"<|{code_of(told)}|>"
+    name = name.lower()
+    token = name if name in known else f"<|{code_of(name)}|>"
     if token not in known:
         raise ValueError(
             f"{token} is not supported by this specific model as it is not in the `generation_config.lang_to_id`. (You "
@@ -108,8 +108,8 @@ def _language(name: str, known: dict[str, int]) -> int:
     return known[token]
 
 
-def _row(tokens: list[Any], language: int | None, settings: Settings) -> list[int]:
-    """The tokens of one recording."""
+def _row(tokens: list[Any], language: int | None, settings: WhisperSettings) -> list[int]:
+    """Make the first tokens of one recording."""
     config, task = settings.config, settings.task
     if language is not None:
         tokens[1:2] = [language]
@@ -129,20 +129,20 @@ def _row(tokens: list[Any], language: int | None, settings: Settings) -> list[in
 
 
 def window_prompt(
-    settings: Settings, first: Array, written: Sequence[Array], *, conditioned: bool, positions: int
+    settings: WhisperSettings, first: Array, previous: Sequence[Array], *, conditioned: bool, positions: int
 ) -> Array:
-    """What the decoder starts from in a window: int64 (length,).
+    """Make the decoder's prompt for a window: int64 (length,).
 
     Args:
         settings: the call.
         first: int64 (n,): the recording's `first_tokens`.
-        written: tokens of its segments so far; of a prompt for the first of them, that too.
+        previous: tokens of its segments so far, and of a prompt for the first of them.
         conditioned: whether they go before the window's text.
-        positions: positions of the decoder; less than half of them are for what was said before.
+        positions: positions of the decoder; less than half of them are for the previous text.
     """
-    if conditioned and written:
+    if conditioned and previous:
         stamp = settings.timestamp_begin
-        parts = [one[:-1] if len(one) > 2 and one[-2] >= stamp else one for one in written]
+        parts = [one[:-1] if len(one) > 2 and one[-2] >= stamp else one for one in previous]
         before = np.concatenate(parts)[-(positions // 2 - 1) :]
         mark = settings.prompt if settings.prompt is not None and settings.prompt_always else _mark(settings)
         return np.concatenate((mark, before, first))
@@ -151,18 +151,18 @@ def window_prompt(
     return first
 
 
-def _mark(settings: Settings) -> Array:
-    """The token before what was said before, int64 (1,); (0,) where the model has none."""
+def _mark(settings: WhisperSettings) -> Array:
+    """The token before the previous text, int64 (1,); (0,) where the model has none."""
     config = settings.config
     token = getattr(config, "prev_sot_token_id", None)
     suppressed = config.suppress_tokens
     if token is None and suppressed is not None and len(suppressed) >= 2:
-        token = suppressed[-2]  # where it stands in configs older than its name
+        token = suppressed[-2]  # its place in configs that are older than its name
     return np.array([] if token is None else [token], np.int64)
 
 
-def as_first_segment(settings: Settings) -> Array | None:
-    """The prompt as if it had been said before the recording; None where there is none, or it is for every window."""
+def as_first_segment(settings: WhisperSettings) -> Array | None:
+    """The prompt as if it were the text before the recording; None where there is none, or it is for every window."""
     if settings.prompt is None or settings.prompt_always:
         return None
     marked = len(settings.prompt) and settings.prompt[0] == getattr(settings.config, "prev_sot_token_id", None)

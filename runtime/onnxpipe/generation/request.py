@@ -17,7 +17,7 @@ from onnxpipe.generation.stopping import StoppingCriteriaList
 
 
 @dataclass(frozen=True)
-class Run:
+class DecodingRequest:
     """One call to `generate`, ready to be decoded.
 
     Attributes:
@@ -82,14 +82,14 @@ class Run:
 
 
 @dataclass
-class Record:
+class StepRecord:
     """Scores and logits, step by step, where they are asked for."""
 
     scores: list[Array] | None
     logits: list[Array] | None
 
     @classmethod
-    def of(cls, config: GenerationConfig) -> Record:
+    def of(cls, config: GenerationConfig) -> StepRecord:
         """What the config asks for."""
         wanted = bool(config.return_dict_in_generate)
         return cls([] if wanted and config.output_scores else None, [] if wanted and config.output_logits else None)
@@ -112,7 +112,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search found.
 
     Attributes:
@@ -123,6 +123,6 @@ class Found:
     """
 
     sequences: Array
-    record: Record = field(default_factory=lambda: Record(None, None))
+    record: StepRecord = field(default_factory=lambda: StepRecord(None, None))
     sequences_scores: Array | None = None
     beam_indices: Array | None = None

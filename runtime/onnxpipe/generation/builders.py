@@ -33,7 +33,7 @@ from onnxpipe.generation.stopping import (
 
 
 @dataclass(frozen=True)
-class Setting:
+class ProcessorContext:
     """What processors need to know besides the config.
 
     Attributes:
@@ -55,7 +55,9 @@ class Setting:
     allowed: Callable[[int, Array], Sequence[int]] | None
 
 
-def build_processors(config: GenerationConfig, at: Setting, custom: Sequence[Any] | None) -> p.LogitsProcessorList:
+def build_processors(
+    config: GenerationConfig, context: ProcessorContext, custom: Sequence[Any] | None
+) -> p.LogitsProcessorList:
     """All processors of a call.
 
     Args:
@@ -63,16 +65,16 @@ def build_processors(config: GenerationConfig, at: Setting, custom: Sequence[Any
         at: the rest of the call.
         custom: the user's; one of a class that is built here takes its place, the others follow.
     """
-    built = [*_first(config, at), *_lengths_and_tokens(config, at)]
+    built = [*_first(config, context), *_lengths_and_tokens(config, context)]
     normalise = [p.LogitNormalization()] if config.renormalize_logits is True else []
     for one in (*built, *normalise):
         if hasattr(one, "scratch"):
             one.scratch = Scratch()  # it belongs to this call alone
     every = _merged("logits processor", built, custom)
     if config.do_sample:
-        every += _warpers(config, at)
+        every += _warpers(config, context)
     if config.watermarking_config is not None:
-        vocab = at.model.config.get("vocab_size") or at.model.vocab_size
+        vocab = context.model.config.get("vocab_size") or context.model.vocab_size
         every.append(WatermarkLogitsProcessor(vocab, **config.watermarking_config.to_dict()))
     return p.LogitsProcessorList(every + normalise)
 
@@ -103,26 +105,28 @@ def build_criteria(
     return StoppingCriteriaList(_merged("stopping criteria", built, custom))
 
 
-def _first(config: GenerationConfig, at: Setting) -> list[Any]:
+def _first(config: GenerationConfig, context: ProcessorContext) -> list[Any]:
     """What reads the whole row: guidance, biases, repetition."""
     found: list[Any] = []
     if config.guidance_scale is not None and config.guidance_scale != 1:
         found.append(
             UnbatchedClassifierFreeGuidanceLogitsProcessor(
-                config.guidance_scale, at.model, *at.negative, max_length=config.max_length or 0
+                config.guidance_scale, context.model, *context.negative, max_length=config.max_length or 0
             )
         )
     if config.sequence_bias is not None:
         found.append(SequenceBiasLogitsProcessor(config.sequence_bias))
-    readable = at.source.ndim == 2 and np.issubdtype(at.source.dtype, np.integer) and not (at.source < 0).any()
+    readable = (
+        context.source.ndim == 2 and np.issubdtype(context.source.dtype, np.integer) and not (context.source < 0).any()
+    )
     penalty = config.encoder_repetition_penalty
     if penalty is not None and penalty != 1.0:
         if readable:
-            found.append(p.EncoderRepetitionPenaltyLogitsProcessor(penalty, at.source))
+            found.append(p.EncoderRepetitionPenaltyLogitsProcessor(penalty, context.source))
         else:
             _needs_ids("encoder_repetition_penalty")
     if config.repetition_penalty is not None and config.repetition_penalty != 1.0:
-        skipped = None if at.mask is None else (at.mask != 0).argmax(-1)
+        skipped = None if context.mask is None else (context.mask != 0).argmax(-1)
         found.append(p.RepetitionPenaltyLogitsProcessor(config.repetition_penalty, skipped))
     size = config.no_repeat_ngram_size
     if size is not None and size > 0:
@@ -130,23 +134,23 @@ def _first(config: GenerationConfig, at: Setting) -> list[Any]:
     size = config.encoder_no_repeat_ngram_size
     if size is not None and size > 0:
         if readable:
-            found.append(EncoderNoRepeatNGramLogitsProcessor(size, at.source))
+            found.append(EncoderNoRepeatNGramLogitsProcessor(size, context.source))
         else:
             _needs_ids("encoder_no_repeat_ngram_size")
     if config.bad_words_ids is not None:
-        found.append(NoBadWordsLogitsProcessor(config.bad_words_ids, at.eos))
+        found.append(NoBadWordsLogitsProcessor(config.bad_words_ids, context.eos))
     return found
 
 
-def _lengths_and_tokens(config: GenerationConfig, at: Setting) -> list[Any]:
+def _lengths_and_tokens(config: GenerationConfig, context: ProcessorContext) -> list[Any]:
     """Lengths, allowed, forced and forbidden tokens."""
     found: list[Any] = []
-    if at.eos is not None and (config.min_length or 0) > 0:
-        found.append(p.MinLengthLogitsProcessor(config.min_length or 0, at.eos))
-    if at.eos is not None and (config.min_new_tokens or 0) > 0:
-        found.append(p.MinNewTokensLengthLogitsProcessor(at.length, config.min_new_tokens or 0, at.eos))
-    if at.allowed is not None:
-        found.append(p.PrefixConstrainedLogitsProcessor(at.allowed, config.num_beams or 1))
+    if context.eos is not None and (config.min_length or 0) > 0:
+        found.append(p.MinLengthLogitsProcessor(config.min_length or 0, context.eos))
+    if context.eos is not None and (config.min_new_tokens or 0) > 0:
+        found.append(p.MinNewTokensLengthLogitsProcessor(context.length, config.min_new_tokens or 0, context.eos))
+    if context.allowed is not None:
+        found.append(p.PrefixConstrainedLogitsProcessor(context.allowed, config.num_beams or 1))
     if config.forced_bos_token_id is not None:
         found.append(p.ForcedBOSTokenLogitsProcessor(config.forced_bos_token_id))
     if config.forced_eos_token_id is not None:
@@ -154,20 +158,22 @@ def _lengths_and_tokens(config: GenerationConfig, at: Setting) -> list[Any]:
     if config.remove_invalid_values is True:
         found.append(p.InfNanRemoveLogitsProcessor())
     if config.exponential_decay_length_penalty is not None:
-        found.append(p.ExponentialDecayLengthPenalty(config.exponential_decay_length_penalty, at.eos, at.length))
+        found.append(
+            p.ExponentialDecayLengthPenalty(config.exponential_decay_length_penalty, context.eos, context.length)
+        )
     if config.suppress_tokens is not None:
         found.append(p.SuppressTokensLogitsProcessor(config.suppress_tokens))
     if config.begin_suppress_tokens is not None:
-        begin = at.length if at.length > 1 or config.forced_bos_token_id is None else at.length + 1
+        begin = context.length if context.length > 1 or config.forced_bos_token_id is None else context.length + 1
         found.append(p.SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, begin))
     return found
 
 
-def _warpers(config: GenerationConfig, at: Setting) -> list[Any]:
+def _warpers(config: GenerationConfig, context: ProcessorContext) -> list[Any]:
     """What only sampling has. Beams need a token besides the end tokens to go on with."""
     keep = 1
     if (config.num_beams or 1) > 1:
-        keep = 2 if at.eos is None else len(at.eos) + 1
+        keep = 2 if context.eos is None else len(context.eos) + 1
     found: list[Any] = []
     if config.temperature is not None and config.temperature != 1.0:
         found.append(w.TemperatureLogitsWarper(config.temperature))
