@@ -1,4 +1,4 @@
-"""ASTFeatureExtractor: filter banks of ten seconds, for audio spectrogram transformers."""
+"""ASTFeatureExtractor: filter-bank features of ten seconds, for audio spectrogram transformers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from onnxpipe.processing.audio.settings import ResolvedFeatureCall, bounded
 
 
 class ASTFeatureExtractor(FeatureExtractor):
-    """`input_values` (`max_length` frames, `num_mel_bins`) each: cut, or filled up with zeros before normalising.
+    """Returns `input_values` (`max_length` frames, `num_mel_bins`) each, cut or padded with zeros before normalising.
 
     Attributes:
-        num_mel_bins: bands.
+        num_mel_bins: mel bands.
         max_length: frames.
-        do_normalize, mean, std: takes the mean off and divides by twice the deviation, both those of AudioSet.
+        do_normalize, mean, std: whether to subtract the mean and divide by twice the deviation, both those of AudioSet.
     """
 
     return_attention_mask: bool = False
@@ -38,7 +38,7 @@ class ASTFeatureExtractor(FeatureExtractor):
 
     @property
     def _samples(self) -> int:
-        """What is past so many samples is not heard."""
+        """The number of samples that are used; the rest of a recording is cut off."""
         return 400 + 160 * self.max_length
 
     def _fitted(self, logs: Array) -> Array:

@@ -1,4 +1,4 @@
-"""FeatureExtractor: recordings to the arrays of a model, in what all families share.
+"""FeatureExtractor: convert recordings to the arrays of a model. This class holds what all families share.
 
     recordings ─rows─▶ samples of one channel ─features─▶ arrays ─stacked─▶ batch
 
@@ -45,21 +45,21 @@ _NO_RATE = (
 
 
 class FeatureExtractor(ProcessorBase):
-    """Settings as attributes, recordings to arrays as a call. Threads may share one.
+    """Converts recordings to arrays when called; settings are attributes. Threads may share one.
 
     Args:
-        **settings: instead of the class's defaults.
+        **settings: settings that replace the class's defaults.
 
     Raises:
-        UnknownArgumentError: a keyword that this class has not.
-        UnsupportedError: a value that means nothing.
+        UnknownArgumentError: a keyword that this class does not have.
+        UnsupportedError: an invalid value.
 
     Attributes:
         feature_size: features of a time step.
-        sampling_rate: samples a second that the model hears.
-        padding_value: what is put where there is no sound.
+        sampling_rate: samples per second that the model expects.
+        padding_value: the value of padding.
         padding_side: "right" or "left".
-        return_attention_mask: whether a call tells padding from sound if it says nothing of it.
+        return_attention_mask: whether a call returns a mask of the padding by default.
     """
 
     feature_size: int = 1
@@ -72,7 +72,7 @@ class FeatureExtractor(ProcessorBase):
     type_key: ClassVar[str] = "feature_extractor_type"
     #: Settings of the class that follow from others; files may have them.
     derived: ClassVar[frozenset[str]] = frozenset()
-    #: What a call may be told, and what holds where it is not.
+    #: The options of a call and their defaults.
     call_defaults: ClassVar[Mapping[str, Any]] = {
         "padding": False,
         "truncation": False,
@@ -80,11 +80,11 @@ class FeatureExtractor(ProcessorBase):
         "pad_to_multiple_of": None,
         "return_attention_mask": None,
     }
-    #: What transformers calls the first argument of the call.
+    #: The name of the call's first argument in transformers.
     argument: ClassVar[str] = "raw_speech"
-    #: The type that samples are brought to.
+    #: The type that samples are converted to.
     dtype: ClassVar[Any] = np.float32
-    #: The arrays of a call.
+    #: The names of the arrays that a call returns.
     model_input_names: Sequence[str] = ("input_values", "attention_mask")
 
     def __init_subclass__(cls) -> None:
@@ -155,35 +155,35 @@ class FeatureExtractor(ProcessorBase):
         return_tensors: Any = None,
         **options: Unpack[FeatureExtractorCallOptions],
     ) -> BatchFeature:
-        """Arrays for the model.
+        """Convert recordings to arrays for the model.
 
         Args:
             raw_speech: a recording, or a list of them: arrays, tensors or lists of numbers, (samples,) each, of one
                 channel, at the model's rate. A matrix is a batch of its rows.
             sampling_rate: of the recordings; checked.
-            return_tensors: "np" for arrays of the batch; None for lists, one entry a recording, where the family has
-                no arrays of the batch anyway.
+            return_tensors: "np" for arrays of the batch; None for lists, one entry per recording, where the family does
+                not return arrays of the batch anyway.
             **options: see `ResolvedFeatureCall`; those that the class takes are in its `call_defaults`.
 
         Returns:
-            `input_values` or `input_features` float32, and what else the family has; masks are int32, 1 for sound.
+            `input_values` or `input_features` float32, and the family's other arrays; masks are int32, 0 for padding.
 
         Raises:
-            AudioError: no recording, one of another rate, shape or type, or one that is too short for the model.
-            UnknownArgumentError: a keyword that the class has not.
-            ValueError: rows of unlike length as arrays, or padding to a length that is not told.
+            AudioError: no recording, a wrong rate, shape or type, or a recording that is too short for the model.
+            UnknownArgumentError: a keyword that the class does not have.
+            ValueError: rows of different lengths as arrays, or padding to a length that is not set.
         """
         check_tensor_type(return_tensors)
-        given: dict[str, Any] = dict(options)
-        source = given.pop(self.argument, None) if raw_speech is None else raw_speech
-        call = self._checked(given)
+        kwargs: dict[str, Any] = dict(options)
+        source = kwargs.pop(self.argument, None) if raw_speech is None else raw_speech
+        call = self._resolve(kwargs)
         self._check_rate(sampling_rate)
         if source is None and call.audio_target is None:
-            raise AudioError(f"{type(self).__name__} needs {self.argument}=, a recording or a list of them")
+            raise AudioError(f"{type(self).__name__} needs {self.argument}=, a recording or a list of recordings")
         data = self.features([] if source is None else self.rows(source), call)
         return BatchFeature(data if return_tensors is None else {k: stack_rows(k, v) for k, v in data.items()})
 
-    def _checked(self, options: Mapping[str, Any]) -> ResolvedFeatureCall:
+    def _resolve(self, options: Mapping[str, Any]) -> ResolvedFeatureCall:
         for name in options:
             if name not in self.call_defaults:
                 known = {*self.call_defaults, self.argument, "sampling_rate", "return_tensors"}
@@ -208,35 +208,35 @@ class FeatureExtractor(ProcessorBase):
             )
 
     def rows(self, source: Any) -> list[Array]:
-        """The recordings of a call, (samples,) each.
+        """Split a call's input into recordings, (samples,) each.
 
         Raises:
-            AudioError: one of several channels, or nothing at all.
+            AudioError: a recording of several channels, or not an array of numbers.
         """
         rows = as_recordings(source, self.dtype)
         for row in rows:
             if row.ndim != 1:
                 raise AudioError(
                     f"Only mono-channel audio is supported for input to {type(self).__name__}; this recording has the "
-                    f"shape {row.shape}: give the mean of its channels"
+                    f"shape {row.shape}: pass the mean of its channels"
                 )
         return rows
 
     def pad(self, rows: Sequence[Array], call: ResolvedFeatureCall) -> PaddedRows:
-        """Rows cut and filled up, as the call and the settings say."""
+        """Truncate and pad rows by the call's options and the settings."""
         return pad(rows, call, self.padding_value, self.padding_side)
 
     def wants_mask(self, call: ResolvedFeatureCall) -> bool:
-        """Whether a call gives masks."""
+        """Decide whether a call returns masks."""
         return self.return_attention_mask if call.return_attention_mask is None else bool(call.return_attention_mask)
 
     @abstractmethod
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
-        """The arrays by name; a list with one entry a recording, or an array of all."""
+        """Compute the arrays by name: a list with one entry per recording, or one array of all."""
 
 
 _COMMON = frozenset({"feature_size", "sampling_rate", "padding_value", "padding_side", "return_attention_mask"})
-#: Keys of files that say which class they are for, or hold what is computed anyway.
+#: Keys of files that name the file's class, or hold values that are computed here.
 _NOT_KEPT = frozenset(
     {"feature_extractor_type", "image_processor_type", "processor_class", "_processor_class", "transformers_version",
      "mel_filters", "mel_filters_slaney", "window", "return_tensors"}
@@ -244,27 +244,27 @@ _NOT_KEPT = frozenset(
 
 
 def check_not_empty(rows: Sequence[Array]) -> None:
-    """Raises where a recording has no samples.
+    """Raise if a recording has no samples.
 
     Raises:
-        AudioError: it has none.
+        AudioError: a recording has none.
     """
     if any(not len(row) for row in rows):
         raise AudioError("a recording has no samples")
 
 
 def stack_rows(name: str, rows: Any) -> Array:
-    """One array of the rows.
+    """Stack rows into one array.
 
     Raises:
-        ValueError: rows of unlike length.
+        ValueError: rows of different lengths.
     """
     if isinstance(rows, np.ndarray):
         return rows
     shapes = sorted({np.shape(row) for row in rows})
     if len(shapes) > 1:
         raise ValueError(
-            f"Unable to convert output '{name}' to tensor: the recordings come out in the shapes "
-            f"{', '.join(map(str, shapes[:3]))}. Give padding=True, or return_tensors=None for lists"
+            f"Unable to convert output '{name}' to tensor: the recordings have different shapes "
+            f"({', '.join(map(str, shapes[:3]))}). Pass padding=True, or return_tensors=None for lists"
         )
     return np.stack([np.asarray(row) for row in rows])

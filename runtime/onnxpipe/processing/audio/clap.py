@@ -1,4 +1,4 @@
-"""ClapFeatureExtractor: ten seconds of log mels at 48 kHz, of longer recordings parts that are drawn at random."""
+"""ClapFeatureExtractor: log-mel spectrograms of ten seconds at 48 kHz, and of random parts of longer recordings."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from onnxpipe.processing.audio.settings import ResolvedFeatureCall, bounded, par
 
 
 class ClapFeatureExtractor(FeatureExtractor):
-    """`input_features` (1 or 4, frames, `feature_size`) each, and `is_longer` [bool] each.
+    """Returns `input_features` (1 or 4, frames, `feature_size`) each, and `is_longer` [bool] each.
 
     With `truncation="fusion"` there are four spectrograms: of a short recording four times the same; of a longer one
-    all of it shrunk to ten seconds, and a random window of its first, second and last third. If no recording of a call
-    is longer, one at random is said to be. With `"rand_trunc"` there is one, of a longer recording a random part.
+    the whole shrunk to ten seconds, and a random window of its first, second and last third. If no recording of a call
+    is longer, a random one is marked as longer. With `"rand_trunc"` there is one: a random part of a longer recording.
 
-    Drawn is as transformers draws: from numpy's global state, or with `seed=` of the call from that of the number, so
-    that `seed=7` is what `numpy.random.seed(7)` before the call would be.
+    Random numbers are drawn as in transformers: from NumPy's global state, or with `seed=` from that of the number, so
+    that `seed=7` gives the same result as `numpy.random.seed(7)` before the call.
 
     Attributes:
         hop_length: samples from a frame to the next.
-        max_length_s: seconds that the model hears.
+        max_length_s: seconds of the model's input.
         fft_window_size: samples of a frame.
         frequency_min, frequency_max: where the bands begin and end, in Hz.
         truncation: "fusion" or "rand_trunc".
-        padding: what becomes of short recordings: "repeatpad" as often as it fits, then silence; "repeat" over and
-            over, then cut; "pad" silence.
-        top_db: kept for the file; transformers does not use it.
+        padding: how short recordings are padded: "repeatpad" repeats them as often as they fit, then adds silence;
+            "repeat" repeats them and cuts the last repetition; "pad" adds silence.
+        top_db: saved to the file again; transformers does not use it.
     """
 
     feature_size: int = 64
@@ -55,7 +55,7 @@ class ClapFeatureExtractor(FeatureExtractor):
 
     @property
     def nb_max_samples(self) -> int:
-        """Samples that the model hears."""
+        """Samples of the model's input."""
         return bounded("max_length_s and sampling_rate", self.max_length_s * self.sampling_rate)
 
     @property
@@ -65,7 +65,7 @@ class ClapFeatureExtractor(FeatureExtractor):
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         """See the class."""
-        call = self._told(call)
+        call = self._with_defaults(call)
         draw = random_source(call.seed)
         pairs = [self._one(row, call, draw) for row in rows]
         longer = [is_longer for _, is_longer in pairs]
@@ -73,25 +73,27 @@ class ClapFeatureExtractor(FeatureExtractor):
             longer[draw.randint(0, len(longer))] = True
         return {"input_features": [mels for mels, _ in pairs], "is_longer": [[one] for one in longer]}
 
-    def _told(self, call: ResolvedFeatureCall) -> ResolvedFeatureCall:
+    def _with_defaults(self, call: ResolvedFeatureCall) -> ResolvedFeatureCall:
         padding = self.padding if call.padding in (None, True) else parse_setting("padding", call.padding)
         truncation = self.truncation if call.truncation is None else parse_setting("truncation", call.truncation)
         return replace(call, padding=padding, truncation=truncation, max_length=call.max_length or self.nb_max_samples)
 
     def _one(self, row: Array, call: ResolvedFeatureCall, draw: Any) -> tuple[Array, bool]:
-        """The spectrograms (1 or 4, frames, mels) of a recording, and whether it is longer than the model hears."""
+        """Compute the spectrograms (1 or 4, frames, mels) of a recording, and whether it is longer than the input."""
         length = int(call.max_length or 0)
         longer, fused = len(row) > length, call.truncation == "fusion"
         if longer and fused:
-            return self._fused(log_mel_spectrogram(row, self._config(True)), length // self.hop_length + 1, draw)
+            return self._fused(
+                log_mel_spectrogram(row, self._spectrogram_config(True)), length // self.hop_length + 1, draw
+            )
         if longer:
             start = draw.randint(0, len(row) - length + 1)
             row = row[start : start + length]
-        logs = log_mel_spectrogram(_filled(row, length, call.padding), self._config(fused))
+        logs = log_mel_spectrogram(_filled(row, length, call.padding), self._spectrogram_config(fused))
         return np.stack([logs] * 4 if fused else [logs]), longer
 
-    def _config(self, fused: bool) -> SpectrogramConfig:
-        """The config: the two kinds of model have learnt other bands."""
+    def _spectrogram_config(self, fused: bool) -> SpectrogramConfig:
+        """Configure the spectrogram: models with and without fusion were trained on different bands."""
         bands = MelBands(
             self.feature_size, self.frequency_min, self.frequency_max, self.sampling_rate,
             "htk" if fused else "slaney", unit_area=not fused,
@@ -100,7 +102,7 @@ class ClapFeatureExtractor(FeatureExtractor):
 
     @staticmethod
     def _fused(logs: Array, frames: int, draw: Any) -> tuple[Array, bool]:
-        """All of a long recording shrunk to `frames`, and three windows of it."""
+        """Stack the whole of a long recording, shrunk to `frames`, and three windows of it."""
         if len(logs) == frames:
             return np.stack([logs] * 4), False
         thirds = np.array_split(np.arange(len(logs) - frames + 1), 3)
@@ -108,22 +110,22 @@ class ClapFeatureExtractor(FeatureExtractor):
         return np.stack([_shrunk(logs, frames), *(logs[start : start + frames] for start in starts)]), True
 
 
-def _filled(row: Array, length: int, how: Any) -> Array:
-    """A recording of `length` samples."""
+def _filled(row: Array, length: int, padding: Any) -> Array:
+    """Pad a recording to `length` samples."""
     if not len(row):
         raise AudioError("a recording has no samples")
-    if how == "repeat" and len(row) < length:
+    if padding == "repeat" and len(row) < length:
         return np.resize(row, length)
-    if how == "repeatpad" and len(row) < length:
+    if padding == "repeatpad" and len(row) < length:
         row = np.tile(row, length // len(row))
     return np.pad(row, (0, length - len(row)))
 
 
 def _shrunk(logs: Array, frames: int) -> Array:
-    """As many frames, each between two of the old ones: torch's bilinear resizing without aligned corners.
+    """Resize to `frames` frames by interpolation, as torch's bilinear resizing without aligned corners.
 
-    Places are rounded as torch rounds them, to single precision after a fused multiply-add: late in a long recording
-    that is 1e-4 of a frame.
+    Positions are rounded as torch rounds them, to single precision after a fused multiply-add: late in a long recording
+    that makes a difference of 1e-4 of a frame.
     """
     step = np.float64(np.float32(len(logs)) / np.float32(frames))
     places = np.maximum(((np.arange(frames) + 0.5) * step - 0.5).astype(np.float32), np.float32(0))

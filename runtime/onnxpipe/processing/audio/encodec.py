@@ -1,4 +1,4 @@
-"""EncodecFeatureExtractor, DacFeatureExtractor: samples of one or two channels, for codecs of sound."""
+"""EncodecFeatureExtractor, DacFeatureExtractor: samples of one or two channels, for neural audio codecs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from onnxpipe.processing.padding_strategy import padding_strategy
 
 
 class CodecFeatureExtractor(FeatureExtractor):
-    """What codecs have in common: a recording is (samples,), or of two channels (2, samples); several come as a list.
+    """The base of the codecs' extractors: a recording is (samples,), or (2, samples) in stereo; a batch is a list.
 
     Attributes:
         feature_size: channels.
@@ -27,7 +27,7 @@ class CodecFeatureExtractor(FeatureExtractor):
     call_defaults: ClassVar = {"padding": None, "truncation": False, "max_length": None}
 
     def rows(self, source: Any) -> list[Array]:
-        """The recordings of a call, (samples,) or (samples, 2) each."""
+        """Split a call's input into recordings, (samples,) or (samples, 2) each."""
         several = isinstance(source, (list, tuple)) and source and not isinstance(source[0], (int, float, np.number))
         rows = [as_samples(one).T for one in source] if several else [as_samples(source).T]
         for row in rows:
@@ -50,16 +50,16 @@ class CodecFeatureExtractor(FeatureExtractor):
         return {"padding_mask": padded.masks, "input_values": values}
 
     def fitted(self, rows: Sequence[Array], call: ResolvedFeatureCall) -> ResolvedFeatureCall:
-        """The call with the length that the codec takes."""
+        """Set the call's length to one that the codec accepts."""
         return call
 
 
 class EncodecFeatureExtractor(CodecFeatureExtractor):
-    """`input_values` (channels, samples) each, and `padding_mask` (samples,).
+    """Returns `input_values` (channels, samples) each, and `padding_mask` (samples,).
 
     Attributes:
-        chunk_length_s: seconds that the codec takes at once; None for all.
-        overlap: the share of one that the next repeats.
+        chunk_length_s: seconds of a chunk, which the codec encodes at once; None for the whole recording.
+        overlap: the share of a chunk that the next one repeats.
     """
 
     feature_size: int = 1
@@ -72,20 +72,20 @@ class EncodecFeatureExtractor(CodecFeatureExtractor):
 
     @property
     def chunk_length(self) -> int | None:
-        """Samples that the codec takes at once."""
+        """Samples of a chunk."""
         if self.chunk_length_s is None:
             return None
         return bounded("chunk_length_s and sampling_rate", int(self.chunk_length_s * self.sampling_rate))
 
     @property
     def chunk_stride(self) -> int | None:
-        """Samples from the beginning of one chunk to that of the next."""
+        """Samples from the start of a chunk to that of the next."""
         if self.chunk_length is None or self.overlap is None:
             return None
         return max(1, int((1.0 - self.overlap) * self.chunk_length))
 
     def fitted(self, rows: Sequence[Array], call: ResolvedFeatureCall) -> ResolvedFeatureCall:
-        """See the base: whole chunks."""
+        """Set the call's length to whole chunks."""
         length, stride = self.chunk_length, self.chunk_stride
         if length is None or stride is None or call.max_length is not None:
             return call
@@ -99,7 +99,7 @@ class EncodecFeatureExtractor(CodecFeatureExtractor):
 
 
 class DacFeatureExtractor(CodecFeatureExtractor):
-    """`input_values` (1, samples) each, in whole steps of `hop_length`, and `padding_mask`.
+    """Returns `input_values` (1, samples) each, in whole steps of `hop_length`, and `padding_mask`.
 
     Attributes:
         hop_length: samples of a step.
@@ -111,5 +111,5 @@ class DacFeatureExtractor(CodecFeatureExtractor):
     model_input_names: Sequence[str] = ("input_values", "n_quantizers")
 
     def fitted(self, rows: Sequence[Array], call: ResolvedFeatureCall) -> ResolvedFeatureCall:
-        """See the base: whole steps."""
+        """Set the call's length to whole steps."""
         return replace(call, pad_to_multiple_of=self.hop_length)

@@ -1,24 +1,24 @@
-"""Kaldi's filter banks, which several families hear: 25 ms frames each 10 ms, of 16 kHz, the mean of each off."""
+"""Configure Kaldi's filter-bank features, which several families use: 25 ms frames every 10 ms at 16 kHz."""
 
 from __future__ import annotations
 
 from onnxpipe.processing.audio.mel import KALDI_FLOOR, MelBands, SpectrogramConfig, Window
 
-#: Kaldi's samples are 16-bit numbers.
+#: Kaldi's samples are 16-bit integers.
 SIXTEEN_BITS = 32768.0
 
 
 def kaldi_config(
     mels: int, rate: int, *, window: Window = "povey", gain: float = SIXTEEN_BITS, dither: float = 0.0
 ) -> SpectrogramConfig:
-    """The config of filter banks as Kaldi has them.
+    """Configure filter banks as Kaldi does; the mean of each frame is subtracted.
 
     Args:
-        mels: how many bands, from 20 Hz to half the rate.
-        rate: samples a second; frames are 400 samples and 160 apart whatever it is, as in transformers.
-        window: the shape.
-        gain: what samples are multiplied with.
-        dither: deviation of the noise that is added.
+        mels: the number of bands, from 20 Hz to half the rate.
+        rate: samples per second; frames are 400 samples long and 160 apart at any rate, as in transformers.
+        window: the shape of the window.
+        gain: the factor that samples are multiplied by.
+        dither: the deviation of the noise that is added.
     """
     bands = MelBands(mels, 20, rate // 2, rate, "kaldi", unit_area=False, even_in_mel=True)
     return SpectrogramConfig(

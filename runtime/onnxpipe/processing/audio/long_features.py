@@ -1,7 +1,7 @@
-"""LongFeatures: Whisper's log mels of a long recording, computed where they are looked at.
+"""LongFeatures: Whisper's log-mel spectrogram of a long recording, computed window by window.
 
-Whisper's range hangs on the loudest moment of the whole recording, so it is heard twice: once for that moment, and once
-more, window by window, while it is transcribed. No more than a window of it is in memory.
+Whisper's dynamic range depends on the loudest value of the whole recording, so the recording is read twice: once to
+find that value, and once more, window by window, while it is transcribed. Only one window of it is in memory.
 """
 
 from __future__ import annotations
@@ -17,60 +17,60 @@ from onnxpipe.processing.audio.io.stream import AudioStream
 from onnxpipe.processing.audio.mel import SpectrogramConfig, logarithm, mel_spectrogram, too_short_error
 from onnxpipe.processing.audio.whisper import WhisperFeatureExtractor, compress_range
 
-#: Samples that are looked at together in the first hearing: half a minute.
+#: Samples that are read at once in the first pass: half a minute.
 _SAMPLES = 480_000
 
 
 class LongFeatures:
-    """What `extractor(audio, truncation=False, padding="longest")` gives, in windows.
+    """The features of `extractor(audio, truncation=False, padding="longest")`, in windows.
 
     Args:
         extractor: Whisper's.
-        audio: samples (n,), or a stream of them, at the extractor's rate.
+        audio: samples (n,), or a stream of samples, at the extractor's rate.
 
     Raises:
-        AudioError: a stream that is broken, or of another rate, or too little sound for a frame.
-        UnsupportedError: an extractor with dither, which would be another noise at every hearing.
+        AudioError: a stream that is broken or has another rate, or too few samples for a frame.
+        UnsupportedError: an extractor with dither, whose noise would be different in every pass.
 
     Attributes:
-        n_samples: of the recording.
-        n_frames: of all windows together.
-        n_mels: bands.
+        n_samples: samples of the recording.
+        n_frames: frames of all windows together.
+        n_mels: mel bands.
     """
 
     def __init__(self, extractor: WhisperFeatureExtractor, audio: Array | AudioStream) -> None:
         if extractor.dither:
-            raise UnsupportedError("dither is not for recordings that are heard in parts; set dither=0.0")
+            raise UnsupportedError("dither is not supported for recordings that are read in parts; set dither=0.0")
         if isinstance(audio, AudioStream) and audio.sampling_rate != extractor.sampling_rate:
             raise AudioError(
-                f"{audio.name} is read at {audio.sampling_rate} Hz, and the model hears {extractor.sampling_rate} Hz"
+                f"{audio.name} is read at {audio.sampling_rate} Hz, but the model expects {extractor.sampling_rate} Hz"
             )
         self._config = extractor.spectrogram_config
         self._audio = audio
         self.n_mels = extractor.feature_size
-        self._samples = _opened(audio)
-        self._loudest = self._first_hearing(self._samples)
+        self._samples = _open_samples(audio)
+        self._loudest = self._find_loudest(self._samples)
         self.n_samples = int(self._samples.length or 0)
         self.n_frames = self.n_samples // self._config.hop
 
     def window(self, start: int, length: int) -> Array:
-        """Frames `start` to `start + length`, float32 (n_mels, length); zeros past the last one.
+        """Compute the frames `start` to `start + length`, float32 (n_mels, length); zeros after the last frame.
 
-        Windows are to be asked for from the beginning on; a step back makes a stream begin again.
+        Windows should be requested in order; a step back makes a stream start again.
         """
         if start < 0 or length < 0:
-            raise ValueError(f"a window begins at 0 or later and has no negative length; got {start=}, {length=}")
+            raise ValueError(f"start and length must be 0 or more; got {start=}, {length=}")
         out = np.zeros((self.n_mels, length), np.float32)
         end = min(start + length, self.n_frames)
         if end > start:
             if start * self._config.hop - self._config.margin < self._samples.start:
-                self._samples = _opened(self._audio)
+                self._samples = _open_samples(self._audio)
             values = logarithm(_mels(self._samples, start, end, self._config), self._config)
             out[:, : end - start] = compress_range(values, self._loudest)
         return out
 
-    def _first_hearing(self, samples: _Samples) -> float:
-        """The loudest of all log mels."""
+    def _find_loudest(self, samples: _Samples) -> float:
+        """Find the largest value of the whole log-mel spectrogram."""
         config, start, loudest = self._config, 0, np.float32(0)
         while True:
             end = start + max(1, _SAMPLES // config.hop)
@@ -87,7 +87,7 @@ class LongFeatures:
 
 
 def _mels(samples: _Samples, start: int, end: int, config: SpectrogramConfig) -> Array:
-    """The mels (end - start, mels) of those frames, the ends of the recording being mirrored."""
+    """Compute the mel bands (end - start, mels) of frames, with the ends of the recording mirrored."""
     first, last = start * config.hop - config.margin, (end - 1) * config.hop - config.margin + config.frame
     piece = samples.read(first, last)
     past = 0 if samples.length is None else max(0, last - samples.length)
@@ -97,32 +97,34 @@ def _mels(samples: _Samples, start: int, end: int, config: SpectrogramConfig) ->
 
 
 class _Samples(Protocol):
-    """Samples by their place.
+    """Random access to samples.
 
     Attributes:
-        start: those before are no longer there.
-        length: how many there are; None as long as that is not known.
+        start: samples before it are no longer available.
+        length: the number of samples; None until it is known.
     """
 
     start: int
     length: int | None
 
     def read(self, first: int, last: int) -> Array:
-        """Those of `first` to `last` that there are; none before `first` may be asked for again."""
+        """Read the samples `first` to `last` as far as they exist; none before `first` can be read again."""
         ...
 
 
-def _opened(audio: Array | AudioStream) -> _Samples:
-    return _Streamed(audio) if isinstance(audio, AudioStream) else _Held(audio)
+def _open_samples(audio: Array | AudioStream) -> _Samples:
+    return _StreamSamples(audio) if isinstance(audio, AudioStream) else _ArraySamples(audio)
 
 
-class _Held:
+class _ArraySamples:
     """Samples in memory."""
 
     def __init__(self, samples: Any) -> None:
         self._samples = np.asarray(samples, np.float32)
         if self._samples.ndim != 1:
-            raise AudioError(f"Only mono-channel audio is supported; this recording has {self._samples.shape}")
+            raise AudioError(
+                f"Only mono-channel audio is supported; this recording has the shape {self._samples.shape}"
+            )
         self.start = -(1 << 62)
         self.length: int | None = len(self._samples)
 
@@ -130,8 +132,8 @@ class _Held:
         return self._samples[max(0, first) : max(0, last)]
 
 
-class _Streamed:
-    """Samples of a stream, of which no more are kept than may still be asked for."""
+class _StreamSamples:
+    """Samples of a stream; only those that may still be read are kept."""
 
     def __init__(self, stream: AudioStream) -> None:
         self._blocks: Iterator[Array] = stream.blocks()
@@ -148,7 +150,7 @@ class _Streamed:
             if block is None:
                 self.length = end
                 break
-            if end <= first:  # all that is kept is before it
+            if end <= first:  # all kept samples are before `first`
                 parts, self._at = [], end
             parts.append(block)
             end += len(block)

@@ -1,4 +1,4 @@
-"""MCTCTFeatureExtractor: log mels with Flashlight's window, as M-CTC-T hears them."""
+"""MCTCTFeatureExtractor: log-mel spectrograms with Flashlight's window, for M-CTC-T."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from onnxpipe.processing.audio.speecht5 import MillisecondFrames
 
 
 class MCTCTFeatureExtractor(MillisecondFrames, FeatureExtractor):
-    """`input_features` (frames, `feature_size`) each, and `attention_mask`. (transformers 4 has it, 5 has not.)
+    """Returns `input_features` (frames, `feature_size`) each, and `attention_mask`. (In transformers 4, but not in 5.)
 
     Attributes:
         hop_length, win_length: milliseconds from a frame to the next, and of a frame.
-        win_function: the window.
-        frame_signal_scale: what samples are multiplied with.
-        preemphasis_coeff: how much of the sample before is taken off each.
-        mel_floor: the smallest number that the logarithm sees.
-        normalize_means, normalize_vars: brings each band to mean 0, and to variance 1.
+        win_function: the name of the window.
+        frame_signal_scale: the factor that samples are multiplied by.
+        preemphasis_coeff: the share of the previous sample that is subtracted from each.
+        mel_floor: the smallest argument of the logarithm.
+        normalize_means, normalize_vars: whether each band gets mean 0, and variance 1.
     """
 
     feature_size: int = 80
@@ -41,7 +41,7 @@ class MCTCTFeatureExtractor(MillisecondFrames, FeatureExtractor):
 
     @property
     def spectrogram_config(self) -> SpectrogramConfig:
-        """How samples become log mels."""
+        """The configuration of the log-mel spectrogram."""
         rate = self.sampling_rate
         name: Any = self.win_function.removesuffix("_window")
         return SpectrogramConfig(
@@ -57,5 +57,5 @@ class MCTCTFeatureExtractor(MillisecondFrames, FeatureExtractor):
         values = padded.rows
         if self.normalize_means or self.normalize_vars:
             values = normalize_bands(padded, self.normalize_means, self.normalize_vars, self.padding_value)
-        # A call always gives the mask in transformers, whatever it is told.
+        # A call always returns the mask in transformers, whatever its options.
         return {"input_features": values, "attention_mask": padded.masks}

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms: overlapping frames, a Fourier transform of each, triangular bands, a logarithm.
+"""Compute log-mel spectrograms: overlapping frames, a Fourier transform of each, triangular bands, a logarithm.
 
 The transforms are those of NumPy, run over blocks of frames in double precision: on one core 5 ms for 30 s, less than
 the same transform as a matrix product (7 ms in single precision, 17 in double), and exact where a loud tone would drown
@@ -23,13 +23,13 @@ Scale = Literal["htk", "kaldi", "slaney"]
 Window = Literal["hann", "hamming", "povey", "boxcar"]
 
 _MAX_FFT = 2**16
-#: Frames that one sample may be in.
+#: The most frames that one sample may belong to.
 _MAX_OVERLAP = 256
-#: Numbers that a filter bank may have.
+#: The most numbers of a filter bank.
 _MAX_WEIGHTS = 2**22
 #: Frames that are transformed at once: their spectra stay in the cache.
 _BLOCK = 256
-#: The smallest number that Kaldi's logarithm sees: single precision's epsilon.
+#: The smallest argument of Kaldi's logarithm: single precision's epsilon.
 KALDI_FLOOR = 1.192092955078125e-07
 
 
@@ -38,12 +38,12 @@ class MelBands:
     """Triangular filters, evenly spaced on a mel scale.
 
     Attributes:
-        count: how many.
-        low, high: where the first begins and the last ends, in Hz.
-        rate: samples a second of the signal.
+        count: the number of bands.
+        low, high: where the first band begins and the last ends, in Hz.
+        rate: samples per second of the signal.
         scale: "htk" 2595·log10(1+f/700), "kaldi" 1127·ln(1+f/700), "slaney" linear to 1 kHz and logarithmic above.
-        unit_area: divides each by half its width in Hz (Slaney's Auditory Toolbox).
-        even_in_mel: the slopes are straight on the mel scale (Kaldi), else in Hz.
+        unit_area: whether each filter is divided by half its width in Hz (Slaney's Auditory Toolbox).
+        even_in_mel: whether the slopes are straight on the mel scale (Kaldi), else in Hz.
     """
 
     count: int
@@ -57,27 +57,27 @@ class MelBands:
 
 @dataclass(frozen=True)
 class SpectrogramConfig:
-    """How samples become log mels.
+    """The configuration of a log-mel spectrogram.
 
     Attributes:
         bands: the filters.
-        frame, hop: samples of a frame, and from one to the next.
+        frame, hop: samples of a frame, and from a frame to the next.
         fft: length of the transform, at least `frame`.
-        inner: samples in a frame's middle that the window is over, the others being silenced; 0 for all.
+        inner: samples in the middle of a frame that the window covers, with zeros outside; 0 for the whole frame.
         window: the window's name.
         periodic: whether the window is one period of its cosine; else it is symmetric.
-        center: frame i is around sample i * hop, the ends being mirrored; else it begins there.
-        centered_with_zeros: the ends are not mirrored, but filled up with silence.
-        gain: what samples are multiplied with first.
-        remove_mean: takes each frame's mean off.
-        preemphasis: takes so much of the sample before off each, 0 for nothing.
+        center: whether frame i is centred at sample i * hop, with the ends mirrored; else it begins there.
+        centered_with_zeros: whether the ends are padded with zeros instead of being mirrored.
+        gain: the factor that samples are multiplied by first.
+        remove_mean: whether each frame's mean is subtracted.
+        preemphasis: the share of the previous sample that is subtracted from each; 0 for none.
         power: 2.0 for the spectrum's power, 1.0 for its magnitude.
-        floor: the smallest number that the logarithm sees.
-        offset: what is added instead, before the logarithm.
+        floor: the smallest argument of the logarithm.
+        offset: if not 0, is added before the logarithm instead of applying `floor`.
         log: "ln", "log10", or "dB", ten times the latter.
-        dither: the deviation of noise that is added to the samples.
-        exact: bands and logarithm in double precision too, spectra rounded to single as transformers rounds them: for
-            families that divide by the deviation of a band, which of a steady tone is mere rounding.
+        dither: the deviation of the noise that is added to the samples.
+        exact: whether bands and logarithm are in double precision too, with spectra rounded to single as transformers
+            rounds them: for families that divide by a band's deviation, which is only rounding error for a steady tone.
     """
 
     bands: MelBands
@@ -100,35 +100,35 @@ class SpectrogramConfig:
     exact: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses what a hostile file may say to keep a machine busy, and what makes no spectrum.
+        """Check the settings: some make no spectrum, and those of a hostile file could keep a machine busy.
 
         Raises:
-            UnsupportedError: it is so.
+            UnsupportedError: invalid or too large settings.
         """
         bands, bins = self.bands, self.fft // 2 + 1
         if not (1 <= self.frame <= self.fft <= _MAX_FFT and self.inner <= self.frame <= _MAX_OVERLAP * self.hop):
             raise UnsupportedError(
-                f"no spectrum can be made of frames of {self.inner or self.frame} samples, {self.hop} apart, and a "
+                f"a spectrogram cannot have frames of {self.inner or self.frame} samples, {self.hop} apart, and a "
                 f"transform of {self.fft}"
             )
         if not (0 <= bands.low < bands.high and bands.count * bins <= _MAX_WEIGHTS):
             raise UnsupportedError(
-                f"no {bands.count} bands from {bands.low} to {bands.high} Hz can be made of {bins} frequencies"
+                f"{bands.count} bands from {bands.low} to {bands.high} Hz cannot be computed from {bins} frequencies"
             )
 
     @property
     def margin(self) -> int:
-        """Samples that a centred frame reaches beyond its middle."""
+        """Samples on each side of a centred frame's middle."""
         return self.frame // 2 if self.center else 0
 
 
 def log_mel_spectrogram(samples: Array, config: SpectrogramConfig, noise: Any = np.random) -> Array:
-    """The log mels of a recording.
+    """Compute the log-mel spectrogram of a recording.
 
     Args:
         samples: float (n,).
-        config: how.
-        noise: where the dither comes from: what has numpy's `standard_normal`.
+        config: the configuration.
+        noise: the random source of the dither: any object with NumPy's `standard_normal`.
 
     Returns:
         float32 (frames, bands).
@@ -154,13 +154,13 @@ def mel_spectrogram(samples: Array, config: SpectrogramConfig, noise: Any = np.r
     filters = filter_bank(config.bands, config.fft // 2 + 1).astype(kind)
     out = np.empty((config.bands.count, len(frames)), kind)
     for start, block in _blocks(frames):
-        spectra = np.fft.rfft(_shaped(block, config, noise), n=config.fft)
+        spectra = np.fft.rfft(_windowed(block, config, noise), n=config.fft)
         out[:, start : start + len(block)] = (_power(spectra, config).astype(kind) @ filters).T
     return out.T
 
 
 def _power(spectra: Array, config: SpectrogramConfig) -> Array:
-    """The power or magnitude of spectra, float64."""
+    """Compute the power or magnitude of spectra, float64."""
     if config.exact:
         spectra = spectra.astype(np.complex64).astype(np.complex128)
     power: Array = spectra.real**2 + spectra.imag**2
@@ -168,7 +168,7 @@ def _power(spectra: Array, config: SpectrogramConfig) -> Array:
 
 
 def logarithm(values: Array, config: SpectrogramConfig) -> Array:
-    """The logarithm of mels, which are changed, float32."""
+    """Take the logarithm of mel bands, in place; returns float32."""
     if config.offset:
         values += values.dtype.type(config.offset)
     else:
@@ -184,8 +184,8 @@ def _blocks(frames: Array) -> Iterator[tuple[int, Array]]:
         yield start, frames[start : start + _BLOCK]
 
 
-def _shaped(frames: Array, config: SpectrogramConfig, noise: Any) -> Array:
-    """Frames as the transform takes them, float64; in Kaldi's order of steps."""
+def _windowed(frames: Array, config: SpectrogramConfig, noise: Any) -> Array:
+    """Prepare frames for the transform, float64, in Kaldi's order of steps."""
     weights = window(config.window, config.inner or config.frame, config.periodic, config.frame)
     if not (config.dither or config.remove_mean or config.preemphasis) and config.gain == 1.0:
         return np.asarray(frames * weights)
@@ -202,7 +202,7 @@ def _shaped(frames: Array, config: SpectrogramConfig, noise: Any) -> Array:
 
 
 def too_short_error(length: int, needed: int, config: SpectrogramConfig) -> AudioError:
-    """The error for a recording of fewer samples than are needed."""
+    """Build the error for a recording of fewer samples than are needed."""
     rate = config.bands.rate
     return AudioError(
         f"the recording is too short: {length} samples, and the model needs at least {needed} "
@@ -212,7 +212,7 @@ def too_short_error(length: int, needed: int, config: SpectrogramConfig) -> Audi
 
 @lru_cache(maxsize=32)
 def window(name: str, length: int, periodic: bool, padded: int) -> Array:
-    """A window, float64 (padded,), with zeros on both sides where `padded` is more than `length`."""
+    """Compute a window, float64 (padded,), with zeros on both sides if `padded` is more than `length`."""
     points = length + 1 if periodic else length
     values: Array
     if name == "hamming":
@@ -222,15 +222,15 @@ def window(name: str, length: int, periodic: bool, padded: int) -> Array:
     else:
         values = np.hanning(points) ** (0.85 if name == "povey" else 1.0)
     left = (padded - length) // 2
-    found = np.zeros(padded)
-    found[left : left + length] = values[:length]
-    found.setflags(write=False)
-    return found
+    out = np.zeros(padded)
+    out[left : left + length] = values[:length]
+    out.setflags(write=False)
+    return out
 
 
 @lru_cache(maxsize=32)
 def filter_bank(bands: MelBands, bins: int) -> Array:
-    """The weights of `bins` frequencies, from 0 to half the rate, in each band: float64 (bins, bands)."""
+    """Compute the weights of `bins` frequencies, from 0 to half the rate, in each band: float64 (bins, bands)."""
     edges = np.linspace(_to_mel(bands.low, bands.scale), _to_mel(bands.high, bands.scale), bands.count + 2)
     hertz = _to_hertz(edges, bands.scale)
     if bands.even_in_mel:

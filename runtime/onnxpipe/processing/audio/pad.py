@@ -1,4 +1,4 @@
-"""Rows of unlike length made alike: cut, and filled up, as a call says."""
+"""Truncate and pad rows of different lengths by the options of a call."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class PaddedRows:
 
     Attributes:
         rows: (length,) or (length, features) each.
-        masks: int32 (length,) each, 1 where there is sound.
-        lengths: of the sound in each.
-        side: where the sound is not.
+        masks: int32 (length,) each, 1 for the recording, 0 for padding.
+        lengths: the length of each row without padding.
+        side: the side that the padding is on.
     """
 
     rows: list[Array]
@@ -29,29 +29,29 @@ class PaddedRows:
     side: str
 
     def filled(self, rows: Sequence[Array], value: float) -> list[Array]:
-        """Rows of the same lengths as these, with the value where there is no sound."""
+        """Replace the padding of rows, which have the same lengths as these, by a value."""
         return [
             row if mask.all() else np.where(mask.reshape(-1, *[1] * (row.ndim - 1)) > 0, row, row.dtype.type(value))
             for row, mask in zip(rows, self.masks)
         ]
 
     def unpadded(self, i: int) -> Array:
-        """Row i without its padding."""
+        """Return row i without its padding."""
         row, length = self.rows[i], self.lengths[i]
         return row[len(row) - length :] if self.side == "left" else row[:length]
 
 
 def pad(rows: Sequence[Array], call: ResolvedFeatureCall, value: float, side: str) -> PaddedRows:
-    """Rows cut and filled up.
+    """Truncate and pad rows.
 
     Args:
         rows: (length,) or (length, features) each.
-        call: `padding`, `truncation`, `max_length` and `pad_to_multiple_of` count.
-        value: what is put where there is nothing.
+        call: its `padding`, `truncation`, `max_length` and `pad_to_multiple_of` are used.
+        value: the value of padding.
         side: "right" or "left".
 
     Raises:
-        ValueError: a length is needed and not given, or a strategy that there is not.
+        ValueError: a length is needed and not set, or an unknown strategy.
     """
     strategy = padding_strategy(call.padding)
     if call.truncation:
@@ -81,7 +81,7 @@ def _rounded(length: int, multiple: int | None) -> int:
 
 
 def _filled(row: Array, count: int, value: float, side: str) -> Array:
-    """A row with `count` more entries."""
+    """Add `count` entries to a row."""
     if not count:
         return row
     more = (count, 0) if side == "left" else (0, count)
@@ -89,23 +89,23 @@ def _filled(row: Array, count: int, value: float, side: str) -> Array:
 
 
 def unit_variance(rows: Sequence[Array]) -> list[Array]:
-    """Rows with mean 0 and variance 1."""
+    """Scale rows to mean 0 and variance 1."""
     return [(row - row.mean()) / np.sqrt(row.var() + 1e-7) for row in rows]
 
 
 def normalize(padded: PaddedRows, masked: bool, value: float) -> list[Array]:
-    """Rows brought to mean 0 and variance 1.
+    """Scale padded rows to mean 0 and variance 1.
 
     Args:
         padded: the rows.
-        masked: whether only the sound counts, and its padding is filled with `value`; else padding is taken for sound,
-            as models without an attention mask have learnt it.
-        value: see above.
+        masked: whether padding is left out of mean and variance, and replaced by `value`; else it counts too, as for
+            models that were trained without an attention mask.
+        value: see `masked`.
     """
     if not masked:
         return unit_variance(padded.rows)
     scaled = []
     for i, row in enumerate(padded.rows):
-        sound = padded.unpadded(i)
-        scaled.append((row - sound.mean()) / np.sqrt(sound.var() + 1e-7))
+        own = padded.unpadded(i)
+        scaled.append((row - own.mean()) / np.sqrt(own.var() + 1e-7))
     return padded.filled(scaled, value)

@@ -1,4 +1,4 @@
-"""ParakeetFeatureExtractor: NeMo's log mels, each band of a recording brought to mean 0 and variance 1."""
+"""ParakeetFeatureExtractor: NeMo's log-mel spectrograms, with each band of a recording normalised."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.mel import MelBands, SpectrogramConfig, log_mel_spectrogram
 from onnxpipe.processing.audio.settings import ResolvedFeatureCall
 
-#: What is added before the logarithm, and to the deviation that is divided by.
+#: Added before the logarithm, and to the deviation before dividing by it.
 _GUARD, _EPSILON = 2.0**-24, 1e-5
 
 
 class ParakeetFeatureExtractor(FeatureExtractor):
-    """`input_features` (recordings, frames, `feature_size`), and `attention_mask` bool (recordings, frames).
+    """Returns `input_features` (recordings, frames, `feature_size`), and `attention_mask` bool (recordings, frames).
 
     Attributes:
         hop_length: samples from a frame to the next.
-        n_fft: samples of a transform, of which the window is over the middle `win_length`.
+        n_fft: samples of a transform; the window covers the middle `win_length` of them.
         win_length: see above.
-        preemphasis: how much of the sample before is taken off each; None for nothing.
+        preemphasis: the share of the previous sample that is subtracted from each; None for none.
     """
 
     feature_size: int = 80
@@ -38,7 +38,7 @@ class ParakeetFeatureExtractor(FeatureExtractor):
 
     @property
     def spectrogram_config(self) -> SpectrogramConfig:
-        """How samples become log mels."""
+        """The configuration of the log-mel spectrogram."""
         bands = MelBands(self.feature_size, 0.0, self.sampling_rate / 2, self.sampling_rate)
         return SpectrogramConfig(
             bands, self.n_fft, self.hop_length, self.n_fft, inner=self.win_length, periodic=False,
@@ -49,7 +49,7 @@ class ParakeetFeatureExtractor(FeatureExtractor):
         """See the class."""
         lengths = [len(row) // self.hop_length for row in rows]
         if min(lengths) < 2:
-            raise AudioError(f"the recording is too short: the model needs {2 * self.hop_length} samples at least")
+            raise AudioError(f"the recording is too short: the model needs at least {2 * self.hop_length} samples")
         padded = self.pad([self._emphasized(row) for row in rows], call)
         config = self.spectrogram_config
         logs = [log_mel_spectrogram(row, config) for row in padded.rows]
@@ -65,8 +65,8 @@ class ParakeetFeatureExtractor(FeatureExtractor):
 
 
 def _normalized(logs: Array, length: int) -> Array:
-    """Each band of the first `length` frames with mean 0 and (n - 1) variance 1; 0 after them."""
-    sound = logs[:length]
+    """Scale each band of the first `length` frames to mean 0 and (n - 1) variance 1; set the rest to 0."""
+    own = logs[:length]
     out = np.zeros_like(logs)
-    out[:length] = (sound - sound.mean(0)) / (sound.std(0, ddof=1) + np.float32(_EPSILON))
+    out[:length] = (own - own.mean(0)) / (own.std(0, ddof=1) + np.float32(_EPSILON))
     return out

@@ -1,4 +1,4 @@
-"""SeamlessM4TFeatureExtractor: Kaldi's filter banks two by two, as SeamlessM4T and wav2vec 2.0 BERT hear them."""
+"""SeamlessM4TFeatureExtractor: Kaldi's filter banks, two frames per step, for SeamlessM4T and wav2vec 2.0 BERT."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from onnxpipe.processing.audio.settings import ResolvedFeatureCall
 
 
 class SeamlessM4TFeatureExtractor(FeatureExtractor):
-    """`input_features` (recordings, frames / `stride`, `num_mel_bins` * `stride`), and `attention_mask`.
+    """Returns `input_features` (recordings, frames / `stride`, `num_mel_bins` * `stride`), and `attention_mask`.
 
     Attributes:
-        num_mel_bins: bands.
-        stride: frames that are put beside each other.
+        num_mel_bins: mel bands.
+        stride: consecutive frames that are joined to one step.
     """
 
     feature_size: int = 80
@@ -33,7 +33,7 @@ class SeamlessM4TFeatureExtractor(FeatureExtractor):
     model_input_names: Sequence[str] = ("input_features", "attention_mask")
 
     def rows(self, source: Any) -> list[Array]:
-        """The recordings; of several channels (channels, samples) the first is taken, as in transformers."""
+        """Split a call's input into recordings; of (channels, samples) the first is used, as in transformers."""
         rows = [row[0] if row.ndim == 2 and len(row) else row for row in as_recordings(source, self.dtype)]
         return super().rows(rows)
 
@@ -53,7 +53,7 @@ class SeamlessM4TFeatureExtractor(FeatureExtractor):
 
 
 def _normalized(logs: Array) -> Array:
-    """Each band with mean 0 and (of a sample, n - 1) variance 1."""
+    """Scale each band to mean 0 and (n - 1) variance 1."""
     if len(logs) < 2:
-        raise AudioError("the recording is too short: the model needs two frames at least (560 samples, 35 ms)")
+        raise AudioError("the recording is too short: the model needs at least two frames (560 samples, 35 ms)")
     return np.asarray((logs - logs.mean(0)) / np.sqrt(logs.var(0, ddof=1) + 1e-7), np.float32)

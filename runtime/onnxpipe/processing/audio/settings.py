@@ -1,4 +1,4 @@
-"""What a feature extractor can be told: by its file, when it is loaded, and when it is called."""
+"""Settings of feature extractors, and the options of their calls: types, allowed values, and limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from onnxpipe.errors import UnsupportedError
 
 
 class FeatureExtractorOverrides(TypedDict, total=False):
-    """Settings as keywords; a class takes those that mean something to it."""
+    """Settings as keywords; each class takes those that it has."""
 
     feature_size: int
     sampling_rate: int
@@ -57,7 +57,7 @@ class FeatureExtractorKeywords(FileKeywords, FeatureExtractorOverrides, total=Fa
 
 
 class FeatureExtractorCallOptions(TypedDict, total=False):
-    """The keywords of a call; a class takes those that mean something to it."""
+    """The keywords of a call; each class takes those of its `call_defaults`."""
 
     raw_audio: Any
     audio: Any
@@ -76,21 +76,21 @@ class FeatureExtractorCallOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class ResolvedFeatureCall:
-    """`FeatureExtractorCallOptions`, complete; None where neither the call nor the class says anything.
+    """The options of a call, completed by the class's defaults; None where neither sets a value.
 
     Attributes:
-        padding: True or "longest" (to the longest of the batch), "max_length", False or "do_not_pad"; of CLAP
+        padding: True or "longest" (to the longest of the batch), "max_length", False or "do_not_pad"; for CLAP
             "repeatpad", "repeat" or "pad".
-        truncation: whether recordings are cut at `max_length`; of CLAP "fusion" or "rand_trunc".
+        truncation: whether recordings are cut at `max_length`; for CLAP "fusion" or "rand_trunc".
         max_length: samples or frames to pad to and to cut at.
-        pad_to_multiple_of: what that length is rounded up to a multiple of.
-        return_attention_mask: whether to tell padding from sound; None for the extractor's attribute.
-        return_token_timestamps: whether to give `num_frames`, how many frames each recording has (Whisper).
-        do_normalize: whether samples are brought to mean 0 and variance 1 first (Whisper).
-        do_normalize_per_mel_bins: the same of each band (SeamlessM4T).
-        audio_target: what is turned into `labels` (SpeechT5).
-        seed: of everything random in the call: a number, a `numpy.random.RandomState`, or None for numpy's own global
-            state, which transformers draws from.
+        pad_to_multiple_of: the length is rounded up to a multiple of this.
+        return_attention_mask: whether to return a mask of the padding; None for the extractor's attribute.
+        return_token_timestamps: whether to return `num_frames`, the number of frames of each recording (Whisper).
+        do_normalize: whether samples are scaled to mean 0 and variance 1 first (Whisper).
+        do_normalize_per_mel_bins: whether each band is scaled to mean 0 and variance 1 (SeamlessM4T).
+        audio_target: the recordings that become `labels` (SpeechT5).
+        seed: the seed of everything random in the call: a number, a `numpy.random.RandomState`, or None for NumPy's
+            global state, which transformers uses.
     """
 
     padding: Any = None
@@ -107,10 +107,10 @@ class ResolvedFeatureCall:
 
 
 def parse_setting(name: str, value: Any) -> Any:
-    """A setting in its one form.
+    """Check a setting, and convert it to its type.
 
     Raises:
-        UnsupportedError: a value that means nothing, or that would fill the memory.
+        UnsupportedError: an invalid value, or one that would fill the memory.
     """
     if value is None and name in _MAY_BE_NONE:
         return None
@@ -143,7 +143,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "padding": ("repeatpad", "repeat", "pad"),
     "win_function": ("hann_window", "hann", "hamming_window", "hamming", "povey", "boxcar"),
 }
-#: Ends of what a file may say, so that none can fill the memory.
+#: Limits of the settings of a file, so that no file can fill the memory.
 _WHOLE: Mapping[str, tuple[float, float]] = {
     "feature_size": (1, 4096),
     "sampling_rate": (1_000, 1_000_000),
@@ -167,23 +167,23 @@ _FRACTION: Mapping[str, tuple[float, float]] = {
 }
 
 
-#: Numbers that the features of one recording may be filled up to.
+#: The most numbers that the features of one recording may be padded to.
 _MAX_NUMBERS = 2**26
 
 
 def bounded(what: str, count: int) -> int:
-    """The count, if a machine can hold so many numbers.
+    """Return the count, if features of so many numbers fit in memory.
 
     Raises:
-        UnsupportedError: a file's settings would fill its memory.
+        UnsupportedError: the settings of a file would fill the memory.
     """
     if count > _MAX_NUMBERS:
-        raise UnsupportedError(f"{what} make {count} numbers of every recording; {_MAX_NUMBERS} are allowed")
+        raise UnsupportedError(f"{what} pad every recording to {count} numbers; at most {_MAX_NUMBERS} are allowed")
     return count
 
 
 def random_source(seed: Any) -> Any:
-    """What is drawn from: has numpy's `randint`, `choice` and `standard_normal`."""
+    """Return the source of random numbers: it has NumPy's `randint`, `choice` and `standard_normal`."""
     if seed is None:
         return np.random
     if isinstance(seed, np.random.RandomState):

@@ -1,4 +1,4 @@
-"""Speech2TextFeatureExtractor: Kaldi's filter banks, each band of a recording brought to mean 0 and variance 1."""
+"""Speech2TextFeatureExtractor: Kaldi's filter banks, with each band of a recording normalised."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from onnxpipe.processing.audio.settings import ResolvedFeatureCall, random_sourc
 
 
 class Speech2TextFeatureExtractor(FeatureExtractor):
-    """`input_features` (frames, `num_mel_bins`) each, and `attention_mask`.
+    """Returns `input_features` (frames, `num_mel_bins`) each, and `attention_mask`.
 
     Attributes:
-        num_mel_bins: bands.
-        dither: deviation of noise that is added, of samples of 16 bits; 0 for none.
-        do_ceptral_normalize: whether to normalise at all (the name is transformers').
-        normalize_means, normalize_vars: which of the two.
+        num_mel_bins: mel bands.
+        dither: the deviation of the noise that is added to samples of 16 bits; 0 for none.
+        do_ceptral_normalize: whether to normalise (the name is transformers').
+        normalize_means, normalize_vars: whether each band gets mean 0, and variance 1.
     """
 
     feature_size: int = 80
@@ -39,7 +39,7 @@ class Speech2TextFeatureExtractor(FeatureExtractor):
 
     @property
     def spectrogram_config(self) -> SpectrogramConfig:
-        """How samples become log mels."""
+        """The configuration of the log-mel spectrogram."""
         return kaldi_config(self.num_mel_bins, self.sampling_rate, dither=self.dither)
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
@@ -54,22 +54,22 @@ class Speech2TextFeatureExtractor(FeatureExtractor):
 
 
 def normalize_bands(padded: PaddedRows, means: bool, variances: bool, value: float) -> list[Array]:
-    """Rows (frames, bands) with mean 0 and variance 1 of each band, as far as there is sound; `value` where not.
+    """Scale each band of rows (frames, bands) to mean 0 and variance 1 without the padding, which is set to `value`.
 
     Raises:
         AudioError: a recording without a frame.
     """
-    found = []
-    # One frame after the other in memory, as transformers has them here: of a steady tone the deviation is rounding.
+    scaled = []
+    # Frames contiguous in memory, as in transformers here: the deviation of a steady tone is only rounding error.
     padded = replace(padded, rows=[np.ascontiguousarray(row) for row in padded.rows])
     for i, row in enumerate(padded.rows):
-        sound = padded.unpadded(i)
-        if not len(sound):
-            raise AudioError("the recording is too short: the model needs one frame at least (400 samples)")
+        own = padded.unpadded(i)
+        if not len(own):
+            raise AudioError("the recording is too short: the model needs at least one frame (400 samples)")
         if means:
-            row = row - sound.mean(axis=0)
+            row = row - own.mean(axis=0)
         if variances:
-            with np.errstate(divide="ignore", invalid="ignore"):  # silence has no variance, in transformers neither
-                row = row / (sound - sound.mean(axis=0) if means else sound).std(axis=0)
-        found.append(row.astype(np.float32))
-    return padded.filled(found, value)
+            with np.errstate(divide="ignore", invalid="ignore"):  # silence has variance 0, as in transformers
+                row = row / (own - own.mean(axis=0) if means else own).std(axis=0)
+        scaled.append(row.astype(np.float32))
+    return padded.filled(scaled, value)

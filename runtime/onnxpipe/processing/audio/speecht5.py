@@ -1,4 +1,4 @@
-"""SpeechT5FeatureExtractor: samples for the encoder, log mels for what the decoder is to say."""
+"""SpeechT5FeatureExtractor: samples for the encoder, log-mel spectrograms as targets of the decoder."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from onnxpipe.processing.padding_strategy import padding_strategy
 
 
 class MillisecondFrames:
-    """What follows from frames whose length and distance are told in milliseconds.
+    """Derived settings of extractors whose frames are measured in milliseconds.
 
     Attributes:
         win_length, hop_length: milliseconds of a frame, and from a frame to the next.
-        sampling_rate: samples a second.
+        sampling_rate: samples per second.
     """
 
     win_length: int
     hop_length: int
     sampling_rate: int
 
-    #: The names of the properties: files may have them.
+    #: The names of the derived settings, which files may contain.
     derived_settings: ClassVar[frozenset[str]] = frozenset({"sample_size", "sample_stride", "n_fft", "n_freqs"})
 
     @property
@@ -39,7 +39,7 @@ class MillisecondFrames:
 
     @property
     def n_fft(self) -> int:
-        """Length of the transform: the power of two that holds a frame."""
+        """Length of the transform: the smallest power of two that is not less than a frame."""
         return 1 << (self.sample_size - 1).bit_length()
 
     @property
@@ -49,17 +49,17 @@ class MillisecondFrames:
 
 
 class SpeechT5FeatureExtractor(MillisecondFrames, FeatureExtractor):
-    """Of `audio=` `input_values` (samples,) each and `attention_mask`; of `audio_target=` log mels (frames, mels) each.
+    """Returns `input_values` (samples,) and `attention_mask` of `audio=`; log mels (frames, mels) of `audio_target=`.
 
-    The log mels are `input_values` too, or with both given `labels` and `decoder_attention_mask`. They are what the
-    HiFi-GAN vocoders of SpeechT5 turn back into sound.
+    The log-mel spectrograms are named `input_values` too; with both arguments they are `labels`, and their mask
+    `decoder_attention_mask`. The HiFi-GAN vocoders of SpeechT5 convert such spectrograms to audio.
 
     Attributes:
-        do_normalize: samples are brought to mean 0 and variance 1.
-        num_mel_bins, fmin, fmax: bands, and where they begin and end, in Hz.
+        do_normalize: whether samples are scaled to mean 0 and variance 1.
+        num_mel_bins, fmin, fmax: the number of bands, and where they begin and end, in Hz.
         hop_length, win_length: milliseconds from a frame to the next, and of a frame.
         win_function: "hann_window" or "hamming_window".
-        mel_floor: the smallest number that the logarithm sees.
+        mel_floor: the smallest argument of the logarithm.
     """
 
     do_normalize: bool = False
@@ -77,7 +77,7 @@ class SpeechT5FeatureExtractor(MillisecondFrames, FeatureExtractor):
 
     @property
     def spectrogram_config(self) -> SpectrogramConfig:
-        """How samples become log mels."""
+        """The configuration of the log-mel spectrogram."""
         bands = MelBands(self.num_mel_bins, self.fmin, self.fmax, self.sampling_rate)
         name: Any = self.win_function.removesuffix("_window")
         return SpectrogramConfig(
@@ -86,16 +86,16 @@ class SpeechT5FeatureExtractor(MillisecondFrames, FeatureExtractor):
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         """See the class."""
-        found = self._heard(rows, call) if rows else {}
+        inputs = self._encoder_inputs(rows, call) if rows else {}
         if call.audio_target is None:
-            return found
-        said = self.pad(
+            return inputs
+        targets = self.pad(
             [log_mel_spectrogram(row, self.spectrogram_config) for row in self.rows(call.audio_target)], call
         )
         names = ("labels", "decoder_attention_mask") if rows else ("input_values", "attention_mask")
-        return {**found, **self._named(said, said.rows, names, call)}
+        return {**inputs, **self._named(targets, targets.rows, names, call)}
 
-    def _heard(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
+    def _encoder_inputs(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         check_not_empty(rows)
         padded = self.pad(rows, call)
         values = padded.rows

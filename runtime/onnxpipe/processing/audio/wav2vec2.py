@@ -1,4 +1,4 @@
-"""Wav2Vec2FeatureExtractor: the samples themselves, as wav2vec 2.0, HuBERT, WavLM, Moonshine and others hear them."""
+"""Wav2Vec2FeatureExtractor: the samples themselves, for wav2vec 2.0, HuBERT, WavLM, Moonshine and others."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from onnxpipe.processing.padding_strategy import padding_strategy
 
 
 class Wav2Vec2FeatureExtractor(FeatureExtractor):
-    """`input_values` (samples,) each, and `attention_mask`.
+    """Returns `input_values` (samples,) each, and `attention_mask`.
 
     Attributes:
-        do_normalize: samples are brought to mean 0 and variance 1: of the sound where there is a mask; without one the
-            padding counts too, as the models that have none (group norm) learnt it.
+        do_normalize: whether samples are scaled to mean 0 and variance 1: without the padding if there is a mask; else
+            the padding counts too, as models without a mask (group norm) were trained.
     """
 
     return_attention_mask: bool = False

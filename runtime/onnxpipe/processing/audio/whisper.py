@@ -1,4 +1,4 @@
-"""WhisperFeatureExtractor: log mels of 30 s, loud to quiet in the range that the model learnt."""
+"""WhisperFeatureExtractor: log-mel spectrograms of 30 s, in the dynamic range that the model was trained on."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from onnxpipe.processing.audio.mel import MelBands, SpectrogramConfig, log_mel_s
 from onnxpipe.processing.audio.pad import normalize
 from onnxpipe.processing.audio.settings import ResolvedFeatureCall, bounded, random_source
 
-#: Bands end here whatever the rate.
+#: Bands end here at any sampling rate.
 _TOP_HERTZ = 8000.0
-#: What is quieter than the loudest by so many powers of ten is as quiet as that.
+#: Values are raised to at least the largest one minus so many powers of ten.
 _RANGE = 8.0
 
 
 class WhisperFeatureExtractor(FeatureExtractor):
-    """`input_features` (recordings, `feature_size`, frames), and `attention_mask` (recordings, frames).
+    """Returns `input_features` (recordings, `feature_size`, frames), and `attention_mask` (recordings, frames).
 
-    A recording is filled up or cut to `n_samples` unless the call says otherwise: `padding="longest",
-    truncation=False` gives long recordings whole (`LongFeatures` gives them in parts).
+    A recording is padded or cut to `n_samples` by default: `padding="longest", truncation=False` returns long
+    recordings whole (`LongFeatures` returns them in parts).
 
     Attributes:
         n_fft: samples of a frame.
         hop_length: samples from a frame to the next.
-        chunk_length: seconds that the model hears at once.
-        dither: deviation of noise that is added, 0 for none.
+        chunk_length: seconds of the model's input.
+        dither: the deviation of the noise that is added; 0 for none.
     """
 
     feature_size: int = 80
@@ -49,17 +49,17 @@ class WhisperFeatureExtractor(FeatureExtractor):
 
     @property
     def n_samples(self) -> int:
-        """Samples that the model hears at once."""
+        """Samples of the model's input."""
         return bounded("chunk_length and sampling_rate", self.chunk_length * self.sampling_rate)
 
     @property
     def nb_max_frames(self) -> int:
-        """Frames that the model hears at once."""
+        """Frames of the model's input."""
         return self.n_samples // self.hop_length
 
     @property
     def spectrogram_config(self) -> SpectrogramConfig:
-        """How samples become log mels."""
+        """The configuration of the log-mel spectrogram."""
         bands = MelBands(self.feature_size, 0.0, _TOP_HERTZ, self.sampling_rate)
         return SpectrogramConfig(bands, self.n_fft, self.hop_length, self.n_fft, dither=self.dither)
 
@@ -70,24 +70,24 @@ class WhisperFeatureExtractor(FeatureExtractor):
         values = normalize(padded, True, self.padding_value) if call.do_normalize else padded.rows
         noise = random_source(call.seed)
         logs = [compress_range(log_mel_spectrogram(row, self.spectrogram_config, noise)[:-1]) for row in values]
-        found: dict[str, Any] = {"input_features": stack_rows("input_features", logs)}
+        arrays: dict[str, Any] = {"input_features": stack_rows("input_features", logs)}
         if self.wants_mask(call):
-            found["attention_mask"] = np.stack([self._frames(mask) for mask in padded.masks])
+            arrays["attention_mask"] = np.stack([self._frames(mask) for mask in padded.masks])
         if call.return_token_timestamps:
-            found["num_frames"] = np.array([length // self.hop_length for length in padded.lengths])
-        return found
+            arrays["num_frames"] = np.array([length // self.hop_length for length in padded.lengths])
+        return arrays
 
     def _frames(self, mask: Array) -> Array:
-        """The mask of samples as one of frames."""
+        """Convert a mask of samples to a mask of frames."""
         return mask[:: self.hop_length][: len(mask) // self.hop_length]
 
 
 def compress_range(logs: Array, loudest: float | None = None) -> Array:
-    """Base-10 log mels (frames, mels) as the model takes them: (mels, frames), of the loudest eight powers of ten.
+    """Limit base-10 log mels (frames, mels) to the model's range, eight powers of ten; returns (mels, frames).
 
     Args:
         logs: the log mels; changed in place.
-        loudest: the largest of the recording, if `logs` is a part of it.
+        loudest: the largest value of the whole recording, if `logs` is a part of it.
     """
     if logs.size:
         np.maximum(logs, np.float32((logs.max() if loudest is None else loudest) - _RANGE), out=logs)

@@ -211,7 +211,7 @@ def test_frames_of_whisper() -> None:
 
 def test_long_features_refuse_what_they_cannot_hear() -> None:
     extractor = WhisperFeatureExtractor()
-    with pytest.raises(AudioError, match="44100 Hz, and the model hears 16000 Hz"):
+    with pytest.raises(AudioError, match="44100 Hz, but the model expects 16000 Hz"):
         LongFeatures(extractor, AudioStream(noise(), "talk.wav", 44_100))
     with pytest.raises(AudioError, match="mono"):
         LongFeatures(extractor, np.zeros((2, 5000)))
