@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup lint check format demo names test
+.PHONY: setup lint check format demo examples docs docs-pages names test
 setup: $(VENV)/.done
 
 $(VENV)/.done: pyproject.toml
@@ -25,13 +25,30 @@ lint: setup
 check: lint
 	$(BIN)/pytest -n auto tests/unit tests/attacks
 
+# Every file of examples/, run by a test; those whose models are not in ONNXPIPE_TEST_MODELS are skipped and named.
+examples: setup
+	$(BIN)/pytest -rs tests/documentation/test_examples.py
+
+# The generated pages: tasks and command line.
+docs-pages: setup
+	$(BIN)/python -m tools.write_docs
+
+# The documentation as HTML, in build/docs; a warning is an error.
+docs: $(VENV)/.docs
+	$(BIN)/python -m tools.write_docs --check
+	$(BIN)/zensical build --clean --strict
+
+$(VENV)/.docs: setup
+	$(BIN)/pip install -q -e ".[docs]"
+	touch $@
+
 # Tests must have the same names in every process: they are collected twice and compared.
 names: setup
 	$(BIN)/python tests/check_names.py
 
 # The main job on real input: a pretrained model from PyPI, exported, certified, answered without PyTorch.
 demo: setup
-	$(BIN)/python -m perf.demo
+	$(BIN)/python -m examples.demo
 
 # All tests. ONNXPIPE_TEST_MODELS and ONNXPIPE_TEST_DATA (folders of real models and labelled data) switch on tests/real.
 test: setup

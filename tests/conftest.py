@@ -6,6 +6,7 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     # Read by tests/conformance/conftest.py; options must be known before that file is loaded.
-    parser.addoption("--write-table", action="store_true", help="write the support table of README.md from this run")
+    parser.addoption("--write-table", action="store_true", help="write the tables of docs/models.md from this run")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
@@ -33,6 +34,10 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 
 _LONGEST_NAME = 60
+
+
+MODELS = "ONNXPIPE_TEST_MODELS"
+"""The environment variable that names a folder of pretrained models."""
 
 
 @pytest.fixture(autouse=True)
@@ -67,3 +72,31 @@ def bundles() -> Callable[..., Path]:
         return cached_bundle(family, head, precisions)
 
     return bundle
+
+
+@pytest.fixture(scope="session")
+def real_model() -> Callable[[str], Path]:
+    """`real_model(name)`: the folder of a pretrained model as the Hub has it."""
+    root = os.environ.get(MODELS)
+    if not root:
+        pytest.skip(f"no real models: set {MODELS} to a folder that holds them")
+
+    def find(name: str) -> Path:
+        folder = Path(root) / name
+        if not folder.is_dir():
+            pytest.skip(f"{MODELS} holds no {name}")
+        return folder
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def real_bundle(real_model: Callable[[str], Path]) -> Callable[[str], Path]:
+    """`real_bundle(name)`: the model exported to fp32 and int8, kept between runs."""
+    from zoo.cache import cached_export
+
+    @cache
+    def make(name: str) -> Path:
+        return cached_export(real_model(name), ("fp32", "int8"))
+
+    return make

@@ -10,7 +10,7 @@ import pytest
 
 from conformance.table import Results, write
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 
 
 @pytest.fixture(scope="session")
@@ -52,4 +52,4 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     collector = session.config.pluginmanager.get_plugin("conformance-table")
     if collector is not None:
-        write(README, collector.results)
+        write(PAGE, collector.results)

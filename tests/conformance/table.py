@@ -1,4 +1,4 @@
-"""The support tables of README.md: tasks × families, from the checks that passed in one run of the suite."""
+"""The support tables of docs/models.md: tasks × families, from the checks that passed in one run of the suite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Results = dict[tuple[str, str], tuple[int, int]]
 NO_BREAK = "\N{NO-BREAK SPACE}"
 """Between a family and its count, so that a line never parts them."""
 
-_LISTS = {"pictures and videos": vision.TASKS, "sound": audio.TASKS}
+_LISTS = {"images and video": vision.TASKS, "audio": audio.TASKS}
 
 START, END = "<!-- table:start -->", "<!-- table:end -->"
 
@@ -62,15 +62,15 @@ def _cell(counts: tuple[int, int] | None, no_class: bool) -> str:
     return f"✗ {passed} of {passed + failed}" if failed else f"✓ {passed}"
 
 
-def write(readme: Path, results: Results) -> None:
-    """Put the tables between the markers of `readme`.
+def write(page: Path, results: Results) -> None:
+    """Put the tables between the markers of `page`.
 
     Raises:
         ValueError: the markers are not there.
     """
-    text = readme.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     if START not in text or END not in text:
-        raise ValueError(f"{readme.name} has no {START} … {END}: add both lines where the table belongs")
+        raise ValueError(f"{page.name} has no {START} … {END}: add both lines where the table belongs")
     before, rest = text.split(START, 1)
     after = rest.split(END, 1)[1]
-    readme.write_text(f"{before}{START}\n{render(results)}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{START}\n{render(results)}\n{END}{after}", encoding="utf-8")

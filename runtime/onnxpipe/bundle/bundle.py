@@ -33,7 +33,7 @@ class Bundle:
         config: its config.json.
         manifest: its bundle.json, or None (folders of optimum or transformers.js have none).
         certificate: its certificate.json, or None: then the graphs are unproved.
-        graphs: graph name to precision to .onnx file, e.g. graphs["model"]["fp32"].
+        graphs: graph name to precision to .onnx file, e.g. `graphs["model"]["fp32"]`.
     """
 
     folder: Path

@@ -38,7 +38,7 @@ def _step(title: str) -> None:
 
 
 def _show_ranking(dtype: str) -> None:
-    command = [sys.executable, "-m", "perf.demo", "--rank", str(BUNDLE), dtype]
+    command = [sys.executable, "-m", "examples.demo", "--rank", str(BUNDLE), dtype]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     answer = json.loads(done.stdout)
     print(f"{dtype}: {answer['query']} ({answer['dimensions']} dimensions)")
