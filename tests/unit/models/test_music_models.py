@@ -23,8 +23,8 @@ from onnxpipe.generation.codebooks import (  # noqa: E402
     undelayed,
 )
 from onnxpipe.models.auto import AutoModelForTextToWaveform  # noqa: E402
-from onnxpipe.models.text_to_audio.bark import Bark  # noqa: E402
-from onnxpipe.models.text_to_audio.bark_voice import PROMPTS, voice  # noqa: E402
+from onnxpipe.models.text_to_audio.bark.model import Bark  # noqa: E402
+from onnxpipe.models.text_to_audio.bark.voice import PROMPTS, voice  # noqa: E402
 from onnxpipe.models.text_to_audio.musicgen import Musicgen  # noqa: E402
 from onnxpipe_export.tracing import quiet  # noqa: E402
 from tolerances import MODEL  # noqa: E402

@@ -10,9 +10,9 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Model, Opener
 from onnxpipe.models.loading import ModelLoader
 
-#: The config's model_type -> file in this folder, and class; see `onnxpipe.models.text_to_audio.protocol`.
+#: The config's model_type -> module in this package, and class; see `onnxpipe.models.text_to_audio.protocol`.
 _CLASSES: Mapping[str, tuple[str, str]] = {
-    "bark": ("bark", "Bark"),
+    "bark": ("bark.model", "Bark"),
     "musicgen": ("musicgen", "Musicgen"),
     "speecht5": ("speecht5", "SpeechT5"),
     "style_text_to_speech_2": ("kokoro", "Kokoro"),

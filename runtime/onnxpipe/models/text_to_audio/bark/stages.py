@@ -23,8 +23,8 @@ from onnxpipe.generation.seed import RowStreams, derived_seeds, row_streams
 from onnxpipe.models.base import Array
 from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
 from onnxpipe.models.causal_lm.graph import CausalGraph
-from onnxpipe.models.text_to_audio.bark_settings import BarkSettings
-from onnxpipe.models.text_to_audio.bark_voice import Voice
+from onnxpipe.models.text_to_audio.bark.settings import BarkSettings
+from onnxpipe.models.text_to_audio.bark.voice import Voice
 
 #: The purposes from which each stage's seeds are derived, so that their random numbers are independent.
 _SEMANTIC, _COARSE, _FINE = range(3)

@@ -14,9 +14,9 @@ from onnxpipe.generation import GenerationConfig
 from onnxpipe.generation.fields import FIELDS
 from onnxpipe.generation.seed import derived_seeds
 from onnxpipe.models.base import Array, Model, Opener, as_array
-from onnxpipe.models.text_to_audio.bark_settings import BarkSettings, with_parameters
-from onnxpipe.models.text_to_audio.bark_stages import CausalStage, FineStage, StageGraph, coarse_codes, semantic_tokens
-from onnxpipe.models.text_to_audio.bark_voice import PROMPTS, voice, voices
+from onnxpipe.models.text_to_audio.bark.settings import BarkSettings, with_parameters
+from onnxpipe.models.text_to_audio.bark.stages import CausalStage, FineStage, StageGraph, coarse_codes, semantic_tokens
+from onnxpipe.models.text_to_audio.bark.voice import PROMPTS, voice, voices
 from onnxpipe.models.text_to_audio.encodec import EncodecDecoder
 from onnxpipe.models.text_to_audio.protocol import tokenize_text
 
