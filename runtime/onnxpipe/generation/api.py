@@ -23,7 +23,7 @@ from onnxpipe.generation.outputs import (
 )
 from onnxpipe.generation.prepare import (
     SpecialTokens,
-    as_array,
+    array_argument,
     check_names,
     decoder_start,
     inferred_mask,
@@ -116,7 +116,7 @@ def generate(
         tokenizer,
         response_format,
         seed,
-        (as_array(negative_prompt_ids), as_array(negative_prompt_attention_mask)),
+        (array_argument(negative_prompt_ids), array_argument(negative_prompt_attention_mask)),
     )
     request = _prepare(model, inputs, resolved, extra)
     if custom_generate is not None:
@@ -202,7 +202,7 @@ def _resolve(
         config,
         default_max=own.get("max_length") is None and all(one.max_length is None for one in sources),
         default_min=own.get("min_length") is None and all(one.min_length is None for one in sources),
-        inputs={name: as_array(value) for name, value in kwargs.items() if name not in own},
+        inputs={name: array_argument(value) for name, value in kwargs.items() if name not in own},
     )
 
 

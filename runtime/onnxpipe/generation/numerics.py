@@ -39,7 +39,11 @@ def log_softmax(scores: Array, scratch: Scratch | None = None) -> Array:
 
 
 def softmax(scores: Array) -> Array:
-    """float32 (..., vocab), adding to 1 along the last axis."""
+    """Compute float32 (..., vocab) that adds to 1 along the last axis.
+
+    `processing.scores.softmax` is for logits of models; here processors have set scores to -inf. A row of nothing else
+    gives NaN without a warning, as in PyTorch, and the division needs no second array of the vocabulary's size.
+    """
     with np.errstate(invalid="ignore"):
         exp: Array = np.exp(scores - scores.max(-1, keepdims=True))
         exp /= exp.sum(-1, keepdims=True)

@@ -12,6 +12,7 @@ import numpy as np
 from onnxpipe.generation.config import GenerationConfig
 from onnxpipe.generation.logs import logger, warn_once
 from onnxpipe.generation.protocols import Array, GenerationModel
+from onnxpipe.processing.arrays import to_array
 
 
 @dataclass(frozen=True)
@@ -29,13 +30,9 @@ class SpecialTokens:
     start: Array | None
 
 
-def as_array(value: Any) -> Any:
-    """A numpy array of a list, a number or a tensor of another library; a mapping or None as it is."""
-    if value is None or isinstance(value, (Mapping, np.ndarray, str)):
-        return value
-    if hasattr(value, "detach"):  # a torch tensor, which this package never imports
-        value = value.detach().cpu().numpy()
-    return np.asarray(value)
+def array_argument(value: Any) -> Any:
+    """Convert a list, a number or a tensor of another library to NumPy; a mapping, a text or None stays as it is."""
+    return value if value is None or isinstance(value, (Mapping, str)) else to_array(value)
 
 
 def check_names(model: GenerationModel, inputs: Mapping[str, Any]) -> None:
@@ -68,7 +65,7 @@ def main_input(
             f"`inputs`: {inputs}` were passed alongside {name} which is not allowed. Make sure to either pass {inputs} "
             f"or {name}=..."
         )
-    prompt = as_array(inputs if named is None else named)
+    prompt = array_argument(inputs if named is None else named)
     if prompt is not None and prompt.ndim == 2 and prompt.shape[1] == 0 and not model.is_encoder_decoder:
         others.pop("attention_mask", None)
         return _from_bos(config, len(prompt)), others
@@ -105,7 +102,7 @@ def _states(encoder_outputs: Any) -> Array | None:
     if encoder_outputs is None or isinstance(encoder_outputs, np.ndarray):
         return encoder_outputs
     first = encoder_outputs["last_hidden_state"] if isinstance(encoder_outputs, Mapping) else encoder_outputs[0]
-    array: Array = as_array(first)
+    array: Array = array_argument(first)
     return array
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from onnxpipe.bundle import Bundle, Config
@@ -69,10 +68,3 @@ class Model:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name_or_path!r}, dtype={self.dtype!r}, device={str(self.device)!r})"
-
-
-def as_array(value: Any) -> Array:
-    """A numpy array of what the user passed; tensors of torch are taken as they are, without importing torch."""
-    if hasattr(value, "detach") and hasattr(value, "numpy"):
-        value = value.detach().cpu().numpy()
-    return np.asarray(value)

@@ -12,8 +12,9 @@ import numpy as np
 from onnxpipe.bundle import Bundle
 from onnxpipe.engine import Session
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.models.base import Array, Model, Opener, as_array
+from onnxpipe.models.base import Array, Model, Opener
 from onnxpipe.models.encoder import EncoderModel
+from onnxpipe.processing.arrays import to_array
 from onnxpipe.processing.model_output import ModelOutput
 
 
@@ -116,7 +117,7 @@ class DualEncoderModel(Model):
     def get_text_features(self, input_ids: Any, **inputs: Any) -> Array:
         """Embed texts: float32 (texts, width), not normalised."""
         feeds = {"input_ids": input_ids, **inputs}
-        return self.run_texts({name: as_array(value) for name, value in feeds.items()})["text_embeds"]
+        return self.run_texts({name: to_array(value) for name, value in feeds.items()})["text_embeds"]
 
     def similarity(self, embeds: Array, text_embeds: Array) -> Array:
         """Compute the similarities, float32 (images or recordings, texts): cosines, scaled and shifted as the model
@@ -181,7 +182,7 @@ class ImageDualEncoder(DualEncoderModel):
             separate graphs `image_embeds` and `text_embeds`, each of length 1.
         """
         given = {"input_ids": input_ids, "pixel_values": pixel_values, **inputs}
-        outputs = self.compare({name: as_array(value) for name, value in given.items() if value is not None})
+        outputs = self.compare({name: to_array(value) for name, value in given.items() if value is not None})
         if not self.joint:
             logits = outputs["logits_per_image"]
             outputs = ModelOutput({"logits_per_image": logits, "logits_per_text": logits.T, **outputs})
@@ -190,7 +191,7 @@ class ImageDualEncoder(DualEncoderModel):
     def get_image_features(self, pixel_values: Any, **inputs: Any) -> Array:
         """Embed images: float32 (images, width), not normalised."""
         feeds = {"pixel_values": pixel_values, **inputs}
-        return self.run_other({name: as_array(value) for name, value in feeds.items()})
+        return self.run_other({name: to_array(value) for name, value in feeds.items()})
 
 
 class AudioDualEncoder(DualEncoderModel):
@@ -217,13 +218,13 @@ class AudioDualEncoder(DualEncoderModel):
             `text_embeds`, each of length 1.
         """
         given = {"input_ids": input_ids, "input_features": input_features, **inputs}
-        outputs = self.compare({name: as_array(value) for name, value in given.items() if value is not None})
+        outputs = self.compare({name: to_array(value) for name, value in given.items() if value is not None})
         return outputs if return_dict else outputs.to_tuple()
 
     def get_audio_features(self, input_features: Any, **inputs: Any) -> Array:
         """Embed recordings: float32 (recordings, width), not normalised."""
         feeds = {"input_features": input_features, **inputs}
-        return self.run_other({name: as_array(value) for name, value in feeds.items()})
+        return self.run_other({name: to_array(value) for name, value in feeds.items()})
 
 
 _TEXT_INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from onnxpipe.bundle import Bundle
 from onnxpipe.engine import Session
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.models.base import Model, Opener, as_array
+from onnxpipe.models.base import Model, Opener
+from onnxpipe.processing.arrays import to_array
 from onnxpipe.processing.model_output import ModelOutput
 
 Array = NDArray[Any]
@@ -76,7 +77,7 @@ class EncoderModel(Model):
             "token_type_ids": token_type_ids,
             **inputs,
         }
-        feeds = {name: as_array(value) for name, value in given.items() if value is not None}
+        feeds = {name: to_array(value) for name, value in given.items() if value is not None}
         outputs = ModelOutput(self.run(feeds))
         return outputs if return_dict else outputs.to_tuple()
 

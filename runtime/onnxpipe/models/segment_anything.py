@@ -9,7 +9,8 @@ import numpy as np
 
 from onnxpipe.bundle import Bundle
 from onnxpipe.engine import Session
-from onnxpipe.models.base import Array, Model, Opener, as_array
+from onnxpipe.models.base import Array, Model, Opener
+from onnxpipe.processing.arrays import to_array
 from onnxpipe.processing.model_output import ModelOutput
 
 
@@ -70,15 +71,15 @@ class SegmentAnything(Model):
 
     def get_image_embeddings(self, pixel_values: Any) -> dict[str, Array]:
         """Encode images, float32 (images, 3, height, width): a few arrays by name, for `decode_masks`."""
-        return self.session.run({"pixel_values": as_array(pixel_values)})
+        return self.session.run({"pixel_values": to_array(pixel_values)})
 
     def decode_masks(
         self, embeddings: Mapping[str, Any], input_points: Any, input_labels: Any = None
     ) -> dict[str, Array]:
         """Predict masks for points from the embeddings of images; arguments and results as those of the call."""
-        points = np.asarray(as_array(input_points), np.float32)
-        labels = np.ones(points.shape[:-1], np.int64) if input_labels is None else as_array(input_labels)
-        feeds = {name: as_array(value) for name, value in embeddings.items() if name in self.decoder.inputs}
+        points = np.asarray(to_array(input_points), np.float32)
+        labels = np.ones(points.shape[:-1], np.int64) if input_labels is None else to_array(input_labels)
+        feeds = {name: to_array(value) for name, value in embeddings.items() if name in self.decoder.inputs}
         feeds |= {"input_points": points, "input_labels": labels}
         if "input_boxes" in self.decoder.inputs:  # graphs of other exporters may take boxes as well: pass none
             feeds["input_boxes"] = np.zeros((points.shape[0], 0, 4), np.float32)

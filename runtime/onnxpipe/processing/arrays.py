@@ -1,10 +1,36 @@
-"""Arrays that all modalities share: what may be asked for as `return_tensors`."""
+"""Arrays and tensors from users: one rule for what is an array, and which `return_tensors` there are."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from onnxpipe.errors import UnsupportedError
+
+Array = NDArray[Any]
+
+
+def as_array(value: Any) -> Array | None:
+    """Convert an array, or a tensor of another library on any device, to NumPy; None for anything else.
+
+    No library of tensors is imported: what offers `__array__` is taken, after `detach` (gradients) and `cpu` (devices)
+    where it has them.
+    """
+    if isinstance(value, np.ndarray):
+        return value
+    if not hasattr(value, "__array__"):
+        return None
+    for step in ("detach", "cpu"):
+        value = getattr(value, step, lambda kept=value: kept)()
+    return np.asarray(value)
+
+
+def to_array(value: Any) -> Array:
+    """Convert an array, a tensor, a number or a (nested) list of numbers to NumPy."""
+    array = as_array(value)
+    return np.asarray(value) if array is None else array
 
 
 def check_tensor_type(value: Any) -> None:

@@ -11,11 +11,13 @@ Array = NDArray[Any]
 
 
 def softmax(logits: Array) -> Array:
-    """Softmax over the last axis; any shape, same shape out."""
+    """Compute the softmax over the last axis in float32; any shape, same shape out."""
+    logits = logits.astype(np.float32, copy=False)
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
 
 
 def sigmoid(logits: Array) -> Array:
-    """Logistic function, elementwise."""
-    return np.asarray(1.0 / (1.0 + np.exp(-logits)))
+    """Compute the logistic function of each value in float32; far below zero it is 0, without a warning."""
+    with np.errstate(over="ignore"):
+        return np.asarray(1.0 / (1.0 + np.exp(-logits.astype(np.float32, copy=False))))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpipe.generation.prepare import as_array
+from onnxpipe.generation.prepare import array_argument
 from onnxpipe.generation.protocols import Array
 from onnxpipe.generation.whisper.protocols import Features
 
@@ -33,7 +33,7 @@ class Recordings:
         self._streamed: Features | None = features if hasattr(features, "n_frames") else None
         self._array: Array | None = None
         if self._streamed is None:
-            self._array = as_array(features)
+            self._array = array_argument(features)
             if self._array is None or self._array.ndim != 3:
                 shape = None if self._array is None else self._array.shape
                 raise ValueError(f"input_features must have the shape (recordings, mels, frames), not {shape}")
@@ -84,7 +84,7 @@ class Recordings:
 def _spoken(mask: Any, rows: int, streamed: int | None) -> Array | None:
     if mask is None:
         return None if streamed is None else np.array([streamed], np.int64)
-    array = as_array(mask)
+    array = array_argument(mask)
     if array.ndim != 2 or len(array) != rows:
         raise ValueError(f"attention_mask must have the shape ({rows}, frames), not {array.shape}")
     counts: Array = np.asarray(array, np.int64).sum(-1)

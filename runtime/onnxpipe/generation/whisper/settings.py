@@ -11,7 +11,7 @@ import numpy as np
 from onnxpipe.bundle import Config
 from onnxpipe.generation.config import GenerationConfig
 from onnxpipe.generation.logs import logger, warn_once
-from onnxpipe.generation.prepare import as_array
+from onnxpipe.generation.prepare import array_argument
 from onnxpipe.generation.protocols import Array
 
 _FIRST, _ALL = "first-segment", "all-segments"
@@ -128,7 +128,7 @@ class WhisperSettings:
             )
         conditioned = bool(_chosen(arguments.condition_on_prev_tokens, config, "condition_on_prev_tokens"))
         no_stamps = getattr(config, "no_timestamps_token_id", None)
-        prompt = None if arguments.prompt_ids is None else np.asarray(as_array(arguments.prompt_ids), np.int64)
+        prompt = None if arguments.prompt_ids is None else np.asarray(array_argument(arguments.prompt_ids), np.int64)
         if prompt is not None and prompt.ndim != 1:
             raise ValueError(f"prompt_ids must be one row of tokens, not an array of shape {prompt.shape}")
         named = arguments.return_dict_in_generate
@@ -160,7 +160,7 @@ class WhisperSettings:
 def _rows(tokens: Any) -> Array | None:
     if tokens is None:
         return None
-    rows = np.asarray(as_array(tokens), np.int64)
+    rows = np.asarray(array_argument(tokens), np.int64)
     if rows.ndim != 2:
         raise ValueError(f"decoder_input_ids must have the shape (recordings, length), not {rows.shape}")
     return rows

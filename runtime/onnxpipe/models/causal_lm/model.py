@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from onnxpipe.bundle import Bundle
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.models.base import Opener, as_array
+from onnxpipe.models.base import Opener
 from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
 from onnxpipe.models.causal_lm.graph import CausalGraph
 from onnxpipe.models.generative import GenerativeModel
+from onnxpipe.processing.arrays import to_array
 from onnxpipe.processing.model_output import ModelOutput
 
 Array = NDArray[Any]
@@ -70,7 +71,7 @@ class CausalLM(GenerativeModel):
                 )
         if input_ids is None:
             raise ValueError("input_ids must be given: int, shape (batch, sequence)")
-        ids = np.asarray(as_array(input_ids), np.int64)
+        ids = np.asarray(to_array(input_ids), np.int64)
         rows = _rows(ids, attention_mask)
         inside = _mask(ids, attention_mask)
         logits = np.zeros((*ids.shape, self.vocab_size), np.float32)
@@ -117,7 +118,7 @@ def _mask(ids: Array, attention_mask: Any) -> Array:
         raise ValueError(f"input_ids has the shape {ids.shape}; the model takes (batch, sequence)")
     if attention_mask is None:
         return np.ones(ids.shape, bool)
-    mask = as_array(attention_mask).astype(bool)
+    mask = to_array(attention_mask).astype(bool)
     if mask.shape != ids.shape:
         raise ValueError(f"attention_mask has the shape {mask.shape} and input_ids {ids.shape}: they must be equal")
     return mask

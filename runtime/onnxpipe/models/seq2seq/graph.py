@@ -20,8 +20,9 @@ from onnxpipe.bundle import Bundle, Config
 from onnxpipe.engine import Session
 from onnxpipe.engine.binding import DeviceArray
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.models.base import Opener, as_array
+from onnxpipe.models.base import Opener
 from onnxpipe.models.cache_shape import cache_shape
+from onnxpipe.processing.arrays import to_array
 
 Array = NDArray[Any]
 
@@ -148,7 +149,7 @@ class Seq2SeqGraphs:
 def encoder_states(outputs: Any) -> Array:
     """Take the states from an encoder's output: an array, a tuple that begins with it, or a mapping that names it."""
     first = outputs["last_hidden_state"] if isinstance(outputs, Mapping) else outputs
-    return as_array(first[0] if isinstance(first, tuple | list) else first)
+    return to_array(first[0] if isinstance(first, tuple | list) else first)
 
 
 def _apart(session: Session) -> bool:

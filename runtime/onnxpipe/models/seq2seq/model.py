@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from onnxpipe.bundle import Bundle
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.models.base import Opener, as_array
+from onnxpipe.models.base import Opener
 from onnxpipe.models.generative import GenerativeModel
 from onnxpipe.models.seq2seq.decoder import Seq2SeqDecoder
 from onnxpipe.models.seq2seq.graph import Encoded, Seq2SeqGraphs, encoder_states
+from onnxpipe.processing.arrays import to_array
 from onnxpipe.processing.model_output import ModelOutput
 
 Array = NDArray[Any]
@@ -75,7 +76,7 @@ class Seq2SeqLM(GenerativeModel):
         encoded = self._encode(
             {"input_ids": input_ids, "attention_mask": attention_mask, "encoder_outputs": encoder_outputs}
         )
-        tokens = np.asarray(as_array(decoder_input_ids), np.int64)
+        tokens = np.asarray(to_array(decoder_input_ids), np.int64)
         logits = self.graphs.whole(tokens, encoded, ["logits"])["logits"]
         outputs = ModelOutput(logits=logits, encoder_last_hidden_state=encoded.states.numpy())
         return outputs if return_dict else outputs.to_tuple()
@@ -104,7 +105,7 @@ class Seq2SeqLM(GenerativeModel):
         if outputs is not None:
             states = encoder_states(outputs)
             return self.graphs.encoded(states, _mask(states.shape[:2], mask))
-        ids = np.asarray(as_array(given), np.int64)
+        ids = np.asarray(to_array(given), np.int64)
         if ids.ndim != 2:
             raise ValueError(f"input_ids has the shape {ids.shape}; the model takes (batch, sequence)")
         ones = _mask(ids.shape, mask)
@@ -114,7 +115,7 @@ class Seq2SeqLM(GenerativeModel):
 
 
 def _mask(shape: tuple[int, ...], given: Any) -> Array:
-    mask = np.ones(shape, np.int64) if given is None else np.asarray(as_array(given), np.int64)
+    mask = np.ones(shape, np.int64) if given is None else np.asarray(to_array(given), np.int64)
     if mask.shape != shape:
         raise ValueError(f"attention_mask has the shape {mask.shape}; the input has {shape}")
     return mask

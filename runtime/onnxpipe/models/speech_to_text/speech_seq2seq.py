@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from onnxpipe.bundle import Bundle
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.logs import logger
-from onnxpipe.models.base import Opener, as_array
+from onnxpipe.models.base import Opener
 from onnxpipe.models.generative import GenerativeModel
 from onnxpipe.models.seq2seq.decoder import Seq2SeqDecoder
 from onnxpipe.models.seq2seq.graph import Encoded, Seq2SeqGraphs, encoder_states
 from onnxpipe.models.speech_to_text.base import SpeechToTextModel
+from onnxpipe.processing.arrays import to_array
 from onnxpipe.processing.model_output import ModelOutput
 
 Array = NDArray[Any]
@@ -90,7 +91,7 @@ class SpeechSeq2Seq(GenerativeModel, SpeechToTextModel):
             raise ValueError("decoder_input_ids must be given: int, shape (batch, decoder sequence)")
         given = {"input_features": input_features, "input_values": input_values, "encoder_outputs": encoder_outputs}
         encoded = self.encode({**given, "attention_mask": attention_mask})
-        tokens = np.asarray(as_array(decoder_input_ids), np.int64)
+        tokens = np.asarray(to_array(decoder_input_ids), np.int64)
         logits = self.graphs.whole(tokens, encoded, ["logits"])["logits"]
         outputs = ModelOutput(logits=logits, encoder_last_hidden_state=encoded.states.numpy())
         return outputs if return_dict else outputs.to_tuple()
@@ -124,7 +125,7 @@ class SpeechSeq2Seq(GenerativeModel, SpeechToTextModel):
         if tgt_lang is not None:
             recordings = kwargs.get(self.main_input_name) if inputs is None else inputs
             outputs = kwargs.get("encoder_outputs")
-            rows = len(as_array(recordings)) if recordings is not None else len(encoder_states(outputs))
+            rows = len(to_array(recordings)) if recordings is not None else len(encoder_states(outputs))
             kwargs["decoder_input_ids"] = np.full((rows, 1), _language(tgt_lang, codes), np.int64)
         elif codes is not None and kwargs.get("decoder_input_ids") is None:
             logger.warning(
@@ -161,11 +162,11 @@ class SpeechSeq2Seq(GenerativeModel, SpeechToTextModel):
             return self.graphs.encoded(encoder_states(outputs), None if mask is None else _int(mask))
         if inputs.get(name) is None:
             raise ValueError(f"{name} must be given: float32, shape {self.graphs.encoder.inputs[name].shape}")
-        recordings = as_array(inputs[name])
+        recordings = to_array(inputs[name])
         feeds = {name: recordings}
         if self.supports_padding:
             feeds["attention_mask"] = np.ones(recordings.shape[:2], np.int64) if mask is None else _int(mask)
-        elif mask is not None and not self._trained_with_silence and not as_array(mask).all():
+        elif mask is not None and not self._trained_with_silence and not to_array(mask).all():
             raise ValueError(
                 f"{self.name_or_path} does not support attention_mask, so padding would change the result. Pass "
                 "recordings of different lengths one at a time"
@@ -177,7 +178,7 @@ class SpeechSeq2Seq(GenerativeModel, SpeechToTextModel):
 
 
 def _int(mask: Any) -> Array:
-    return np.asarray(as_array(mask), np.int64)
+    return np.asarray(to_array(mask), np.int64)
 
 
 def _language(name: str, codes: Any) -> int:

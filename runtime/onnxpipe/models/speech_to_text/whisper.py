@@ -24,9 +24,9 @@ from onnxpipe.generation.whisper import (
     transcribe,
 )
 from onnxpipe.generation.whisper.settings import check_window
-from onnxpipe.models.base import as_array
 from onnxpipe.models.seq2seq.graph import Encoded, encoder_states
 from onnxpipe.models.speech_to_text.speech_seq2seq import SpeechSeq2Seq
+from onnxpipe.processing.arrays import to_array
 
 Array = NDArray[Any]
 
@@ -270,7 +270,7 @@ class Whisper(SpeechSeq2Seq):
             raise ValueError("Make sure to provide either `input_features` or `encoder_outputs` to `generate`.")
         if encoder_outputs is None:
             return Recordings(passed[0], mask, self.window), None
-        encoded = self.graphs.encoded(as_array(encoder_states(encoder_outputs)), None)
+        encoded = self.graphs.encoded(to_array(encoder_states(encoder_outputs)), None)
         mels = int(self.config.get("num_mel_bins") or 0)
         silence = np.broadcast_to(np.float32(0), (len(encoded), mels, self.window))
         return Recordings(silence, mask, self.window), encoded

@@ -14,8 +14,9 @@ from onnxpipe.bundle import Bundle
 from onnxpipe.bundle.files import check_inside
 from onnxpipe.engine import Session
 from onnxpipe.errors import BundleError, UnsupportedError
-from onnxpipe.models.base import Array, Model, Opener, as_array
+from onnxpipe.models.base import Array, Model, Opener
 from onnxpipe.models.text_to_audio.protocol import check_names, tokenize_text
+from onnxpipe.processing.arrays import to_array
 
 _PARAMS = ("voice", "speed")
 _TEXT_OPTIONS = ("is_phonemes", "language")
@@ -108,7 +109,7 @@ class Kokoro(Model):
             UnsupportedError: no such voice.
             ValueError: more phonemes than the voice has styles for, or a speed that is not above 0.
         """
-        ids = np.atleast_2d(np.asarray(as_array(input_ids), np.int64))
+        ids = np.atleast_2d(np.asarray(to_array(input_ids), np.int64))
         if ids.shape[0] != 1:
             raise ValueError(f"input_ids are (1, phonemes), got {ids.shape}")
         if not speed > 0:
@@ -133,7 +134,7 @@ class Kokoro(Model):
         """float32 (n, size)."""
         size = self.session.inputs["style"].shape[-1]
         if not isinstance(voice, str):
-            styles = np.asarray(as_array(voice), np.float32)
+            styles = np.asarray(to_array(voice), np.float32)
             if not styles.size or (isinstance(size, int) and styles.shape[-1] != size):
                 raise ValueError(
                     f"voice must be a name, or float32 of shape (n, 1, {size}) or ({size},), got {styles.shape}"

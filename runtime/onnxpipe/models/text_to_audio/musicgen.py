@@ -16,11 +16,12 @@ from onnxpipe.generation.fields import DEFAULTS, FIELDS
 from onnxpipe.generation.mode import GenerationMode, generation_mode
 from onnxpipe.generation.prepare import check_names
 from onnxpipe.generation.seed import derived_seeds
-from onnxpipe.models.base import Array, Model, Opener, as_array
+from onnxpipe.models.base import Array, Model, Opener
 from onnxpipe.models.seq2seq.graph import Seq2SeqGraphs, encoder_states
 from onnxpipe.models.text_to_audio.encodec import EncodecDecoder
 from onnxpipe.models.text_to_audio.musicgen_decoder import EncodedTexts, MusicDecoder
 from onnxpipe.models.text_to_audio.protocol import tokenize_text
+from onnxpipe.processing.arrays import to_array
 
 _MERGED, _PAIR = "decoder_model_merged", ("decoder_model", "decoder_with_past_model")
 #: New tokens in transformers' pipeline if neither the user nor the model says how many.
@@ -184,7 +185,7 @@ class Musicgen(Model):
             return EncodedTexts(states, _mask(states.shape[:2], mask))
         if inputs.get("input_ids") is None:
             raise ValueError("input_ids must be given: int, shape (texts, length)")
-        ids = np.asarray(as_array(inputs["input_ids"]), np.int64)
+        ids = np.asarray(to_array(inputs["input_ids"]), np.int64)
         if ids.ndim != 2:
             raise ValueError(f"input_ids has the shape {ids.shape}; the model takes (texts, length)")
         ones = _mask(ids.shape, mask)
@@ -207,7 +208,7 @@ class Musicgen(Model):
         first = np.full((len(texts.mask), self.codebooks, 1), start, np.int64)
         if inputs.get("decoder_input_ids") is None:
             return first
-        codes = np.asarray(as_array(inputs["decoder_input_ids"]), np.int64)
+        codes = np.asarray(to_array(inputs["decoder_input_ids"]), np.int64)
         if codes.ndim != 2 or len(codes) != len(texts.mask) * self.codebooks:
             wanted = (len(texts.mask) * self.codebooks, "frames")
             raise ValueError(f"decoder_input_ids has the shape {codes.shape}; {wanted} is needed: one row per codebook")
@@ -231,7 +232,7 @@ def _decoder_config(config: Config) -> Config:
 
 
 def _mask(shape: tuple[int, ...], attention_mask: Any) -> Array:
-    mask = np.ones(shape, np.int64) if attention_mask is None else np.asarray(as_array(attention_mask), np.int64)
+    mask = np.ones(shape, np.int64) if attention_mask is None else np.asarray(to_array(attention_mask), np.int64)
     if mask.shape != shape:
         raise ValueError(f"attention_mask has the shape {mask.shape}; the input has {shape}")
     return mask

@@ -11,9 +11,10 @@ from onnxpipe.bundle import Bundle
 from onnxpipe.engine import Session
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.seed import next_seed
-from onnxpipe.models.base import Array, Model, Opener, as_array
+from onnxpipe.models.base import Array, Model, Opener
 from onnxpipe.models.text_to_audio.protocol import check_names, tokenize_text
 from onnxpipe.models.text_to_audio.speecht5_graphs import ForeignLoop, Loop, OwnLoop
+from onnxpipe.processing.arrays import to_array
 
 _PARAMS = ("speaker_embeddings", "threshold", "minlenratio", "maxlenratio")
 
@@ -132,9 +133,9 @@ class SpeechT5(Model):
         """
         if output_cross_attentions:
             raise UnsupportedError("output_cross_attentions=True: the graphs give no attentions; leave it out")
-        ids = np.atleast_2d(np.asarray(as_array(input_ids), np.int64))
+        ids = np.atleast_2d(np.asarray(to_array(input_ids), np.int64))
         speakers = _speakers(speaker_embeddings, len(ids), int(self.config.speaker_embedding_dim))
-        mask = ids != self.config.pad_token_id if attention_mask is None else np.atleast_2d(as_array(attention_mask))
+        mask = ids != self.config.pad_token_id if attention_mask is None else np.atleast_2d(to_array(attention_mask))
         limits = (
             int(ids.shape[1] * minlenratio / self.config.reduction_factor),
             int(ids.shape[1] * maxlenratio / self.config.reduction_factor),
@@ -167,7 +168,7 @@ def _speakers(embeddings: Any, count: int, size: int) -> Array:
             f"{size}), e.g. forward_params={{'speaker_embeddings': array}}. Voices for SpeechT5 are in the data set "
             "https://huggingface.co/datasets/Matthijs/cmu-arctic-xvectors"
         )
-    speakers = np.asarray(as_array(embeddings), np.float32)
+    speakers = np.asarray(to_array(embeddings), np.float32)
     if speakers.ndim != 2 or speakers.shape[1] != size:
         raise ValueError(f"speaker_embeddings must be float32 of shape (1, {size}), got {speakers.shape}")
     if len(speakers) not in (1, count):

@@ -10,8 +10,9 @@ import numpy as np
 from onnxpipe.bundle import Bundle
 from onnxpipe.engine import Session
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.models.base import Array, Model, Opener, as_array
+from onnxpipe.models.base import Array, Model, Opener
 from onnxpipe.models.text_to_audio.protocol import check_names, tokenize_text
+from onnxpipe.processing.arrays import to_array
 from onnxpipe.processing.model_output import ModelOutput
 
 _PARAMS = ("speaker_id", "speaking_rate", "noise_scale", "noise_scale_duration")
@@ -120,8 +121,8 @@ class Vits(Model):
             ValueError: a speaker that the model does not have.
             UnsupportedError: a parameter that the one graph of another exporter does not have.
         """
-        ids = np.atleast_2d(np.asarray(as_array(input_ids), np.int64))
-        mask = np.ones_like(ids) if attention_mask is None else np.atleast_2d(as_array(attention_mask))
+        ids = np.atleast_2d(np.asarray(to_array(input_ids), np.int64))
+        mask = np.ones_like(ids) if attention_mask is None else np.atleast_2d(to_array(attention_mask))
         rate = self.speaking_rate if speaking_rate is None else float(speaking_rate)
         scales = (
             self.noise_scale if noise_scale is None else float(noise_scale),
@@ -138,7 +139,7 @@ class Vits(Model):
             waveforms = []
             for row, real in enumerate(mask.astype(bool)):
                 drawn = _Noise(
-                    source, *(None if each is None else as_array(each)[row] for each in (duration_noise, noise))
+                    source, *(None if each is None else to_array(each)[row] for each in (duration_noise, noise))
                 )
                 waveforms.append(self._synthesize(ids[row][real], speaker_id, rate, scales, drawn))
         lengths = np.array([len(one) for one in waveforms], np.int64)

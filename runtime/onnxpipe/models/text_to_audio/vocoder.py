@@ -11,8 +11,9 @@ import numpy as np
 from onnxpipe.bundle import Bundle, HubKeywords, HubOptions
 from onnxpipe.engine import Session
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.models.base import Array, Model, Opener, as_array
+from onnxpipe.models.base import Array, Model, Opener
 from onnxpipe.models.loading import Source, Target, load_model
+from onnxpipe.processing.arrays import to_array
 
 #: The vocoder of SpeechT5's spectrograms if the user names none.
 DEFAULT_VOCODER = "microsoft/speecht5_hifigan"
@@ -85,7 +86,7 @@ class SpeechT5HifiGan(Model):
         Raises:
             ValueError: of another shape, or without frames.
         """
-        mels = np.asarray(as_array(spectrogram), np.float32)
+        mels = np.asarray(to_array(spectrogram), np.float32)
         if mels.ndim not in (2, 3) or 0 in mels.shape:
             raise ValueError(f"a spectrogram is (frames, mels) or (batch, frames, mels), got {mels.shape}")
         rank = len(self.session.inputs["spectrogram"].shape)

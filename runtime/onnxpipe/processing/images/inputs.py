@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.errors import ImageError
+from onnxpipe.processing.arrays import as_array
 from onnxpipe.processing.images.io.load import load_image
 from onnxpipe.processing.images.io.pillow import import_pillow
 from onnxpipe.processing.images.settings import ImageProcessorSettings
@@ -22,7 +23,7 @@ def flatten_images(images: Any) -> list[Any]:
     Raises:
         ImageError: an empty list.
     """
-    array = _array(images)
+    array = as_array(images)
     if array is not None:
         return list(array) if array.ndim == 4 else [array]
     if not isinstance(images, (list, tuple)):
@@ -35,12 +36,12 @@ def flatten_images(images: Any) -> list[Any]:
 
 def group_videos(images: Any) -> list[list[Any]]:
     """Group frames by video: a list of images is one video, a list of such lists or of 4-axis arrays several."""
-    array = _array(images)
+    array = as_array(images)
     if array is not None:
         return [list(array) for array in array] if array.ndim == 5 else [list(array) if array.ndim == 4 else [array]]
     if not isinstance(images, (list, tuple)):
         return [[images]]
-    arrays = [_array(entry) for entry in images]
+    arrays = [as_array(entry) for entry in images]
     several = [isinstance(entry, (list, tuple)) or (a is not None and a.ndim == 4) for entry, a in zip(images, arrays)]
     if not several:
         raise ImageError("no images: the list is empty")
@@ -63,7 +64,7 @@ def to_image_or_array(image: Any, settings: ImageProcessorSettings) -> ImageOrAr
     """
     pillow = import_pillow()
     grey = isinstance(settings.image_mean, tuple) and len(settings.image_mean) == 1
-    array = _array(image)
+    array = as_array(image)
     if array is not None:
         return _three_channels(_channels_last(array, settings.input_data_format), settings, grey)
     if not isinstance(image, pillow.Image):
@@ -73,15 +74,6 @@ def to_image_or_array(image: Any, settings: ImageProcessorSettings) -> ImageOrAr
     if grey:
         return _mode(image, "L")
     return _on_white(image) if settings.do_convert_rgb else _mode(image, "RGB")
-
-
-def _array(value: Any) -> Array | None:
-    """Convert an array, or a tensor of another library, to NumPy; None for anything else."""
-    if isinstance(value, np.ndarray):
-        return value
-    if isinstance(value, (list, tuple, str, bytes)) or not hasattr(value, "detach"):
-        return None
-    return np.asarray(value.detach().cpu())
 
 
 def _mode(image: Any, mode: str) -> Any:

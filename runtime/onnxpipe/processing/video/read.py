@@ -1,8 +1,4 @@
-"""Read the frames of a video from whatever names or holds it.
-
-A video file may name other files (playlists, concatenations), which FFmpeg would go and open. So FFmpeg never opens
-anything itself here: it gets bytes, may use no protocol, and knows only formats that hold their own frames.
-"""
+"""Read the frames of a video from whatever names or holds it; see `processing.av` for how a file is opened safely."""
 
 from __future__ import annotations
 
@@ -16,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpipe.errors import ImageError, ImageNotFoundError, MissingDependencyError
+from onnxpipe.processing.av import VIDEO_FORMATS, open_container
 from onnxpipe.processing.images.io.fetch import fetch
 
 if TYPE_CHECKING:
@@ -27,9 +24,6 @@ MAX_VIDEO_BYTES = 512 * 2**20
 
 #: Largest frame, in pixels: four times those of 8K.
 MAX_FRAME_PIXELS = 2**27
-
-_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,ogg,asf,gif,h264,hevc,m4v,ivf,nut,mxf"
-_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
 
 
 def read_frames(
@@ -89,7 +83,7 @@ def _opened(source: Any, timeout: float | None) -> Iterator[tuple[InputContainer
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the video"
     with _file(source, timeout) as file:
         try:
-            with av.open(file, mode="r", container_options=_OPTIONS) as container:
+            with open_container(file, VIDEO_FORMATS) as container:
                 if not container.streams.video:
                     raise ImageError(f"{name} has no video stream")
                 stream = container.streams.video[0]

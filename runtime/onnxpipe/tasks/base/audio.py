@@ -16,6 +16,7 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array, Padding, Row
 from onnxpipe.errors import AudioError, BundleError
+from onnxpipe.processing.arrays import as_array
 from onnxpipe.tasks.base.pipeline import Pipeline
 
 #: Names under which feature extractors give what is heard.
@@ -199,16 +200,15 @@ def array_of(value: Any, who: str) -> Array:
         TypeError: something else, a list of numbers too (it would be a batch).
         AudioError: samples that are no finite numbers.
     """
-    if hasattr(value, "detach") and hasattr(value, "numpy"):
-        value = value.detach().cpu().numpy()
-    if not isinstance(value, np.ndarray):
+    array = as_array(value)
+    if array is None:
         raise TypeError(
             f"We expect a numpy ndarray or torch tensor as input, got `{type(value)}` ({who} also takes a path, a URL "
             "or the bytes of a file)"
         )
-    if value.dtype.kind == "f" and not np.isfinite(value).all():
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise AudioError("the recording has samples that are infinite or no numbers (NaN)")
-    return value
+    return array
 
 
 def at_rate(recording: Recording, sampling_rate: int) -> Array:

@@ -19,6 +19,7 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.processing.arrays import as_array
 
 #: Quieter than this (root mean square, of full scale) nothing is said: recognisers make words up for silence.
 _SILENCE = 1e-3
@@ -296,13 +297,12 @@ def _samples(chunk: Any, sampling_rate: int | None) -> tuple[Array, int | None]:
         return _samples(inner, chunk.get("sampling_rate", sampling_rate))
     if isinstance(chunk, (bytes, bytearray, memoryview)):
         chunk = np.frombuffer(chunk, "<i2")
-    if hasattr(chunk, "detach"):
-        chunk = chunk.detach().cpu().numpy()
-    if not isinstance(chunk, np.ndarray) or chunk.ndim not in (1, 2) or chunk.dtype.kind not in "fi":
+    array = as_array(chunk)
+    if array is None or array.ndim not in (1, 2) or array.dtype.kind not in "fi":
         raise TypeError(
             "a piece of live audio is float or int16 of shape (samples,) or (samples, channels), bytes of 16-bit "
             f"samples, or {{'raw', 'sampling_rate'}}; got {type(chunk).__name__}"
         )
-    scale = float(np.iinfo(chunk.dtype).max) + 1 if chunk.dtype.kind == "i" else 1.0
-    samples = chunk.astype(np.float32) / np.float32(scale)
+    scale = float(np.iinfo(array.dtype).max) + 1 if array.dtype.kind == "i" else 1.0
+    samples = array.astype(np.float32) / np.float32(scale)
     return (samples.mean(axis=1) if samples.ndim == 2 else samples), sampling_rate

@@ -13,12 +13,13 @@ from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 from onnxpipe.generation import GenerationConfig
 from onnxpipe.generation.fields import FIELDS
 from onnxpipe.generation.seed import derived_seeds
-from onnxpipe.models.base import Array, Model, Opener, as_array
+from onnxpipe.models.base import Array, Model, Opener
 from onnxpipe.models.text_to_audio.bark.settings import BarkSettings, with_parameters
 from onnxpipe.models.text_to_audio.bark.stages import CausalStage, FineStage, StageGraph, coarse_codes, semantic_tokens
 from onnxpipe.models.text_to_audio.bark.voice import PROMPTS, voice, voices
 from onnxpipe.models.text_to_audio.encodec import EncodecDecoder
 from onnxpipe.models.text_to_audio.protocol import tokenize_text
+from onnxpipe.processing.arrays import to_array
 
 _GRAPHS = ("semantic", "coarse_acoustics", "fine_acoustics")
 _PREFIXES = ("semantic_", "coarse_", "fine_")
@@ -176,13 +177,13 @@ class Bark(Model):
         """Renumber and pad tokens for the semantic stage: int64 (texts, max_input_semantic_length)."""
         if input_ids is None:
             raise ValueError("input_ids must be given: int, shape (texts, length)")
-        ids = np.asarray(as_array(input_ids), np.int64)
+        ids = np.asarray(to_array(input_ids), np.int64)
         if ids.ndim != 2:
             raise ValueError(f"input_ids has the shape {ids.shape}; the model takes (texts, length)")
         config = self.settings.semantic
         ids = ids + int(config.text_encoding_offset)
         if attention_mask is not None:
-            mask = as_array(attention_mask).astype(bool)
+            mask = to_array(attention_mask).astype(bool)
             if mask.shape != ids.shape:
                 raise ValueError(f"attention_mask has the shape {mask.shape} and input_ids {ids.shape}")
             ids = np.where(mask, ids, int(config.text_pad_token))

@@ -12,7 +12,8 @@ import numpy as np
 
 from onnxpipe.bundle.files import MIB, inside, read_json
 from onnxpipe.errors import BundleError, ModelNotFoundError
-from onnxpipe.models.base import Array, as_array
+from onnxpipe.models.base import Array
+from onnxpipe.processing.arrays import to_array
 
 PROMPTS: Mapping[str, int] = {"semantic_prompt": 1, "coarse_prompt": 2, "fine_prompt": 2}
 """The arrays of a voice, and the number of axes of each."""
@@ -57,7 +58,7 @@ def voice(preset: Any, folder: Path) -> Voice | None:
     missing = [name for name in PROMPTS if name not in arrays]
     if missing:
         raise ValueError(f"Voice preset unrecognized, missing {missing[0]} as a key.")
-    return Voice(*(_checked(name, as_array(arrays[name])) for name in PROMPTS))
+    return Voice(*(_checked(name, to_array(arrays[name])) for name in PROMPTS))
 
 
 def voices(folder: Path) -> tuple[str, ...]:

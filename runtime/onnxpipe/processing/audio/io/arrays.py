@@ -8,19 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpipe.errors import AudioError
+from onnxpipe.processing.arrays import as_array
 
 Array = NDArray[Any]
-
-
-def as_array(source: Any) -> Array | None:
-    """An array, or what can become one (a tensor of another library, on any device); else None."""
-    if isinstance(source, np.ndarray):
-        return source
-    if not hasattr(source, "__array__"):
-        return None
-    for step in ("detach", "cpu"):
-        source = getattr(source, step, lambda kept=source: kept)()
-    return np.asarray(source)
 
 
 def as_samples(source: Any, dtype: Any = np.float32) -> Array:

@@ -1,8 +1,7 @@
 """Decode audio files block by block: with libsndfile where it knows the format, else with FFmpeg's libraries.
 
-The length in a file's header is never trusted: memory is allocated only for decoded samples. A file may name other
-files (playlists, concatenations), which FFmpeg would open; so FFmpeg never opens a file itself here: it gets bytes, may
-use no protocol, and knows only formats that contain their own audio.
+The length in a file's header is never trusted: memory is allocated only for decoded samples. How FFmpeg opens a file
+safely: `processing.av`.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ import numpy as np
 
 from onnxpipe.errors import AudioError, MissingDependencyError
 from onnxpipe.processing.audio.io.arrays import Array
+from onnxpipe.processing.av import AUDIO_FORMATS, open_container
+from onnxpipe.processing.file_kinds import is_container, kind_of
 
 #: The lowest and highest sampling rate of a file, in Hz.
 RATES = (1_000, 1_000_000)
@@ -40,20 +41,6 @@ MALFORMED = (
     "Soundfile is either not in the correct format or is malformed. {name} is {what}. Pass a file such as wav, flac, "
     "ogg or mp3, or the URL of the file itself"
 )
-_FORMATS = (
-    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,eac3,flac,flv,m4v,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpeg,mpegts,"
-    "mxf,nut,ogg,opus,rm,tta,w64,wav,wv"
-)
-_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
-#: Offset and bytes near the beginning of files in FFmpeg's formats.
-_CONTAINERS = (
-    (4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (0, b"\x1aE\xdf\xa3"), (0, b"FLV"), (0, b"0&\xb2u"), (8, b"AVI "),
-    (0, b"#!AMR"), (0, b"\xff\xf1"), (0, b"\xff\xf9"), (0, b"wvpk"), (0, b"MAC "), (0, b"\x00\x00\x01\xba"),
-    (0, b"OggS"), (0, b"fLaC"), (0, b"\x0bw"), (0, b"\x7f\xfe\x80\x01"), (0, b"TTA1"), (0, b".RMF"),
-)  # fmt: skip
-_TEXTS = ((b"<!doctype html", "a web page"), (b"<html", "a web page"), (b"<?xml", "an XML file"), (b"{", "a text"),
-          (b"#extm3u", "a playlist"), (b"[playlist]", "a playlist"), (b"ffconcat", "a playlist"), (b"pk\x03\x04",
-          "a zip archive"), (b"version https://git-lfs", "a Git LFS pointer"))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,7 +109,7 @@ def open_decoded(file: AudioFile) -> Iterator[DecodedAudio]:
     soundfile = import_soundfile()
     if not file.size():
         raise AudioError(MALFORMED.format(name=file.name, what="empty"))
-    if (kind := _text(file.head())) is not None:
+    if (kind := kind_of(file.head())) is not None:
         raise AudioError(MALFORMED.format(name=file.name, what=kind))
     try:
         opened = soundfile.SoundFile(_Bytes(file.content) if isinstance(file.content, bytes) else file.content)
@@ -177,7 +164,7 @@ def _open_ffmpeg(file: AudioFile) -> Iterator[DecodedAudio]:
     av = _import_av(file)
     with file.open() as stream:
         try:
-            container = av.open(stream, mode="r", container_options=_OPTIONS)
+            container = open_container(stream, AUDIO_FORMATS)
         except (av.error.FFmpegError, ValueError) as error:
             raise AudioError(MALFORMED.format(name=file.name, what="of no format that is known")) from error
         with container:
@@ -250,12 +237,6 @@ def _finite(block: Array, file: AudioFile, seconds: float) -> Array:
     return block
 
 
-def _text(head: bytes) -> str | None:
-    """Describe a file whose first bytes show that it is not an audio file; else None."""
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    return next((kind for magic, kind in _TEXTS if start.startswith(magic)), None)
-
-
 def import_soundfile() -> Any:
     try:
         import soundfile
@@ -270,8 +251,7 @@ def _import_av(file: AudioFile) -> Any:
     try:
         import av
     except ImportError as error:
-        head = file.head()
-        if any(head.startswith(magic, place) for place, magic in _CONTAINERS):
+        if is_container(file.head()):
             raise MissingDependencyError(
                 f"{os.path.basename(file.name)} has a format that needs PyAV; install it with: pip install "  # noqa: PTH119
                 '"onnxpipe[audio,video]", or convert it to wav, flac, ogg or mp3'

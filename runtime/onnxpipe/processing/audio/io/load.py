@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.errors import AudioError, AudioNotFoundError
-from onnxpipe.processing.audio.io.arrays import Array, as_array
+from onnxpipe.processing.arrays import as_array
+from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.io.decode import AudioFile
 from onnxpipe.processing.audio.io.resample import resample
 from onnxpipe.processing.audio.io.stream import AudioStream

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpipe.errors import ImageError, ImageNotFoundError
+from onnxpipe.processing.arrays import as_array
+from onnxpipe.processing.file_kinds import kind_of
 from onnxpipe.processing.images.io.fetch import fetch
 from onnxpipe.processing.images.io.pillow import import_pillow, readable_formats
 
@@ -37,19 +39,6 @@ _UPRIGHT = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-#: First bytes (in lower case) -> what the file is, for files in formats that are not read.
-_OTHER_KINDS = (
-    (b"<svg", "an SVG drawing"),
-    (b"<?xml", "an XML file, perhaps an SVG drawing"),
-    (b"<!doctype html", "a web page"),
-    (b"<html", "a web page"),
-    (b"%!ps", "a PostScript drawing"),
-    (b"\xc5\xd0\xd3\xc6", "a PostScript drawing"),
-    (b"%pdf", "a PDF"),
-    (b"pk\x03\x04", "a zip archive"),
-    (b"8bps", "a Photoshop file"),
-    (b"\0\0\0\x0cjp  ", "a JPEG 2000 image"),
-)
 _BAD_STRING = (
     "Incorrect image source. Must be a valid URL starting with `http://` or `https://`, a valid path to an image file, "
     "or a base64 encoded string. Got {got}. Failed with {why}"
@@ -97,7 +86,7 @@ def load_image(source: Any, timeout: float | None = None, *, max_pixels: int = M
         return _decode(source, os.fspath(source), max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decode(BytesIO(source), "the data", max_pixels)
-    if (array := _as_array(source)) is not None:
+    if (array := as_array(source)) is not None:
         return _from_array(array)
     raise TypeError(_BAD_TYPE.format(got=type(source).__name__))
 
@@ -172,10 +161,9 @@ def _kind(file: str | os.PathLike[str] | BytesIO) -> str:
     else:
         with open(file, "rb") as opened:  # noqa: PTH123  # a str or a path
             head = opened.read(64)
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower() or head
     if head[4:8] == b"ftyp":
         return "a HEIC image (which Pillow reads once pillow-heif is registered) or a video"
-    return next((kind for magic, kind in _OTHER_KINDS if start.startswith(magic)), "not an image" if head else "empty")
+    return kind_of(head) or ("not an image" if head else "empty")
 
 
 def _upright_rgb(image: Image, name: str) -> Image:
@@ -200,17 +188,6 @@ def _orientation(image: Image) -> Any:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # see _decode
         return 1
-
-
-def _as_array(source: Any) -> NDArray[Any] | None:
-    """Convert an array, or a tensor of another library on any device, to NumPy; None for anything else."""
-    if isinstance(source, np.ndarray):
-        return source
-    if not hasattr(source, "__array__"):
-        return None
-    for step in ("detach", "cpu"):
-        source = getattr(source, step, lambda kept=source: kept)()
-    return np.asarray(source)
 
 
 def _from_array(array: NDArray[Any]) -> Image:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxpipe.processing.images.postprocess.outputs import Array, Outputs, field, largest, sigmoid, sizes, softmax
+from onnxpipe.processing.images.postprocess.outputs import Array, Outputs, field, largest, sizes
+from onnxpipe.processing.scores import sigmoid, softmax
 
 Detections = list[dict[str, Any]]
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from onnxpipe.processing.images.interpolate import interpolate, resized_planes
 from onnxpipe.processing.images.postprocess import segments
-from onnxpipe.processing.images.postprocess.outputs import Array, Outputs, Size, field, sigmoid, sizes, softmax
+from onnxpipe.processing.images.postprocess.outputs import Array, Outputs, Size, field, sizes
 from onnxpipe.processing.images.postprocess.semantic import class_maps, classes
 from onnxpipe.processing.images.transforms import within_edges
+from onnxpipe.processing.scores import sigmoid, softmax
 
 Edges = Mapping[str, int | None]
 Patch = tuple[int, int, int]

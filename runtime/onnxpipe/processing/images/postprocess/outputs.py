@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpipe.processing import scores
-
 Array = NDArray[Any]
 #: A model's answer: arrays by name, each with the batch as its first axis.
 Outputs = Mapping[str, Any]
@@ -55,17 +53,6 @@ def each_size(target_sizes: Any, count: int, what: str = "logits") -> list[Size 
     """`sizes`, with None for each image where there are none."""
     found = sizes(target_sizes, count, what)
     return [None] * count if found is None else list(found)
-
-
-def sigmoid(logits: Array) -> Array:
-    """Logistic function in float32; far below zero it is 0, without a warning."""
-    with np.errstate(over="ignore"):
-        return scores.sigmoid(logits.astype(np.float32, copy=False))
-
-
-def softmax(logits: Array) -> Array:
-    """Softmax over the last axis in float32."""
-    return scores.softmax(logits.astype(np.float32, copy=False))
 
 
 def largest(values: Array, count: int) -> NDArray[np.intp]:

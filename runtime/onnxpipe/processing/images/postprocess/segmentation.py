@@ -27,11 +27,10 @@ from onnxpipe.processing.images.postprocess.outputs import (
     Size,
     each_size,
     field,
-    sigmoid,
-    softmax,
 )
 from onnxpipe.processing.images.postprocess.rle import segment_runs
 from onnxpipe.processing.images.postprocess.semantic import class_maps, classes
+from onnxpipe.processing.scores import sigmoid, softmax
 
 #: What Mask2Former's masks are resized to before all else.
 _MASK2FORMER = (384, 384)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.processing.images.interpolate import interpolate
-from onnxpipe.processing.images.postprocess.outputs import Array, Size, sigmoid, softmax
+from onnxpipe.processing.images.postprocess.outputs import Array, Size
 from onnxpipe.processing.images.postprocess.ranking import topk_unsorted
+from onnxpipe.processing.scores import sigmoid, softmax
 
 Segment = dict[str, Any]
 

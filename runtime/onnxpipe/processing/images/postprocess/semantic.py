@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from onnxpipe.processing.images.interpolate import interpolate, resized_argmax
-from onnxpipe.processing.images.postprocess.outputs import Array, Size, each_size, sigmoid
+from onnxpipe.processing.images.postprocess.outputs import Array, Size, each_size
 from onnxpipe.processing.model_output import ModelOutput
+from onnxpipe.processing.scores import sigmoid
 
 
 def classes(logits: Iterable[Array], target_sizes: Any, with_scores: bool) -> list[Any]:
