@@ -112,7 +112,7 @@ def test_languages(tmp_path: Path) -> None:
     assert ours.target_lang == "fra" and ours.decode([len(BASE)]) == "É"
     with pytest.raises(ValueError, match=r"deu does not exist\. Choose one of eng, fra"):
         ours.set_target_lang("deu")
-    with pytest.raises(BundleError, match="no vocabulary of 'deu'"):
+    with pytest.raises(BundleError, match="no vocabulary for 'deu'"):
         AutoTokenizer.from_pretrained(made, target_lang="deu")
     with pytest.raises(BundleError, match="pass target_lang="):
         (made / "tokenizer_config.json").write_text('{"tokenizer_class": "Wav2Vec2CTCTokenizer"}', encoding="utf-8")

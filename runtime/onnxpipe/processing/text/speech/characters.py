@@ -1,4 +1,4 @@
-"""Vocabularies of letters and phonemes: as a `tokenizers.Tokenizer`, and from ids back to text."""
+"""Tokenizers of characters or phonemes: build the `tokenizers.Tokenizer`, and decode ids to text."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from onnxpipe.errors import BundleError, ModelNotFoundError
 
 
 def build(folder: Path, tokens: Mapping[str, str], added: Mapping[str, Any] | None) -> Any:
-    """The backend of a VITS, which has no tokenizer.json; for texts that were split into letters already.
+    """Build the backend of a VITS, which has no tokenizer.json; it takes texts that are split into characters.
 
     Args:
-        folder: with `vocab.json`, or with a tokenizer.json, of which only the vocabulary is taken.
+        folder: has a `vocab.json`, or a tokenizer.json, of which only the vocabulary is used.
         tokens: special tokens by role; those that the vocabulary lacks get the ids after it.
         added: tokens by id, as tokenizer_config.json holds them (`added_tokens_decoder`).
 
     Raises:
         ModelNotFoundError: neither file.
-        BundleError: a damaged one.
+        BundleError: a damaged file.
     """
     from tokenizers import Tokenizer, models
 
@@ -36,7 +36,7 @@ def build(folder: Path, tokens: Mapping[str, str], added: Mapping[str, Any] | No
 
 
 def decode_characters(tokenizer: Any, token_ids: Any, skip_special_tokens: bool, clean_up: bool | None) -> Any:
-    """`Tokenizer.decode` by way of the tokenizer's own `convert_tokens_to_string`."""
+    """Decode as `Tokenizer.decode`, but with the tokenizer's own `convert_tokens_to_string`."""
     ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
     if isinstance(ids, (list, tuple)) and ids and hasattr(ids[0], "__len__"):
         return [decode_characters(tokenizer, row, skip_special_tokens, clean_up) for row in ids]
@@ -47,17 +47,16 @@ def decode_characters(tokenizer: Any, token_ids: Any, skip_special_tokens: bool,
 
 
 def _read(folder: Path) -> dict[str, int]:
-    found: Any
+    vocabulary: Any
     path = folder / "vocab.json"
     if path.is_file():
-        found = read_json(path)
+        vocabulary = read_json(path)
     elif (folder / "tokenizer.json").is_file():
         path = folder / "tokenizer.json"
         model = read_json(path).get("model")
-        found = model.get("vocab") if isinstance(model, dict) else None
+        vocabulary = model.get("vocab") if isinstance(model, dict) else None
     else:
         raise ModelNotFoundError(f"{folder} has neither vocab.json nor tokenizer.json")
-    sound = isinstance(found, dict) and all(isinstance(i, int) and i >= 0 for i in found.values())
-    if not sound:
-        raise BundleError(f"{path} holds no vocabulary of tokens and their numbers")
-    return dict(found)
+    if not (isinstance(vocabulary, dict) and all(isinstance(i, int) and i >= 0 for i in vocabulary.values())):
+        raise BundleError(f"{path} has no vocabulary: expected tokens with their ids")
+    return dict(vocabulary)

@@ -1,4 +1,4 @@
-"""The tokenizers of CTC recognisers: frames' tokens to text, characters and words.
+"""The tokenizers of CTC models: decode the tokens of frames to text, characters and words.
 
 Source: `Wav2Vec2CTCTokenizer` and `ParakeetTokenizer` of transformers 5.23.
 """
@@ -22,15 +22,15 @@ _SPACED = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 
 
 class Wav2Vec2CTCTokenizer(Tokenizer):
-    """A vocabulary of characters, of one language or of one a language.
+    """A tokenizer with a vocabulary of characters, or with one vocabulary per language.
 
     Args:
-        backend, settings, target: as in `Tokenizer`; `settings.vocabularies` holds those of all languages.
+        backend, settings, target: as in `Tokenizer`; `settings.vocabularies` has the vocabularies by language.
 
     Attributes:
         word_delimiter_token: the token between words.
-        replace_word_delimiter_char: what stands for it in a text.
-        do_lower_case: texts are in lower case, and the vocabulary in capitals.
+        replace_word_delimiter_char: the character that replaces it in a text.
+        do_lower_case: whether texts are in lower case, and the vocabulary in capitals.
         target_lang: the language whose vocabulary is in use; None where there is one vocabulary.
     """
 
@@ -47,17 +47,17 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
         self._own = self._own_vocabulary()
 
     def _own_vocabulary(self) -> dict[int, str]:
-        """The model's tokens by id; ids beyond them are unknown, unless tokens were added."""
+        """Build the table of tokens by id; other ids are unknown, unless tokens were added."""
         return {i: token for token, i in self._lock.backend.get_vocab(with_added_tokens=True).items()}
 
     def set_target_lang(self, target_lang: str) -> None:
-        """Takes the vocabulary of another language.
+        """Switch to the vocabulary of another language.
 
         Raises:
-            ValueError: there is one vocabulary, or none of that language.
+            ValueError: there is only one vocabulary, or none for that language.
         """
         if not self._vocabularies:
-            raise ValueError("this tokenizer has one vocabulary, not one a language: its language cannot be set")
+            raise ValueError("this tokenizer has one vocabulary, not one per language: its language cannot be set")
         if target_lang not in self._vocabularies:
             raise ValueError(f"{target_lang} does not exist. Choose one of {', '.join(self._vocabularies)}.")
         self.target_lang = target_lang
@@ -67,7 +67,7 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
         self._own = self._own_vocabulary()
 
     def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
-        """The token of an id, or of each id; the unknown token for ids beyond the vocabulary."""
+        """Look up the token of an id, or of each id; the unknown token for ids beyond the vocabulary."""
         if isinstance(ids, int):
             return self._own.get(ids, self.unk_token)
         skipped = set(self.all_special_ids) if skip_special_tokens else set()
@@ -83,15 +83,15 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
         group_tokens: bool = True,
         spaces_between_special_tokens: bool = False,
     ) -> Any:
-        """The text of the best token of every frame; for a batch of them a list.
+        """Decode the best token of every frame to a text; a batch of rows to a list.
 
         Args:
             token_ids: ids, one a frame.
-            skip_special_tokens: leave special tokens out, but the one between words; the blank is always left out.
-            clean_up_tokenization_spaces: take spaces before punctuation out; None for the tokenizer's.
-            output_char_offsets, output_word_offsets: give the frames of characters and of words too: `text`,
+            skip_special_tokens: leave out special tokens, except the one between words; the blank is always left out.
+            clean_up_tokenization_spaces: remove spaces before punctuation; None for the tokenizer's default.
+            output_char_offsets, output_word_offsets: return the frames of characters and of words too: `text`,
                 `char_offsets`, `word_offsets`.
-            group_tokens: equal neighbours are one character.
+            group_tokens: merge equal neighbours to one character.
             spaces_between_special_tokens: put spaces between all characters.
         """
         ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
@@ -117,7 +117,7 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
         if not (output_char_offsets or output_word_offsets):
             return text
         found: dict[str, Any] = {"text": text}
-        if output_char_offsets or not tokens:  # of no frames transformers gives both
+        if output_char_offsets or not tokens:  # without frames transformers returns both
             found["char_offsets"] = ctc.as_offsets(spans, "char")
         if output_word_offsets or not tokens:
             found["word_offsets"] = ctc.as_offsets(ctc.words(spans, self.replace_word_delimiter_char), "word")
@@ -133,7 +133,7 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
         group_tokens: bool = True,
         spaces_between_special_tokens: bool = False,
     ) -> Any:
-        """The text of each row of ids; see `decode`. With offsets a dict of lists."""
+        """Decode each row of ids; see `decode`. With offsets, returns a dict of lists."""
         found = [
             self.decode(
                 row, skip_special_tokens, clean_up_tokenization_spaces, output_char_offsets, output_word_offsets,
@@ -147,12 +147,12 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
         return ModelOutput(columns)
 
     def _get_word_offsets(self, offsets: Sequence[Mapping[str, Any]], word_delimiter_char: str = " ") -> list[Any]:
-        """The words of `char_offsets`; the name is transformers'."""
+        """Group `char_offsets` into words; the name is transformers'."""
         spans = [ctc.Span(each["char"], each["start_offset"], each["end_offset"]) for each in offsets]
         return ctc.as_offsets(ctc.words(spans, word_delimiter_char), "word")
 
     def save_pretrained(self, save_directory: Any) -> tuple[str, ...]:
-        """Writes the tokenizer to a folder, with `vocab.json`; returns the paths of the files."""
+        """Write the tokenizer to a folder, with `vocab.json`; return the paths of the files."""
         paths = super().save_pretrained(save_directory)
         path = Path(save_directory) / "vocab.json"
         own = dict(sorted(self._lock.backend.get_vocab(with_added_tokens=False).items(), key=lambda item: item[1]))
@@ -162,7 +162,7 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
 
 
 class ParakeetTokenizer(Tokenizer):
-    """A vocabulary of pieces of words, whose padding token is the blank."""
+    """A tokenizer with a vocabulary of pieces of words, whose padding token is the blank."""
 
     def decode(
         self,
@@ -171,12 +171,12 @@ class ParakeetTokenizer(Tokenizer):
         clean_up_tokenization_spaces: bool | None = None,
         group_tokens: bool = True,
     ) -> Any:
-        """The text of the best token of every frame; for a batch of them a list.
+        """Decode the best token of every frame to a text; a batch of rows to a list.
 
         Args:
             token_ids: ids, one a frame.
             skip_special_tokens, clean_up_tokenization_spaces: as in `Tokenizer.decode`.
-            group_tokens: equal neighbours are one token.
+            group_tokens: merge equal neighbours to one token.
         """
         ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
         if isinstance(ids, (list, tuple)) and ids and hasattr(ids[0], "__len__"):

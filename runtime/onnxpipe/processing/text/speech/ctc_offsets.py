@@ -1,10 +1,10 @@
-"""Connectionist temporal classification: the best token of every frame becomes characters, words and their frames.
+"""Connectionist temporal classification: turn the best token of every frame into characters, words and their frames.
 
-A model gives each frame a token. Equal neighbours are one character, the blank between two keeps them apart, and a
-delimiter ends a word.
+A model predicts a token for each frame. Equal neighbours are one character, a blank between them separates them, and
+a delimiter ends a word.
 
 Source: A. Graves et al., "Connectionist Temporal Classification" (2006); the offsets are those of transformers 5.23's
-`Wav2Vec2CTCTokenizer`: a character spans its own frames, and blanks belong to nobody.
+`Wav2Vec2CTCTokenizer`: a character spans its own frames, and blanks belong to no character.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 class Span(NamedTuple):
-    """A character or word, and the frames from `start` to before `end` that it is heard in (numpy integers)."""
+    """A character or word, and its frames from `start` to before `end` (NumPy integers)."""
 
     text: str
     start: Any
@@ -28,7 +28,7 @@ class Span(NamedTuple):
 
 
 class ChunkFrames(NamedTuple):
-    """How many frames a chunk has, and how many of them at its left and right are only context."""
+    """The number of frames of a chunk, and how many of them at its left and right are only context."""
 
     frames: int
     left: int
@@ -36,12 +36,12 @@ class ChunkFrames(NamedTuple):
 
 
 def characters(tokens: Sequence[str], blank: str | None, *, group: bool = True) -> list[Span]:
-    """The characters of a row of tokens, one a frame.
+    """Convert a row of tokens, one per frame, to characters.
 
     Args:
         tokens: the token of each frame.
-        blank: the token that is no character.
-        group: equal neighbours are one character; without it every token is one.
+        blank: the token that stands for no character.
+        group: whether equal neighbours are one character; else every token is one.
     """
     runs = [(token, len(list(same))) for token, same in groupby(tokens)] if group else [(t, 1) for t in tokens]
     ends = np.cumsum([length for _, length in runs], dtype=np.int64)
@@ -51,7 +51,7 @@ def characters(tokens: Sequence[str], blank: str | None, *, group: bool = True) 
 
 
 def words(spans: Iterable[Span], delimiter: str) -> list[Span]:
-    """The longest runs of characters without the delimiter, each from its first frame to its last."""
+    """Join the characters between delimiters to words, each from its first frame to its last."""
     found = []
     for ends, run in groupby(spans, key=lambda span: span.text == delimiter):
         if not ends:
@@ -61,31 +61,31 @@ def words(spans: Iterable[Span], delimiter: str) -> list[Span]:
 
 
 def as_offsets(spans: Iterable[Span], name: str) -> list[dict[str, Any]]:
-    """Spans in transformers' form: `{name: text, "start_offset": frame, "end_offset": frame}`."""
+    """Convert spans to transformers' form: `{name: text, "start_offset": frame, "end_offset": frame}`."""
     return [{name: span.text, "start_offset": span.start, "end_offset": span.end} for span in spans]
 
 
 def chunk_frames(stride: tuple[int, int, int], align_to: int) -> ChunkFrames:
-    """The cut in frames that a chunk of `stride[0]` samples with so many at the left and right as context has.
+    """Convert the length and context of a chunk from samples to frames.
 
     Args:
-        stride: (samples, left, right).
-        align_to: samples a frame.
+        stride: samples (length, left context, right context).
+        align_to: samples per frame.
     """
     samples, left, right = stride
     frames = round(samples * (1 / align_to))
     return ChunkFrames(frames, round(left / samples * frames), round(right / samples * frames))
 
 
-def own_frames(values: Array, cut: ChunkFrames | None) -> Array:
-    """The frames of a chunk, (frames, ...), without those that are only context."""
-    return values if cut is None else values[cut.left : cut.frames - cut.right]
+def own_frames(values: Array, chunk: ChunkFrames | None) -> Array:
+    """Return the frames of a chunk, (frames, ...), without its context."""
+    return values if chunk is None else values[chunk.left : chunk.frames - chunk.right]
 
 
 def seconds(
     offsets: Iterable[dict[str, Any]], name: str, align_to: int, sampling_rate: int
 ) -> Iterator[dict[str, Any]]:
-    """Offsets in frames as chunks in seconds: `{"text": ..., "timestamp": (start, end)}`."""
+    """Convert offsets in frames to chunks in seconds: `{"text": ..., "timestamp": (start, end)}`."""
     for offset in offsets:
         start, end = (offset[key] * align_to / sampling_rate for key in ("start_offset", "end_offset"))
         yield {"text": offset[name], "timestamp": (start, end)}

@@ -1,4 +1,4 @@
-"""A vocabulary of characters as a `tokenizers.Tokenizer`: what CTC recognisers have instead of a tokenizer.json."""
+"""Build a `tokenizers.Tokenizer` from a vocabulary of characters, which CTC models have instead of a tokenizer.json."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from onnxpipe.errors import BundleError
 
 
 def build(vocabulary: Mapping[str, int], tokens: Mapping[str, str], *, lower: bool = False) -> Any:
-    """The backend: a token a character, blanks as the word delimiter, longer tokens whole.
+    """Build the backend: one token per character, the word delimiter for blanks, longer tokens whole.
 
-    It has the form in which transformers.js keeps such a vocabulary, whose decoder reads a row of frames too.
+    It has the form that transformers.js uses for such vocabularies; its decoder can also read the tokens of frames.
 
     Args:
         vocabulary: ids by token.
         tokens: special tokens by role, `word_delimiter_token` among them.
-        lower: texts come in lower case and the vocabulary is in capitals.
+        lower: whether texts are in lower case and the vocabulary in capitals.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
@@ -38,7 +38,7 @@ def build(vocabulary: Mapping[str, int], tokens: Mapping[str, str], *, lower: bo
 
 
 def _capitals(vocabulary: Mapping[str, int]) -> list[Any]:
-    """What turns letters into those capitals that the vocabulary has."""
+    """Build normalizers that turn letters into those capitals that the vocabulary has."""
     from tokenizers import normalizers
 
     letters = (chr(i) for i in range(sys.maxunicode + 1))
@@ -47,10 +47,10 @@ def _capitals(vocabulary: Mapping[str, int]) -> list[Any]:
 
 
 def read(folder: Path, target_lang: str | None) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
-    """The vocabulary of a folder's `vocab.json`, and those of all languages, by language (empty where it has one).
+    """Read the vocabulary of a folder's `vocab.json`; also return those by language (empty if it has only one).
 
     Raises:
-        BundleError: no vocabulary, or none of that language.
+        BundleError: no vocabulary, or none for that language.
     """
     path = folder / "vocab.json"
     found = read_json(path)
@@ -59,11 +59,11 @@ def read(folder: Path, target_lang: str | None) -> tuple[dict[str, int], dict[st
         return _checked(found, path), {}
     if target_lang is None:
         raise BundleError(
-            f"{path} has a vocabulary a language ({', '.join(sorted(nested)[:8])}, ...): pass target_lang=, or name it "
-            "in tokenizer_config.json"
+            f"{path} has one vocabulary per language ({', '.join(sorted(nested)[:8])}, ...): pass target_lang=, or set "
+            "it in tokenizer_config.json"
         )
     if target_lang not in nested:
-        raise BundleError(f"{path} has no vocabulary of {target_lang!r}; it has {', '.join(sorted(nested))}")
+        raise BundleError(f"{path} has no vocabulary for {target_lang!r}; it has {', '.join(sorted(nested))}")
     vocabularies = {name: _checked(value, path) for name, value in nested.items()}
     return vocabularies[target_lang], vocabularies
 
@@ -71,5 +71,5 @@ def read(folder: Path, target_lang: str | None) -> tuple[dict[str, int], dict[st
 def _checked(vocabulary: Mapping[str, Any], path: Path) -> dict[str, int]:
     for token, i in vocabulary.items():
         if not isinstance(i, int) or isinstance(i, bool) or i < 0:
-            raise BundleError(f"{path}: the id of {token!r} is {i!r}, and has to be a number")
+            raise BundleError(f"{path}: the id of {token!r} is {i!r}; it must be a whole number of 0 or more")
     return dict(vocabulary)

@@ -1,7 +1,7 @@
-"""Numbers in a text as English words: "$5.20" is "five point two zero dollars".
+"""Spell numbers in a text out as English words: "$5.20" is "five point two zero dollars".
 
-Source: the number normalizer of SpeechT5's tokenizer in transformers 5.23, whose oddities are kept: a text has to
-become the same tokens. (Thousands are joined by a blank, "hundred and" has its "and", zero alone is silent.)
+Source: the number normalizer of SpeechT5's tokenizer in transformers 5.23, whose oddities are kept, so that a text
+becomes the same tokens. (Thousands are joined by a blank, "hundred" is followed by "and", a lone zero has no word.)
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _CURRENCIES = {
     "₮": "mongolian tögrög", "₩": "south korean won", "₦": "nigerian naira", "₫": "vietnamese Đồng",
 }  # fmt: skip
 _SYMBOLS = "$€£¢¥₹₽฿₺₴₣₡₱₪₮₩₦₫﷼"
-"""In the order in which a number may have them."""
+"""The symbols, in the order in which a number may have them."""
 _NUMBER = re.compile(r"(?<!\w)(-?" + "".join(f"{re.escape(s)}?" for s in _SYMBOLS) + r"\d+(?:\.\d{1,2})?%?)(?!\w)")
 
 
 def spell_numbers(text: str) -> str:
-    """The text with its numbers as words, and runs of blanks as one."""
+    """Replace the numbers of a text by words, and runs of blanks by one blank."""
     text = re.sub(r"\d+,\d+", lambda match: match[0].replace(",", ""), text)
     return re.sub(" +", " ", _NUMBER.sub(lambda match: _spell(match[1]), text))
 
 
 def _spell(number: str) -> str:
-    """A number with its sign, currency and per cent."""
+    """Spell a number with its sign, currency and percent sign."""
     whole, point, decimals = number.partition(".")
     decimals = decimals if point else "00"
     currency = ""
@@ -67,7 +67,7 @@ def _whole(digits: str) -> str:
 
 
 def _hundreds(value: int) -> str:
-    """A number below 1000 and above 0."""
+    """Spell a number of 1–999."""
     hundreds, rest = divmod(value, 100)
     parts = [f"{_SMALL[hundreds]} hundred"] if hundreds else []
     if rest:

@@ -1,5 +1,7 @@
-"""The tokenizer of Kokoro: a token a phoneme, a padding token before and after. Of its tokenizer.json, which not every
-version of the tokenizers library reads, only the vocabulary is taken."""
+"""The tokenizer of Kokoro: one token per phoneme, and a padding token before and after.
+
+Only the vocabulary of its tokenizer.json is used, as not every version of the tokenizers library can read the file.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,16 @@ from onnxpipe.processing.text.inputs import as_batch
 from onnxpipe.processing.text.speech.phonemizer import phonemes
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
-#: First letter of a voice's name to the language that eSpeak NG is asked for.
+#: First letter of a voice's name -> the language that is passed to eSpeak NG.
 _LANGUAGES = {"a": "en-us", "b": "en-gb", "e": "es", "f": "fr-fr", "h": "hi", "i": "it", "p": "pt-br"}
 
-#: What eSpeak NG writes that the model knows by another sign. (The model learnt English from another dictionary.)
+#: eSpeak NG's signs -> the model's. (The model was trained on English phonemes from another dictionary.)
 _SIGNS = str.maketrans({"r": "ɹ", "x": "k", "ɬ": "l", "ʲ": "j"})
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "«": "“", "»": "”"})
 
 
 class PhonemeTokenizer(Tokenizer):
-    """A vocabulary of phonemes and punctuation; texts are phonemes already (see `pronounce`)."""
+    """A tokenizer with a vocabulary of phonemes and punctuation; its texts are phonemes (see `pronounce`)."""
 
     def __init__(self, backend: Any, settings: TokenizerSettings | None = None, target: Any = None) -> None:
         from tokenizers.processors import TemplateProcessing
@@ -44,29 +46,29 @@ class PhonemeTokenizer(Tokenizer):
 
 
 def language_of(voice: str) -> str:
-    """The language of a voice, by eSpeak NG's name of it.
+    """Find the language of a voice, by eSpeak NG's name of it.
 
     Raises:
-        UnsupportedError: it is one that eSpeak NG does not write as the model reads it (Japanese, Mandarin).
+        UnsupportedError: eSpeak NG's phonemes for it are not the model's (Japanese, Mandarin), or it is unknown.
     """
     language = _LANGUAGES.get(voice[:1])
     if language is None or voice[1:2] not in ("f", "m"):
         raise UnsupportedError(
-            f"the language of the voice {voice!r} is not known to be one that eSpeak NG can read for this model: pass "
+            f"the language of the voice {voice!r} is unknown, or eSpeak NG does not support it for this model: pass "
             "phonemes and preprocess_params={'is_phonemes': True}, or preprocess_params={'language': 'en-us'}"
         )
     return language
 
 
 def pronounce(text: str, language: str) -> str:
-    """The phonemes of a text, as the model writes them.
+    """Convert a text to phonemes in the model's notation.
 
     Args:
         text: the text.
-        language: as eSpeak NG calls it.
+        language: eSpeak NG's name of the language.
 
     Raises:
         MissingDependencyError, UnsupportedError: see `phonemes`.
     """
-    said = phonemes(text.translate(_QUOTES), language)
-    return re.sub(r" z(?=[;:,.!?¡¿—…\"«»“” ]|$)", "z", said.translate(_SIGNS)).strip()
+    ipa = phonemes(text.translate(_QUOTES), language)
+    return re.sub(r" z(?=[;:,.!?¡¿—…\"«»“” ]|$)", "z", ipa.translate(_SIGNS)).strip()

@@ -1,4 +1,4 @@
-"""Text to phonemes, by eSpeak NG: an extra, `pip install "onnxpipe[phonemes]"`, whose packages are under the GPL."""
+"""Convert text to phonemes with eSpeak NG: an extra, `pip install "onnxpipe[phonemes]"`, of packages under the GPL."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 from onnxpipe.errors import MissingDependencyError, UnsupportedError
 
-_LOCK = threading.Lock()  # the library has one state
+_LOCK = threading.Lock()  # the library has one global state
 
 
 def phonemes(text: str, language: str = "en-us") -> str:
-    """The text in the International Phonetic Alphabet, with stress marks and its punctuation.
+    """Convert a text to the International Phonetic Alphabet, with stress marks and its punctuation.
 
     Args:
         text: the text.
-        language: as eSpeak NG calls it: "en-us", "en-gb", "es", "fr-fr", ...
+        language: eSpeak NG's name of the language: "en-us", "en-gb", "es", "fr-fr", ...
 
     Raises:
         MissingDependencyError: the extra is not installed.
@@ -42,7 +42,7 @@ def _phonemizer() -> Any:
         from phonemizer.backend.espeak.wrapper import EspeakWrapper
     except ImportError as error:
         raise MissingDependencyError(
-            'this model reads phonemes: pip install "onnxpipe[phonemes]" (or give it phonemes)'
+            'this model reads phonemes: pip install "onnxpipe[phonemes]" (or pass phonemes)'
         ) from error
     EspeakWrapper.set_library(espeakng_loader.get_library_path())
     EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
@@ -50,7 +50,7 @@ def _phonemizer() -> Any:
 
 
 def romanize(text: str) -> str:
-    """The text in Latin letters, by uroman (Hermjakob et al. 2018).
+    """Convert a text to Latin letters with uroman (Hermjakob et al. 2018).
 
     Raises:
         MissingDependencyError: uroman is not installed.
@@ -64,6 +64,6 @@ def _uroman() -> Any:
         from uroman import Uroman
     except ImportError as error:
         raise MissingDependencyError(
-            "this model reads its language in Latin letters: pip install uroman (or give it such a text)"
+            "this model reads its language in Latin letters: pip install uroman (or pass a text in Latin letters)"
         ) from error
     return Uroman()

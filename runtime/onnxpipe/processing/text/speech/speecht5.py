@@ -1,4 +1,4 @@
-"""The tokenizer of SpeechT5: a token a character, numbers spelt out where its configuration says so.
+"""The tokenizer of SpeechT5: one token per character; spells numbers out if its configuration says so.
 
 Source: `SpeechT5Tokenizer` of transformers 5.23.
 """
@@ -17,13 +17,13 @@ from onnxpipe.processing.text.tokenizer import Tokenizer
 
 
 class SpeechT5Tokenizer(Tokenizer):
-    """A tokenizer.json of characters.
+    """A tokenizer with a vocabulary of characters.
 
     Args:
         backend, settings, target: as in `Tokenizer`.
 
     Attributes:
-        normalize: spell numbers out in English.
+        normalize: whether numbers are spelt out in English.
     """
 
     def __init__(self, backend: Any, settings: TokenizerSettings | None = None, target: Any = None) -> None:
@@ -32,23 +32,23 @@ class SpeechT5Tokenizer(Tokenizer):
         self.normalize = bool(settings.config.get("normalize", False))
 
     def prepare(self, text: str) -> str:
-        """The text whose characters become tokens."""
+        """Prepare a text, whose characters then become tokens."""
         return spell_numbers(text) if self.normalize else text
 
     def convert_tokens_to_string(self, tokens: Any) -> str:
-        """The text of tokens."""
+        """Join tokens to a text."""
         return "".join(tokens).replace("▁", " ").strip()
 
     def decode(
         self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
     ) -> Any:
-        """The text of token ids; see `Tokenizer.decode`."""
+        """Decode token ids to a text; see `Tokenizer.decode`."""
         return decode_characters(self, token_ids, skip_special_tokens, clean_up_tokenization_spaces)
 
     def _encode(
         self, text: Any, text_pair: Any, call: ResolvedCall, *, is_target: bool = False, language: str | None = None
     ) -> BatchEncoding:
-        as_batch(text, text_pair, call.words)  # the errors are about what was given
+        as_batch(text, text_pair, call.words)  # checks the input before it is changed
         prepared = (self._prepared(text), self._prepared(text_pair))
         return super()._encode(*prepared, call, is_target=is_target, language=language)
 

@@ -1,4 +1,4 @@
-"""Transcripts for comparing: lower case, without punctuation and what stands in brackets.
+"""Normalise transcripts for comparison: lower case, without punctuation and without text in brackets.
 
 Source: A. Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision" (2022), appendix C.
 """
@@ -11,7 +11,7 @@ import unicodedata
 _BRACKETS = re.compile(r"[<\[][^>\]]*[>\]]")
 _PARENTHESES = re.compile(r"\(([^)]+?)\)")
 _SPACES = re.compile(r"\s+")
-#: Letters that Unicode does not take apart, in the letters that they are read as.
+#: Letters that Unicode does not decompose -> the letters that replace them.
 _LETTERS = str.maketrans(
     {"œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "AE", "ß": "ss", "ẞ": "SS", "đ": "d", "Đ": "D",
      "ð": "d", "Ð": "D", "þ": "th", "Þ": "th", "ł": "l", "Ł": "L"}
@@ -19,11 +19,11 @@ _LETTERS = str.maketrans(
 
 
 def basic_normalize(text: str, *, remove_diacritics: bool = False) -> str:
-    """A text in any language.
+    """Normalise a text in any language.
 
     Args:
         text: the text.
-        remove_diacritics: take accents off, too.
+        remove_diacritics: whether to remove accents too.
     """
     text = _PARENTHESES.sub("", _BRACKETS.sub("", text.lower()))
     text = without_symbols_and_diacritics(text) if remove_diacritics else _without_symbols(text)
@@ -31,7 +31,7 @@ def basic_normalize(text: str, *, remove_diacritics: bool = False) -> str:
 
 
 def without_symbols_and_diacritics(text: str, keep: str = "") -> str:
-    """A space for every mark and symbol but those to keep, and letters without accents."""
+    """Replace every mark and symbol by a space, except those of `keep`, and remove accents."""
     return "".join(
         character if character in keep else _plain(character) for character in unicodedata.normalize("NFKD", text)
     )

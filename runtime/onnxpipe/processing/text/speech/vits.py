@@ -1,4 +1,4 @@
-"""The tokenizer of VITS and MMS-TTS: a token a character (or phoneme), with a blank between each two.
+"""The tokenizer of VITS and MMS-TTS: one token per character (or phoneme), with blanks in between.
 
 Source: `VitsTokenizer` of transformers 5.23.
 """
@@ -22,17 +22,17 @@ from onnxpipe.processing.text.tokenizer import Tokenizer
 
 
 class VitsTokenizer(Tokenizer):
-    """A vocabulary of characters.
+    """A tokenizer with a vocabulary of characters.
 
     Args:
         backend, settings, target: as in `Tokenizer`.
 
     Attributes:
-        language: code of the language.
-        add_blank: put the token 0 around every character.
-        normalize: lower case, and no characters that the vocabulary lacks.
-        phonemize: the vocabulary is of English phonemes, into which texts are turned.
-        is_uroman: texts in other letters than Latin ones are turned into those.
+        language: the code of the language.
+        add_blank: whether the token 0 is put around every character.
+        normalize: whether to lower-case a text, and remove characters that the vocabulary lacks.
+        phonemize: whether texts are converted to English phonemes.
+        is_uroman: whether texts that are not in Latin letters are converted to Latin letters.
     """
 
     def __init__(self, backend: Any, settings: TokenizerSettings | None = None, target: Any = None) -> None:
@@ -47,27 +47,27 @@ class VitsTokenizer(Tokenizer):
 
     @cached_property
     def _characters(self) -> dict[str, int]:
-        """The vocabulary in the order of its ids, without what was added to it."""
+        """The vocabulary in the order of its ids, without added tokens."""
         ids = self._lock.backend.get_vocab(with_added_tokens=False)
         return dict(sorted(ids.items(), key=lambda item: item[1]))
 
     @cached_property
     def _lowering(self) -> re.Pattern[str]:
-        """Matches what keeps its case (group 1) and what does not (group 2)."""
+        """Matches text that keeps its case (group 1) or is lower-cased (group 2)."""
         kept = [token for token in (*self._characters, *self.all_special_tokens) if token]
         return re.compile(f"({'|'.join(map(re.escape, kept))})|(.)", re.DOTALL)
 
     @cached_property
     def _whole(self) -> re.Pattern[str]:
-        """Matches special tokens, which have no blanks around."""
+        """Matches special tokens, which get no blanks around them."""
         tokens = sorted(filter(None, self.all_special_tokens), key=len, reverse=True)
         return re.compile(f"({'|'.join(map(re.escape, tokens))})" if tokens else r"(?!)()")
 
     def prepare(self, text: str) -> str:
-        """The characters of a text that become tokens.
+        """Prepare a text, whose characters then become tokens.
 
         Raises:
-            MissingDependencyError: phonemes or Latin letters are needed, and what makes them is not installed.
+            MissingDependencyError: phonemes or Latin letters are needed, and the package for them is not installed.
         """
         if self.normalize:
             text = self._lowering.sub(lambda match: match[1] or match[2].lower(), text)
@@ -82,7 +82,7 @@ class VitsTokenizer(Tokenizer):
         return text
 
     def _pieces(self, text: str) -> list[str]:
-        """The tokens of a text."""
+        """Split a text into tokens."""
         found: list[str] = []
         blank = next(iter(self._characters), "")
         for number, part in enumerate(self._whole.split(self.prepare(text))):
@@ -106,18 +106,18 @@ class VitsTokenizer(Tokenizer):
         return super()._encode(pieces if batched else pieces[0], None, as_words, is_target=is_target)
 
     def convert_tokens_to_string(self, tokens: Any) -> str:
-        """The characters of tokens, without the blanks."""
+        """Join tokens to a text, without the blanks."""
         tokens = list(tokens)
         return "".join(tokens[1::2] if self.add_blank and len(tokens) > 1 else tokens)
 
     def decode(
         self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
     ) -> Any:
-        """The characters of token ids, without the blanks; see `Tokenizer.decode`."""
+        """Decode token ids to a text, without the blanks; see `Tokenizer.decode`."""
         return decode_characters(self, token_ids, skip_special_tokens, clean_up_tokenization_spaces)
 
     def save_pretrained(self, save_directory: Any) -> tuple[str, ...]:
-        """Writes the tokenizer to a folder, with `vocab.json`; returns the paths of the files."""
+        """Write the tokenizer to a folder, with `vocab.json`; return the paths of the files."""
         paths = super().save_pretrained(save_directory)
         path = Path(save_directory) / "vocab.json"
         path.write_text(json.dumps(self._characters, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Whisper's tokenizer: prompts, time stamps among the tokens, and transcripts of several chunks.
+"""Whisper's tokenizer: prompts, time stamp tokens, and transcripts of several chunks.
 
 Source: `WhisperTokenizer` of transformers 5.23.
 """
@@ -29,7 +29,7 @@ class WhisperTokenizer(Tokenizer):
         backend, settings, target: as in `Tokenizer`.
 
     Attributes:
-        language, task, predict_timestamps: what a text to be learnt from begins with; see `set_prefix_tokens`.
+        language, task, predict_timestamps: set the tokens before an encoded text; see `set_prefix_tokens`.
     """
 
     def __init__(self, backend: Any, settings: TokenizerSettings | None = None, target: Any = None) -> None:
@@ -40,16 +40,16 @@ class WhisperTokenizer(Tokenizer):
         self.predict_timestamps = False
         self.set_prefix_tokens(config.get("language"), config.get("task"), config.get("predict_timestamps"))
 
-    # -- what a transcript begins with --------------------------------------------------------------------------------
+    # -- the tokens before a transcript --------------------------------------------------------------------------------
     def set_prefix_tokens(
         self, language: str | None = None, task: str | None = None, predict_timestamps: bool | None = None
     ) -> None:
-        """Sets what goes before a text that is encoded; None leaves it as it is.
+        """Set the tokens that go before an encoded text; None leaves an argument as it is.
 
         Args:
             language: its name or code.
             task: "transcribe" or "translate".
-            predict_timestamps: leave `<|notimestamps|>` out.
+            predict_timestamps: whether to leave out `<|notimestamps|>`.
 
         Raises:
             ValueError: an unknown language or task.
@@ -69,7 +69,7 @@ class WhisperTokenizer(Tokenizer):
         prefix = [(self.convert_ids_to_tokens(i), i) for i in self.prefix_tokens if i is not None]
         end = (self.eos_token, self.eos_token_id)
         if end[1] is None or any(token is None for token, _ in prefix):
-            return  # a vocabulary without Whisper's marks has no frame of its own either
+            return  # a vocabulary without Whisper's special tokens needs no post-processor
         before = [token for token, _ in prefix]
         self._lock.backend.post_processor = processors.TemplateProcessing(
             single=[*(f"{token}:0" for token in before), "$A:0", f"{end[0]}:0"],
@@ -79,7 +79,7 @@ class WhisperTokenizer(Tokenizer):
 
     @property
     def prefix_tokens(self) -> list[int]:
-        """The ids of what goes before a text: begin, language, task, and `<|notimestamps|>`."""
+        """The ids of the tokens before a text: begin, language, task, and `<|notimestamps|>`."""
         begin = self.convert_tokens_to_ids(_START)
         found = [begin]
         if self.language is not None:
@@ -93,15 +93,15 @@ class WhisperTokenizer(Tokenizer):
     def get_decoder_prompt_ids(
         self, task: str | None = None, language: str | None = None, no_timestamps: bool = True
     ) -> list[tuple[int, int]]:
-        """What a decoder is to be forced to begin with: (position, id), from position 1 on. Sets the prefix too."""
+        """Return the ids that start a decoder's text: (position, id), from position 1 on. Sets the prefix too."""
         self.set_prefix_tokens(task=task, language=language, predict_timestamps=not no_timestamps)
         return list(enumerate(self.prefix_tokens))[1:]
 
     def get_prompt_ids(self, text: str, return_tensors: str | None = "np") -> Any:
-        """A text to go on from, as `generate()` takes it: int64 (n,), or a list where `return_tensors` is None.
+        """Encode a prompt for `generate()`: int64 (n,), or a list if `return_tensors` is None.
 
         Raises:
-            ValueError: special tokens in it.
+            ValueError: the text has special tokens.
         """
         ids = self(_PREVIOUS, " " + text.strip(), add_special_tokens=False)["input_ids"]
         special = next((i for i in ids[1:] if i >= self.all_special_ids[0]), None)
@@ -111,7 +111,7 @@ class WhisperTokenizer(Tokenizer):
         return ids if return_tensors is None else np.asarray(ids)
 
     def strip_prompt(self, ids: Sequence[int]) -> list[int]:
-        """The ids without a prompt before them (`<|startofprev|> ...`); nothing where nothing follows it."""
+        """Remove a prompt before the ids (`<|startofprev|> ...`); returns no ids if none follow it."""
         ids = list(ids)
         if not ids or ids[0] != self.convert_tokens_to_ids(_PREVIOUS):
             return ids
@@ -130,17 +130,17 @@ class WhisperTokenizer(Tokenizer):
         basic_normalize: bool = False,
         remove_diacritics: bool = False,
     ) -> Any:
-        """The text of token ids; for a batch of them a list.
+        """Decode token ids to a text; a batch of them to a list of texts.
 
         Args:
             token_ids: an int, ints in a list or array, or a batch of those.
-            skip_special_tokens: leave special tokens out, and a prompt before the text.
-            clean_up_tokenization_spaces: of no effect, as it is a BPE vocabulary.
-            output_offsets: give `{"text", "offsets"}`: the segments between time stamps, with their seconds.
+            skip_special_tokens: leave out special tokens, and a prompt before the text.
+            clean_up_tokenization_spaces: has no effect, as Whisper's vocabulary is BPE.
+            output_offsets: return `{"text", "offsets"}`: the segments between time stamps, with their seconds.
             time_precision: seconds of a time stamp's step.
             decode_with_timestamps: leave the time stamps in the text, as `<|1.08|>`.
-            basic_normalize: as any language for comparing: lower case, no punctuation.
-            remove_diacritics: no accents either, with `basic_normalize`.
+            basic_normalize: normalise a text of any language for comparison: lower case, no punctuation.
+            remove_diacritics: remove accents too, with `basic_normalize`.
         """
         ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
         if isinstance(ids, (list, tuple)) and ids and hasattr(ids[0], "__len__"):
@@ -171,12 +171,12 @@ class WhisperTokenizer(Tokenizer):
         clean_up_tokenization_spaces: bool | None = None,
         **options: Any,
     ) -> Any:
-        """The text of each row of ids; see `decode`."""
+        """Decode each row of ids to a text; see `decode`."""
         found = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces, **options)
         return found if isinstance(found, list) else [found]
 
     def _with_stamps(self, ids: Sequence[int], skip_special_tokens: bool, time_precision: float) -> str:
-        """Text with time stamps in it, those of a long recording counted on from window to window."""
+        """Decode to text with time stamps; in a long recording they continue from window to window."""
         base = super().decode
         parts = stamped(ids, self.all_special_ids[-1] + 1, time_precision)
         return "".join(
@@ -191,14 +191,14 @@ class WhisperTokenizer(Tokenizer):
         ]
 
     def timestamp_ids(self, time_precision: float = 0.02) -> list[int]:
-        """The ids of all time stamps of a window."""
+        """Return the ids of all time stamps of a window."""
         tokens = [f"<|{i * time_precision:.2f}|>" for i in range(SEGMENT_SIZE + 1)]
         ids: list[int] = self.convert_tokens_to_ids(tokens)
         return ids
 
     @staticmethod
     def basic_normalize(text: str, remove_diacritics: bool = False) -> str:
-        """A text in any language, for comparing."""
+        """Normalise a text of any language for comparison."""
         return basic_normalize(text, remove_diacritics=remove_diacritics)
 
     def _decode_asr(
@@ -209,7 +209,7 @@ class WhisperTokenizer(Tokenizer):
         return_language: bool | None,
         time_precision: float,
     ) -> tuple[str, dict[str, Any]]:
-        """See `whisper_decode.decode_asr`; the name is transformers'."""
+        """Call `whisper_asr.decode_asr`; the name is transformers'."""
         return decode_asr(
             self,
             model_outputs,

@@ -1,9 +1,9 @@
-"""Whisper's tokens to text, segments and words: chunks that overlap are merged, time stamps become seconds.
+"""Decode Whisper's tokens to text, segments and words: merge overlapping chunks, convert time stamps to seconds.
 
-A recording that was cut gives one list of tokens a chunk. Time stamps inside the overlap of two chunks do not end a
-segment: its tokens stay pending until a time stamp outside it comes, and are merge_chunks then.
+A recording that was cut into chunks has one list of tokens per chunk. Time stamps inside the overlap of two chunks do
+not end a segment: its tokens stay pending until a time stamp outside the overlap comes, and are merged then.
 
-Source: transformers 5.23, `_decode_asr` of Whisper's tokenizer, whose quirks are kept: answers are to be the same.
+Source: transformers 5.23, `_decode_asr` of Whisper's tokenizer, whose quirks are kept, so that answers are the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from onnxpipe.processing.text.speech.whisper_words import words_of
 
 logger = logging.getLogger("onnxpipe")
 
-#: Time stamps of a window of 30 s.
+#: Steps of time stamps in a window of 30 s.
 SEGMENT_SIZE = 1500
 
 
@@ -32,25 +32,25 @@ def decode_asr(
     time_precision: float,
     segment_size: int = SEGMENT_SIZE,
 ) -> tuple[str, dict[str, Any]]:
-    """The transcript of the chunks of one recording.
+    """Build the transcript of one recording from its chunks.
 
     Args:
         tokenizer: Whisper's.
-        outputs: a chunk each: `tokens`, int (1, n); `stride`, seconds (length, left, right), where the recording was
-            cut; for words `token_timestamps`, seconds (1, n).
+        outputs: one dict per chunk: `tokens`, int (1, n); `stride`, seconds (length, left, right), where the recording
+            was cut; for words `token_timestamps`, seconds (1, n).
         return_timestamps: True for segments, "word" for words.
-        return_language: tell the language of each.
+        return_language: add the language of each segment or word.
         time_precision: seconds of a time stamp's step.
         segment_size: steps of a window.
 
     Returns:
-        The text, and `{"chunks": [...]}` or nothing: segments are `[language], timestamp, text`, words `text,
-        timestamp, [language]`. The last segment may end with None.
+        The text, and `{"chunks": [...]}` or `{}`: segments are `[language], timestamp, text`, words `text, timestamp,
+        [language]`. The last segment may end with None.
     """
-    walk = _Walk(tokenizer, return_timestamps, bool(return_language), time_precision, segment_size)
+    builder = _TranscriptBuilder(tokenizer, return_timestamps, bool(return_language), time_precision, segment_size)
     for output in outputs:
-        walk.hear(output)
-    chunks = walk.finish()
+        builder.add(output)
+    chunks = builder.finish()
     text = "".join(chunk.text for chunk in chunks)
     if not (return_timestamps or return_language):
         return text, {}
@@ -70,15 +70,15 @@ class _Chunk:
     words: list[dict[str, Any]] = field(default_factory=list)
 
     def as_dict(self, times: bool, language: bool) -> dict[str, Any]:
-        told: dict[str, Any] = {"language": self.language} if language else {}
+        chunk: dict[str, Any] = {"language": self.language} if language else {}
         if times:
-            told["timestamp"] = (self.start, self.end)
-        return {**told, "text": self.text}
+            chunk["timestamp"] = (self.start, self.end)
+        return {**chunk, "text": self.text}
 
 
 @dataclass
 class _Clock:
-    """The time stamps of one output: those of long recordings begin anew with every window."""
+    """Tracks the time stamps of one output: in long recordings they restart with every window."""
 
     precision: float
     segment: float
@@ -87,11 +87,11 @@ class _Clock:
     done: float = 0.0
 
     def read(self, stamp: int, single: bool) -> float:
-        """Seconds from the output's begin.
+        """Convert a time stamp to seconds of its window; count the windows before it.
 
         Args:
-            stamp: steps that the time stamp tells.
-            single: the window before ended with one time stamp, not with two.
+            stamp: the time stamp in steps.
+            single: whether the previous window ended with one time stamp, not with two.
         """
         time = stamp * self.precision
         if time < self.highest:
@@ -104,15 +104,15 @@ class _Clock:
         return time
 
 
-class _Walk:
-    """What is known between two tokens."""
+class _TranscriptBuilder:
+    """Builds segments from the tokens of one chunk after the other."""
 
     def __init__(
-        self, tokenizer: Any, timestamps: bool | str | None, told_language: bool, precision: float, segment_size: int
+        self, tokenizer: Any, timestamps: bool | str | None, with_language: bool, precision: float, segment_size: int
     ) -> None:
         self._tokenizer = tokenizer
         self._timestamps = timestamps
-        self._told_language = told_language
+        self._with_language = with_language
         self._precision = precision
         self._segment_size = segment_size
         self._first_stamp: int = tokenizer.convert_tokens_to_ids("<|notimestamps|>") + 1
@@ -124,8 +124,8 @@ class _Walk:
         self._offset = 0.0
         self._skip = False
 
-    def hear(self, output: Mapping[str, Any]) -> None:
-        """Goes through the tokens of one output."""
+    def add(self, output: Mapping[str, Any]) -> None:
+        """Process the tokens of one output."""
         ids: list[int] = self._tokenizer.strip_prompt(_row(output["tokens"]))
         stamps = _row(output["token_timestamps"]) if self._timestamps == "word" else None
         stride = output.get("stride")
@@ -154,7 +154,7 @@ class _Walk:
             self._chunk, self._pending = _Chunk(self._language), []
 
     def finish(self) -> list[_Chunk]:
-        """The segments; tokens that are still pending are the last one."""
+        """Return the segments; pending tokens become the last one."""
         if self._pending:
             if self._timestamps:
                 logger.warning(
@@ -168,7 +168,7 @@ class _Walk:
         return ids[i - 1] >= self._first_stamp and ids[i - 2] >= self._first_stamp
 
     def _overlaps(self, ids: Sequence[int], stride: Sequence[float] | None) -> tuple[float, int | None]:
-        """The first time stamp after the overlap on the left, and the first one in the overlap on the right."""
+        """Find the first time stamp after the left overlap, and the first one in the right overlap."""
         first: float = self._first_stamp
         last: int | None = None
         if stride is None:
@@ -185,7 +185,7 @@ class _Walk:
         return first, last
 
     def _special_token(self, token: int, current: Tokens) -> Tokens:
-        """Special tokens say nothing but the language."""
+        """Process a special token: only tokens of languages have an effect."""
         language = LANGUAGES.get(self._tokenizer.decode([token])[2:-2])
         if language is None:
             return current
@@ -196,7 +196,7 @@ class _Walk:
         return current
 
     def _stamp(self, token: int, time: float, current: Tokens, first: float, last: int | None) -> Tokens:
-        """A time stamp begins a segment or ends it, unless it is in an overlap."""
+        """Process a time stamp: it begins or ends a segment, unless it is in an overlap."""
         if last and token >= last:
             self._skip = True  # time stamps come in pairs: the other one is skipped too
         elif self._skip or (self._pending and token < first):
@@ -210,7 +210,7 @@ class _Walk:
         return current
 
     def _close(self, parts: Sequence[Tokens]) -> None:
-        """Ends the segment, of these tokens, and begins the next."""
+        """End the segment, which has these tokens, and begin the next."""
         tokens = merge_chunks(parts)
         self._chunk.text = self._tokenizer.decode(tokens.ids)
         if self._timestamps == "word":
@@ -219,7 +219,7 @@ class _Walk:
         self._chunk, self._pending = _Chunk(self._language), []
 
     def _words(self, tokens: Tokens) -> list[dict[str, Any]]:
-        language = {"language": self._language} if self._told_language else {}
+        language = {"language": self._language} if self._with_language else {}
         return [
             {
                 "text": word.text,
@@ -231,6 +231,6 @@ class _Walk:
 
 
 def _row(values: Any) -> list[Any]:
-    """The row of an array (1, n)."""
+    """Convert an array (1, n) to a list."""
     row = values[0]
     return list(row.tolist() if hasattr(row, "tolist") else row)

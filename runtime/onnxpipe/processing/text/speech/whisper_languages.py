@@ -1,4 +1,4 @@
-"""The languages that Whisper was trained on, in the order of their tokens, by code and by name.
+"""The languages that Whisper was trained on, by code and by name, in the order of their tokens.
 
 Source: openai/whisper, `tokenizer.py`.
 """
@@ -26,7 +26,7 @@ LANGUAGES: Mapping[str, str] = {
     "tt": "tatar", "haw": "hawaiian", "ln": "lingala", "ha": "hausa", "ba": "bashkir", "jw": "javanese",
     "su": "sundanese", "yue": "cantonese",
 }  # fmt: skip
-"""Code -> name; the first token is that of English, the others follow."""
+"""Code -> name; the tokens follow each other in this order, English first."""
 
 ALIASES: Mapping[str, str] = {
     "burmese": "my", "valencian": "ca", "flemish": "nl", "haitian": "ht", "letzeburgesch": "lb", "pushto": "ps",
@@ -41,15 +41,15 @@ TASKS = ("translate", "transcribe")
 
 
 def code_of(language: str) -> str:
-    """The code of a language that is given by its name or code.
+    """Convert a language's name or code to its code.
 
     Raises:
         ValueError: no such language.
     """
-    told = language.lower()
-    if told in CODES:
-        return CODES[told]
-    if told in LANGUAGES:
-        return told
-    known = list(CODES.values()) if len(told) == 2 else list(CODES)
-    raise ValueError(f"Unsupported language: {told}. Language should be one of: {known}.")
+    language = language.lower()
+    if language in CODES:
+        return CODES[language]
+    if language in LANGUAGES:
+        return language
+    known = list(CODES.values()) if len(language) == 2 else list(CODES)
+    raise ValueError(f"Unsupported language: {language}. Language should be one of: {known}.")

@@ -1,7 +1,7 @@
-"""Two lists of tokens that overlap in the recording become one: the longest common stretch decides where to cut.
+"""Merge lists of tokens that overlap in the recording: their longest common stretch decides where to cut.
 
-Source: transformers 5.23, `_find_longest_common_sequence` of Whisper's tokenizer (the left list is trusted on the left
-of the overlap, the right one on its right), and the simpler one of its speech recognition pipeline.
+Source: transformers 5.23, `_find_longest_common_sequence` of Whisper's tokenizer (the left list is used for the left
+half of the overlap, the right list for the right half), and the simpler function of its speech recognition pipeline.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-#: What the overlap's length is divided by before it is added to the share of matches: of equal shares the longer wins.
+#: The overlap's length is divided by this and added to the share of matches: of equal shares the longer one wins.
 _LONGER = 10000.0
 
 
 @dataclass
 class Tokens:
-    """Tokens of one run of the model.
+    """The tokens of one chunk.
 
     Attributes:
         ids: the tokens.
-        times: the begin and end of each in seconds, where words are to be timed; else empty.
+        times: the start and end of each in seconds, if words get time stamps; else empty.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Tokens:
 
 
 def merge_chunks(parts: Sequence[Tokens]) -> Tokens:
-    """One list of tokens of those of consecutive chunks, which say again what both have heard."""
+    """Merge the tokens of consecutive chunks of Whisper; tokens of an overlap are in both chunks."""
     whole = Tokens()
     left = parts[0]
     for right in parts[1:]:
@@ -45,9 +45,9 @@ def merge_chunks(parts: Sequence[Tokens]) -> Tokens:
 
 
 def _cuts(left: Tokens, right: Tokens) -> tuple[int, int]:
-    """Where the left list ends and the right one goes on: the middle of the best overlap.
+    """Find where the left list ends and the right one continues: the middle of the best overlap.
 
-    The right list is shifted over the left one's end; with shift i the overlap begins i tokens before that end.
+    The right list is shifted over the end of the left one; with shift i the overlap begins i tokens before that end.
     """
     length, other = len(left.ids), len(right.ids)
     if length + other < 2:
@@ -69,14 +69,14 @@ def _cuts(left: Tokens, right: Tokens) -> tuple[int, int]:
 
 
 def _in_order(left: Array, right: Array) -> Array:
-    """Whether the time of a left token is not after that of a right one, bool (left, right)."""
+    """Compare times: true where a left token does not come after a right one, bool (left, right)."""
     begin, other = left[:, None], right[None, :]
     earlier = begin[..., 0] < other[..., 0]
     return np.asarray(earlier | ((begin[..., 0] == other[..., 0]) & (begin[..., 1] <= other[..., 1])))
 
 
 def append_chunks(parts: Sequence[Sequence[int]]) -> list[int]:
-    """The tokens of consecutive chunks of any other model: the end of what there is, compared with the next's begin."""
+    """Merge tokens of consecutive chunks of other models, by comparing the end of one with the start of the next."""
     whole = list(parts[0])
     for part in parts[1:]:
         best, known = 0.0, 0

@@ -1,6 +1,6 @@
-"""Time stamps among Whisper's tokens: segments with their seconds, and text with the time stamps in it.
+"""Read Whisper's time stamp tokens: as segments with their seconds, or as text with time stamps in it.
 
-A recording longer than a window gives the tokens of several, whose time stamps begin anew.
+The time stamps of a recording that is longer than a window restart with every window.
 
 Source: transformers 5.23, `_compute_offsets` and `_decode_with_timestamps` of Whisper's tokenizer.
 """
@@ -18,7 +18,7 @@ _WINDOW = 1500
 def offsets(
     ids: Sequence[int], first_stamp: int, precision: float
 ) -> Iterator[tuple[Sequence[int], tuple[float, float]]]:
-    """The segments: their tokens, time stamps among them, and begin and end in seconds.
+    """Split tokens into segments: their tokens, with the time stamps, and start and end in seconds.
 
     Args:
         ids: the tokens.
@@ -46,7 +46,7 @@ def offsets(
 
 
 def stamped(ids: Sequence[int], first_stamp: int, precision: float) -> list[str | list[int]]:
-    """Runs of text tokens and, between them, time stamps as text: `<|1.08|>`; see `offsets`."""
+    """Split tokens into runs of text tokens and time stamps as text, `<|1.08|>`, between them; see `offsets`."""
     parts: list[str | list[int]] = [[]]
     highest = before = done = 0.0
     for i, token in enumerate(ids):
