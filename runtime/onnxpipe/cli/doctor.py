@@ -146,14 +146,16 @@ def _processor() -> Iterator[Finding]:
         dot = [name for name in features if "vnni" in name or name in ("asimddp", "i8mm", "amx_int8")]
         slow = "" if dot else "; no 8-bit dot products, so int8 is hardly faster than fp32 here"
         yield Finding("cpu features", ", ".join(features) + slow)
-    quota = cgroup_quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    quota = cgroup_quota()
     allowed = f"{machine.affinity()} of {os.cpu_count()} allowed"
     yield Finding("cores", f"{allowed}, container quota {'none' if quota is None else f'{quota:g}'}")
     yield Finding("threads", f"{available_threads()} will be used")
 
 
 def _memory() -> Finding:
-    total, limit = machine.memory()
+    from onnxpipe.engine.memory import machine_memory, memory_limit
+
+    total, limit = machine_memory(), memory_limit()
     shown = f"{total / 1e9:.1f} GB" if total else "unknown"
     return Finding("memory", f"{shown}, container limit {f'{limit / 1e9:.1f} GB' if limit else 'none'}")
 

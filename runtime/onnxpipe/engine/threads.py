@@ -6,8 +6,7 @@ import math
 import os
 from pathlib import Path
 
-_CGROUP_ROOT = Path("/sys/fs/cgroup")
-_OWN_CGROUP = Path("/proc/self/cgroup")
+from onnxpipe.engine.cgroups import CGROUP_ROOT, OWN_CGROUPS, group_folders, read_text
 
 
 def available_threads() -> int:
@@ -17,7 +16,7 @@ def available_threads() -> int:
     threads, which then wait for each other.
     """
     limits = [_affinity()]
-    quota = cgroup_quota(_OWN_CGROUP, _CGROUP_ROOT)
+    quota = cgroup_quota()
     if quota is not None:
         limits.append(math.ceil(quota))
     wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
@@ -32,7 +31,7 @@ def _affinity() -> int:
     return os.cpu_count() or 1
 
 
-def cgroup_quota(own: Path, root: Path) -> float | None:
+def cgroup_quota(own: Path = OWN_CGROUPS, root: Path = CGROUP_ROOT) -> float | None:
     """CPUs that the control group of this process, and every one above it, grants; None for no limit.
 
     Args:
@@ -41,41 +40,16 @@ def cgroup_quota(own: Path, root: Path) -> float | None:
 
     Source: Linux documentation, admin-guide/cgroup-v2 (cpu.max) and scheduler/sched-bwc (cpu.cfs_quota_us).
     """
-    try:
-        lines = own.read_text().splitlines()
-    except OSError:
-        return None
-    quotas = []
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        if not controllers:  # version 2: one tree for all controllers
-            quotas += [_quota_v2(folder) for folder in _upwards(root, group)]
-        elif "cpu" in controllers.split(","):
-            for mount in (root / controllers, root / "cpu"):
-                quotas += [_quota_v1(folder) for folder in _upwards(mount, group)]
+    quotas = [_quota(folder) for folder in group_folders("cpu", own, root)]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _upwards(root: Path, group: str) -> list[Path]:
-    """The group's folder and all above it. In a container the group's path is often not visible; then the root is."""
-    folder = root.joinpath(*(part for part in group.split("/") if part not in ("", "..")))
-    folders = [folder, *folder.parents]
-    return folders[: folders.index(root) + 1]
-
-
-def _quota_v2(folder: Path) -> float | None:
+def _quota(folder: Path) -> float | None:
+    """The CPUs that one group grants: of version 2 in `cpu.max`, of version 1 in two files."""
+    quota, _, period = read_text(folder / "cpu.max").partition(" ")
+    if not quota:
+        quota, period = read_text(folder / "cpu.cfs_quota_us"), read_text(folder / "cpu.cfs_period_us")
     try:
-        quota, period = (folder / "cpu.max").read_text().split()[:2]
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
-
-
-def _quota_v1(folder: Path) -> float | None:
-    try:
-        quota = int((folder / "cpu.cfs_quota_us").read_text())
-        period = int((folder / "cpu.cfs_period_us").read_text())
-        return quota / period if quota > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (ValueError, ZeroDivisionError):  # "max", or a file that is not there
         return None

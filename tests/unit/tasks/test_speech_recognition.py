@@ -259,6 +259,19 @@ def test_long_recordings_are_never_in_memory(pipe: Any, monkeypatch: pytest.Monk
     assert peak < said("abcdefghi ").nbytes * count / 2
 
 
+def test_a_recording_that_a_container_has_no_memory_for(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = said("hello world")
+    frames = len(samples) // STEP
+    monkeypatch.setattr("onnxpipe.engine.memory.machine_memory", lambda: 2**40)
+    for limit, fits in ((4 * frames**2, True), (4 * frames**2 - 1, False)):  # one head, float32
+        monkeypatch.setattr("onnxpipe.engine.memory.memory_limit", lambda limit=limit: limit)
+        if fits:
+            assert pipe(samples)["text"] == "hello world"
+        else:
+            with pytest.raises(AudioError, match="chunk_length_s=30"):
+                pipe(samples)
+
+
 @pytest.mark.parametrize(("length", "stride"), [(1, 0.5), (1, (0.4, 0.7)), (-1, 0), (1, -0.2)])
 def test_strides_that_are_none(pipe: Any, length: float, stride: Any) -> None:
     with pytest.raises(ValueError, match=r"superior to stride length|less than 0"):

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from onnxpipe.engine.batching import Array, Padding, Row, stack
+from onnxpipe.engine.memory import available_memory
 from onnxpipe.engine.scheduler import Outputs
 from onnxpipe.errors import AudioError
 from onnxpipe.processing.text.speech import ctc_offsets as ctc
@@ -90,7 +91,7 @@ class CTC:
         """See `Recogniser`.
 
         Raises:
-            AudioError: so long that what each frame says of each other would not fit into the machine's memory.
+            AudioError: so long that what each frame says of each other would not fit into the memory there is.
         """
         samples = speech.read(_AT_ONCE + 1)
         row = self.row(samples[:_AT_ONCE], part)
@@ -356,11 +357,8 @@ def _until(end: float, times: tuple[Any, Any]) -> tuple[Any, Any]:
 
 
 def _memory() -> float:
-    """Bytes of the machine's memory; endless where nobody knows."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, OSError, ValueError):
-        return float(2**48)
+    """The bytes that attention may take: the container's limit or the machine's memory; no limit where unknown."""
+    return available_memory() or math.inf
 
 
 def _seconds(stride: Stride, rate: int) -> tuple[float, float, float]:
