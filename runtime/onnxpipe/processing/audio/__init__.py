@@ -1,1 +1,1 @@
-"""Sound to the arrays of a model."""
+"""Load recordings, and convert them to the arrays of a model."""

@@ -32,7 +32,7 @@ class ASTFeatureExtractor(FeatureExtractor):
     call_defaults: ClassVar = {}
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
-        """See the class."""
+        """Compute the arrays; see the class."""
         config = kaldi_config(self.num_mel_bins, self.sampling_rate, window="hann", gain=1.0)
         return {"input_values": [self._fitted(log_mel_spectrogram(row[: self._samples], config)) for row in rows]}
 

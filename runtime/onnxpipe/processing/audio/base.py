@@ -104,7 +104,7 @@ class FeatureExtractor(ProcessorBase):
 
         Args:
             pretrained_model_name_or_path: a folder, or a Hub id.
-            **keywords: the Hub's (`FileKeywords`), and settings instead of what the files say.
+            **keywords: the Hub's (`FileKeywords`), and settings that replace those of the files.
 
         Raises:
             ModelNotFoundError: no such folder or repository, or it has no such file.
@@ -118,12 +118,12 @@ class FeatureExtractor(ProcessorBase):
         """Make an extractor from what `preprocessor_config.json` holds.
 
         Args:
-            config: the file's object. What this class does not know is kept, as attributes and for `to_dict`.
-            **overrides: instead of what the file says.
+            config: the file's object. Keys that this class does not have are kept, as attributes and for `to_dict`.
+            **overrides: settings that replace those of the file.
 
         Raises:
-            BundleError: a value that means nothing.
-            UnknownArgumentError: an override that this class has not.
+            BundleError: an invalid value in the file.
+            UnknownArgumentError: an override that this class does not have.
         """
         return cls.from_config(ProcessorConfig(config), overrides)
 

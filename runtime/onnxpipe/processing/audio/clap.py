@@ -64,7 +64,7 @@ class ClapFeatureExtractor(FeatureExtractor):
         return self.fft_window_size // 2 + 1
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
-        """See the class."""
+        """Compute the arrays; see the class."""
         call = self._with_defaults(call)
         draw = random_source(call.seed)
         pairs = [self._one(row, call, draw) for row in rows]

@@ -38,7 +38,7 @@ class CodecFeatureExtractor(FeatureExtractor):
         return rows
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
-        """See the class."""
+        """Compute the arrays; see the class."""
         check_not_empty(rows)
         if call.padding and call.truncation:
             raise ValueError("Both padding and truncation were set. Make sure you only set one.")

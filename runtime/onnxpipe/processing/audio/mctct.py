@@ -52,7 +52,7 @@ class MCTCTFeatureExtractor(MillisecondFrames, FeatureExtractor):
         )  # fmt: skip
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
-        """See the class."""
+        """Compute the arrays; see the class."""
         padded = self.pad([log_mel_spectrogram(row, self.spectrogram_config) for row in rows], call)
         values = padded.rows
         if self.normalize_means or self.normalize_vars:

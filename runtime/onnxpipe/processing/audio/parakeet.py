@@ -46,7 +46,7 @@ class ParakeetFeatureExtractor(FeatureExtractor):
         )  # fmt: skip
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
-        """See the class."""
+        """Compute the arrays; see the class."""
         lengths = [len(row) // self.hop_length for row in rows]
         if min(lengths) < 2:
             raise AudioError(f"the recording is too short: the model needs at least {2 * self.hop_length} samples")

@@ -38,7 +38,7 @@ class SeamlessM4TFeatureExtractor(FeatureExtractor):
         return super().rows(rows)
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
-        """See the class."""
+        """Compute the arrays; see the class."""
         config = kaldi_config(self.num_mel_bins, self.sampling_rate)
         logs = [log_mel_spectrogram(row, config) for row in rows]
         if call.do_normalize_per_mel_bins:

@@ -53,7 +53,7 @@ class FeatureExtractorOverrides(TypedDict, total=False):
 
 
 class FeatureExtractorKeywords(FileKeywords, FeatureExtractorOverrides, total=False):
-    """The keywords of `from_pretrained`: the Hub's, and settings instead of what the files say."""
+    """The keywords of `from_pretrained`: the Hub's, and settings that replace those of the files."""
 
 
 class FeatureExtractorCallOptions(TypedDict, total=False):

@@ -43,7 +43,7 @@ class Speech2TextFeatureExtractor(FeatureExtractor):
         return kaldi_config(self.num_mel_bins, self.sampling_rate, dither=self.dither)
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
-        """See the class."""
+        """Compute the arrays; see the class."""
         draw, config = random_source(call.seed), self.spectrogram_config
         padded = self.pad([log_mel_spectrogram(row, config, draw) for row in rows], call)
         values = padded.rows

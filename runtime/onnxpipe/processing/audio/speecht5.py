@@ -85,7 +85,7 @@ class SpeechT5FeatureExtractor(MillisecondFrames, FeatureExtractor):
         )
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
-        """See the class."""
+        """Compute the arrays; see the class."""
         inputs = self._encoder_inputs(rows, call) if rows else {}
         if call.audio_target is None:
             return inputs

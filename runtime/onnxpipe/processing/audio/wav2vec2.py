@@ -23,7 +23,7 @@ class Wav2Vec2FeatureExtractor(FeatureExtractor):
     do_normalize: bool = True
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
-        """See the class."""
+        """Compute the arrays; see the class."""
         check_not_empty(rows)
         padded = self.pad(rows, call)
         masks = self.wants_mask(call)

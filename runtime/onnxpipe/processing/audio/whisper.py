@@ -64,7 +64,7 @@ class WhisperFeatureExtractor(FeatureExtractor):
         return SpectrogramConfig(bands, self.n_fft, self.hop_length, self.n_fft, dither=self.dither)
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
-        """See the class."""
+        """Compute the arrays; see the class."""
         call = replace(call, max_length=call.max_length or self.n_samples)
         padded = self.pad(rows, call)
         values = normalize(padded, True, self.padding_value) if call.do_normalize else padded.rows

@@ -52,7 +52,7 @@ class TokenizerOverrides(TypedDict, total=False):
 
 
 class TokenizerKeywords(FileKeywords, TokenizerOverrides, total=False):
-    """The keywords of `from_pretrained`: the Hub's, and settings instead of what the files say."""
+    """The keywords of `from_pretrained`: the Hub's, and settings that replace those of the files."""
 
 
 class TokenizerCallOptions(TypedDict, total=False):

@@ -15,7 +15,7 @@ def adapt(backend: Any, config: Mapping[str, Any]) -> bool:
 
     Args:
         backend: the `tokenizers.Tokenizer`.
-        config: `tokenizer_config.json` and overrides: "legacy" (False if not given), "add_prefix_space" (True).
+        config: `tokenizer_config.json` and overrides: "legacy" (default False), "add_prefix_space" (True).
     """
     from tokenizers import decoders, pre_tokenizers
 

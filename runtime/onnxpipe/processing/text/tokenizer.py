@@ -89,7 +89,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         Args:
             pretrained_model_name_or_path: a folder, or a Hub id.
             use_fast: False makes no difference: there are fast tokenizers only.
-            **keywords: the Hub's (`FileKeywords`), and settings instead of what the files say (`TokenizerOverrides`).
+            **keywords: the Hub's (`FileKeywords`), and settings that replace those of the files (`TokenizerOverrides`).
 
         Raises:
             UnknownArgumentError: a keyword that is not a setting.

@@ -54,16 +54,16 @@ def test_a_folder_without_files_means() -> None:
     assert read_pooling_config(Path(__file__).parent) == PoolingConfig(prompts={})
 
 
-def test_a_declared_recipe(tmp_path: Path) -> None:
+def test_a_declared_pooling_config(tmp_path: Path) -> None:
     declare(tmp_path, "Transformer", "Pooling", "Normalize", pooling_mode_cls_token=True, pooling_mode_mean_tokens=True,
             include_prompt=False)  # fmt: skip
     write(tmp_path, "sentence_bert_config.json", {"max_seq_length": 256})
     write(tmp_path, "config_sentence_transformers.json", {"prompts": {"query": "query: ", "document": ""},
                                                           "default_prompt_name": "query"})  # fmt: skip
-    recipe = read_pooling_config(tmp_path)
-    assert recipe == PoolingConfig(("cls", "mean"), (), True, 256, False, {"query": "query: "}, "query")
-    assert recipe.embed(TOKENS).tolist() == pytest.approx([1, 8, 3, 3])
-    assert recipe.embed(TOKENS, skip=1).tolist() == pytest.approx([2, -2, 4, 0.5])
+    config = read_pooling_config(tmp_path)
+    assert config == PoolingConfig(("cls", "mean"), (), True, 256, False, {"query": "query: "}, "query")
+    assert config.embed(TOKENS).tolist() == pytest.approx([1, 8, 3, 3])
+    assert config.embed(TOKENS, skip=1).tolist() == pytest.approx([2, -2, 4, 0.5])
 
 
 def test_newer_spelling(tmp_path: Path) -> None:

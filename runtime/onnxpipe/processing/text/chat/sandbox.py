@@ -307,7 +307,7 @@ class _Dict:
         return dict(*args, **kwargs)
 
     def fromkeys(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        """As `dict.fromkeys`."""
+        """Call `dict.fromkeys`."""
         return dict.fromkeys(*args, **kwargs)
 
 

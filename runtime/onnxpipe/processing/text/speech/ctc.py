@@ -86,7 +86,7 @@ class Wav2Vec2CTCTokenizer(Tokenizer):
         """Decode the best token of every frame to a text; a batch of rows to a list.
 
         Args:
-            token_ids: ids, one a frame.
+            token_ids: ids, one per frame.
             skip_special_tokens: leave out special tokens, except the one between words; the blank is always left out.
             clean_up_tokenization_spaces: remove spaces before punctuation; None for the tokenizer's default.
             output_char_offsets, output_word_offsets: return the frames of characters and of words too: `text`,
@@ -174,7 +174,7 @@ class ParakeetTokenizer(Tokenizer):
         """Decode the best token of every frame to a text; a batch of rows to a list.
 
         Args:
-            token_ids: ids, one a frame.
+            token_ids: ids, one per frame.
             skip_special_tokens, clean_up_tokenization_spaces: as in `Tokenizer.decode`.
             group_tokens: merge equal neighbours to one token.
         """
