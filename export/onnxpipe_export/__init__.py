@@ -10,7 +10,15 @@ The exporter needs torch and transformers (`pip install "onnxpipe[export]"`); wh
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from onnxpipe_export.convert import export
 from onnxpipe_export.report import ExportReport
+
+if TYPE_CHECKING:  # that this package is what the runtime calls
+    import onnxpipe_export
+    from onnxpipe.bundle.exporter import Exporter
+
+    _checked: Exporter = onnxpipe_export
 
 __all__ = ["ExportReport", "export"]

@@ -4,15 +4,44 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from types import ModuleType
+import os
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, Unpack
 
+from onnxpipe.bundle.hub_options import HubKeywords
 from onnxpipe.errors import MissingDependencyError
 
 _NEEDED = ("onnxpipe_export", "torch", "transformers", "onnx")
 
+#: How a causal language model attends; see `onnxpipe_export.export`.
+Attention = Literal["auto", "gqa", "standard"]
 
-def load_exporter() -> ModuleType:
-    """The module `onnxpipe_export`.
+
+class Exporter(Protocol):
+    """What the runtime uses of the package `onnxpipe_export`; that package holds itself to it."""
+
+    def export(
+        self,
+        model: str | os.PathLike[str],
+        output: str | os.PathLike[str],
+        *,
+        task: str | None = None,
+        precision: str | Sequence[str] = ("fp32",),
+        attention: Attention = "auto",
+        calibration: str | os.PathLike[str] | None = None,
+        progress: Callable[[str], None] | None = None,
+        **hub: Unpack[HubKeywords],
+    ) -> object:
+        """Convert a model to a certified bundle in the folder `output` and return a report, for people to read.
+
+        Raises:
+            ExportError: it could not be converted.
+        """
+        ...
+
+
+def load_exporter() -> Exporter:
+    """Import `onnxpipe_export`.
 
     Raises:
         MissingDependencyError: it, or torch, transformers or onnx, is not installed; the message has the line for it.
@@ -22,4 +51,5 @@ def load_exporter() -> ModuleType:
         raise MissingDependencyError(
             f'exporting a model needs {", ".join(missing)}, not installed here: pip install "onnxpipe[export]"'
         )
-    return importlib.import_module("onnxpipe_export")
+    exporter: Exporter = importlib.import_module("onnxpipe_export")
+    return exporter

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from onnxpipe.cli.guard import hub_options, traceback_option
+
+if TYPE_CHECKING:
+    from onnxpipe.bundle.exporter import Attention
 
 
 @click.command("export")
@@ -34,7 +38,7 @@ def command(
     output: str,
     task: str | None,
     precision: str,
-    attention: str,
+    attention: Attention,
     calibration: str | None,
     revision: str | None,
     token: str | None,

@@ -25,6 +25,8 @@ from typing import Any, Literal
 from onnxpipe.engine.batching import Array, Row, groups, shapes
 
 Outputs = dict[str, Array]
+#: The rows of one input with their outputs.
+Answered = list[tuple[Row, Outputs]]
 OnError = Literal["raise", "return"]
 
 TOKEN_BUDGET = 1024
@@ -61,7 +63,7 @@ class Work:
 
     encode: Callable[[Any], Iterable[Row]]
     run: Callable[[Sequence[Row]], list[Outputs]]
-    decode: Callable[[list[tuple[Row, Outputs]]], Any]
+    decode: Callable[[Answered], Any]
     can_pad: bool = True
     token_budget: int = TOKEN_BUDGET
     window: int = WINDOW_ROWS

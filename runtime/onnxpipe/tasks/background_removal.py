@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModel
 from onnxpipe.processing.scores import sigmoid
 from onnxpipe.tasks.base.columns import no_columns
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, size_of
-from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.image_segmentation import mask_of, semantic_map
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnknownArgumentError
 from onnxpipe.models.auto import AutoModelForDepthEstimation
 from onnxpipe.tasks.base.columns import Cells, fixed_columns
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, post_processor
-from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.base.spec import TaskSpec
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModel
 from onnxpipe.tasks.base.columns import one_column
-from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_rows
+from onnxpipe.tasks.base.pipeline import Pipeline, text_rows
 from onnxpipe.tasks.base.spec import TaskSpec
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import PipelineException
 from onnxpipe.models.auto import AutoModelForMaskedLM
 from onnxpipe.processing.scores import softmax
 from onnxpipe.tasks.base.columns import top_k_columns
-from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_rows
+from onnxpipe.tasks.base.pipeline import Pipeline, text_rows
 from onnxpipe.tasks.base.spec import TaskSpec
 
 logger = logging.getLogger("onnxpipe")

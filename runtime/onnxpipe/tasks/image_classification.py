@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModelForImageClassification
 from onnxpipe.processing.scores import sigmoid, softmax
 from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
-from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.text_classification import ClassificationFunction
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModel
 from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
-from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.base.spec import TaskSpec
 
 

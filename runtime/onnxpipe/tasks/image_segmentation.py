@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModelForImageSegmentation, AutoModelForSemanticSegmentation
 from onnxpipe.processing.model_output import ModelOutput
 from onnxpipe.tasks.base.columns import mask_share, one_column
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, Size, size_of
-from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.base.spec import TaskSpec
 
 #: In the order in which they are tried where none is asked for.

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModelForImageToImage
 from onnxpipe.tasks.base.columns import no_columns
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
-from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.base.spec import TaskSpec
 
 

@@ -9,11 +9,11 @@ from types import GeneratorType
 from typing import Any
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModelForKeypointMatching
 from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.datasets import is_dataset
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, post_processor
-from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 

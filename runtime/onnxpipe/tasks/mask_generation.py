@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
-from onnxpipe.engine.scheduler import Outputs
+from onnxpipe.engine.scheduler import Answered, Outputs
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModelForMaskGeneration
 from onnxpipe.tasks.base.columns import mask_share, one_column
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, Size
-from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.base.spec import TaskSpec
 
 

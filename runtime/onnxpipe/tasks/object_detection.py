@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModelForObjectDetection
 from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, box_of, post_processor
-from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.base.spec import TaskSpec
 
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnknownArgumentError
 from onnxpipe.models.auto import AutoModelForQuestionAnswering
 from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.datasets import is_dataset
-from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row
+from onnxpipe.tasks.base.pipeline import Pipeline, text_row
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 

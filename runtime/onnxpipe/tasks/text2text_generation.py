@@ -10,12 +10,11 @@ from enum import Enum
 from typing import Any, ClassVar
 
 from onnxpipe.engine.batching import Row
-from onnxpipe.engine.scheduler import ItemError, Outputs
+from onnxpipe.engine.scheduler import Answered, ItemError, Outputs
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModelForSeq2SeqLM
 from onnxpipe.tasks.base.columns import text_columns
 from onnxpipe.tasks.base.generation import GeneratingPipeline, GenerationOptions, Keywords
-from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.base.spec import TaskSpec
 
 logger = logging.getLogger("onnxpipe")

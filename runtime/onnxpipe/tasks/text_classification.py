@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnknownArgumentError
 from onnxpipe.models.auto import AutoModelForSequenceClassification
 from onnxpipe.processing.scores import sigmoid, softmax
 from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base.columns import ResultColumns, ranked_columns
-from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row, text_rows
+from onnxpipe.tasks.base.pipeline import Pipeline, text_row, text_rows
 from onnxpipe.tasks.base.spec import TaskSpec
 
 

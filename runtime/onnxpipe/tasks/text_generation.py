@@ -8,11 +8,11 @@ from enum import Enum
 from typing import Any, ClassVar
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModelForCausalLM
 from onnxpipe.tasks.base.chats import Chat, is_chat, with_chats
 from onnxpipe.tasks.base.columns import text_columns
 from onnxpipe.tasks.base.generation import GeneratingPipeline, GenerationOptions, Keywords
-from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.base.spec import TaskSpec
 
 

@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxpipe.engine.batching import Array, Padding, Row
-from onnxpipe.engine.scheduler import OnError, Outputs
+from onnxpipe.engine.scheduler import Answered, OnError, Outputs
 from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 from onnxpipe.generation.fields import FIELDS
 from onnxpipe.generation.seed import next_seed
 from onnxpipe.models.auto import AutoModelForTextToSpectrogram, AutoModelForTextToWaveform
 from onnxpipe.models.text_to_audio.vocoder import DEFAULT_VOCODER, SpeechT5HifiGan
 from onnxpipe.tasks.base.generation import seed_of
-from onnxpipe.tasks.base.pipeline import Answered, Pipeline
+from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.spec import TaskSpec
 
 Keywords = Mapping[str, Any]

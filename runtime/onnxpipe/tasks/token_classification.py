@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModelForTokenClassification
 from onnxpipe.processing.scores import softmax
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.datasets import is_dataset
-from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row
+from onnxpipe.tasks.base.pipeline import Pipeline, text_row
 from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.entities import Token, group, resolve_overlaps, tokens_as_entities, words_as_entities
 

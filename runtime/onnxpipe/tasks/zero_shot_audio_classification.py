@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Row, stack
-from onnxpipe.engine.scheduler import Outputs
+from onnxpipe.engine.scheduler import Answered, Outputs
 from onnxpipe.models.auto import AutoModelForZeroShotAudioClassification
 from onnxpipe.processing.scores import softmax
 from onnxpipe.tasks.base.audio import AudioPipeline
 from onnxpipe.tasks.base.candidate_labels import LabelTexts, check_labels, ranked
 from onnxpipe.tasks.base.columns import score_columns
-from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.base.spec import TaskSpec
 
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModelForSequenceClassification
 from onnxpipe.tasks.base.columns import Cells, fixed_columns
-from onnxpipe.tasks.base.pipeline import Answered, Pipeline, text_row
+from onnxpipe.tasks.base.pipeline import Pipeline, text_row
 from onnxpipe.tasks.base.spec import TaskSpec
 
 logger = logging.getLogger("onnxpipe")

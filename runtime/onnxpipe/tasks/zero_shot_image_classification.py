@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Row, stack
-from onnxpipe.engine.scheduler import Outputs
+from onnxpipe.engine.scheduler import Answered, Outputs
 from onnxpipe.models.auto import AutoModelForZeroShotImageClassification
 from onnxpipe.processing.scores import sigmoid, softmax
 from onnxpipe.tasks.base.candidate_labels import LabelTexts, check_labels, ranked
 from onnxpipe.tasks.base.columns import score_columns
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
-from onnxpipe.tasks.base.pipeline import Answered
 from onnxpipe.tasks.base.spec import TaskSpec
 
 

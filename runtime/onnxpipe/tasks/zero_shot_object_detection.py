@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array, Padding, Row, stack
-from onnxpipe.engine.scheduler import Outputs
+from onnxpipe.engine.scheduler import Answered, Outputs
 from onnxpipe.models.auto import AutoModelForZeroShotObjectDetection
 from onnxpipe.processing.model_output import ModelOutput
 from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, Size, box_of, known_feeds, post_processor, size_of
-from onnxpipe.tasks.base.pipeline import Answered, text_row
+from onnxpipe.tasks.base.pipeline import text_row
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 

@@ -11,15 +11,22 @@ from __future__ import annotations
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from onnxpipe.engine.batching import Row, split, stack
-from onnxpipe.engine.scheduler import Outputs
+from onnxpipe.engine.batching import Padding, Row, split, stack
+from onnxpipe.engine.scheduler import Answered, Outputs
 
-if TYPE_CHECKING:
-    from onnxpipe.tasks.base.pipeline import Answered, Pipeline
+
+class BatchRunner(Protocol):
+    """What `run` needs of a `Pipeline` beside `_forward`."""
+
+    model: Any
+
+    def padding(self) -> Padding:
+        """How rows of different lengths are made a batch."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ def _rows(dicts: Iterable[Mapping[str, Any]], chunked: bool) -> Iterator[Row]:
         yield Row(arrays, length, _Side(side, chunked))
 
 
-def run(pipe: Pipeline, rows: Sequence[Row], stages: Stages) -> list[Outputs]:
+def run(pipe: BatchRunner, rows: Sequence[Row], stages: Stages) -> list[Outputs]:
     """`_forward` on the stacked rows; values that are no arrays become lists."""
     padding = pipe.padding()
     batch: dict[str, Any] = dict(stack(rows, padding)) if rows[0].feeds else {}

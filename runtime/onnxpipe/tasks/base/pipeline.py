@@ -19,7 +19,7 @@ import numpy as np
 
 from onnxpipe.bundle.manifest import relist
 from onnxpipe.engine.batching import Padding, Row, split, stack
-from onnxpipe.engine.scheduler import TOKEN_BUDGET, WINDOW_ROWS, ItemError, OnError, Outputs, Work, answer
+from onnxpipe.engine.scheduler import TOKEN_BUDGET, WINDOW_ROWS, Answered, ItemError, OnError, Outputs, Work, answer
 from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 from onnxpipe.models.base import Model
 from onnxpipe.processing.text.tokenizer import Tokenizer
@@ -27,8 +27,6 @@ from onnxpipe.tasks.base import legacy as custom
 from onnxpipe.tasks.base.datasets import PipelineIterator, is_dataset, rows_of
 
 logger = logging.getLogger("onnxpipe")
-
-Answered = list[tuple[Row, Outputs]]
 
 
 class Pipeline:

@@ -5,15 +5,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from onnxpipe.engine.batching import Array
 from onnxpipe.generation import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
-if TYPE_CHECKING:
-    from onnxpipe.tasks.base.generation import GeneratingPipeline
+
+class TextStreamer(Protocol):
+    """What streaming needs of a pipeline that generates text."""
+
+    tokenizer: Any
+
+    def decoding(self, options: Any) -> dict[str, Any]:
+        """Keywords of the tokenizer's `decode` for generated text."""
+        ...
+
+    def dispatch(self, inputs: Any, options: Any) -> Any:
+        """Answer inputs with parsed options."""
+        ...
 
 
 class _Asked(StoppingCriteria):
@@ -27,7 +38,7 @@ class _Asked(StoppingCriteria):
         return np.full(len(input_ids), self.event.is_set())
 
 
-def text_pieces(pipe: GeneratingPipeline, value: Any, options: Any) -> Iterator[str]:
+def text_pieces(pipe: TextStreamer, value: Any, options: Any) -> Iterator[str]:
     """The text of one answer, in pieces.
 
     Nothing runs before the first piece is asked for. An error of the model is raised where the pieces are read. When

@@ -9,14 +9,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 from onnxpipe.engine.batching import Padding, Row
-from onnxpipe.engine.scheduler import OnError, Outputs
+from onnxpipe.engine.scheduler import Answered, OnError, Outputs
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.seed import next_seed
 from onnxpipe.models.auto import AutoModelForCTC, AutoModelForSpeechSeq2Seq
 from onnxpipe.tasks.base.audio import check_feature_extractor
 from onnxpipe.tasks.base.columns import ResultColumns
 from onnxpipe.tasks.base.generation import GeneratingPipeline, GenerationOptions, Keywords, seed_of
-from onnxpipe.tasks.base.pipeline import Answered, Pipeline
+from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.speech_recognition.backends import CTC, Recogniser, WhisperWriter, Writer
 from onnxpipe.tasks.speech_recognition.language_model import load_language_model
