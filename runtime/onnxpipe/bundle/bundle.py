@@ -84,7 +84,7 @@ class Bundle:
             )
 
     def verify_file(self, path: Path) -> None:
-        """Compares a file's size and sha256 with the manifest's; for a graph, also those of its weights' files.
+        """Compare a file's size and sha256 with the manifest's; for a graph, also those of its weights' files.
 
         Without a manifest there is nothing to compare. It costs one reading: about 0.1 s for 100 MB.
 
@@ -105,7 +105,7 @@ class Bundle:
 
 
 def open_bundle(folder: str | Path) -> Bundle:
-    """Opens a model folder: reads its config, manifest and certificate, and lists its graphs. No graph is read.
+    """Open a model folder: reads its config, manifest and certificate, and lists its graphs. No graph is read.
 
     Raises:
         ModelNotFoundError: no such folder, or no model in it.

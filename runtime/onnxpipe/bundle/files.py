@@ -74,7 +74,7 @@ def inside(root: Path, relative: str) -> Path:
 
 
 def check_inside(root: Path, path: Path) -> None:
-    """Refuses a file that, with its links followed, lies outside the folder `root`.
+    """Refuse a file that, with its links followed, lies outside the folder `root`.
 
     The one exception is the Hub's cache: its snapshots are links into the `blobs` folder of the same repository.
 

@@ -23,7 +23,7 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def relist(folder: Path) -> None:
-    """Writes the lists of files and graphs in a folder's bundle.json anew; without a bundle.json nothing is written.
+    """Write the lists of files and graphs in a folder's bundle.json anew; without a bundle.json nothing is written.
 
     Graphs that are not there (of a bundle on the Hub one precision is downloaded) are left out of the copy's.
     """

@@ -108,7 +108,7 @@ class Binding:
     def run(
         self, feeds: Mapping[str, Array | DeviceArray], outputs: Mapping[str, DeviceArray | None]
     ) -> dict[str, Array]:
-        """Runs the graph.
+        """Run the graph.
 
         Args:
             feeds: every input. A `DeviceArray` that was bound in the run before costs nothing.

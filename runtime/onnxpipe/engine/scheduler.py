@@ -211,7 +211,7 @@ def _cut(slots: list[_Slot], work: Work) -> list[list[_Slot]]:
 
 
 def _run(batch: list[_Slot], work: Work) -> None:
-    """Runs one batch. If it fails, its rows run one by one, so that a bad row takes no other down with it."""
+    """Run one batch. If it fails, its rows run one by one, so that a bad row takes no other down with it."""
     if not batch:
         return
     try:

@@ -114,7 +114,7 @@ class Session:
         return _fit(self.inputs[name], np.asarray(value))
 
     def run_bound(self, binding: Any, feeds: Mapping[str, Any]) -> None:
-        """Runs with what is bound; `feeds` only tell of the shapes if it fails (RuntimeError)."""
+        """Run with what is bound; `feeds` only tell of the shapes if it fails (RuntimeError)."""
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:
@@ -150,7 +150,7 @@ def open_session(
     provider_options: Sequence[dict[str, Any]] | None = None,
     threads: int | None = None,
 ) -> Session:
-    """Loads a graph onto a device.
+    """Load a graph onto a device.
 
     Args:
         path: the .onnx file.

@@ -1,4 +1,4 @@
-"""Text from logits: the decoding loop, processors, stopping criteria, beams, streamers, configuration."""
+"""Generate tokens: the decoding loop, processors, stopping criteria, beams, streamers, configuration."""
 
 from onnxpipe.generation.api import generate
 from onnxpipe.generation.config import GenerationConfig

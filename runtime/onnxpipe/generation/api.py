@@ -1,4 +1,4 @@
-"""`generate`: from a model and arguments to token ids, as transformers' `GenerationMixin.generate`."""
+"""`generate`: generate token ids with a model, as transformers' `GenerationMixin.generate` does."""
 
 from __future__ import annotations
 
@@ -66,37 +66,38 @@ def generate(
     response_format: Any = None,
     **kwargs: Any,
 ) -> Any:
-    """Token ids that a model writes after prompts.
+    """Generate token ids after prompts.
 
     Args:
         model: the model.
         inputs: int (prompts, length): the prompts; they may also come under the model's own name for them.
         generation_config: parameters; what it leaves unset is the model's `generation_config`'s.
-        logits_processor: more of them, after those that parameters ask for; one of the same class takes its place.
-        stopping_criteria: the same of these.
+        logits_processor: further ones, after those of the parameters; one of the same class replaces it.
+        stopping_criteria: the same for these.
         prefix_allowed_tokens_fn: (number of the prompt, int64 (length,)) to the tokens that may follow.
         synced_gpus: of PyTorch only; True is refused.
-        assistant_model: a smaller model with the same tokenizer that guesses ahead; what is generated stays the same.
+        assistant_model: a smaller model with the same tokenizer that guesses ahead; the text stays the same.
         streamer: takes the prompt and then every token; a plain callable takes the new tokens only.
-        negative_prompt_ids: of `guidance_scale`: what to lead away from.
+        negative_prompt_ids: for `guidance_scale`: the prompt to lead away from.
         negative_prompt_attention_mask: its mask.
         use_model_defaults: False leaves the model's `generation_config` out.
-        custom_generate: a function that decodes instead; it is given the model, int64 (rows, length),
-            `logits_processor`, `stopping_criteria`, `generation_config`, those of its own keywords that are given
+        custom_generate: a function that decodes instead; it is called with the model, int64 (rows, length),
+            `logits_processor`, `stopping_criteria`, `generation_config`, those of its own keywords that are passed
             here, and the model's inputs.
         seed: of sampling: one number, or one per prompt. The same seed gives the same tokens, alone or in a batch.
-        response_format: what the text must be, as in the OpenAI API ({"type": "json_schema", ...}); needs `tokenizer=`
-            and the extra `grammar`.
+        response_format: the form that the text must have, as in the OpenAI API ({"type": "json_schema", ...}); needs
+            `tokenizer=` and the extra `grammar`.
         **kwargs: fields of GenerationConfig, which win; `tokenizer`, `assistant_tokenizer`; else inputs of the model.
             `trust_remote_code`, which transformers wants for some searches, has no effect: all of them are here.
 
     Returns:
-        int64 (prompts * num_return_sequences, length), rows of a prompt adjacent: the prompt and what follows, of an
-        encoder-decoder the decoder's start and what follows. With `return_dict_in_generate` a GenerateOutput.
+        int64 (prompts * num_return_sequences, length), rows of a prompt adjacent: the prompt and the generated tokens;
+        for an encoder-decoder the decoder's start and the generated tokens. With `return_dict_in_generate` a
+        GenerateOutput.
 
     Raises:
         ValueError: parameters that contradict each other, an unused argument, a prompt that is too long.
-        UnsupportedError: what this runtime cannot do.
+        UnsupportedError: an argument that this runtime does not support.
     """
     if synced_gpus:
         raise UnsupportedError("synced_gpus=True is of PyTorch's distributed training; leave it out")
@@ -140,7 +141,7 @@ def search(
     tokenizer: Any = None,
     assistant_tokenizer: Any = None,
 ) -> SearchResult:
-    """What the search `mode` finds; the assistant and the tokenizers are `generate`'s."""
+    """Run the search `mode`; the assistant and the tokenizers are `generate`'s."""
     if mode is GenerationMode.ASSISTED_GENERATION:
         from onnxpipe.generation.assisted import assisted
 
@@ -150,7 +151,7 @@ def search(
 
 @dataclass(frozen=True)
 class _ResolvedCall:
-    """The config of a call, what of it nobody set, and the model's inputs."""
+    """The merged config of a call, whether its lengths are defaults, and the model's inputs."""
 
     config: GenerationConfig
     default_max: bool
@@ -171,7 +172,7 @@ class _Extra:
 
 
 def _extract(custom: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Takes out the keywords that a custom function has of its own."""
+    """Take the keywords of a custom function out of `kwargs`."""
     if custom is None:
         return {}
     if not callable(custom):
@@ -184,14 +185,14 @@ def _extract(custom: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resolve(
-    model: GenerationModel, given: GenerationConfig | None, kwargs: dict[str, Any], use_model_defaults: bool | None
+    model: GenerationModel, passed: GenerationConfig | None, kwargs: dict[str, Any], use_model_defaults: bool | None
 ) -> _ResolvedCall:
-    """Call's keywords over the config passed over the model's over the defaults."""
+    """Merge the config: the call's keywords before the config it passes before the model's before the defaults."""
     fallbacks = () if use_model_defaults is False else (model.generation_config,)
-    sources = [one for one in (given, *fallbacks) if one is not None]
-    config = (GenerationConfig() if given is None else given).filled(*fallbacks)
+    sources = [one for one in (passed, *fallbacks) if one is not None]
+    config = (GenerationConfig() if passed is None else passed).filled(*fallbacks)
     own = {name: value for name, value in kwargs.items() if config.has(name)}
-    if given is not None and own:
+    if passed is not None and own:
         warn_once(
             f"Passing `generation_config` together with generation-related arguments=({set(own)}) is deprecated and "
             "will be removed in future versions. Please pass either a `generation_config` object OR all generation "
@@ -207,7 +208,7 @@ def _resolve(
 
 
 def _prepare(model: GenerationModel, inputs: Any, resolved: _ResolvedCall, extra: _Extra) -> DecodingRequest:
-    """Everything a search needs."""
+    """Make the request of a search: prompt, processors, stopping criteria, random numbers."""
     config = resolved.config
     has_mask = resolved.inputs.get("attention_mask") is not None
     source, others = main_input(model, inputs, resolved.inputs, config)
@@ -245,19 +246,19 @@ def _prepare(model: GenerationModel, inputs: Any, resolved: _ResolvedCall, extra
 def _decoder_prompt(
     model: GenerationModel, source: Array, others: dict[str, Any], tokens: SpecialTokens
 ) -> tuple[Array, dict[str, Any]]:
-    """What the decoder starts from, int64 (prompts, length), and the model's other arguments."""
+    """Make the decoder's first tokens, int64 (prompts, length), and the model's other arguments."""
     if tokens.start is None:
         if "attention_mask" not in others:
             others["attention_mask"] = inferred_mask(source, tokens)
         return source, others
-    # Not the stand-in where only encoder_outputs are given; samples of sound are below 0 half of the time.
+    # Not the placeholder for encoder_outputs alone; audio samples are floats, of which half are below 0.
     if source.ndim != 2 or not np.issubdtype(source.dtype, np.integer) or not (source < 0).any():
         others[model.main_input_name] = source
     return decoder_start(model, others, tokens.start, len(source))
 
 
 def _grammar(extra: _Extra, tokens: SpecialTokens, vocab_size: int) -> list[Any]:
-    """The processor of `response_format`, if there is one."""
+    """Make the processor of `response_format`, if there is one."""
     if extra.response_format is None:
         return []
     if extra.tokenizer is None:
@@ -270,7 +271,7 @@ def _grammar(extra: _Extra, tokens: SpecialTokens, vocab_size: int) -> list[Any]
 
 
 def _load_search(mode: GenerationMode) -> Callable[[DecodingRequest], SearchResult]:
-    """The function of a search; a module is read when it is first needed."""
+    """Import the function of a search; a module is loaded when it is first needed."""
     if mode in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):
         from onnxpipe.generation.sample import sample
 
@@ -293,7 +294,7 @@ def _load_search(mode: GenerationMode) -> Callable[[DecodingRequest], SearchResu
 
 
 def _result(request: DecodingRequest, result: SearchResult, *, beams: bool) -> Array | GenerateOutput:
-    """What the caller gets."""
+    """Make the caller's result."""
     if not request.config.return_dict_in_generate:
         return result.sequences
     record = result.record

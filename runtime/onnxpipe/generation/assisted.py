@@ -1,4 +1,4 @@
-"""Assisted decoding: several guessed tokens are checked in one run of the model (Leviathan et al. 2023).
+"""Assisted decoding: check several guessed tokens in one run of the model (Leviathan et al. 2023).
 
 Greedy results are those of greedy search. Sampling has the distribution of plain sampling; with prompt lookup, whose
 guesses are not drawn, it has even the same tokens for the same seed.
@@ -22,10 +22,10 @@ def assisted(
     tokenizer: Tokenizer | None,
     assistant_tokenizer: Tokenizer | None,
 ) -> SearchResult:
-    """One row, with the guesses of `model`, or of the row's own past where the config has `prompt_lookup_num_tokens`.
+    """Decode one row with guesses of `model`, or from the row itself if the config has `prompt_lookup_num_tokens`.
 
     Raises:
-        ValueError: more than one row; a model whose vocabulary is another.
+        ValueError: more than one row; a model with another vocabulary.
         UnsupportedError: two tokenizers.
     """
     if request.rows > 1:
@@ -57,21 +57,23 @@ def assisted(
 
 
 def _accept(request: DecodingRequest, rows: TokenBuffer, guess: Guess, logits: Array, record: StepRecord) -> bool:
-    """Appends the guessed tokens that hold and the one after them; True when the row stops.
+    """Append the guessed tokens that are accepted and the one after them; True when the row stops.
 
     Args:
-        run: the call.
-        rows: the row so far; grows.
+        request: the call.
+        rows: the row so far, which is extended.
         guess: n tokens.
         logits: float32 (n + 1, vocab): before each of them and after the last.
-        record: grows with the row.
+        record: extended with the row.
     """
     for place in range(len(logits)):
         raw = logits[place : place + 1]
         scores = request.processors(rows.ids, raw) if request.processors else raw
         record.add(scores, raw)
         guessed = int(guess.tokens[place]) if place < guess.tokens.size else None
-        token, held = _choose(request, scores[0], guessed, None if guess.shares is None else guess.shares, place)
+        token, held = _choose(
+            request, scores[0], guessed, None if guess.probabilities is None else guess.probabilities, place
+        )
         rows.append(np.array([token]))
         if request.criteria(rows.ids, record.so_far()).all():
             return True
@@ -81,16 +83,16 @@ def _accept(request: DecodingRequest, rows: TokenBuffer, guess: Guess, logits: A
 
 
 def _choose(
-    request: DecodingRequest, scores: Array, guessed: int | None, shares: Array | None, place: int
+    request: DecodingRequest, scores: Array, guessed: int | None, probabilities: Array | None, place: int
 ) -> tuple[int, bool]:
-    """The next token, and whether it is the guessed one, so that the next guess counts.
+    """Choose the next token; tells whether it is the guessed one, so that the next guess counts.
 
-    A drawn guess is accepted with the probability p / q, else a token is drawn from what p has more than q; so tokens
+    A drawn guess is accepted with the probability p / q, else a token is drawn from the excess of p over q; so tokens
     are distributed by p (Leviathan et al. 2023, algorithm 1). With `assistant_ensemble_weight` w the guess is judged by
     the mixture w p + (1 - w) q instead.
     """
     weight = request.config.assistant_ensemble_weight
-    own = None if shares is None or guessed is None else shares[place]
+    own = None if probabilities is None or guessed is None else probabilities[place]
     if request.streams is None:
         if weight is not None and own is not None:
             scores = np.float32(weight) * softmax(scores) + np.float32(1 - weight) * own
@@ -99,13 +101,13 @@ def _choose(
     if guessed is None or own is None:
         token = request.streams.draw(0, scores)
         return token, token == guessed
-    share = softmax(scores)
-    ratio = float(share[guessed] / own[guessed])
+    probability = softmax(scores)
+    ratio = float(probability[guessed] / own[guessed])
     if request.streams.uniform(0)[0] <= (ratio if weight is None else 1 - weight + weight * ratio):
         return guessed, True
-    rest = np.maximum(share - own, 0)
+    rest = np.maximum(probability - own, 0)
     with np.errstate(divide="ignore"):
-        return request.streams.draw(0, np.log(rest if rest.any() else share)), False
+        return request.streams.draw(0, np.log(rest if rest.any() else probability)), False
 
 
 def _guesser(

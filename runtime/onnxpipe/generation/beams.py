@@ -16,9 +16,9 @@ from onnxpipe.generation.request import DecodingRequest, SearchResult, StepRecor
 from onnxpipe.generation.stop_strings import StopStringCriteria
 from onnxpipe.generation.stopping import EosTokenCriteria, MaxLengthCriteria, MaxTimeCriteria
 
-#: Criteria that say the same of a row whatever the others are.
+#: Criteria whose decision on a row does not depend on the other rows.
 _OWN = (MaxLengthCriteria, MaxTimeCriteria, EosTokenCriteria, StopStringCriteria)
-#: The score of what must not be chosen: far below every sum of log-probabilities, and finite.
+#: The score of rows that must not be chosen: far below every sum of log-probabilities, and finite.
 _NEVER = np.float32(-1.0e9)
 
 
@@ -37,24 +37,24 @@ class _BeamRows:
     origins: Array
 
     def take(self, places: Array) -> _BeamRows:
-        """The rows at int64 (prompts, m)."""
+        """Take the rows at int64 (prompts, m)."""
         prompts = np.arange(len(places))[:, None]
         return _BeamRows(self.ids[prompts, places], self.scores[prompts, places], self.origins[prompts, places])
 
     def of(self, chosen: Array) -> _BeamRows:
-        """The rows of some of the prompts."""
+        """Take the rows of some of the prompts."""
         return _BeamRows(self.ids[chosen], self.scores[chosen], self.origins[chosen])
 
 
 @dataclass(frozen=True)
 class _State:
-    """What changes from step to step.
+    """The state after a step.
 
     Attributes:
-        running: the rows that go on.
+        running: the rows that continue.
         finished: the slots.
         full: bool (prompts, n): which slots hold a finished row.
-        improvable: bool (prompts,): whether running rows may still better the slots; once false, for good.
+        improvable: bool (prompts,): whether running rows may still improve the slots; once false, it stays so.
         length: tokens of the running rows.
         prompts: int64 (prompts,): the numbers of the prompts that are still decoded.
     """
@@ -67,7 +67,7 @@ class _State:
     prompts: Array
 
     def of(self, chosen: Array) -> _State:
-        """The state of some of the prompts; bool (prompts,)."""
+        """Take the state of some of the prompts; bool (prompts,)."""
         return _State(
             self.running.of(chosen),
             self.finished.of(chosen),
@@ -79,7 +79,7 @@ class _State:
 
 
 def beam_search(request: DecodingRequest) -> SearchResult:
-    """The best `num_return_sequences` rows of each prompt."""
+    """Find the best `num_return_sequences` rows of each prompt."""
     decoder, record = request.start(), StepRecord.of(request.config)
     beams, start = request.copies, request.prompt.shape[1]
     can_drop = request.any_rows and not record.any and all(type(one) in _OWN for one in request.criteria)
@@ -114,7 +114,7 @@ def _begin(request: DecodingRequest) -> _State:
     ids = np.full((prompts, beams, request.max_length), fill, np.int64)
     ids[:, :, :start] = request.prompt[:, None]
     origins = np.full((prompts, beams, request.max_length - start), -1, np.int32)
-    # All rows of a prompt are alike at first: only the first of them has candidates.
+    # All rows of a prompt are equal at first: only the first of them has candidates.
     scores = np.full((prompts, beams), _NEVER, np.float32)
     scores[:, 0] = 0
     return _State(
@@ -128,7 +128,7 @@ def _begin(request: DecodingRequest) -> _State:
 
 
 def _candidates(request: DecodingRequest, state: _State, logits: Array, record: StepRecord) -> _BeamRows:
-    """The best continuations of each prompt's running rows, best first: enough that `num_beams` of them run on."""
+    """Find the best continuations of each prompt's running rows, best first: enough that `num_beams` continue."""
     beams, start = request.copies, request.prompt.shape[1]
     prompts = len(state.full)
     scores = logits if request.processors.normalise else log_softmax(logits, request.scratch)
@@ -159,14 +159,14 @@ def _candidates(request: DecodingRequest, state: _State, logits: Array, record: 
 
 
 def _go_on(candidates: _BeamRows, hits: Array, beams: int) -> _BeamRows:
-    """The best candidates that have not hit a stopping criterion."""
+    """Take the best candidates that have not hit a stopping criterion."""
     scores = candidates.scores + np.where(hits, _NEVER, np.float32(0))
     best, places = top_k(scores, beams)
     return replace(candidates.take(places), scores=best)
 
 
 def _enter(request: DecodingRequest, state: _State, candidates: _BeamRows, hits: Array) -> _State:
-    """Puts hits among the best `num_beams` candidates into the slots, where they are better than what is there."""
+    """Put hits among the best `num_beams` candidates into the slots, if they are better than the rows there."""
     beams = request.copies
     generated = state.length + 1 - request.prompt.shape[1]
     ended = hits & (np.arange(hits.shape[1]) < beams)
@@ -184,9 +184,9 @@ def _enter(request: DecodingRequest, state: _State, candidates: _BeamRows, hits:
 
 
 def _improvable(request: DecodingRequest, state: _State) -> Array:
-    """bool (prompts,): whether the best running row could still beat the worst slot, by transformers' heuristic.
+    """Whether the best running row could still beat the worst slot, bool (prompts,), by transformers' heuristic.
 
-    It takes the score that the best row would have at its present length; with early_stopping="never" and a positive
+    It takes the score that the best row would have at its current length; with early_stopping="never" and a positive
     length penalty the one it would have at the greatest length.
     """
     penalty, start = _length_penalty(request), request.prompt.shape[1]
@@ -198,7 +198,7 @@ def _improvable(request: DecodingRequest, state: _State) -> Array:
 
 
 def _open(request: DecodingRequest, state: _State) -> Array:
-    """bool (prompts,): whose slots may still change."""
+    """Whether the slots of each prompt may still change, bool (prompts,)."""
     done = state.full.all(-1) if request.config.early_stopping is True else np.zeros(len(state.full), bool)
     return np.asarray(state.improvable & ~done)
 
@@ -209,7 +209,7 @@ def _length_penalty(request: DecodingRequest) -> float:
 
 
 def _found(request: DecodingRequest, states: list[_State], record: StepRecord) -> SearchResult:
-    """The slots of all prompts, in their order."""
+    """Collect the slots of all prompts, in their order."""
     order = np.argsort(np.concatenate([state.prompts for state in states]))
     count = request.config.num_return_sequences or 1
     ids, scores, origins = (

@@ -1,4 +1,4 @@
-"""The processors and stopping criteria that a config asks for, in transformers' order."""
+"""Build the logits processors and stopping criteria of a config, in transformers' order."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from onnxpipe.generation.stopping import (
 
 @dataclass(frozen=True)
 class ProcessorContext:
-    """What processors need to know besides the config.
+    """The part of a call that processors need besides the config.
 
     Attributes:
         model: the model.
         length: tokens of the prompt.
-        source: int64 (prompts, n): the encoder's input, of a decoder the prompt.
-        mask: int64 (rows, length): the prompt's mask, where some of it is padding; else None.
+        source: int64 (prompts, n): the encoder's input; of a decoder-only model the prompt.
+        mask: int64 (rows, length): the prompt's mask, if some of it is padding; else None.
         eos: the end tokens, or None.
         negative: negative_prompt_ids and negative_prompt_attention_mask.
         allowed: prefix_allowed_tokens_fn.
@@ -58,12 +58,12 @@ class ProcessorContext:
 def build_processors(
     config: GenerationConfig, context: ProcessorContext, custom: Sequence[Any] | None
 ) -> p.LogitsProcessorList:
-    """All processors of a call.
+    """Build all processors of a call.
 
     Args:
-        config: every parameter, lengths settled.
-        at: the rest of the call.
-        custom: the user's; one of a class that is built here takes its place, the others follow.
+        config: every parameter, with lengths in whole rows.
+        context: the rest of the call.
+        custom: the user's; one of a class that is built here replaces it, the others follow.
     """
     built = [*_first(config, context), *_lengths_and_tokens(config, context)]
     normalise = [p.LogitNormalization()] if config.renormalize_logits is True else []
@@ -86,7 +86,7 @@ def build_criteria(
     tokenizer: Tokenizer | None,
     custom: Sequence[Any] | None,
 ) -> StoppingCriteriaList:
-    """All stopping criteria of a call; `tokenizer` is for stop strings."""
+    """Build all stopping criteria of a call; `tokenizer` is for stop strings."""
     built: list[Any] = []
     if config.max_length is not None:
         built.append(MaxLengthCriteria(config.max_length, model.config.get("max_position_embeddings")))
@@ -106,7 +106,7 @@ def build_criteria(
 
 
 def _first(config: GenerationConfig, context: ProcessorContext) -> list[Any]:
-    """What reads the whole row: guidance, biases, repetition."""
+    """Build those that read the whole row: guidance, biases, repetition."""
     found: list[Any] = []
     if config.guidance_scale is not None and config.guidance_scale != 1:
         found.append(
@@ -143,7 +143,7 @@ def _first(config: GenerationConfig, context: ProcessorContext) -> list[Any]:
 
 
 def _lengths_and_tokens(config: GenerationConfig, context: ProcessorContext) -> list[Any]:
-    """Lengths, allowed, forced and forbidden tokens."""
+    """Build those for lengths and for allowed, forced and forbidden tokens."""
     found: list[Any] = []
     if context.eos is not None and (config.min_length or 0) > 0:
         found.append(p.MinLengthLogitsProcessor(config.min_length or 0, context.eos))
@@ -170,7 +170,7 @@ def _lengths_and_tokens(config: GenerationConfig, context: ProcessorContext) -> 
 
 
 def _warpers(config: GenerationConfig, context: ProcessorContext) -> list[Any]:
-    """What only sampling has. Beams need a token besides the end tokens to go on with."""
+    """Build those of sampling. With beams they keep a token besides the end tokens, to continue with."""
     keep = 1
     if (config.num_beams or 1) > 1:
         keep = 2 if context.eos is None else len(context.eos) + 1
@@ -203,7 +203,7 @@ def _needs_ids(name: str) -> None:
 
 
 def _merged(kind: str, built: list[Any], custom: Sequence[Any] | None) -> list[Any]:
-    """The built ones, each replaced by the user's of the same class, then the user's others."""
+    """Replace each built one by the user's of the same class, and append the user's others."""
     merged = []
     for one in built:
         own = next((other for other in custom or () if type(other) is type(one)), None)

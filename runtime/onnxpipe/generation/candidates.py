@@ -1,4 +1,4 @@
-"""Guesses at the next tokens, for assisted decoding: by a smaller model, or by looking at what the row has already."""
+"""Guess the next tokens, for assisted decoding: by a smaller model, or from the tokens that the row has already."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ class Guess:
 
     Attributes:
         tokens: int64 (n,); n may be 0.
-        shares: float32 (n, vocab): the probabilities that they were drawn from; None where they were not drawn.
+        probabilities: float32 (n, vocab): the probabilities that they were drawn from; None where they were not drawn.
     """
 
     tokens: Array
-    shares: Array | None = None
+    probabilities: Array | None = None
 
 
 class Guesser(Protocol):
-    """Guesses what comes next."""
+    """Guesses the next tokens."""
 
     def guess(self, ids: Array) -> Guess:
-        """What may follow int64 (length,)."""
+        """Guess the tokens after int64 (length,)."""
 
     def learn(self, guessed: int, accepted: int) -> None:
-        """How much of the last guess was right."""
+        """Take note of how many tokens of the last guess were accepted."""
 
 
 class PromptLookup:
     """The tokens that followed the row's last few where those occur earlier in it (prompt lookup decoding).
 
     Args:
-        run: the call.
+        request: the call.
         count: most tokens of a guess.
-        ngram: most tokens that must match; fewer are tried where so many do not.
+        ngram: most tokens that must match; if they do not, fewer are tried.
     """
 
     def __init__(self, request: DecodingRequest, count: int, ngram: int) -> None:
@@ -72,15 +72,15 @@ class PromptLookup:
 
 
 class Assistant:
-    """What a smaller model would write, with the same processors.
+    """The tokens that a smaller model generates, with the same processors.
 
-    It guesses `num_assistant_tokens` at most, and stops after an end token or one that it is not sure of
+    It guesses `num_assistant_tokens` at most, and stops after an end token or one of low probability
     (`assistant_confidence_threshold`). The schedules "heuristic" and "heuristic_transient" guess two more after a guess
     that was right throughout, else one less; "heuristic" keeps the number in the assistant's config.
 
     Args:
-        run: the call.
-        model: the smaller model; its config says how it guesses, or the call's where it does not.
+        request: the call.
+        model: the smaller model; its config determines how it guesses, or the call's where it is silent.
     """
 
     def __init__(self, request: DecodingRequest, model: GenerationModel) -> None:
@@ -89,7 +89,7 @@ class Assistant:
         self._schedule = config.num_assistant_tokens_schedule
         self._count = int(config.num_assistant_tokens or 0)
         self._threshold = float(config.assistant_confidence_threshold or 0.0)
-        # Guidance keeps a run of its own, token by token: it is for tokens that stay.
+        # Guidance runs the model on its own, token by token: that is only for tokens that stay.
         self._processors = LogitsProcessorList(
             one for one in request.processors if not isinstance(one, UnbatchedClassifierFreeGuidanceLogitsProcessor)
         )
@@ -102,22 +102,22 @@ class Assistant:
         if count <= 0:
             return Guess(ids[:0])
         tokens: list[int] = []
-        shares: list[Array] = []
+        probabilities: list[Array] = []
         row, logits = ids, self._logits(ids)
         while True:
             scores = self._processors(row[None], logits)
             token = (
                 int(scores[0].argmax()) if self._request.streams is None else self._request.streams.draw(0, scores[0])
             )
-            share = softmax(scores[0])
+            probability = softmax(scores[0])
             tokens.append(token)
-            shares.append(share)
+            probabilities.append(probability)
             ended = self._request.eos is not None and token in self._request.eos
-            if len(tokens) == count or ended or share[token] < self._threshold:
+            if len(tokens) == count or ended or probability[token] < self._threshold:
                 break
             row = np.append(row, token)
             logits = self._logits(row)
-        return Guess(np.array(tokens, np.int64), np.stack(shares))
+        return Guess(np.array(tokens, np.int64), np.stack(probabilities))
 
     def learn(self, guessed: int, accepted: int) -> None:
         """See Guesser."""
@@ -128,7 +128,7 @@ class Assistant:
             self._model.generation_config.num_assistant_tokens = self._count
 
     def _logits(self, ids: Array) -> Array:
-        """float32 (1, vocab): the model's logits after int64 (length,); what it has read of it is not read again."""
+        """Compute the model's logits, float32 (1, vocab), after int64 (length,); cached tokens are not run again."""
         if self._decoder is None:
             self._decoder = self._model.start(
                 self._request.prompt, self._request.inputs, max_length=self._request.max_length

@@ -1,4 +1,4 @@
-"""Sound as tokens: codebooks that are delayed against each other (MusicGen), or take turns in one row (Bark)."""
+"""Audio as tokens: codebooks that are delayed against each other (MusicGen), or interleaved in one row (Bark)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ OPEN = -1
 
 
 def delays(codebooks: int, channels: int) -> Array:
-    """int64 (codebooks,): by how many frames each is late; the channels' codebooks take turns."""
+    """Compute the delay of each codebook in frames, int64 (codebooks,); the channels' codebooks are interleaved."""
     return np.arange(codebooks) // channels
 
 
 def delay_pattern(codes: Array, max_length: int, channels: int, pad: int) -> Array:
-    """What each codebook has in each frame (Copet et al. 2023, arXiv:2306.05284, section 2.1).
+    """Lay out the codes of each codebook and frame, delayed (Copet et al. 2023, arXiv:2306.05284, section 2.1).
 
     With 4 codebooks and a `max_length` of 8, P for `pad`:
 
@@ -30,10 +30,10 @@ def delay_pattern(codes: Array, max_length: int, channels: int, pad: int) -> Arr
         P P P P . . . .
 
     Args:
-        codes: int64 (rows, codebooks, length): `pad`, and the codes that are there already.
+        codes: int64 (rows, codebooks, length): `pad`, and the codes to continue.
         max_length: frames in all.
         channels: 1, or 2 for stereo.
-        pad: the token that stands for no code.
+        pad: the token for "no code".
 
     Returns:
         int64 (rows, codebooks, max_length): OPEN where a code is to be generated.
@@ -52,16 +52,16 @@ def delay_pattern(codes: Array, max_length: int, channels: int, pad: int) -> Arr
 
 
 def is_delayed(max_length: int, codebooks: int, channels: int) -> bool:
-    """Whether there is room for the delays; in fewer frames all codebooks begin at once."""
+    """Whether there is room for the delays; with fewer frames all codebooks begin at once."""
     return max_length >= 2 * (codebooks // channels) - 1
 
 
 def undelayed(ids: Array, max_length: int, channels: int) -> Array:
-    """The codes of whole frames, int64 (rows, codebooks, frames).
+    """Undo the delays: the codes of whole frames, int64 (rows, codebooks, frames).
 
     Args:
         ids: int64 (rows, codebooks, length): as generated, `length` being `max_length` or less.
-        max_length, channels: as of the pattern.
+        max_length, channels: as for the pattern.
     """
     codebooks, length = ids.shape[1:]
     if not is_delayed(max_length, codebooks, channels):
@@ -72,11 +72,11 @@ def undelayed(ids: Array, max_length: int, channels: int) -> Array:
 
 
 class AlternatingCodebooksLogitsProcessor(LogitsProcessor):
-    """Codes of the first codebook and of the second in turn.
+    """Allows codes of the first codebook and of the second in turn.
 
     Args:
         input_start_len: length of the prompt, after which the first codebook begins.
-        semantic_vocab_size: tokens that are no codes, before those of the first codebook.
+        semantic_vocab_size: tokens that are not codes, before those of the first codebook.
         codebook_size: codes of a codebook.
     """
 
@@ -101,7 +101,7 @@ class AlternatingCodebooksLogitsProcessor(LogitsProcessor):
 
 
 class BarkEosPrioritizerLogitsProcessor(LogitsProcessor):
-    """The end, where its probability is above `min_eos_p`.
+    """Forces the end where its probability is above `min_eos_p`.
 
     Args:
         eos_token_id: the end tokens.

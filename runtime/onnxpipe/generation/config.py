@@ -1,4 +1,4 @@
-"""GenerationConfig: how a model generates, field by field; a field that nobody set is None (transformers 5)."""
+"""GenerationConfig: the parameters of generation; a field that is not set is None (transformers 5)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from onnxpipe.generation.validation import validate
 from onnxpipe.generation.watermarking import WatermarkingConfig
 
 _KNOWN = frozenset(FIELDS)
-#: Notes that files carry and that say nothing about generation.
+#: Entries of files that are not about generation.
 _NOTES = ("transformers_version", "_from_model_config", "_commit_hash", "_original_object_hash")
 _FILE = "generation_config.json"
 _OUTPUT_FLAGS = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
@@ -27,12 +27,12 @@ class GenerationConfig:
     """The parameters of `generate`.
 
     Every field of transformers 5's GenerationConfig is an attribute, None until set. Fields that a file has and this
-    class does not know (Whisper's `alignment_heads`, say) are kept as attributes and written back; names that code
-    gives must be known.
+    class does not know (Whisper's `alignment_heads`, say) are kept as attributes and written back; names
+    that code sets must be known.
 
     Raises:
-        UnknownArgumentError: a keyword or attribute that is no field; the nearest one is named.
-        ValueError: a value that no generation can have.
+        UnknownArgumentError: a keyword or attribute that is not a field; the nearest one is named.
+        ValueError: a value that is not possible.
     """
 
     max_length: int | None
@@ -120,7 +120,7 @@ class GenerationConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **fields: Any) -> GenerationConfig:
-        """A config from the object of a generation_config.json; names it does not know are kept.
+        """Make a config from the object of a generation_config.json; names it does not know are kept.
 
         Args:
             values: the object.
@@ -142,7 +142,7 @@ class GenerationConfig:
         config_file_name: str | None = None,
         **keywords: Any,
     ) -> GenerationConfig:
-        """The generation_config.json of a folder or a Hub repository.
+        """Load the generation_config.json of a folder or a Hub repository.
 
         Args:
             pretrained_model_name: folder or Hub id.
@@ -159,7 +159,7 @@ class GenerationConfig:
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str], config: Config) -> GenerationConfig:
-        """What a model in `folder` generates with: its generation_config.json, else what its config.json says."""
+        """Load the config of a model in `folder`: its generation_config.json, else the fields of its config.json."""
         try:
             return cls.from_dict(read_json(inside(Path(folder), _FILE)))
         except ModelNotFoundError:
@@ -167,9 +167,9 @@ class GenerationConfig:
 
     @classmethod
     def from_model_config(cls, model_config: Config | Mapping[str, Any]) -> GenerationConfig:
-        """The fields that config.json has among its own, as files before generation_config.json existed do.
+        """Read the fields of generation in a config.json, where models had them before generation_config.json existed.
 
-        What the outer object leaves unset is taken from its `decoder`, `generator` or `text_config`.
+        Fields that the outer object leaves unset are taken from its `decoder`, `generator` or `text_config`.
         """
         values = model_config.to_dict() if isinstance(model_config, Config) else dict(model_config)
         inner: Any = next((values[name] for name in ("decoder", "generator", "text_config") if values.get(name)), {})
@@ -187,10 +187,11 @@ class GenerationConfig:
         return config
 
     def save_pretrained(self, save_directory: str | os.PathLike[str], config_file_name: str | None = None) -> None:
-        """Writes the fields that are set to generation_config.json in a folder, which is made if need be.
+        """Write the fields that are set to generation_config.json in a folder, which is created if need be.
 
         Raises:
-            ValueError: the fields contradict each other. (What was read from a file and is as it was is written back.)
+            ValueError: the fields contradict each other. (A config that was read from a file and not changed is always
+                written.)
         """
         try:
             self.validate(strict=self.to_dict() != self.__dict__["_loaded"])
@@ -201,7 +202,7 @@ class GenerationConfig:
         (folder / (config_file_name or _FILE)).write_text(self.to_json_string(), encoding="utf-8")
 
     def update(self, **fields: Any) -> None:
-        """Sets fields, and checks the whole.
+        """Set fields, and check the whole.
 
         Raises:
             UnknownArgumentError: a name that is neither a field nor in the file this was read from.
@@ -213,14 +214,14 @@ class GenerationConfig:
         self.validate(given=frozenset(fields))
 
     def validate(self, strict: bool = False, *, given: frozenset[str] | None = None) -> None:
-        """Checks the values.
+        """Check the values.
 
         Args:
-            strict: what is only unwise raises too; otherwise it is logged.
+            strict: fields that will be ignored raise, too; otherwise they are logged.
             given: names that the caller set just now; only they are warned about. None: all.
 
         Raises:
-            ValueError: a value, or two that contradict each other, with which nothing can be generated.
+            ValueError: a value that is not possible, or two that contradict each other.
         """
         validate(self, strict=strict, given=given)
 
@@ -229,7 +230,7 @@ class GenerationConfig:
         return name in _KNOWN or name in self.__dict__["_extra"]
 
     def filled(self, *fallbacks: GenerationConfig) -> GenerationConfig:
-        """A copy in which what is unset is taken from the first of the fallbacks that has it, then from DEFAULTS."""
+        """Copy the config, with unset fields taken from the first fallback that has them, else from DEFAULTS."""
         config = copy.deepcopy(self)
         for fallback in fallbacks:
             for name in FIELDS:
@@ -258,7 +259,7 @@ class GenerationConfig:
         values = self.to_diff_dict() if use_diff else self.to_dict()
         return json.dumps(_plain(values), indent=2, sort_keys=True) + "\n"
 
-    def __getattr__(self, name: str) -> Any:  # only for what is no field
+    def __getattr__(self, name: str) -> Any:  # only for names that are not fields
         extra = self.__dict__.get("_extra")
         if extra is not None and name in extra:
             return extra[name]
@@ -288,7 +289,7 @@ def _is_extra(name: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no tuples as keys and knows no objects: their text stands for them, as in transformers."""
+    """Make a value JSON can hold: tuples as keys and objects become their text, as in transformers."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

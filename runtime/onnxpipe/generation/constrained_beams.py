@@ -28,7 +28,7 @@ class _Candidate:
 
 
 def constrained_beam_search(request: DecodingRequest) -> SearchResult:
-    """The best `num_return_sequences` rows of each prompt that meet the constraints; where too few do, also others."""
+    """Find the best `num_return_sequences` rows of each prompt that meet the constraints; others, if too few do."""
     constraints = _checked(request)
     decoder, record = request.start(), StepRecord.of(request.config)
     beams, ids = request.copies, request.expanded
@@ -70,7 +70,7 @@ def _step(
     total: Array,
     origins: list[tuple[int, ...]],
 ) -> list[_Candidate]:
-    """The `num_beams` rows of a prompt that run on; finished ones that meet the constraints are kept."""
+    """Choose the `num_beams` rows of a prompt that continue; finished ones that meet the constraints are kept."""
     beams, vocab = request.copies, total.shape[-1]
     first = prompt * beams
     if kept.done:
@@ -87,14 +87,14 @@ def _step(
         if len(going) == beams:
             break
     going = _lead(constraints, going, range(first, first + beams), ids, total)
-    kept.settle(float(best.max()), ids.shape[1] + 1)
+    kept.update_done(float(best.max()), ids.shape[1] + 1)
     return going
 
 
 def _lead(
     constraints: list[Constraint], going: list[_Candidate], rows: range, ids: Array, total: Array
 ) -> list[_Candidate]:
-    """Adds to the best candidates those that bring a constraint further, and takes from all banks in turn."""
+    """Add to the best candidates those that advance a constraint, and take from all banks in turn."""
     every = list(going)
     states = [ConstraintState.after(constraints, [*ids[one.row].tolist(), one.token]) for one in going]
     seen = {(*ids[one.row].tolist(), one.token) for one in going}
@@ -125,7 +125,7 @@ def _close(
     scores: Array,
     origins: list[tuple[int, ...]],
 ) -> None:
-    """Offers the rows that were still running: those that meet the constraints; all, where that makes too few."""
+    """Add rows that were still running to the finished ones: those that meet the constraints; all, if too few do."""
     met = [row for row in rows if ConstraintState.after(constraints, ids[row].tolist()).completed]
     few = len(met) < (request.config.num_return_sequences or 1)
     for row in [*met, *(row for row in rows if few and row not in met)]:

@@ -1,4 +1,4 @@
-"""What a text must contain: phrases, or one of several. The interface is that of transformers 4's Constraint.
+"""Constraints on a text: phrases that it must contain, or one of several. The interface is transformers 4's.
 
 No code is loaded from the Hub: the classes are this package's own.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Constraint(ABC):
-    """Something that must be generated, one token after the other.
+    """A sequence that must be generated, one token after the other.
 
     Attributes:
         seqlen: most tokens it takes.
@@ -22,27 +22,27 @@ class Constraint(ABC):
 
     @abstractmethod
     def advance(self) -> int | list[int] | None:
-        """The token or tokens that would bring it further; None when it is complete."""
+        """The token or tokens that would advance it; None when it is complete."""
 
     @abstractmethod
     def does_advance(self, token_id: int) -> bool:
-        """Whether a token brings it further."""
+        """Whether a token advances it."""
 
     @abstractmethod
     def update(self, token_id: int) -> tuple[bool, bool, bool]:
-        """Takes a token: (it went further, it is complete, it fell back to its beginning)."""
+        """Take a token: (it advanced, it is complete, it was reset to its beginning)."""
 
     @abstractmethod
     def reset(self) -> None:
-        """Back to its beginning."""
+        """Reset to the beginning."""
 
     @abstractmethod
     def remaining(self) -> int:
-        """Tokens that are still missing."""
+        """Number of tokens that are still missing."""
 
     @abstractmethod
     def copy(self, stateful: bool = False) -> Constraint:
-        """The same constraint, at its beginning or, stateful, where this one is."""
+        """Copy the constraint, at its beginning or, stateful, at this one's place."""
 
 
 class DisjunctiveConstraint(Constraint):
@@ -111,7 +111,7 @@ class PhrasalConstraint(DisjunctiveConstraint):
 
 
 class ConstraintState:
-    """How far a row has met all constraints: done ones, at most one under way, and those to come.
+    """The progress of a row through all constraints: done ones, at most one under way, and those to come.
 
     Args:
         constraints: all of them, at their beginnings.
@@ -125,7 +125,7 @@ class ConstraintState:
 
     @classmethod
     def after(cls, constraints: list[Constraint], ids: list[int]) -> ConstraintState:
-        """The state of a row."""
+        """Make the state of a row."""
         state = cls(constraints)
         for token in ids:
             if state.completed:
@@ -140,12 +140,12 @@ class ConstraintState:
 
     @property
     def bank(self) -> int:
-        """How far it is: rows are ranked within those that are equally far."""
+        """Its progress: rows are ranked among those of equal progress."""
         under_way = 0 if self._current is None else self._longest - self._current.remaining()
         return self._done * self._longest + under_way
 
     def advance(self) -> list[int]:
-        """The tokens that bring it further."""
+        """The tokens that advance it."""
         found: list[int] = []
         for one in self._pending if self._current is None else [self._current]:
             tokens = one.advance()
@@ -153,7 +153,7 @@ class ConstraintState:
         return found
 
     def add(self, token: int) -> None:
-        """Takes a token."""
+        """Take a token."""
         if self._current is not None:
             _, complete, reset = self._current.update(token)
             if reset:
@@ -174,7 +174,7 @@ class ConstraintState:
                 return
 
     def plus(self, token: int) -> ConstraintState:
-        """The state after one more token; this one stays."""
+        """Make the state after one more token; this one does not change."""
         other = ConstraintState.__new__(ConstraintState)
         other.__dict__.update(self.__dict__)
         other._pending = [one.copy() for one in self._pending]
@@ -184,7 +184,7 @@ class ConstraintState:
 
 
 def constraints_of(constraints: Any, force_words_ids: Any) -> list[Constraint]:
-    """The constraints that a config asks for.
+    """Make the constraints of a config.
 
     Raises:
         ValueError: `force_words_ids` is not lists of lists of tokens, or of lists of those.

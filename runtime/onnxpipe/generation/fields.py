@@ -1,10 +1,10 @@
-"""The names of a GenerationConfig's fields, and what they are where nobody set them (transformers 5.23)."""
+"""The names of a GenerationConfig's fields, and their defaults (transformers 5.23)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-#: Every field; each is None until somebody sets it.
+#: Every field; each is None until it is set.
 FIELDS: tuple[str, ...] = (
     # length
     "max_length", "max_new_tokens", "min_length", "min_new_tokens", "early_stopping", "max_time", "stop_strings",
@@ -19,7 +19,7 @@ FIELDS: tuple[str, ...] = (
     "encoder_no_repeat_ngram_size", "bad_words_ids", "renormalize_logits", "forced_bos_token_id",
     "forced_eos_token_id", "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens",
     "begin_suppress_tokens", "sequence_bias", "token_healing", "guidance_scale", "watermarking_config",
-    # what comes back
+    # results
     "num_return_sequences", "output_attentions", "output_hidden_states", "output_scores", "output_logits",
     "return_dict_in_generate",
     # special tokens
@@ -32,7 +32,7 @@ FIELDS: tuple[str, ...] = (
     "compile_config", "disable_compile", "continuous_batching_config",
 )  # fmt: skip
 
-#: What a field is when the call, the config passed and the model's config all leave it unset.
+#: The value of a field that the call, the config passed and the model's config all leave unset.
 DEFAULTS: dict[str, Any] = {
     "max_length": 20,
     "min_length": 0,
@@ -65,13 +65,13 @@ DEFAULTS: dict[str, Any] = {
 }
 
 #: Names of caches that transformers knows. A cache cannot change what is generated, so they are accepted and unused,
-#: but for "paged", which in transformers is another scheduler with another shape of result.
+#: except "paged", which in transformers is another scheduler with another shape of result.
 CACHE_IMPLEMENTATIONS: tuple[str, ...] = (
     "static", "offloaded_static", "sliding_window", "hybrid", "hybrid_chunked", "offloaded_hybrid",
     "offloaded_hybrid_chunked", "dynamic", "dynamic_full", "offloaded", "quantized",
 )  # fmt: skip
 
-#: What only PyTorch has a use for: how its caches and compiled code are kept. Results are the same without them.
+#: Fields that only PyTorch uses, for its caches and compiled code. Results are the same without them.
 UNUSED: frozenset[str] = frozenset(
     ("cache_config", "max_cache_len", "prefill_chunk_size", "compile_config", "disable_compile", "use_cache")
 )

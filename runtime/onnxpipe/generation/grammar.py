@@ -1,4 +1,4 @@
-"""Text that a grammar allows: JSON by a schema, a regular expression, or any grammar, at every step of decoding.
+"""Constrain text to a grammar at every step of decoding: JSON by a schema, a regular expression, or any grammar.
 
 The grammars run in llguidance (the extra `grammar`), which gives the tokens that may come next. The processor here
 keeps its state per text generated so far, so rows may be sampled, reordered by a beam search, or tried and dropped.
@@ -26,14 +26,14 @@ KINDS = ("text", "json_object", "json_schema", "regex", "grammar")
 """The types of a `response_format`."""
 
 _LAST_RESORT = np.float32(-1e9)
-"""The score of tokens that the grammar allows where other processors have forbidden every one of them."""
+"""The score of tokens that the grammar allows if other processors have forbidden every one of them."""
 
 _JSON: dict[str, Any] = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,40}"}
-"""Blanks between parts of JSON end: a model that falls into printing newlines would never come out of them."""
+"""At most 40 blanks between parts of JSON: a model that begins to repeat newlines would never stop."""
 
 
 class GrammarTokenizer(Protocol):
-    """What of a tokenizer a grammar needs."""
+    """The part of a tokenizer that a grammar needs."""
 
     @property
     def backend_tokenizer(self) -> Any: ...
@@ -45,7 +45,7 @@ class GrammarTokenizer(Protocol):
 def grammar_processor(
     response_format: Any, tokenizer: Any, eos_token_ids: int | Sequence[int], vocab_size: int
 ) -> GrammarProcessor | None:
-    """The logits processor of a `response_format`; None for plain text.
+    """Make the logits processor of a `response_format`; None for plain text.
 
     Args:
         response_format: {"type": "text"}, {"type": "json_object"}, {"type": "json_schema", "json_schema": {"schema":
@@ -56,8 +56,8 @@ def grammar_processor(
         vocab_size: columns of the model's logits, which may be more or fewer than the tokenizer has tokens.
 
     Raises:
-        ValueError: a format of no known type, a schema, expression or grammar that is wrong (with llguidance's reason),
-            or no id that ends a text.
+        ValueError: a format of an unknown type, a schema, expression or grammar that is wrong (with llguidance's
+            reason), or no id that ends a text.
         MissingDependencyError: llguidance is not installed.
     """
     source = grammar_source(response_format)
@@ -65,19 +65,19 @@ def grammar_processor(
         return None
     ends = (eos_token_ids,) if isinstance(eos_token_ids, (int, np.integer)) else tuple(eos_token_ids)
     if not ends:
-        raise ValueError("response_format needs a model with an eos_token_id: give eos_token_id=")
+        raise ValueError("response_format needs a model with an eos_token_id: pass eos_token_id=")
     return GrammarProcessor(_root(tokenizer, source, tuple(map(int, ends)), vocab_size), ends, vocab_size)
 
 
 def grammar_source(response_format: Any) -> str | None:
-    """llguidance's grammar of a `response_format`; None for plain text. See `grammar_processor`."""
+    """Make llguidance's grammar of a `response_format`; None for plain text. See `grammar_processor`."""
     if response_format is None:
         return None
     schema = getattr(response_format, "model_json_schema", None)
     if callable(schema):
         return _json_grammar(schema())
     if not isinstance(response_format, Mapping):
-        raise ValueError(f'response_format: a dict with a "type" of {", ".join(KINDS)}, not {response_format!r}')
+        raise ValueError(f'response_format must be a dict with a "type" of {", ".join(KINDS)}, not {response_format!r}')
     kind = response_format.get("type")
     if kind == "text":
         return None
@@ -93,12 +93,12 @@ def grammar_source(response_format: Any) -> str | None:
         kind is None and response_format.keys() & {"$ref", "$defs", "properties", "anyOf", "oneOf", "allOf", "enum"}
     ):
         return _json_grammar(response_format)
-    raise ValueError(f"response_format: type {kind!r} is none of {', '.join(KINDS)}, nor a JSON schema")
+    raise ValueError(f"response_format: type {kind!r} is not one of {', '.join(KINDS)}, nor is it a JSON schema")
 
 
 @dataclass
 class _State:
-    """Where the grammar stands after a text.
+    """The grammar's state after a text.
 
     Attributes:
         matcher: llguidance's; None after the end, or after a token that the grammar does not allow.
@@ -113,9 +113,9 @@ class _State:
 class GrammarProcessor:
     """Forbids every token that the grammar does not allow next; when nothing may follow, all but the end.
 
-    The first call's rows are the prompt, whatever padding is in them: the grammar begins after it. A call with rows no
-    longer than that begins anew. Tokens that other processors have forbidden come back only where the grammar allows no
-    others: an answer that is not well-formed is worth nothing.
+    The first call's rows are the prompt, whatever padding is in them: the grammar begins after it. A call with rows
+    that are not longer begins anew. Tokens that other processors have forbidden are allowed again only if the grammar
+    has no others: an answer that is not well-formed is worth nothing.
 
     Args:
         root: the matcher at the beginning.
@@ -131,10 +131,10 @@ class GrammarProcessor:
     _before: dict[bytes, _State] = field(default_factory=dict, init=False)
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
-        """The scores, −∞ where the grammar forbids.
+        """Set the scores of tokens that the grammar forbids to −∞.
 
         Args:
-            input_ids: int64 (rows, length), prompts and what came after them.
+            input_ids: int64 (rows, length), prompts and generated tokens.
             scores: float32 (rows, vocab).
         """
         length = int(input_ids.shape[1])
@@ -154,7 +154,7 @@ class GrammarProcessor:
         return masked
 
     def _after(self, text: bytes, known: dict[bytes, _State]) -> _State:
-        """The state after a text, from that of the longest beginning of it that is known."""
+        """Compute the state after a text, from that of its longest known beginning."""
         size = np.dtype(np.int64).itemsize
         begin = len(text)
         while begin and text[:begin] not in known:
@@ -168,7 +168,7 @@ class GrammarProcessor:
 
     def _next(self, state: _State, token: int) -> _State:
         if state.matcher is None or token in self.ends or not state.allowed[token]:
-            # finished; or a token from elsewhere, as in beams that have no probability left: nothing can follow
+            # finished; or a token the grammar forbids, as in beams without any probability left: nothing can follow
             return _State(None, self._mask(self.ends))
         matcher = state.matcher.deep_copy()
         matcher.consume_token(token)
@@ -178,11 +178,11 @@ class GrammarProcessor:
         bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")
         if matcher.is_error():
             reason = str(matcher.get_error()).partition("\n")[0]
-            raise ValueError(f"response_format: the tokens cannot spell what the grammar wants: {reason}")
+            raise ValueError(f"response_format: the tokenizer's tokens cannot spell a text of this grammar: {reason}")
         allowed = np.zeros(max(self.vocab_size, len(bits)), np.bool_)
         allowed[: len(bits)] = bits
         if not allowed[: self.vocab_size].any():
-            raise ValueError("response_format: the tokens cannot spell what the grammar wants: none fits")
+            raise ValueError("response_format: the tokenizer's tokens cannot spell a text of this grammar: none fits")
         return _State(matcher, allowed)
 
     def _mask(self, ids: Sequence[int]) -> NDArray[np.bool_]:
@@ -203,7 +203,7 @@ def _root(tokenizer: GrammarTokenizer, source: str, ends: tuple[int, ...], vocab
 
 
 def _vocabulary(tokenizer: GrammarTokenizer, ends: tuple[int, ...], vocab_size: int) -> LLTokenizer:
-    """llguidance's view of a tokenizer, which takes up to a second to make, and so is kept as long as the tokenizer."""
+    """Make llguidance's view of a tokenizer; it takes up to a second, so it is kept as long as the tokenizer."""
     known = _VOCABULARIES.setdefault(tokenizer, {})
     key = (vocab_size, tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=True), ends)
     if key not in known:
@@ -224,7 +224,7 @@ def _make_vocabulary(tokenizer: GrammarTokenizer, ends: tuple[int, ...], size: i
 
 
 class _Pieces:
-    """A tokenizer of any kind by the bytes of its tokens."""
+    """A tokenizer of any kind, by the bytes of its tokens."""
 
     def __init__(self, tokenizer: GrammarTokenizer, end: int, size: int) -> None:
         pieces = tokenizer.pieces()
@@ -237,9 +237,9 @@ class _Pieces:
         self._longest = max(map(len, self._ids))
 
     def __call__(self, text: bytes) -> list[int]:
-        """Ids whose pieces make up the text, the longest first; up to a byte that no piece has.
+        """Tokenize a text into pieces, the longest first; up to a byte that no piece has.
 
-        Not the tokenizer's own: that one puts a space before a text, and the grammar has forced bytes as they are.
+        The tokenizer's own call would put a space before the text, but the grammar forces bytes as they are.
         """
         ids: list[int] = []
         place = 0
@@ -261,14 +261,14 @@ def _json_grammar(schema: Any) -> str:
 
 
 def _schema_of(response_format: Mapping[str, Any]) -> Any:
-    given = response_format.get("json_schema", response_format.get("schema"))
-    schema = getattr(given, "model_json_schema", None)
+    entry = response_format.get("json_schema", response_format.get("schema"))
+    schema = getattr(entry, "model_json_schema", None)
     if callable(schema):
         return schema()
-    if not isinstance(given, Mapping):
+    if not isinstance(entry, Mapping):
         raise ValueError('response_format: {"type": "json_schema"} needs "json_schema": {"schema": {…}}')
     # OpenAI's wrapper has a name besides; a bare schema has no "schema" in it
-    return given["schema"] if isinstance(given.get("schema"), Mapping) else given
+    return entry["schema"] if isinstance(entry.get("schema"), Mapping) else entry
 
 
 def _text(response_format: Mapping[str, Any], *names: str) -> str:

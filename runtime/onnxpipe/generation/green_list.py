@@ -11,14 +11,14 @@ from onnxpipe.generation.processors import LogitsProcessor
 from onnxpipe.generation.protocols import Array
 
 _TABLE_SIZE = 1_000_003
-#: Of "selfhash", the best candidates that are tried.
+#: The number of best candidates that "selfhash" tries.
 _TRIED = 40
 
 
 class WatermarkLogitsProcessor(LogitsProcessor):
     """Adds `bias` to the green tokens (arXiv 2306.04634; "lefthash" is its algorithm 2, "selfhash" its algorithm 3).
 
-    Args: see `WatermarkingConfig`; vocab_size: how many tokens there are.
+    Args: see `WatermarkingConfig`; vocab_size: the number of tokens.
     """
 
     any_rows = True
@@ -62,11 +62,11 @@ class WatermarkLogitsProcessor(LogitsProcessor):
         return out
 
     def _green(self, ids: Array) -> Array:
-        """int64 (greenlist_size,): the green tokens after `ids`."""
+        """Compute the green tokens after `ids`: int64 (greenlist_size,)."""
         return _permutation(self._seed(ids), self.vocab_size, self.greenlist_size)
 
     def _own_green(self, ids: Array, scores: Array) -> Array:
-        """The best candidates that are green in the list which they themselves seed."""
+        """Find the best candidates that are green in the list that they seed themselves."""
         best = np.argsort(-scores, kind="stable")[:_TRIED]
         return np.array([one for one in best if one in self._green(np.append(ids, one))], np.int64)
 
@@ -76,24 +76,24 @@ class WatermarkLogitsProcessor(LogitsProcessor):
         table = _permutation(self.hash_key % (2**64 - 1), _TABLE_SIZE, _TABLE_SIZE)
         ids = ids[-self.context_width :]
         a, b = table[ids % _TABLE_SIZE] + 1, table[ids[-1] % _TABLE_SIZE] + 1
-        with np.errstate(over="ignore"):  # PyTorch's int64 wraps round, too
+        with np.errstate(over="ignore"):  # PyTorch's int64 wraps around, too
             product = np.int64(_wrapped(self.hash_key)) * a * b
         return int(product.min()) % (2**64 - 1)
 
 
 def _wrapped(value: int) -> int:
-    """A Python int as int64 would hold it."""
+    """Wrap a Python int around as int64 does."""
     return (value + 2**63) % 2**64 - 2**63
 
 
 @functools.lru_cache(maxsize=64)
 def _permutation(seed: int, size: int, count: int) -> Array:
-    """The first `count` entries of torch.randperm(size) after torch.manual_seed(seed) on a CPU: int64 (count,).
+    """Compute the first `count` entries of torch.randperm(size) after torch.manual_seed(seed) on a CPU: int64 (count,).
 
-    PyTorch seeds mt19937 with the low 32 bits and shuffles by Fisher and Yates, one 32-bit number a place
+    PyTorch seeds mt19937 with the low 32 bits and shuffles by Fisher and Yates, one 32-bit number per place
     (ATen/native/TensorFactories.cpp).
     """
-    source = np.random.RandomState(0)  # the legacy seeding below is what PyTorch's engine does
+    source = np.random.RandomState(0)  # PyTorch's engine does the same legacy seeding
     source.seed(seed & 0xFFFFFFFF)
     places = min(count, size - 1)
     # tomaxint and randint would consume the stream otherwise; bytes are the raw 32-bit numbers.

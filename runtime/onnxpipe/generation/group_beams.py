@@ -1,4 +1,4 @@
-"""Diverse beam search (Vijayakumar et al. 2016): groups of beams, each led away from what those before it chose.
+"""Diverse beam search (Vijayakumar et al. 2016): groups of beams, each led away from the tokens of those before it.
 
 Semantics of transformers 4's group beam search, which transformers 5 loads from the Hub with trust_remote_code; the
 code here is this package's own, and no remote code runs.
@@ -19,7 +19,7 @@ from onnxpipe.generation.request import DecodingRequest, SearchResult, StepRecor
 
 @dataclass(frozen=True)
 class _Groups:
-    """How the rows of prompts are divided: `count` groups of `size` beams for each of `prompts`."""
+    """The division of the rows: `count` groups of `size` beams for each of `prompts`."""
 
     prompts: int
     count: int
@@ -30,12 +30,12 @@ class _Groups:
         return self.count * self.size
 
     def rows(self, group: int) -> Array:
-        """int64 (prompts, size): the rows of a group."""
+        """Compute the rows of a group: int64 (prompts, size)."""
         return np.arange(self.prompts)[:, None] * self.beams + group * self.size + np.arange(self.size)
 
 
 def group_beam_search(request: DecodingRequest) -> SearchResult:
-    """The best `num_return_sequences` rows of each prompt, over all its groups."""
+    """Find the best `num_return_sequences` rows of each prompt, over all its groups."""
     groups = _checked(request)
     decoder, record = request.start(), StepRecord.of(request.config)
     ids = request.expanded
@@ -76,7 +76,7 @@ class _Step:
         origins: list[tuple[int, ...]],
         collected: list[list[Hypotheses]],
     ) -> None:
-        self.run, self.groups, self.ids, self.scores = request, groups, ids, scores
+        self.request, self.groups, self.ids, self.scores = request, groups, ids, scores
         self.origins, self.collected = origins, collected
         self.logs = log_softmax(logits)
         self.processed = np.zeros_like(self.logs)
@@ -85,7 +85,7 @@ class _Step:
         self.next_scores = scores.copy()
 
     def take(self) -> tuple[Array, Array, Array]:
-        """Next tokens int64 (rows,), the rows they go on from int64 (rows,), and their scores float32 (rows,)."""
+        """Choose the next tokens and the rows they continue, int64 (rows,) each, and their scores, float32 (rows,)."""
         for group in range(self.groups.count):
             self._group(group)
         return self.tokens, self.chosen, self.next_scores
@@ -96,16 +96,16 @@ class _Step:
         vocab = logs.shape[-1]
         self.processed[rows.reshape(-1)] = logs
         total = (logs + self.scores[rows.reshape(-1), None]).reshape(self.groups.prompts, -1)
-        eos = [] if self.run.eos is None else self.run.eos.tolist()
+        eos = [] if self.request.eos is None else self.request.eos.tolist()
         best, places = top_k(total, max(2, 1 + len(eos)) * self.groups.size)
         for prompt in range(self.groups.prompts):
             self._prompt(self.collected[prompt][group], rows[prompt], best[prompt], places[prompt], vocab, eos)
 
     def _processed(self, group: int, rows: Array) -> Array:
-        """Log-probabilities of a group's rows, less the penalty for tokens that groups before it have chosen."""
+        """Compute the log-probabilities of a group's rows, less the penalty for tokens chosen by previous groups."""
         flat = rows.reshape(-1)
         logs = self.logs[flat]
-        penalty = np.float32(self.run.config.diversity_penalty or 0.0)
+        penalty = np.float32(self.request.config.diversity_penalty or 0.0)
         if group and penalty:
             logs = logs.copy()
             for prompt in range(self.groups.prompts):
@@ -113,20 +113,20 @@ class _Step:
                 before = self.tokens[first : first + group * self.groups.size]
                 counts = np.bincount(before, minlength=logs.shape[-1]).astype(np.float32)
                 logs[prompt * self.groups.size : (prompt + 1) * self.groups.size] -= penalty * counts
-        if not self.run.processors:
+        if not self.request.processors:
             return logs
-        # Processors know rows by their number: they get all rows, of which the group's are read.
+        # Processors identify rows by their number: they get all rows, of which the group's are used.
         every = self.logs.copy()
         every[flat] = logs
-        return self.run.processors(self.ids, every)[flat]
+        return self.request.processors(self.ids, every)[flat]
 
     def _prompt(self, kept: Hypotheses, rows: Array, best: Array, places: Array, vocab: int, eos: list[int]) -> None:
-        """Sorts a prompt's candidates into finished rows and ones that run on."""
+        """Sort a prompt's candidates into finished rows and ones that continue."""
         if kept.done:
-            self.tokens[rows] = self.run.pad or 0
+            self.tokens[rows] = self.request.pad or 0
             self.next_scores[rows] = 0
             return
-        generated = self.ids.shape[1] + 1 - self.run.prompt.shape[1]
+        generated = self.ids.shape[1] + 1 - self.request.prompt.shape[1]
         place = 0
         for rank, (score, where) in enumerate(zip(best.tolist(), places.tolist(), strict=True)):
             row, token = int(rows[where // vocab]), where % vocab
@@ -139,7 +139,7 @@ class _Step:
             place += 1
             if place == len(rows):
                 break
-        kept.settle(float(best.max()), self.ids.shape[1] + 1)
+        kept.update_done(float(best.max()), self.ids.shape[1] + 1)
 
 
 def _checked(request: DecodingRequest) -> _Groups:

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: away from what the model would say without the prompt (Sanchez et al. 2023)."""
+"""Classifier-free guidance: away from the text that would be generated without the prompt (Sanchez et al. 2023)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from onnxpipe.generation.protocols import Array, Decoder, GenerationModel
 class UnbatchedClassifierFreeGuidanceLogitsProcessor(LogitsProcessor):
     """`guidance_scale` times the distance from the scores without the prompt, added to those.
 
-    The model runs a second time on the negative prompt, or where there is none on the prompt's last token, extended by
-    every new token. With beams that second run is not reordered; transformers does not do it either.
+    The model runs a second time on the negative prompt, or without one on the prompt's last token, extended by every
+    new token. With beams that second run is not reordered; transformers does not do it either.
 
     Args:
-        guidance_scale: 1 changes nothing, more follows the prompt more.
+        guidance_scale: 1 changes nothing, more follows the prompt more closely.
         model: a decoder-only model.
         unconditional_ids: int64 (rows or 1, length): the negative prompt.
         unconditional_attention_mask: its mask.
@@ -50,14 +50,14 @@ class UnbatchedClassifierFreeGuidanceLogitsProcessor(LogitsProcessor):
         return np.asarray(np.float32(self.guidance_scale) * (scores - other) + other)
 
     def _unconditional(self, input_ids: Array) -> Array:
-        """float32 (rows, vocab): the logits of the second run."""
+        """Compute the logits of the second run: float32 (rows, vocab)."""
         if self._decoder is not None:
             return self._decoder.step(input_ids[:, -1:])[:, 0]
         ids = input_ids[:, -1:] if self._ids is None else np.asarray(self._ids, np.int64)
         mask = np.ones(ids.shape, np.int64) if self._mask is None else np.asarray(self._mask, np.int64)
         if len(ids) not in (1, len(input_ids)):
             raise ValueError(
-                f"`negative_prompt_ids` has {len(ids)} rows, but {len(input_ids)} are generated: give one for each, "
+                f"`negative_prompt_ids` has {len(ids)} rows, but {len(input_ids)} are generated: pass one for each, "
                 "or one for all"
             )
         ids, mask = (np.repeat(part, len(input_ids) // len(part), axis=0) for part in (ids, mask))

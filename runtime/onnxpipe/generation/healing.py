@@ -1,4 +1,4 @@
-"""Token healing: the prompt's last token may be the beginning of one that the model would rather have there."""
+"""Token healing: replace the prompt's last token by a longer one that begins with it, if the model prefers that."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _BIAS, _FAVOUR = 10.0, 1.0
 
 
 def heal(model: GenerationModel, prompt: Array, mask: Any, tokenizer: Tokenizer | None) -> tuple[Array, Array]:
-    """The prompts with their last tokens chosen anew among those of the vocabulary that begin alike.
+    """Choose the prompts' last tokens anew among those of the vocabulary that begin with the same characters.
 
     As in transformers the prompts are decoded, stripped of blanks and tokenized again, and their bos becomes padding.
 
     Args:
-        model: chooses.
+        model: chooses them.
         prompt: int64 (prompts, length).
         mask: their mask.
         tokenizer: the model's.
@@ -51,7 +51,7 @@ def heal(model: GenerationModel, prompt: Array, mask: Any, tokenizer: Tokenizer 
 def _healed(
     model: GenerationModel, ids: Array, pad: int | None, bos: int | None, tokenizer: Tokenizer, vocab: dict[str, int]
 ) -> Array:
-    """One row, int64 (length,), with its last token chosen anew."""
+    """Choose the last token of one row, int64 (length,), anew."""
     last = int(ids[-1])
     head = ids[:-1].copy()
     beginning = _spelling(tokenizer, last)
@@ -68,7 +68,7 @@ def _healed(
 
 
 def _spelling(tokenizer: Tokenizer, token: int) -> str:
-    """A token's text as the vocabulary spells it: with its own character for a blank."""
+    """Spell a token as the vocabulary does: with its own character for a blank."""
     text = str(tokenizer.decode([token]))
     blank = tokenizer.convert_tokens_to_ids(" ")
     if blank is None:

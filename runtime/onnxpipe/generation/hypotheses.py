@@ -1,4 +1,4 @@
-"""Finished rows of a prompt, kept by their score: what diverse and constrained beam search collect.
+"""The finished rows of a prompt, kept by their score, for diverse and constrained beam search.
 
 Semantics of transformers 4's BeamHypotheses, in code of this package's own; nothing is loaded from the Hub.
 """
@@ -34,7 +34,7 @@ class Hypotheses:
     """The best `size` finished rows.
 
     Attributes:
-        size: how many are kept.
+        size: number of rows that are kept.
         penalty: length_penalty.
         early: early_stopping.
         start: tokens of the prompt.
@@ -50,7 +50,7 @@ class Hypotheses:
     done: bool = False
 
     def add(self, ids: Array, total: float, origins: tuple[int, ...], generated: int) -> None:
-        """Offers a row with `total` log-probability and `generated` tokens, its end token counted."""
+        """Add a row, if good enough, with `total` log-probability and `generated` tokens, its end token included."""
         score = total / generated**self.penalty
         if len(self.kept) == self.size:
             worst = min(range(self.size), key=lambda place: self.kept[place].score)
@@ -59,8 +59,8 @@ class Hypotheses:
             del self.kept[worst]
         self.kept.append(Hypothesis(score, ids.copy(), origins))
 
-    def settle(self, best: float, length: int) -> None:
-        """Notes whether no running row can enter any more; `best` is their best total, `length` their tokens."""
+    def update_done(self, best: float, length: int) -> None:
+        """Set `done` once no running row can enter any more; `best` is their best total, `length` their tokens."""
         if self.done or len(self.kept) < self.size:
             return
         if self.early is True:
@@ -72,7 +72,7 @@ class Hypotheses:
 
 
 def hypotheses(request: DecodingRequest, size: int) -> Hypotheses:
-    """An empty collection for a call."""
+    """Make an empty collection for a call."""
     config = request.config
     return Hypotheses(
         size=size,
@@ -84,11 +84,11 @@ def hypotheses(request: DecodingRequest, size: int) -> Hypotheses:
 
 
 def best_rows(request: DecodingRequest, collected: Sequence[Sequence[Hypotheses]], record: StepRecord) -> SearchResult:
-    """The best `num_return_sequences` of each prompt; `collected` has the prompts' collections (one per group)."""
+    """Take the best `num_return_sequences` of each prompt; `collected` has the prompts' collections (one per group)."""
     count = request.config.num_return_sequences or 1
     best: list[Hypothesis] = []
     for groups in collected:
-        # Of equal scores the later one first, as the reversed stable sort of transformers has it.
+        # Of equal scores the later one comes first, as in the reversed stable sort of transformers.
         ranked = sorted((one for group in groups for one in group.kept), key=lambda one: one.score)[::-1]
         best += ranked[:count]
     width = min(max(len(one.ids) for one in best) + 1, request.max_length)

@@ -1,4 +1,4 @@
-"""Warnings as transformers logs them: some each time, some once a process."""
+"""Log warnings as transformers does: some each time, some once per process."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ logger = logging.getLogger("onnxpipe")
 
 @functools.cache
 def warn_once(message: str) -> None:
-    """Logs a warning, the first time only."""
+    """Log a warning, the first time only."""
     logger.warning(message)

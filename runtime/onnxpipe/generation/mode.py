@@ -1,4 +1,4 @@
-"""Which search a config asks for."""
+"""Determine the search of a config."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class GenerationMode(StrEnum):
 
 
 def generation_mode(config: GenerationConfig, *, assistant: bool) -> GenerationMode:
-    """The search that `config` asks for; `assistant`: an assistant model was given."""
+    """Determine the search of `config`; `assistant`: whether an assistant model was passed."""
     base = _base_mode(config)
     simple = base in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE)
     assisted = (

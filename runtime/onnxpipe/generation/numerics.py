@@ -6,29 +6,29 @@ import numpy as np
 
 from onnxpipe.generation.protocols import Array
 
-#: From this many scores on, the k best are looked for block by block.
+#: From this many scores on, the k best are searched block by block.
 _BLOCKWISE = 4096
 
 
 class Scratch:
     """Memory for a result that is used up before the next one of its kind is computed.
 
-    The scores of 64 rows are 15 MB at 60,000 tokens: to ask the system for new memory each time costs as much as
-    computing them.
+    The scores of 64 rows are 15 MB at 60,000 tokens: allocating new memory each time costs as much as computing
+    them.
     """
 
     def __init__(self) -> None:
         self._memory = np.empty(0, np.float32)
 
     def like(self, array: Array) -> Array:
-        """An array of the same shape and type, with anything in it; the last one given for this shape is no more."""
+        """Give an array of the same shape and type, with arbitrary content; it invalidates the one given before."""
         if self._memory.shape != array.shape or self._memory.dtype != array.dtype:
             self._memory = np.empty_like(array)
         return self._memory
 
 
 def log_softmax(scores: Array, scratch: Scratch | None = None) -> Array:
-    """log(softmax): float32 (..., vocab). A row of nothing but -inf gives NaN, as in PyTorch."""
+    """Compute log(softmax), float32 (..., vocab). A row of nothing but -inf gives NaN, as in PyTorch."""
     out = np.empty_like(scores) if scratch is None else scratch.like(scores)
     with np.errstate(invalid="ignore", divide="ignore"):
         # Row by row: a row stays in the processor's cache, a batch's scores (60 rows of 60,000) do not.
@@ -39,7 +39,7 @@ def log_softmax(scores: Array, scratch: Scratch | None = None) -> Array:
 
 
 def softmax(scores: Array) -> Array:
-    """Compute float32 (..., vocab) that adds to 1 along the last axis.
+    """Compute float32 (..., vocab) that adds up to 1 along the last axis.
 
     `processing.scores.softmax` is for logits of models; here processors have set scores to -inf. A row of nothing else
     gives NaN without a warning, as in PyTorch, and the division needs no second array of the vocabulary's size.
@@ -51,7 +51,7 @@ def softmax(scores: Array) -> Array:
 
 
 def kth_largest(scores: Array, k: int) -> Array:
-    """(rows, 1): the k-th largest of each row of (rows, vocab); 1 <= k <= vocab."""
+    """Find the k-th largest of each row of (rows, vocab), shape (rows, 1); 1 <= k <= vocab."""
     rows, count = scores.shape
     if k == 1:
         return np.asarray(scores.max(-1, keepdims=True))
@@ -66,7 +66,7 @@ def kth_largest(scores: Array, k: int) -> Array:
 
 
 def top_k(scores: Array, k: int) -> tuple[Array, Array]:
-    """The k largest of each row of (rows, vocab), largest first, of equals the first: values and int64 indices."""
+    """Find the k largest of each row of (rows, vocab), largest first, of equals the first: values and int64 indices."""
     rows, count = scores.shape
     k = min(k, count)
     indices = np.empty((rows, k), np.int64)
@@ -74,7 +74,7 @@ def top_k(scores: Array, k: int) -> tuple[Array, Array]:
         line = scores[row]
         if count < _BLOCKWISE or k * 16 > count:
             bound = np.partition(line, count - k)[count - k]
-            # Not "line >= bound" of a NaN row: nothing would be left.
+            # Not "line >= bound", which leaves nothing of a row of NaN.
             some = np.flatnonzero(~(line < bound))
         else:
             some = _above_bound(line, k)
@@ -84,10 +84,10 @@ def top_k(scores: Array, k: int) -> tuple[Array, Array]:
 
 
 def _above_bound(line: Array, k: int) -> Array:
-    """Indices, ascending, of at least k values among which the k largest are.
+    """Find the indices, ascending, of at least k values that include the k largest.
 
-    The k-th largest of the maxima of blocks is no larger than the k-th largest of all, so what lies below it is out.
-    A few passes over the line, where a partition of it would take many.
+    The k-th largest of the maxima of blocks is not larger than the k-th largest of all, so values below it are out.
+    This takes a few passes over the line, where a partition of it would take many.
     """
     blocks = max(4 * k, 256)
     width = -(-line.size // blocks)

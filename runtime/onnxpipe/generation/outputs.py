@@ -1,4 +1,4 @@
-"""What `generate` returns with `return_dict_in_generate=True`."""
+"""The results of `generate` with `return_dict_in_generate=True`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from onnxpipe.processing.model_output import ModelOutput
 
 
 class GenerateOutput(ModelOutput):
-    """Named results: by attribute, by name or by position; a field that was not asked for is None and has no position.
+    """Named results: by attribute, by name or by position; a field that was not requested is None and has no position.
 
     Attributes:
         sequences: int64 (rows, length).
@@ -31,13 +31,13 @@ class GenerateOutput(ModelOutput):
 
 
 class GenerateDecoderOnlyOutput(GenerateOutput):
-    """Of greedy search, sampling, assisted and contrastive search; the prompt is part of the sequences."""
+    """Results of greedy search, sampling, assisted and contrastive search; the sequences include the prompt."""
 
     _fields = ("sequences", "scores", "logits", "attentions", "hidden_states", "past_key_values")
 
 
 class GenerateEncoderDecoderOutput(GenerateOutput):
-    """The same of an encoder-decoder; the sequences begin with the decoder's start token."""
+    """The same for an encoder-decoder; the sequences begin with the decoder's start token."""
 
     _fields = (
         "sequences", "scores", "logits", "encoder_attentions", "encoder_hidden_states", "decoder_attentions",
@@ -46,7 +46,7 @@ class GenerateEncoderDecoderOutput(GenerateOutput):
 
 
 class GenerateBeamDecoderOnlyOutput(GenerateOutput):
-    """Of searches with beams.
+    """Results of searches with beams.
 
     Attributes:
         sequences_scores: float32 (rows,): sum of log-probabilities over length ** length_penalty; with output_scores.
@@ -60,7 +60,7 @@ class GenerateBeamDecoderOnlyOutput(GenerateOutput):
 
 
 class GenerateBeamEncoderDecoderOutput(GenerateOutput):
-    """The same of an encoder-decoder."""
+    """The same for an encoder-decoder."""
 
     _fields = (
         "sequences", "sequences_scores", "scores", "logits", "beam_indices", "encoder_attentions",

@@ -1,4 +1,4 @@
-"""From the arguments of `generate` to arrays: the prompt, its mask, the decoder's start, special tokens, lengths."""
+"""Turn the arguments of `generate` into arrays: prompt, mask, the decoder's start, special tokens, lengths."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class SpecialTokens:
 
     Attributes:
         eos: int64 (n,), or None.
-        pad: fills finished rows; eos[0] where unset; or None.
-        start: int64 (1,) or (prompts,): what an encoder-decoder's decoder starts with, or None.
+        pad: fills finished rows; eos[0] if unset; or None.
+        start: int64 (1,) or (prompts,): the first token of an encoder-decoder's decoder, or None.
     """
 
     eos: Array | None
@@ -36,7 +36,7 @@ def array_argument(value: Any) -> Any:
 
 
 def check_names(model: GenerationModel, inputs: Mapping[str, Any]) -> None:
-    """Raises ValueError for arguments that are neither the config's nor the model's, in transformers' words."""
+    """Raise ValueError for arguments that are neither the config's nor the model's, in transformers' words."""
     known = model.input_names | {model.main_input_name}
     unused = [name for name, value in inputs.items() if value is not None and name not in known]
     if unused:
@@ -49,13 +49,13 @@ def check_names(model: GenerationModel, inputs: Mapping[str, Any]) -> None:
 def main_input(
     model: GenerationModel, inputs: Any, others: dict[str, Any], config: GenerationConfig
 ) -> tuple[Array, dict[str, Any]]:
-    """The prompt, under whatever name it came, and the other arguments.
+    """Find the prompt, under whichever name it was passed, and the other arguments.
 
     Returns:
-        int64 (prompts, length) (of an encoder-decoder: the encoder's input), and the rest.
+        int64 (prompts, length) (for an encoder-decoder: the encoder's input), and the rest.
 
     Raises:
-        ValueError: given twice; or not at all, and there is no bos token to start from.
+        ValueError: passed twice; or not at all, and there is no bos token to start from.
     """
     name = model.main_input_name
     others = {key: value for key, value in others.items() if value is not None}
@@ -98,7 +98,7 @@ def _from_bos(config: GenerationConfig, rows: int) -> Array:
 
 
 def _states(encoder_outputs: Any) -> Array | None:
-    """The last hidden states in what an encoder returned: an array, a tuple or a ModelOutput."""
+    """Take the last hidden states from an encoder's output: an array, a tuple or a ModelOutput."""
     if encoder_outputs is None or isinstance(encoder_outputs, np.ndarray):
         return encoder_outputs
     first = encoder_outputs["last_hidden_state"] if isinstance(encoder_outputs, Mapping) else encoder_outputs[0]
@@ -107,7 +107,7 @@ def _states(encoder_outputs: Any) -> Array | None:
 
 
 def special_tokens(model: GenerationModel, config: GenerationConfig, *, has_mask: bool, prompts: int) -> SpecialTokens:
-    """The special tokens, with what stands in for unset ones, and warnings about batches without a mask."""
+    """Find the special tokens, with defaults for unset ones; warns about batches without a mask."""
     eos = None if config.eos_token_id is None else np.atleast_1d(np.asarray(config.eos_token_id, np.int64))
     pad = config.pad_token_id
     start = None
@@ -142,7 +142,7 @@ def special_tokens(model: GenerationModel, config: GenerationConfig, *, has_mask
 
 
 def inferred_mask(prompt: Array, tokens: SpecialTokens) -> Array:
-    """int64 (prompts, length): 0 for padding, where the ids tell it; else all 1."""
+    """Infer a mask, int64 (prompts, length): 0 for padding if it can be told from the ids; else all 1."""
     readable = tokens.pad is not None and (tokens.eos is None or tokens.pad not in tokens.eos)
     return (prompt != tokens.pad).astype(np.int64) if readable else np.ones(prompt.shape, np.int64)
 
@@ -150,38 +150,38 @@ def inferred_mask(prompt: Array, tokens: SpecialTokens) -> Array:
 def decoder_start(
     model: GenerationModel, inputs: dict[str, Any], start: Array, prompts: int
 ) -> tuple[Array, dict[str, Any]]:
-    """What the decoder of an encoder-decoder begins with, int64 (prompts, length), and the other arguments."""
+    """Make the first tokens of an encoder-decoder's decoder, int64 (prompts, length), and the other arguments."""
     inputs = dict(inputs)
-    given = inputs.pop("decoder_input_ids", None)
-    if given is None and model.main_input_name != "input_ids":
-        given = inputs.pop("input_ids", None)
+    ids = inputs.pop("decoder_input_ids", None)
+    if ids is None and model.main_input_name != "input_ids":
+        ids = inputs.pop("input_ids", None)
     if start.size not in (1, prompts):
         raise ValueError(f"`decoder_start_token_id` expected to have length {prompts} but got {start.size}")
     first = np.broadcast_to(start.reshape(-1, 1), (prompts, 1)).astype(np.int64)
-    if given is None:
+    if ids is None:
         return first, inputs
-    given = np.asarray(given, np.int64)
-    if given.ndim != 2 or len(given) != prompts:
-        raise ValueError(f"`decoder_input_ids` must have shape ({prompts}, length), not {given.shape}")
-    if model.config.get("model_type") == "whisper" or not (given[:, :1] != first).all():
-        return given, inputs
+    ids = np.asarray(ids, np.int64)
+    if ids.ndim != 2 or len(ids) != prompts:
+        raise ValueError(f"`decoder_input_ids` must have shape ({prompts}, length), not {ids.shape}")
+    if model.config.get("model_type") == "whisper" or not (ids[:, :1] != first).all():
+        return ids, inputs
     if "decoder_attention_mask" in inputs:
         mask = inputs["decoder_attention_mask"]
         inputs["decoder_attention_mask"] = np.concatenate((np.ones_like(mask[:, :1]), mask), axis=1)
-    return np.concatenate((first, given), axis=1), inputs
+    return np.concatenate((first, ids), axis=1), inputs
 
 
 def resolve_lengths(
     config: GenerationConfig, model: GenerationModel, length: int, *, default_max: bool, default_min: bool
 ) -> None:
-    """Makes `max_length` and `min_length` of the config count whole rows, and checks them.
+    """Let `max_length` and `min_length` of the config count whole rows, and check them.
 
     Args:
         config: changed in place.
-        model: for the number of positions it has.
+        model: for its number of positions.
         length: tokens of the prompt.
-        default_max: nobody set max_length.
-        default_min: nobody set min_length.
+        default_max: whether max_length is the default.
+        default_min: whether min_length is the default.
 
     Raises:
         ValueError: no token fits after the prompt.

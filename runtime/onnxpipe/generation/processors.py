@@ -1,7 +1,7 @@
-"""Logits processors that need nothing but the rows so far: penalties, lengths, forced and forbidden tokens.
+"""Logits processors that need only the rows so far: penalties, lengths, forced and forbidden tokens.
 
 Class names, arguments and messages are transformers'. Each takes int64 (rows, length) and float32 (rows, vocab) and
-returns new scores of that shape, or the same array where nothing changes; -inf forbids a token.
+returns new scores of that shape, or the same array if nothing changes; -inf forbids a token.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ class LogitsProcessor:
 
     Attributes:
         any_rows: a row's new scores depend on that row alone, whatever its number, so that finished rows can be left
-            out. Where it is not set, all rows are always given.
-        only_adds: it adds to scores or forbids tokens, whatever the scores are: what a softmax makes of its result does
-            not change with a number added to all scores before it.
+            out. If it is not set, it is always called with all rows.
+        only_adds: it adds to scores or forbids tokens, whatever the scores are: a number added to all scores before it
+            does not change the softmax of its result.
     """
 
     any_rows: bool = False
     only_adds: bool = False
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
-        """New scores, float32 (rows, vocab), for the token after int64 (rows, length)."""
+        """Compute new scores, float32 (rows, vocab), for the token after int64 (rows, length)."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__(input_ids, scores)")
 
 
@@ -40,7 +40,7 @@ class LogitsProcessorList(list[Callable[[Array, Array], Any]]):
     """Processors in their order."""
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
-        """The scores after all of them."""
+        """Apply all of them in turn."""
         for processor in self:
             scores = processor(input_ids, scores)
         return np.asarray(scores)
@@ -53,7 +53,7 @@ class LogitsProcessorList(list[Callable[[Array, Array], Any]]):
 
 
 class MinLengthLogitsProcessor(LogitsProcessor):
-    """No end token before `min_length` tokens, the prompt's included."""
+    """Forbids end tokens before `min_length` tokens, the prompt's included."""
 
     any_rows = True
     only_adds = True
@@ -70,7 +70,7 @@ class MinLengthLogitsProcessor(LogitsProcessor):
 
 
 class MinNewTokensLengthLogitsProcessor(LogitsProcessor):
-    """No end token before `min_new_tokens` tokens after the prompt."""
+    """Forbids end tokens before `min_new_tokens` tokens after the prompt."""
 
     any_rows = True
     only_adds = True
@@ -90,7 +90,7 @@ class MinNewTokensLengthLogitsProcessor(LogitsProcessor):
 
 
 class RepetitionPenaltyLogitsProcessor(LogitsProcessor):
-    """Tokens that a row has already get a lower score (Keskar et al. 2019): divided by `penalty`, or times it below 0.
+    """Lowers scores of tokens that a row has already (Keskar et al. 2019): divided by `penalty`, or times it below 0.
 
     Args:
         penalty: above 1 against repetition, below 1 for it.
@@ -120,7 +120,7 @@ class RepetitionPenaltyLogitsProcessor(LogitsProcessor):
 
 
 class EncoderRepetitionPenaltyLogitsProcessor(LogitsProcessor):
-    """Tokens of the encoder's input (of a decoder: the prompt) get a higher score: repetition penalty 1 / penalty."""
+    """Raises the score of tokens of the encoder's input (or of a decoder's prompt): repetition penalty 1 / penalty."""
 
     def __init__(self, penalty: float, encoder_input_ids: Array) -> None:
         self.penalty = 1 / checked_penalty(penalty)
@@ -133,7 +133,7 @@ class EncoderRepetitionPenaltyLogitsProcessor(LogitsProcessor):
 
 
 class PrefixConstrainedLogitsProcessor(LogitsProcessor):
-    """Only the tokens that a function allows after what a row has.
+    """Allows only the tokens that a function returns for a row.
 
     Args:
         prefix_allowed_tokens_fn: (number of the prompt, int64 (length,)) to token ids.
@@ -157,13 +157,13 @@ class PrefixConstrainedLogitsProcessor(LogitsProcessor):
                 )
             mask[row, allowed] = 0
         allowed_scores = scores + mask
-        # Where other processors left none of the allowed tokens in any beam of a prompt, the function wins.
+        # If other processors left none of the allowed tokens in any beam of a prompt, the function has priority.
         dead = np.isneginf(allowed_scores.max(-1)).reshape(-1, self._num_beams).all(-1)
         return np.where(np.repeat(dead, self._num_beams)[:, None], mask, allowed_scores)
 
 
 class ForcedBOSTokenLogitsProcessor(LogitsProcessor):
-    """The first token after a start of one token is this one."""
+    """Forces this token after a start of one token."""
 
     any_rows = True
     only_adds = True
@@ -177,7 +177,7 @@ class ForcedBOSTokenLogitsProcessor(LogitsProcessor):
 
 
 class ForcedEOSTokenLogitsProcessor(LogitsProcessor):
-    """The last token before `max_length` is one of these."""
+    """Forces one of these tokens as the last one before `max_length`."""
 
     any_rows = True
     only_adds = True
@@ -192,7 +192,7 @@ class ForcedEOSTokenLogitsProcessor(LogitsProcessor):
 
 
 class InfNanRemoveLogitsProcessor(LogitsProcessor):
-    """NaN becomes 0, infinity the largest float, -infinity the smallest."""
+    """Replaces NaN by 0, infinity by the largest float, -infinity by the smallest."""
 
     any_rows = True
 
@@ -203,7 +203,7 @@ class InfNanRemoveLogitsProcessor(LogitsProcessor):
 
 
 class ExponentialDecayLengthPenalty(LogitsProcessor):
-    """End tokens get the more likely, the longer the text is.
+    """Makes end tokens more likely, the longer the text is.
 
     Args:
         exponential_decay_length_penalty: (new tokens before it begins, factor of growth).
@@ -239,7 +239,7 @@ class ExponentialDecayLengthPenalty(LogitsProcessor):
 
 
 class SuppressTokensLogitsProcessor(LogitsProcessor):
-    """Never these tokens."""
+    """Forbids these tokens."""
 
     any_rows = True
     only_adds = True
@@ -253,7 +253,7 @@ class SuppressTokensLogitsProcessor(LogitsProcessor):
 
 
 class SuppressTokensAtBeginLogitsProcessor(LogitsProcessor):
-    """Not these tokens when a row has `begin_index` tokens."""
+    """Forbids these tokens when a row has `begin_index` tokens."""
 
     any_rows = True
     only_adds = True
@@ -268,10 +268,10 @@ class SuppressTokensAtBeginLogitsProcessor(LogitsProcessor):
 
 
 class LogitNormalization(LogitsProcessor):
-    """Log-softmax, so that the scores are log-probabilities again.
+    """Applies log-softmax, so that the scores are log-probabilities again.
 
     Attributes:
-        scratch: where they are put, of processors that belong to one call of `generate`.
+        scratch: memory for them, if the processor belongs to one call of `generate`.
     """
 
     any_rows = True
@@ -283,12 +283,12 @@ class LogitNormalization(LogitsProcessor):
 
 
 def token_array(tokens: Tokens) -> Array:
-    """int64 (n,) of one token or several."""
+    """Make int64 (n,) of one token or several."""
     return np.atleast_1d(np.asarray(tokens if isinstance(tokens, (int, np.ndarray)) else list(tokens), np.int64))
 
 
 def positive_tokens(tokens: Tokens) -> Array:
-    """The same, for tokens that must be ones."""
+    """The same, for tokens that must not be negative."""
     array = token_array(tokens)
     if (array < 0).any():
         raise ValueError(f"`eos_token_id` has to be a list of positive integers, but is {array}")
@@ -296,31 +296,31 @@ def positive_tokens(tokens: Tokens) -> Array:
 
 
 def checked_penalty(penalty: float) -> float:
-    """The penalty, if it is one."""
+    """Check a penalty."""
     if not isinstance(penalty, float) or not penalty > 0:
         raise ValueError(f"`penalty` has to be a strictly positive float, but is {penalty}")
     return penalty
 
 
 def forbid(scores: Array, tokens: Array) -> Array:
-    """A copy with -inf for these tokens; ones outside the vocabulary do nothing."""
+    """Copy the scores with -inf for these tokens; ids outside the vocabulary do nothing."""
     out = scores.copy()
     out[:, tokens[(tokens >= 0) & (tokens < scores.shape[-1])]] = -math.inf
     return out
 
 
 def only(scores: Array, tokens: int | Array) -> Array:
-    """0 for these tokens, -inf for all others."""
+    """Make scores of 0 for these tokens and -inf for all others."""
     out = np.full_like(scores, -math.inf)
     out[:, tokens] = 0
     return out
 
 
 def penalized(scores: Array, ids: Array, penalty: float) -> Array:
-    """Scores in which each token of `ids`, int64 (rows, n), is penalized once; ids of `vocab` and above do nothing."""
+    """Penalize each token of `ids`, int64 (rows, n), once; ids of `vocab` and above do nothing."""
     out = np.concatenate((scores, np.zeros((len(scores), 1), scores.dtype)), axis=1)
     ids = np.minimum(ids, scores.shape[-1])
-    found = np.take_along_axis(out, ids, 1)
+    chosen = np.take_along_axis(out, ids, 1)
     factor = scores.dtype.type(penalty)
-    np.put_along_axis(out, ids, np.where(found < 0, found * factor, found / factor), 1)
+    np.put_along_axis(out, ids, np.where(chosen < 0, chosen * factor, chosen / factor), 1)
     return out[:, :-1]

@@ -1,4 +1,4 @@
-"""What the decoding loop asks of a model and of a streamer. The floors above fill these in; this one knows no ONNX."""
+"""The interfaces of the decoding loop: model, decoder, tokenizer, streamer. Layers above implement them, with ONNX."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Array = NDArray[Any]
 
 
 class Decoder(Protocol):
-    """One batch of rows being decoded: its cache, and what continues it. Rows of one prompt are adjacent.
+    """One batch of rows being decoded, with its cache. Rows of one prompt are adjacent.
 
     Logits and hidden states are in memory that the decoder uses again in the next call.
     """
 
     @property
     def rows(self) -> int:
-        """How many rows it holds now."""
+        """Number of rows it holds now."""
 
     @property
     def hidden(self) -> Array | None:
@@ -33,20 +33,20 @@ class Decoder(Protocol):
         """
 
     def prefill(self) -> Array:
-        """float32 (rows, vocab): the logits after the prompt. Called once, first."""
+        """Run the prompt; gives the logits after it, float32 (rows, vocab). Called once, first."""
 
     def step(self, tokens: Array, keep: int = 1) -> Array:
-        """Appends `tokens`, int64 (rows, n); float32 (rows, keep, vocab): the logits of the last `keep` of them."""
+        """Append `tokens`, int64 (rows, n); gives the logits of the last `keep`, float32 (rows, keep, vocab)."""
 
     def reorder(self, rows: Array) -> None:
-        """int64 (new_rows,): row i goes on from what row rows[i] had. The number of rows of a prompt may change."""
+        """Let row i continue from row rows[i], int64 (new_rows,). The number of rows of a prompt may change."""
 
     def crop(self, count: int) -> None:
-        """Forgets the last `count` tokens of every row."""
+        """Forget the last `count` tokens of every row."""
 
 
 class GenerationModel(Protocol):
-    """What `generate` needs of a model."""
+    """A model that `generate` can use."""
 
     @property
     def config(self) -> Config:
@@ -54,7 +54,7 @@ class GenerationModel(Protocol):
 
     @property
     def generation_config(self) -> GenerationConfig:
-        """Its generation_config.json, or what config.json says about generation."""
+        """Its generation_config.json, or the fields of config.json that are about generation."""
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -70,20 +70,20 @@ class GenerationModel(Protocol):
 
     @property
     def input_names(self) -> frozenset[str]:
-        """The forward arguments that may be given to `generate`, e.g. attention_mask, decoder_input_ids."""
+        """The forward arguments that `generate` takes, e.g. attention_mask, decoder_input_ids."""
 
     @property
     def vocab_size(self) -> int:
-        """How many scores a token has."""
+        """Logits per position."""
 
     def start(
         self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False
     ) -> Decoder:
-        """A batch of prompts to decode, `copies` rows each.
+        """Begin to decode a batch of prompts, `copies` rows each.
 
         Args:
-            prompt: int64 (prompts, length): input_ids; of an encoder-decoder the decoder_input_ids.
-            inputs: the other arguments: attention_mask; of an encoder-decoder also input_ids or encoder_outputs.
+            prompt: int64 (prompts, length): input_ids; for an encoder-decoder the decoder_input_ids.
+            inputs: the other arguments: attention_mask; for an encoder-decoder also input_ids or encoder_outputs.
             copies: rows per prompt.
             max_length: the most tokens that a row will have in all.
             hidden: keep the last hidden states for `Decoder.hidden`.
@@ -91,16 +91,16 @@ class GenerationModel(Protocol):
 
 
 class Tokenizer(Protocol):
-    """What stop strings, streamers and token healing ask of a tokenizer."""
+    """The tokenizer of stop strings, streamers and token healing."""
 
     bos_token_id: int | None
     pad_token_id: int | None
 
     def __call__(self, text: Any, **options: Any) -> Any:
-        """Token ids and masks of a text."""
+        """Encode a text to token ids and masks."""
 
     def decode(self, token_ids: Any, **options: Any) -> Any:
-        """The text of token ids."""
+        """Decode token ids to text."""
 
     def get_vocab(self) -> dict[str, int]:
         """Token to id."""
@@ -112,14 +112,14 @@ class Tokenizer(Protocol):
         """Id of a token."""
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """The text that tokens make."""
+        """Join tokens to a text."""
 
 
 class Streamer(Protocol):
-    """What a `streamer` is: the prompt is put once, then every step's tokens, then it ends."""
+    """A streamer: `put` is called once with the prompt, then with every step's tokens, then `end`."""
 
     def put(self, value: Array) -> None:
-        """int64 (1, length) the prompt, or (1,) or (n,) the next tokens."""
+        """Take the prompt, int64 (1, length), or the next tokens, (1,) or (n,)."""
 
     def end(self) -> None:
-        """No more will come."""
+        """End the stream."""

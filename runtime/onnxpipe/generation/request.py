@@ -1,4 +1,4 @@
-"""What a search works on, and what it finds."""
+"""The input and the output of a search: `DecodingRequest` and `SearchResult`."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class DecodingRequest:
     Attributes:
         model: the model.
         config: every parameter, defaults filled in, lengths in tokens of the whole row.
-        prompt: int64 (prompts, length): what the decoder starts from.
+        prompt: int64 (prompts, length): the decoder's first tokens.
         inputs: the model's other arguments.
         copies: rows per prompt.
         eos: int64 (n,): the end tokens, or None.
         pad: the token that fills finished rows, or None.
-        processors: on the scores of all rows.
-        criteria: when rows stop.
-        streams: the rows' random numbers; None where nothing is sampled.
-        streamer: takes tokens as they come, or None.
+        processors: applied to the scores of all rows.
+        criteria: decide when rows stop.
+        streams: the rows' random numbers; None without sampling.
+        streamer: takes tokens as they are generated, or None.
         max_length: most tokens of a row.
         scratch: memory for a step's log-probabilities.
     """
@@ -52,12 +52,12 @@ class DecodingRequest:
 
     @property
     def prompts(self) -> int:
-        """How many prompts."""
+        """Number of prompts."""
         return len(self.prompt)
 
     @property
     def rows(self) -> int:
-        """How many rows are decoded."""
+        """Number of rows that are decoded."""
         return self.prompts * self.copies
 
     @property
@@ -67,11 +67,11 @@ class DecodingRequest:
 
     @property
     def any_rows(self) -> bool:
-        """Whether the processors can be given some of the rows."""
+        """Whether the processors can be called with some of the rows only."""
         return all(getattr(one, "any_rows", False) for one in self.processors)
 
     def start(self, *, copies: int | None = None, hidden: bool = False) -> Decoder:
-        """A decoder of all prompts, with `copies` rows each."""
+        """Make a decoder of all prompts, with `copies` rows each."""
         return self.model.start(
             self.prompt,
             self.inputs,
@@ -83,16 +83,16 @@ class DecodingRequest:
 
 @dataclass
 class StepRecord:
-    """Scores and logits, step by step, where they are asked for."""
+    """The scores and logits of each step, if the call returns them."""
 
     scores: list[Array] | None
     logits: list[Array] | None
 
     @classmethod
     def of(cls, config: GenerationConfig) -> StepRecord:
-        """What the config asks for."""
-        wanted = bool(config.return_dict_in_generate)
-        return cls([] if wanted and config.output_scores else None, [] if wanted and config.output_logits else None)
+        """Make an empty record of what the config asks for."""
+        named = bool(config.return_dict_in_generate)
+        return cls([] if named and config.output_scores else None, [] if named and config.output_logits else None)
 
     @property
     def any(self) -> bool:
@@ -100,26 +100,26 @@ class StepRecord:
         return self.scores is not None or self.logits is not None
 
     def add(self, scores: Array, logits: Array) -> None:
-        """One step: float32 (rows, vocab) each. Copies: a decoder may use its memory again."""
+        """Record one step, float32 (rows, vocab) each. It copies them, as a decoder may use its memory again."""
         if self.scores is not None:
             self.scores.append(scores.copy())
         if self.logits is not None:
             self.logits.append(logits.copy())
 
     def so_far(self) -> tuple[Array, ...] | None:
-        """The scores, as stopping criteria get them."""
+        """The scores so far, in the form that stopping criteria take."""
         return None if self.scores is None else tuple(self.scores)
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         sequences: int64 (rows, length).
         record: the steps' scores and logits.
-        sequences_scores: float32 (rows,), of searches with beams.
-        beam_indices: int32 (rows, generated), of searches with beams.
+        sequences_scores: float32 (rows,), with beams.
+        beam_indices: int32 (rows, generated), with beams.
     """
 
     sequences: Array

@@ -1,4 +1,4 @@
-"""Greedy search and sampling: one token a row and step."""
+"""Greedy search and sampling: one token per row and step."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from onnxpipe.generation.request import DecodingRequest, SearchResult, StepRecor
 from onnxpipe.generation.seed import RowStreams
 from onnxpipe.generation.token_buffer import TokenBuffer
 
-#: From so many rows on, those that are finished leave the decoder when they are at least half of it.
+#: From so many rows on, finished rows are dropped from the decoder when they are at least half of it.
 _WORTH_DROPPING = 4
 
 
 def sample(request: DecodingRequest) -> SearchResult:
-    """Greedy search, or sampling where the config says `do_sample`."""
+    """Decode by greedy search, or by sampling with `do_sample`."""
     decoder = request.start()
     rows, record = TokenBuffer(request.expanded, request.max_length), StepRecord.of(request.config)
-    # Only an end token fills the rest of a row with padding; rows stopped by other criteria go on with the batch.
+    # Only an end token fills the rest of a row with padding; rows stopped by other criteria continue with the batch.
     pads = any(hasattr(criterion, "eos_token_id") for criterion in request.criteria)
     unfinished = np.ones(request.rows, bool)
     decoded = np.arange(request.rows)  # the rows that the decoder still has
@@ -44,7 +44,7 @@ def sample(request: DecodingRequest) -> SearchResult:
 
 
 def choose(scores: Array, streams: RowStreams | None, wanted: Array, decoded: Array) -> Array:
-    """The next token of each row: int64 (rows,).
+    """Choose the next token of each row: int64 (rows,).
 
     Args:
         scores: float32 (rows, vocab).
@@ -64,21 +64,21 @@ def choose(scores: Array, streams: RowStreams | None, wanted: Array, decoded: Ar
 
 
 def _processed(request: DecodingRequest, ids: Array, logits: Array, decoded: Array) -> Array:
-    """The scores of the rows that the decoder has."""
+    """Process the scores of the rows that the decoder has."""
     if not request.processors:
         return logits
     if len(decoded) == len(ids):
         return request.processors(ids, logits)
     if request.any_rows:
         return request.processors(ids[decoded], logits)
-    # Some processors know rows by their number: give them all, the dropped ones with scores of no meaning.
+    # Some processors identify rows by their number: pass all rows, the dropped ones with meaningless scores.
     every = np.full((len(ids), logits.shape[-1]), 0, logits.dtype)
     every[decoded] = logits
     return request.processors(ids, every)[decoded]
 
 
 def _drop(decoder: Decoder, decoded: Array, unfinished: Array) -> Array:
-    """Takes finished rows out of the decoder where that halves its work at least; the rows that stay."""
+    """Drop finished rows from the decoder if that at least halves its work; gives the rows that stay."""
     if len(decoded) < _WORTH_DROPPING:
         return decoded
     kept = np.flatnonzero(unfinished[decoded])

@@ -13,7 +13,7 @@ _source: np.random.Generator | None = None
 
 
 def set_seed(seed: int) -> None:
-    """Makes the calls to `generate` that follow, in this process and without a seed of their own, repeatable.
+    """Make the calls to `generate` that follow, in this process and without a seed of their own, repeatable.
 
     Each of them draws its seed from one generator that this starts.
     """
@@ -22,17 +22,17 @@ def set_seed(seed: int) -> None:
 
 
 def next_seed() -> int:
-    """The seed of one call: from `set_seed`'s generator, or fresh entropy where that was never called."""
+    """Draw the seed of one call: from `set_seed`'s generator, or fresh entropy if that was never called."""
     return secrets.randbits(63) if _source is None else int(_source.integers(1 << 63))
 
 
 def row_streams(seed: int | Sequence[int] | None, prompts: int, copies: int) -> RowStreams:
-    """The streams of `prompts` x `copies` rows, rows of a prompt adjacent.
+    """Make the streams of `prompts` x `copies` rows, rows of a prompt adjacent.
 
     Args:
-        seed: one for the call (a row's stream is then made of it, its prompt's number and its copy's number), or one
+        seed: one for the call (a row's stream then depends on it, its prompt's number and its copy's number), or one
             per prompt (its place in the batch then does not matter), or None: `next_seed()`.
-        prompts: how many.
+        prompts: number of prompts.
         copies: rows per prompt.
 
     Raises:
@@ -44,11 +44,11 @@ def row_streams(seed: int | Sequence[int] | None, prompts: int, copies: int) -> 
 def derived_seeds(
     seed: int | Sequence[int] | None, prompts: int, parts: int = 1, purpose: Sequence[int] = ()
 ) -> list[int]:
-    """A seed for each part of each prompt, parts of a prompt adjacent: where one call decodes in several rows or runs.
+    """Derive a seed for each part of each prompt, parts of a prompt adjacent, for a call of several rows or runs.
 
     Args:
-        seed, prompts: as of `row_streams`.
-        parts: rows that make a prompt's answer together.
+        seed, prompts: as for `row_streams`.
+        parts: rows that form a prompt's answer together.
         purpose: numbers that tell the runs of a call apart.
     """
     keys = [(*key, *purpose, part) for key in _keys(seed, prompts) for part in range(parts)]
@@ -63,12 +63,12 @@ def _keys(seed: int | Sequence[int] | None, prompts: int) -> list[tuple[int, int
         return [(_checked(int(seed)), prompt) for prompt in range(prompts)]
     keys = [(_checked(int(one)), 0) for one in seed]
     if len(keys) != prompts:
-        raise ValueError(f"seed has {len(keys)} numbers for {prompts} prompts: give one int, or one per prompt")
+        raise ValueError(f"seed has {len(keys)} numbers for {prompts} prompts: pass one int, or one per prompt")
     return keys
 
 
 class RowStreams:
-    """One Philox stream a row (Salmon et al. 2011), keyed by (seed, prompt, copy)."""
+    """One Philox stream per row (Salmon et al. 2011), keyed by (seed, prompt, copy)."""
 
     def __init__(self, keys: list[tuple[int, int, int]]) -> None:
         self._streams = [np.random.Generator(np.random.Philox(np.random.SeedSequence(key))) for key in keys]
@@ -77,17 +77,17 @@ class RowStreams:
         return len(self._streams)
 
     def of(self, rows: Sequence[int]) -> RowStreams:
-        """The streams of some of the rows, to go on with: what is drawn there is drawn here, too."""
+        """Select the streams of some of the rows; they are shared, so numbers drawn there are drawn here, too."""
         some = RowStreams([])
         some._streams = [self._streams[row] for row in rows]
         return some
 
     def uniform(self, row: int, size: int = 1) -> Array:
-        """float64 (size,) in [0, 1): the next numbers of a row's stream."""
+        """Draw the next numbers of a row's stream: float64 (size,) in [0, 1)."""
         return self._streams[row].random(size)
 
     def draw(self, row: int, scores: Array) -> int:
-        """A token by the softmax of its scores, float32 (vocab,); takes one number of the row's stream.
+        """Draw a token from the softmax of its scores, float32 (vocab,); takes one number of the row's stream.
 
         Raises:
             ValueError: all tokens are forbidden, or a score is NaN or +inf.
@@ -95,14 +95,14 @@ class RowStreams:
         return self.draw_weighted(row, *weights(scores))
 
     def draw_weighted(self, row: int, ids: Array, mass: Array) -> int:
-        """One of `ids` by weights whose running sum is `mass`, float64 (n,)."""
+        """Draw one of `ids` by weights whose running sum is `mass`, float64 (n,)."""
         place = np.searchsorted(mass, self.uniform(row)[0] * mass[-1], side="right")
         return int(ids[min(int(place), ids.size - 1)])
 
     def draw_several(self, row: int, scores: Array, count: int) -> Array:
-        """`count` different tokens, drawn one after the other from the softmax of float32 (vocab,): int64 (count,).
+        """Draw `count` different tokens one after the other from the softmax of float32 (vocab,): int64 (count,).
 
-        By the exponential race (the order of -log(u) / weight), which is what drawing without replacement is.
+        By the exponential race (the order of -log(u) / weight), which is equivalent to drawing without replacement.
         """
         ids, mass = weights(scores)
         share = np.diff(mass, prepend=0.0)
@@ -110,19 +110,21 @@ class RowStreams:
         with np.errstate(divide="ignore"):
             times = -np.log1p(-self.uniform(row, ids.size)) / share
         chosen = ids[np.argsort(times, kind="stable")[:count]]
-        if len(chosen) < count:  # fewer can be drawn than are wanted: the best of the rest, which have probability 0
+        if len(chosen) < count:  # too few can be drawn: add the best of the rest, which have probability 0
             rest = np.argsort(-scores, kind="stable")
             chosen = np.concatenate((chosen, rest[~np.isin(rest, chosen)][: count - len(chosen)]))
         return chosen
 
 
 def weights(scores: Array) -> tuple[Array, Array]:
-    """Ids of the tokens that are not forbidden, and the running sum of exp(score - best): int64 and float64 (n,)."""
+    """Give the ids of tokens that are not forbidden, and the running sum of exp(score - best): int64, float64 (n,)."""
     best = scores.max()
     if not np.isfinite(best):
         if np.isneginf(best):
             raise ValueError("no token is left to sample from: the logits processors forbid all of them")
-        raise ValueError("the scores to sample from hold NaN or infinity; `remove_invalid_values=True` mends them")
+        raise ValueError(
+            "the scores to sample from hold NaN or infinity; pass `remove_invalid_values=True` to replace them"
+        )
     ids = np.flatnonzero(scores > -np.inf)
     return ids, np.cumsum(np.exp(scores[ids] - best), dtype=np.float64)
 

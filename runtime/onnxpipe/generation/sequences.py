@@ -1,4 +1,4 @@
-"""Logits processors that look for sequences of tokens: repeated n-grams, bad words, biased sequences."""
+"""Logits processors that search for sequences of tokens: repeated n-grams, bad words, biased sequences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Prepared = tuple[Array, list[tuple[Array, Array, Array]]]
 
 
 class NoRepeatNGramLogitsProcessor(LogitsProcessor):
-    """No token that would complete an n-gram which the row, its prompt included, has already."""
+    """Forbids tokens that would complete an n-gram which the row, its prompt included, has already."""
 
     any_rows = True
     only_adds = True
@@ -32,7 +32,7 @@ class NoRepeatNGramLogitsProcessor(LogitsProcessor):
 
 
 class EncoderNoRepeatNGramLogitsProcessor(LogitsProcessor):
-    """No token that would complete an n-gram of the encoder's input (of a decoder: of the prompt)."""
+    """Forbids tokens that would complete an n-gram of the encoder's input (of a decoder: of the prompt)."""
 
     def __init__(self, encoder_ngram_size: int, encoder_input_ids: Array) -> None:
         self.ngram_size = _size("encoder_ngram_size", encoder_ngram_size)
@@ -54,7 +54,7 @@ class SequenceBiasLogitsProcessor(LogitsProcessor):
         sequence_bias: {(token, ...): bias} or [[[token, ...], bias], ...]; sequences of one token always apply.
 
     Attributes:
-        scratch: where the scores are put, of processors that belong to one call of `generate`.
+        scratch: memory for the scores, if the processor belongs to one call of `generate`.
     """
 
     any_rows = True
@@ -113,7 +113,7 @@ def _tail(ids: Array, size: int) -> Array:
 
 
 def _without(scores: Array, source: Array, tails: Array, size: int) -> Array:
-    """Forbids what follows `tails` (rows, size - 1) anywhere in `source` (rows, length)."""
+    """Forbid tokens that follow `tails` (rows, size - 1) anywhere in `source` (rows, length)."""
     places = source.shape[1] - size + 1
     matches = np.ones((len(source), places), bool)
     for offset in range(size - 1):
@@ -129,7 +129,7 @@ def _without(scores: Array, source: Array, tails: Array, size: int) -> Array:
 
 
 def _prepare_bias(biases: Mapping[tuple[int, ...], float], vocab: int) -> _Prepared:
-    """The bias of single tokens (vocab,); per length of what precedes: heads (n, length), lasts (n,), biases (n,)."""
+    """Make the bias of single tokens (vocab,); per length of the head: heads (n, length), lasts (n,), biases (n,)."""
     outside = [token for ids in biases for token in ids if token >= vocab]
     if outside:
         raise ValueError(f"The model vocabulary size is {vocab}, but the following tokens were being biased: {outside}")

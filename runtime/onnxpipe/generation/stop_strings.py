@@ -1,4 +1,4 @@
-"""Stopping at a text: by what tokens decode to, with a match that may begin and end inside a token."""
+"""Stop at a text: by the text of the tokens, with a match that may begin and end inside a token."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from onnxpipe.generation.protocols import Array, Tokenizer
 from onnxpipe.generation.stopping import Scores, StoppingCriteria
 
-#: Decoded before a token whose text is wanted, so that the token is not the first, which some decoders strip.
+#: Decoded before a token whose text is needed, so that it is not the first one, which some decoders strip.
 _BEFORE = "abcdef"
 
 
@@ -36,7 +36,7 @@ class StopStringCriteria(StoppingCriteria):
             raise ValueError(f"`stop_strings` has to be a string or a list of them, none empty, but is {stop_strings}.")
         mode = _decoder_mode(tokenizer)
         self._stops: list[Any] = [one if mode is None else one.encode() for one in self.stop_strings]
-        # As transformers looks no further back: every token there is at least a character.
+        # As transformers, look no further back: every token there is at least a character.
         self._reach = max(len(one) for one in self._stops)
         self._text = _token_texts(tokenizer, mode)
         self._joint: Any = "" if mode is None else b""
@@ -95,7 +95,7 @@ def _types(state: Any) -> Iterable[str]:
 
 
 def _token_texts(tokenizer: Tokenizer, mode: str | None) -> Callable[[int], Any]:
-    """Token id to its text after other text: str, or bytes where the decoder works on them; None for no token."""
+    """Make a function from a token id to its text after other text: str, or bytes if the decoder works on them."""
     vocabulary = set(tokenizer.get_vocab().values())
     before = tokenizer.convert_ids_to_tokens(list(tokenizer(_BEFORE, add_special_tokens=False)["input_ids"]))
 
@@ -115,7 +115,7 @@ def _token_texts(tokenizer: Tokenizer, mode: str | None) -> Callable[[int], Any]
 
 
 def _raw_bytes(token: str, mode: str | None) -> bytes | None:
-    """The bytes that a token stands for, where its spelling tells."""
+    """The bytes of a token, if its spelling tells them."""
     if mode == "byte_level":
         table = _byte_of_character()
         return bytes(table[char] for char in token) if all(char in table for char in token) else None
@@ -127,7 +127,7 @@ def _raw_bytes(token: str, mode: str | None) -> bytes | None:
 
 @functools.cache
 def _byte_of_character() -> dict[str, int]:
-    """GPT-2's alphabet: printable bytes stand for themselves, the others, in order, for the characters from 256 on."""
+    """GPT-2's alphabet: printable bytes are themselves, the others, in order, the characters from 256 on."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
@@ -135,6 +135,6 @@ def _byte_of_character() -> dict[str, int]:
 
 def _can_end(stop: str, mode: str | None, tokenizer: Tokenizer) -> bool:
     """Whether some token has the string's last character; with bytes in the vocabulary one always has."""
-    if mode is not None or stop[-1] == " ":  # which most vocabularies spell otherwise
+    if mode is not None or stop[-1] == " ":  # most vocabularies spell it differently
         return True
     return any(stop[-1] in token for token in tokenizer.get_vocab())

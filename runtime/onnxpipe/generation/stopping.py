@@ -1,4 +1,4 @@
-"""When a row stops: its length, the clock, an end token, a confidence, or what the user says."""
+"""Stopping criteria: length, time, end tokens, confidence, or a user's own."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ class StoppingCriteria:
     """Base of stopping criteria: call it with int64 (rows, length) and get bool (rows,), True where a row stops."""
 
     def __call__(self, input_ids: Array, scores: Scores, **kwargs: Any) -> Array:
-        """Which rows stop.
+        """Decide which rows stop.
 
         Args:
             input_ids: int64 (rows, length): everything so far, the last token included.
-            scores: the steps' scores, where `output_scores` asks for them; else None.
-            **kwargs: none are given; the name keeps classes written for transformers working.
+            scores: the steps' scores with `output_scores`; else None.
+            **kwargs: none are passed; the parameter keeps classes written for transformers working.
         """
         raise NotImplementedError("StoppingCriteria needs to be subclassed")
 
 
 class MaxLengthCriteria(StoppingCriteria):
-    """At `max_length` tokens, the prompt's included."""
+    """Stops at `max_length` tokens, the prompt's included."""
 
     def __init__(self, max_length: int, max_position_embeddings: int | None = None) -> None:
         self.max_length = max_length
         self.max_position_embeddings = max_position_embeddings
 
     def __call__(self, input_ids: Array, scores: Scores, **kwargs: Any) -> Array:
-        """All rows alike."""
+        """Decide for all rows together."""
         length = input_ids.shape[1]
         done = length >= self.max_length
         limit = self.max_position_embeddings
@@ -51,25 +51,25 @@ class MaxLengthCriteria(StoppingCriteria):
 
 
 class MaxTimeCriteria(StoppingCriteria):
-    """After `max_time` seconds, looked at after each token."""
+    """Stops after `max_time` seconds, checked after each token."""
 
     def __init__(self, max_time: float, initial_timestamp: float | None = None) -> None:
         self.max_time = max_time
         self.initial_timestamp = time.time() if initial_timestamp is None else initial_timestamp
 
     def __call__(self, input_ids: Array, scores: Scores, **kwargs: Any) -> Array:
-        """All rows alike."""
+        """Decide for all rows together."""
         return np.full(input_ids.shape[0], time.time() - self.initial_timestamp > self.max_time)
 
 
 class EosTokenCriteria(StoppingCriteria):
-    """After any of the end tokens."""
+    """Stops after any of the end tokens."""
 
     def __init__(self, eos_token_id: int | Iterable[int]) -> None:
         self.eos_token_id = np.atleast_1d(np.asarray(eos_token_id, np.int64))
 
     def __call__(self, input_ids: Array, scores: Scores, **kwargs: Any) -> Array:
-        """Rows whose last token is one."""
+        """Stop rows whose last token is an end token."""
         if not input_ids.shape[1]:
             return np.zeros(input_ids.shape[0], bool)
         last = input_ids[:, -1:]
@@ -78,13 +78,13 @@ class EosTokenCriteria(StoppingCriteria):
 
 
 class ConfidenceCriteria(StoppingCriteria):
-    """After a token that the model gave less probability than the threshold: an assistant stops guessing there."""
+    """Stops after a token of less probability than the threshold: an assistant stops guessing there."""
 
     def __init__(self, assistant_confidence_threshold: float) -> None:
         self.assistant_confidence_threshold = assistant_confidence_threshold
 
     def __call__(self, input_ids: Array, scores: Scores, **kwargs: Any) -> Array:
-        """By the first row; assistants have one."""
+        """Decide by the first row; assistants have one."""
         if not scores:
             raise ValueError("ConfidenceCriteria needs scores: pass return_dict_in_generate=True, output_scores=True")
         probability = softmax(scores[-1][0])[input_ids[0, -1]]
@@ -92,10 +92,10 @@ class ConfidenceCriteria(StoppingCriteria):
 
 
 class StoppingCriteriaList(list[Callable[..., Any]]):
-    """Several criteria; a row stops when any of them says so."""
+    """Several criteria; a row stops when any of them stops it."""
 
     def __call__(self, input_ids: Array, scores: Scores, **kwargs: Any) -> Array:
-        """bool (rows,). A criterion may also return one bool for all rows."""
+        """Decide which rows stop, bool (rows,). A criterion may also return one bool for all rows."""
         done = np.zeros(input_ids.shape[0], bool)
         for criterion in self:
             # np.asarray: criteria written for transformers may return a torch tensor or a list.

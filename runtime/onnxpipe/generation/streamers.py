@@ -1,4 +1,4 @@
-"""Streamers: text as it is generated, printed or iterated over. Classes and behaviour are transformers'."""
+"""Streamers: print text as it is generated, or iterate over it. Classes and behaviour are transformers'."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onnxpipe.generation.protocols import Array, Streamer, Tokenizer
 if TYPE_CHECKING:
     import asyncio
 
-#: Code points of CJK ideographs, which are words of their own: text that ends in one can be given out.
+#: Code points of CJK ideographs, which are words of their own: text that ends in one is complete.
 _IDEOGRAPHS = (
     (0x4E00, 0x9FFF),
     (0x3400, 0x4DBF),
@@ -29,11 +29,11 @@ class BaseStreamer:
     """Base of streamers."""
 
     def put(self, value: Array) -> None:
-        """Takes int64 (1, length), the prompt, once, and then int64 (n,), the next tokens."""
+        """Take int64 (1, length), the prompt, once, and then int64 (n,), the next tokens."""
         raise NotImplementedError(f"{type(self).__name__} must define put(value)")
 
     def end(self) -> None:
-        """No more will come."""
+        """End the stream."""
         raise NotImplementedError(f"{type(self).__name__} must define end()")
 
 
@@ -43,7 +43,7 @@ class TextStreamer(BaseStreamer):
     Args:
         tokenizer: decodes.
         skip_prompt: leave the prompt out.
-        **decode_kwargs: of the tokenizer's `decode`, e.g. `skip_special_tokens=True`.
+        **decode_kwargs: for the tokenizer's `decode`, e.g. `skip_special_tokens=True`.
     """
 
     def __init__(self, tokenizer: Tokenizer, skip_prompt: bool = False, **decode_kwargs: Any) -> None:
@@ -55,7 +55,7 @@ class TextStreamer(BaseStreamer):
         self.next_tokens_are_prompt = True
 
     def put(self, value: Array) -> None:
-        """Takes tokens; gives out what of the text will not change any more.
+        """Take tokens, and pass on the part of the text that will not change any more.
 
         Raises:
             ValueError: more than one row.
@@ -79,14 +79,14 @@ class TextStreamer(BaseStreamer):
         self.on_finalized_text(ready)
 
     def end(self) -> None:
-        """Gives out the rest."""
+        """Pass on the rest of the text."""
         ready = self._text()[self.print_len :] if self.token_cache else ""
         self.token_cache, self.print_len = [], 0
         self.next_tokens_are_prompt = True
         self.on_finalized_text(ready, stream_end=True)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """Takes text that is ready; by default to standard output, with a newline at the end."""
+        """Take text that is ready; by default it is printed, with a newline at the end."""
         sys.stdout.write(text + ("\n" if stream_end else ""))
         sys.stdout.flush()
 
@@ -95,13 +95,13 @@ class TextStreamer(BaseStreamer):
 
 
 class TextIteratorStreamer(TextStreamer):
-    """The text's pieces, to iterate over in another thread than the one that generates.
+    """Iterates over pieces of the text, in another thread than the one that generates.
 
     Args:
         tokenizer: decodes.
         skip_prompt: leave the prompt out.
         timeout: seconds to wait for a piece; then `queue.Empty` is raised. None: for ever.
-        **decode_kwargs: of the tokenizer's `decode`.
+        **decode_kwargs: for the tokenizer's `decode`.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class TextIteratorStreamer(TextStreamer):
         self.timeout = timeout
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """Puts text in the queue."""
+        """Put text in the queue."""
         self.text_queue.put(text, timeout=self.timeout)
         if stream_end:
             self.text_queue.put(None, timeout=self.timeout)
@@ -128,13 +128,13 @@ class TextIteratorStreamer(TextStreamer):
 
 
 class AsyncTextIteratorStreamer(TextStreamer):
-    """The text's pieces for `async for`; made in the event loop, while a thread generates.
+    """Iterates over pieces of the text by `async for`; created in the event loop, while a thread generates.
 
     Args:
         tokenizer: decodes.
         skip_prompt: leave the prompt out.
         timeout: seconds to wait for a piece; then TimeoutError is raised. None: for ever.
-        **decode_kwargs: of the tokenizer's `decode`.
+        **decode_kwargs: for the tokenizer's `decode`.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class AsyncTextIteratorStreamer(TextStreamer):
         self.loop = asyncio.get_running_loop()
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
-        """Puts text in the queue, from whichever thread."""
+        """Put text in the queue, from whichever thread."""
         self.loop.call_soon_threadsafe(self.text_queue.put_nowait, text)
         if stream_end:
             self.loop.call_soon_threadsafe(self.text_queue.put_nowait, None)
@@ -181,11 +181,11 @@ class _Called(BaseStreamer):
             self._function(value)
 
     def end(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def as_streamer(streamer: Any) -> Streamer | None:
-    """A streamer of what the user gave.
+    """Make a streamer of the user's argument.
 
     Raises:
         TypeError: neither a streamer nor a function.

@@ -1,4 +1,4 @@
-"""What this runtime refuses by name, rather than do something else."""
+"""Refuse parameters that this runtime does not support, rather than ignore them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from onnxpipe.generation.mode import GenerationMode
 
 
 def check_supported(config: GenerationConfig, mode: GenerationMode, *, streamer: bool, custom: bool) -> None:
-    """Raises UnsupportedError for what cannot be done, ValueError for what transformers refuses, too."""
+    """Raise UnsupportedError for parameters not supported here, ValueError for those that transformers refuses, too."""
     for wanted, name, why in (
         (mode is GenerationMode.DOLA_GENERATION, "dola_layers", "DoLa needs the logits of inner layers"),
         (config.output_attentions, "output_attentions", "the graphs give no attentions"),

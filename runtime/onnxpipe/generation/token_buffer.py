@@ -1,4 +1,4 @@
-"""The tokens of rows that grow."""
+"""The tokens of rows that grow by one at each step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from onnxpipe.generation.protocols import Array
 
 
 class TokenBuffer:
-    """int64 (rows, length) with room for more; what has been read from it stays as it was."""
+    """int64 (rows, length) with room for more; arrays that were read from it do not change."""
 
     def __init__(self, start: Array, capacity: int) -> None:
         self.length = start.shape[1]
@@ -21,7 +21,7 @@ class TokenBuffer:
         return self._ids[:, : self.length]
 
     def append(self, tokens: Array) -> None:
-        """Adds int64 (rows,), one token a row."""
+        """Append int64 (rows,), one token per row."""
         if self.length == self._ids.shape[1]:
             self._ids = np.concatenate((self._ids, np.empty_like(self._ids)), axis=1)
         self._ids[:, self.length] = tokens

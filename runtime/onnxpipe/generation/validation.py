@@ -1,4 +1,4 @@
-"""Which values a GenerationConfig may have, with transformers' own words."""
+"""Check the values of a GenerationConfig, with transformers' messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onnxpipe.generation.logs import warn_once
 if TYPE_CHECKING:
     from onnxpipe.generation.config import GenerationConfig
 
-#: Fields that only sampling reads, with the value that is no setting.
+#: Fields that only sampling uses, with the value that has no effect.
 SAMPLING: dict[str, Any] = {
     "temperature": 1.0,
     "top_p": 1.0,
@@ -25,17 +25,17 @@ _OUTPUTS = ("output_attentions", "output_hidden_states", "output_scores", "outpu
 
 
 def validate(config: GenerationConfig, *, strict: bool, given: frozenset[str] | None) -> None:
-    """Raises ValueError for what cannot be; logs (or raises, if strict) what will be ignored.
+    """Raise ValueError for impossible values; log (or raise, if strict) fields that will be ignored.
 
     Args:
         config: the config.
-        strict: raise for what will be ignored, too.
-        given: the fields that were set by the caller; what came from a file is not warned about. None: all were.
+        strict: raise for fields that will be ignored, too.
+        given: the fields that were set by the caller; those from a file are not warned about. None: all were.
     """
     _values(config)
     _return_sequences(config)
     _forced_and_suppressed(config)
-    issues = _unread(config, given)
+    issues = _ignored(config, given)
     if not issues:
         return
     if strict:
@@ -98,8 +98,8 @@ def _forced_and_suppressed(config: GenerationConfig) -> None:
             )
 
 
-def _unread(config: GenerationConfig, given: frozenset[str] | None) -> dict[str, str]:
-    """Field to why it will not be read."""
+def _ignored(config: GenerationConfig, given: frozenset[str] | None) -> dict[str, str]:
+    """Find fields that will be ignored, each with the reason."""
     issues: dict[str, str] = {}
     if config.pad_token_id is not None and config.pad_token_id < 0:
         issues["pad_token_id"] = f"`pad_token_id` should be positive but got {config.pad_token_id}."
@@ -108,7 +108,7 @@ def _unread(config: GenerationConfig, given: frozenset[str] | None) -> dict[str,
             value = getattr(config, name)
             if name == "top_k" and config.penalty_alpha:
                 continue  # contrastive search reads it
-            if value is not None and value != neutral and _worth_saying("do_sample", name, given):
+            if value is not None and value != neutral and _worth_warning("do_sample", name, given):
                 issues[name] = (
                     f"`do_sample` is not set to `True`. However, `{name}` is set to `{value}` -- this flag is only "
                     f"used in sample-based generation modes. You should set `do_sample=True` or unset `{name}`."
@@ -116,7 +116,7 @@ def _unread(config: GenerationConfig, given: frozenset[str] | None) -> dict[str,
     if (config.num_beams or 1) == 1:
         for name, neutral in (("early_stopping", False), ("length_penalty", 1.0)):
             value = getattr(config, name)
-            if value is not None and value != neutral and _worth_saying("num_beams", name, given):
+            if value is not None and value != neutral and _worth_warning("num_beams", name, given):
                 issues[name] = (
                     f"`num_beams` is set to {config.num_beams}. However, `{name}` is set to `{value}` -- this flag is "
                     f"only used in beam-based generation modes. You should set `num_beams>1` or unset `{name}`."
@@ -131,6 +131,6 @@ def _unread(config: GenerationConfig, given: frozenset[str] | None) -> dict[str,
     return issues
 
 
-def _worth_saying(outer: str, inner: str, given: frozenset[str] | None) -> bool:
-    """Not when the caller chose the mode and a file brought the field that the mode does not read."""
+def _worth_warning(outer: str, inner: str, given: frozenset[str] | None) -> bool:
+    """Whether to warn: not if the caller chose the mode and the ignored field comes from a file."""
     return given is None or inner in given or outer not in given

@@ -1,6 +1,6 @@
-"""Logits processors of sampling: temperature, and cutting off what is unlikely.
+"""Logits processors of sampling: temperature, and removal of unlikely tokens.
 
-Each keeps at least `min_tokens_to_keep` tokens and works on the scores as those before left them.
+Each keeps at least `min_tokens_to_keep` tokens and works on the scores of those before it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from onnxpipe.generation.protocols import Array
 
 
 class TemperatureLogitsWarper(LogitsProcessor):
-    """Scores over the temperature: below 1 sharper, above 1 flatter."""
+    """Divides the scores by the temperature: sharper below 1, flatter above 1."""
 
     any_rows = True
 
@@ -36,7 +36,7 @@ class TemperatureLogitsWarper(LogitsProcessor):
 
 
 class TopHLogitsWarper(LogitsProcessor):
-    """Of the 100 best, the first whose entropy adds to `top_h` of theirs (arXiv 2509.02510); always the best."""
+    """Keeps, of the 100 best, the first ones up to `top_h` of their entropy (arXiv 2509.02510); always the best."""
 
     any_rows = True
 
@@ -63,7 +63,7 @@ class TopHLogitsWarper(LogitsProcessor):
 
 
 class TopKLogitsWarper(LogitsProcessor):
-    """The k best, and what is equal to the k-th."""
+    """Keeps the k best, and those equal to the k-th."""
 
     any_rows = True
 
@@ -80,7 +80,7 @@ class TopKLogitsWarper(LogitsProcessor):
 
 
 class TopPLogitsWarper(LogitsProcessor):
-    """The fewest best whose probabilities add to `top_p` (Holtzman et al. 2019)."""
+    """Keeps the fewest best whose probabilities add up to `top_p` (Holtzman et al. 2019)."""
 
     any_rows = True
 
@@ -101,11 +101,11 @@ class TopPLogitsWarper(LogitsProcessor):
         return out
 
     def _kept(self, line: Array) -> Array:
-        """Ids that stay, of (vocab,)."""
+        """Choose the ids that stay, from (vocab,)."""
         ids = np.flatnonzero(line > -math.inf)
         exp = np.exp(line[ids] - line[ids].max())
         probabilities = exp / exp.sum()
-        # Most of a large vocabulary is far below the cut: sort only what is at or above a value that is safely in it.
+        # Most of a large vocabulary is far below the cut: sort only values from a bound on that is below the cut, too.
         for count in (1024, 8192):
             if ids.size < 4 * count:
                 break
@@ -125,7 +125,7 @@ class TopPLogitsWarper(LogitsProcessor):
 
 
 class MinPLogitsWarper(LogitsProcessor):
-    """What has at least `min_p` of the best's probability (arXiv 2407.01082)."""
+    """Keeps tokens with at least `min_p` of the best's probability (arXiv 2407.01082)."""
 
     any_rows = True
 
@@ -148,7 +148,7 @@ class MinPLogitsWarper(LogitsProcessor):
 
 
 class TypicalLogitsWarper(LogitsProcessor):
-    """What is about as surprising as the next token is expected to be, up to a mass (Meister et al. 2022)."""
+    """Keeps tokens about as surprising as the next one is expected to be, up to a mass (Meister et al. 2022)."""
 
     any_rows = True
 
@@ -169,7 +169,7 @@ class TypicalLogitsWarper(LogitsProcessor):
         return out
 
     def _kept(self, line: Array) -> Array:
-        """Ids that stay, of (vocab,)."""
+        """Choose the ids that stay, from (vocab,)."""
         ids = np.flatnonzero(line > -math.inf)
         logs = log_softmax(line[ids])
         probabilities = np.exp(logs)
@@ -183,7 +183,7 @@ class TypicalLogitsWarper(LogitsProcessor):
 
 
 class EpsilonLogitsWarper(LogitsProcessor):
-    """What has a probability of at least `epsilon` (Hewitt et al. 2022)."""
+    """Keeps tokens with a probability of at least `epsilon` (Hewitt et al. 2022)."""
 
     any_rows = True
 

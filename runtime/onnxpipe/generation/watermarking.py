@@ -1,4 +1,4 @@
-"""Watermarks: tokens of a "green" list, drawn anew from the tokens before, get a bonus (arXiv 2306.04634)."""
+"""Watermarks: a bonus for tokens of a "green" list, which depends on the tokens before (arXiv 2306.04634)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _FIELDS = ("greenlist_ratio", "bias", "hashing_key", "seeding_scheme", "context_
 
 @dataclass
 class WatermarkingConfig:
-    """How a watermark is made.
+    """The parameters of a watermark.
 
     Attributes:
         greenlist_ratio: share of the vocabulary that is green.
         bias: added to the green tokens' scores.
-        hashing_key: key of the hash; who has it can find the mark.
+        hashing_key: key of the hash; it is needed to detect the mark.
         seeding_scheme: "lefthash": the list depends on the last token; "selfhash": on the candidate itself too.
         context_width: tokens that seed the list.
     """
@@ -31,15 +31,15 @@ class WatermarkingConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> WatermarkingConfig:
-        """From the object of a file, or from what a user wrote.
+        """Make a config from the object of a file or of a user.
 
         Raises:
             UnsupportedError: a SynthID mark.
-            UnknownArgumentError: a name it does not have.
+            UnknownArgumentError: a name that is not a field.
         """
         if "ngram_len" in values or "sampling_table_size" in values:
             raise UnsupportedError(
-                "SynthID watermarks (watermarking_config with ngram_len and keys) are not supported; give a "
+                "SynthID watermarks (watermarking_config with ngram_len and keys) are not supported; pass a "
                 "WatermarkingConfig (greenlist_ratio, bias, hashing_key, seeding_scheme, context_width)"
             )
         for name in values:
@@ -52,7 +52,7 @@ class WatermarkingConfig:
         return asdict(self)
 
     def validate(self) -> None:
-        """Raises ValueError for values no watermark can have."""
+        """Raise ValueError for impossible values."""
         wrong = "Some of the keys in `watermarking_config` are defined incorrectly. `{}` should be {} but found {}"
         if self.seeding_scheme not in ("selfhash", "lefthash"):
             raise ValueError(wrong.format("seeding_scheme", "[`selfhash`, `lefthash`]", self.seeding_scheme))
