@@ -47,15 +47,15 @@ def model(nodes: list[Any], inputs: list[Any], outputs: list[Any], tensors: list
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
 
 
-def externalise(made: Any, location: str, **entries: object) -> Any:
+def externalise(proto: Any, location: str, **entries: object) -> Any:
     """The same model with its table in another file: `location`, and whatever else `entries` says."""
-    table = made.graph.initializer[0]
+    table = proto.graph.initializer[0]
     table.ClearField("raw_data")
     table.data_location = onnx.TensorProto.EXTERNAL
     for key, value in {"location": location, **entries}.items():
         entry = table.external_data.add()
         entry.key, entry.value = key, str(value)
-    return made
+    return proto
 
 
 def write_folder(folder: Path, files: Mapping[str, Any] = {}, config: Any = None) -> Path:
@@ -78,8 +78,8 @@ def write_folder(folder: Path, files: Mapping[str, Any] = {}, config: Any = None
 
 def external_folder(folder: Path, **entries: object) -> Path:
     """A sound folder whose graph has its table in onnx/model.onnx_data."""
-    made = externalise(embedding(), "model.onnx_data", **entries)
-    return write_folder(folder, {"onnx/model.onnx": made, "onnx/model.onnx_data": weights().tobytes()})
+    proto = externalise(embedding(), "model.onnx_data", **entries)
+    return write_folder(folder, {"onnx/model.onnx": proto, "onnx/model.onnx_data": weights().tobytes()})
 
 
 def write_manifest(folder: Path, **changes: Any) -> Path:

@@ -28,7 +28,7 @@ def refused(folder: Path, why: str) -> None:
         load(folder)
 
 
-def test_sound_external_data_loads(tmp_path: Path) -> None:
+def test_intact_external_data_loads(tmp_path: Path) -> None:
     for i, entries in enumerate([{}, {"offset": 0, "length": NBYTES}, {"offset": "0"}, {"checksum": "abc"}]):
         session = load(external_folder(tmp_path / str(i), **entries))
         got = session.run({"input_ids": np.array([[1, 2]]), "attention_mask": np.ones((1, 2), np.int64)})
@@ -57,8 +57,8 @@ def test_locations_outside_the_folder(tmp_path: Path, location: str) -> None:
 
 def test_memory_addresses(tmp_path: Path) -> None:
     """ONNX Runtime's own mark for a tensor in its memory, whose offset is an address. The file is there, even."""
-    made = externalise(embedding(), "*/_ORT_MEM_ADDR_/*", offset=140000000000000, length=NBYTES)
-    folder = write_folder(tmp_path, {"onnx/model.onnx": made, "onnx/*/_ORT_MEM_ADDR_/*": weights().tobytes()})
+    proto = externalise(embedding(), "*/_ORT_MEM_ADDR_/*", offset=140000000000000, length=NBYTES)
+    folder = write_folder(tmp_path, {"onnx/model.onnx": proto, "onnx/*/_ORT_MEM_ADDR_/*": weights().tobytes()})
     refused(folder, "no file name")
 
 
@@ -98,11 +98,11 @@ def test_links_inside_the_folder_are_followed(tmp_path: Path) -> None:
 def hub_cache(tmp_path: Path, blobs: str = "blobs") -> Path:
     """A snapshot as the Hub's cache has it: links into the blobs of the same repository."""
     repo = tmp_path / "models--a--b"
-    made = external_folder(tmp_path / "made")
+    bundle = external_folder(tmp_path / "made")
     snapshot = repo / "snapshots" / "c0ffee"
     (repo / blobs).mkdir(parents=True)
-    for path in [path for path in made.rglob("*") if path.is_file()]:
-        link = snapshot / path.relative_to(made)
+    for path in [path for path in bundle.rglob("*") if path.is_file()]:
+        link = snapshot / path.relative_to(bundle)
         link.parent.mkdir(parents=True, exist_ok=True)
         path.rename(repo / blobs / path.name)
         link.symlink_to(Path(os.path.relpath(repo, link.parent)) / blobs / path.name)
@@ -177,27 +177,27 @@ def test_a_file_that_is_cut_off_or_missing_or_a_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dims", [[2**62, 2**62], [-1, 4], [2**63 - 1], [2**40, 2**40, 2**40]])
 def test_absurd_shapes(tmp_path: Path, dims: list[int]) -> None:
-    made = externalise(embedding(), "model.onnx_data")
-    del made.graph.initializer[0].dims[:]
-    made.graph.initializer[0].dims.extend(dims)
-    folder = write_folder(tmp_path, {"onnx/model.onnx": made, "onnx/model.onnx_data": weights().tobytes()})
+    proto = externalise(embedding(), "model.onnx_data")
+    del proto.graph.initializer[0].dims[:]
+    proto.graph.initializer[0].dims.extend(dims)
+    folder = write_folder(tmp_path, {"onnx/model.onnx": proto, "onnx/model.onnx_data": weights().tobytes()})
     refused(folder, "more than any memory|negative dimension|cut off")
 
 
 @pytest.mark.parametrize("dims", [[2**62, 2**62], [2**40, 2**20], [-1, 4], [10**6, 10**6]])
 def test_absurd_shapes_inside_the_graph(tmp_path: Path, dims: list[int]) -> None:
-    made = embedding()
-    del made.graph.initializer[0].dims[:]
-    made.graph.initializer[0].dims.extend(dims)
-    refused(write_folder(tmp_path, {"onnx/model.onnx": made}), "could not be loaded")
+    proto = embedding()
+    del proto.graph.initializer[0].dims[:]
+    proto.graph.initializer[0].dims.extend(dims)
+    refused(write_folder(tmp_path, {"onnx/model.onnx": proto}), "could not be loaded")
 
 
 def test_types_that_cannot_be_external(tmp_path: Path) -> None:
     for number in (0, 8, 99):
-        made = externalise(embedding(), "model.onnx_data")
-        made.graph.initializer[0].data_type = number
+        proto = externalise(embedding(), "model.onnx_data")
+        proto.graph.initializer[0].data_type = number
         folder = tmp_path / str(number)
-        write_folder(folder, {"onnx/model.onnx": made, "onnx/model.onnx_data": weights().tobytes()})
+        write_folder(folder, {"onnx/model.onnx": proto, "onnx/model.onnx_data": weights().tobytes()})
         refused(folder, "cannot lie in another file")
 
 
@@ -246,10 +246,10 @@ def test_hidden_references(tmp_path: Path, place: str) -> None:
 
 
 def test_a_reference_without_the_mark_external(tmp_path: Path) -> None:
-    made = embedding()
-    entry = made.graph.initializer[0].external_data.add()
+    proto = embedding()
+    entry = proto.graph.initializer[0].external_data.add()
     entry.key, entry.value = "location", "/etc/passwd"
-    refused(write_folder(tmp_path, {"onnx/model.onnx": made}), "outside the graph.s folder")
+    refused(write_folder(tmp_path, {"onnx/model.onnx": proto}), "outside the graph.s folder")
 
 
 def test_references_dealt_out_over_repeated_fields(tmp_path: Path) -> None:
@@ -260,24 +260,24 @@ def test_references_dealt_out_over_repeated_fields(tmp_path: Path) -> None:
     graph = b"\x2a" + bytes([len(tensor)]) + tensor  # initializer = 5
     blob = b"\x3a" + bytes([len(graph)]) + graph  # graph = 7
     refused(write_folder(tmp_path / "a", {"onnx/model.onnx": blob}), "twice")
-    sound = embedding().SerializeToString()
-    refused(write_folder(tmp_path / "b", {"onnx/model.onnx": sound + sound}), "stands twice")
+    intact = embedding().SerializeToString()
+    refused(write_folder(tmp_path / "b", {"onnx/model.onnx": intact + intact}), "stands twice")
 
 
 def test_mangled_files(tmp_path: Path) -> None:
-    sound = externalise(embedding(), "model.onnx_data").SerializeToString()
+    intact = externalise(embedding(), "model.onnx_data").SerializeToString()
     mangled = {
         "empty": b"",
-        "cut": sound[:-3],
-        "cut in the middle": sound[: len(sound) // 2],
+        "cut": intact[:-3],
+        "cut in the middle": intact[: len(intact) // 2],
         "text": b"this is no graph at all",
         "zeros": bytes(1000),
         "long number": b"\xff" * 100,
-        "endless length": b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\x7f" + sound,
-        "group": b"\x3b" + sound,
+        "endless length": b"\x3a\xff\xff\xff\xff\xff\xff\xff\xff\x7f" + intact,
+        "group": b"\x3b" + intact,
         "zip": b"PK\x03\x04" + bytes(100),
-        "wrong wire type": b"\x38\x01" + sound,
-        "bytes that are no text": sound.replace(b"model.onnx_data", b"model.onnx_\xff\xfe\xfd\xfc"),
+        "wrong wire type": b"\x38\x01" + intact,
+        "bytes that are no text": intact.replace(b"model.onnx_data", b"model.onnx_\xff\xfe\xfd\xfc"),
     }
     for name, content in mangled.items():
         folder = write_folder(
@@ -345,5 +345,5 @@ def test_sizes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_operators_of_unknown_domains(tmp_path: Path) -> None:
     helper = onnx.helper
     info = helper.make_tensor_value_info("x", 1, ["b"]), helper.make_tensor_value_info("y", 1, ["b"])
-    made = model([helper.make_node("RunCommand", ["x"], ["y"], domain="evil", command="ls")], [info[0]], [info[1]])
-    refused(write_folder(tmp_path, {"onnx/model.onnx": made}), "could not be loaded by ONNX Runtime")
+    proto = model([helper.make_node("RunCommand", ["x"], ["y"], domain="evil", command="ls")], [info[0]], [info[1]])
+    refused(write_folder(tmp_path, {"onnx/model.onnx": proto}), "could not be loaded by ONNX Runtime")

@@ -32,7 +32,7 @@ def refused(folder: Path, why: str, error: type[Exception] = BundleError) -> Non
         open_bundle(folder)
 
 
-def sound(folder: Path) -> Path:
+def intact(folder: Path) -> Path:
     return write_folder(folder, {"onnx/model.onnx": embedding()})
 
 
@@ -56,19 +56,19 @@ def sound(folder: Path) -> Path:
     ],
 )
 def test_config(tmp_path: Path, text: str, why: str) -> None:
-    folder = sound(tmp_path)
+    folder = intact(tmp_path)
     (folder / "config.json").write_text(text)
     refused(folder, why)
 
 
-def test_config_that_is_no_text(tmp_path: Path) -> None:
-    folder = sound(tmp_path)
+def test_config_that_is_not_text(tmp_path: Path) -> None:
+    folder = intact(tmp_path)
     (folder / "config.json").write_bytes(b"\xff\xfe{\x00\x80")
     refused(folder, "not valid JSON")
 
 
 def test_absurd_sizes(tmp_path: Path) -> None:
-    folder = sound(tmp_path)
+    folder = intact(tmp_path)
     for name, size in (("config.json", 17 << 20), ("tokenizer.json", 257 << 20)):
         with (folder / name).open("wb") as file:
             file.truncate(size)  # sparse: nothing is written
@@ -79,7 +79,7 @@ def test_absurd_sizes(tmp_path: Path) -> None:
 
 
 def test_config_that_is_a_link(tmp_path: Path) -> None:
-    folder = sound(tmp_path / "m")
+    folder = intact(tmp_path / "m")
     (tmp_path / "secret.json").write_text("{}")
     (folder / "config.json").unlink()
     (folder / "config.json").symlink_to(tmp_path / "secret.json")
@@ -89,7 +89,7 @@ def test_config_that_is_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "C:/x", "a\\b", "", "a\0b"])
 def test_names_that_leave_the_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "x").write_text("x")
-    folder = sound(tmp_path / "m")
+    folder = intact(tmp_path / "m")
     with pytest.raises(BundleError):
         inside(folder, name)
     refused(write_manifest(folder, graphs={"model": {"fp32": {"path": name}}}), "does not list|points out")
@@ -121,7 +121,7 @@ def test_names_that_leave_the_folder(tmp_path: Path, name: str) -> None:
     ],
 )
 def test_manifests(tmp_path: Path, changes: dict[str, Any], why: str) -> None:
-    refused(write_manifest(sound(tmp_path), **changes), why)
+    refused(write_manifest(intact(tmp_path), **changes), why)
 
 
 def test_files_that_changed_since_the_export(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_files_that_changed_since_the_export(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "certificate.json"])
 def test_small_files_that_changed_since_the_export(tmp_path: Path, name: str) -> None:
-    folder = sound(tmp_path)
+    folder = intact(tmp_path)
     for other in ("tokenizer.json", "tokenizer_config.json", "certificate.json"):
         (folder / other).write_text('{"format": 1}')
     write_manifest(folder)
@@ -150,7 +150,7 @@ def test_small_files_that_changed_since_the_export(tmp_path: Path, name: str) ->
 
 
 def test_files_that_were_added_since_the_export(tmp_path: Path) -> None:
-    folder = write_manifest(sound(tmp_path))
+    folder = write_manifest(intact(tmp_path))
     (folder / "chat_template.jinja").write_text("{{ evil }}")
     refused(folder, "not in bundle.json's list")
 

@@ -37,8 +37,8 @@ def _groups(family: str, head: str) -> list[pytest.MarkDecorator]:
     if head in GENERATING:
         return [pytest.mark.xdist_group(f"generate-{family}")]
     if audio.is_audio(head):
-        return [pytest.mark.xdist_group(f"sounds-{family}")]
-    return [pytest.mark.xdist_group(f"pictures-{family}")] if vision.is_vision(head) else []
+        return [pytest.mark.xdist_group(f"audio-{family}")]
+    return [pytest.mark.xdist_group(f"vision-{family}")] if vision.is_vision(head) else []
 
 
 ROWS = [

@@ -35,7 +35,7 @@ class Cut(int):
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class ImagePixels:
     """A PIL image of an answer: its mode, and its pixels uint8 (height, width) or (height, width, channels).
 
     Args:
@@ -65,8 +65,8 @@ def same(expected: object, got: object, tolerance: float = TOLERANCE, path: str 
         return _same_list(expected, got, tolerance, path)
     if isinstance(expected, np.ndarray) and isinstance(got, np.ndarray):
         return _same_array(expected, got, tolerance, path)
-    if isinstance(expected, Picture) and isinstance(got, Picture):
-        return _same_picture(expected, got, path)
+    if isinstance(expected, ImagePixels) and isinstance(got, ImagePixels):
+        return _same_image(expected, got, path)
     if isinstance(expected, float) and isinstance(got, float):
         equal = abs(expected - got) <= tolerance * max(1.0, abs(expected)) or expected == got
         return None if equal else f"{path}: expected {expected!r}, got {got!r}"
@@ -100,7 +100,7 @@ def _same_array(expected: np.ndarray, got: np.ndarray, tolerance: float, path: s
     return None
 
 
-def _same_picture(expected: Picture, got: Picture, path: str) -> str | None:
+def _same_image(expected: ImagePixels, got: ImagePixels, path: str) -> str | None:
     if (expected.mode, expected.pixels.shape) != (got.mode, got.pixels.shape):
         return f"{path}: expected a picture {expected.mode} {expected.pixels.shape}, got {got.mode} {got.pixels.shape}"
     if not expected.exact:

@@ -15,10 +15,10 @@ import numpy as np
 from conformance import torchvision_standin
 from conformance.cases.common import Case, PipeFeatureExtractor, PipeImageProcessor, Vocoder
 from conformance.compare import Cut
-from conformance.values import Marks, Outcome, made, marked, plain
+from conformance.values import Marks, Outcome, marked, plain, resolved
 from zoo import GENERATING
 from zoo.audio import families as audio
-from zoo.audio import recordings as sounds
+from zoo.audio import recordings
 
 VOCODER = ("hifigan", "vocoder")
 """The zoo's vocoder, of the models that make spectrograms."""
@@ -47,7 +47,7 @@ class Library(Protocol):
 
     def floats(self, values: np.ndarray) -> Any: ...
 
-    def heard(self, sound: Any, pipe: Any) -> Any: ...
+    def decoded(self, recording: Any, pipe: Any) -> Any: ...
 
 
 @dataclass
@@ -131,18 +131,18 @@ class Transformers:
 
         return torch.from_numpy(values)
 
-    def heard(self, sound: Any, pipe: Any) -> Any:
+    def decoded(self, recording: Any, pipe: Any) -> Any:
         """The sound as ffmpeg and torchaudio would have made it, if they were there."""
         rate = pipe.feature_extractor.sampling_rate
-        if isinstance(sound, str):
-            sound = Path(sound).read_bytes()
-        if isinstance(sound, bytes):
-            return sounds.decoded(sound, rate)
-        if not isinstance(sound, dict) or sound["sampling_rate"] == rate:
-            return sound
-        key, own = "raw" if "raw" in sound else "array", sound["sampling_rate"]
-        stride = {"stride": tuple(round(n * rate / own) for n in sound["stride"])} if "stride" in sound else {}
-        return {**sound, key: sounds.resampled(sound[key], own, rate), "sampling_rate": rate, **stride}
+        if isinstance(recording, str):
+            recording = Path(recording).read_bytes()
+        if isinstance(recording, bytes):
+            return recordings.decoded(recording, rate)
+        if not isinstance(recording, dict) or recording["sampling_rate"] == rate:
+            return recording
+        key, own = "raw" if "raw" in recording else "array", recording["sampling_rate"]
+        stride = {"stride": tuple(round(n * rate / own) for n in recording["stride"])} if "stride" in recording else {}
+        return {**recording, key: recordings.resampled(recording[key], own, rate), "sampling_rate": rate, **stride}
 
     def keyed(self, rows: Any, key: str) -> Any:
         from transformers.pipelines.pt_utils import KeyDataset
@@ -202,8 +202,8 @@ class Ours:
     def floats(self, values: np.ndarray) -> Any:
         return values
 
-    def heard(self, sound: Any, pipe: Any) -> Any:
-        return sound
+    def decoded(self, recording: Any, pipe: Any) -> Any:
+        return recording
 
     def keyed(self, rows: Any, key: str) -> Any:
         from onnxpipe import KeyDataset
@@ -229,8 +229,8 @@ def outcome(library: Library, task: str, family: str, case: Case, marks: Marks, 
             warnings.simplefilter("ignore")
             ctor = {name: _part(library, family, case.head, value, marks) for name, value in case.ctor.items()}
             pipe = library.pipe(case.task or task, family, case.head, ctor)
-            args = [made(library, pipe, marked(arg, marks)) for arg in case.args]
-            kwargs = {name: made(library, pipe, marked(value, marks)) for name, value in kwargs.items()}
+            args = [resolved(library, pipe, marked(arg, marks)) for arg in case.args]
+            kwargs = {name: resolved(library, pipe, marked(value, marks)) for name, value in kwargs.items()}
             result = pipe(*args, **kwargs)
             if isinstance(result, Iterator):
                 return {"lazy": [plain(item) for item in result]}
@@ -249,7 +249,7 @@ def _part(library: Library, family: str, head: str, value: Any, marks: Marks) ->
         return library.feature_extractor(family, head)
     if isinstance(value, Vocoder):
         return library.vocoder()
-    return made(library, None, marked(value, marks))
+    return resolved(library, None, marked(value, marks))
 
 
 LANGUAGES = {"mbart": ("en_XX", "ro_RO"), "m2m_100": ("en", "fr"), "nllb": ("eng_Latn", "fra_Latn")}

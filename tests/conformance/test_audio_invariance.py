@@ -13,16 +13,16 @@ import pytest
 from conformance.cases.common import BATCHES
 from tolerances import MODEL
 from zoo.audio import families as audio
-from zoo.audio import recordings as sounds
+from zoo.audio import recordings
 
 Bundles = Callable[..., Path]
 CLASSES, RECOGNISE, SPEAK = "audio-classification", "automatic-speech-recognition", "text-to-audio"
-NAMES = (*sounds.ORDINARY, *sounds.SAME_LENGTH[1:], *sounds.ODD)
+NAMES = (*recordings.ORDINARY, *recordings.SAME_LENGTH[1:], *recordings.ODD)
 PRECISIONS = ("fp32", "int8")
 
 
 def _of(*families: str) -> list[Any]:
-    return [pytest.param(family, id=family, marks=pytest.mark.xdist_group(f"sounds-{family}")) for family in families]
+    return [pytest.param(family, id=family, marks=pytest.mark.xdist_group(f"audio-{family}")) for family in families]
 
 
 @pytest.fixture(scope="module", params=PRECISIONS)
@@ -40,7 +40,7 @@ def classifier(request: pytest.FixtureRequest, dtype: str, bundles: Bundles) -> 
 
 @pytest.fixture(scope="module")
 def alone(classifier: Any) -> list[dict[str, float]]:
-    return [_logits(classifier(sounds.mono(name))) for name in NAMES]
+    return [_logits(classifier(recordings.mono(name))) for name in NAMES]
 
 
 def _logits(answer: list[dict[str, Any]]) -> dict[str, float]:
@@ -51,7 +51,7 @@ def _logits(answer: list[dict[str, Any]]) -> dict[str, float]:
 def test_alone_or_in_any_batch(classifier: Any, alone: list[dict[str, float]], dtype: str, size: int | None) -> None:
     order = list(range(len(NAMES)))
     random.Random(size).shuffle(order)
-    together = classifier([sounds.mono(NAMES[i]) for i in order], batch_size=size)
+    together = classifier([recordings.mono(NAMES[i]) for i in order], batch_size=size)
     for i, answer in zip(order, together, strict=True):
         got = _logits(answer)
         # Scores before their function, which may be larger than one.
@@ -69,7 +69,7 @@ def test_eight_bits_are_used(family: str, bundles: Bundles) -> None:
         onnxpipe.pipeline(CLASSES, model=model, dtype=dtype, device="cpu", function_to_apply="none")
         for dtype in PRECISIONS
     )
-    answers = [[_logits(pipe(sounds.mono(name))) for name in NAMES] for pipe in (full, small)]
+    answers = [[_logits(pipe(recordings.mono(name))) for name in NAMES] for pipe in (full, small)]
     expected, got = (np.array([[logits[label] for label in sorted(logits)] for logits in rows]) for rows in answers)
     assert np.abs(expected - got).max() > 1e-4
     assert (expected * got).sum() / np.linalg.norm(expected) / np.linalg.norm(got) > 0.98
@@ -82,9 +82,9 @@ def test_texts_do_not_depend_on_their_neighbours(family: str, size: int | None, 
     import onnxpipe
 
     pipe = onnxpipe.pipeline(RECOGNISE, model=str(bundles(family, RECOGNISE)), device="cpu", max_new_tokens=10)
-    heard = [sounds.mono(name) for name in NAMES]
-    assert pipe(heard, batch_size=size) == [pipe(one) for one in heard]
-    assert pipe(heard[::-1], batch_size=size)[::-1] == pipe(heard)
+    inputs = [recordings.mono(name) for name in NAMES]
+    assert pipe(inputs, batch_size=size) == [pipe(one) for one in inputs]
+    assert pipe(inputs[::-1], batch_size=size)[::-1] == pipe(inputs)
 
 
 @pytest.mark.parametrize("family", _of("whisper"))
@@ -93,15 +93,15 @@ def test_sampling_by_a_seed(family: str, bundles: Bundles) -> None:
 
     pipe = onnxpipe.pipeline(RECOGNISE, model=str(bundles(family, RECOGNISE)), device="cpu")
     settings: dict[str, Any] = {"do_sample": True, "num_beams": 1, "temperature": 1.4, "max_new_tokens": 12}
-    heard = [sounds.mono(name) for name in sounds.ORDINARY]
-    once = pipe(heard, seed=5, **settings)
-    assert pipe(heard, seed=5, batch_size=1, **settings) == once
-    assert pipe(heard[0], seed=5, **settings) == once[0]
-    assert pipe(heard, seed=6, **settings) != once
+    inputs = [recordings.mono(name) for name in recordings.ORDINARY]
+    once = pipe(inputs, seed=5, **settings)
+    assert pipe(inputs, seed=5, batch_size=1, **settings) == once
+    assert pipe(inputs[0], seed=5, **settings) == once[0]
+    assert pipe(inputs, seed=6, **settings) != once
 
 
 @pytest.mark.parametrize("family", _of("vits", "musicgen", "bark"))
-def test_sounds_by_a_seed(family: str, bundles: Bundles) -> None:
+def test_audio_by_a_seed(family: str, bundles: Bundles) -> None:
     """Noise and samples are the seed's and the place's: not the batch's, not the text's before."""
     import onnxpipe
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zoo.audio import recordings as sounds
+from zoo.audio import recordings
 
 CLASSES, RECOGNISE, ZERO_SHOT = "audio-classification", "automatic-speech-recognition", "zero-shot-audio-classification"
 LABELS = {"candidate_labels": ["a dog", "speech"]}
@@ -17,7 +17,7 @@ LABELS = {"candidate_labels": ["a dog", "speech"]}
 
 def _pipe(task: str, family: str) -> Any:
     kwargs = LABELS if task == ZERO_SHOT else {"max_new_tokens": 6} if task == RECOGNISE else {}
-    return pytest.param(task, family, kwargs, id=family, marks=pytest.mark.xdist_group(f"sounds-{family}"))
+    return pytest.param(task, family, kwargs, id=family, marks=pytest.mark.xdist_group(f"audio-{family}"))
 
 
 PIPES = [
@@ -26,9 +26,9 @@ PIPES = [
     _pipe(RECOGNISE, "whisper"),
     _pipe(ZERO_SHOT, "clap"),
 ]
-GOOD = [sounds.mono(name) for name in sounds.ORDINARY]
+GOOD = [recordings.mono(name) for name in recordings.ORDINARY]
 BAD: dict[str, Any] = {
-    "broken file": sounds.encoded("speech")[0][:20],
+    "broken file": recordings.encoded("speech")[0][:20],
     "empty file": b"",
     "no file": "no/such/sound.wav",
     "nothing": np.zeros(0, np.float32),
@@ -54,7 +54,7 @@ def test_the_rest_is_answered(
 
 @pytest.mark.parametrize(("task", "family", "kwargs"), PIPES)
 @pytest.mark.parametrize("name", BAD)
-def test_alone_it_is_told(
+def test_alone_it_raises(
     task: str, family: str, kwargs: dict[str, Any], name: str, bundles: Callable[..., Path]
 ) -> None:
     import onnxpipe

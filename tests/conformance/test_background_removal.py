@@ -11,7 +11,7 @@ import pytest
 
 from conformance.compare import TIPPED
 from conformance.runner import Library
-from zoo.vision import images as pictures
+from zoo.vision import images as zoo_images
 
 pytest.importorskip("torch")
 
@@ -19,7 +19,7 @@ BEHIND = "background"
 FAMILY = "mobilenet_v2"
 """As DeepLab's heads have it, one of its labels is the background."""
 
-pytestmark = pytest.mark.xdist_group(f"pictures-{FAMILY}")
+pytestmark = pytest.mark.xdist_group(f"vision-{FAMILY}")
 
 
 @pytest.fixture
@@ -34,15 +34,15 @@ def pipes(theirs: Library, bundles: Callable[..., Path]) -> tuple[Any, Any]:
     )
 
 
-def test_alpha_is_what_is_no_background(pipes: tuple[Any, Any]) -> None:
+def test_alpha_is_what_is_not_background(pipes: tuple[Any, Any]) -> None:
     segment, remove = pipes
-    names = (*pictures.ORDINARY, "odd", "grey", "rgba", "exif 6", "palette")
+    names = (*zoo_images.ORDINARY, "odd", "grey", "rgba", "exif 6", "palette")
     shares = []
-    for name, got in zip(names, remove([pictures.picture(name) for name in names]), strict=True):
-        rgb = pictures.pixels(name)
+    for name, got in zip(names, remove([zoo_images.pil_image(name) for name in names]), strict=True):
+        rgb = zoo_images.pixels(name)
         assert (got.mode, np.asarray(got).shape) == ("RGBA", (*rgb.shape[:2], 4)), name
         assert (np.asarray(got)[..., :3] == rgb).all(), name
-        segments = segment(pictures.picture(name), subtask="semantic")
+        segments = segment(zoo_images.pil_image(name), subtask="semantic")
         behind = next((np.asarray(item["mask"]) for item in segments if item["label"] == BEHIND), 0 * rgb[..., 0])
         assert ((np.asarray(got)[..., 3] > 0) == (behind > 0)).mean() <= TIPPED, name
         shares.append(float((behind > 0).mean()))
@@ -51,8 +51,8 @@ def test_alpha_is_what_is_no_background(pipes: tuple[Any, Any]) -> None:
 
 def test_forms_of_input(pipes: tuple[Any, Any], tmp_path: Path) -> None:
     _, remove = pipes
-    expected = np.asarray(remove(pictures.picture("jpeg")))
-    path = pictures.write("jpeg", tmp_path)
-    for form in (path, str(path), path.read_bytes(), pictures.as_base64("jpeg"), pictures.pixels("jpeg")):
+    expected = np.asarray(remove(zoo_images.pil_image("jpeg")))
+    path = zoo_images.write("jpeg", tmp_path)
+    for form in (path, str(path), path.read_bytes(), zoo_images.as_base64("jpeg"), zoo_images.pixels("jpeg")):
         assert (np.asarray(remove(form)) == expected).all(), type(form)
     assert [np.asarray(image).shape for image in remove([path, path])] == [expected.shape] * 2

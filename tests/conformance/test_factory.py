@@ -149,7 +149,7 @@ def test_task_of_a_model_object(makers: tuple[Any, Any], pipes: tuple[Any, Any])
     assert isinstance(expected, RuntimeError) and isinstance(got, RuntimeError)
 
 
-def test_task_is_told_by_the_bundle(makers: tuple[Any, Any], bundles: Callable[..., Path]) -> None:
+def test_task_follows_from_the_bundle(makers: tuple[Any, Any], bundles: Callable[..., Path]) -> None:
     """Beyond transformers, which asks the Hub even for a folder."""
     assert makers[1](None, model=str(bundles("bert", "ner"))).task == "token-classification"
 

@@ -352,7 +352,7 @@ def test_families_have_the_class_that_transformers_gives_them() -> None:
             assert FEATURE_EXTRACTOR_MAPPING_NAMES[family] == name, family
 
 
-def test_processors_of_sound(models: Any, tmp_path: Path) -> None:
+def test_audio_processors(models: Any, tmp_path: Path) -> None:
     """Tokenizer and extractor in one, made of a folder that has both."""
     bert = models("bert", "base")
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -360,9 +360,9 @@ def test_processors_of_sound(models: Any, tmp_path: Path) -> None:
     WhisperFeatureExtractor().save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "whisper"}')
     processor = AutoProcessor.from_pretrained(tmp_path)
-    sound = noise(1.0)
-    both = processor(audio=sound, text=["hello there"], sampling_rate=16_000, return_tensors="np")
-    right = transformers.WhisperFeatureExtractor()(sound, sampling_rate=16_000, return_tensors="np")
+    recording = noise(1.0)
+    both = processor(audio=recording, text=["hello there"], sampling_rate=16_000, return_tensors="np")
+    right = transformers.WhisperFeatureExtractor()(recording, sampling_rate=16_000, return_tensors="np")
     np.testing.assert_allclose(both["input_features"], right["input_features"], atol=CLOSE)
     assert (both["labels"] == processor.tokenizer(["hello there"], return_tensors="np")["input_ids"]).all()
     assert set(processor(text="hello")) >= {"input_ids"}

@@ -59,18 +59,18 @@ def test_decoder_only(family: str, tmp_path: Path) -> None:
     same_answers("text-generation", ours, make_foreign("causal", ours, tmp_path / "causal"), calls)
 
 
-HEAR = [
-    pytest.param(family, kind, id=f"{family}-{kind}", marks=pytest.mark.xdist_group(f"sounds-{family}"))
+RECOGNISERS = [
+    pytest.param(family, kind, id=f"{family}-{kind}", marks=pytest.mark.xdist_group(f"audio-{family}"))
     for family, kind in (("wav2vec2", "alone"), ("whisper", "separate"), ("whisper", "merged"))
 ]
 
 
-@pytest.mark.parametrize(("family", "kind"), HEAR)
+@pytest.mark.parametrize(("family", "kind"), RECOGNISERS)
 def test_recognisers(family: str, kind: Any, bundles: Bundles, tmp_path: Path) -> None:
     """Whisper's own graphs have no masks; without cross-attentions there are no times of words, which is said."""
     import onnxpipe
     from onnxpipe.errors import UnsupportedError
-    from zoo.audio import recordings as sounds
+    from zoo.audio import recordings
     from zoo.foreign import make_foreign
 
     task = "automatic-speech-recognition"
@@ -78,13 +78,13 @@ def test_recognisers(family: str, kind: Any, bundles: Bundles, tmp_path: Path) -
     theirs = make_foreign(kind, ours, tmp_path / kind)
     one, other = (onnxpipe.pipeline(task, model=str(folder), device="cpu") for folder in (ours, theirs))
     assert other.model.bundle.certificate is None
-    heard = [sounds.mono(name) for name in sounds.ORDINARY]
+    inputs = [recordings.mono(name) for name in recordings.ORDINARY]
     times = "char" if kind == "alone" else True
     for kwargs in ({"num_beams": 1}, {}, {"return_timestamps": times, "num_beams": 1, "batch_size": 2}):
-        assert other(heard, max_new_tokens=10, **kwargs) == one(heard, max_new_tokens=10, **kwargs), kwargs
+        assert other(inputs, max_new_tokens=10, **kwargs) == one(inputs, max_new_tokens=10, **kwargs), kwargs
     if kind != "alone":
         with pytest.raises(UnsupportedError, match="cross-attentions"):
-            other(heard[0], return_timestamps="word")
+            other(inputs[0], return_timestamps="word")
 
 
 @pytest.mark.xdist_group("generate-t5")

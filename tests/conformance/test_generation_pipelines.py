@@ -21,13 +21,13 @@ def pipes(bundles: Callable[..., Path]) -> Pipes:
     """`pipes(task, family)`: our pipeline on the zoo's bundle, made once."""
     import onnxpipe
 
-    made: dict[tuple[str, str], Any] = {}
+    loaded: dict[tuple[str, str], Any] = {}
 
     def pipe(task: str, family: str) -> Any:
-        if (task, family) not in made:
+        if (task, family) not in loaded:
             folder = bundles(family, "causal" if task == "text-generation" else "seq2seq")
-            made[task, family] = onnxpipe.pipeline(task, model=str(folder), device="cpu")
-        return made[task, family]
+            loaded[task, family] = onnxpipe.pipeline(task, model=str(folder), device="cpu")
+        return loaded[task, family]
 
     return pipe
 

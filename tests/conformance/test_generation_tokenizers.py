@@ -165,8 +165,8 @@ def test_attributes(both: Callable[..., Both], family: str) -> None:
 def test_begin_and_end_tokens(both: Callable[..., Both], family: str) -> None:
     """Around texts and pairs, where the caller says so."""
     for bos, eos in itertools.product((None, False, True), repeat=2):
-        told = {name: value for name, value in (("add_bos_token", bos), ("add_eos_token", eos)) if value is not None}
-        pair = both(family, **told)
+        options = {name: value for name, value in (("add_bos_token", bos), ("add_eos_token", eos)) if value is not None}
+        pair = both(family, **options)
         _same(pair, TEXTS, return_token_type_ids=True)
         _same(pair, TEXTS[0], TEXTS[3], return_token_type_ids=True)
 
@@ -220,8 +220,8 @@ def test_languages(both: Callable[..., Both], family: str) -> None:
             assert (ours.src_lang, ours.tgt_lang) == (theirs.src_lang, theirs.tgt_lang)
             _same(pair, TEXTS[0], text_target=TEXTS[3])
             asked = {"return_tensors": None, "src_lang": target, "tgt_lang": source}
-            made = [dict(tokenizer._build_translation_inputs(TEXTS[:2], **asked)) for tokenizer in pair]
-            assert made[0] == made[1]
+            inputs = [dict(tokenizer._build_translation_inputs(TEXTS[:2], **asked)) for tokenizer in pair]
+            assert inputs[0] == inputs[1]
             assert ours.src_lang == source, "a pipeline's language is its call's own"
     if family != "nllb":
         assert ours.lang_code_to_id == theirs.lang_code_to_id

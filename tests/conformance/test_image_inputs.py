@@ -16,12 +16,12 @@ from conformance.cases import CASES, zero_shot_image_classification
 from conformance.runner import Transformers, marks_of, outcome
 from zoo import build, weights_hash
 from zoo.vision import families as vision
-from zoo.vision import images as pictures
+from zoo.vision import images as zoo_images
 from zoo.vision.images import KINDS, NAMES, ORDINARY
 
 Models = Callable[[str, str], Path]
 EVERY = [
-    pytest.param(family, task, id=f"{family}-{task}", marks=pytest.mark.xdist_group(f"pictures-{family}"))
+    pytest.param(family, task, id=f"{family}-{task}", marks=pytest.mark.xdist_group(f"vision-{family}"))
     for family, task in vision.models()
 ]
 TO_IMAGE = "image-to-image"
@@ -31,30 +31,30 @@ REFERENCE = Path(__file__).parents[1] / "zoo" / "reference" / "image-to-image.js
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_picture_is_of_its_kind(name: str) -> None:
-    kind, image = KINDS[name], pictures.picture(name)
+def test_an_image_is_of_its_kind(name: str) -> None:
+    kind, image = KINDS[name], zoo_images.pil_image(name)
     assert (image.size, image.mode, image.format) == (kind.size, kind.mode, kind.format)
     assert image.getexif().get(0x0112) == kind.orientation
     turned = kind.orientation in (5, 6, 7, 8)
     width, height = kind.size[::-1] if turned else kind.size
-    assert pictures.pixels(name).shape == (height, width, 3)
+    assert zoo_images.pixels(name).shape == (height, width, 3)
     assert image.has_transparency_data == (kind.mode in ("RGBA", "LA") or kind.transparent)
     if min(kind.size) > 1:
-        assert pictures.pixels(name).std() > 8, "nothing to see"
+        assert zoo_images.pixels(name).std() > 8, "nothing to see"
 
 
 def test_the_same_bytes_each_time() -> None:
-    before = {name: pictures.encoded(name) for name in NAMES}
-    pictures.encoded.cache_clear()
-    assert {name: pictures.encoded(name) for name in NAMES} == before
+    before = {name: zoo_images.encoded(name) for name in NAMES}
+    zoo_images.encoded.cache_clear()
+    assert {name: zoo_images.encoded(name) for name in NAMES} == before
 
 
 def test_frames_move(tmp_path: Path) -> None:
     av = pytest.importorskip("av")
-    frames = pictures.frames("first", 6)
+    frames = zoo_images.frames("first", 6)
     assert frames.shape == (6, 40, 48, 3)
     assert all((a != b).mean() > 0.01 for a, b in itertools.pairwise(frames))
-    with av.open(str(pictures.clip("first", tmp_path, 6))) as container:
+    with av.open(str(zoo_images.clip("first", tmp_path, 6))) as container:
         decoded = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
     assert decoded.shape == frames.shape
     assert np.abs(decoded.astype(int) - frames).mean() < 20, "the clip shows its frames"
@@ -97,7 +97,7 @@ def _decisions(theirs: Any, family: str, task: str) -> list[list[dict[str, Any]]
     if task == "zero-shot-image-classification":
         more["candidate_labels"] = zero_shot_image_classification.LABELS
     pipe = theirs.pipe(task, family, task, {})
-    return [pipe(pictures.picture(name), **more) for name in ORDINARY]
+    return [pipe(zoo_images.pil_image(name), **more) for name in ORDINARY]
 
 
 @pytest.mark.parametrize(

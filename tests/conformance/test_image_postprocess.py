@@ -234,10 +234,10 @@ def oneformer(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     stand_in = SimpleNamespace(resize=resize, InterpolationMode=SimpleNamespace(BILINEAR="bilinear"))
     monkeypatch.setattr(module, "tvF", stand_in, raising=False)
-    made = _bare(module.OneFormerImageProcessorPil)
-    made.metadata = {"thing_ids": [0, 2, 3]}
-    made.class_info_file = "ade20k_panoptic.json"
-    return made
+    processor = _bare(module.OneFormerImageProcessorPil)
+    processor.metadata = {"thing_ids": [0, 2, 3]}
+    processor.class_info_file = "ade20k_panoptic.json"
+    return processor
 
 
 FAMILIES = {
@@ -590,26 +590,24 @@ def _crop_of(seed: int, size: tuple[int, int] = (70, 90)) -> tuple[np.ndarray, n
 @pytest.mark.parametrize("layers", [0, 1, 2])
 @pytest.mark.parametrize("size", [(70, 90), (90, 70), (33, 200)])
 def test_crops(sam: dict[str, ModuleType], size: tuple[int, int], layers: int) -> None:
-    picture = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
     pil = importlib.import_module("transformers.models.sam.image_processing_pil_sam")
-    expected = pil._generate_crop_boxes(picture.transpose(2, 0, 1), 64, layers, 0.4, 5, 1)
-    found = masks.generate_crop_boxes(picture, 64, layers, 0.4, 5, 1)
+    expected = pil._generate_crop_boxes(image.transpose(2, 0, 1), 64, layers, 0.4, 5, 1)
+    found = masks.generate_crop_boxes(image, 64, layers, 0.4, 5, 1)
     for mine, their in zip([found[0], found[1], found[3]], [expected[0], expected[1], expected[3]]):
         _same(mine, their, 0)
     assert all((mine == their).all() for mine, their in zip(found[2], expected[2], strict=True))
-    torch_points = sam["sam2"]._generate_crop_boxes(torch.from_numpy(picture).permute(2, 0, 1), 64, layers, 0.4, 5, 1)[
-        1
-    ]
+    torch_points = sam["sam2"]._generate_crop_boxes(torch.from_numpy(image).permute(2, 0, 1), 64, layers, 0.4, 5, 1)[1]
     assert np.abs(found[1] - torch_points.numpy()).max() < float32(200.0)
 
 
 def test_crops_refuse() -> None:
-    picture = np.zeros((10, 10, 3), np.uint8)
+    image = np.zeros((10, 10, 3), np.uint8)
     for arguments in [(64, 1, 0.3, 8, 2), (64, 0, 0.3, 0, 1)]:
         with pytest.raises(ValueError, match="points a side"):
-            masks.generate_crop_boxes(picture, *arguments)
+            masks.generate_crop_boxes(image, *arguments)
     with pytest.raises(ValueError, match="Only one image"):
-        masks.generate_crop_boxes([picture], 64)
+        masks.generate_crop_boxes([image], 64)
 
 
 @pytest.mark.parametrize(
@@ -650,7 +648,7 @@ def _best_of(module: ModuleType, found: Any, expected: Any) -> None:
         assert all((mine == their.numpy()).all() for mine, their in zip(ours[0], theirs[0], strict=True))
 
 
-def test_masks_of_no_points_and_of_unlike_numbers() -> None:
+def test_masks_of_no_points_and_of_different_numbers() -> None:
     logits, scores = _crop_of(0)
     empty = masks.filter_masks(logits, scores, (70, 90), (0, 0, 90, 70), pred_iou_thresh=2)
     assert masks.post_process_for_mask_generation(*empty, 0.7)[0] == []
@@ -659,7 +657,7 @@ def test_masks_of_no_points_and_of_unlike_numbers() -> None:
 
 
 @pytest.mark.parametrize("binarize", [False, True])
-def test_masks_at_the_pictures_size(sam: dict[str, ModuleType], binarize: bool) -> None:
+def test_masks_at_the_size_of_the_image(sam: dict[str, ModuleType], binarize: bool) -> None:
     low = [np.random.default_rng(i).normal(size=(4, 3, 16, 16)).astype(np.float32) for i in range(2)]
     own, seen = [(50, 71), (90, 40)], [(45, 64), (64, 28)]
     pad = {"height": 64, "width": 64}

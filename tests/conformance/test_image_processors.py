@@ -23,7 +23,7 @@ from onnxpipe.processing.auto import AutoImageProcessor, AutoProcessor
 from onnxpipe.processing.images.io.load import load_image
 from onnxpipe.processing.registry import IMAGE_PROCESSORS as CLASSES
 from tolerances import SUM
-from zoo.vision.images import NAMES, encoded, picture, write
+from zoo.vision.images import NAMES, encoded, pil_image, write
 
 #: Largest difference allowed, where it is not zero.
 CLOSE = {"ZoeDepthImageProcessor": SUM}
@@ -111,7 +111,7 @@ def test_loading(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in WITH_PIL if name != "VitMatteImageProcessor"])
-def test_pictures_of_every_kind(name: str, loaded: Mapping[str, Image.Image]) -> None:
+def test_images_of_every_kind(name: str, loaded: Mapping[str, Image.Image]) -> None:
     ours, other = CLASSES[name](**small(name)), theirs(name)(**small(name))
     for each, image in loaded.items():
         if name == "ZoeDepthImageProcessor" and each in ("long", "tall"):
@@ -274,9 +274,9 @@ def test_arrays(name: str, form: str) -> None:
 
 @pytest.mark.parametrize("name", ["CLIPImageProcessor", "SiglipImageProcessor", "OwlViTImageProcessor"])
 @pytest.mark.parametrize("kind", ["rgba", "grey", "grey alpha", "palette", "palette transparent", "cmyk", "bilevel"])
-def test_pictures_that_were_not_loaded(name: str, kind: str) -> None:
+def test_images_that_were_not_loaded(name: str, kind: str) -> None:
     """Classes that say `do_convert_rgb` lay what is transparent on white."""
-    image = picture(kind)
+    image = pil_image(kind)
     ours, other = CLASSES[name](**small(name)), theirs(name)(**small(name))
     same(name, answer(ours, image), answer(other, image))
 
@@ -306,7 +306,7 @@ def test_layout_that_cannot_be_seen() -> None:
      "OneFormerImageProcessor", "ViltImageProcessor", "SamImageProcessor", "EomtImageProcessor", "ViTImageProcessor",
      "CLIPImageProcessor", "Siglip2ImageProcessor"],
 )  # fmt: skip
-def test_batches_of_unlike_pictures(name: str, loaded: Mapping[str, Image.Image]) -> None:
+def test_batches_of_different_images(name: str, loaded: Mapping[str, Image.Image]) -> None:
     images = [loaded[each] for each in ("photo", "odd", "wide", "second")]
     more = {"do_pad": True, "do_split_image": True} if name.startswith("Eomt") else {}
     ours, other = CLASSES[name](**small(name), **more), theirs(name)(**small(name), **more)
@@ -350,7 +350,7 @@ def test_classes_without_a_pil_class(loaded: Mapping[str, Image.Image]) -> None:
             assert np.abs(pixels - resized[0].numpy()).max() * 255 <= 1.01, f"{cls} on {name}"
 
 
-def test_depth_beside_a_picture(loaded: Mapping[str, Image.Image]) -> None:
+def test_depth_beside_an_image(loaded: Mapping[str, Image.Image]) -> None:
     settings = {"size": {"height": 56, "width": 56}}
     ours = CLASSES["PromptDepthAnythingImageProcessor"](**settings)
     other = transformers.PromptDepthAnythingImageProcessorPil(**settings)
@@ -385,7 +385,7 @@ def test_names_of_variants(saved: str, tmp_path: Path) -> None:
     assert AutoImageProcessor.from_pretrained(tmp_path).size == {"height": 30, "width": 30}
 
 
-def test_points_in_a_picture(tmp_path: Path, loaded: Mapping[str, Image.Image]) -> None:
+def test_points_in_an_image(tmp_path: Path, loaded: Mapping[str, Image.Image]) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "sam"}')
     other = transformers.SamProcessor(transformers.SamImageProcessorPil())
     other.image_processor.save_pretrained(tmp_path)
@@ -410,7 +410,7 @@ def test_points_in_a_picture(tmp_path: Path, loaded: Mapping[str, Image.Image]) 
         ("grounding-dino", "zero-shot-object-detection", {}),
     ],
 )
-def test_texts_and_pictures(
+def test_texts_and_images(
     family: str, task: str, options: dict[str, Any], models: Any, bundles: Any, loaded: Mapping[str, Image.Image]
 ) -> None:
     # SigLIP's tokenizer has no tokenizer.json before the export

@@ -12,13 +12,13 @@ import pytest
 from conformance.compare import same
 from conformance.values import plain
 from zoo.vision import families as vision
-from zoo.vision.images import ORDINARY, SAME_SIZE, picture
+from zoo.vision.images import ORDINARY, SAME_SIZE, pil_image
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 TASK = vision.NO_PIPELINE
-PICTURES = [(name,) for name in (*ORDINARY, "odd", "grey", "rgba")] + [SAME_SIZE]
+IMAGES = [(name,) for name in (*ORDINARY, "odd", "grey", "rgba")] + [SAME_SIZE]
 
 
 @pytest.fixture(scope="module", params=[family for family, task in vision.models() if task == TASK])
@@ -38,9 +38,9 @@ def libraries(request: pytest.FixtureRequest, models: Callable[..., Path], bundl
     return theirs, ours
 
 
-@pytest.mark.parametrize("names", PICTURES, ids=lambda names: "+".join(names))
+@pytest.mark.parametrize("names", IMAGES, ids=lambda names: "+".join(names))
 def test_same_keypoints(libraries: Any, names: tuple[str, ...]) -> None:
-    images = [picture(name).convert("RGB") for name in names]
+    images = [pil_image(name).convert("RGB") for name in names]
     sizes = [image.size[::-1] for image in images]
     found = []
     for (processor, model), kind in zip(libraries, ("pt", "np")):

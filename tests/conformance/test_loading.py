@@ -57,8 +57,8 @@ def test_weights_are_exported_into_the_cache_once(
     weights = models("bert", "classify")
     before = sorted(p.name for p in weights.iterdir())
     assert onnxpipe.pipeline("text-classification", model=weights)(TEXTS) == onnxpipe.pipeline(model=bundle)(TEXTS)
-    made = list((tmp_path / "exports").iterdir())
-    assert len(made) == 1 and sorted(p.name for p in weights.iterdir()) == before
+    exports = list((tmp_path / "exports").iterdir())
+    assert len(exports) == 1 and sorted(p.name for p in weights.iterdir()) == before
 
     exporter = loading.load_exporter()
     monkeypatch.setattr(exporter, "export", lambda *a, **k: pytest.fail("exported twice"))

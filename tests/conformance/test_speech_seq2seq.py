@@ -23,7 +23,7 @@ _KINDS = {
     "seamless_m4t": "SeamlessM4TForSpeechToText",
     "seamless_m4t_v2": "SeamlessM4Tv2ForSpeechToText",
 }
-_TOLD = {"seamless_m4t": {"tgt_lang": "fra"}, "seamless_m4t_v2": {"tgt_lang": "fra"}}
+_TARGETS = {"seamless_m4t": {"tgt_lang": "fra"}, "seamless_m4t_v2": {"tgt_lang": "fra"}}
 
 
 @cache
@@ -37,19 +37,21 @@ def _bundle(family: str) -> Any:
 
 
 @cache
-def _inputs(family: str, *sounds: str) -> dict[str, np.ndarray]:
+def _inputs(family: str, *recordings: str) -> dict[str, np.ndarray]:
     from onnxpipe_export.cases import audio as audio_cases
 
     extractor = audio_cases.load_extractor(cached_model(family, TASK))
     name = _bundle(family).main_input_name
-    return dict(audio_cases.prepared(extractor, [samples(sound) for sound in sounds], (name, "attention_mask")))
+    return dict(
+        audio_cases.prepared(extractor, [samples(recording) for recording in recordings], (name, "attention_mask"))
+    )
 
 
 @pytest.mark.parametrize("options", [{"num_beams": 1}, {"num_beams": 3}], ids=["greedy", "beams"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_generate(family, options):
     inputs = _inputs(family, "speech", "second", "brief")
-    options = {**options, "max_new_tokens": 16, **_TOLD.get(family, {})}
+    options = {**options, "max_new_tokens": 16, **_TARGETS.get(family, {})}
     with torch.inference_mode():
         feeds = {name: torch.from_numpy(value) for name, value in inputs.items()}
         expected = _original(family).generate(**feeds, **options)

@@ -23,7 +23,7 @@ AXES: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
 """Family -> the axes before the samples', as transformers 4.57.6 gave them for these models, and what a call needs."""
 
 
-@pytest.mark.parametrize("family", [pytest.param(f, marks=pytest.mark.xdist_group(f"sounds-{f}")) for f in AXES])
+@pytest.mark.parametrize("family", [pytest.param(f, marks=pytest.mark.xdist_group(f"audio-{f}")) for f in AXES])
 def test_shapes_of_transformers_4(family: str, ours: Library) -> None:
     """5 drops axes of length one; `squeeze=False` keeps what 4 gave."""
     axes, kwargs = AXES[family]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zoo.vision.images import picture
+from zoo.vision.images import pil_image
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -20,7 +20,7 @@ from conformance.torchvision_standin import Functional, Interpolation, batched_n
 @pytest.mark.parametrize("size", [(20, 31), (96, 80), (48, 64)])
 @pytest.mark.parametrize(("mode", "filter"), [("BILINEAR", 2), ("BICUBIC", 3)])
 def test_bytes_are_resized_as_pillow_does(size: tuple[int, int], mode: str, filter: int) -> None:
-    image = picture("photo")
+    image = pil_image("photo")
     tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     got = Functional.resize(tensor, size, Interpolation[mode]).permute(1, 2, 0).numpy().astype(int)
     expected = np.asarray(image.resize(size[::-1], filter)).astype(int)
@@ -39,8 +39,8 @@ def test_the_best_box_stays_and_what_overlaps_it_goes() -> None:
 
 @pytest.mark.parametrize(("family", "task"), [("sam2", "mask-generation"), ("dinov3_vit", "image-feature-extraction")])
 def test_processors_that_want_torchvision(family: str, task: str, models: Callable[[str, str], Path]) -> None:
-    made = image_processor(models(family, task))
-    pixels = made(picture("photo"), return_tensors="np")["pixel_values"]
+    processor = image_processor(models(family, task))
+    pixels = processor(pil_image("photo"), return_tensors="np")["pixel_values"]
     assert pixels.dtype == np.float32
     assert 0.5 < pixels.std() < 3
     assert not [name for name in sys.modules if name.split(".")[0] == "torchvision"]

@@ -13,7 +13,7 @@ import pytest
 import onnxpipe
 from conformance.cases import CASES
 from conformance.runner import Library
-from conformance.values import made
+from conformance.values import resolved
 from onnxpipe.bundle import open_bundle
 from onnxpipe.errors import CertificateError
 from zoo.vision import families as vision
@@ -30,7 +30,7 @@ def _first_tasks() -> Iterator[Any]:
         if (family, task) not in vision.missing():
             tasks.setdefault(family, task)
     for family, task in tasks.items():
-        marks = pytest.mark.xdist_group(f"pictures-{family}")
+        marks = pytest.mark.xdist_group(f"vision-{family}")
         yield pytest.param(family, task, id=f"{family}-{task}", marks=marks)
 
 
@@ -75,7 +75,7 @@ def test_every_precision(family: str, task: str, bundles: Callable[..., Path], o
     for precision in precisions:
         pipe = onnxpipe.pipeline(task, model=folder, dtype=precision, device="cpu")
         assert pipe.model.precision == precision
-        assert pipe(*made(ours, pipe, list(case.args)), **case.kwargs) is not None
+        assert pipe(*resolved(ours, pipe, list(case.args)), **case.kwargs) is not None
 
 
 @pytest.mark.parametrize(("family", "precision"), [("mask2former", "fp16"), ("dpt", "int8")])

@@ -91,19 +91,19 @@ def _bundle(family: str) -> Any:
 
 
 @cache
-def _features(family: str, *sounds: str, long: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def _features(family: str, *recordings: str, long: bool = False) -> tuple[np.ndarray, np.ndarray]:
     from transformers import WhisperFeatureExtractor
 
     extractor = WhisperFeatureExtractor.from_pretrained(cached_model(family, TASK))
     options = {"truncation": False, "padding": "longest"} if long else {}
-    made = extractor(
-        [samples(sound) for sound in sounds],
+    features = extractor(
+        [samples(recording) for recording in recordings],
         sampling_rate=16_000,
         return_tensors="np",
         return_attention_mask=True,
         **options,
     )
-    return made.input_features, made.attention_mask
+    return features.input_features, features.attention_mask
 
 
 def _both(family: str, features: np.ndarray, mask: np.ndarray | None, options: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -111,9 +111,9 @@ def _both(family: str, features: np.ndarray, mask: np.ndarray | None, options: M
     given = {
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in options.items()
     }
-    told = None if mask is None else torch.from_numpy(mask)
+    attention_mask = None if mask is None else torch.from_numpy(mask)
     with torch.inference_mode():
-        expected = _original(family).generate(torch.from_numpy(features), attention_mask=told, **given)
+        expected = _original(family).generate(torch.from_numpy(features), attention_mask=attention_mask, **given)
     return _bundle(family).generate(features, attention_mask=mask, **options), expected
 
 
@@ -177,7 +177,7 @@ def test_english_only(options):
     _same(*_both("whisper-en", features, mask, options))
 
 
-def test_language_that_is_heard():
+def test_language_that_is_detected():
     features, _ = _features("whisper", "speech", "second", "third")
     with torch.inference_mode():
         expected = _original("whisper").detect_language(torch.from_numpy(features), num_segment_frames=300)

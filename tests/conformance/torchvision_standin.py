@@ -78,10 +78,10 @@ def _module(name: str) -> ModuleType:
 @contextmanager
 def _in_place() -> Iterator[None]:
     """`import torchvision…` finds the stand-in inside this block, and nothing after it."""
-    made = {name: ModuleType(name) for name in _NAMES}
-    made["torchvision.transforms.v2"].functional = Functional  # type: ignore[attr-defined]
-    made["torchvision.ops.boxes"].batched_nms = batched_nms  # type: ignore[attr-defined]
-    sys.modules.update(made)
+    modules = {name: ModuleType(name) for name in _NAMES}
+    modules["torchvision.transforms.v2"].functional = Functional  # type: ignore[attr-defined]
+    modules["torchvision.ops.boxes"].batched_nms = batched_nms  # type: ignore[attr-defined]
+    sys.modules.update(modules)
     try:
         yield
     finally:

@@ -13,22 +13,22 @@ from typing import Any
 import numpy as np
 
 from conformance.cases.common import (
-    Clip,
+    Audio,
     Floats,
     Generator,
     Ids,
+    Image,
     Keyed,
     KeyedPair,
-    Pic,
     PipeTokenizer,
     ReturnType,
     Settings,
-    Sound,
     Squad,
+    Video,
 )
-from conformance.compare import Picture
-from zoo.audio import recordings as sounds
-from zoo.vision import images as pictures
+from conformance.compare import ImagePixels
+from zoo.audio import recordings
+from zoo.vision import images as zoo_images
 
 Outcome = dict[str, Any]
 """`{"value": …}`, `{"lazy": […]}` for an iterator's items, or `{"error": type name, "bases": […], "message": str}`."""
@@ -45,8 +45,8 @@ def to_json(value: Outcome) -> Any:
 
 
 def _as_json(value: Any) -> dict[str, Any]:
-    if isinstance(value, Picture):
-        return {_PICTURE: value.mode, "png": pictures.in_base64(value.pixels)}
+    if isinstance(value, ImagePixels):
+        return {_IMAGE: value.mode, "png": zoo_images.in_base64(value.pixels)}
     return {_ARRAY: str(value.dtype), "values": value.tolist()}
 
 
@@ -55,21 +55,21 @@ def from_json(value: Any) -> Any:
     if isinstance(value, dict):
         if _ARRAY in value:
             return np.array(value["values"], value[_ARRAY])
-        if _PICTURE in value:
-            return Picture(value[_PICTURE], pictures.from_base64(value["png"]), exact=False)
+        if _IMAGE in value:
+            return ImagePixels(value[_IMAGE], zoo_images.from_base64(value["png"]), exact=False)
         return {key: from_json(item) for key, item in value.items()}
     return [from_json(item) for item in value] if isinstance(value, list) else value
 
 
-_ARRAY, _PICTURE = "__array__", "__picture__"
+_ARRAY, _IMAGE = "__array__", "__image__"
 
 
-def made(library: Any, pipe: Any, value: Any) -> Any:
+def resolved(library: Any, pipe: Any, value: Any) -> Any:
     """The value that a mark stands for, in `library` (see `conformance.runner.Library`)."""
     if isinstance(value, Generator):
-        return (item for item in made(library, pipe, list(value.items)))
+        return (item for item in resolved(library, pipe, list(value.items)))
     if isinstance(value, Keyed):
-        return library.keyed(made(library, pipe, list(value.rows)), value.key)
+        return library.keyed(resolved(library, pipe, list(value.rows)), value.key)
     if isinstance(value, KeyedPair):
         return library.keyed_pair(_copied(list(value.rows)), value.key, value.pair)
     if isinstance(value, Squad):
@@ -83,40 +83,40 @@ def made(library: Any, pipe: Any, value: Any) -> Any:
     if isinstance(value, ReturnType):
         homes = (sys.modules[base.__module__] for base in type(pipe).__mro__)
         return next(home.ReturnType[value.name] for home in homes if hasattr(home, "ReturnType"))
-    if isinstance(value, Pic):
-        return _picture(value)
-    if isinstance(value, Clip):
-        return str(pictures.clip(value.name, _files(), value.count))
-    if isinstance(value, Sound):
-        return library.heard(_sound(value), pipe)
+    if isinstance(value, Image):
+        return _image_form(value)
+    if isinstance(value, Video):
+        return str(zoo_images.clip(value.name, _files(), value.count))
+    if isinstance(value, Audio):
+        return library.decoded(_audio_form(value), pipe)
     if isinstance(value, Floats):
         seeded = np.random.default_rng(value.seed)
         return library.floats(seeded.standard_normal((value.rows, value.columns)).astype(np.float32))
     if isinstance(value, list | tuple):
-        return type(value)(made(library, pipe, item) for item in value)
+        return type(value)(resolved(library, pipe, item) for item in value)
     if isinstance(value, dict):
-        return {key: made(library, pipe, item) for key, item in value.items()}
+        return {key: resolved(library, pipe, item) for key, item in value.items()}
     return _copied(value)
 
 
-def _picture(wanted: Pic) -> Any:
+def _image_form(wanted: Image) -> Any:
     """A fresh picture in the form that the case asks for."""
     if wanted.form == "path":
-        return str(pictures.write(wanted.name, _files()))
+        return str(zoo_images.write(wanted.name, _files()))
     if wanted.form in ("base64", "data"):
-        return pictures.as_base64(wanted.name, prefix=wanted.form == "data")
-    return pictures.pixels(wanted.name).copy() if wanted.form == "array" else pictures.picture(wanted.name)
+        return zoo_images.as_base64(wanted.name, prefix=wanted.form == "data")
+    return zoo_images.pixels(wanted.name).copy() if wanted.form == "array" else zoo_images.pil_image(wanted.name)
 
 
-def _sound(wanted: Sound) -> Any:
+def _audio_form(wanted: Audio) -> Any:
     """A fresh sound in the form that the case asks for."""
     if wanted.form in ("path", "bytes", "broken"):
-        data = sounds.encoded(wanted.name)[0]
-        path = sounds.write(wanted.name, _files())
+        data = recordings.encoded(wanted.name)[0]
+        path = recordings.write(wanted.name, _files())
         return {"path": str(path), "bytes": data, "broken": data[:20]}[wanted.form]
-    array = sounds.mono(wanted.name).copy()
+    array = recordings.mono(wanted.name).copy()
     if wanted.form in ("raw", "array dict"):
-        rate, extra = sounds.KINDS[wanted.name].rate, _copied(dict(wanted.extra))
+        rate, extra = recordings.KINDS[wanted.name].rate, _copied(dict(wanted.extra))
         if wanted.form == "raw":
             return {"raw": array, "sampling_rate": rate, **extra}
         return {"path": "not/read.wav", "array": array, "sampling_rate": rate, **extra}
@@ -137,8 +137,8 @@ _FORMS: Mapping[str, Callable[[np.ndarray, str], Any]] = {
     "list": lambda array, name: array[:50].tolist(),
     "one channel": lambda array, name: array[None],
     "three axes": lambda array, name: array[None, None],
-    "channels": lambda array, name: np.ascontiguousarray(sounds.samples(name).T),
-    "channels last": lambda array, name: sounds.samples(name).copy(),
+    "channels": lambda array, name: np.ascontiguousarray(recordings.samples(name).T),
+    "channels last": lambda array, name: recordings.samples(name).copy(),
 }
 
 
@@ -187,7 +187,7 @@ def plain(value: Any, *, exact: bool = True) -> Any:
     if isinstance(value, np.floating):
         return value.item()
     if hasattr(value, "getbands"):
-        return Picture(value.mode, np.asarray(value), exact=exact)
+        return ImagePixels(value.mode, np.asarray(value), exact=exact)
     if isinstance(value, dict):
         exact = "predicted_depth" not in value  # The picture beside it is cut from those floats.
         return {key: plain(item, exact=exact) for key, item in value.items()}

@@ -15,7 +15,7 @@ from perf import turns
 from perf.words import error_rate, errors, words
 
 from onnxpipe import pipeline
-from zoo.audio import recordings as sounds
+from zoo.audio import recordings
 
 pytestmark = [pytest.mark.xdist_group("real-speech"), pytest.mark.filterwarnings("ignore::UserWarning")]
 
@@ -45,7 +45,7 @@ def ours(real_bundle: Find) -> Callable[[str], Any]:
 def theirs(real_model: Find) -> Any:
     """transformers, which gets arrays: it would call ffmpeg for files."""
     pipe = pytest.importorskip("transformers").pipeline(TASK, str(real_model(ENGLISH)), device="cpu")
-    return lambda path, **kwargs: pipe(sounds.decoded(path.read_bytes(), RATE), **kwargs)
+    return lambda path, **kwargs: pipe(recordings.decoded(path.read_bytes(), RATE), **kwargs)
 
 
 def test_texts_and_times_of_segments(ours: Callable[[str], Any], theirs: Any, clips: dict[Path, str]) -> None:
@@ -79,8 +79,8 @@ def test_times_of_words(ours: Callable[[str], Any], theirs: Any, clips: dict[Pat
 def test_eight_bits(ours: Callable[[str], Any], clips: dict[Path, str], record_property: Any) -> None:
     rates = {}
     for dtype in ("fp32", "int8"):
-        heard = ours(dtype)(list(clips), num_beams=1)
-        rates[dtype] = error_rate((one["text"], text) for one, text in zip(heard, clips.values()))
+        transcripts = ours(dtype)(list(clips), num_beams=1)
+        rates[dtype] = error_rate((one["text"], text) for one, text in zip(transcripts, clips.values()))
     record_property("words wrong in 100", rates)
     print(f"{ENGLISH}: words wrong in 100 {rates}")
     assert abs(rates["int8"] - rates["fp32"]) <= 1
@@ -89,10 +89,10 @@ def test_eight_bits(ours: Callable[[str], Any], clips: dict[Path, str], record_p
 def test_a_folder_of_transformers_js(real_model: Find, clips: dict[Path, str]) -> None:
     """As it lies: quantized graphs of others, every language. It finds the language itself, or is told."""
     pipe = pipeline(TASK, real_model(ANY_LANGUAGE), device="cpu")
-    heard = pipe(list(clips), num_beams=1)
-    assert error_rate((one["text"], text) for one, text in zip(heard, clips.values())) < 12
-    told = pipe(list(clips), num_beams=1, generate_kwargs={"language": "english", "task": "transcribe"})
-    assert told == heard
+    transcripts = pipe(list(clips), num_beams=1)
+    assert error_rate((one["text"], text) for one, text in zip(transcripts, clips.values())) < 12
+    with_options = pipe(list(clips), num_beams=1, generate_kwargs={"language": "english", "task": "transcribe"})
+    assert with_options == transcripts
     last = list(clips)[-1]
     found = pipe(last, num_beams=1, return_timestamps=True, return_language=True)
     assert {chunk["language"] for chunk in found["chunks"]} == {"english"}
@@ -108,7 +108,7 @@ def minutes(clips: dict[Path, str], tmp_path_factory: pytest.TempPathFactory) ->
 
     def write(count: float) -> Path:
         pause = np.zeros(RATE // 2, np.float32)
-        turn = np.concatenate([part for p in clips for part in (sounds.decoded(p.read_bytes(), RATE), pause)])
+        turn = np.concatenate([part for p in clips for part in (recordings.decoded(p.read_bytes(), RATE), pause)])
         path = folder / f"{count}.wav"
         soundfile.write(path, np.resize(turn, round(count * 60 * RATE)), RATE, subtype="PCM_16")
         return path
@@ -139,7 +139,7 @@ def test_long_files_in_flat_memory(
     ]
     _check_times(answer["chunks"], length * 60)
     spoken = " ".join(clips.values())
-    rounds = length * 60 / sum(len(sounds.decoded(path.read_bytes(), RATE)) / RATE + 0.5 for path in clips)
+    rounds = length * 60 / sum(len(recordings.decoded(path.read_bytes(), RATE)) / RATE + 0.5 for path in clips)
     assert len(words(answer["text"])) == pytest.approx(rounds * len(words(spoken)), rel=0.08)
 
 
@@ -165,14 +165,14 @@ def test_speech_from_its_spectrogram(real_model: Find, ours: Callable[[str], Any
 
     vocoder = SpeechT5HifiGan.from_pretrained(cached_export(real_model(VOCODER), ("fp32",)))
     path = next(path for path in clips if path.name == "jfk.flac")
-    mels = _mels(sounds.decoded(path.read_bytes(), vocoder.sampling_rate), vocoder.sampling_rate)
-    made = vocoder(mels)
-    assert made.shape == (len(mels) * 256,)
-    again = ours("fp32")({"raw": made, "sampling_rate": vocoder.sampling_rate})["text"]
+    mels = _mels(recordings.decoded(path.read_bytes(), vocoder.sampling_rate), vocoder.sampling_rate)
+    audio = vocoder(mels)
+    assert audio.shape == (len(mels) * 256,)
+    again = ours("fp32")({"raw": audio, "sampling_rate": vocoder.sampling_rate})["text"]
     assert errors(again, clips[path]) == 0, again
 
 
-def _mels(sound: np.ndarray, rate: int) -> np.ndarray:
+def _mels(recording: np.ndarray, rate: int) -> np.ndarray:
     """float32 (frames, 80): ln of the magnitudes in mel bands from 0 to 8 kHz (Slaney's scale), as HiFi-GAN was taught.
 
     Windows of 1024 samples every 256, not centred; see `meldataset.py` of https://github.com/jik876/hifi-gan.
@@ -182,7 +182,7 @@ def _mels(sound: np.ndarray, rate: int) -> np.ndarray:
     bins, widths = np.fft.rfftfreq(window, 1 / rate), np.diff(edges)
     rise, fall = (bins - edges[:-2, None]) / widths[:-1, None], (edges[2:, None] - bins) / widths[1:, None]
     banks = np.maximum(0, np.minimum(rise, fall)) * (2 / (edges[2:] - edges[:-2]))[:, None]
-    padded = np.pad(sound, (window - hop) // 2, "reflect")
+    padded = np.pad(recording, (window - hop) // 2, "reflect")
     frames = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop] * np.hanning(window + 1)[:-1]
     magnitudes = np.sqrt(np.abs(np.fft.rfft(frames)) ** 2 + 1e-9)
     return np.log(np.maximum(magnitudes @ banks.T, 1e-5)).astype(np.float32)

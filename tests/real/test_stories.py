@@ -67,7 +67,7 @@ def test_greedy_text_in_a_left_padded_batch(bundle: Path, expected: list[list[in
 
 
 @pytest.mark.xdist_group("stories")
-def test_the_pipeline_tells_the_same_stories(bundle: Path, expected: list[list[int]]) -> None:
+def test_the_pipeline_writes_the_same_stories(bundle: Path, expected: list[list[int]]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(bundle)
     pipe = pipeline("text-generation", model=bundle)
     answers = pipe(PROMPTS, max_new_tokens=NEW, do_sample=False, return_full_text=False)

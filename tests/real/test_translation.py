@@ -33,7 +33,7 @@ def _translate(folder: Path, dtype: str, texts: list[str], rows: int = 1) -> lis
     return answers
 
 
-def test_both_sides_of_all_pairs_are_split_and_joined_alike(real_model: Find, real_bundle: Find, rows: Rows) -> None:
+def test_both_sides_of_all_pairs_are_split_and_joined_the_same(real_model: Find, real_bundle: Find, rows: Rows) -> None:
     transformers = pytest.importorskip("transformers")
     original = transformers.AutoTokenizer.from_pretrained(str(real_model(MODEL)))
     ours = AutoTokenizer.from_pretrained(str(real_bundle(MODEL)))

@@ -114,28 +114,28 @@ def _forget_old(root: Path) -> None:
 def _kind(head: str) -> str:
     """Which of `_SOURCES` decide what a model with `head` holds."""
     if audio.is_audio(head):
-        return "sounds"
-    return "pictures" if vision.is_vision(head) else "generators" if head in GENERATING else "encoders"
+        return "audio"
+    return "vision" if vision.is_vision(head) else "generators" if head in GENERATING else "encoders"
 
 
 @cache
 def _zoo_key(kind: str) -> str:
     here = Path(__file__).parent
     sources = [path for name in _SOURCES[kind] for path in sorted(here.glob(f"{name}.py"))]
-    sources += [_ROOT / "export" / "onnxpipe_export" / name for name in _MADE.get(kind, ())]
+    sources += [_ROOT / "export" / "onnxpipe_export" / name for name in _SYNTHETIC.get(kind, ())]
     return _hash(sources, [version(name) for name in ("torch", "transformers", "tokenizers")])
 
 
 _TOKENIZERS = ("corpus", "text/synthetic_tokenizer", "text/byte_level_tokenizers", "text/sentencepiece_tokenizers")
 _SOURCES = {
-    "encoders": ("__init__", "corpus", "text/tokenization", "text/encoders"),
+    "encoders": ("__init__", "corpus", "text/synthetic_tokenizer", "text/tokenization", "text/encoders"),
     "generators": ("__init__", *_TOKENIZERS, "text/generators", "text/generator_*", "text/chat_templates"),
-    "pictures": ("vision/*", *_TOKENIZERS, "text/tokenization"),
-    "sounds": ("audio/*", *_TOKENIZERS, "text/tokenization"),
+    "vision": ("variants", "vision/*", *_TOKENIZERS, "text/tokenization"),
+    "audio": ("variants", "audio/*", *_TOKENIZERS, "text/tokenization"),
 }
 """The modules that decide what a model's files hold."""
 
-_MADE = {"pictures": ("cases/images.py",), "sounds": ("cases/audio.py",)}
+_SYNTHETIC = {"vision": ("cases/images.py",), "audio": ("cases/audio.py",)}
 """The exporter's made inputs, on which the zoo settles its models."""
 
 

@@ -88,9 +88,9 @@ def _with_past(graph: OnnxGraph) -> OnnxGraph:
 def _attend_to_one(graph: OnnxGraph, emptied: str, kept: str) -> None:
     """Where attention to the cross caches given ("past_key_values") stands beside that to the states encoded now
     ("present"), `emptied` has no states, as many rows and heads as `kept`."""
-    made = graph.producers()
+    producers = graph.producers()
     pasts = [value.name for value in graph.graph.input if ".encoder." in value.name]
-    pasts = [name for name in pasts if made[name.replace("past_key_values", "present")].op_type == "Split"]
+    pasts = [name for name in pasts if producers[name.replace("past_key_values", "present")].op_type == "Split"]
     if not pasts:
         return
     for name, value in (("zero", 0), ("states", 2)):
@@ -120,9 +120,9 @@ def _unknown(outputs: Iterable[str]) -> tuple[str, ...]:
 def _branches(whole: OnnxGraph, first: OnnxGraph, later: OnnxGraph) -> OnnxGraph:
     """One graph that is `later` where use_cache_branch is true and `first` where it is false."""
     outputs = [value.name for value in first.graph.output]
-    made = later.producers()
+    producers = later.producers()
     for name in outputs:  # a branch gives back what it was given
-        if name not in made:
+        if name not in producers:
             given = name.replace("present", "past_key_values")
             later.graph.node.append(onnx.helper.make_node("Identity", [given], [name], name=f"{name}/given"))
     branches = {}

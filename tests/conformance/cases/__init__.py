@@ -103,10 +103,10 @@ _ENCODER_DECODERS = ("moonshine", "speech_to_text", "seamless_m4t", "seamless_m4
 
 
 _TIED = {
-    ("image-segmentation", "detr", "picture, exif 8"),
+    ("image-segmentation", "detr", "image, exif 8"),
     # A band's spectrogram is divided by its deviation, and that of (almost) nothing is rounding.
-    ("automatic-speech-recognition", "parakeet_ctc", "sound, silence"),
-    ("automatic-speech-recognition", "parakeet_ctc", "sound, quiet"),
+    ("automatic-speech-recognition", "parakeet_ctc", "recording, silence"),
+    ("automatic-speech-recognition", "parakeet_ctc", "recording, quiet"),
     # Attention to 28 s of silence is the same everywhere: where a word ends is rounding.
     ("automatic-speech-recognition", "whisper-en", "timestamps of words"),
 }

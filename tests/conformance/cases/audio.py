@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.cases.common import BATCHES, Case, Generator, Keyed, PipeFeatureExtractor, Sound
+from conformance.cases.common import BATCHES, Audio, Case, Generator, Keyed, PipeFeatureExtractor
 from conformance.cases.images import at_construction, case_of
 from zoo.audio.recordings import FILES, ODD, ORDINARY, SAME_LENGTH
 
-SPEECH = Sound("speech")
-SOUNDS = [Sound(name) for name in ORDINARY]
-MATES = [Sound(name) for name in (*SAME_LENGTH, *ORDINARY)]
-ROWS = [{"audio": sound, "name": sound.name} for sound in SOUNDS]
+SPEECH = Audio("speech")
+RECORDINGS = [Audio(name) for name in ORDINARY]
+MATES = [Audio(name) for name in (*SAME_LENGTH, *ORDINARY)]
+ROWS = [{"audio": recording, "name": recording.name} for recording in RECORDINGS]
 
 CORE_ODD = ("silence", "quiet", "brief")
 """Troublesome sounds that every family hears; the others are for the families of the full list."""
 
 ALONE = "transformers pads the sounds of a batch with zeros that the model hears"
 
-__all__ = ["ALONE", "MATES", "ROWS", "SOUNDS", "SPEECH", "at_construction", "case_of", "errors", "inputs"]
+__all__ = ["ALONE", "MATES", "RECORDINGS", "ROWS", "SPEECH", "at_construction", "case_of", "errors", "inputs"]
 
 
 def inputs(task: str, *, dicts: bool = True, **kwargs: Any) -> tuple[Case, ...]:
@@ -30,42 +30,42 @@ def inputs(task: str, *, dicts: bool = True, **kwargs: Any) -> tuple[Case, ...]:
     """
     case = case_of(task)
 
-    def in_batches(name: str, sounds: Any, size: int, core: bool = False) -> Case:
-        return Case(name, task, (sounds,), {**kwargs, "batch_size": size}, core=core, reference=kwargs, why=ALONE)
+    def in_batches(name: str, recordings: Any, size: int, core: bool = False) -> Case:
+        return Case(name, task, (recordings,), {**kwargs, "batch_size": size}, core=core, reference=kwargs, why=ALONE)
 
     forms = (
         case("array", SPEECH, core=True, **kwargs),
-        case("float64", Sound("speech", "float64"), **kwargs),
-        case("path", Sound("speech", "path"), core=True, **kwargs),
-        case("bytes of a file", Sound("second", "bytes"), **kwargs),
-        *(case(f"path, {name}", Sound(name, "path"), **kwargs) for name in FILES),
-        case("list", SOUNDS, core=True, **kwargs),
-        case("list of paths", [Sound(name, "path") for name in ("stereo", "ogg")], **kwargs),
-        case("list of one", SOUNDS[:1], **kwargs),
-        case("mixed list", [SPEECH, Sound("second", "path"), Sound("third", "bytes")], **kwargs),
-        case("generator", Generator(SOUNDS), **kwargs),
+        case("float64", Audio("speech", "float64"), **kwargs),
+        case("path", Audio("speech", "path"), core=True, **kwargs),
+        case("bytes of a file", Audio("second", "bytes"), **kwargs),
+        *(case(f"path, {name}", Audio(name, "path"), **kwargs) for name in FILES),
+        case("list", RECORDINGS, core=True, **kwargs),
+        case("list of paths", [Audio(name, "path") for name in ("stereo", "ogg")], **kwargs),
+        case("list of one", RECORDINGS[:1], **kwargs),
+        case("mixed list", [SPEECH, Audio("second", "path"), Audio("third", "bytes")], **kwargs),
+        case("generator", Generator(RECORDINGS), **kwargs),
         case("dataset", Keyed(ROWS, "audio"), **kwargs),
         *(in_batches(f"batch_size {size}", MATES, size, core=size == 4) for size in BATCHES),
         in_batches("batches of a generator", Generator(MATES), 4),
-        in_batches("batches of a dataset", Keyed([{"audio": sound} for sound in MATES], "audio"), 2),
+        in_batches("batches of a dataset", Keyed([{"audio": recording} for recording in MATES], "audio"), 2),
         Case("own feature extractor", task, (SPEECH,), kwargs, ctor={"feature_extractor": PipeFeatureExtractor()}),
-        *((*_dicts(task, **kwargs), case("tensor", Sound("speech", "tensor"), **kwargs)) if dicts else ()),
+        *((*_dicts(task, **kwargs), case("tensor", Audio("speech", "tensor"), **kwargs)) if dicts else ()),
     )
-    odd = (case(f"sound, {name}", Sound(name), core=name in CORE_ODD, **kwargs) for name in ODD)
+    odd = (case(f"recording, {name}", Audio(name), core=name in CORE_ODD, **kwargs) for name in ODD)
     return (*forms, *odd)
 
 
 def _dicts(task: str, **kwargs: Any) -> tuple[Case, ...]:
     case = case_of(task)
-    rows = [{"audio": Sound(sound.name, "array dict")} for sound in SOUNDS]
+    rows = [{"audio": Audio(recording.name, "array dict")} for recording in RECORDINGS]
     return (
-        case("dict", Sound("speech", "raw"), core=True, **kwargs),
-        case("dict of datasets", Sound("second", "array dict"), **kwargs),
-        *(case(f"dict, {name}", Sound(name, "raw"), **kwargs) for name in ("stereo", "telephone", "odd rate")),
-        case("list of dicts", [Sound(name, "raw") for name in ORDINARY], **kwargs),
+        case("dict", Audio("speech", "raw"), core=True, **kwargs),
+        case("dict of datasets", Audio("second", "array dict"), **kwargs),
+        *(case(f"dict, {name}", Audio(name, "raw"), **kwargs) for name in ("stereo", "telephone", "odd rate")),
+        case("list of dicts", [Audio(name, "raw") for name in ORDINARY], **kwargs),
         case("dataset of dicts", Keyed(rows, "audio"), **kwargs),
         case("dict without a rate", {"raw": SPEECH}, **kwargs),
-        case("dict without a sound", {"sampling_rate": 16_000}, **kwargs),
+        case("dict without samples", {"sampling_rate": 16_000}, **kwargs),
     )
 
 
@@ -78,9 +78,9 @@ def errors(task: str, *, lists: bool = True, **kwargs: Any) -> tuple[Case, ...]:
     case = case_of(task)
     return (
         case("path of nothing", "no/such/sound.wav", message=False, core=True, **kwargs),
-        case("broken file", Sound("speech", "broken"), message=False, core=True, **kwargs),
+        case("broken file", Audio("speech", "broken"), message=False, core=True, **kwargs),
         case("number", 3, message=False, **kwargs),
         case("none", None, message=False, **kwargs),
-        case("list of floats", Sound("speech", "list"), message=False, **kwargs),
+        case("list of floats", Audio("speech", "list"), message=False, **kwargs),
         *((case("a list with a number", [SPEECH, 3], message=False, **kwargs),) if lists else ()),
     )

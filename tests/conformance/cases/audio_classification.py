@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.cases.audio import SOUNDS, SPEECH, at_construction, case_of, errors, inputs
-from conformance.cases.common import Case, Sound
+from conformance.cases.audio import RECORDINGS, SPEECH, at_construction, case_of, errors, inputs
+from conformance.cases.common import Audio, Case
 
 TASK = "audio-classification"
 _case = case_of(TASK)
@@ -23,15 +23,15 @@ CASES = (
     *(_case(f"function {f}", SPEECH, function_to_apply=f, core=f == "none") for f in ("softmax", "sigmoid", "none")),
     at_construction(TASK, "function", {"function_to_apply": "sigmoid"}, SPEECH),
     Case("function at both", TASK, (SPEECH,), {"function_to_apply": "none"}, ctor={"function_to_apply": "sigmoid"}),
-    Case("batch_size at construction", TASK, (SOUNDS,), ctor={"batch_size": 1}),
+    Case("batch_size at construction", TASK, (RECORDINGS,), ctor={"batch_size": 1}),
     _case("multi-label", SPEECH, head=f"{TASK}+multilabel"),
-    _case("multi-label, list", SOUNDS, head=f"{TASK}+multilabel", top_k=2),
+    _case("multi-label, list", RECORDINGS, head=f"{TASK}+multilabel", top_k=2),
     _case("single label", SPEECH, head=f"{TASK}+single"),
     _case("regression", SPEECH, head=f"{TASK}+regression"),
     _case("unknown function", SPEECH, function_to_apply="bad"),
     _case("upper case function", SPEECH, function_to_apply="SoftMax"),
     *(
-        _case(f"array of two axes, {form}", Sound("stereo", form), message=False)
+        _case(f"array of two axes, {form}", Audio("stereo", form), message=False)
         for form in ("one channel", "channels", "channels last")
     ),
     *errors(TASK),

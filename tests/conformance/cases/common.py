@@ -63,7 +63,7 @@ class ReturnType:
 
 
 @dataclass(frozen=True)
-class Pic:
+class Image:
     """A made picture of `zoo.vision.images`, handed over in one of the forms that a pipeline takes.
 
     Args:
@@ -75,7 +75,7 @@ class Pic:
 
 
 @dataclass(frozen=True)
-class Clip:
+class Video:
     """The path of a made video of `count` frames."""
 
     name: str
@@ -83,7 +83,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Sound:
+class Audio:
     """A made sound of `zoo.audio.recordings`, handed over in one of the forms that a pipeline takes.
 
     What transformers would give to ffmpeg, or to torchaudio, the suite has decoded and resampled for it.

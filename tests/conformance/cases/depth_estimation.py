@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import Pic
+from conformance.cases.common import Image
 from conformance.cases.images import PHOTO, at_construction, case_of, errors, inputs
 
 TASK = "depth-estimation"
@@ -14,7 +14,7 @@ _ONE = ("one", "one grey")
 
 CASES = (
     *inputs(TASK, skip=(*_FLAT, *_ONE)),
-    _case("large", Pic("large"), core=True),
+    _case("large", Image("large"), core=True),
     _case("parameters", PHOTO, parameters={"timeout": 3.0}),
     at_construction(TASK, "parameters", {"parameters": {"timeout": 3.0}}, PHOTO),
     *errors(TASK),

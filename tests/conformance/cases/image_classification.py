@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import Case, Pic
+from conformance.cases.common import Case, Image
 from conformance.cases.images import MATES, PHOTO, PHOTOS, at_construction, case_of, errors, inputs
 
 TASK = "image-classification"
@@ -11,8 +11,8 @@ _FUNCTIONS = ("sigmoid", "softmax", "none", "SoftMax")
 
 CASES = (
     *inputs(TASK),
-    _case("array", Pic("odd", "array"), core=True),
-    _case("arrays", [Pic("photo", "array"), Pic("second", "array")]),
+    _case("array", Image("odd", "array"), core=True),
+    _case("arrays", [Image("photo", "array"), Image("second", "array")]),
     *(_case(f"top_k {k}", PHOTO, top_k=k, core=k == 2) for k in (1, 2, None, 99)),
     _case("top_k, list", PHOTOS, top_k=1),
     at_construction(TASK, "top_k", {"top_k": 2}, PHOTO),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import Case, Pic
+from conformance.cases.common import Case, Image
 from conformance.cases.images import PHOTO, PHOTOS, at_construction, case_of, errors, inputs
 
 TASK = "image-segmentation"
@@ -13,7 +13,7 @@ CASES = (
     *inputs(TASK, alone="transformers cannot take OneFormer's answers apart"),
     *(_case(f"subtask {name}", PHOTO, subtask=name, threshold=0.1, core=True, message=False) for name in SUBTASKS),
     *(_case(f"subtask {name}, list", PHOTOS, subtask=name, threshold=0.3, message=False) for name in SUBTASKS),
-    *(_case(f"subtask {name}, odd", Pic("odd"), subtask=name, threshold=0.0, message=False) for name in SUBTASKS),
+    *(_case(f"subtask {name}, odd", Image("odd"), subtask=name, threshold=0.0, message=False) for name in SUBTASKS),
     *(_case(f"threshold {t}", PHOTO, threshold=t, core=t == 0.3) for t in (0.0, 0.3, 0.5, 1.0)),
     *(_case(f"mask_threshold {t}", PHOTO, mask_threshold=t, threshold=0.2) for t in (0.1, 0.3, 0.8)),
     *(_case(f"overlap {t}", PHOTO, overlap_mask_area_threshold=t, threshold=0.2, core=t == 0.9) for t in (0, 0.3, 0.9)),
@@ -27,7 +27,7 @@ CASES = (
         overlap_mask_area_threshold=0.6,
         message=False,
     ),
-    _case("large", Pic("large"), threshold=0.2),
+    _case("large", Image("large"), threshold=0.2),
     at_construction(TASK, "thresholds", {"threshold": 0.2, "mask_threshold": 0.3}, PHOTO),
     Case("semantic at construction", TASK, (PHOTO,), ctor={"subtask": "semantic"}, message=False),
     Case("threshold at both", TASK, (PHOTO,), {"threshold": 0.6}, ctor={"threshold": 0.1}),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import Case, Generator, Keyed, Pic, PipeImageProcessor
+from conformance.cases.common import Case, Generator, Image, Keyed, PipeImageProcessor
 
 TASK = "image-to-image"
-SMALL = Pic("small")
-BOTH = [SMALL, Pic("smaller")]
+SMALL = Image("small")
+BOTH = [SMALL, Image("smaller")]
 ODD = ("one grey", "tiny grey", "tiny rgba", "tiny palette", "tiny exif", "square")
 """4.57 takes one pixel in colours for three pixels in a row."""
 
@@ -16,19 +16,19 @@ def _case(name: str, *args: object, core: bool = False, message: bool = True, **
 
 
 CASES = (
-    _case("picture", SMALL, core=True),
-    _case("path", Pic("smaller", "path")),
-    _case("base64", Pic("smaller", "base64")),
-    _case("base64 with its prefix", Pic("smaller", "data")),
+    _case("image", SMALL, core=True),
+    _case("path", Image("smaller", "path")),
+    _case("base64", Image("smaller", "base64")),
+    _case("base64 with its prefix", Image("smaller", "data")),
     _case("list", BOTH, core=True),
     _case("list of one", BOTH[:1]),
     _case("generator", Generator(BOTH)),
-    _case("dataset", Keyed([{"image": picture} for picture in BOTH], "image")),
+    _case("dataset", Keyed([{"image": image} for image in BOTH], "image")),
     _case("timeout", SMALL, timeout=3.0),
     *(_case(f"batch_size {size}", [SMALL, SMALL], batch_size=size) for size in (1, 2)),
     Case("own image processor", TASK, (SMALL,), ctor={"image_processor": PipeImageProcessor()}, dropped=True),
-    *(_case(f"picture, {name}", Pic(name)) for name in ODD),
+    *(_case(f"image, {name}", Image(name)) for name in ODD),
     _case("empty list", []),
-    _case("text that is no picture", "no such picture", message=False),
+    _case("text that is not an image", "no such picture", message=False),
     _case("number", 3, message=False),
 )

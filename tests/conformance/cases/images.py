@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from conformance.cases.common import BATCHES, Case, Generator, Keyed, Pic, PipeImageProcessor
+from conformance.cases.common import BATCHES, Case, Generator, Image, Keyed, PipeImageProcessor
 from zoo.vision.images import ODD, ORDINARY, SAME_SIZE
 
-PHOTO = Pic("photo")
-PHOTOS = [Pic(name) for name in ORDINARY]
-MATES = [Pic(name) for name in SAME_SIZE] * 2
-ROWS = [{"image": picture, "name": picture.name} for picture in PHOTOS]
+PHOTO = Image("photo")
+PHOTOS = [Image(name) for name in ORDINARY]
+MATES = [Image(name) for name in SAME_SIZE] * 2
+ROWS = [{"image": image, "name": image.name} for image in PHOTOS]
 
 CORE_ODD = ("grey", "rgba", "exif 6")
 """Troublesome pictures that every family sees; the others are for the families of the full list."""
@@ -45,30 +45,30 @@ def inputs(task: str, skip: tuple[str, ...] = (), *, alone: str = "", **kwargs: 
     """
     case = case_of(task)
 
-    def in_batches(name: str, pictures: Any, size: int, core: bool = False) -> Case:
+    def in_batches(name: str, images: Any, size: int, core: bool = False) -> Case:
         reference = kwargs if alone else None
-        return Case(name, task, (pictures,), {**kwargs, "batch_size": size}, core=core, reference=reference, why=alone)
+        return Case(name, task, (images,), {**kwargs, "batch_size": size}, core=core, reference=reference, why=alone)
 
     forms = (
-        case("picture", PHOTO, core=True, **kwargs),
-        case("path", Pic("jpeg", "path"), **kwargs),
-        case("path of a png", Pic("palette", "path"), **kwargs),
-        case("base64", Pic("odd", "base64"), **kwargs),
-        case("base64 with its prefix", Pic("odd", "data"), **kwargs),
+        case("image", PHOTO, core=True, **kwargs),
+        case("path", Image("jpeg", "path"), **kwargs),
+        case("path of a png", Image("palette", "path"), **kwargs),
+        case("base64", Image("odd", "base64"), **kwargs),
+        case("base64 with its prefix", Image("odd", "data"), **kwargs),
         case("list", PHOTOS, core=True, **kwargs),
-        case("list of paths", [Pic(name, "path") for name in ("webp", "bmp", "gif")], **kwargs),
+        case("list of paths", [Image(name, "path") for name in ("webp", "bmp", "gif")], **kwargs),
         case("list of one", PHOTOS[:1], **kwargs),
-        case("mixed list", [PHOTO, Pic("second", "path"), Pic("third", "base64")], **kwargs),
+        case("mixed list", [PHOTO, Image("second", "path"), Image("third", "base64")], **kwargs),
         case("generator", Generator(PHOTOS), **kwargs),
         case("dataset", Keyed(ROWS, "image"), **kwargs),
         case("timeout", PHOTO, timeout=3.0, **kwargs),
         *(in_batches(f"batch_size {size}", MATES, size, core=size == 4) for size in BATCHES),
         in_batches("batches of a generator", Generator(MATES), 4),
-        in_batches("batches of a dataset", Keyed([{"image": picture} for picture in MATES], "image"), 2),
+        in_batches("batches of a dataset", Keyed([{"image": image} for image in MATES], "image"), 2),
         *(() if alone else (Case("batch_size at construction", task, (MATES,), kwargs, ctor={"batch_size": 4}),)),
         Case("own image processor", task, (PHOTO,), kwargs, ctor={"image_processor": PipeImageProcessor()}),
     )
-    odd = (case(f"picture, {name}", Pic(name), core=name in CORE_ODD, **kwargs) for name in ODD if name not in skip)
+    odd = (case(f"image, {name}", Image(name), core=name in CORE_ODD, **kwargs) for name in ODD if name not in skip)
     return (*forms, *odd)
 
 
@@ -80,9 +80,9 @@ def errors(task: str, *, none: bool = True, **kwargs: Any) -> tuple[Case, ...]:
     """
     case = case_of(task)
     return (
-        case("text that is no picture", "no such picture", message=False, core=True, **kwargs),
+        case("text that is not an image", "no such picture", message=False, core=True, **kwargs),
         case("number", 3, message=False, **kwargs),
         *((case("none", None, message=False, **kwargs),) if none else ()),
         case("a list with a number", [PHOTO, 3], message=False, **kwargs),
-        case("tuple of pictures", (PHOTO, Pic("second")), message=False, **kwargs),
+        case("tuple of images", (PHOTO, Image("second")), message=False, **kwargs),
     )

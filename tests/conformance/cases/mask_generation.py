@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import Case, Generator, Pic, PipeImageProcessor
+from conformance.cases.common import Case, Generator, Image, PipeImageProcessor
 from conformance.cases.images import CORE_ODD, PHOTO, at_construction, case_of
 
 TASK = "mask-generation"
 _case = case_of(TASK)
 GRID = {"points_per_crop": 4}
 EASY = {**GRID, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
-TWO = [PHOTO, Pic("second")]
+TWO = [PHOTO, Image("second")]
 
 CASES = (
-    _case("picture", PHOTO, core=True, points_per_batch=256),
+    _case("image", PHOTO, core=True, points_per_batch=256),
     _case("easy", PHOTO, **EASY, core=True),
-    _case("path", Pic("jpeg", "path"), **EASY),
-    _case("base64", Pic("odd", "base64"), **EASY),
+    _case("path", Image("jpeg", "path"), **EASY),
+    _case("base64", Image("odd", "base64"), **EASY),
     _case("list", TWO, **EASY, core=True),
     _case("list of one", TWO[:1], **EASY),
     _case("generator", Generator(TWO), **EASY),
@@ -36,8 +36,8 @@ CASES = (
     at_construction(TASK, "everything", {**EASY, "output_bboxes_mask": True}, PHOTO),
     _case("timeout", PHOTO, **EASY, timeout=3.0),
     Case("own image processor", TASK, (PHOTO,), EASY, ctor={"image_processor": PipeImageProcessor()}),
-    *(_case(f"picture, {name}", Pic(name), **EASY) for name in (*CORE_ODD, "square", "wide", "one")),
+    *(_case(f"image, {name}", Image(name), **EASY) for name in (*CORE_ODD, "square", "wide", "one")),
     _case("no points at all", PHOTO, points_per_batch=0),
-    _case("text that is no picture", "no such picture", message=False),
+    _case("text that is not an image", "no such picture", message=False),
     _case("number", 3, message=False),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import Case, Generator, Pic
+from conformance.cases.common import Case, Generator, Image
 from conformance.cases.images import PHOTO, PHOTOS, at_construction, case_of, errors, inputs
 
 TASK = "object-detection"
@@ -12,8 +12,8 @@ CASES = (
     *inputs(TASK, alone="transformers cannot take the answers of RT-DETR and its kin apart"),
     *(_case(f"threshold {t}", PHOTO, threshold=t, core=t == 0.1) for t in (0.0, 0.1, 0.3, 0.7, 1.0)),
     _case("threshold, list", PHOTOS, threshold=0.2, core=True),
-    _case("threshold, odd picture", Pic("odd"), threshold=0.0),
-    _case("threshold, large picture", Pic("large"), threshold=0.05),
+    _case("threshold, odd image", Image("odd"), threshold=0.0),
+    _case("threshold, large image", Image("large"), threshold=0.05),
     _case("threshold, generator", Generator(PHOTOS), threshold=0.3),
     at_construction(TASK, "threshold", {"threshold": 0.1}, PHOTO),
     Case("threshold at both", TASK, (PHOTO,), {"threshold": 0.6}, ctor={"threshold": 0.1}),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import Case, Clip, Generator, Keyed
+from conformance.cases.common import Case, Generator, Keyed, Video
 from conformance.cases.images import at_construction, case_of
 
 TASK = "video-classification"
 _case = case_of(TASK)
-LONG = Clip("long", 24)
-CLIPS = [Clip("first", 24), Clip("second", 18), Clip("third", 30)]
+LONG = Video("long", 24)
+CLIPS = [Video("first", 24), Video("second", 18), Video("third", 30)]
 
 CASES = (
     _case("path", LONG, core=True),

@@ -206,7 +206,7 @@ def test_a_listed_file_that_is_gone(tmp_path: Path) -> None:
         bundle.verify_file(folder / "onnx/model.onnx")
 
 
-def test_external_data_of_a_sound_graph(tmp_path: Path) -> None:
+def test_external_data_of_an_intact_graph(tmp_path: Path) -> None:
     folder = external_folder(tmp_path, offset=0)
     graph = folder / "onnx/model.onnx"
     assert data_locations(graph) == ["model.onnx_data"]

@@ -206,8 +206,8 @@ def test_a_graph_in_the_cache_without_its_data(hub: Hub) -> None:
 def test_a_bundle_with_a_manifest(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     files = {"onnx/model.onnx": embedding(), "onnx/model_fp16.onnx": embedding(), "tokenizer.json": {"b": 1}}
     graphs = {"model": {name: {"path": f"onnx/model{end}.onnx"} for name, end in (("fp32", ""), ("fp16", "_fp16"))}}
-    made = write_manifest(write_folder(tmp_path / "made", files), graphs=graphs)
-    content = {p.relative_to(made).as_posix(): p.read_bytes() for p in made.rglob("*") if p.is_file()}
+    source = write_manifest(write_folder(tmp_path / "made", files), graphs=graphs)
+    content = {p.relative_to(source).as_posix(): p.read_bytes() for p in source.rglob("*") if p.is_file()}
     monkeypatch.setitem(REPOS, "a/proved", content)
     bundle = open_bundle(fetch("a/proved", dtype="fp16"))
     assert "onnx/model.onnx" not in hub.downloaded()

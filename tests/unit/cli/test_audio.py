@@ -130,7 +130,7 @@ def test_several_texts_and_channels(cli: FakeCLI, tmp_path: Path) -> None:
     assert "is one recording" in cli.run("text-to-audio", "a", "b", "-o", tmp_path / "c.wav", code=2).output
 
 
-def test_where_speech_goes_must_be_said(cli: FakeCLI, tmp_path: Path) -> None:
+def test_speech_needs_an_output_file(cli: FakeCLI, tmp_path: Path) -> None:
     cli.answer = spoken
     assert "-o speech.wav" in cli.run("text-to-speech", "Hello", code=2).output
     assert "is not an audio format" in cli.run("text-to-speech", "Hello", "-o", tmp_path / "a.txt", code=2).output
@@ -138,7 +138,7 @@ def test_where_speech_goes_must_be_said(cli: FakeCLI, tmp_path: Path) -> None:
     assert "recordings" in cli.run("text-to-speech", "--input", tmp_path / "t.csv", code=2).output
 
 
-def test_labels_of_sounds(cli: FakeCLI) -> None:
+def test_labels_of_recordings(cli: FakeCLI) -> None:
     cli.answer = lambda value: [{"score": 0.9, "label": "dog"}, {"score": 0.1, "label": "rain"}]
     shown = cli.run("zero-shot-audio-classification", "a.wav", "--labels", "dog,rain").stdout.splitlines()
     assert shown == ["a.wav", "  0.9000  dog", "  0.1000  rain"]

@@ -149,7 +149,7 @@ def test_draw_what_cannot_be_drawn(cli: FakeCLI, photos: list[Path], tmp_path: P
     assert "no folder" in cli.run("object-detection", photos[0], "--draw", tmp_path / "x" / "o.png", code=1).stderr
 
 
-def test_answers_that_are_pictures(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
+def test_answers_that_are_images(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
     cli.answer = lambda value: Image.new("RGBA", SIZE, (1, 2, 3, 4))
     cli.run("background-removal", photos[0], "-o", tmp_path / "cut.png")
     assert Image.open(tmp_path / "cut.png").getpixel((0, 0)) == (1, 2, 3, 4)
@@ -163,7 +163,7 @@ def test_answers_that_are_pictures(cli: FakeCLI, photos: list[Path], tmp_path: P
     assert "needs --input" in cli.run("object-detection", photos[0], "-o", tmp_path / "o.png", code=2).stderr
 
 
-def test_bad_pictures_are_told_of(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
+def test_bad_images_are_reported(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
     def answer(value: str) -> Any:
         if value.endswith("b c.jpg"):
             raise ValueError("no such picture")
@@ -241,7 +241,7 @@ def test_columns_of_answers(cli: FakeCLI, photos: list[Path], tmp_path: Path) ->
     assert json.loads(cells("image-feature-extraction", [[[1.0, 2.0]]])["features"]) == [[1.0, 2.0]]
 
 
-def test_tables_of_pairs_labels_and_pictures(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
+def test_tables_of_pairs_labels_and_images(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
     source = table(tmp_path, [{"one": "a.png", "two": "sub/a.png", "names": "cat, dog"}])
     cli.answer = lambda value: []
     cli.run("keypoint-matching", "--input", source, "--column", "image_0=one,image_1=two")
@@ -257,7 +257,7 @@ def test_tables_of_pairs_labels_and_pictures(cli: FakeCLI, photos: list[Path], t
     assert "name the column to read" in cli.run("image-classification", "--input", source, code=1).stderr
 
 
-def test_cells_without_a_picture(cli: FakeCLI, tmp_path: Path) -> None:
+def test_cells_without_an_image(cli: FakeCLI, tmp_path: Path) -> None:
     source = table(tmp_path, [{"image": "", "id": 1}, {"image": "x.png", "id": 2}])
     first, second = rows_of(cli.run("object-detection", "--input", source, "--on-error", "return").stdout)
     assert first["error"] == "nothing in the column 'image'"

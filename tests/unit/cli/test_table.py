@@ -42,7 +42,7 @@ def test_csv(tmp_path: Path, content: str, expected: list[dict]) -> None:
     assert given.count() == len(expected)
 
 
-def test_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+def test_byte_order_mark_is_not_part_of_the_first_column(tmp_path: Path) -> None:
     given = table(tmp_path, "t.csv", b"\xef\xbb\xbftext,n\r\na,1\r\n")
     assert given.columns == ("text", "n")
     assert cells(given) == [{"text": "a", "n": "1"}]
@@ -85,7 +85,7 @@ def test_text_keeps_empty_lines(tmp_path: Path) -> None:
         ("t.jsonl", '{"text": "a"', "line 1"),
     ],
 )
-def test_what_is_no_table(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+def test_what_is_not_a_table(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
     with pytest.raises(TableError, match=message.replace("[", r"\[")):
         cells(table(tmp_path, name, content))
 

@@ -127,7 +127,7 @@ def test_on_error_return_keeps_the_rest(batch_size: int | None) -> None:
     assert isinstance(got[3], ItemError) and str(got[3]) == "input 3: RuntimeError: the model fails"
 
 
-def test_a_failing_batch_is_told_apart_row_by_row() -> None:
+def test_a_failing_batch_is_run_row_by_row() -> None:
     batches: list[list[int]] = []
     got = list(answer([5, 33, 6], echo(batches, bad=33), batch_size=3, on_error="return"))
     assert got[0] == 5 and got[2] == 6 and isinstance(got[1], ItemError)

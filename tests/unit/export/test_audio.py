@@ -84,16 +84,16 @@ def test_a_graph_takes_what_it_should_and_time_is_free(family: str, task: str) -
 
 
 @pytest.mark.parametrize("family", _LIKE_OTHERS)
-def test_a_recording_is_answered_alike_alone_and_padded_among_longer_ones(family: str) -> None:
+def test_a_recording_is_answered_the_same_alone_and_padded_among_longer_ones(family: str) -> None:
     graph = _graph(family, CTC)
     session = _open(cached_bundle(family, CTC))
-    sounds = [graph.sound(number, length) for number, length in enumerate((0.8, 0.35, 1.23))]
+    recordings = [graph.sound(number, length) for number, length in enumerate((0.8, 0.35, 1.23))]
     if "attention_mask" not in graph.inputs:
-        sounds = [sound[: len(sounds[1])] for sound in sounds]
-    feeds = graph.feeds(sounds)
+        recordings = [recording[: len(recordings[1])] for recording in recordings]
+    feeds = graph.feeds(recordings)
     together = session.run(feeds)["logits"]
-    for row, sound in enumerate(sounds):
-        prepared = graph.feeds([sound])
+    for row, recording in enumerate(recordings):
+        prepared = graph.feeds([recording])
         alone = session.run(prepared)["logits"][0]
         original = graph.reference(prepared)["logits"][0]
         assert np.abs(alone - original).max() < 1e-4 * np.abs(original).max()
@@ -116,7 +116,7 @@ def test_the_proof_of_a_recogniser_covers_lengths_batches_and_padding() -> None:
     assert all(case.rows == 1 for case in cases if case.golden)  # a golden case is compared without this mask
 
 
-def test_a_recogniser_in_half_precision_and_eight_bits_decides_alike() -> None:
+def test_a_recogniser_in_half_precision_and_eight_bits_decides_the_same() -> None:
     folder = cached_bundle("wav2vec2-large", CTC, ("fp32", "fp16", "int8"))
     proved = json.loads((folder / "certificate.json").read_text("utf-8"))["graphs"]["model"]
     assert proved["fp32"]["max_relative_difference"] < MODEL
@@ -144,21 +144,21 @@ def test_eight_bits_know_that_distances_are_twice_as_many_as_frames(tmp_path: Pa
 # CLAP
 
 
-def test_sounds_and_words_are_two_graphs() -> None:
+def test_audio_and_text_are_two_graphs() -> None:
     folder = cached_bundle("clap-fused", ZERO_SHOT)
-    sounds, words = _open(folder, "audio_model"), _open(folder, "text_model")
-    assert list(sounds.inputs) == ["input_features", "is_longer"]
-    assert list(sounds.outputs) == ["audio_embeds"]
-    assert list(words.inputs) == ["input_ids", "attention_mask"]
-    assert list(words.outputs) == ["text_embeds", "logit_scale", "logit_bias"]
+    audio, text = _open(folder, "audio_model"), _open(folder, "text_model")
+    assert list(audio.inputs) == ["input_features", "is_longer"]
+    assert list(audio.outputs) == ["audio_embeds"]
+    assert list(text.inputs) == ["input_ids", "attention_mask"]
+    assert list(text.outputs) == ["text_embeds", "logit_scale", "logit_bias"]
     original = _loaded("clap-fused", ZERO_SHOT).model
-    scale = words.run({"input_ids": np.array([[0, 2]]), "attention_mask": np.array([[1, 1]])})["logit_scale"]
+    scale = text.run({"input_ids": np.array([[0, 2]]), "attention_mask": np.array([[1, 1]])})["logit_scale"]
     assert float(scale) == pytest.approx(original.logit_scale_a.exp().item(), rel=ELEMENT)
     plain = next(graph for graph in describe(_loaded("clap", ZERO_SHOT)) if graph.name == "audio_model")
     assert plain.inputs == ("input_features",)
 
 
-def test_long_sounds_are_fused_and_short_ones_are_not() -> None:
+def test_long_recordings_are_fused_and_short_ones_are_not() -> None:
     patches = _loaded("clap-fused", ZERO_SHOT).model.audio_model.audio_encoder.patch_embed
     spectra = torch.randn(4, 4, 256, 256, generator=torch.Generator().manual_seed(0))
     for longer in ([0, 1, 0, 1], [0, 0, 0, 0], [1, 1, 1, 1]):
@@ -219,12 +219,12 @@ def test_wavlm_attends_as_the_original() -> None:
 def test_padding_is_hidden_where_the_original_looks_at_it(family: str) -> None:
     graph = _graph(family, CTC)
     model = graph.checkpoint.model
-    sounds = [graph.sound(number, length) for number, length in enumerate((0.6, 0.33, 0.9))]
-    feeds = graph.feeds(sounds)
+    recordings = [graph.sound(number, length) for number, length in enumerate((0.6, 0.33, 0.9))]
+    feeds = graph.feeds(recordings)
     with torch.no_grad(), audio_module.traceable(model, masked=True):
         together = model(**{name: torch.from_numpy(feeds[name]) for name in graph.inputs}).logits.numpy()
-    for row, sound in enumerate(sounds):
-        alone = graph.reference(graph.feeds([sound]))["logits"][0]  # the original's
+    for row, recording in enumerate(recordings):
+        alone = graph.reference(graph.feeds([recording]))["logits"][0]  # the original's
         np.testing.assert_allclose(together[row, : len(alone)], alone, atol=1e-4 * float(np.abs(alone).max()))
 
 
@@ -267,13 +267,13 @@ def test_weights_of_a_length_and_a_direction_become_one() -> None:
 # Made sounds, and the user's
 
 
-def test_made_sounds_are_the_same_every_time_and_unlike_each_other() -> None:
-    sounds = [audio_cases.sound(number, 8000, 16000) for number in range(8)]
-    for number, sound in enumerate(sounds):
-        assert sound.dtype == np.float32
-        assert 0.05 < float(np.abs(sound).max()) <= 1.0
-        np.testing.assert_array_equal(sound, audio_cases.sound(number, 8000, 16000))
-    likeness = np.corrcoef(sounds) - np.eye(len(sounds))
+def test_synthetic_recordings_are_the_same_every_time_and_differ_from_each_other() -> None:
+    recordings = [audio_cases.sound(number, 8000, 16000) for number in range(8)]
+    for number, recording in enumerate(recordings):
+        assert recording.dtype == np.float32
+        assert 0.05 < float(np.abs(recording).max()) <= 1.0
+        np.testing.assert_array_equal(recording, audio_cases.sound(number, 8000, 16000))
+    likeness = np.corrcoef(recordings) - np.eye(len(recordings))
     assert float(np.abs(likeness).max()) < 0.3
     assert audio_cases.sound(3, 1, 48000).shape == (1,)
     assert not audio_cases.silence(5).any()
@@ -297,7 +297,7 @@ def test_a_model_without_its_feature_extractor_is_refused(tmp_path: Path) -> Non
         audio_cases.load_extractor(tmp_path)
 
 
-def test_the_users_recordings_are_proved_on(tmp_path: Path) -> None:
+def test_the_users_recordings_verify(tmp_path: Path) -> None:
     soundfile = pytest.importorskip("soundfile")
     soundfile.write(tmp_path / "one.wav", audio_cases.sound(0, 22050, 22050), 22050)
     soundfile.write(tmp_path / "two.flac", audio_cases.sound(2, 16000, 16000), 16000)
@@ -392,7 +392,7 @@ def test_a_language_model_goes_with_its_recogniser(tmp_path: Path) -> None:
         ("bert", "BertForSequenceClassification", "text-classification"),
     ],
 )
-def test_a_folder_without_a_manifest_tells_its_task(model_type: str, architecture: str | None, task: str) -> None:
+def test_a_folder_without_a_manifest_has_a_task(model_type: str, architecture: str | None, task: str) -> None:
     config = Config({"model_type": model_type, "architectures": [architecture] if architecture else []})
     assert infer_tasks(config, False)[0] == task
 

@@ -187,7 +187,7 @@ def test_positions_that_depend_on_the_length_are_not_frozen(tmp_path: Path) -> N
         graph_of(llama(rope_parameters=scaling), tmp_path, "standard")
 
 
-def test_attention_with_sinks_is_no_gqa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_with_sinks_is_not_gqa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = transformers.GptOssConfig(**SHAPE, head_dim=16, num_local_experts=4, sliding_window=16)
     with pytest.raises(ExportError, match="s_aux"):
         graph_of(config, tmp_path, "gqa").trace(tmp_path / "model.onnx")

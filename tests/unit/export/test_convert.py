@@ -125,7 +125,7 @@ def test_no_temporary_folder_stays(report: ExportReport) -> None:
     assert [path.name for path in report.folder.parent.iterdir()] == [report.folder.name]
 
 
-def test_tokenizer_json_is_made_from_vocab_txt(report: ExportReport, checkpoint: Path) -> None:
+def test_tokenizer_json_is_built_from_vocab_txt(report: ExportReport, checkpoint: Path) -> None:
     import tokenizers
 
     assert not (checkpoint / "tokenizer.json").exists()
@@ -229,8 +229,8 @@ def test_a_folder_that_is_not_ours_is_not_touched(checkpoint: Path, tmp_path: Pa
 
 
 def test_only_int8(checkpoint: Path, tmp_path: Path) -> None:
-    made = export(checkpoint, tmp_path / "out", precision="int8")
-    assert [path.name for path in (made.folder / "onnx").iterdir()] == ["model_int8.onnx"]
+    report = export(checkpoint, tmp_path / "out", precision="int8")
+    assert [path.name for path in (report.folder / "onnx").iterdir()] == ["model_int8.onnx"]
 
 
 def test_a_head_that_the_checkpoint_lacks(checkpoint: Path, tmp_path: Path) -> None:
@@ -241,8 +241,8 @@ def test_a_head_that_the_checkpoint_lacks(checkpoint: Path, tmp_path: Path) -> N
 
 def test_a_base_model_without_pooler(tmp_path: Path) -> None:
     source = make(tmp_path / "masked", "BertForMaskedLM")
-    made = export(source, tmp_path / "out", task="feature-extraction")
-    manifest = json.loads((made.folder / "bundle.json").read_text())
+    report = export(source, tmp_path / "out", task="feature-extraction")
+    manifest = json.loads((report.folder / "bundle.json").read_text())
     assert manifest["graphs"]["model"]["fp32"]["outputs"] == ["last_hidden_state"]
 
 
@@ -274,7 +274,7 @@ def test_task_from_architecture(architecture: str, task: str, tmp_path: Path) ->
     assert tasks.resolve(None, SimpleNamespace(architectures=[architecture]), tmp_path).name == task
 
 
-def test_task_that_nothing_tells(tmp_path: Path) -> None:
+def test_task_that_nothing_names(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="name one with task="):
         tasks.resolve(None, SimpleNamespace(architectures=["WeirdForSomething"]), tmp_path)
 

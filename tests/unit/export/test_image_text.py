@@ -98,18 +98,18 @@ INTERFACES: dict[tuple[str, str], dict[str, tuple[tuple[str, ...], tuple[str, ..
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Checkpoint]:
     """The zoo's model of a family for a task, loaded."""
-    made: dict[tuple[str, str], Checkpoint] = {}
+    loaded: dict[tuple[str, str], Checkpoint] = {}
 
     def load(family: str, task: str) -> Checkpoint:
-        if (family, task) not in made:
+        if (family, task) not in loaded:
             folder = tmp_path_factory.mktemp(family)
             MODELS[family, task](folder)
             known = tasks.TASKS[task]
             auto_class = "AutoModelForUniversalSegmentation" if family == "oneformer" else known.auto_class
             model = getattr(transformers, auto_class).from_pretrained(str(folder)).eval()
             tokenizer = tokenizers.load(folder) if tokenizers.present(folder) else None
-            made[family, task] = Checkpoint(str(folder), None, folder, model.config, known, model, tokenizer)
-        return made[family, task]
+            loaded[family, task] = Checkpoint(str(folder), None, folder, model.config, known, model, tokenizer)
+        return loaded[family, task]
 
     return load
 
@@ -119,18 +119,18 @@ def sessions(
     checkpoints: Callable[[str, str], Checkpoint], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str, str, str], Session]:
     """A graph of the zoo's model, traced, as a session."""
-    made: dict[tuple[str, str, str], Session] = {}
+    opened: dict[tuple[str, str, str], Session] = {}
 
     def load(family: str, task: str, name: str) -> Session:
-        if (family, task, name) not in made:
+        if (family, task, name) not in opened:
             root = tmp_path_factory.mktemp(f"{family}-{name}")
             graph = next(graph for graph in describe(checkpoints(family, task)) if graph.name == name)
             graph.trace(root / f"{name}.onnx")
             rewritten = onnx_graph(root / f"{name}.onnx")
             graph.optimise(rewritten)
             rewritten.save(root / f"{name}.onnx")
-            made[family, task, name] = open_session(root / f"{name}.onnx", root=root, device=parse_device("cpu"))
-        return made[family, task, name]
+            opened[family, task, name] = open_session(root / f"{name}.onnx", root=root, device=parse_device("cpu"))
+        return opened[family, task, name]
 
     return load
 
@@ -141,7 +141,7 @@ def onnx_graph(path: Path) -> Any:
     return OnnxGraph.load(path)
 
 
-def test_every_family_is_made_or_has_a_reason() -> None:
+def test_every_family_is_built_or_has_a_reason() -> None:
     assert set(INTERFACES) == set(MODELS) | set(MISSING)
 
 
@@ -175,14 +175,14 @@ def test_the_two_graphs_give_the_joint_scores(
 ) -> None:
     checkpoint = checkpoints(family, _ZERO_SHOT)
     vision, text = describe(checkpoint)
-    pictures = vision.cases(checkpoint.tokenizer)[0].feeds
+    pixels = vision.cases(checkpoint.tokenizer)[0].feeds
     words = next(case for case in text.cases(checkpoint.tokenizer) if case.rows > 1).feeds
-    images = sessions(family, _ZERO_SHOT, "vision_model").run(pictures)["image_embeds"]
+    images = sessions(family, _ZERO_SHOT, "vision_model").run(pixels)["image_embeds"]
     answer = sessions(family, _ZERO_SHOT, "text_model").run(words)
     images, texts = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (images, answer["text_embeds"]))
     scores = images @ texts.T * answer["logit_scale"] + answer["logit_bias"]
     with torch.no_grad():
-        both = {name: torch.from_numpy(array) for name, array in (*pictures.items(), *words.items())}
+        both = {name: torch.from_numpy(array) for name, array in (*pixels.items(), *words.items())}
         expected = checkpoint.model(**both).logits_per_image.numpy()
     np.testing.assert_allclose(scores, expected, rtol=0, atol=float(MODEL * answer["logit_scale"]))
     assert answer["logit_scale"].shape == answer["logit_bias"].shape == ()
@@ -204,7 +204,7 @@ def test_positions_are_resized_as_interpolate_does(grid: tuple[int, int]) -> Non
 
 
 @pytest.mark.parametrize("ids", [[101, 5, 6, 1012, 7, 1012, 102], [101, 102], [101, 5, 6], [5, 1012, 6, 7], [1012]])
-def test_phrases_are_told_as_the_original_tells_them(ids: list[int]) -> None:
+def test_phrases_are_decoded_as_in_the_original(ids: list[int]) -> None:
     from transformers.models.grounding_dino import modeling_grounding_dino as original
 
     special = torch.tensor(original.SPECIAL_TOKENS)
@@ -355,7 +355,7 @@ def test_half_precision_of_keypoints_is_of_products_only(
 # Proofs
 
 
-def test_equal_infinities_are_no_difference() -> None:
+def test_equal_infinities_are_not_a_difference() -> None:
     reference = {"logits": np.array([[[1.0, 2.0, -np.inf], [3.0, -1.0, -np.inf]]], np.float32)}
     assert proof.compare(reference, reference).max_relative == 0
     assert proof.compare(reference, reference).cosine_min == 1

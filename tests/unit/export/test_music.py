@@ -48,7 +48,7 @@ def build(graph: Any, folder: Path) -> Session:
 
 
 @pytest.mark.parametrize("family", _GRAPHS)
-def test_every_graph_is_proved(family: str, bundles: Bundles) -> None:
+def test_every_graph_is_certified(family: str, bundles: Bundles) -> None:
     folder = bundles(family, TASK)
     certificate = json.loads((folder / "certificate.json").read_text())
     assert sorted(certificate["graphs"]) == _GRAPHS[family]
@@ -93,7 +93,7 @@ def test_a_step_needs_no_branch_and_nothing_of_the_text(musicgen: tuple[Any, Ses
     assert all(np.array_equal(first[name], second[name]) for name in graph.outputs)
 
 
-def test_a_row_of_no_text_hears_nothing(musicgen: tuple[Any, Session, Any]) -> None:
+def test_a_row_of_no_text_attends_to_nothing(musicgen: tuple[Any, Session, Any]) -> None:
     graph, session, _ = musicgen
     feeds = dict(graph.cases(_Words())[0].feeds)
     feeds["encoder_attention_mask"] = np.zeros_like(feeds["encoder_attention_mask"])
@@ -193,12 +193,12 @@ def test_the_codec_decodes_any_number_of_frames(causal: bool, norm: str, tmp_pat
     graph = encodec.describe(_of(model), model, 1, 16)
     session = build(graph, tmp_path)
     for frames, given in codes.items():
-        sound = session.run({"audio_codes": given})["audio_values"]
-        assert sound.shape == (2, 1, 12 * frames)
-        assert sound == pytest.approx(expected[frames], abs=MODEL)
+        recording = session.run({"audio_codes": given})["audio_values"]
+        assert recording.shape == (2, 1, 12 * frames)
+        assert recording == pytest.approx(expected[frames], abs=MODEL)
 
 
-def test_codecs_that_cannot_be_exported_are_told() -> None:
+def test_codecs_that_cannot_be_exported_are_refused() -> None:
     config = transformers.EncodecConfig(num_filters=2, hidden_size=8, codebook_size=16, target_bandwidths=[1.5])
     model = transformers.EncodecModel(config).eval()
     with pytest.raises(ExportError, match="has 5"):

@@ -184,7 +184,7 @@ def test_a_decoder_of_another_build_is_refused() -> None:
         seq2seq.describe(checkpoint)
 
 
-def test_a_decoder_deeper_than_the_encoder_can_be_asked() -> None:
+def test_a_decoder_deeper_than_the_encoder_generates() -> None:
     batch = {"input_ids": np.array([[5, 6, 7, 1]]), "attention_mask": np.ones((1, 4), np.int64)}
     options = {"num_beams": 1, "do_sample": False, "max_new_tokens": 5, "min_new_tokens": 5, "pad_token_id": 0}
     assert _ask_original(make("t5").model, batch, options).shape == (1, 6)

@@ -44,11 +44,11 @@ def original(family: str) -> Any:
     return model.eval()
 
 
-def heard(family: str, encoder: Session, lengths: tuple[float, ...] = (1.3, 0.7)) -> dict[str, np.ndarray]:
+def encoder_feeds(family: str, encoder: Session, lengths: tuple[float, ...] = (1.3, 0.7)) -> dict[str, np.ndarray]:
     extractor = audio_cases.load_extractor(cached_model(family, TASK))
     rate = extractor.sampling_rate
-    sounds = [audio_cases.sound(40 + number, int(seconds * rate), rate) for number, seconds in enumerate(lengths)]
-    return audio_cases.prepared(extractor, sounds, tuple(encoder.inputs))
+    recordings = [audio_cases.sound(40 + number, int(seconds * rate), rate) for number, seconds in enumerate(lengths)]
+    return audio_cases.prepared(extractor, recordings, tuple(encoder.inputs))
 
 
 def first_call(decoder: Session, states: dict[str, np.ndarray], ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -71,8 +71,8 @@ def test_graphs_have_the_names_that_others_know(family: str) -> None:
     kinds = ("decoder.key", "decoder.value", "encoder.key", "encoder.value")
     caches = [f"{layer}.{kind}" for layer in range(layers) for kind in kinds]
     masked = [] if family in _WHISPERS else ["attention_mask"]
-    sound = "input_values" if family == "moonshine" else "input_features"
-    assert list(encoder.inputs) == [sound, *masked]
+    recording = "input_values" if family == "moonshine" else "input_features"
+    assert list(encoder.inputs) == [recording, *masked]
     assert list(encoder.outputs) == ["last_hidden_state", *(f"encoder_{name}" for name in masked)]
     assert list(decoder.inputs) == [*(f"encoder_{name}" for name in masked), "input_ids", "encoder_hidden_states",
                                     *(f"past_key_values.{cache}" for cache in caches), "use_cache_branch"]  # fmt: skip
@@ -81,7 +81,7 @@ def test_graphs_have_the_names_that_others_know(family: str) -> None:
     assert list(decoder.outputs) == ["logits", "last_hidden_state", *presents, *weights]
     assert (bundle / "normalizer.json").is_file() == (family in _WHISPERS)  # how English words are spelt
     frames = {"whisper": 300, "whisper-en": 3000}.get(family)
-    assert frames is None or encoder.inputs[sound].shape[1:] == (80, frames)
+    assert frames is None or encoder.inputs[recording].shape[1:] == (80, frames)
     certificate = json.loads((bundle / "certificate.json").read_text())
     assert certificate["tokenizer"]["mismatches"] == 0
     for search in certificate["generation"]["fp32"]["searches"].values():
@@ -92,7 +92,7 @@ def test_graphs_have_the_names_that_others_know(family: str) -> None:
 def test_a_padded_batch_and_its_beams_answer_as_the_original(family: str) -> None:
     bundle, model = cached_bundle(family, TASK), original(family)
     encoder, decoder = session(bundle, "encoder_model"), session(bundle, "decoder_model_merged")
-    feeds = heard(family, encoder)
+    feeds = encoder_feeds(family, encoder)
     states = encoder.run(feeds)
     ids = np.random.default_rng(3).integers(300, 900, (6, 5))  # three beams of each of two
     answer = decoder.run(first_call(decoder, states, ids))
@@ -108,7 +108,7 @@ def test_a_padded_batch_and_its_beams_answer_as_the_original(family: str) -> Non
 @pytest.mark.parametrize("family", ["seamless_m4t", "seamless_m4t_v2", "speech_to_text"])
 def test_recordings_may_be_longer_than_the_tables_of_positions(family: str) -> None:
     encoder = session(cached_bundle(family, TASK), "encoder_model")
-    feeds = heard(family, encoder, (7.0,))
+    feeds = encoder_feeds(family, encoder, (7.0,))
     positions = getattr(original(family).config, "max_source_positions", None)
     assert family != "seamless_m4t" or feeds["input_features"].shape[1] > positions
     states, _ = speech_seq2seq.hear(original(family), {name: torch.from_numpy(feeds[name]) for name in feeds})
@@ -118,7 +118,7 @@ def test_recordings_may_be_longer_than_the_tables_of_positions(family: str) -> N
 def test_a_step_copies_no_states_and_gives_none_back() -> None:
     bundle = cached_bundle("whisper", TASK)
     encoder, decoder = session(bundle, "encoder_model"), session(bundle, "decoder_model_merged")
-    states = encoder.run(heard("whisper", encoder))
+    states = encoder.run(encoder_feeds("whisper", encoder))
     ids = np.random.default_rng(4).integers(300, 900, (2, 4))
     whole = decoder.run(first_call(decoder, states, ids))
     feeds = first_call(decoder, states, ids[:, :3])
@@ -144,7 +144,7 @@ def test_words_are_stored_once() -> None:
     assert len(tables) == 1
 
 
-def test_smaller_precisions_are_proved_and_write() -> None:
+def test_smaller_precisions_are_certified_and_generate() -> None:
     bundle = cached_bundle("whisper", TASK, ("fp32", "fp16", "int8"))
     certificate = json.loads((bundle / "certificate.json").read_text())
     for graph in certificate["graphs"].values():
@@ -184,14 +184,16 @@ def test_what_stands_in_while_tracing_is_the_same() -> None:
 @pytest.mark.parametrize("variant", ["plain", "capitals", "languages"])
 def test_speech_to_text_tokenizer_becomes_one_file(variant: str, tmp_path: Path) -> None:
     languages = ("pt", "fr", "ru", "nl", "ro", "it", "es", "de") if variant == "languages" else ()
-    made = speech_text_tokenizers.speech_to_text(languages)
+    synthetic = speech_text_tokenizers.speech_to_text(languages)
     source, folder = tmp_path / "source", tmp_path / "bundle"
     for place in (source, folder):
         place.mkdir()
         (place / "config.json").write_text('{"model_type": "speech_to_text"}')
-    for name, content in made.files.items():
+    for name, content in synthetic.files.items():
         (source / name).write_bytes(content)
-    (source / "tokenizer_config.json").write_bytes(to_json({**made.config, "do_upper_case": variant == "capitals"}))
+    (source / "tokenizer_config.json").write_bytes(
+        to_json({**synthetic.config, "do_upper_case": variant == "capitals"})
+    )
     slow = tokenizer.load(source)
     tokenizer.write(slow, source, folder)
     assert tokenizer.prove(slow, source, folder).texts > 100
@@ -207,10 +209,10 @@ def test_speech_to_text_tokenizer_becomes_one_file(variant: str, tmp_path: Path)
 def test_a_model_of_another_build_is_refused(tmp_path: Path) -> None:
     parts = {"vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
              "intermediate_size": 16}  # fmt: skip
-    hears = transformers.Wav2Vec2Config(**parts, conv_dim=[8] * 7, num_conv_pos_embeddings=8,
+    encoder = transformers.Wav2Vec2Config(**parts, conv_dim=[8] * 7, num_conv_pos_embeddings=8,
                                         num_conv_pos_embedding_groups=2)  # fmt: skip
-    writes = transformers.BertConfig(**parts, is_decoder=True, add_cross_attention=True)
-    config = transformers.SpeechEncoderDecoderConfig.from_encoder_decoder_configs(hears, writes)
+    decoder = transformers.BertConfig(**parts, is_decoder=True, add_cross_attention=True)
+    config = transformers.SpeechEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
     config.update({"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1})
     model = transformers.SpeechEncoderDecoderModel(config).eval()
     extractor = json.dumps({"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 16000})

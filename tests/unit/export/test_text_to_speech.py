@@ -96,7 +96,7 @@ def test_speecht5_draws_what_pytorch_draws(speecht5: Any, text: str, given: dict
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
-def test_speecht5_draws_several_texts_and_tells_their_lengths(speecht5: Any) -> None:
+def test_speecht5_draws_several_texts_and_returns_their_lengths(speecht5: Any) -> None:
     original, tokenizer, ours = speecht5
     encoded = tokenizer(["Sarah lives in London.", "no", "We love this movie"], padding=True, return_tensors="np")
     given = {name: torch.from_numpy(rows) for name, rows in encoded.items()}
@@ -128,7 +128,7 @@ def dropping_as(seed: int) -> Iterator[None]:
 
 
 # -- vocoders and precisions ----------------------------------------------------------------------------------------
-def test_the_vocoder_sounds_as_pytorch_does() -> None:
+def test_the_vocoder_is_the_same_as_in_pytorch() -> None:
     original = transformers.SpeechT5HifiGan.from_pretrained(cached_model("hifigan", "vocoder")).eval()
     ours = SpeechT5HifiGan.from_pretrained(cached_bundle("hifigan", "vocoder"))
     assert ours.config.sampling_rate == ours.sampling_rate == original.config.sampling_rate
@@ -144,7 +144,7 @@ def test_the_vocoder_sounds_as_pytorch_does() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_smaller_precisions_sound_nearly_the_same(precision: str) -> None:
+def test_smaller_precisions_give_nearly_the_same_audio(precision: str) -> None:
     folder = cached_bundle("vits", TASK, PRECISIONS)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     encoded = tokenizer(TEXTS[0], return_tensors="np")

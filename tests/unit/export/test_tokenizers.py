@@ -116,16 +116,16 @@ def test_marian_knows_target_languages(sides: Path, tmp_path: Path) -> None:
 
 def test_a_piece_of_the_other_side_is_never_found_in_a_text(sides: Path, tmp_path: Path) -> None:
     folder = marian(sides, tmp_path / "model")
-    made = backends(tokenizer_module.load(folder), folder)
+    built = backends(tokenizer_module.load(folder), folder)
     own = set(pieces(folder / "source.spm"))
     ids = json.loads((folder / "vocab.json").read_text())
     foreign = {number for piece, number in ids.items() if piece not in own and piece not in ("</s>", "<unk>", "<pad>")}
     words, known = {number: piece for piece, number in ids.items()}, set("".join(own))
     for number in foreign:
         text = f"a{words[number].replace('▁', '')}a"
-        for found in set(made.source.encode(text).ids) & foreign:
+        for found in set(built.source.encode(text).ids) & foreign:
             assert not set(words[found]) & known, text  # a run of characters that the model does not know
-    assert made.target is not None
+    assert built.target is not None
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
@@ -166,7 +166,7 @@ def test_folders_with_only_a_sentencepiece_model(
 
 def test_characters_are_mapped_as_sentencepiece_does(sides: Path, tmp_path: Path) -> None:
     folder = marian(sides, tmp_path / "model")
-    made = backends(tokenizer_module.load(folder), folder).source
+    backend = backends(tokenizer_module.load(folder), folder).source
     processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
     source = random.Random(5)
     # not those that have a form of their own and one with the accent: sentencepiece takes the longest rule
@@ -178,7 +178,7 @@ def test_characters_are_mapped_as_sentencepiece_does(sides: Path, tmp_path: Path
     for _ in range(2000):
         parts = [source.choice(letters) + source.choice(marks) + source.choice("xyz") + source.choice(others)]
         text = "a" + "".join(parts).replace("|", "") + "a"
-        got = "".join(c for c in made.normalizer.normalize_str(text) if not "\ue000" <= c <= "\ue004")
+        got = "".join(c for c in backend.normalizer.normalize_str(text) if not "\ue000" <= c <= "\ue004")
         assert got == processor.normalize(text), ascii(text)
 
 

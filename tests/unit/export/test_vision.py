@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("vision")
 
 
-def made(folder: Path, family: str, task: str) -> Path:
+def built(folder: Path, family: str, task: str) -> Path:
     target = folder / f"{family}-{task}"
     if not target.exists():
         MODELS[family, task](target)
@@ -46,14 +46,14 @@ def made(folder: Path, family: str, task: str) -> Path:
 
 @pytest.fixture(scope="module")
 def report(folder: Path) -> ExportReport:
-    return export(made(folder, "resnet", "image-classification"), folder / "bundle")
+    return export(built(folder, "resnet", "image-classification"), folder / "bundle")
 
 
 def loaded(folder: Path, family: str, task: str) -> checkpoint.Checkpoint:
-    return checkpoint.load(str(made(folder, family, task)), task, checkpoint.HubOptions())
+    return checkpoint.load(str(built(folder, family, task)), task, checkpoint.HubOptions())
 
 
-def test_a_bundle_of_pictures_has_a_processor_and_no_tokenizer(report: ExportReport) -> None:
+def test_a_vision_bundle_has_a_processor_and_no_tokenizer(report: ExportReport) -> None:
     assert report.task == "image-classification"
     assert "preprocessor_config.json" in report.files
     assert not [name for name in report.files if "token" in name]
@@ -61,7 +61,7 @@ def test_a_bundle_of_pictures_has_a_processor_and_no_tokenizer(report: ExportRep
     assert "longest_row" not in report.certificate
 
 
-def test_several_sizes_are_proved_and_free_in_the_graph(report: ExportReport) -> None:
+def test_several_sizes_are_verified_and_free_in_the_graph(report: ExportReport) -> None:
     sizes = report.certificate["picture_sizes"]
     assert len(sizes) >= 4
     assert any(height != width for height, width in sizes)
@@ -74,7 +74,7 @@ def test_several_sizes_are_proved_and_free_in_the_graph(report: ExportReport) ->
         assert session.run({"pixel_values": np.zeros((2, 3, *size), np.float32)})["logits"].shape == (2, 3)
 
 
-def test_golden_pictures_are_the_originals(report: ExportReport, folder: Path) -> None:
+def test_golden_images_are_the_originals(report: ExportReport, folder: Path) -> None:
     source = loaded(folder, "resnet", "image-classification")
     golden = proof.read_golden(report.folder)
     assert len(golden) >= 2
@@ -96,16 +96,16 @@ def test_a_mask_is_an_input_where_the_model_reads_it(folder: Path) -> None:
     assert describe(loaded(folder, "yolos", "object-detection"))[0].inputs == ("pixel_values",)
 
 
-def test_a_users_pictures_are_proved_and_calibrated_on(folder: Path) -> None:
+def test_a_users_images_verify_and_calibrate(folder: Path) -> None:
     image = pytest.importorskip("PIL.Image")
-    pictures = folder / "pictures"
-    pictures.mkdir()
+    images = folder / "pictures"
+    images.mkdir()
     for number in range(2):
-        image.fromarray(image_cases.picture(number, (40 + number, 60))).save(pictures / f"{number}.png")
-    (pictures / "note.txt").write_text("not a picture")
-    source = made(folder, "resnet", "image-classification")
-    with_pictures = checkpoint.load(str(source), None, checkpoint.HubOptions(), pictures)
-    cases = describe(with_pictures)[0].cases(None)
+        image.fromarray(image_cases.picture(number, (40 + number, 60))).save(images / f"{number}.png")
+    (images / "note.txt").write_text("not a picture")
+    source = built(folder, "resnet", "image-classification")
+    with_images = checkpoint.load(str(source), None, checkpoint.HubOptions(), images)
+    cases = describe(with_images)[0].cases(None)
     assert len(cases) == len(describe(loaded(folder, "resnet", "image-classification"))[0].cases(None)) + 2
     assert all(case.calibrates and case.rows == 1 for case in cases[-2:])
 
@@ -113,13 +113,13 @@ def test_a_users_pictures_are_proved_and_calibrated_on(folder: Path) -> None:
 @pytest.mark.parametrize("content", [None, "empty", "broken"])
 def test_a_folder_to_calibrate_with_that_is_of_no_use(tmp_path: Path, folder: Path, content: str | None) -> None:
     pytest.importorskip("PIL.Image")
-    pictures = tmp_path / "pictures"
+    images = tmp_path / "pictures"
     if content is not None:
-        pictures.mkdir()
+        images.mkdir()
     if content == "broken":
-        (pictures / "broken.png").write_bytes(b"no picture")
+        (images / "broken.png").write_bytes(b"no picture")
     with pytest.raises(ExportError, match="calibrat"):
-        export(made(folder, "resnet", "image-classification"), tmp_path / "out", calibration=pictures)
+        export(built(folder, "resnet", "image-classification"), tmp_path / "out", calibration=images)
     assert not (tmp_path / "out").exists()
 
 
@@ -180,7 +180,7 @@ def test_tensorflows_padding(height: int, kernel: int, stride: int, dilation: in
         torch.testing.assert_close(home.apply_tf_padding(value, layer), expected)
 
 
-def test_made_pictures_are_the_same_every_time() -> None:
+def test_synthetic_images_are_the_same_every_time() -> None:
     first, again, other = (image_cases.picture(number, (20, 30)) for number in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert first.shape == (20, 30, 3)
@@ -242,14 +242,14 @@ def test_objects_that_change_places_are_the_same_objects() -> None:
         ("BertModel", "bert", "feature-extraction"),
     ],
 )
-def test_the_task_is_told_by_the_class(architecture: str, model_type: str, task: str, tmp_path: Path) -> None:
+def test_the_task_follows_from_the_class(architecture: str, model_type: str, task: str, tmp_path: Path) -> None:
     config: Any = SimpleNamespace(architectures=[architecture])
     assert tasks.resolve(None, config, tmp_path).name == task
     content = {"architectures": [architecture], "model_type": model_type}
     assert infer_tasks(Config(content), False)[0] == task
 
 
-def test_pictures_are_no_calibration_for_texts(folder: Path, tmp_path: Path) -> None:
+def test_images_are_no_calibration_for_texts(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
         json.dumps({"model_type": "bert", "architectures": ["BertForSequenceClassification"]})
     )

@@ -48,7 +48,7 @@ def graph_of(nodes: Sequence[Any], constants: Weights, channels: int = 3) -> Onn
     return OnnxGraph(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9))
 
 
-def pictures(count: int, seed: int = 1, channels: int = 3) -> np.ndarray:
+def images(count: int, seed: int = 1, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((count, channels, SIDE, SIDE)).astype(np.float32)
 
 
@@ -57,11 +57,11 @@ def run(path: Path, x: np.ndarray) -> np.ndarray:
     return session.run({"pixel_values": x})["y"]
 
 
-def made(graph: OnnxGraph, folder: Path, precision: str = "int8", channels: int = 3) -> tuple[Path, Path]:
+def quantised(graph: OnnxGraph, folder: Path, precision: str = "int8", channels: int = 3) -> tuple[Path, Path]:
     """The fp32 file and that of the precision, calibrated on eight pictures."""
     full, small = folder / "model.onnx", folder / f"model_{precision}.onnx"
     graph.save(full)
-    makers.VISION[precision](full, small, [{"pixel_values": x[None]} for x in pictures(8, channels=channels)])
+    makers.VISION[precision](full, small, [{"pixel_values": x[None]} for x in images(8, channels=channels)])
     return full, small
 
 
@@ -100,8 +100,8 @@ def residual() -> OnnxGraph:
 
 
 def test_int8_answers_as_fp32_and_alone_as_in_a_batch(tmp_path: Path) -> None:
-    full, small = made(residual(), tmp_path)
-    x = pictures(5, seed=7)
+    full, small = quantised(residual(), tmp_path)
+    x = images(5, seed=7)
     wanted, got = run(full, x), run(small, x)
     assert np.linalg.norm(got - wanted) < 0.03 * np.linalg.norm(wanted)
     for number in range(5):
@@ -109,7 +109,7 @@ def test_int8_answers_as_fp32_and_alone_as_in_a_batch(tmp_path: Path) -> None:
 
 
 def test_int8_stays_8_bits_from_one_convolution_to_the_next(tmp_path: Path) -> None:
-    _, small = made(residual(), tmp_path)
+    _, small = quantised(residual(), tmp_path)
     found = executed(small)
     assert found["QLinearConv"] == 4 and found["QLinearAdd"] == 1
     assert found["QuantizeLinear"] == found["DequantizeLinear"] == 1, "only the picture and the last input"
@@ -130,7 +130,7 @@ def test_a_lone_convolution_stays_float32(tmp_path: Path) -> None:
         node("Conv", "d w2 b2", "y"),
     ]
     shapes = (CHANNELS, 3, 3, 3), (CHANNELS, 1, 3, 3), (4, CHANNELS, 1, 1)
-    full, small = made(graph_of(nodes, weights(*shapes)), tmp_path)
+    full, small = quantised(graph_of(nodes, weights(*shapes)), tmp_path)
     assert kinds(small) == kinds(full)
 
 
@@ -174,9 +174,9 @@ def test_convolutions_of_one_pixel_stay_float32(tmp_path: Path) -> None:
     )
     graph = graph_of(nodes, weights(*shapes))
     assert set(convolution_plan.plan(graph).convolutions) == {"a", "c"}
-    full, small = made(graph, tmp_path)
+    full, small = quantised(graph, tmp_path)
     assert executed(small)["QLinearMul"] == 1
-    x = pictures(3, seed=5)
+    x = images(3, seed=5)
     wanted = run(full, x)
     assert np.linalg.norm(run(small, x) - wanted) < 0.03 * np.linalg.norm(wanted)
 
@@ -197,15 +197,15 @@ def test_what_one_cut_stands_behind_is_concatenated_as_it_is(both: bool, tmp_pat
     shapes = (CHANNELS, 3, 3, 3), (CHANNELS, 3, 3, 3), (CHANNELS, 2 * CHANNELS, 1, 1), (3, CHANNELS, 1, 1)
     graph = graph_of(nodes, weights(*shapes))
     graph.tidy()
-    full, small = made(graph, tmp_path)
+    full, small = quantised(graph, tmp_path)
     found = executed(small)
     assert (found["Concat"], found["QLinearConcat"]) == ((1, 0) if both else (0, 1))
-    x = pictures(2, seed=5)
+    x = images(2, seed=5)
     wanted = run(full, x)
     assert np.linalg.norm(run(small, x) - wanted) < 0.03 * np.linalg.norm(wanted)
 
 
-def test_padding_by_the_pictures_size_is_zeros_of_8_bits(tmp_path: Path) -> None:
+def test_padding_by_the_size_of_the_image_is_zeros_of_8_bits(tmp_path: Path) -> None:
     """A uint8 that stands for 0 is added, not 0, where a range begins below 0."""
     nodes = [
         node("Conv", "pixel_values w0 b0", "a"),
@@ -232,10 +232,10 @@ def test_padding_by_the_pictures_size_is_zeros_of_8_bits(tmp_path: Path) -> None
         "none": np.zeros(4, np.int64),
     }
     constants["b0"] += 1.0
-    full, small = made(graph_of(nodes, constants), tmp_path)
+    full, small = quantised(graph_of(nodes, constants), tmp_path)
     pads = [each for each in OnnxGraph.load(small).graph.node if each.op_type == "Pad"]
     assert pads[0].input[0].endswith("uint8")
-    x = pictures(2, seed=5)
+    x = images(2, seed=5)
     wanted = run(full, x)
     assert wanted.shape[-1] == SIDE - 2 + 1 - 2
     assert np.linalg.norm(run(small, x) - wanted) < 0.03 * np.linalg.norm(wanted)
@@ -248,15 +248,15 @@ def test_wide_products_become_8_bits_and_narrow_ones_do_not(tmp_path: Path) -> N
         "wide": (0.06 * random.standard_normal((256, 256))).astype(np.float32),
     }
     nodes = [node("MatMul", "pixel_values narrow", "a"), node("MatMul", "a wide", "y")]
-    full, small = made(graph_of(nodes, constants), tmp_path)
+    full, small = quantised(graph_of(nodes, constants), tmp_path)
     assert kinds(small)["MatMulInteger"] == kinds(small)["MatMul"] == 1
-    x = pictures(3, seed=5)
+    x = images(3, seed=5)
     wanted, got = run(full, x), run(small, x)
     assert np.linalg.norm(got - wanted) < 0.02 * np.linalg.norm(wanted)
     np.testing.assert_array_equal(run(small, x[:1])[0], got[0])
 
 
-def test_without_pictures_convolutions_stay_float32(tmp_path: Path) -> None:
+def test_without_images_convolutions_stay_float32(tmp_path: Path) -> None:
     residual().save(tmp_path / "model.onnx")
     makers.VISION["int8"](tmp_path / "model.onnx", tmp_path / "small.onnx", [])
     assert kinds(tmp_path / "small.onnx") == kinds(tmp_path / "model.onnx")
@@ -330,7 +330,7 @@ def test_fixed_padding_goes_into_the_convolution(tmp_path: Path) -> None:
     optimise(graph)
     graph.save(tmp_path / "after.onnx")
     assert kinds(tmp_path / "after.onnx") == {"Conv": 1}
-    x = pictures(2)
+    x = images(2)
     np.testing.assert_allclose(run(tmp_path / "after.onnx", x), run(tmp_path / "before.onnx", x), rtol=0, atol=LAYER)
 
 
@@ -346,7 +346,7 @@ def test_other_padding_stays(mode: str, fill: float) -> None:
     assert [each.op_type for each in graph.graph.node] == ["Pad", "Conv"]
 
 
-def test_fp16_of_operators_that_pictures_need(tmp_path: Path) -> None:
+def test_fp16_of_operators_of_vision_models(tmp_path: Path) -> None:
     """Resize, GridSample, TopK and a mask's constant, float32 outside."""
     constants = weights((4, 3, 3, 3)) | {
         "scales": np.array([1, 1, 2, 2], np.float32),
@@ -364,8 +364,8 @@ def test_fp16_of_operators_that_pictures_need(tmp_path: Path) -> None:
         node("Softmax", "rows", "shares", axis=-1),
         onnx.helper.make_node("TopK", ["shares", "three"], ["y", "places"], axis=-1),
     ]
-    full, small = made(graph_of(nodes, constants), tmp_path, "fp16")
-    x = pictures(2, seed=5)
+    full, small = quantised(graph_of(nodes, constants), tmp_path, "fp16")
+    x = images(2, seed=5)
     wanted, got = run(full, x), run(small, x)
     assert got.dtype == np.float32 and np.isfinite(got).all()
     np.testing.assert_allclose(got, wanted, atol=5e-3)
@@ -383,8 +383,8 @@ def test_relu6_stays_6(tmp_path: Path) -> None:
     shapes = (CHANNELS, 3, 3, 3), (CHANNELS, CHANNELS, 3, 3), (3, CHANNELS, 1, 1)
     constants = weights(*shapes) | {"none": np.array(0, np.float32), "six": np.array(6, np.float32)}
     constants["w0"] *= 8
-    full, small = made(graph_of(nodes, constants), tmp_path)
+    full, small = quantised(graph_of(nodes, constants), tmp_path)
     assert executed(small)["QLinearConv"] == 2 and kinds(small)["Clip"] == 0
-    x = pictures(2, seed=5)
+    x = images(2, seed=5)
     wanted = run(full, x)
     assert np.linalg.norm(run(small, x) - wanted) < 0.03 * np.linalg.norm(wanted)

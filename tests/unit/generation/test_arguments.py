@@ -80,7 +80,7 @@ def test_lengths():
     assert generate(Script(), [[14]], max_new_tokens=4, min_new_tokens=3)[0].tolist()[:4] != [14, 15, 1, 2]
 
 
-def test_both_lengths_are_said(caplog):
+def test_both_lengths_are_in_the_message(caplog):
     with caplog.at_level(logging.WARNING, logger="onnxpipe"):
         generate(Script(), [[3]], max_length=9, max_new_tokens=2)
     assert any("`max_new_tokens` will take precedence" in record.getMessage() for record in caplog.records)
@@ -178,8 +178,8 @@ def test_seeds():
     assert generate(model, [[3]], **options).tolist() == second
     many = generate(model, [[3], [3]], seed=1, num_return_sequences=2, **options).tolist()
     assert len({tuple(row) for row in many}) == 4
-    alike = generate(model, [[3], [3]], seed=[1, 1], **options).tolist()
-    assert alike[0] == alike[1]
+    same_seed = generate(model, [[3], [3]], seed=[1, 1], **options).tolist()
+    assert same_seed[0] == same_seed[1]
     for seed, match in (([1], "1 numbers for 2 prompts"), (-1, "negative")):
         with pytest.raises(ValueError, match=match):
             generate(model, [[3], [3]], seed=seed, **options)

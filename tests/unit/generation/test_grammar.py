@@ -266,12 +266,12 @@ def test_no_grammar(tokenizer_of: Callable[[str], Tokenizer], monkeypatch: pytes
 
 def test_the_vocabulary_is_read_once(tokenizer_of: Callable[[str], Tokenizer], monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes up to a second; it is made anew where tokens were added."""
-    tokenizer, made = tokenizer_of("gemma2"), []
+    tokenizer, calls = tokenizer_of("gemma2"), []
     make = grammar._make_vocabulary
-    monkeypatch.setattr(grammar, "_make_vocabulary", lambda *a: made.append(1) or make(*a))
+    monkeypatch.setattr(grammar, "_make_vocabulary", lambda *a: calls.append(1) or make(*a))
     for pattern in ("a", "b"):
         _processor(tokenizer, {"type": "regex", "regex": pattern}, more=77)
-    assert len(made) == 1
+    assert len(calls) == 1
 
 
 def test_what_tokens_cannot_spell(tokenizer_of: Callable[[str], Tokenizer]) -> None:

@@ -264,7 +264,7 @@ def test_forced_tokens_with_a_gap():
         first_tokens(settings, SyntheticModel([[]]), None, 1)
 
 
-def test_language_of_each_row_is_heard():
+def test_language_of_each_row_is_detected():
     model = SyntheticModel([[1], [2], [3]])
     assert detect_language(model, Encoded(np.array([0, 1, 2])), model.generation_config).tolist() == [EN, FR, EN]
     with pytest.raises(ValueError, match="lang_to_id"):
@@ -365,7 +365,7 @@ def test_a_recording_alone_and_among_others():
         assert [one["end"] for one in alone["segments"][0]] == [one["end"] for one in together["segments"][row]]
 
 
-def test_prompts_of_unlike_length_in_a_batch():
+def test_prompts_of_different_lengths_in_a_batch():
     features, mask = _recordings(250, 240)
     texts = [[STAMP, 1, STAMP + 50], [STAMP, 2, 3, 4, STAMP + 50], [STAMP, 6, STAMP + 10]]
     features[1] += 1  # the second one begins with the second text

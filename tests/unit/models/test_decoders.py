@@ -115,12 +115,12 @@ def padded(tmp_path: Path) -> CausalGraph:
 PROMPTS = [np.array([2, 4, 6]), np.array([10]), np.array([1, 3])]
 
 
-def test_the_kind_is_told_by_the_operators(ragged: CausalGraph, tmp_path: Path) -> None:
+def test_the_kind_follows_from_the_operators(ragged: CausalGraph, tmp_path: Path) -> None:
     assert ragged.ragged
     assert {"GroupQueryAttention", "Slice"} <= operators(tmp_path / "model.onnx")
 
 
-def test_rows_of_unlike_length_share_buffers(ragged: CausalGraph) -> None:
+def test_rows_of_different_lengths_share_buffers(ragged: CausalGraph) -> None:
     decoder = RaggedDecoder(ragged, PROMPTS, 2, max_length=400, hidden=False)
     rows = [list(p) for p in PROMPTS for _ in range(2)]
     assert decoder.rows == 6
@@ -212,7 +212,7 @@ def test_graphs_that_a_model_needs() -> None:
         ({"num_heads": 4, "d_kv": 12, "d_model": 32}, (4, 12)),
     ],
 )
-def test_heads_that_only_the_config_tells(config: dict[str, int], expected: tuple[int, int]) -> None:
+def test_heads_that_only_the_config_names(config: dict[str, int], expected: tuple[int, int]) -> None:
     spec = SimpleNamespace(shape=("b", "heads", "length", "size"))
     session: Any = SimpleNamespace(path="model.onnx", inputs={"past_key_values.0.key": spec})
     assert cache_shape(session, "past_key_values.0.key", Config(config)) == expected
@@ -220,7 +220,7 @@ def test_heads_that_only_the_config_tells(config: dict[str, int], expected: tupl
         cache_shape(session, "past_key_values.0.key", Config({}))
 
 
-def test_a_row_beyond_the_positions_is_told_so(ragged: CausalGraph) -> None:
+def test_a_row_beyond_the_positions_is_refused(ragged: CausalGraph) -> None:
     failure = RuntimeError("some operator failed")
     assert ragged.explained(failure, 1000) is failure  # the config names no limit
     ragged._config = Config({"max_position_embeddings": 8})
@@ -228,7 +228,7 @@ def test_a_row_beyond_the_positions_is_told_so(ragged: CausalGraph) -> None:
     assert "9 tokens and the model has positions for 8" in str(ragged.explained(failure, 9))
 
 
-def test_an_encoder_decoder_is_no_causal_model() -> None:
+def test_an_encoder_decoder_is_not_a_causal_model() -> None:
     bundle: Any = SimpleNamespace(folder="F", graphs={"encoder_model": {}, "decoder_model_merged": {}})
 
     def opener(graph: str) -> Any:

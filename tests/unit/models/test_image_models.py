@@ -48,7 +48,7 @@ def opener(**graphs: Graph) -> Any:
     return lambda name: (graphs[name], "fp32")
 
 
-def test_a_picture_is_the_first_argument_and_its_mask_is_filled_in() -> None:
+def test_an_image_is_the_first_argument_and_its_mask_is_filled_in() -> None:
     graph = Graph(
         specs(pixel_values=("b", 3, "h", "w"), pixel_mask=("b", "h", "w")),
         specs(logits=("b", 5, 2)),
@@ -56,13 +56,13 @@ def test_a_picture_is_the_first_argument_and_its_mask_is_filled_in() -> None:
     )
     model = EncoderModel.load(bundle("model"), opener(model=graph), "m")
     assert model.main_input_name == "pixel_values" and model.per_token == frozenset()
-    pictures = np.zeros((2, 3, 4, 6), np.float32)
-    assert model(pictures).logits.shape == model(pixel_values=pictures)["logits"].shape == (2, 5, 2)
+    images = np.zeros((2, 3, 4, 6), np.float32)
+    assert model(images).logits.shape == model(pixel_values=images)["logits"].shape == (2, 5, 2)
     assert graph.seen[0]["pixel_mask"].shape == (2, 4, 6) and graph.seen[0]["pixel_mask"].all()
 
     half = np.ones((2, 4, 6), np.int64)
     half[1, 2:] = 0
-    model(pictures, pixel_mask=half)
+    model(images, pixel_mask=half)
     assert graph.seen[-1]["pixel_mask"] is half
 
 
@@ -94,18 +94,18 @@ def text_graph(*outputs: str) -> Graph:
 def test_two_encoders_agree_as_the_model_learnt_it() -> None:
     model = dual(text_graph("text_embeds", "logit_scale", "logit_bias"))
     assert (model.other_inputs, model.text_inputs, model.joint) == (("pixel_values",), ("input_ids",), False)
-    pictures = np.zeros((1, 3, 1, 2), np.float32)
-    pictures[0, 0, 0] = (3.0, 4.0)
-    answer = model(input_ids=[[0, 0], [1, 2]], pixel_values=pictures)
+    images = np.zeros((1, 3, 1, 2), np.float32)
+    images[0, 0, 0] = (3.0, 4.0)
+    answer = model(input_ids=[[0, 0], [1, 2]], pixel_values=images)
     expected = [0.8 * 10 - 1, (0.6 * 3 + 0.8) / np.sqrt(10) * 10 - 1]
     np.testing.assert_allclose(answer.logits_per_image, [expected], rtol=ELEMENT)
     np.testing.assert_array_equal(answer.logits_per_text, answer.logits_per_image.T)
     np.testing.assert_allclose(answer.image_embeds, [[0.6, 0.8]], rtol=ELEMENT)
-    assert model.get_image_features(pictures).tolist() == [[3.0, 4.0]]
+    assert model.get_image_features(images).tolist() == [[3.0, 4.0]]
     # of embeddings that were kept from an earlier session alone
     fresh = dual(text_graph("text_embeds", "logit_scale", "logit_bias"))
     np.testing.assert_array_equal(
-        fresh.similarity(pictures[:, 0, 0], np.array([[0.0, 1.0]], np.float32)), answer.logits_per_image[:, :1]
+        fresh.similarity(images[:, 0, 0], np.array([[0.0, 1.0]], np.float32)), answer.logits_per_image[:, :1]
     )
 
 
@@ -121,10 +121,10 @@ def test_a_joint_graph_is_run_with_both() -> None:
         lambda feeds: [np.zeros((len(feeds["pixel_values"]), len(feeds["input_ids"])), np.float32)],
     )
     model = ImageDualEncoder.load(bundle("model", "text_model", "vision_model"), opener(model=graph), "m")
-    pictures = np.zeros((2, 3, 1, 1), np.float32)
-    assert model.joint and model(input_ids=[[1], [2], [3]], pixel_values=pictures).logits_per_image.shape == (2, 3)
+    images = np.zeros((2, 3, 1, 1), np.float32)
+    assert model.joint and model(input_ids=[[1], [2], [3]], pixel_values=images).logits_per_image.shape == (2, 3)
     with pytest.raises(UnsupportedError, match="together"):
-        model.get_image_features(pictures)
+        model.get_image_features(images)
 
 
 def test_a_model_that_compares_nothing_is_refused() -> None:
@@ -133,7 +133,7 @@ def test_a_model_that_compares_nothing_is_refused() -> None:
         ImageDualEncoder.load(bundle("model"), opener(model=graph), "m")
 
 
-def test_points_become_masks_of_one_encoded_picture() -> None:
+def test_points_become_masks_of_one_encoded_image() -> None:
     encoder = Graph(
         specs(pixel_values=("b", 3, "h", "w")),
         specs(image_embeddings=("b", 1), image_positional_embeddings=("b", 1)),
@@ -146,14 +146,14 @@ def test_points_become_masks_of_one_encoded_picture() -> None:
     )
     graphs = {"vision_encoder": encoder, "prompt_encoder_mask_decoder": decoder}
     model = SegmentAnything.load(bundle(*graphs), opener(**graphs), "m")
-    picture = np.zeros((1, 3, 4, 4), np.float32)
-    embeddings = model.get_image_embeddings(picture)
+    image = np.zeros((1, 3, 4, 4), np.float32)
+    embeddings = model.get_image_embeddings(image)
     for point in (1.0, 2.0):
         answer = model(image_embeddings=embeddings, input_points=[[[[point, 1.0]]]])
         assert answer.iou_scores.tolist() == [[[point + 1]]] and answer.pred_masks.tolist() == [[[1]]]
     assert len(encoder.seen) == 1
-    for wrong in ({}, {"pixel_values": picture, "image_embeddings": embeddings}):
+    for wrong in ({}, {"pixel_values": image, "image_embeddings": embeddings}):
         with pytest.raises(ValueError, match="pixel_values or image_embeddings"):
             model(input_points=[[[[1.0, 1.0]]]], **wrong)
     with pytest.raises(ValueError, match="input_points"):
-        model(pixel_values=picture)
+        model(pixel_values=image)

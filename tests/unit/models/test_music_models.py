@@ -48,10 +48,10 @@ class Listening:
 
     def __init__(self, codec: Any) -> None:
         self.codec = codec
-        self.heard: list[np.ndarray] = []
+        self.decoded: list[np.ndarray] = []
 
     def __call__(self, codes: Any, *args: Any, **kwargs: Any) -> Any:
-        self.heard.append(np.asarray(codes))
+        self.decoded.append(np.asarray(codes))
         return self.codec(codes, *args, **kwargs)
 
 
@@ -80,19 +80,19 @@ def stereo(models: Models, bundles: Bundles) -> Pair:
 
 def _same_music(pair: Pair, given: dict[str, Any], **params: Any) -> np.ndarray:
     original, ours = pair
-    original.audio_encoder.decode.heard.clear()
-    ours.codec.heard.clear()
+    original.audio_encoder.decode.decoded.clear()
+    ours.codec.decoded.clear()
     theirs = {
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in given.items()
     }
     with torch.inference_mode(), quiet():
         expected = original.generate(**theirs, **params).numpy()
-    sound = ours.generate(**given, **params)
-    for wanted, found in zip(original.audio_encoder.decode.heard, ours.codec.heard, strict=True):
+    audio = ours.generate(**given, **params)
+    for wanted, found in zip(original.audio_encoder.decode.decoded, ours.codec.decoded, strict=True):
         assert np.array_equal(wanted[0], found)
-    assert sound.dtype == np.float32
-    assert sound == pytest.approx(expected, abs=1e-4)
-    return np.asarray(sound)
+    assert audio.dtype == np.float32
+    assert audio == pytest.approx(expected, abs=1e-4)
+    return np.asarray(audio)
 
 
 @pytest.mark.parametrize(
@@ -117,14 +117,14 @@ def test_music_as_short_as_its_delays(mono: Pair, new: int) -> None:
 
 
 def test_music_is_as_long_as_the_model_says(mono: Pair) -> None:
-    sound = _same_music(mono, TEXTS, **_GREEDY)
-    assert sound.shape == (2, 1, 57 * 640)
+    audio = _same_music(mono, TEXTS, **_GREEDY)
+    assert audio.shape == (2, 1, 57 * 640)
 
 
 def test_both_channels_of_stereo(stereo: Pair) -> None:
-    sound = _same_music(stereo, TEXTS, **_GREEDY, max_new_tokens=20)
-    assert sound.shape[1] == 2
-    assert np.abs(sound[:, 0] - sound[:, 1]).max() > 0.01
+    audio = _same_music(stereo, TEXTS, **_GREEDY, max_new_tokens=20)
+    assert audio.shape[1] == 2
+    assert np.abs(audio[:, 0] - audio[:, 1]).max() > 0.01
 
 
 @pytest.mark.parametrize("started", [False, True])
@@ -184,12 +184,12 @@ def test_several_pieces_of_a_text(mono: Pair) -> None:
     assert pieces.shape == (6, 1, 6 * 640)
     assert len({piece.tobytes() for piece in pieces}) == 6
     # one piece of greedy search is every piece of a sampling that leaves no choice
-    alike = ours.generate(**TEXTS, max_new_tokens=9, num_return_sequences=2, top_k=1, seed=1)
+    pieces = ours.generate(**TEXTS, max_new_tokens=9, num_return_sequences=2, top_k=1, seed=1)
     greedy = ours.generate(**TEXTS, max_new_tokens=9, do_sample=False)
-    assert alike == pytest.approx(np.repeat(greedy, 2, axis=0), abs=MODEL)
+    assert pieces == pytest.approx(np.repeat(greedy, 2, axis=0), abs=MODEL)
 
 
-def test_a_streamer_hears_every_codebook(mono: Pair) -> None:
+def test_a_streamer_receives_every_codebook(mono: Pair) -> None:
     class Notes:
         def __init__(self) -> None:
             self.shapes: list[tuple[int, ...]] = []
@@ -261,7 +261,7 @@ def test_music_that_was_stopped_early_has_whole_frames(mono: Pair) -> None:
     whole = mono[1].generate(**TEXTS, **_GREEDY, max_new_tokens=30)
     short = mono[1].generate(**TEXTS, **_GREEDY, max_new_tokens=30, stopping_criteria=stop)
     assert short.shape == (2, 1, 8 * 640)
-    assert mono[1].codec.heard[-1] == pytest.approx(mono[1].codec.heard[-2][:, :, :8])
+    assert mono[1].codec.decoded[-1] == pytest.approx(mono[1].codec.decoded[-2][:, :, :8])
     assert whole.shape == (2, 1, 27 * 640)
 
 
@@ -289,8 +289,8 @@ def _preset(models: Models) -> dict[str, np.ndarray]:
 
 def _same_speech(pair: Pair, prompt: dict[str, np.ndarray] | None, **params: Any) -> np.ndarray:
     original, ours = pair
-    original.codec_decode.heard.clear()
-    ours.codec.heard.clear()
+    original.codec_decode.decoded.clear()
+    ours.codec.decoded.clear()
     theirs = None if prompt is None else tensors(prompt)
     with torch.inference_mode(), quiet():
         expected = original.generate(**tensors(SAID), history_prompt=theirs, **params)
@@ -298,10 +298,10 @@ def _same_speech(pair: Pair, prompt: dict[str, np.ndarray] | None, **params: Any
     if params.get("return_output_lengths"):
         assert found[1] == expected[1]
         expected, found = expected[0], found[0]
-        for row, codes in enumerate(ours.codec.heard):
-            assert np.array_equal(codes[0], original.codec_decode.heard[0][row][:, : codes.shape[2]])
+        for row, codes in enumerate(ours.codec.decoded):
+            assert np.array_equal(codes[0], original.codec_decode.decoded[0][row][:, : codes.shape[2]])
     else:
-        assert np.array_equal(ours.codec.heard[0], original.codec_decode.heard[0])
+        assert np.array_equal(ours.codec.decoded[0], original.codec_decode.decoded[0])
     assert found == pytest.approx(expected.numpy(), abs=1e-4)
     return np.asarray(found)
 
@@ -320,8 +320,8 @@ def _same_speech(pair: Pair, prompt: dict[str, np.ndarray] | None, **params: Any
     ids=str,
 )
 def test_speech_is_transformers_code_by_code(bark: Pair, models: Models, voiced: bool, params: dict[str, Any]) -> None:
-    sound = _same_speech(bark, _preset(models) if voiced else None, **_GREEDY, **params)
-    assert sound.ndim == 2
+    audio = _same_speech(bark, _preset(models) if voiced else None, **_GREEDY, **params)
+    assert audio.ndim == 2
 
 
 def test_sampled_speech_depends_on_its_seed_alone(bark: Pair) -> None:

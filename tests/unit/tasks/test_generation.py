@@ -341,8 +341,8 @@ def test_a_chat_goes_on_in_its_last_message() -> None:
     assert pipe.tokenizer.decode(pipe.model.calls[-1]["input_ids"][0]) == "u:hello|a:well"
     (anew,) = pipe(said, continue_final_message=False, **GREEDY)
     assert len(anew["generated_text"]) == 3
-    (told,) = pipe([user("hello")], continue_final_message=True, **GREEDY)
-    assert told["generated_text"][0]["content"].startswith("hello")
+    (continued,) = pipe([user("hello")], continue_final_message=True, **GREEDY)
+    assert continued["generated_text"][0]["content"].startswith("hello")
     assert said[1]["content"] == "well"
 
 

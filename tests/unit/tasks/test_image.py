@@ -99,7 +99,7 @@ def best(answer: list[dict[str, Any]]) -> str:
 
 
 # -- inputs ---
-def test_every_form_of_a_picture(tmp_path: Path) -> None:
+def test_every_form_of_an_image(tmp_path: Path) -> None:
     white = plain("white")
     white.save(tmp_path / "white.png")
     data = (tmp_path / "white.png").read_bytes()
@@ -116,23 +116,23 @@ def test_every_form_of_a_picture(tmp_path: Path) -> None:
 
 def test_shapes_of_answers() -> None:
     pipe = classifier()
-    pictures = [plain("black"), plain("white"), plain("black", (5, 30))]
-    expected = [pipe(picture) for picture in pictures]
+    images = [plain("black"), plain("white"), plain("black", (5, 30))]
+    expected = [pipe(image) for image in images]
     assert list(expected[0][0]) == ["label", "score"]
     assert [best(answer) for answer in expected] == ["dark", "bright", "dark"]
-    assert pipe(pictures) == expected
-    assert pipe(pictures, batch_size=2) == expected
-    assert pipe(pictures, num_workers=2) == expected
+    assert pipe(images) == expected
+    assert pipe(images, batch_size=2) == expected
+    assert pipe(images, num_workers=2) == expected
     assert pipe([]) == []
-    lazy = pipe(picture for picture in pictures)
+    lazy = pipe(image for image in images)
     assert isinstance(lazy, PipelineIterator)
     assert list(lazy) == expected
-    data = KeyDataset([{"p": picture} for picture in pictures], "p")
+    data = KeyDataset([{"p": image} for image in images], "p")
     assert list(pipe(data)) == expected
     assert len(pipe(data, batch_size=2)) == 2
 
 
-def test_a_bad_picture_takes_no_other_down(tmp_path: Path) -> None:
+def test_a_bad_image_takes_no_other_down(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     pipe = classifier()
     answers = pipe([plain("white"), str(tmp_path / "text.png"), 7, plain("black")], on_error="return")
@@ -144,7 +144,7 @@ def test_a_bad_picture_takes_no_other_down(tmp_path: Path) -> None:
         pipe([plain("white"), str(tmp_path / "text.png")])
 
 
-def test_what_is_no_input() -> None:
+def test_what_is_not_an_input() -> None:
     pipe = classifier()
     with pytest.raises(ValueError, match="without an inputs argument"):
         pipe(None)
@@ -158,25 +158,25 @@ def test_what_is_no_input() -> None:
 
 def test_rows_of_one_shape_share_a_batch() -> None:
     pipe = classifier(Processor(size={"shortest_edge": SIDE}))
-    pictures = [plain("white", (16, 8)), plain("black", (8, 8)), plain("black", (16, 8)), plain("white", (8, 8))]
-    together = pipe(pictures)
+    images = [plain("white", (16, 8)), plain("black", (8, 8)), plain("black", (16, 8)), plain("white", (8, 8))]
+    together = pipe(images)
     assert sorted(batch["pixel_values"] for batch in pipe.model.batches) == [(2, 3, 8, 8), (2, 3, 8, 16)]
-    assert together == [pipe(picture) for picture in pictures]
+    assert together == [pipe(image) for image in images]
     pipe.model.batches.clear()
-    assert pipe(pictures, batch_size=4) == together
+    assert pipe(images, batch_size=4) == together
     assert sorted(batch["pixel_values"] for batch in pipe.model.batches) == [(2, 3, 8, 8), (2, 3, 8, 16)]
 
 
-def test_streams_hold_few_pictures() -> None:
+def test_streams_hold_few_images() -> None:
     pipe = classifier()
     seen: list[weakref.ref[Any]] = []
 
     def stream() -> Iterator[Any]:
         for number in range(12):
-            picture = np.full((6, 6, 3), number, np.uint8)
-            seen.append(weakref.ref(picture))
-            yield picture
-            del picture
+            image = np.full((6, 6, 3), number, np.uint8)
+            seen.append(weakref.ref(image))
+            yield image
+            del image
 
     most = ahead = 0
     for number, _ in enumerate(pipe(stream())):
@@ -294,7 +294,7 @@ class Panoptic(Processor):
     def post_process_panoptic_segmentation(outputs: Any, target_sizes: Any, **settings: Any) -> Any:
         segmentation = np.zeros(target_sizes[0], np.int32)
         segmentation[:, : target_sizes[0][1] // 2] = 1
-        Panoptic.told = settings
+        Panoptic.options = settings
         return [{"segmentation": segmentation, "segments_info": [{"id": 1, "label_id": 2, "score": 0.987654}]}]
 
 
@@ -324,7 +324,7 @@ class Cutting(Processor):
         return [np.zeros(target_sizes[0], np.int64)]
 
 
-def test_pieces_of_a_picture_come_back_together() -> None:
+def test_pieces_of_an_image_come_back_together() -> None:
     pipe = ImageSegmentationPipeline(FakeModel(means), image_processor=Cutting(), task="image-segmentation")
     first, second = pipe([plain("white"), plain("black", (4, 4))], batch_size=3)
     assert first[0]["mask"].size == (12, 9) and second[0]["mask"].size == (4, 4)
@@ -340,9 +340,9 @@ def test_segmentation() -> None:
     assert (mask.mode, mask.size) == ("L", (10, 6))
     assert np.unique(np.asarray(mask)[:, :5]) == [255]
     assert np.unique(np.asarray(mask)[:, 5:]) == [0]
-    assert Panoptic.told == {"threshold": 0.9, "mask_threshold": 0.5, "overlap_mask_area_threshold": 0.5}
+    assert Panoptic.options == {"threshold": 0.9, "mask_threshold": 0.5, "overlap_mask_area_threshold": 0.5}
     pipe(plain("white"), threshold=0.2, mask_threshold=0.3, overlap_mask_area_threshold=0.4)
-    assert Panoptic.told == {"threshold": 0.2, "mask_threshold": 0.3, "overlap_mask_area_threshold": 0.4}
+    assert Panoptic.options == {"threshold": 0.2, "mask_threshold": 0.3, "overlap_mask_area_threshold": 0.4}
     semantic = pipe(plain("white", (10, 6)), subtask="semantic")
     assert [(each["score"], each["label"]) for each in semantic] == [(None, "dark"), (None, "bright")]
     assert [int((np.asarray(each["mask"]) > 0).sum()) for each in semantic] == [40, 20]
@@ -360,7 +360,7 @@ class OneFormerLike(Panoptic):
         return found
 
 
-def test_what_oneformer_is_to_do_is_told_in_tokens() -> None:
+def test_oneformer_takes_its_task_as_tokens() -> None:
     model = FakeModel(features, ["pixel_values", "task_inputs"], model_type="oneformer", task_seq_len=40)
     letters = tokenizer()
     pipe = ImageSegmentationPipeline(model, tokenizer=letters, image_processor=OneFormerLike())
@@ -399,9 +399,9 @@ def test_image_to_image() -> None:
         return {"reconstruction": np.repeat(np.repeat(feeds["pixel_values"] + 0.2, 2, 2), 2, 3)}
 
     pipe = ImageToImagePipeline(FakeModel(brighter), image_processor=Processor())
-    made = pipe(plain((100, 0, 255)))
-    assert (made.mode, made.size) == ("RGB", (2 * SIDE, 2 * SIDE))
-    assert made.getpixel((0, 0)) == (151, 51, 255)
+    image = pipe(plain((100, 0, 255)))
+    assert (image.mode, image.size) == ("RGB", (2 * SIDE, 2 * SIDE))
+    assert image.getpixel((0, 0)) == (151, 51, 255)
     assert [each.size for each in pipe([plain(RED), plain(BLUE)])] == [(16, 16)] * 2
     with pytest.raises(UnsupportedError, match="head_mask"):
         pipe(plain(RED), head_mask=[1])
@@ -414,26 +414,26 @@ def test_background_removal() -> None:
         matte[..., : SIDE // 2] = 1
         return matte
 
-    picture = plain(RED, (16, 16))
+    image = plain(RED, (16, 16))
     pipe = BackgroundRemovalPipeline(
         FakeModel(lambda feeds: {"output": left_half(feeds)}, ["input"]), image_processor=Processor()
     )
-    cut = pipe(picture)
+    cut = pipe(image)
     assert (cut.mode, cut.size) == ("RGBA", (16, 16))
-    assert picture.mode == "RGB"  # the user's own is left alone
+    assert image.mode == "RGB"  # the user's own is left alone
     assert pipe.model.batches[0] == {"input": (1, 3, SIDE, SIDE)}
     alpha = np.asarray(cut.getchannel("A"))
     assert (alpha[:, :7].min(), alpha[:, 9:].max()) == (255, 0)
     pipe.model.answer = lambda feeds: {"logits": left_half(feeds)[:, 0] * 40 - 20}
-    assert np.abs(np.asarray(pipe(picture).getchannel("A")).astype(int) - alpha).max() <= 1
+    assert np.abs(np.asarray(pipe(image).getchannel("A")).astype(int) - alpha).max() <= 1
 
     labels = {0: "Background", 1: "a", 2: "cat"}
     semantic = FakeModel(lambda feeds: {"logits": np.zeros((1, 3, 4, 4), np.float32)}, id2label=labels)
-    cut = BackgroundRemovalPipeline(semantic, image_processor=Semantic())(picture)
+    cut = BackgroundRemovalPipeline(semantic, image_processor=Semantic())(image)
     assert np.asarray(cut.getchannel("A"))[:, 0].tolist() == [255] * 2 + [0] * 14
     semantic.config = Config({"id2label": LABELS})
     with pytest.raises(UnsupportedError, match="background"):
-        BackgroundRemovalPipeline(semantic, image_processor=Semantic())(picture)
+        BackgroundRemovalPipeline(semantic, image_processor=Semantic())(image)
 
 
 # -- mask-generation ---
@@ -574,7 +574,7 @@ def test_keypoint_matching() -> None:
 
 
 # -- video-classification ---
-def test_a_model_of_single_pictures_is_no_model_of_films() -> None:
+def test_an_image_model_is_not_a_video_model() -> None:
     model = FakeModel(means)
     model.session.inputs["pixel_values"] = SimpleNamespace(shape=("b", 3, SIDE, SIDE))
     with pytest.raises(UnsupportedError, match="single pictures"):
@@ -661,13 +661,13 @@ def test_zero_shot_image_classification() -> None:
     assert [entry["label"] for entry in answer] == ["g", "r", "b"]
     assert sum(entry["score"] for entry in answer) == pytest.approx(1)
     assert pipe(plain(GREEN), ["r", "g", "b"], hypothesis_template="{}") == answer
-    pictures = [plain(RED), plain(GREEN, (30, 5)), plain(BLUE)]
-    assert [best(each) for each in pipe(pictures, **asked)] == ["r", "g", "b"]
-    assert [best(each) for each in pipe((p for p in pictures), **asked)] == ["r", "g", "b"]
+    images = [plain(RED), plain(GREEN, (30, 5)), plain(BLUE)]
+    assert [best(each) for each in pipe(images, **asked)] == ["r", "g", "b"]
+    assert [best(each) for each in pipe((p for p in images), **asked)] == ["r", "g", "b"]
     assert len(pipe.model.texts) == 1  # the labels were read once in all of this
     pipe(plain(RED), candidate_labels=["r", "g"], hypothesis_template="{}")
     assert len(pipe.model.texts) == 2
-    assert zero_shot(JointDual())(pictures, **asked) == pipe(pictures, **asked)
+    assert zero_shot(JointDual())(images, **asked) == pipe(images, **asked)
 
 
 def test_siglip_judges_each_label_by_itself() -> None:
@@ -719,8 +719,8 @@ def finder(model_type: str = "owlvit") -> Any:
 
 def test_zero_shot_object_detection() -> None:
     pipe, one_by_one = finder(), finder("grounding-dino")
-    picture = plain("white", (40, 20))
-    answer = pipe(picture, candidate_labels=["a cat", "dog"])
+    image = plain("white", (40, 20))
+    answer = pipe(image, candidate_labels=["a cat", "dog"])
     assert [(round(e["score"], 3), e["label"], e["box"]["xmin"], e["box"]["ymax"]) for e in answer] == [
         (0.5, "a cat", 0, 40), (0.3, "dog", 0, 40), (0.25, "a cat", 20, 20), (0.15, "dog", 20, 20)
     ]  # fmt: skip
@@ -728,33 +728,33 @@ def test_zero_shot_object_detection() -> None:
     assert pipe.model.batches == [
         {"input_ids": (2, 5), "attention_mask": (2, 5), "pixel_values": (1, 3, SIDE, SIDE)}
     ]  # fmt: skip
-    assert one_by_one(picture, candidate_labels=["a cat", "dog"]) == answer
+    assert one_by_one(image, candidate_labels=["a cat", "dog"]) == answer
     assert [batch["input_ids"] for batch in one_by_one.model.batches] == [(1, 5), (1, 3)]
-    assert pipe(picture, "a cat,dog") == pipe(picture, text_queries=["a cat", "dog"]) == answer
-    assert pipe({"image": picture, "candidate_labels": ["a cat", "dog"]}) == answer
-    assert pipe(picture, candidate_labels=["a cat", "dog"], threshold=0.2, top_k=2) == answer[:2]
-    assert pipe(picture, "a cat, dog")[1]["label"] == " dog"  # as in transformers
+    assert pipe(image, "a cat,dog") == pipe(image, text_queries=["a cat", "dog"]) == answer
+    assert pipe({"image": image, "candidate_labels": ["a cat", "dog"]}) == answer
+    assert pipe(image, candidate_labels=["a cat", "dog"], threshold=0.2, top_k=2) == answer[:2]
+    assert pipe(image, "a cat, dog")[1]["label"] == " dog"  # as in transformers
 
 
-def test_labels_of_several_pictures() -> None:
+def test_labels_of_several_images() -> None:
     pipe = finder()
-    picture = plain("white")
-    cat, dog = pipe(picture, "cat"), pipe(picture, "doggy")
-    assert pipe([picture, picture], candidate_labels="cat") == [cat, cat]
-    assert pipe([picture, picture], candidate_labels=["cat"]) == [cat, cat]
-    assert pipe([picture, picture], candidate_labels=[["cat"], ["doggy"]]) == [cat, dog]
-    assert pipe([{"image": picture, "candidate_labels": "cat"}, {"image": picture, "candidate_labels": "doggy"}]) == [
+    image = plain("white")
+    cat, dog = pipe(image, "cat"), pipe(image, "doggy")
+    assert pipe([image, image], candidate_labels="cat") == [cat, cat]
+    assert pipe([image, image], candidate_labels=["cat"]) == [cat, cat]
+    assert pipe([image, image], candidate_labels=[["cat"], ["doggy"]]) == [cat, dog]
+    assert pipe([{"image": image, "candidate_labels": "cat"}, {"image": image, "candidate_labels": "doggy"}]) == [
         cat, dog
     ]  # fmt: skip
-    assert list(pipe((p for p in [picture] * 2), candidate_labels="cat")) == [cat, cat]
+    assert list(pipe((p for p in [image] * 2), candidate_labels="cat")) == [cat, cat]
     with pytest.raises(ValueError, match="Got 2 images but 1 candidate label lists"):
-        pipe([picture, picture], candidate_labels=[["cat"]])
+        pipe([image, image], candidate_labels=[["cat"]])
     with pytest.raises(ValueError, match="per-image label lists"):
-        pipe([picture, picture], candidate_labels=[["cat"], "dog"])
+        pipe([image, image], candidate_labels=[["cat"], "dog"])
     with pytest.raises(ValueError, match="needs candidate_labels"):
-        pipe(picture)
+        pipe(image)
     with pytest.raises(ValueError, match="empty"):
-        pipe(picture, candidate_labels=[])
+        pipe(image, candidate_labels=[])
 
 
 # -- what the factory gives ---
@@ -787,9 +787,9 @@ def test_processors_of_no_family() -> None:
 
     config = {"feature_extractor_type": "ImageFeatureExtractor", "size": {"shortest_edge": 16}, "size_divisibility": 4}
     processor = AutoImageProcessor.from_dict({**config, "image_mean": [0.5] * 3, "image_std": [1.0] * 3})
-    made = processor(plain("white", (40, 30)), return_tensors="np")["pixel_values"]
-    assert made.shape == (1, 3, 16, 20)  # 16 x 21.3, in steps of 4
-    assert np.unique(made) == [0.5]
+    pixels = processor(plain("white", (40, 30)), return_tensors="np")["pixel_values"]
+    assert pixels.shape == (1, 3, 16, 20)  # 16 x 21.3, in steps of 4
+    assert np.unique(pixels) == [0.5]
     again = AutoImageProcessor.from_dict(processor.to_dict())
     assert np.array_equal(again(plain("red"))["pixel_values"], processor(plain("red"))["pixel_values"])
 

@@ -116,17 +116,17 @@ def test_pieces_of_every_form() -> None:
 
 def test_another_rate_is_resampled_as_one_stream() -> None:
     pytest.importorskip("soxr")
-    heard: list[int] = []
+    lengths: list[int] = []
 
     class Ears(Recogniser):
         def __call__(self, audio: Any, **options: Any) -> dict[str, Any]:
-            heard.append(len(audio))
+            lengths.append(len(audio))
             return {"text": ""}
 
     (*_, last) = live(
         Ears("seq2seq"), pieces(np.ones(4 * RATE, np.float32), 1600), sampling_rate=2 * RATE, step_s=9, window_s=20
     )
-    assert heard == [2 * RATE]
+    assert lengths == [2 * RATE]
     assert last.seconds == 2.0
 
 

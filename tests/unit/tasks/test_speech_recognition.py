@@ -50,9 +50,9 @@ class Letters:
         return length // STEP
 
     def run(self, feeds: dict[str, Any]) -> dict[str, Any]:
-        sounds = feeds["input_values"]
-        self.batches.append(sounds.shape)
-        frames = sounds[:, : sounds.shape[1] // STEP * STEP].reshape(len(sounds), -1, STEP).max(-1)
+        recordings = feeds["input_values"]
+        self.batches.append(recordings.shape)
+        frames = recordings[:, : recordings.shape[1] // STEP * STEP].reshape(len(recordings), -1, STEP).max(-1)
         ids = np.rint(frames * 100).astype(int)
         return {"logits": np.eye(len(TOKENS), dtype=np.float32)[ids]}
 
@@ -78,10 +78,10 @@ def tokenizer(folder: Path) -> Any:
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> AutomaticSpeechRecognitionPipeline:
-    return made(tmp_path)
+    return ctc_pipeline(tmp_path)
 
 
-def made(folder: Path, **options: Any) -> AutomaticSpeechRecognitionPipeline:
+def ctc_pipeline(folder: Path, **options: Any) -> AutomaticSpeechRecognitionPipeline:
     extractor = Wav2Vec2FeatureExtractor(do_normalize=False)
     return AutomaticSpeechRecognitionPipeline(
         Letters(folder), extractor, tokenizer(folder), task="automatic-speech-recognition", **options
@@ -157,12 +157,12 @@ def test_a_dict_keeps_its_keys_and_the_answer_has_them(pipe: Any) -> None:
     ],
     ids=str,
 )
-def test_what_is_no_recording_is_told(pipe: Any, given: Any, error: type[Exception], message: str | None) -> None:
+def test_what_is_not_a_recording_is_refused(pipe: Any, given: Any, error: type[Exception], message: str | None) -> None:
     with pytest.raises(error, match=message):
         pipe(given)
 
 
-def test_what_would_not_fit_into_memory_is_told(pipe: Any) -> None:
+def test_what_would_not_fit_into_memory_is_refused(pipe: Any) -> None:
     pipe.model.config = Config({"model_type": "wav2vec2", "num_attention_heads": 12})
     hours = np.broadcast_to(np.float32(0), (2 * 3600 * RATE,))
     with pytest.raises(AudioError, match="pass chunk_length_s=30"):
@@ -293,10 +293,10 @@ def test_parameters_that_are_none(pipe: Any, tmp_path: Path, options: dict[str, 
     with pytest.raises(ValueError, match=message):
         pipe(said("abc"), **options)
     with pytest.raises(ValueError, match=message):
-        made(tmp_path, **options)
+        ctc_pipeline(tmp_path, **options)
 
 
-def test_parameters_of_writing_have_no_effect_and_that_is_told(pipe: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_parameters_of_generation_have_no_effect_and_warn(pipe: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert pipe(said("abc"), num_beams=2, generate_kwargs={"max_new_tokens": 1}) == {"text": "abc"}
     assert "['max_new_tokens', 'num_beams'] have no effect" in caplog.text
 
@@ -331,7 +331,7 @@ class Beams:
 
 def test_a_language_model(tmp_path: Path) -> None:
     beams = Beams()
-    pipe = made(tmp_path, decoder=beams)
+    pipe = ctc_pipeline(tmp_path, decoder=beams)
     assert pipe.type == "ctc_with_lm" and pipe.decoder is beams
     assert pipe(said("abc"), decoder_kwargs={"beam_width": 4}) == {"text": "hello there"}
     assert beams.calls == [((12, len(TOKENS)), {"beam_width": 4})]
@@ -347,20 +347,20 @@ def test_a_language_model_of_the_folder(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ModelNotFoundError, match=r"no alphabet.json"):
-        made(tmp_path, decoder=str(tmp_path))
+        ctc_pipeline(tmp_path, decoder=str(tmp_path))
     (tmp_path / "alphabet.json").write_text("{}", encoding="utf-8")
     (tmp_path / "language_model").mkdir()
-    assert made(tmp_path).type == "ctc"  # no file says that it is to be used
+    assert ctc_pipeline(tmp_path).type == "ctc"  # no file says that it is to be used
     (tmp_path / "preprocessor_config.json").write_text('{"processor_class": "Wav2Vec2ProcessorWithLM"}')
     beams = Beams()
     library = SimpleNamespace(BeamSearchDecoderCTC=SimpleNamespace(load_from_dir=lambda _: beams))
     monkeypatch.setitem(sys.modules, "pyctcdecode", library)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    assert made(tmp_path).decoder is beams and made(tmp_path, decoder=tmp_path).decoder is beams
+    assert ctc_pipeline(tmp_path).decoder is beams and ctc_pipeline(tmp_path, decoder=tmp_path).decoder is beams
     monkeypatch.setitem(sys.modules, "pyctcdecode", None)
-    assert made(tmp_path).type == "ctc" and "Defaulting to raw CTC" in caplog.text
+    assert ctc_pipeline(tmp_path).type == "ctc" and "Defaulting to raw CTC" in caplog.text
     with pytest.raises(MissingDependencyError, match=r"onnxpipe\[lm\]"):
-        made(tmp_path, decoder=tmp_path)
+        ctc_pipeline(tmp_path, decoder=tmp_path)
 
 
 # -- against transformers ---------------------------------------------------------------------------------------------
@@ -383,7 +383,7 @@ def both(models: Callable[[str, str], Path], bundles: Callable[..., Path]) -> Ca
     return pair
 
 
-def sound(name: str) -> Any:
+def recording(name: str) -> Any:
     from zoo.audio.recordings import mono
 
     return np.array(mono(name))
@@ -413,15 +413,15 @@ WHISPER_CASES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 @pytest.mark.parametrize(("name", "options"), CTC_CASES, ids=str)
 def test_ctc_equals_transformers(both: Callable[[str], Pair], name: str, options: dict[str, Any]) -> None:
-    theirs, ours = (pipe(sound(name), **options) for pipe in both("wav2vec2-large"))
+    theirs, ours = (pipe(recording(name), **options) for pipe in both("wav2vec2-large"))
     assert ours == theirs and list(ours) == list(theirs)
 
 
 @pytest.mark.parametrize(("name", "options"), WHISPER_CASES, ids=str)
 def test_whisper_equals_transformers(both: Callable[[str], Pair], name: str, options: dict[str, Any]) -> None:
-    theirs, ours = (pipe(sound(name), **options) for pipe in both("whisper"))
+    theirs, ours = (pipe(recording(name), **options) for pipe in both("whisper"))
     if name == "long":  # ours end where the recording does, theirs in the silence that fills the last window
-        end = round(len(sound(name)) / RATE, 2)
+        end = round(len(recording(name)) / RATE, 2)
         for chunk in theirs.get("chunks", ()):
             chunk["timestamp"] = tuple(None if each is None else min(each, end) for each in chunk["timestamp"])
     assert ours == theirs
@@ -433,25 +433,25 @@ def test_whisper_equals_transformers(both: Callable[[str], Pair], name: str, opt
 @pytest.mark.parametrize("family", ["wav2vec2-large", "whisper"])
 def test_neighbours_change_nothing(both: Callable[[str], Pair], family: str) -> None:
     pipe = both(family)[1]
-    sounds = [sound(name) for name in ("speech", "second", "third", "mate", "brief")]
+    recordings = [recording(name) for name in ("speech", "second", "third", "mate", "brief")]
     options: dict[str, Any] = {"return_timestamps": "char"} if family != "whisper" else {**WHISPER}
-    alone = [pipe(each, **options) for each in sounds]
+    alone = [pipe(each, **options) for each in recordings]
     for batch_size in (None, 2, 8):
-        assert pipe(sounds, batch_size=batch_size, **options) == alone
+        assert pipe(recordings, batch_size=batch_size, **options) == alone
     chunked = {**options, "chunk_length_s": 2}
-    assert pipe(sound("long"), batch_size=8, **chunked) == pipe(sound("long"), batch_size=1, **chunked)
+    assert pipe(recording("long"), batch_size=8, **chunked) == pipe(recording("long"), batch_size=1, **chunked)
 
 
-def test_files_are_heard_as_their_samples_are(both: Callable[[str], Pair], tmp_path: Path) -> None:
+def test_files_are_transcribed_as_their_samples_are(both: Callable[[str], Pair], tmp_path: Path) -> None:
     pipe = both("whisper")[1]
     path = tmp_path / "long.wav"
-    path.write_bytes(wav(sound("long")))
+    path.write_bytes(wav(recording("long")))
     for options in ({"return_timestamps": True}, {"chunk_length_s": 2}):
-        assert pipe(str(path), **WHISPER, **options) == pipe(sound("long"), **WHISPER, **options)
+        assert pipe(str(path), **WHISPER, **options) == pipe(recording("long"), **WHISPER, **options)
 
 
 def test_whispers_refusals_equal_transformers(both: Callable[[str], Pair]) -> None:
     for options in ({"return_timestamps": "char"}, {"generate_kwargs": {"language": "klingon"}}, {"max_new_token": 3}):
         for pipe in both("whisper"):
             with pytest.raises(ValueError, match=r"char|[Uu]nsupported language|max_new_token"):
-                pipe(sound("speech"), **options)
+                pipe(recording("speech"), **options)

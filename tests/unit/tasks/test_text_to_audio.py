@@ -46,7 +46,7 @@ def speecht5(vocoder: SpeechT5HifiGan) -> Any:
 
 
 # -- the task -------------------------------------------------------------------------------------------------------
-def test_an_answer_is_sound_and_its_rate(vits: Any, speecht5: Any) -> None:
+def test_an_answer_is_audio_and_its_rate(vits: Any, speecht5: Any) -> None:
     for pipe, params in ((vits, {}), (speecht5, {"speaker_embeddings": speaker()})):
         answer = pipe(TEXT, forward_params=params)
         assert answer.keys() == {"audio", "sampling_rate"}
@@ -58,7 +58,7 @@ def test_the_shape_is_that_of_either_version(vits: Any) -> None:
     assert vits(TEXT, seed=1, squeeze=False)["audio"].shape == (1, *vits(TEXT, seed=1)["audio"].shape)
 
 
-def test_a_seed_repeats_and_a_text_sounds_alike_in_any_batch(vits: Any) -> None:
+def test_a_seed_repeats_and_a_text_sounds_the_same_in_any_batch(vits: Any) -> None:
     texts = [TEXT, "bookkeeper", "a"]
     alone = vits(TEXT, seed=3)["audio"]
     for batch_size in (None, 1, 3):
@@ -154,9 +154,9 @@ def test_vocoders_of_every_form(speecht5: Any, vocoder: SpeechT5HifiGan) -> None
 
 def test_a_speaker_number_is_one_that_there_is() -> None:
     pipe = pipeline(TASK, model=str(cached_bundle("vits_speakers", TASK)))
-    sounds = [pipe(TEXT, forward_params={"speaker_id": n} if n is not None else {}, seed=1)["audio"]
+    recordings = [pipe(TEXT, forward_params={"speaker_id": n} if n is not None else {}, seed=1)["audio"]
               for n in (None, 0, 1)]  # fmt: skip
-    assert not any(np.array_equal(one, other) for one, other in itertools.pairwise(sounds))
+    assert not any(np.array_equal(one, other) for one, other in itertools.pairwise(recordings))
     with pytest.raises(ValueError, match="range 0-2"):
         pipe(TEXT, forward_params={"speaker_id": 3})
 
@@ -183,8 +183,8 @@ def _one_graph(path: Path) -> None:
     inputs = [helper(name, integers, ["batch", "length"]) for name in ("input_ids", "attention_mask")]
     graph = onnx.helper.make_graph(nodes, "vits", inputs, [helper("waveform", floats, ["batch", "samples"])])
     path.parent.mkdir()
-    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
-    onnx.save(made, str(path))
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, str(path))
 
 
 class _Graph:
@@ -215,8 +215,8 @@ def test_speecht5_graphs_of_optimum_keep_the_keys_of_the_first_step(merged: bool
 
     def step(n: int, feeds: dict[str, Any]) -> dict[str, Any]:
         longer = np.zeros((1, feeds["output_sequence"].shape[1] + 1, 3), np.float32)
-        made = 5 if longer.shape[1] == 2 else 0  # with its cache the graph makes no keys of the text
-        present = {name.replace("past_key_values", "present"): np.zeros((1, 2, made if "enc" in name else n, 4))
+        frames = 5 if longer.shape[1] == 2 else 0  # with its cache the graph makes no keys of the text
+        present = {name.replace("past_key_values", "present"): np.zeros((1, 2, frames if "enc" in name else n, 4))
                    for name in _PAST}  # fmt: skip
         spectrum = np.full((2, 3), longer.shape[1] - 1.0, np.float32)
         return {"spectrum": spectrum, "prob": np.array([0.1, 0.1]), "output_sequence_out": longer, **present}
@@ -226,8 +226,8 @@ def test_speecht5_graphs_of_optimum_keep_the_keys_of_the_first_step(merged: bool
     vocoder = _Graph(["spectrogram"], lambda n, feeds: {"waveform": feeds["spectrogram"].sum(axis=1)})
     loop = ForeignLoop(config, encoder, first, later, vocoder)  # type: ignore[arg-type]
     assert not loop.gives_spectrogram
-    sound = loop.synthesize(np.arange(5), np.zeros((1, 4), np.float32), 0.5, (0, 4), 0)
-    assert sound.tolist() == [3.0, 3.0, 6.0, 6.0, 9.0, 9.0, 12.0, 12.0]
+    recording = loop.synthesize(np.arange(5), np.zeros((1, 4), np.float32), 0.5, (0, 4), 0)
+    assert recording.tolist() == [3.0, 3.0, 6.0, 6.0, 9.0, 9.0, 12.0, 12.0]
     for number, feeds in enumerate(later.fed[1:] if merged else later.fed, 1):
         assert feeds["output_sequence"].shape[1] == number + 1
         assert feeds["past_key_values.0.encoder.key"].shape[2] == 5
@@ -305,7 +305,7 @@ def test_texts_become_phonemes_in_the_language_of_the_voice(kokoro: Any, monkeyp
         phoneme_tokenizer.language_of("jf_alpha")
 
 
-def test_without_the_extra_the_line_to_install_is_told(kokoro: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_line_to_install_is_shown(kokoro: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from onnxpipe.processing.text.speech import phonemizer as phonemes
 
     phonemes._phonemizer.cache_clear()

@@ -8,12 +8,13 @@ The families themselves are in `models` (one graph, CLAP), `speech_text_models` 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from zoo.variants import build_variant
 
 TASKS = (
     "automatic-speech-recognition",
@@ -72,22 +73,18 @@ def families(task: str) -> tuple[str, ...]:
 
 
 def build(family: str, head: str, folder: Path) -> None:
-    """Write the model of `family` for the task that `head` names, changed as the variant says.
+    """See `zoo.variants.build_variant`."""
+    from zoo.audio import models as audio_models
 
-    Raises:
-        KeyError: no such family, task or variant.
-    """
-    task, _, variant = head.partition("+")
-    if variant == "wide":
-        from zoo.audio import models as audio_models
-
-        audio_models.write_larger(family, task, WIDE[family], folder)
-        return
-    models()[family, task](folder)
-    if variant:
-        path = folder / "config.json"
-        config = json.loads(path.read_text(encoding="utf-8")) | VARIANTS[variant]
-        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    build_variant(
+        family,
+        head,
+        folder,
+        models=models(),
+        write_larger=audio_models.write_larger,
+        wide=WIDE,
+        variants=VARIANTS,
+    )
 
 
 def _modules() -> list[Any]:

@@ -10,7 +10,6 @@ and transformers 5.23.
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ import numpy as np
 
 from zoo.audio.sizes import CLASSES, CTC, FAMILIES, LABELS, ZERO_SHOT, Family
 from zoo.text import tokenization
+from zoo.text.synthetic_tokenizer import to_json
 
 MISSING: Mapping[tuple[str, str], str] = {}
 """(family, task) -> why it cannot be exported."""
@@ -31,7 +31,7 @@ _LETTERS = "ETAONIHSRDLUMWCFGYPBVK'XJQZ"
 VOCABULARY: Mapping[str, int] = {token: place for place, token in enumerate((*_MARKS, *_LETTERS))}
 """facebook/wav2vec2-base-960h's."""
 
-_SOUNDS = 12
+_RECORDINGS = 12
 _SECONDS = 1.5
 
 
@@ -45,7 +45,7 @@ def _write(name: str, task: str, folder: Path, more: Mapping[str, Any] | None = 
     if more:
         family = replace(family, sizes={**family.sizes, **more})
     folder.mkdir(parents=True, exist_ok=True)
-    _to_json(folder / "preprocessor_config.json", family.extractor)
+    (folder / "preprocessor_config.json").write_bytes(to_json(family.extractor))
     ids = _write_tokenizer(family, task, folder)
     config = transformers.AutoConfig.for_model(family.model_type, **_config(family, task, ids))
     model = getattr(transformers, family.stem + family.tasks[task])(config).eval()
@@ -64,10 +64,10 @@ def write_larger(name: str, task: str, sizes: Mapping[str, Any], folder: Path) -
 def _config(family: Family, task: str, ids: Mapping[str, int]) -> dict[str, Any]:
     labels = {"id2label": dict(enumerate(LABELS)), "label2id": {label: i for i, label in enumerate(LABELS)}}
     heads: Mapping[str, Mapping[str, Any]] = {CTC: ids, CLASSES: labels}
-    made = {**family.sizes, **heads.get(task, {}), **family.more.get(task, {})}
+    config = {**family.sizes, **heads.get(task, {}), **family.more.get(task, {})}
     if task == ZERO_SHOT:
-        made["text_config"] = {**made["text_config"], **ids}
-    return made
+        config["text_config"] = {**config["text_config"], **ids}
+    return config
 
 
 def _write_tokenizer(family: Family, task: str, folder: Path) -> dict[str, int]:
@@ -81,14 +81,10 @@ def _write_tokenizer(family: Family, task: str, folder: Path) -> dict[str, int]:
     own = {"tokenizer_class": "Wav2Vec2CTCTokenizer", "do_lower_case": False, "word_delimiter_token": "|"}
     languages = {"eng": VOCABULARY, "fra": {t: (p + 7) % 32 if p > 4 else p for t, p in VOCABULARY.items()}}
     target = {"target_lang": "eng"} if family.nested else {}
-    _to_json(folder / "vocab.json", languages if family.nested else VOCABULARY)
-    _to_json(folder / "tokenizer_config.json", {**special, **own, **target})
-    _to_json(folder / "special_tokens_map.json", special)
+    (folder / "vocab.json").write_bytes(to_json(languages if family.nested else VOCABULARY))
+    (folder / "tokenizer_config.json").write_bytes(to_json({**special, **own, **target}))
+    (folder / "special_tokens_map.json").write_bytes(to_json(special))
     return {"vocab_size": len(VOCABULARY), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-
-
-def _to_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def fill(model: Any, seed: str) -> None:
@@ -120,16 +116,16 @@ def fill(model: Any, seed: str) -> None:
 
 
 def _inputs(model: Any, folder: Path) -> list[dict[str, Any]]:
-    """Made sounds as the model hears them, one row each."""
+    """SyntheticTokenizer sounds as the model hears them, one row each."""
     import torch
 
     from onnxpipe_export.cases import audio as audio_cases
 
     extractor = audio_cases.load_extractor(folder)
     rate = int(extractor.sampling_rate)
-    sounds = [audio_cases.sound(number, int(_SECONDS * rate), rate) for number in range(_SOUNDS)]
+    recordings = [audio_cases.sound(number, int(_SECONDS * rate), rate) for number in range(_RECORDINGS)]
     name = model.main_input_name
-    return [{name: torch.from_numpy(audio_cases.prepared(extractor, [one], [name])[name])} for one in sounds]
+    return [{name: torch.from_numpy(audio_cases.prepared(extractor, [one], [name])[name])} for one in recordings]
 
 
 def _settle(model: Any, path: str, inputs: Sequence[Mapping[str, Any]], blank: int | None) -> None:

@@ -98,11 +98,11 @@ def _musicgen(name: str, channels: int, folder: Path) -> None:
 
 def _t5_tokenizer(folder: Path) -> int:
     """Write the tokenizer; how many tokens it has."""
-    made = sentencepiece_tokenizers.t5("t5")
-    assert made.backend is not None
-    made.backend.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_bytes(to_json({"model_max_length": 128, **made.config}))
-    return int(made.backend.get_vocab_size(with_added_tokens=True))
+    synthetic = sentencepiece_tokenizers.t5("t5")
+    assert synthetic.backend is not None
+    synthetic.backend.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_bytes(to_json({"model_max_length": 128, **synthetic.config}))
+    return int(synthetic.backend.get_vocab_size(with_added_tokens=True))
 
 
 _SEMANTIC = {
@@ -213,8 +213,8 @@ def _loud(codec: Any) -> None:
     codes = torch.from_numpy(np.random.default_rng(3).integers(0, CODES, (1, 4, 40)))
     last = codec.decoder.layers[-1].conv
     with torch.no_grad():
-        sound = codec._decode_frame(codes[:, : len(codec.quantizer.layers)])
-        last.parametrizations.weight.original0.mul_(round(0.1 / float(sound.std()), 3))
+        audio = codec._decode_frame(codes[:, : len(codec.quantizer.layers)])
+        last.parametrizations.weight.original0.mul_(round(0.1 / float(audio.std()), 3))
         last.bias.zero_()
 
 

@@ -1,4 +1,4 @@
-"""Made sounds of every kind that a pipeline may meet, the same samples every time.
+"""SyntheticTokenizer sounds of every kind that a pipeline may meet, the same samples every time.
 
     from zoo.audio.recordings import encoded, samples, write
     samples("speech")           # float32 (n,), or (n, 2) for stereo, at KINDS["speech"].rate
@@ -28,7 +28,7 @@ class Kind:
 
     Args:
         seconds: its length.
-        made: the name of a maker: "speech", "silence", "clicks", "noise", "tone" or "square".
+        maker: the name of a maker: "speech", "silence", "clicks", "noise", "tone" or "square".
         rate: samples a second.
         channels: 1 or 2, which are not the same.
         format: soundfile's name of the file format.
@@ -37,7 +37,7 @@ class Kind:
     """
 
     seconds: float
-    made: str = "speech"
+    maker: str = "speech"
     rate: int = 16_000
     channels: int = 1
     format: str = "WAV"
@@ -89,8 +89,8 @@ def samples(name: str) -> np.ndarray:
         KeyError: an unknown name.
     """
     kind = KINDS[name]
-    made = [_made(f"{name}/{channel}" if channel else name, kind) for channel in range(kind.channels)]
-    array = np.stack(made, axis=1) if kind.channels > 1 else made[0]
+    channels = [_synthetic(f"{name}/{channel}" if channel else name, kind) for channel in range(kind.channels)]
+    array = np.stack(channels, axis=1) if kind.channels > 1 else channels[0]
     array.flags.writeable = False
     return array
 
@@ -184,21 +184,21 @@ def _hiss(length: int, rng: np.random.Generator) -> np.ndarray:
     return np.diff(rng.normal(0, 0.5, length + 1))
 
 
-def _made(seed: str, kind: Kind) -> np.ndarray:
-    rng = np.random.default_rng(zlib.crc32(f"{seed}/{kind.made}".encode()))
+def _synthetic(seed: str, kind: Kind) -> np.ndarray:
+    rng = np.random.default_rng(zlib.crc32(f"{seed}/{kind.maker}".encode()))
     count = round(kind.seconds * kind.rate)
     time = np.arange(count) / kind.rate
-    if kind.made == "speech":
+    if kind.maker == "speech":
         out = speech(kind.seconds, kind.rate, seed=seed)
-    elif kind.made == "noise":
+    elif kind.maker == "noise":
         out = rng.normal(0, 0.3, count)
-    elif kind.made == "tone":
+    elif kind.maker == "tone":
         out = np.sin(2 * np.pi * 440 * time)
-    elif kind.made == "square":
+    elif kind.maker == "square":
         out = np.sign(np.sin(2 * np.pi * 180 * time))
     else:
         out = np.zeros(count)
-        if kind.made == "clicks":
+        if kind.maker == "clicks":
             out[rng.integers(0, count, 12)] = rng.uniform(-1, 1, 12)
     loudest = np.abs(out).max(initial=0)
     return (out * (kind.level / loudest) if loudest else out).astype(np.float32)

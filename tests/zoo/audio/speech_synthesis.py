@@ -186,8 +186,8 @@ def kokoro(folder: Path) -> None:
     output = helper.make_tensor_value_info("waveform", TensorProto.FLOAT, [1, "samples"])
     graph = helper.make_graph(nodes, "kokoro", inputs, [output])
     (folder / "onnx").mkdir()
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    save(made, str(folder / "onnx" / "model.onnx"))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    save(model, str(folder / "onnx" / "model.onnx"))
     (folder / "voices").mkdir()
     for number, voice in enumerate(("af_heart", "bm_george")):
         styles = np.arange(30 * 8, dtype="<f4").reshape(30, 1, 8) + 1000 * number

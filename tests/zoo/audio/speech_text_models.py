@@ -19,13 +19,13 @@ from typing import Any
 from zoo.audio import speech_text_tokenizers as tokenizers
 from zoo.audio.sizes import WAVE
 from zoo.audio.speech_text_weights import Marks, fill
-from zoo.text.synthetic_tokenizer import SIZE, Made, to_json
+from zoo.text.synthetic_tokenizer import SIZE, SyntheticTokenizer, to_json
 
 TASK = "automatic-speech-recognition"
 MISSING: Mapping[tuple[str, str], str] = {}
 """(family, task) -> why it cannot be exported."""
 
-_SOUNDS = 8
+_RECORDINGS = 8
 _SECONDS = 1.5
 _BART = {
     "d_model": 64,
@@ -150,7 +150,7 @@ class Family:
     kind: str
     config: Mapping[str, Any]
     extractor: Mapping[str, Any]
-    tokenizer: Callable[[], Made]
+    tokenizer: Callable[[], SyntheticTokenizer]
     tokens: Mapping[str, str]
     generation: Callable[[Mapping[str, int]], dict[str, Any]] = field(default=lambda ids: {})
     architecture: str = ""
@@ -159,7 +159,7 @@ class Family:
 def _whisper_generation(heads: list[list[int]], ids: Mapping[str, int], *, multilingual: bool) -> dict[str, Any]:
     """As in the generation_config.json of openai's checkpoints."""
     marks = ("<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>")
-    made: dict[str, Any] = {
+    config: dict[str, Any] = {
         "alignment_heads": heads,
         "begin_suppress_tokens": [ids["Ġ"], ids[tokenizers.END]],
         "is_multilingual": multilingual,
@@ -172,9 +172,9 @@ def _whisper_generation(heads: list[list[int]], ids: Mapping[str, int], *, multi
                             *(ids[mark] for mark in marks)],
     }  # fmt: skip
     if multilingual:
-        made["lang_to_id"] = {language: ids[language] for language in tokenizers.whisper_languages()}
-        made["task_to_id"] = {"transcribe": ids["<|transcribe|>"], "translate": ids["<|translate|>"]}
-    return made
+        config["lang_to_id"] = {language: ids[language] for language in tokenizers.whisper_languages()}
+        config["task_to_id"] = {"transcribe": ids["<|transcribe|>"], "translate": ids["<|translate|>"]}
+    return config
 
 
 def _seamless_generation(ids: Mapping[str, int]) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def _write(name: str, folder: Path) -> None:
     config = transformers.AutoConfig.for_model(family.model_type, vocab_size=size, **family.config, **special)
     model = getattr(transformers, family.kind)(config).eval()
     model.tie_weights()
-    fill(model, name, _marks(family, ids), _sounds(model, folder))
+    fill(model, name, _marks(family, ids), _recordings(model, folder))
     model.generation_config = transformers.GenerationConfig()
     with quiet():
         model.save_pretrained(folder)
@@ -247,15 +247,15 @@ def _write(name: str, folder: Path) -> None:
 
 def _write_tokenizer(family: Family, folder: Path) -> dict[str, int]:
     """Write the tokenizer's files; every token and its id."""
-    made = family.tokenizer()
-    if made.backend is not None:
-        made.backend.save(str(folder / "tokenizer.json"))
-    for name, content in made.files.items():
+    synthetic = family.tokenizer()
+    if synthetic.backend is not None:
+        synthetic.backend.save(str(folder / "tokenizer.json"))
+    for name, content in synthetic.files.items():
         (folder / name).write_bytes(content)
-    (folder / "tokenizer_config.json").write_bytes(to_json(made.config))
-    if made.backend is not None:
-        return dict(made.backend.get_vocab(with_added_tokens=True))
-    return dict(json.loads(made.files["vocab.json"]))
+    (folder / "tokenizer_config.json").write_bytes(to_json(synthetic.config))
+    if synthetic.backend is not None:
+        return dict(synthetic.backend.get_vocab(with_added_tokens=True))
+    return dict(json.loads(synthetic.files["vocab.json"]))
 
 
 def _marks(family: Family, ids: Mapping[str, int]) -> Marks:
@@ -274,8 +274,8 @@ def _marks(family: Family, ids: Mapping[str, int]) -> Marks:
     return Marks((start, *prefix), end, tuple(odd), range(256, end), tuple(languages), range(first, first + 1501))
 
 
-def _sounds(model: Any, folder: Path) -> list[dict[str, Any]]:
-    """Made sounds as the model hears them, one row each."""
+def _recordings(model: Any, folder: Path) -> list[dict[str, Any]]:
+    """SyntheticTokenizer sounds as the model hears them, one row each."""
     import torch
 
     from onnxpipe_export.cases import audio as audio_cases
@@ -284,9 +284,9 @@ def _sounds(model: Any, folder: Path) -> list[dict[str, Any]]:
     rate = int(extractor.sampling_rate)
     names = (model.main_input_name, "attention_mask")
     names = names if model.config.model_type != "whisper" else names[:1]
-    sounds = [audio_cases.sound(number, int(_SECONDS * rate), rate) for number in range(_SOUNDS)]
-    made = [audio_cases.prepared(extractor, [one], names) for one in sounds]
-    return [{name: torch.from_numpy(value) for name, value in one.items()} for one in made]
+    recordings = [audio_cases.sound(number, int(_SECONDS * rate), rate) for number in range(_RECORDINGS)]
+    inputs = [audio_cases.prepared(extractor, [one], names) for one in recordings]
+    return [{name: torch.from_numpy(value) for name, value in one.items()} for one in inputs]
 
 
 def _to_json(path: Path, content: Mapping[str, Any]) -> None:

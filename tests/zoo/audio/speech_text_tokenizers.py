@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from zoo import corpus
 from zoo.text import sentencepiece_tokenizers
 from zoo.text.sentencepiece_tokenizers import _sentence_bpe, _spm
-from zoo.text.synthetic_tokenizer import SIZE, Made, add_marks, starts_with, to_json
+from zoo.text.synthetic_tokenizer import SIZE, SyntheticTokenizer, add_marks, starts_with, to_json
 
 END, START = "<|endoftext|>", "<|startoftranscript|>"
 _AFTER = ("<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>")
@@ -28,7 +28,7 @@ def whisper_languages() -> list[str]:
     return [f"<|{code}|>" for code in list(LANGUAGES)[:99]]
 
 
-def whisper() -> Made:
+def whisper() -> SyntheticTokenizer:
     """Byte-level BPE, then the marks, then 1,501 times that are no special tokens."""
     marks = [START, *whisper_languages(), *_AFTER]
     vocabulary, learnt = corpus.byte_level([], [END], SIZE)
@@ -54,17 +54,17 @@ def whisper() -> Made:
         **dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), END),
     }
     files = {"normalizer.json": to_json({"colour": "color", "theatre": "theater", "metres": "meters"})}
-    return Made(config, tokenizer, files)
+    return SyntheticTokenizer(config, tokenizer, files)
 
 
-def moonshine() -> Made:
-    made = sentencepiece_tokenizers.llama("llama")
+def moonshine() -> SyntheticTokenizer:
+    synthetic = sentencepiece_tokenizers.llama("llama")
     names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>", "unk_token": "<unk>"}
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **names}
-    return Made(config, made.backend)
+    return SyntheticTokenizer(config, synthetic.backend)
 
 
-def speech_to_text(languages: tuple[str, ...] = ()) -> Made:
+def speech_to_text(languages: tuple[str, ...] = ()) -> SyntheticTokenizer:
     """No tokenizer.json: a Unigram model in lower case, and vocab.json in another order; with `languages`, MuST-C's."""
     marks = [f"<lang:{language}>" for language in languages]
     body = corpus.unigram([], [], SIZE - 4 - len(marks), lower=True)
@@ -88,10 +88,10 @@ def speech_to_text(languages: tuple[str, ...] = ()) -> Made:
         "tokenizer_class": "Speech2TextTokenizer",
         "unk_token": "<unk>",
     }
-    return Made(config, files=files)
+    return SyntheticTokenizer(config, files=files)
 
 
-def seamless() -> Made:
+def seamless() -> SyntheticTokenizer:
     """SentencePiece's BPE after four marks, then the languages; a text begins with its language and ends with </s>."""
     head = ("<pad>", "<unk>", "<s>", "</s>")
     vocabulary, learnt = _sentence_bpe(head, SIZE - len(SEAMLESS_LANGUAGES))
@@ -110,4 +110,4 @@ def seamless() -> Made:
         "tokenizer_class": "SeamlessM4TTokenizer",
         **{f"{name}_token": token for name, token in names.items()},
     }
-    return Made(config, tokenizer)
+    return SyntheticTokenizer(config, tokenizer)

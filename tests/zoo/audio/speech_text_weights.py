@@ -39,7 +39,7 @@ class Marks:
     times: range = range(0)
 
 
-def fill(model: Any, seed: str, marks: Marks, sounds: Sequence[dict[str, Any]]) -> None:
+def fill(model: Any, seed: str, marks: Marks, recordings: Sequence[dict[str, Any]]) -> None:
     """Overwrite the weights of `model`, drawn from `seed` and their names.
 
     Args:
@@ -55,7 +55,7 @@ def fill(model: Any, seed: str, marks: Marks, sounds: Sequence[dict[str, Any]]) 
     try:
         _draw(model, seed)
         _dim(model, marks)
-        _settle(model, marks, sounds)
+        _settle(model, marks, recordings)
     finally:
         torch.set_num_threads(before)
 
@@ -118,24 +118,24 @@ def _dim(model: Any, marks: Marks) -> None:
         weight.mul_(rows)
 
 
-def _settle(model: Any, marks: Marks, sounds: Sequence[dict[str, Any]]) -> None:
+def _settle(model: Any, marks: Marks, recordings: Sequence[dict[str, Any]]) -> None:
     """Measured in float64 and rounded, so that rounding errors of the forward pass do not reach the weights."""
     import torch
 
     norm, head = _last_norm(model), model.get_output_embeddings()
     words = slice(marks.words.start, marks.words.stop)
     with torch.no_grad():
-        hidden, _ = _answers(model, marks, sounds)
+        hidden, _ = _answers(model, marks, recordings)
         if getattr(norm, "bias", None) is not None:  # No token is likely after everything.
             norm.bias.sub_(hidden.mean(0).round(decimals=1).float())
-        scale = round(3.0 / float(_answers(model, marks, sounds)[1][:, words].std()), 2)
+        scale = round(3.0 / float(_answers(model, marks, recordings)[1][:, words].std()), 2)
         norm.weight.mul_(scale)
         if getattr(norm, "bias", None) is not None:
             norm.bias.mul_(scale)
-        _often(head, marks.end, _answers(model, marks, sounds)[1], words, 12)
+        _often(head, marks.end, _answers(model, marks, recordings)[1], words, 12)
         if len(marks.times):
             times = slice(marks.times.start, marks.times.stop)
-            head.weight[times] *= _factor_of_times(_answers(model, marks, sounds)[1], words, times)
+            head.weight[times] *= _factor_of_times(_answers(model, marks, recordings)[1], words, times)
 
 
 def _often(head: Any, end: int, logits: Any, words: slice, steps: int) -> None:
@@ -161,7 +161,7 @@ def _factor_of_times(logits: Any, words: slice, times: slice) -> float:
     return 3.0
 
 
-def _answers(model: Any, marks: Marks, sounds: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
+def _answers(model: Any, marks: Marks, recordings: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
     """What the last norm gives and the logits, after every word of a random text for each sound."""
     import torch
 
@@ -170,10 +170,10 @@ def _answers(model: Any, marks: Marks, sounds: Sequence[dict[str, Any]]) -> tupl
     _last_norm(exact).register_forward_hook(lambda module, inputs, output: seen.append(output))
     rng = np.random.default_rng(5)
     logits = []
-    for sound in sounds:
+    for recording in recordings:
         words = rng.integers(marks.words.start, marks.words.stop, _STEPS)
         ids = torch.from_numpy(np.concatenate([marks.start, words])[None])
-        given = {name: value.double() if value.is_floating_point() else value for name, value in sound.items()}
+        given = {name: value.double() if value.is_floating_point() else value for name, value in recording.items()}
         logits.append(exact(**given, decoder_input_ids=ids, use_cache=False).logits[0, len(marks.start) :])
     hidden = torch.cat([one[0, len(marks.start) :] for one in seen])
     return hidden.detach(), torch.cat(logits).detach()

@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from zoo import corpus
-from zoo.text.synthetic_tokenizer import SIZE, Made, add_marks, added_tokens, to_json
+from zoo.text.synthetic_tokenizer import SIZE, SyntheticTokenizer, add_marks, added_tokens, to_json
 
 _END = "<|endoftext|>"
 _GPT4 = (
@@ -36,19 +36,19 @@ def _byte_level_bpe(head: list[str], tail: list[str], *, split: str | None = Non
     return tokenizer
 
 
-def gpt2(family: str) -> Made:
+def gpt2(family: str) -> SyntheticTokenizer:
     tokenizer = _byte_level_bpe([], [_END])
     names = {f"{name}_token": _END for name in ("bos", "eos", "unk")}
-    return Made({"add_prefix_space": False, "tokenizer_class": "GPT2Tokenizer", **names}, tokenizer)
+    return SyntheticTokenizer({"add_prefix_space": False, "tokenizer_class": "GPT2Tokenizer", **names}, tokenizer)
 
 
-def gpt_neox(family: str) -> Made:
+def gpt_neox(family: str) -> SyntheticTokenizer:
     tokenizer = _byte_level_bpe([_END, "<|padding|>"], [], nfc=True)
     names = {f"{name}_token": _END for name in ("bos", "eos", "unk")}
-    return Made({"add_prefix_space": False, "tokenizer_class": "GPTNeoXTokenizer", **names}, tokenizer)
+    return SyntheticTokenizer({"add_prefix_space": False, "tokenizer_class": "GPTNeoXTokenizer", **names}, tokenizer)
 
 
-def opt(family: str) -> Made:
+def opt(family: str) -> SyntheticTokenizer:
     """Slow files alone, as facebook/opt-125m."""
     vocabulary, learnt = corpus.byte_level(["<s>", "<pad>", "</s>", "<unk>"], [], SIZE)
     merges = "".join(f"{left} {right}\n" for left, right in learnt)
@@ -63,17 +63,17 @@ def opt(family: str) -> Made:
         "tokenizer_class": "GPT2Tokenizer",
         **{f"{name}_token": {**token, "content": content} for name, content in names.items()},
     }
-    return Made(config, files=files)
+    return SyntheticTokenizer(config, files=files)
 
 
-def bloom(family: str) -> Made:
+def bloom(family: str) -> SyntheticTokenizer:
     tokenizer = _byte_level_bpe(["<unk>", "<s>", "</s>", "<pad>"], [], split=_BLOOM)
     names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
     config = {"add_prefix_space": False, "padding_side": "left", "tokenizer_class": "BloomTokenizerFast", **names}
-    return Made(config, tokenizer)
+    return SyntheticTokenizer(config, tokenizer)
 
 
-def qwen(family: str) -> Made:
+def qwen(family: str) -> SyntheticTokenizer:
     tail = [_END, "<|im_start|>", "<|im_end|>"]
     tokenizer = _byte_level_bpe([], tail, split=_QWEN, nfc=True)
     config: dict[str, Any] = {
@@ -89,10 +89,10 @@ def qwen(family: str) -> Made:
         "tokenizer_class": "Qwen2Tokenizer",
         "unk_token": None,
     }
-    return Made(config, tokenizer)
+    return SyntheticTokenizer(config, tokenizer)
 
 
-def phi(family: str) -> Made:
+def phi(family: str) -> SyntheticTokenizer:
     tokenizer = _byte_level_bpe([], [_END])
     names = {f"{name}_token": _END for name in ("bos", "eos", "unk")}
     config = {
@@ -103,10 +103,10 @@ def phi(family: str) -> Made:
         "tokenizer_class": "CodeGenTokenizer",
         **names,
     }
-    return Made(config, tokenizer)
+    return SyntheticTokenizer(config, tokenizer)
 
 
-def smollm3(family: str) -> Made:
+def smollm3(family: str) -> SyntheticTokenizer:
     """Llama 3's: whole words of the vocabulary need no merges."""
     tail = ["<|begin_of_text|>", "<|end_of_text|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
     vocabulary, learnt = corpus.byte_level([], tail, SIZE)
@@ -128,10 +128,10 @@ def smollm3(family: str) -> Made:
         "pad_token": "<|im_end|>",
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
-    return Made(config, tokenizer)
+    return SyntheticTokenizer(config, tokenizer)
 
 
-def granite(family: str) -> Made:
+def granite(family: str) -> SyntheticTokenizer:
     head = [_END, "<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>"]
     tail = ["<|start_of_role|>", "<|end_of_role|>"]
     tokenizer = _byte_level_bpe(head, tail)
@@ -150,10 +150,10 @@ def granite(family: str) -> Made:
         "tokenizer_class": "GPT2Tokenizer",
         **names,
     }
-    return Made(config, tokenizer)
+    return SyntheticTokenizer(config, tokenizer)
 
 
-def bart(family: str) -> Made:
+def bart(family: str) -> SyntheticTokenizer:
     head = ["<s>", "<pad>", "</s>", "<unk>"]
     vocabulary, learnt = corpus.byte_level(head, ["<mask>"], SIZE)
     prefix = family == "blenderbot"
@@ -177,4 +177,4 @@ def bart(family: str) -> Made:
         "tokenizer_class": "BlenderbotTokenizer" if prefix else "BartTokenizer",
         **{f"{name}_token": token for name, token in names.items()},
     }
-    return Made(config, tokenizer)
+    return SyntheticTokenizer(config, tokenizer)

@@ -18,11 +18,11 @@ from tokenizers import Tokenizer
 from zoo import corpus
 from zoo.text import byte_level_tokenizers, sentencepiece_tokenizers
 from zoo.text.chat_templates import TEMPLATES
-from zoo.text.synthetic_tokenizer import SIZE, Made, to_json
+from zoo.text.synthetic_tokenizer import SIZE, SyntheticTokenizer, to_json
 
 MAX_LENGTH = 128
 
-_RECIPES: dict[str, Callable[[str], Made]] = {
+_RECIPES: dict[str, Callable[[str], SyntheticTokenizer]] = {
     "gpt2": byte_level_tokenizers.gpt2,
     "gpt_neo": byte_level_tokenizers.gpt2,
     "gpt_neox": byte_level_tokenizers.gpt_neox,
@@ -52,12 +52,12 @@ _RECIPES: dict[str, Callable[[str], Made]] = {
 
 def save(family: str, folder: Path) -> None:
     """Write the tokenizer files of `family` into `folder`, its chat template among them."""
-    made = _RECIPES[family](family)
-    if made.backend is not None:
-        made.backend.save(str(folder / "tokenizer.json"))
-    for name, content in made.files.items():
+    synthetic = _RECIPES[family](family)
+    if synthetic.backend is not None:
+        synthetic.backend.save(str(folder / "tokenizer.json"))
+    for name, content in synthetic.files.items():
         (folder / name).write_bytes(content)
-    config = {"model_max_length": MAX_LENGTH, **made.config}
+    config = {"model_max_length": MAX_LENGTH, **synthetic.config}
     if family in TEMPLATES:
         place, template = TEMPLATES[family]
         if place == "file":

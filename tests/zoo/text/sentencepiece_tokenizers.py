@@ -10,7 +10,15 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from zoo import corpus
-from zoo.text.synthetic_tokenizer import SIZE, Made, add_marks, added_tokens, starts_with, to_json
+from zoo.text.synthetic_tokenizer import (
+    SIZE,
+    SyntheticTokenizer,
+    add_marks,
+    added_tokens,
+    starts_with,
+    to_json,
+    unigram,
+)
 
 _END = "<|endoftext|>"
 
@@ -33,7 +41,7 @@ BYTES = tuple(f"<0x{i:02X}>" for i in range(256))
 _SPACES = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
 
 
-def llama(family: str) -> Made:
+def llama(family: str) -> SyntheticTokenizer:
     """TinyLlama's (pads with </s>), Mistral's (no padding token) and Phi-3's (chat marks after the vocabulary)."""
     vocabulary, learnt = _sentence_bpe(("<unk>", "<s>", "</s>", *BYTES), SIZE)
     tokenizer = Tokenizer(models.BPE(vocabulary, learnt, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
@@ -60,10 +68,10 @@ def llama(family: str) -> Made:
         add_marks(tokenizer, marks, rstrip=True)
         config |= {"pad_token": _END, "eos_token": _END, "padding_side": "left", "add_bos_token": False}
         tokenizer.post_processor = processors.TemplateProcessing(single="$A:0", pair="$A:0 $B:1", special_tokens=[])
-    return Made({"added_tokens_decoder": added_tokens(tokenizer), **config}, tokenizer)
+    return SyntheticTokenizer({"added_tokens_decoder": added_tokens(tokenizer), **config}, tokenizer)
 
 
-def gemma(family: str) -> Made:
+def gemma(family: str) -> SyntheticTokenizer:
     marks = ["<start_of_turn>", "<end_of_turn>"]
     head = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *marks, *BYTES)
     vocabulary, learnt = _sentence_bpe(head, SIZE)
@@ -85,13 +93,13 @@ def gemma(family: str) -> Made:
         "use_default_system_prompt": False,
         **names,
     }
-    return Made(config, tokenizer)
+    return SyntheticTokenizer(config, tokenizer)
 
 
 NLLB_LANGUAGES = ("eng_Latn", "fra_Latn", "deu_Latn", "spa_Latn", "kor_Hang")
 
 
-def nllb(family: str) -> Made:
+def nllb(family: str) -> SyntheticTokenizer:
     """With all of NLLB's 202 languages: transformers adds those that are missing."""
     from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
 
@@ -115,7 +123,7 @@ def nllb(family: str) -> Made:
         "tokenizer_class": "NllbTokenizer",
         **_fairseq_names("<mask>"),
     }
-    return Made(config, tokenizer)
+    return SyntheticTokenizer(config, tokenizer)
 
 
 def _fairseq_names(mask: str) -> dict[str, str]:
@@ -123,7 +131,7 @@ def _fairseq_names(mask: str) -> dict[str, str]:
     return {f"{name}_token": token for name, token in names.items()}
 
 
-def m2m_100(family: str) -> Made:
+def m2m_100(family: str) -> SyntheticTokenizer:
     """An spm file and vocab.json; the languages' tokens follow the vocabulary."""
     from transformers.models.m2m_100.tokenization_m2m_100 import FAIRSEQ_LANGUAGE_CODES
 
@@ -142,16 +150,7 @@ def m2m_100(family: str) -> Made:
         "tokenizer_class": "M2M100Tokenizer",
         **names,
     }
-    return Made(config, files=files)
-
-
-def _unigram(pieces: list[tuple[str, float]], unknown: str, *, cut: bool = True) -> Tokenizer:
-    place = [piece for piece, _ in pieces].index(unknown)
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=place, byte_fallback=False))
-    space = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), space]) if cut else space
-    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    return tokenizer
+    return SyntheticTokenizer(config, files=files)
 
 
 def _ends_with(tokenizer: Tokenizer, *tokens: str) -> None:
@@ -161,10 +160,10 @@ def _ends_with(tokenizer: Tokenizer, *tokens: str) -> None:
     tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {end}", pair=pair, special_tokens=known)
 
 
-def t5(family: str) -> Made:
+def t5(family: str) -> SyntheticTokenizer:
     extra = [f"<extra_id_{i}>" for i in range(100)]
     pieces = corpus.unigram(["<pad>", "</s>", "<unk>"], extra[::-1], SIZE, lower=False)
-    tokenizer = _unigram(pieces, "<unk>")
+    tokenizer = unigram(pieces, "<unk>")
     add_marks(tokenizer, ["<pad>", "</s>", "<unk>", *extra])
     _ends_with(tokenizer, "</s>")
     config = {
@@ -175,10 +174,10 @@ def t5(family: str) -> Made:
         "tokenizer_class": "T5Tokenizer",
         "unk_token": "<unk>",
     }
-    return Made(config, tokenizer)
+    return SyntheticTokenizer(config, tokenizer)
 
 
-def mt5(family: str) -> Made:
+def mt5(family: str) -> SyntheticTokenizer:
     """spiece.model alone, with a piece for every byte, as google/mt5-small."""
     pieces = corpus.unigram(["<pad>", "</s>", "<unk>", *BYTES], [], SIZE, lower=False)
     config = {
@@ -190,27 +189,27 @@ def mt5(family: str) -> Made:
         "tokenizer_class": "T5Tokenizer",
         "unk_token": "<unk>",
     }
-    return Made(config, files={"spiece.model": spiece(pieces)})
+    return SyntheticTokenizer(config, files={"spiece.model": spiece(pieces)})
 
 
-def mbart(family: str) -> Made:
+def mbart(family: str) -> SyntheticTokenizer:
     from transformers.models.mbart.tokenization_mbart import FAIRSEQ_LANGUAGE_CODES
 
     head = ["<s>", "<pad>", "</s>", "<unk>"]
     pieces = corpus.unigram(head, [*FAIRSEQ_LANGUAGE_CODES, "<mask>"], SIZE, lower=False)
-    tokenizer = _unigram(pieces, "<unk>")
+    tokenizer = unigram(pieces, "<unk>")
     add_marks(tokenizer, [*head, *FAIRSEQ_LANGUAGE_CODES])
     add_marks(tokenizer, ["<mask>"], lstrip=True)
     _ends_with(tokenizer, "</s>", "en_XX")
     config = {"src_lang": None, "tgt_lang": None, "tokenizer_class": "MBartTokenizer", **_fairseq_names("<mask>")}
-    return Made(config, tokenizer)
+    return SyntheticTokenizer(config, tokenizer)
 
 
-def pegasus(family: str) -> Made:
+def pegasus(family: str) -> SyntheticTokenizer:
     unknown = [f"<unk_{i}>" for i in range(2, 103)]
     head = ["<pad>", "</s>", "<mask_1>", "<mask_2>", *unknown, "<unk>"]
     pieces = corpus.unigram(head, [], SIZE, lower=False)
-    tokenizer = _unigram(pieces, "<unk>", cut=False)
+    tokenizer = unigram(pieces, "<unk>", cut=False)
     lines = normalizers.Replace(Regex(r"\n"), " ")
     tokenizer.normalizer = normalizers.Sequence([lines, normalizers.Replace(Regex(" {2,}"), " ")])
     add_marks(tokenizer, head)
@@ -226,10 +225,10 @@ def pegasus(family: str) -> Made:
         "tokenizer_class": "PegasusTokenizer",
         "unk_token": "<unk>",
     }
-    return Made(config, tokenizer)
+    return SyntheticTokenizer(config, tokenizer)
 
 
-def marian(family: str) -> Made:
+def marian(family: str) -> SyntheticTokenizer:
     """Two spm files (the target's without some of the source's pieces) and one vocab.json; <pad> comes last."""
     body = corpus.unigram([], [], SIZE - 3, lower=False)
     head = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0)]
@@ -241,7 +240,7 @@ def marian(family: str) -> Made:
         "vocab.json": to_json({**table, "<pad>": len(table)}),
     }
     config = {"source_lang": "en", "target_lang": "fr", "tokenizer_class": "MarianTokenizer"}
-    return Made(config, files=files)
+    return SyntheticTokenizer(config, files=files)
 
 
 def spiece(pieces: list[tuple[str, float]]) -> bytes:

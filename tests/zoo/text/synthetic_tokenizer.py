@@ -1,4 +1,4 @@
-"""What every recipe of a generator's tokenizer uses."""
+"""What the recipes of the zoo's tokenizers share."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
 SIZE = 1000
 """Tokens of a vocabulary, those aside that some families put after it."""
 
 
 @dataclass(frozen=True)
-class Made:
+class SyntheticTokenizer:
     """A tokenizer to save: `config` is tokenizer_config.json, `backend` tokenizer.json, `files` the others."""
 
     config: dict[str, Any]
@@ -48,3 +48,18 @@ def starts_with(tokenizer: Tokenizer, token: str) -> None:
     single, pair = f"{token}:0 $A:0", f"{token}:0 $A:0 {token}:1 $B:1"
     known = [(token, tokenizer.token_to_id(token))]
     tokenizer.post_processor = processors.TemplateProcessing(single=single, pair=pair, special_tokens=known)
+
+
+def unigram(pieces: list[tuple[str, float]], unknown: str, *, cut: bool = True) -> Tokenizer:
+    """Build a Unigram tokenizer over `pieces`, as XLM-RoBERTa's files describe it.
+
+    Args:
+        unknown: the piece of what no piece covers.
+        cut: no piece spans two words.
+    """
+    place = [piece for piece, _ in pieces].index(unknown)
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=place, byte_fallback=False))
+    space = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), space]) if cut else space
+    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    return tokenizer

@@ -16,6 +16,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from zoo import corpus
+from zoo.text.synthetic_tokenizer import unigram
 
 SIZE = 1000
 MAX_LENGTH = 128
@@ -138,15 +139,6 @@ def _modernbert(family: str) -> tuple[Tokenizer, dict[str, str], dict[str, Any]]
     return tokenizer, _BERT, {}
 
 
-def _unigram_tokenizer(pieces: list[tuple[str, float]], unknown: str) -> Tokenizer:
-    place = [piece for piece, _ in pieces].index(unknown)
-    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=place, byte_fallback=False))
-    space = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), space])
-    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    return tokenizer
-
-
 def _roberta_template(tokenizer: Tokenizer) -> Any:
     ids = [(token, tokenizer.token_to_id(token)) for token in ("<s>", "</s>")]
     single, pair = ["<s>", "$A", "</s>"], ["<s>", "$A", "</s>", "</s>", "$B", "</s>"]
@@ -155,7 +147,7 @@ def _roberta_template(tokenizer: Tokenizer) -> Any:
 
 def _xlm_roberta(family: str) -> tuple[Tokenizer, dict[str, str], dict[str, Any]]:
     pieces = corpus.unigram(["<s>", "<pad>", "</s>", "<unk>"], ["<mask>"], SIZE, lower=False)
-    tokenizer = _unigram_tokenizer(pieces, "<unk>")
+    tokenizer = unigram(pieces, "<unk>")
     _special(tokenizer, _ROBERTA, mask_lstrip=True)
     tokenizer.post_processor = _roberta_template(tokenizer)
     return tokenizer, _ROBERTA, {}
@@ -165,7 +157,7 @@ def _camembert(family: str) -> tuple[Tokenizer, dict[str, str], dict[str, Any]]:
     unused = ["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"]
     head = [unused[0], "<pad>", unused[1], "<unk>", unused[2], "<s>", "</s>"]
     pieces = corpus.unigram(head, ["<mask>"], SIZE, lower=False)
-    tokenizer = _unigram_tokenizer(pieces, "<unk>")
+    tokenizer = unigram(pieces, "<unk>")
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in unused])
     _special(tokenizer, _ROBERTA, mask_lstrip=True)
     tokenizer.post_processor = _roberta_template(tokenizer)
@@ -175,7 +167,7 @@ def _camembert(family: str) -> tuple[Tokenizer, dict[str, str], dict[str, Any]]:
 def _albert(family: str) -> tuple[Tokenizer, dict[str, str], dict[str, Any]]:
     names = {**_BERT, "bos": "[CLS]", "eos": "[SEP]", "unk": "<unk>", "pad": "<pad>"}
     pieces = corpus.unigram(["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"], [], SIZE, lower=True)
-    tokenizer = _unigram_tokenizer(pieces, "<unk>")
+    tokenizer = unigram(pieces, "<unk>")
     quotes = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
     plain = [normalizers.NFKD(), normalizers.StripAccents(), normalizers.Lowercase()]
     tokenizer.normalizer = normalizers.Sequence([*quotes, *plain])

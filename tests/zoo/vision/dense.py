@@ -48,12 +48,12 @@ def _video(class_name: str) -> Head:
 def _maskformer(**more: Any) -> Any:
     import transformers
 
-    made = transformers.SwinConfig(out_features=list(_FOUR_STAGES), **_SWIN)
+    backbone = transformers.SwinConfig(out_features=list(_FOUR_STAGES), **_SWIN)
     decoder = config_of("DetrConfig", d_model=32, encoder_layers=1, decoder_layers=2, decoder_attention_heads=4,
                         decoder_ffn_dim=48, num_queries=8, use_timm_backbone=False,
                         backbone_config=transformers.ResNetConfig(**RESNET))()  # fmt: skip
     return transformers.MaskFormerConfig(
-        backbone_config=made, decoder_config=decoder, fpn_feature_size=32, mask_feature_size=32, **more
+        backbone_config=backbone, decoder_config=decoder, fpn_feature_size=32, mask_feature_size=32, **more
     )
 
 

@@ -7,11 +7,12 @@ The families themselves are in `image_models` (one graph) and `image_text_models
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from zoo.variants import build_variant
 
 TASKS = (
     "image-classification",
@@ -77,19 +78,15 @@ def families(task: str) -> tuple[str, ...]:
 
 
 def build(family: str, head: str, folder: Path) -> None:
-    """Write the model of `family` for the task that `head` names, changed as the variant says.
+    """See `zoo.variants.build_variant`."""
+    from zoo.vision import models as image_models
 
-    Raises:
-        KeyError: no such family, task or variant.
-    """
-    task, _, variant = head.partition("+")
-    if variant == "wide":
-        from zoo.vision import models as image_models
-
-        image_models.write_larger(family, task, WIDE[family], folder)
-        return
-    models()[family, task](folder)
-    if variant:
-        path = folder / "config.json"
-        config = json.loads(path.read_text(encoding="utf-8")) | VARIANTS[variant]
-        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    build_variant(
+        family,
+        head,
+        folder,
+        models=models(),
+        write_larger=image_models.write_larger,
+        wide=WIDE,
+        variants=VARIANTS,
+    )

@@ -100,8 +100,8 @@ def with_backbone(
     """The same with a backbone's configuration inside, which gives these of its stages."""
 
     def make(**more: Any) -> Any:
-        made = config_of(backbone, out_features=list(stages), **inner)()
-        return config_of(class_name, backbone_config=made, **sizes)(**more)
+        inner_config = config_of(backbone, out_features=list(stages), **inner)()
+        return config_of(class_name, backbone_config=inner_config, **sizes)(**more)
 
     return make
 

@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from zoo import corpus
 from zoo.text import sentencepiece_tokenizers, tokenization
-from zoo.text.synthetic_tokenizer import SIZE, Made, add_marks, to_json
+from zoo.text.synthetic_tokenizer import SIZE, SyntheticTokenizer, add_marks, to_json
 
 _CLIP_WORDS = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 
@@ -48,12 +48,14 @@ def _bert_places(family: str, folder: Path) -> dict[str, int]:
     return {"vocab_size": size, "pad_token_id": 0}
 
 
-def _write(made: Made, folder: Path) -> dict[str, int]:
-    backend = made.backend
+def _write(synthetic: SyntheticTokenizer, folder: Path) -> dict[str, int]:
+    backend = synthetic.backend
     assert backend is not None
     backend.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_bytes(to_json(made.config))
-    ids = {f"{name}_id": backend.token_to_id(made.config[name]) for name in ("pad_token", "bos_token", "eos_token")}
+    (folder / "tokenizer_config.json").write_bytes(to_json(synthetic.config))
+    ids = {
+        f"{name}_id": backend.token_to_id(synthetic.config[name]) for name in ("pad_token", "bos_token", "eos_token")
+    }
     return {"vocab_size": backend.get_vocab_size(with_added_tokens=True), **ids}
 
 
@@ -90,7 +92,7 @@ def _clip(family: str, folder: Path) -> dict[str, int]:
         "tokenizer_class": "CLIPTokenizer",
         "unk_token": end,
     }
-    return _write(Made(config, tokenizer), folder)
+    return _write(SyntheticTokenizer(config, tokenizer), folder)
 
 
 _LAST = 0xE000
@@ -134,8 +136,8 @@ def _siglip(family: str, folder: Path) -> dict[str, int]:
 
 def _siglip2(family: str, folder: Path) -> dict[str, int]:
     """google/siglip2-base-patch16-naflex's: Gemma's in lower case, an end and no beginning, no mask."""
-    made = sentencepiece_tokenizers.gemma("gemma2")
-    backend = made.backend
+    synthetic = sentencepiece_tokenizers.gemma("gemma2")
+    backend = synthetic.backend
     assert backend is not None
     backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(" ", "▁")])
     known = [("<eos>", backend.token_to_id("<eos>"))]
@@ -150,7 +152,7 @@ def _siglip2(family: str, folder: Path) -> dict[str, int]:
         "model_max_length": 64,
         "padding_side": "right",
     }
-    return _write(Made({**made.config, **changes}, backend), folder)
+    return _write(SyntheticTokenizer({**synthetic.config, **changes}, backend), folder)
 
 
 _RECIPES: Mapping[str, Callable[[str, Path], dict[str, int]]] = {

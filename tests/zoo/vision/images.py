@@ -1,4 +1,4 @@
-"""Made pictures of every kind that a pipeline may meet, the same pixels every time.
+"""SyntheticTokenizer pictures of every kind that a pipeline may meet, the same pixels every time.
 
     from zoo.vision.images import NAMES, encoded, picture, write
     picture("palette")              # a PIL image, in the mode of its file: "P"
@@ -101,7 +101,7 @@ ODD = tuple(name for name in KINDS if name not in {*ORDINARY, *SAME_SIZE, *SMALL
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}
 
 
-def picture(name: str) -> Image:
+def pil_image(name: str) -> Image:
     """The picture as Pillow opens its file: mode, palette and EXIF included."""
     from PIL import Image
 
@@ -114,7 +114,7 @@ def pixels(name: str) -> np.ndarray:
     """uint8 (height, width, 3): the picture turned as its EXIF says, in RGB; alpha is dropped, as transformers does."""
     from PIL import ImageOps
 
-    return np.asarray(ImageOps.exif_transpose(picture(name)).convert("RGB"))
+    return np.asarray(ImageOps.exif_transpose(pil_image(name)).convert("RGB"))
 
 
 def write(name: str, folder: Path) -> Path:

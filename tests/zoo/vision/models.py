@@ -24,7 +24,7 @@ from zoo.vision.weights import fill, rank_as_scored, settle_head, settle_norms
 MISSING: Mapping[tuple[str, str], str] = {}
 """(family, task) -> why it cannot be exported."""
 
-_PICTURES = 6
+_IMAGES = 6
 
 
 def _write(family: Family, head: Head, folder: Path) -> None:
@@ -40,13 +40,13 @@ def _write(family: Family, head: Head, folder: Path) -> None:
     fill(model, seed)
     if head.ranked is not None:
         rank_as_scored(model, *head.ranked)
-    pictures = _pictures(family)
+    images = _images(family)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        settle_norms(model, pictures)
+        settle_norms(model, images)
         for layers in head.settled:
-            settle_head(model, layers.paths, pictures, mean=layers.mean, deviation=layers.deviation)
+            settle_head(model, layers.paths, images, mean=layers.mean, deviation=layers.deviation)
     finally:
         torch.set_num_threads(before)
     with quiet():
@@ -63,18 +63,18 @@ def write_larger(name: str, task: str, sizes: Mapping[str, Any], folder: Path) -
     _write(family, replace(head, config={**head.config, **sizes}), folder)
 
 
-def _pictures(family: Family) -> Any:
-    """Made pictures, or clips, as the model sees them."""
+def _images(family: Family) -> Any:
+    """SyntheticTokenizer pictures, or clips, as the model sees them."""
     import torch
 
     from onnxpipe_export.cases import images as image_cases
 
     size = (family.size, family.size)
-    made = [
+    batches = [
         image_cases.frames(number, family.frames, size) if family.frames else image_cases.picture(number, size)
-        for number in range(_PICTURES)
+        for number in range(_IMAGES)
     ]
-    return torch.stack([torch.from_numpy(image_cases.pixels(images, family.processor)) for images in made])
+    return torch.stack([torch.from_numpy(image_cases.pixels(images, family.processor)) for images in batches])
 
 
 MODELS: Mapping[tuple[str, str], Callable[[Path], None]] = {

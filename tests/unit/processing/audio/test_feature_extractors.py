@@ -107,24 +107,24 @@ def test_dither_is_drawn_where_the_call_says() -> None:
 
 # -- the call ---------------------------------------------------------------------------------------------------------
 def test_forms_of_recordings() -> None:
-    extractor, sound = Wav2Vec2FeatureExtractor(), noise(500)
-    one = extractor(sound, RATE, return_tensors="np")["input_values"]
+    extractor, recording = Wav2Vec2FeatureExtractor(), noise(500)
+    one = extractor(recording, RATE, return_tensors="np")["input_values"]
     assert one.shape == (1, 500)
     forms: list[Any] = [
-        sound.tolist(),
-        sound.astype(np.float64),
-        tuple(sound.tolist()),
-        [sound],
-        [sound.tolist()],
-        sound[None],
+        recording.tolist(),
+        recording.astype(np.float64),
+        tuple(recording.tolist()),
+        [recording],
+        [recording.tolist()],
+        recording[None],
     ]
     for form in forms:
         np.testing.assert_allclose(
             extractor(form, sampling_rate=RATE, return_tensors="np").input_values, one, rtol=0, atol=LAYER
         )
-    assert extractor(raw_speech=[sound, sound], sampling_rate=RATE)["input_values"][1].shape == (500,)
-    assert SpeechT5FeatureExtractor()(audio=sound, sampling_rate=RATE)["input_values"][0].shape == (500,)
-    assert EncodecFeatureExtractor(sampling_rate=RATE)(raw_audio=sound, sampling_rate=RATE)["input_values"][
+    assert extractor(raw_speech=[recording, recording], sampling_rate=RATE)["input_values"][1].shape == (500,)
+    assert SpeechT5FeatureExtractor()(audio=recording, sampling_rate=RATE)["input_values"][0].shape == (500,)
+    assert EncodecFeatureExtractor(sampling_rate=RATE)(raw_audio=recording, sampling_rate=RATE)["input_values"][
         0
     ].shape == (1, 500)
 
@@ -191,7 +191,7 @@ def test_recordings_that_are_too_short_say_how_long_they_must_be() -> None:
         LongFeatures(WhisperFeatureExtractor(), noise(200))
 
 
-def test_padding_on_the_left_leaves_the_sound_as_it_is() -> None:
+def test_padding_on_the_left_leaves_the_samples_as_they_are() -> None:
     extractor = Wav2Vec2FeatureExtractor(padding_side="left", return_attention_mask=True, padding_value=3.0)
     found = extractor([noise(100), noise(60, 1) + 5], RATE, padding=True, return_tensors="np")
     alone = extractor(noise(60, 1) + 5, RATE, return_tensors="np")
@@ -269,8 +269,8 @@ def test_which_class_a_folder_means(tmp_path: Path) -> None:
     assert type(load(folder(tmp_path / "a", processor_config=nested))) is ClapFeatureExtractor
     silent = folder(tmp_path / "b", preprocessor_config={"sampling_rate": 8000}, config={"model_type": "hubert"})
     assert (type(load(silent)), load(silent).sampling_rate) == (Wav2Vec2FeatureExtractor, 8000)
-    picture = folder(tmp_path / "c", preprocessor_config={"feature_extractor_type": "ViTFeatureExtractor", "size": 30})
-    assert type(load(picture)).__name__ == "ViTImageProcessor"
+    image = folder(tmp_path / "c", preprocessor_config={"feature_extractor_type": "ViTFeatureExtractor", "size": 30})
+    assert type(load(image)).__name__ == "ViTImageProcessor"
     old = folder(tmp_path / "d", preprocessor_config={"size": 30}, config={"model_type": "resnet"})
     assert type(load(old)).__name__ == "ConvNextImageProcessor"
     with pytest.raises(UnsupportedError, match=r"Pop2PianoFeatureExtractor.*WhisperFeatureExtractor"):
@@ -316,8 +316,8 @@ class Words:
 def test_speech_and_text_in_one() -> None:
     words: Any = Words()
     processor = SpeechProcessor(Wav2Vec2FeatureExtractor(), words)
-    heard = processor(noise(100), sampling_rate=RATE)
-    assert list(heard) == ["input_values"]
+    processed = processor(noise(100), sampling_rate=RATE)
+    assert list(processed) == ["input_values"]
     assert processor(text="so it is")["input_ids"] == [[2, 2, 2]]
     both = processor(noise(100), text="so it is", sampling_rate=RATE, padding=True, add_special_tokens=False)
     assert both["labels"] == [[2, 2, 2]]

@@ -206,24 +206,24 @@ def filmed(container: str, codec: str, rate: int, layout: str) -> bytes:
     frame = av.AudioFrame.from_ndarray(packed[None], format="s16", layout=layout)
     frame.rate, frame.pts = rate, 0
     buffer = BytesIO()
-    with av.open(buffer, "w", format=container) as film:
-        track = film.add_stream(codec, rate=rate)
+    with av.open(buffer, "w", format=container) as video:
+        track = video.add_stream(codec, rate=rate)
         track.layout = layout
         size = track.codec_context.frame_size or 1024
         shaper = av.AudioResampler(format=track.codec_context.format, layout=layout, rate=rate, frame_size=size)
         for shaped in [*shaper.resample(frame), *shaper.resample(None), None]:
-            film.mux(track.encode(shaped))
+            video.mux(track.encode(shaped))
     return buffer.getvalue()
 
 
-def test_a_film_without_sound() -> None:
+def test_a_video_without_audio() -> None:
     av = pytest.importorskip("av")
     buffer = BytesIO()
-    with av.open(buffer, "w", format="matroska") as film:
-        track = film.add_stream("mpeg4", rate=10)
+    with av.open(buffer, "w", format="matroska") as video:
+        track = video.add_stream("mpeg4", rate=10)
         track.width = track.height = 32
         for packet in track.encode(av.VideoFrame(32, 32, "yuv420p")) + track.encode(None):
-            film.mux(packet)
+            video.mux(packet)
     with pytest.raises(AudioError, match="has no audio in it"):
         load_audio(buffer.getvalue(), RATE)
 

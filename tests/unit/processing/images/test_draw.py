@@ -85,7 +85,7 @@ def test_chips_of_boxes_at_one_place_do_not_hide_each_other() -> None:
 @pytest.mark.parametrize(
     "at", [(-50, -50, 700, 500), (0, 0, 640, 480), (10, 10, 11, 11), (300, 350, 100, 120), (630, 470, 640, 480)]
 )
-def test_boxes_beyond_the_picture_and_of_no_size(at: tuple[int, int, int, int]) -> None:
+def test_boxes_beyond_the_image_and_of_no_size(at: tuple[int, int, int, int]) -> None:
     assert draw(_plain(), [_box("a label that is much longer than the picture is wide " * 4, at=at)]).size == SIZE
 
 
@@ -120,7 +120,7 @@ def test_masks_of_everything() -> None:
     assert drawn.shape == (480, 640, 3)
 
 
-def test_depths_are_next_to_the_picture_with_their_values_below() -> None:
+def test_depths_are_next_to_the_image_with_their_values_below() -> None:
     depth = np.linspace(2, 7, 640, dtype=np.float32)[None].repeat(480, 0)
     drawn = _pixels(draw(_plain(), {"predicted_depth": depth, "depth": None}))
     assert drawn.shape[1] > 2 * 640
@@ -145,7 +145,7 @@ def test_labels_are_bars_below() -> None:
     assert lengths[0] > 5 * lengths[1]
 
 
-def test_matches_join_both_pictures() -> None:
+def test_matches_join_both_images() -> None:
     answer = [
         {"keypoint_image_0": {"x": 100, "y": 100}, "keypoint_image_1": {"x": 50, "y": 100}, "score": 1.0},
         {"keypoint_image_0": {"x": 200.5, "y": 300.0}, "keypoint_image_1": {"x": 90.0, "y": 310.5}, "score": 0.1},
@@ -166,11 +166,11 @@ def test_removed_backgrounds_lie_on_squares() -> None:
     assert set(np.unique(drawn[:, 320:])) == {232, 255}
 
 
-def test_made_pictures_are_next_to_theirs() -> None:
+def test_generated_images_are_next_to_their_inputs() -> None:
     assert draw(_plain(), _plain(50, (1280, 960))).width > 2 * 1280
 
 
-def test_small_pictures_become_large_enough_for_text() -> None:
+def test_small_images_become_large_enough_for_text() -> None:
     image = draw(_plain(size=(32, 24)), [_box(at=(4, 6, 20, 18))])
     assert image.size == (480, 360)
     drawn = _pixels(image)
@@ -196,16 +196,16 @@ def test_odd_sizes(size: tuple[int, int]) -> None:
         assert draw(plain, answer).mode == "RGB"
 
 
-def test_text_scales_with_the_picture() -> None:
+def test_text_scales_with_the_image() -> None:
     small, large = canvas.Scale.of((640, 480)), canvas.Scale.of((2560, 1920))
     assert small.text >= 12
     assert abs(large.text / small.text - 4) < 0.3
 
 
-def test_the_given_picture_is_left_as_it_is() -> None:
-    picture = _plain()
-    draw(picture, [_box()])
-    assert (np.asarray(picture) == 128).all()
+def test_the_input_image_is_left_as_it_is() -> None:
+    image = _plain()
+    draw(image, [_box()])
+    assert (np.asarray(image) == 128).all()
 
 
 @pytest.mark.parametrize("answer", [[[0.1, 0.2]], {"text": "x"}, 3, "cat", [{"label": "cat"}], None])

@@ -100,15 +100,15 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def _served(context: ssl.SSLContext | None = None) -> Iterator[str]:
     _Handler.seen = []
-    made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    made.daemon_threads = True
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
     if context is not None:
-        made.socket = context.wrap_socket(made.socket, server_side=True)
-    thread = threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    yield f"{'http' if context is None else 'https'}://127.0.0.1:{made.server_address[1]}"
-    made.shutdown()
-    made.server_close()
+    yield f"{'http' if context is None else 'https'}://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
     thread.join()
 
 

@@ -155,8 +155,8 @@ def test_runs() -> None:
 
 
 def test_the_grid_of_points_and_the_crops() -> None:
-    picture = np.zeros((50, 100, 3), np.uint8)
-    boxes, points, crops, labels = masks.generate_crop_boxes(picture, 200, 1, 0.4, 2)
+    image = np.zeros((50, 100, 3), np.uint8)
+    boxes, points, crops, labels = masks.generate_crop_boxes(image, 200, 1, 0.4, 2)
     assert boxes.tolist() == [[0, 0, 100, 50], [0, 0, 60, 35], [0, 15, 60, 50], [40, 0, 100, 35], [40, 15, 100, 50]]
     assert points[0, :, 0].tolist() == [[50, 25], [150, 25], [50, 75], [150, 75]]
     assert points.shape == (1, 4, 5, 2)

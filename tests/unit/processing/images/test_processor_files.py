@@ -28,7 +28,7 @@ from onnxpipe.processing.multimodal.image_text import GroundingDinoProcessor, Ow
 from onnxpipe.processing.registry import IMAGE_PROCESSORS as CLASSES  # noqa: E402
 
 
-def picture() -> Any:
+def image() -> Any:
     """61 pixels wide, 45 high."""
     return Image.fromarray(np.arange(45 * 61 * 3, dtype=np.uint8).reshape(45, 61, 3))
 
@@ -120,10 +120,10 @@ def test_class_info_of_oneformer(tmp_path: Path) -> None:
                                           "class_info_file": "../classes.json"}, classes=classes)  # fmt: skip
     processor = AutoImageProcessor.from_pretrained(tmp_path)
     assert processor.metadata == {"0": "wall", "1": "cat", "class_names": ["wall", "cat"], "thing_ids": [1]}
-    features = processor(picture(), "semantic", size={"height": 8, "width": 8})
+    features = processor(image(), "semantic", size={"height": 8, "width": 8})
     assert features.task_inputs == ["the task is semantic"]
     with pytest.raises(UnsupportedError, match="semantic, instance, or panoptic"):
-        processor(picture(), "depth")
+        processor(image(), "depth")
 
 
 def test_copies() -> None:
@@ -152,9 +152,9 @@ class Words:
         return " ".join(map(str, ids))
 
 
-def test_queries_of_several_pictures() -> None:
+def test_queries_of_several_images() -> None:
     processor = OwlProcessor(CLASSES["OwlViTImageProcessor"](size=8), Words())  # type: ignore[arg-type]
-    found = processor(text=[["a cat", "a dog"], ["a remote"]], images=[picture(), picture()], max_length=3)
+    found = processor(text=[["a cat", "a dog"], ["a remote"]], images=[image(), image()], max_length=3)
     assert found["input_ids"].tolist() == [[1, 3, 0], [1, 3, 0], [1, 6, 0], [0, 0, 0]]
     assert found["pixel_values"].shape == (2, 3, 8, 8) and found.keys() == {
         "input_ids",
@@ -178,7 +178,7 @@ def test_labels_become_a_sentence() -> None:
 
 def test_points_where_the_model_sees_them() -> None:
     processor = SamProcessor(CLASSES["SamImageProcessor"](size={"longest_edge": 122}, pad_size=122))
-    features = processor(picture(), input_points=[[[10, 20], [61, 45]]], input_boxes=[[[0, 0, 61, 45]]])
+    features = processor(image(), input_points=[[[10, 20], [61, 45]]], input_boxes=[[[0, 0, 61, 45]]])
     assert features["input_points"].tolist() == [[[[20.0, 40.0], [122.0, 90.0]]]]
     assert features["input_boxes"].tolist() == [[[0.0, 0.0, 122.0, 90.0]]]
     assert features["original_sizes"].tolist() == [[45, 61]] and features["reshaped_input_sizes"].tolist() == [
@@ -186,4 +186,4 @@ def test_points_where_the_model_sees_them() -> None:
     ]
     for wrong in ([10, 20], [[[1, 2, 3]]]):
         with pytest.raises(ImageError):
-            processor(picture(), input_points=wrong)
+            processor(image(), input_points=wrong)

@@ -85,7 +85,7 @@ KNOWN_OLDER: dict[str, tuple[tuple[int, ...], int]] = {
 }
 
 
-def picture(height: int = 45, width: int = 61) -> Any:
+def synthetic_image(height: int = 45, width: int = 61) -> Any:
     """A picture that a formula makes."""
     y, x = np.mgrid[:height, :width]
     return Image.fromarray(np.stack([(x * 7 + y * 3) % 256, (x * x + y * 5) % 256, (x * y) % 251], -1).astype(np.uint8))
@@ -107,7 +107,7 @@ def small(name: str) -> dict[str, Any]:
 
 def images_for(name: str) -> Any:
     several = ("SuperGlue", "LightGlue", "EfficientLoFTR", "VideoMAE", "Vivit")
-    return [picture()] * 2 if name.startswith(several) else picture()
+    return [synthetic_image()] * 2 if name.startswith(several) else synthetic_image()
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -129,7 +129,7 @@ def test_known_numbers_of_older_files(name: str) -> None:
 def test_bytes_are_looked_up_as_they_would_be_computed(name: str) -> None:
     """Rescaling and normalising 256 bytes once, or every pixel: the same to the bit."""
     processor = CLASSES[name](**small(name))
-    array = np.asarray(picture())
+    array = np.asarray(synthetic_image())
     looked_up = processor._numbers(array, processor.settings)
     computed = processor._numbers(array.astype(np.int32), processor.settings)
     assert looked_up.dtype == np.float32 and np.array_equal(looked_up, computed)
@@ -137,14 +137,14 @@ def test_bytes_are_looked_up_as_they_would_be_computed(name: str) -> None:
 
 def test_settings_of_a_call_are_not_looked_up_in_anothers_table() -> None:
     processor = ViTImageProcessor(size=8)
-    plain = processor(picture()).pixel_values
-    other = processor(picture(), image_mean=[0.1, 0.2, 0.3], rescale_factor=1 / 100).pixel_values
+    plain = processor(synthetic_image()).pixel_values
+    other = processor(synthetic_image(), image_mean=[0.1, 0.2, 0.3], rescale_factor=1 / 100).pixel_values
     assert not np.array_equal(plain, other)
-    assert np.array_equal(processor(picture()).pixel_values, plain)
+    assert np.array_equal(processor(synthetic_image()).pixel_values, plain)
 
 
-def test_arrays_and_pictures_are_alike() -> None:
-    image = picture()
+def test_arrays_and_images_give_the_same() -> None:
+    image = synthetic_image()
     processor = CLIPImageProcessor(size=20, crop_size=18)
     expected = processor(image).pixel_values
     for form in (np.asarray(image), np.moveaxis(np.asarray(image), -1, 0), [image], np.asarray(image)[None]):
@@ -154,17 +154,17 @@ def test_arrays_and_pictures_are_alike() -> None:
     assert np.array_equal(grey, processor(image.convert("L")).pixel_values)
 
 
-def test_a_path_is_a_picture_too(tmp_path: Path) -> None:
-    picture().save(tmp_path / "a.png")
+def test_a_path_is_an_image_too(tmp_path: Path) -> None:
+    synthetic_image().save(tmp_path / "a.png")
     processor = ViTImageProcessor(size=8)
     for source in (tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes()):
-        assert np.array_equal(processor(source).pixel_values, processor(picture()).pixel_values)
+        assert np.array_equal(processor(source).pixel_values, processor(synthetic_image()).pixel_values)
 
 
 def test_one_channel_where_the_mean_has_one() -> None:
     processor = ViTImageProcessor(size=8, image_mean=[0.5], image_std=[0.5])
-    assert processor(picture()).pixel_values.shape == (1, 1, 8, 8)
-    assert processor(picture().convert("1")).pixel_values.shape == (1, 1, 8, 8)
+    assert processor(synthetic_image()).pixel_values.shape == (1, 1, 8, 8)
+    assert processor(synthetic_image().convert("1")).pixel_values.shape == (1, 1, 8, 8)
 
 
 # -- sizes ------------------------------------------------------------------------------------------------------------
@@ -205,10 +205,10 @@ def test_edges() -> None:
 
 
 @pytest.mark.parametrize("name", [f"{name}ImageProcessor" for name in ("Detr", "CLIP", "GLPN", "DPT")])
-def test_pictures_too_long_for_a_class(name: str) -> None:
+def test_images_too_long_for_a_class(name: str) -> None:
     """A side of no pixels, or gigabytes: told so, before anything is made."""
     settings = {"keep_aspect_ratio": True, "ensure_multiple_of": 32} if name.startswith("DPT") else {}
-    image = Image.new("RGB", (20_000_000, 1)) if name.startswith("CLIP") else picture(1, 30_000)
+    image = Image.new("RGB", (20_000_000, 1)) if name.startswith("CLIP") else synthetic_image(1, 30_000)
     with pytest.raises(ImageError, match="would become one of"):
         CLASSES[name](**settings)(image)
 
@@ -220,7 +220,7 @@ def test_settings_are_attributes() -> None:
     processor.size = 50
     processor.do_normalize = None
     assert (processor.size["shortest_edge"], processor.do_normalize) == (50, False)
-    assert processor(picture()).pixel_values.shape == (1, 3, 50, 67)
+    assert processor(synthetic_image()).pixel_values.shape == (1, 3, 50, 67)
     assert DetrImageProcessor().size == {"shortest_edge": 800, "longest_edge": 1333}
     with pytest.raises(UnsupportedError):
         processor.resample = 17
@@ -228,7 +228,7 @@ def test_settings_are_attributes() -> None:
         _ = processor.sise
 
 
-@pytest.mark.parametrize("call", [lambda p, **o: p(picture(), **o), lambda p, **o: type(p)(**o)])
+@pytest.mark.parametrize("call", [lambda p, **o: p(synthetic_image(), **o), lambda p, **o: type(p)(**o)])
 def test_unknown_settings_name_the_nearest(call: Any) -> None:
     with pytest.raises(UnknownArgumentError, match="do_resize"):
         call(ViTImageProcessor(), do_resise=True)
@@ -243,16 +243,16 @@ def test_unknown_settings_name_the_nearest(call: Any) -> None:
 )  # fmt: skip
 def test_refused(option: str, value: Any) -> None:
     with pytest.raises(UnsupportedError, match=option):
-        ViTImageProcessor()(picture(), **{option: value})
+        ViTImageProcessor()(synthetic_image(), **{option: value})
 
 
 def test_what_a_step_lacks() -> None:
     with pytest.raises(UnsupportedError, match="image_mean and image_std"):
-        CLASSES["GLPNImageProcessor"]()(picture(), do_normalize=True)
+        CLASSES["GLPNImageProcessor"]()(synthetic_image(), do_normalize=True)
     with pytest.raises(UnsupportedError, match="crop_size"):
-        ViTImageProcessor()(picture(), do_center_crop=True)
+        ViTImageProcessor()(synthetic_image(), do_center_crop=True)
     with pytest.raises(UnsupportedError, match="3 channels"):
-        ViTImageProcessor()(picture(), image_mean=[0.5, 0.5])
+        ViTImageProcessor()(synthetic_image(), image_mean=[0.5, 0.5])
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_what_a_step_lacks() -> None:
 )
 def test_files_that_would_fill_the_memory(name: str, settings: dict[str, Any]) -> None:
     with pytest.raises(ImageError):
-        CLASSES[name].from_dict(settings)(picture())
+        CLASSES[name].from_dict(settings)(synthetic_image())
 
 
 @pytest.mark.parametrize(
@@ -284,25 +284,25 @@ def test_values_that_mean_nothing(settings: dict[str, Any]) -> None:
 
 def test_tensors_of_other_libraries() -> None:
     with pytest.raises(UnsupportedError, match="np"):
-        ViTImageProcessor()(picture(), return_tensors="pt")
-    listed = ViTImageProcessor(size=4)([picture(), picture()], return_tensors=None)
+        ViTImageProcessor()(synthetic_image(), return_tensors="pt")
+    listed = ViTImageProcessor(size=4)([synthetic_image(), synthetic_image()], return_tensors=None)
     assert [array.shape for array in listed["pixel_values"]] == [(3, 4, 4)] * 2
 
 
 @pytest.mark.parametrize(
     "image", [[], np.zeros((2, 5, 5)), np.zeros((4, 4, 3), object), np.zeros((0, 4, 3)), np.zeros((4, 4, 3)) - 1]
 )
-def test_no_pictures(image: Any) -> None:
+def test_no_images(image: Any) -> None:
     with pytest.raises(ImageError):
         ViTImageProcessor(size=4)(image)
 
 
-def test_unlike_sizes() -> None:
+def test_different_sizes() -> None:
     with pytest.raises(ImageError, match="different shapes"):
-        ViTImageProcessor(do_resize=False)([picture(4, 5), picture(5, 4)])
+        ViTImageProcessor(do_resize=False)([synthetic_image(4, 5), synthetic_image(5, 4)])
 
 
-def test_every_class_tells_its_settings() -> None:
+def test_every_class_lists_its_settings() -> None:
     for name, cls in CLASSES.items():
         processor = cls()
         assert cls.known_settings <= set(NAMES)
@@ -324,7 +324,7 @@ def test_smooth_resize_by_hand() -> None:
     assert np.array_equal(smooth_resize(np.full((3, 1, 1), 0.25, np.float32), (5, 7)), np.full((3, 5, 7), 0.25))
 
 
-def test_pillow_is_imported_with_the_first_picture() -> None:
+def test_pillow_is_imported_with_the_first_image() -> None:
     code = (
         "import sys; from onnxpipe.processing.auto import AutoImageProcessor as A;"
         "A.from_dict({'image_processor_type': 'ViTImageProcessor'});"

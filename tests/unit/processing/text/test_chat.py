@@ -50,8 +50,8 @@ def test_masks_of_threads(tokenizer: Tokenizer) -> None:
 
     def work(i: int) -> None:
         for _ in range(100):
-            made = tokenizer.apply_chat_template(chats[i], return_assistant_tokens_mask=True).data
-            wrong.extend([made] if made != wanted[i] else [])
+            encoding = tokenizer.apply_chat_template(chats[i], return_assistant_tokens_mask=True).data
+            wrong.extend([encoding] if encoding != wanted[i] else [])
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(len(chats))]
     for thread in threads:

@@ -56,8 +56,8 @@ def tokenizer(tmp_path: Path) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_to_transformers(kind: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    made = folder(tmp_path, kind)
-    theirs, ours = transformers.AutoTokenizer.from_pretrained(str(made)), AutoTokenizer.from_pretrained(made)
+    path = folder(tmp_path, kind)
+    theirs, ours = transformers.AutoTokenizer.from_pretrained(str(path)), AutoTokenizer.from_pretrained(path)
     assert ours.all_special_tokens == theirs.all_special_tokens and ours.all_special_ids == theirs.all_special_ids
     assert (len(ours), ours.vocab_size, ours.get_vocab()) == (len(theirs), theirs.vocab_size, theirs.get_vocab())
     rng = random.Random(5)
@@ -105,18 +105,18 @@ def test_offsets_of_words(tokenizer: Any) -> None:
 
 
 def test_languages(tmp_path: Path) -> None:
-    made = folder(tmp_path, "languages")
-    ours = AutoTokenizer.from_pretrained(made, target_lang="eng")
+    path = folder(tmp_path, "languages")
+    ours = AutoTokenizer.from_pretrained(path, target_lang="eng")
     assert ours.target_lang == "eng" and len(ours) == len(BASE)
     ours.set_target_lang("fra")
     assert ours.target_lang == "fra" and ours.decode([len(BASE)]) == "É"
     with pytest.raises(ValueError, match=r"deu does not exist\. Choose one of eng, fra"):
         ours.set_target_lang("deu")
     with pytest.raises(BundleError, match="no vocabulary for 'deu'"):
-        AutoTokenizer.from_pretrained(made, target_lang="deu")
+        AutoTokenizer.from_pretrained(path, target_lang="deu")
     with pytest.raises(BundleError, match="pass target_lang="):
-        (made / "tokenizer_config.json").write_text('{"tokenizer_class": "Wav2Vec2CTCTokenizer"}', encoding="utf-8")
-        AutoTokenizer.from_pretrained(made)
+        (path / "tokenizer_config.json").write_text('{"tokenizer_class": "Wav2Vec2CTCTokenizer"}', encoding="utf-8")
+        AutoTokenizer.from_pretrained(path)
 
 
 def test_one_vocabulary_has_no_language(tokenizer: Any) -> None:
@@ -126,12 +126,12 @@ def test_one_vocabulary_has_no_language(tokenizer: Any) -> None:
 
 @pytest.mark.parametrize("value", ["x", True, -1, None])
 def test_ids_are_numbers(value: Any, tmp_path: Path) -> None:
-    made = folder(tmp_path, "base")
-    (made / "vocab.json").write_text(json.dumps({**BASE, "Ä": value}), encoding="utf-8")
+    path = folder(tmp_path, "base")
+    (path / "vocab.json").write_text(json.dumps({**BASE, "Ä": value}), encoding="utf-8")
     with pytest.raises(BundleError, match="the id of 'Ä'"):
-        AutoTokenizer.from_pretrained(made)
+        AutoTokenizer.from_pretrained(path)
 
 
-def test_misspelt_settings_are_told(tmp_path: Path) -> None:
+def test_misspelt_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownArgumentError, match="did you mean 'target_lang'"):
         AutoTokenizer.from_pretrained(folder(tmp_path, "languages"), target_land="eng")  # type: ignore[call-arg]
