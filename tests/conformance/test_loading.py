@@ -160,7 +160,7 @@ def test_auto_classes_answer_as_transformers(models: Models, bundles: Bundles, a
 
 
 def test_a_head_that_is_not_there_is_refused(bundle: Path) -> None:
-    with pytest.raises(errors.UnsupportedError, match="logits"):
+    with pytest.raises(errors.UnsupportedError, match="is for text-classification, not for token-classification"):
         onnxpipe.AutoModelForTokenClassification.from_pretrained(bundle)
 
 

@@ -1,4 +1,4 @@
-"""BatchFeature: what a processor of images gives back."""
+"""BatchFeature: what image processors, feature extractors and processors return."""
 
 from __future__ import annotations
 

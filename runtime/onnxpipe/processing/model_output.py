@@ -1,4 +1,4 @@
-"""What a model returns: named arrays, by attribute, by name or by position."""
+"""ModelOutput: what a model returns, as named arrays by attribute, by name or by position."""
 
 from __future__ import annotations
 
