@@ -4,16 +4,16 @@
     ├── ModelNotFoundError      (OSError)      no such folder, Hub repo, revision or file
     ├── NotExportedError        (OSError)      the model has weights but no ONNX graph; the message gives the command
     ├── BundleError             (ValueError)   a folder that is damaged, hostile, or of an unknown format
-    ├── PrecisionError          (ValueError)   the model has no graph of the precision asked for
+    ├── PrecisionError          (ValueError)   the model has no graph of the requested precision
     ├── ExportError             (RuntimeError) a model that could not be exported
     │   └── CertificateError                   the graph does not answer as the original does; nothing was written
-    ├── DeviceError             (RuntimeError) the device or provider asked for is not usable here
+    ├── DeviceError             (RuntimeError) the requested device or provider is not usable here
     ├── MissingDependencyError  (ImportError)  an optional package is needed; the message gives the line to install it
     ├── ImageError              (ValueError)   an image or a video that cannot be read or fetched, or is too large
     │   └── ImageNotFoundError  (FileNotFoundError)  no such image or video file
     ├── AudioError              (ValueError)   a recording that cannot be read or fetched, or is too long
     │   └── AudioNotFoundError  (FileNotFoundError)  no such audio file
-    ├── UnsupportedError        (ValueError)   an argument whose meaning cannot be kept here
+    ├── UnsupportedError        (ValueError)   an argument or a model that is not supported here
     ├── UnknownArgumentError    (TypeError)    a misspelt or unknown argument; the message names the nearest known one
     └── PipelineException                      an input the task cannot answer (transformers' own name)
 
@@ -43,7 +43,7 @@ class BundleError(OnnxPipeError, ValueError):
 
 
 class PrecisionError(OnnxPipeError, ValueError):
-    """The model has no graph of the precision asked for."""
+    """The model has no graph of the requested precision."""
 
 
 class ExportError(OnnxPipeError, RuntimeError):
@@ -55,7 +55,7 @@ class CertificateError(ExportError):
 
 
 class DeviceError(OnnxPipeError, RuntimeError):
-    """The device or execution provider asked for is not usable here."""
+    """The requested device or execution provider is not usable here."""
 
 
 class MissingDependencyError(OnnxPipeError, ImportError):
@@ -79,7 +79,7 @@ class AudioNotFoundError(AudioError, FileNotFoundError):
 
 
 class UnsupportedError(OnnxPipeError, ValueError):
-    """An argument whose meaning cannot be kept in this runtime."""
+    """An argument or a model that this runtime does not support."""
 
 
 class UnknownArgumentError(OnnxPipeError, TypeError):
@@ -87,7 +87,7 @@ class UnknownArgumentError(OnnxPipeError, TypeError):
 
     @classmethod
     def among(cls, where: str, name: str, known: Iterable[str]) -> UnknownArgumentError:
-        """The error for argument `name` of `where`, with the nearest of the `known` names."""
+        """Make the error for argument `name` of `where`, with the nearest of the `known` names."""
         known = sorted(known)
         near = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known) or 'none'}"

@@ -59,7 +59,7 @@ def test_memory_addresses(tmp_path: Path) -> None:
     """ONNX Runtime's own mark for a tensor in its memory, whose offset is an address. The file is there, even."""
     proto = externalise(embedding(), "*/_ORT_MEM_ADDR_/*", offset=140000000000000, length=NBYTES)
     folder = write_folder(tmp_path, {"onnx/model.onnx": proto, "onnx/*/_ORT_MEM_ADDR_/*": weights().tobytes()})
-    refused(folder, "no file name")
+    refused(folder, "not a file name")
 
 
 def test_symlinks_that_leave_the_folder(tmp_path: Path) -> None:

@@ -109,12 +109,12 @@ def test_names_that_leave_the_folder(tmp_path: Path, name: str) -> None:
         ({"format": True}, "no 'format' number"),
         ({"format": 0}, "no 'format' number"),
         ({"graphs": []}, "no object 'graphs'"),
-        ({"graphs": {"model": []}}, "no object"),
+        ({"graphs": {"model": []}}, "not an object"),
         ({"graphs": {"model": {"fp32": "onnx/model.onnx"}}}, "without a path"),
         ({"graphs": {"model": {"fp32": {"path": 3}}}}, "without a path"),
-        ({"graphs": {"model": {"fp1": {"path": "onnx/model.onnx"}}}}, "no precision"),
-        ({"tasks": "all"}, "no list"),
-        ({"files": []}, "no object"),
+        ({"graphs": {"model": {"fp1": {"path": "onnx/model.onnx"}}}}, "not a precision"),
+        ({"tasks": "all"}, "not a list"),
+        ({"files": []}, "not an object"),
         ({"files": {"config.json": {"size": "1", "sha256": "0" * 64}}}, "no size and sha256"),
         ({"files": {"config.json": {"size": 1, "sha256": "abc"}}}, "no size and sha256"),
         ({"files": {"config.json": "x"}}, "no size and sha256"),
@@ -131,7 +131,7 @@ def test_files_that_changed_since_the_export(tmp_path: Path) -> None:
     bundle.verify_file(path)
     data = folder / "onnx/model.onnx_data"
     data.write_bytes(bytes(weights().nbytes))  # as long, but zeros
-    with pytest.raises(BundleError, match=r"model\.onnx_data is not the file that was proved"):
+    with pytest.raises(BundleError, match=r"model\.onnx_data is not the file that was exported"):
         bundle.verify_file(path)
     data.write_bytes(weights().tobytes() + b"x")
     with pytest.raises(BundleError, match=r"has 801 bytes; bundle\.json says 800"):

@@ -26,13 +26,13 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model folder whose small files were read and found sound.
+    """A model folder whose small files were read and checked.
 
     Attributes:
         folder: the folder.
         config: its config.json.
         manifest: its bundle.json, or None (folders of optimum or transformers.js have none).
-        certificate: its certificate.json, or None: then the graphs are unproved.
+        certificate: its certificate.json, or None: then the graphs have not been verified.
         graphs: graph name to precision to .onnx file, e.g. `graphs["model"]["fp32"]`.
     """
 
@@ -43,14 +43,14 @@ class Bundle:
     graphs: Mapping[str, Mapping[str, Path]]
 
     def choose(self, graph: str, dtype: str = "auto") -> tuple[str, Path]:
-        """Precision and file of a graph.
+        """Choose the file of a graph: its precision and path.
 
         Args:
             graph: the graph's name, e.g. "model".
-            dtype: the precision; "auto" takes the fullest there is, "int8" and "q8" stand in for each other.
+            dtype: the precision; "auto" takes the fullest one, "int8" and "q8" replace each other.
 
         Raises:
-            PrecisionError: there is none; the message lists what there is.
+            PrecisionError: there is none; the message lists those available.
         """
         wanted = canonical_dtype(dtype)
         precision = pick(self.graphs.get(graph, {}), wanted)
@@ -60,7 +60,7 @@ class Bundle:
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:
-        """Tasks the model is for, best first: the manifest's, else told from config.json and modules.json."""
+        """Tasks the model is for, best first: the manifest's, else inferred from config.json and modules.json."""
         if self.manifest is not None and self.manifest.get("tasks"):
             return tuple(str(task) for task in self.manifest["tasks"])
         return infer_tasks(self.config, (self.folder / "modules.json").is_file())
@@ -68,10 +68,10 @@ class Bundle:
     def check_task(self, task: str, name_or_path: str) -> None:
         """Refuse a task that the model is not for; where its tasks are unknown, nothing is refused.
 
-        Many a model can do more than its tasks say, so this is asked only where loading it for `task` has failed.
+        Many models can do more than their tasks say, so call this only after loading one for `task` has failed.
 
         Args:
-            task: the task that was asked for.
+            task: the requested task.
             name_or_path: what the user called the model.
 
         Raises:
@@ -86,7 +86,7 @@ class Bundle:
     def verify_file(self, path: Path) -> None:
         """Compare a file's size and sha256 with the manifest's; for a graph, also those of its weights' files.
 
-        Without a manifest there is nothing to compare. It costs one reading: about 0.1 s for 100 MB.
+        Without a manifest there is nothing to compare. It reads the file once: about 0.1 s for 100 MB.
 
         Raises:
             BundleError: they differ, or the manifest does not list the file.
@@ -105,11 +105,11 @@ class Bundle:
 
 
 def open_bundle(folder: str | Path) -> Bundle:
-    """Open a model folder: reads its config, manifest and certificate, and lists its graphs. No graph is read.
+    """Open a model folder: read its config, manifest and certificate, and list its graphs. No graph is read.
 
     Raises:
         ModelNotFoundError: no such folder, or no model in it.
-        NotExportedError: weights but no graphs; the message has the command that makes them.
+        NotExportedError: weights but no graphs; the message has the command that exports them.
         BundleError: a file is damaged, hostile or of an unknown format.
     """
     root = Path(folder)
@@ -135,16 +135,16 @@ def _manifest(root: Path) -> dict[str, Any]:
     path = root / "bundle.json"
     files = manifest.setdefault("files", {})
     _expect(isinstance(manifest.get("graphs"), dict), path, "has no object 'graphs'")
-    _expect(isinstance(manifest.get("tasks", []), list), path, "has 'tasks' that are no list")
-    _expect(isinstance(files, dict), path, "has 'files' that are no object")
+    _expect(isinstance(manifest.get("tasks", []), list), path, "has 'tasks' that is not a list")
+    _expect(isinstance(files, dict), path, "has 'files' that is not an object")
     for name, entry in files.items():
-        sound = (
+        complete = (
             isinstance(entry, dict)
             and isinstance(entry.get("size"), int)
             and isinstance(entry.get("sha256"), str)
             and re.fullmatch("[0-9a-f]{64}", entry["sha256"])
         )
-        _expect(sound, path, f"has no size and sha256 of {name!r}")
+        _expect(complete, path, f"has no size and sha256 of {name!r}")
     return manifest
 
 
@@ -168,10 +168,10 @@ def _expect(condition: object, path: Path, what: str) -> None:
 def _listed_graphs(root: Path, manifest: Mapping[str, Any]) -> dict[str, dict[str, Path]]:
     graphs: dict[str, dict[str, Path]] = {}
     for graph, precisions in manifest["graphs"].items():
-        _expect(isinstance(precisions, dict), root / "bundle.json", f"has a graph {graph!r} that is no object")
+        _expect(isinstance(precisions, dict), root / "bundle.json", f"has a graph {graph!r} that is not an object")
         for precision, entry in precisions.items():
             what = f"has a graph {graph!r}, {precision!r}"
-            _expect(precision in SUFFIXES, root / "bundle.json", f"{what}, which is no precision")
+            _expect(precision in SUFFIXES, root / "bundle.json", f"{what}, which is not a precision")
             named = isinstance(entry, dict) and isinstance(entry.get("path"), str)
             _expect(named, root / "bundle.json", f"{what}, without a path")
             _expect(entry["path"] in manifest["files"], root / "bundle.json", f"{what}, whose file it does not list")
@@ -195,4 +195,4 @@ def _compare(path: Path, listed: Mapping[str, Any]) -> None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != listed["sha256"]:
-        raise BundleError(f"{path} is not the file that was proved (its sha256 differs): download or export it again")
+        raise BundleError(f"{path} is not the file that was exported (its sha256 differs): download or export it again")

@@ -13,7 +13,7 @@ from onnxpipe.bundle.hub import fetch
 from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
 from onnxpipe.errors import BundleError
 
-#: What transformers' base config has when the file is silent.
+#: The values of transformers' base config for names that the file does not have.
 _DEFAULTS: dict[str, Any] = {
     "architectures": None,
     "problem_type": None,
@@ -53,7 +53,7 @@ _OTHER_NAMES: dict[str, dict[str, str]] = {
     "t5": {"hidden_size": "d_model", "num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"},
 }
 
-#: More labels than any classifier has; a larger "num_labels" would only fill the memory.
+#: No classifier has more labels; a larger "num_labels" would only fill the memory.
 _MOST_LABELS = 1_000_000
 
 
@@ -68,7 +68,7 @@ class Config:
         architectures: names of the PyTorch classes, e.g. ["BertForSequenceClassification"], or None.
         id2label: class number to label; "LABEL_0", "LABEL_1", ... where the file has none.
         label2id: the inverse.
-        num_labels: how many; 2 where the file is silent, as transformers has it.
+        num_labels: number of labels; 2 if the file is silent, as in transformers.
         problem_type: "regression", "single_label_classification", "multi_label_classification" or None.
         name_or_path: the folder or Hub id it was read from.
     """
@@ -89,12 +89,12 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], name_or_path: str = "") -> Config:
-        """A config from config.json's object."""
+        """Make a config from config.json's object."""
         return cls(values, name_or_path)
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str]) -> Config:
-        """The config of a model folder.
+        """Load the config of a model folder.
 
         Raises:
             ModelNotFoundError: no config.json in it.
@@ -105,7 +105,7 @@ class Config:
 
     @property
     def num_labels(self) -> int:
-        """How many labels a classifier with this config has."""
+        """Number of labels."""
         return len(self._values["id2label"])
 
     @num_labels.setter
@@ -116,11 +116,11 @@ class Config:
             self._values["label2id"] = {label: i for i, label in self._values["id2label"].items()}
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The attribute's value, or `default` where there is none."""
+        """Get the attribute's value, or `default` if there is none."""
         return getattr(self, name, default)
 
     def to_dict(self) -> dict[str, Any]:
-        """A copy as plain dicts and lists; the keys of `id2label` are ints. Without the labels nobody gave."""
+        """Copy it as plain dicts and lists; the keys of `id2label` are ints. Default labels are left out."""
         names = self._values if self._labelled else self._values.keys() - {"id2label", "label2id"}
         return {name: copy.deepcopy(self._values[name]) for name in self._values if name in names}
 
@@ -187,7 +187,7 @@ class AutoConfig:
 
     @staticmethod
     def from_pretrained(pretrained_model_name_or_path: str | os.PathLike[str], **keywords: Any) -> Config:
-        """The config of a folder or a Hub repository.
+        """Load the config of a folder or a Hub repository.
 
         Args:
             pretrained_model_name_or_path: folder or Hub id.

@@ -1,4 +1,4 @@
-"""The files beside a graph that hold its weights: where they are, and whether they may be read."""
+"""Find the files beside a graph that hold its weights, and check that they may be read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
 def data_locations(graph: Path) -> list[str]:
-    """The names, relative to the graph's folder, of the files that hold its weights; sorted, without repetition.
+    """List the names, relative to the graph's folder, of the files that hold its weights; sorted, without repetition.
 
     Raises:
         BundleError: the graph is damaged, or a name points out of its folder.
@@ -32,7 +32,7 @@ def data_locations(graph: Path) -> list[str]:
 
 
 def check_external(graph: Path, root: Path) -> dict[str, Path]:
-    """The files that hold a graph's weights, after checking that each may be read and is large enough.
+    """Find the files that hold a graph's weights, and check that each may be read and is large enough.
 
     Args:
         graph: the .onnx file.
@@ -66,7 +66,7 @@ def _location(graph: Path, tensor: ExternalTensor) -> str:
     # ONNX Runtime marks tensors that lie in its own memory with the location "*/_ORT_MEM_ADDR_/*" and takes the offset
     # for an address: from a file this would read any memory of the process.
     if "*" in location or "_ORT_MEM_ADDR_" in location:
-        raise BundleError(f"{where} have the location {location!r}, which is no file name")
+        raise BundleError(f"{where} have the location {location!r}, which is not a file name")
     return location
 
 

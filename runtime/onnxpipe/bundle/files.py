@@ -1,4 +1,4 @@
-"""Reading a model folder's files without trusting them: inside the folder only, bounded sizes, plain JSON objects."""
+"""Read a model folder's files without trusting them: inside the folder only, bounded sizes, plain JSON objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
 def read_json(path: Path, limit: int | None = None) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Read the object in a JSON file.
 
     Args:
         path: the file.
@@ -38,7 +38,7 @@ def read_json(path: Path, limit: int | None = None) -> dict[str, Any]:
     except OSError as error:
         raise BundleError(f"{path} could not be read: {error}") from error
     if len(raw) > limit:
-        raise BundleError(f"{path} is larger than {limit} bytes: no {path.name} of a model is")
+        raise BundleError(f"{path} is larger than {limit} bytes, so it is not the {path.name} of a model")
     try:
         value = json.loads(raw, parse_constant=_constant)
     except RecursionError:
@@ -51,14 +51,14 @@ def read_json(path: Path, limit: int | None = None) -> dict[str, Any]:
 
 
 def _constant(name: str) -> float:
-    # Python's own writer makes these; Infinity is in some real configs (Mamba's time_step_limit), NaN in none.
+    # Python's own json writes these; Infinity is in some real configs (Mamba's time_step_limit), NaN in none.
     if name == "NaN":
         raise ValueError("NaN")
     return float(name.replace("Infinity", "inf"))
 
 
 def inside(root: Path, relative: str) -> Path:
-    """The path of a file that lies in the folder `root`, from a name (with "/") that a file of the folder gives.
+    """Make the path of a file in the folder `root`, from a name (with "/") that a file of the folder contains.
 
     Raises:
         BundleError: the name is absolute, has "..", or a link on its way leads out of the folder.
@@ -95,7 +95,7 @@ def check_inside(root: Path, path: Path) -> None:
 
 
 def _blobs(real_root: Path) -> Path | None:
-    """The blobs folder, if `real_root` is <repository>/snapshots/<commit> in the Hub's cache.
+    """Find the blobs folder, if `real_root` is <repository>/snapshots/<commit> in the Hub's cache.
 
     It is not resolved: were `blobs` itself a link, then its files' real paths would not lie in it, and be refused.
     """

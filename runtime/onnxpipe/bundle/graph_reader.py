@@ -1,4 +1,4 @@
-"""Finds the tensors of an ONNX file whose data lie in other files, without the onnx package.
+"""Find the tensors of an ONNX file whose data lie in other files, without the onnx package.
 
 An ONNX file is a protobuf message; this reads just enough of the wire format
 (https://protobuf.dev/programming-guides/encoding/) to walk every place where a tensor can stand: initializers, sparse
@@ -69,7 +69,7 @@ class _Tensor:
 
 
 def external_tensors(path: Path) -> list[ExternalTensor]:
-    """Every tensor of an ONNX file whose data lie in another file.
+    """List every tensor of an ONNX file whose data lie in another file.
 
     Raises:
         BundleError: the file is damaged, or is not an ONNX file.
@@ -86,7 +86,7 @@ def external_tensors(path: Path) -> list[ExternalTensor]:
 
 
 def operators(path: Path) -> frozenset[str]:
-    """Names of the operators of an ONNX file's main graph (not of subgraphs inside nodes).
+    """List the operators of an ONNX file's main graph (not of subgraphs inside nodes).
 
     Raises:
         BundleError: the file is damaged, or is not an ONNX file.
@@ -185,7 +185,7 @@ class _Walk:
         return values
 
     def _fields(self, position: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
-        """(field number, wire type, first, last): the value in `first`, or the bounds of bytes."""
+        """Yield (field number, wire type, first, last): the value in `first`, or the bounds of bytes."""
         data, left = self._data, self._left
         while position < stop:
             left -= 1

@@ -1,4 +1,4 @@
-"""From a model's name to a folder: a folder as it is, or those files of a Hub repository that are needed."""
+"""Find the folder of a model: a local one as it is, or the needed files of a Hub repository."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ def fetch(
     graphs: tuple[str, ...] | None = None,
     **hub: Unpack[HubKeywords],
 ) -> Path:
-    """The folder of a model: the one named, or the Hub cache's after downloading what is missing.
+    """Find the folder of a model: the one named, or the Hub cache's after downloading missing files.
 
     Args:
-        model: a folder, or a Hub id ("owner/name"). What looks like a path (./x, ~/x, a\\b) is never asked of the Hub.
+        model: a folder, or a Hub id ("owner/name"). A name that looks like a path (./x, ~/x, a\\b) is never
+            looked up on the Hub.
         need: "config", "tokenizer", "processor" (of images or videos), or "model": all of it with the graphs of one
             precision.
-        dtype: that precision; "auto" takes the fullest there is.
+        dtype: that precision; "auto" takes the fullest one.
         graphs: names of the graphs; None for those that the model needs (`needed_graphs`).
         **hub: how to reach the Hub, see `HubKeywords`.
 
@@ -53,7 +54,7 @@ def fetch(
 
 
 def listing(folder: Path) -> list[str]:
-    """Names of the files in a folder and one level down, relative, with "/"; sorted. Nothing of a model lies deeper."""
+    """List the files in a folder and one level down, relative, with "/"; sorted. No file of a model lies deeper."""
     names = []
     for entry in folder.iterdir():
         if entry.is_file():
@@ -64,7 +65,7 @@ def listing(folder: Path) -> list[str]:
 
 
 def not_exported(model: str) -> NotExportedError:
-    """The error for a model that has weights and no graph, with the command that makes one."""
+    """Make the error for a model that has weights and no graph, with the command that exports it."""
     return NotExportedError(
         f"{model} has weights but no ONNX graph. Export it once, on a machine with PyTorch "
         f'(pip install "onnxpipe[export]"): onnxpipe export {model} -o DIR'
@@ -85,7 +86,7 @@ class _Request:
 
 
 def _local_folder(model: str | os.PathLike[str]) -> Path | None:
-    """The folder that `model` names, or None if it can only be a Hub id."""
+    """Find the folder that `model` names, or None if it can only be a Hub id."""
     text = os.fspath(model)
     if "\0" in text or not text:
         raise ModelNotFoundError(f"model={text!r} is neither a folder nor a Hub id")
@@ -110,7 +111,7 @@ def _from_hub(request: _Request) -> Path:
     from huggingface_hub import HfApi
     from huggingface_hub import errors as hub
 
-    # What its HTTP library raises when there is no connection: the parents of the Hub's own HTTP error.
+    # The errors of its HTTP library without a connection: the parents of the Hub's own HTTP error.
     no_answer = (*hub.HfHubHTTPError.__bases__, hub.HfHubHTTPError, OSError)
     try:
         info = HfApi(token=request.hub.token).model_info(request.repo, revision=request.hub.revision, timeout=_TIMEOUT)
@@ -166,7 +167,7 @@ def _download(request: _Request, names: list[str], commit: str | None) -> Path:
 
 
 def _cached_folder(request: _Request, names: list[str], commit: str | None) -> Path | None:
-    """The snapshot's folder, if all files of this commit are there: then one request to the Hub was enough."""
+    """Find the snapshot's folder, if all files of this commit are there: then one request to the Hub was enough."""
     from huggingface_hub import try_to_load_from_cache
 
     folder = None
@@ -185,7 +186,11 @@ def _from_cache(request: _Request, cause: BaseException | None) -> Path:
     from huggingface_hub import errors as hub
     from huggingface_hub import snapshot_download
 
-    why = f"the Hub did not answer ({type(cause).__name__}: {cause})" if cause else "the network was not to be asked"
+    why = (
+        f"the Hub did not answer ({type(cause).__name__}: {cause})"
+        if cause
+        else "access to the network is switched off"
+    )
     try:
         # No pattern fits, so nothing but the folder is looked up.
         folder = Path(
@@ -235,18 +240,18 @@ def _choose_graphs(request: _Request, names: list[str]) -> list[str]:
 
 
 def no_precision(where: str, graph: str, wanted: str, available: Any) -> PrecisionError:
-    """The error for a graph that is not there, or not in the precision wanted, with what is."""
+    """Make the error for a graph that is missing, or not in the requested precision; it lists those available."""
     if graph not in available:
         return PrecisionError(f"{where} has no graph {graph!r}; it has {', '.join(sorted(available))}")
     has = ", ".join(sorted(available[graph], key=AUTO_ORDER.index))
     return PrecisionError(
-        f"{where} has no graph {graph!r} with dtype={wanted!r}; it has {has}. Take one of these, or make it: "
+        f"{where} has no graph {graph!r} with dtype={wanted!r}; it has {has}. Choose one of these, or export it: "
         f"onnxpipe export MODEL --precision {wanted} -o DIR"
     )
 
 
 def _data_of(folder: Path, graphs: list[str]) -> list[str]:
-    """The files that hold the graphs' weights, relative to `folder`."""
+    """List the files that hold the graphs' weights, relative to `folder`."""
     return [
         posixpath.normpath(posixpath.join(posixpath.dirname(graph), location))
         for graph in graphs

@@ -15,7 +15,7 @@ from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 
 
 class HubKeywords(TypedDict, total=False):
-    """What every loader takes; it means nothing for a local folder.
+    """The keywords of every loader; they have no effect on a local folder.
 
     Attributes:
         revision: branch, tag or commit on the Hub; None for main.
@@ -31,7 +31,7 @@ class HubKeywords(TypedDict, total=False):
 
 
 class FileKeywords(HubKeywords, total=False):
-    """What loaders of tokenizers and processors take.
+    """The keywords of loaders of tokenizers and processors.
 
     Attributes:
         revision, token, cache_dir, local_files_only: see `HubKeywords`.
@@ -45,7 +45,7 @@ class FileKeywords(HubKeywords, total=False):
 
 @dataclass(frozen=True)
 class HubOptions:
-    """How to reach the Hub; see `HubKeywords`.
+    """The options of access to the Hub; see `HubKeywords`.
 
     Attributes:
         revision, token, cache_dir, local_files_only: see `HubKeywords`.
@@ -108,5 +108,5 @@ def refuse_remote_code(trust_remote_code: bool | None) -> None:
     if trust_remote_code:
         raise UnsupportedError(
             "trust_remote_code=True is refused: no code from a model's folder is run. Leave it out; a model that needs "
-            "its own code must be exported with tools of its authors and loaded as an ONNX folder."
+            "its own code must be exported with its authors' tools and loaded as an ONNX folder."
         )

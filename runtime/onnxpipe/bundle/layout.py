@@ -1,4 +1,4 @@
-"""Which file of a model folder is what, by its name alone, so that a Hub repository is judged before a download."""
+"""Tell what a file of a model folder is by its name alone, so that a Hub repository is judged before a download."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnxpipe.bundle.precision import split_stem
 
 Need = Literal["config", "tokenizer", "processor", "model"]
 
-#: Where graphs lie, best first: transformers.js and onnx-community, then optimum.
+#: The folders of graphs, best first: transformers.js and onnx-community, then optimum.
 GRAPH_FOLDERS = ("onnx", "")
 
 _WEIGHTS = re.compile(
@@ -19,7 +19,7 @@ _WEIGHTS = re.compile(
     r"\.(safetensors|bin|h5|msgpack|pth|pt)(\.index\.json)?"
 )
 _CONFIG = frozenset({"config.json", "generation_config.json"})
-_PROOF = frozenset({"bundle.json", "certificate.json", "golden.npz"})
+_CERTIFICATE = frozenset({"bundle.json", "certificate.json", "golden.npz"})
 _TOKENIZER = frozenset(
     {
         "tokenizer.json",
@@ -36,13 +36,13 @@ _VOCABULARY = re.compile(r"vocab\.(txt|json)|merges\.txt|.*\.(model|spm)|.*\.bpe
 _PROCESSORS = frozenset({"preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"})
 #: Kokoro's voices, a file each; Bark's: the list of them, and three arrays each.
 _VOICES = re.compile(r"voices/[^/]+\.bin|speaker_embeddings_path\.json|speaker_embeddings/(?!\.).+\.npy")
-#: A language model of pyctcdecode for a recogniser: its letters, and the folder of its words and their order.
+#: A language model of pyctcdecode for speech recognition: its alphabet, and the folder of its n-grams.
 _LANGUAGE = re.compile(r"alphabet\.json|language_model/(?!\.)[^/]+")
 _SENTENCE = frozenset({"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"})
 
 
 def graph_files(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Graph name to precision to file, e.g. {"model": {"fp32": "onnx/model.onnx"}}, of the names in a folder.
+    """Map graph names to precisions to files, e.g. {"model": {"fp32": "onnx/model.onnx"}}, by the names in a folder.
 
     Args:
         names: relative paths with "/". A graph in onnx/ goes before one of the same name in the root.
@@ -58,7 +58,7 @@ def graph_files(names: Iterable[str]) -> dict[str, dict[str, str]]:
 
 
 def needed_graphs(available: Iterable[str]) -> tuple[str, ...]:
-    """Of the graphs in a folder those that a model needs: folders of optimum hold some of them in two forms."""
+    """Choose the graphs that a model needs from those in a folder: optimum writes some of them in two forms."""
     names = set(available)
     if "model" in names:
         return ("model",)
@@ -74,11 +74,11 @@ def has_weights(names: Iterable[str]) -> bool:
 
 
 def side_files(names: Iterable[str], need: Need) -> list[str]:
-    """The files besides the graphs that are needed: config, tokenizer, processors, proof."""
+    """Choose the files that are needed besides the graphs: config, tokenizer, processors, certificate."""
     names = sorted(names)
     wanted = {"config": _CONFIG, "processor": _CONFIG | _PROCESSORS}.get(need, _TOKENIZER)
     if need == "model":
-        wanted |= _CONFIG | _PROCESSORS | _SENTENCE | _PROOF
+        wanted |= _CONFIG | _PROCESSORS | _SENTENCE | _CERTIFICATE
     chosen = [name for name in names if name in wanted]
     if need in ("tokenizer", "model"):
         chosen += [name for name in names if name.startswith("additional_chat_templates/")]
@@ -92,6 +92,6 @@ def side_files(names: Iterable[str], need: Need) -> list[str]:
 
 
 def data_files(graph: str, names: Iterable[str]) -> list[str]:
-    """Files that by their names hold the weights of a graph: model.onnx_data, model.onnx_data_1, model.onnx.data."""
+    """Choose files that by their names hold a graph's weights: model.onnx_data, model.onnx_data_1, model.onnx.data."""
     pattern = re.compile(re.escape(graph) + r"[._]data(_\d+)?")
     return [name for name in names if pattern.fullmatch(name)]

@@ -1,4 +1,4 @@
-"""bundle.json's list of files: made by the exporter, made anew where a copy of a bundle was changed on purpose."""
+"""bundle.json's list of files: written by the exporter, and again for a copy of a bundle that was changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MANIFEST = "bundle.json"
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of every file of a folder but bundle.json, by relative path with "/", sorted."""
+    """List size and sha256 of every file of a folder except bundle.json, by relative path with "/", sorted."""
     files = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -23,9 +23,9 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def relist(folder: Path) -> None:
-    """Write the lists of files and graphs in a folder's bundle.json anew; without a bundle.json nothing is written.
+    """Update the lists of files and graphs in a folder's bundle.json; without a bundle.json nothing is written.
 
-    Graphs that are not there (of a bundle on the Hub one precision is downloaded) are left out of the copy's.
+    Graphs that are missing (only one precision of a bundle on the Hub is downloaded) are left out.
     """
     path = folder / MANIFEST
     if path.is_file():

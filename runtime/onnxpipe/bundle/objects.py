@@ -1,4 +1,4 @@
-"""The objects that a detector finds, which are a set: which of one answer is which of another."""
+"""Match the objects of two answers of a detector: they are sets, in any order."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 OBJECTS = ("logits", "pred_boxes")
-"""What a detector says of its objects: scores (batch, objects, labels) and boxes (batch, objects, 4)."""
+"""The outputs of a detector: scores (batch, objects, labels) and boxes (batch, objects, 4)."""
 
 _MOVED = 1e-3
 """Objects that differ by less than this share of the largest magnitude are in their places."""
 
 
 def same_order(reference: Mapping[str, Array], got: Mapping[str, Array]) -> Mapping[str, Array]:
-    """The outputs `got` with the objects of a detector (logits and pred_boxes) in the order of `reference`'s.
+    """Sort the objects of a detector (logits and pred_boxes) in `got` to the order of `reference`'s.
 
-    A detector's answer is a set. Many rank their queries by a score, and two that are as good as equal may change
-    places; so each object is compared with the one that is most like it. Outputs of other models come back as they are.
+    A detector's answer is a set. Many rank their queries by a score, and two of nearly equal score may change
+    places; so each object is compared with the one most similar to it. Outputs of other models come back unchanged.
     """
     if not _is_detector(reference) or not _is_detector(got):
         return got
-    found = {name: np.array(value) for name, value in got.items()}
+    sorted_outputs = {name: np.array(value) for name, value in got.items()}
     for row in range(len(reference["logits"])):
         wanted, given = ({name: values[name][row] for name in OBJECTS} for values in (reference, got))
         order = _nearest(_objects(wanted, reference), _objects(given, reference))
-        for name, value in found.items():
+        for name, value in sorted_outputs.items():
             if name in reference and value.shape[:2] == reference["logits"].shape[:2]:
                 value[row] = got[name][row, order]
-    return found
+    return sorted_outputs
 
 
 def _is_detector(outputs: Mapping[str, Array]) -> bool:
@@ -40,22 +40,22 @@ def _is_detector(outputs: Mapping[str, Array]) -> bool:
     return all(name in outputs and outputs[name].ndim == 3 for name in OBJECTS)
 
 
-def surer(name: str, reference: Mapping[str, Array]) -> Array | None:
-    """Which of a detector's objects, all batches in a row, are among the surer half of theirs; None for other outputs.
+def more_confident(name: str, reference: Mapping[str, Array]) -> Array | None:
+    """Tell which of a detector's objects, batch after batch, are in the more confident half; None for other outputs.
 
-    Detectors of two stages choose the objects that they look at, and which come last is by a hair's breadth.
+    Detectors of two stages choose the objects that they refine, and which ones come last depends on tiny differences.
     """
     if name not in OBJECTS or not _is_detector(reference):
         return None
     if reference[name].shape[-1] == 1:
-        return None  # of one label alone the scores are one vector of all objects
+        return None  # with a single label the scores are one vector of all objects
     scores = reference["logits"].max(axis=-1, initial=-np.inf)
     middle = np.median(scores, axis=1, keepdims=True)
     return np.asarray(scores >= middle).reshape(-1)
 
 
 def _objects(row: Mapping[str, Array], reference: Mapping[str, Array]) -> Array:
-    """Logits and box of each object as one vector, both of like magnitude; 0 for what is not finite."""
+    """Join logits and box of each object to one vector, both of similar magnitude; 0 for values that are not finite."""
     parts = []
     for name, value in row.items():
         whole = reference[name]
@@ -65,7 +65,7 @@ def _objects(row: Mapping[str, Array], reference: Mapping[str, Array]) -> Array:
 
 
 def _nearest(wanted: Array, given: Array) -> Array:
-    """For each row of `wanted` the row of `given` that is its own: the closest pairs first, each row once."""
+    """Match each row of `wanted` with a row of `given`: the closest pairs first, each row once."""
     count = len(wanted)
     order = np.arange(count)
     if np.abs(wanted - given).max(initial=0.0) < _MOVED:

@@ -1,4 +1,4 @@
-"""The precisions a graph can have: their names, their file names, and which one to take."""
+"""The precisions of graphs: their names, their file names, and which one to take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from onnxpipe.errors import PrecisionError
 
-#: Precision to what follows the graph's name in the file name, as transformers.js and onnx-community have it.
+#: Precision to the suffix of the file name, as in transformers.js and onnx-community.
 SUFFIXES = {
     "fp32": "",
     "fp16": "_fp16",
@@ -18,7 +18,7 @@ SUFFIXES = {
     "bnb4": "_bnb4",
 }
 
-#: What "auto" takes, best first: the fullest precision, then those with 8-bit weights, then those with 4.
+#: The order of "auto", best first: the fullest precision, then those with 8-bit weights, then those with 4.
 AUTO_ORDER = ("fp32", "fp16", "int8", "q8", "q4f16", "q4", "uint8", "bnb4")
 
 #: Both mean 8-bit weights; exporters differ in the name.
@@ -43,9 +43,9 @@ _REFUSED |= {"bf16": _REFUSED["bfloat16"], "double": _REFUSED["float64"], "fp64"
 
 
 def canonical_dtype(name: object) -> str:
-    """The precision that a name means: "float16", `np.float16`, `torch.float16` are "fp16"; "auto" and None "auto".
+    """Find the precision of a name: "float16", `np.float16`, `torch.float16` are "fp16"; "auto" and None "auto".
 
-    Takes strings, numpy dtypes and anything whose `str()` ends in a dtype's name, so torch is not needed to ask.
+    Takes strings, numpy dtypes and anything whose `str()` ends in a dtype's name, so torch is not needed.
 
     Raises:
         PrecisionError: no such precision here.
@@ -62,7 +62,7 @@ def canonical_dtype(name: object) -> str:
 
 
 def pick(available: Collection[str], wanted: str) -> str | None:
-    """The precision to take of those available for the one wanted (canonical), or None."""
+    """Pick the available precision for the one wanted (canonical), or None."""
     if wanted == "auto":
         return next((name for name in AUTO_ORDER if name in available), None)
     if wanted in available:
@@ -72,7 +72,7 @@ def pick(available: Collection[str], wanted: str) -> str | None:
 
 
 def split_stem(stem: str) -> tuple[str, str]:
-    """Graph name and precision of a file's stem: "model_q4f16" is ("model", "q4f16"), "model" is ("model", "fp32")."""
+    """Split a stem into graph name and precision: "model_q4f16" is ("model", "q4f16"), "model" is ("model", "fp32")."""
     for precision, suffix in SUFFIXES.items():
         if suffix and stem.endswith(suffix) and len(stem) > len(suffix):
             return stem[: -len(suffix)], precision

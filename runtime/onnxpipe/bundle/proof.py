@@ -1,6 +1,6 @@
-"""How far a graph's answers are from the original's: used by the exporter to certify, and anywhere to repeat the proof.
+"""Compare a graph's answers with the original's: for the exporter, which certifies, and to verify on any machine.
 
-golden.npz holds a few inputs with the original's outputs, so a device that has never seen PyTorch can be checked too.
+golden.npz holds a few inputs with the original's outputs, so a device without PyTorch can be checked too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpipe.bundle.files import MIB, inside
-from onnxpipe.bundle.objects import same_order, surer
+from onnxpipe.bundle.objects import more_confident, same_order
 from onnxpipe.errors import BundleError
 
 Array = NDArray[Any]
@@ -26,10 +26,10 @@ _PER_TOKEN = frozenset({"start_logits", "end_logits"})
 
 _GOLDEN_LIMIT = 1024 * MIB
 
-#: A vector of a map shorter than this share of the longest has no direction: a dark pixel, rounded, points anywhere.
+#: A vector of a map that is shorter than this share of the longest has no direction: that of a dark pixel is noise.
 _SHORT = 0.01
 
-#: A picture has so many channels or fewer, unless it is called scores; its vectors are its rows of pixels.
+#: Most channels of an image; its vectors are its rows of pixels. Outputs of more channels, or logits, are maps.
 _COLOURS = 3
 
 #: Elements closer than this share of a vector's range are a tie.
@@ -38,17 +38,18 @@ _TIE = 0.01
 
 @dataclass(frozen=True)
 class Difference:
-    """How far answers are from the original's, over all outputs and all positions that are not padding.
+    """The differences from the original's answers, over all outputs and all positions that are not padding.
 
     Attributes:
         max_relative: the largest difference in an output, divided by that output's largest magnitude (over all cases
             where `scales` of them are given: a lone logit may be near zero in one).
         max_absolute: the largest difference.
         cosine_min, cosine_mean: cosine of the angle between the answers' vectors: the last axis of an output, or its
-            sequence for outputs of one value a token (start_logits). A map (batch, channels, height, width) has one a
-            pixel, and counts as one a picture, with their mean; those shorter than a hundredth of the longest have no
-            direction. Of a detector's objects the surer half counts, as the rest is noise below any threshold.
-        vectors: how many there were.
+            sequence for outputs of one value per token (start_logits). A map (batch, channels, height, width) has one
+            per pixel, and counts as one per image, with their mean; those shorter than a hundredth of the longest have
+            no direction. Of a detector's objects the more confident half counts, as the rest is noise below any
+            threshold.
+        vectors: number of vectors.
     """
 
     max_relative: float
@@ -59,7 +60,7 @@ class Difference:
 
     @classmethod
     def worst(cls, differences: Iterable[Difference]) -> Difference:
-        """One for several cases: the worst of each, and the mean over all vectors."""
+        """Combine those of several cases: the worst of each, and the mean over all vectors."""
         each = list(differences)
         vectors = sum(one.vectors for one in each)
         return cls(
@@ -73,7 +74,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a precision must hold; None for what it need not.
+    """The limits of a precision; None where there is no limit.
 
     Attributes:
         max_relative: see `Difference`; at most this.
@@ -87,7 +88,7 @@ class Tolerance:
     agreement: float | None = None
 
     def faults(self, difference: Difference, agreement: float | None = None) -> list[str]:
-        """What does not hold, in words; empty if all does. An `agreement` of None (features) is not judged."""
+        """List the limits that are exceeded, in words. An `agreement` of None (features) is not judged."""
         found = []
         # Written so that NaN, which compares false with everything, is a fault.
         if self.max_relative is not None and not difference.max_relative <= self.max_relative:
@@ -104,7 +105,7 @@ class Tolerance:
 _EIGHT_BITS = Tolerance(cosine_mean=0.99, agreement=0.95)
 _FOUR_BITS = Tolerance(cosine_mean=0.95)
 
-#: What a graph of each precision must hold to be certified.
+#: The limits within which a graph of each precision is certified.
 TOLERANCES: Mapping[str, Tolerance] = {
     "fp32": Tolerance(max_relative=1e-4),
     "fp16": Tolerance(cosine_min=0.999, agreement=0.99),
@@ -118,12 +119,12 @@ TOLERANCES: Mapping[str, Tolerance] = {
 
 
 def scales(cases: Iterable[tuple[Mapping[str, Array], Array | None]]) -> dict[str, float]:
-    """The largest magnitude of each of the original's outputs over several cases, (outputs, attention mask) each."""
+    """Find the largest magnitude of each of the original's outputs over cases of (outputs, attention mask)."""
     largest: dict[str, float] = {}
     for outputs, attention_mask in cases:
         for name, value in outputs.items():
-            found = _largest(_blocks(name, value, _mask(name, value, attention_mask)))
-            largest[name] = max(found, largest.get(name, 0.0))
+            magnitude = _largest(_blocks(name, value, _mask(name, value, attention_mask)))
+            largest[name] = max(magnitude, largest.get(name, 0.0))
     return largest
 
 
@@ -133,15 +134,15 @@ def compare(
     attention_mask: Array | None = None,
     scales: Mapping[str, float] | None = None,
 ) -> Difference:
-    """How far the outputs `got` are from those of the original.
+    """Compare the outputs `got` with those of the original.
 
     Args:
         reference: the original's outputs by name.
-        got: the graph's; further ones are not looked at.
-        attention_mask: 1 for tokens, 0 for padding, shape (batch, sequence). What stands at padding is meaningless and
-            left out, for outputs of three or more axes that begin with the mask's two, and for start_logits and
+        got: the graph's; further ones are ignored.
+        attention_mask: 1 for tokens, 0 for padding, shape (batch, sequence). Values at padding are meaningless
+            and left out, for outputs of three or more axes that begin with the mask's two, and for start_logits and
             end_logits.
-        scales: what differences are relative to, by output; None for the output's largest magnitude here.
+        scales: the magnitudes that differences are relative to, by output; None for the output's largest here.
 
     Raises:
         BundleError: an output is missing or has another shape.
@@ -159,7 +160,7 @@ def compare(
         mask = _mask(name, expected, attention_mask)
         scale = None if scales is None else scales[name]
         first, second = (_blocks(name, array, mask) for array in _without_equal_infinities(expected, value, 0.0))
-        cosines = _picture_cosines if _is_map(name, expected) else _kept_cosines(surer(name, reference))
+        cosines = _image_cosines if _is_map(name, expected) else _kept_cosines(more_confident(name, reference))
         found.append(_difference(first, second, scale, cosines))
     if not found:
         raise BundleError("there is no output to compare")
@@ -172,14 +173,14 @@ def agreement(
     attention_mask: Array | None = None,
     decisions: Collection[str] | None = None,
 ) -> float:
-    """Share of the vectors (see `Difference`) that decide as the original does, by their largest element; 0 to 1.
+    """Compute the share of the vectors (see `Difference`) whose largest element is the original's; 0 to 1.
 
-    Where two elements of the original were as good as equal, either will do.
+    If two elements of the original were nearly equal, either counts.
 
     Args:
         reference, got, attention_mask: as for `compare`.
-        decisions: the outputs that decide; None for all. A detector's logits need its boxes beside them, to tell which
-            object is which.
+        decisions: the outputs that decide; None for all. A detector's logits need its boxes beside them, to match
+            the objects.
     """
     same: list[Array] = []
     got = same_order(reference, got)
@@ -190,7 +191,7 @@ def agreement(
         lowest = float(expected.min(where=np.isfinite(expected), initial=0.0))
         both = _without_equal_infinities(expected, got[name], lowest)
         pairs = zip(*(_blocks(name, array, mask) for array in both), strict=True)
-        kept = surer(name, reference)
+        kept = more_confident(name, reference)
         same += [_same_decisions(a, b)[kept if kept is not None else ...] for a, b in pairs if a.size]
     return float(np.concatenate(same).mean()) if same else 1.0
 
@@ -200,7 +201,7 @@ class Golden:
     """An input with the original's answer.
 
     Attributes:
-        graph: name of the graph it is for.
+        graph: name of its graph.
         number: its number, from 0.
         inputs: the graph's inputs by name.
         outputs: the original's outputs by name.
@@ -213,7 +214,7 @@ class Golden:
 
 
 def read_golden(folder: Path) -> list[Golden]:
-    """The cases in a model folder's golden.npz, in order.
+    """Read the cases in a model folder's golden.npz, in order.
 
     Raises:
         ModelNotFoundError: there is no such file.
@@ -229,7 +230,7 @@ def read_golden(folder: Path) -> list[Golden]:
             cases.setdefault((graph, int(number)), {"input": {}, "output": {}})[kind][name] = array
     except (ValueError, KeyError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
         raise BundleError(f"{path} is not a file of cases: {error}") from None
-    return [Golden(graph, number, found["input"], found["output"]) for (graph, number), found in sorted(cases.items())]
+    return [Golden(graph, number, case["input"], case["output"]) for (graph, number), case in sorted(cases.items())]
 
 
 def _arrays(path: Path) -> Iterable[tuple[str, Array]]:
@@ -243,7 +244,7 @@ def _arrays(path: Path) -> Iterable[tuple[str, Array]]:
 
 
 def _array(file: IO[bytes], size: int) -> Array:
-    """An array in numpy's format. numpy allocates what the header says, so the header is compared with the size first.
+    """Read an array in numpy's format. numpy trusts the header, so it is compared with the size first.
 
     Source: numpy.lib.format (NEP 1).
     """
@@ -266,17 +267,17 @@ def _mask(name: str, value: Array, mask: Array | None) -> Array | None:
 
 
 def _is_map(name: str, value: Array) -> bool:
-    """Whether an output has a vector a pixel, (batch, channels, height, width). Caches have as many axes."""
+    """Whether an output has a vector per pixel, (batch, channels, height, width). Caches have as many axes."""
     if value.ndim != 4 or name.startswith("present"):
         return False
     return int(value.shape[1]) > (1 if name.endswith("logits") else _COLOURS)
 
 
 def _blocks(name: str, value: Array, mask: Array | None) -> list[Array]:
-    """The vectors of an output, in double precision, those of equal length together as (vectors, length)."""
+    """Split an output into its vectors, in double precision, those of equal length together as (vectors, length)."""
     wide = np.asarray(value, np.float64)
     if _is_map(name, value):
-        return [picture.reshape(len(picture), -1).T for picture in wide]
+        return [image.reshape(len(image), -1).T for image in wide]
     if mask is not None and wide.ndim == 2:
         return [row[kept][None] for row, kept in zip(wide, mask, strict=True)]
     if mask is not None:
@@ -287,19 +288,19 @@ def _blocks(name: str, value: Array, mask: Array | None) -> list[Array]:
 
 
 def _without_equal_infinities(reference: Array, got: Array, instead: float) -> tuple[Array, Array]:
-    """Both with `instead` where both are the same infinity: scores of what is masked (Grounding DINO's padding)."""
+    """Put `instead` where both are the same infinity: the scores at masked positions (Grounding DINO's padding)."""
     same = np.isinf(reference) & (reference == got)
     return (np.where(same, instead, reference), np.where(same, instead, got)) if same.any() else (reference, got)
 
 
 def _same_decisions(reference: Array, got: Array) -> Array:
-    """For each vector whether the largest element is the original's, or was as good as the largest."""
+    """Tell for each vector whether the largest element is the original's, or was nearly as large there."""
     chosen = np.take_along_axis(reference, got.argmax(axis=1)[:, None], axis=1)[:, 0]
     return np.asarray(reference.max(axis=1) - chosen <= _TIE * np.ptp(reference, axis=1))
 
 
 def _largest(blocks: list[Array]) -> float:
-    """The largest finite magnitude."""
+    """Find the largest finite magnitude."""
     return max((float(np.abs(block).max(where=np.isfinite(block), initial=0.0)) for block in blocks), default=0.0)
 
 
@@ -307,39 +308,39 @@ _Cosines = Callable[[list[tuple[Array, Array]]], Array]
 
 
 def _difference(reference: list[Array], got: list[Array], scale: float | None, cosines: _Cosines) -> Difference:
-    """How far blocks of vectors are from the original's.
+    """Compare blocks of vectors with the original's.
 
     Args:
         reference, got: the blocks.
-        scale: what differences are relative to; None for the largest magnitude.
-        cosines: those that count, of pairs of blocks.
+        scale: the magnitude that differences are relative to; None for the largest.
+        cosines: computes those that count, from pairs of blocks.
     """
     pairs = [(a, b) for a, b in zip(reference, got, strict=True) if a.size]
     if not pairs:
         return Difference(0.0, 0.0, 1.0, 1.0, 0)
     absolute = max(_furthest(a, b) for a, b in pairs)
     largest = _largest(reference) if scale is None else scale
-    found = cosines(pairs)
+    counted = cosines(pairs)
     relative = absolute / largest if largest else (0.0 if absolute == 0 else math.inf)
-    return Difference(relative, absolute, float(found.min()), float(found.mean()), len(found))
+    return Difference(relative, absolute, float(counted.min()), float(counted.mean()), len(counted))
 
 
 def _kept_cosines(kept: Array | None) -> _Cosines:
-    """Of all vectors, or of those in `kept`."""
+    """Make a function for the cosines of all vectors, or of those in `kept`."""
 
     def cosines(pairs: list[tuple[Array, Array]]) -> Array:
-        found = np.concatenate([_cosines(a, b) for a, b in pairs])
-        return found if kept is None else found[kept]
+        every = np.concatenate([_cosines(a, b) for a, b in pairs])
+        return every if kept is None else every[kept]
 
     return cosines
 
 
-def _picture_cosines(pairs: list[tuple[Array, Array]]) -> Array:
-    """The mean of each picture's pixels, without those of next to no length."""
+def _image_cosines(pairs: list[tuple[Array, Array]]) -> Array:
+    """Average the cosines of each image's pixels, without vectors of nearly no length."""
     lengths = [np.linalg.norm(a, axis=1) for a, _ in pairs]
     limit = _SHORT * max(float(length.max()) for length in lengths)
-    found = [_cosines(a, b)[length >= limit] for (a, b), length in zip(pairs, lengths, strict=True)]
-    return np.array([one.mean() if one.size else 1.0 for one in found])
+    kept = [_cosines(a, b)[length >= limit] for (a, b), length in zip(pairs, lengths, strict=True)]
+    return np.array([one.mean() if one.size else 1.0 for one in kept])
 
 
 def _furthest(a: Array, b: Array) -> float:
@@ -349,7 +350,7 @@ def _furthest(a: Array, b: Array) -> float:
 
 
 def _cosines(a: Array, b: Array) -> Array:
-    """Of each pair of vectors; 1 where they are equal, 0 where one has no length or none that is finite."""
+    """Compute the cosine of each pair of vectors; 1 if they are equal, 0 if a length is zero or not finite."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         cosines = np.einsum("ij,ij->i", a, b) / lengths

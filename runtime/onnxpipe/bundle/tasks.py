@@ -49,7 +49,7 @@ _HEADS: dict[str, tuple[str, ...]] = {
 }
 
 #: Types of encoder-decoder models of text to the tasks they serve, best first. Of a type that is not listed all three
-#: are assumed: T5-like models are told their task by a prefix.
+#: are assumed: a prefix in the text selects the task of T5-like models.
 _TEXT_TO_TEXT: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         ("t5", "mt5", "umt5", "longt5", "switch_transformers"), ("text2text-generation", "translation", "summarization")

@@ -1,8 +1,8 @@
 """Rows to batches and back: stack rows into padded feeds, split a batch's outputs into rows.
 
-A *row* is what a model sees once: a sentence, a label pair of zero-shot, a window of a long document. Padding is
-invisible outside this file: the arrays that come back have a row's own length, so an answer does not depend on its
-neighbours.
+A *row* is one input of the model: a sentence, a label pair of zero-shot, a window of a long document. Padding is
+invisible outside this file: the arrays that come back have a row's own length, so an answer does not depend on the
+other rows.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-#: What fills the padded positions of an input, by its name; 0 for every other name.
+#: The value at the padded positions of an input, by its name; 0 for every other name.
 _PAD_VALUES: Mapping[str, int] = {"special_tokens_mask": 1, "p_mask": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a batch.
+    """One row of a batch.
 
     Attributes:
         feeds: the model's inputs without a batch axis, e.g. `input_ids` of shape `(length,)`.
-        length: what the row costs in a batch; for text its number of tokens.
-        extra: whatever the task wants back beside the outputs (offsets, the label of a pair, ...).
-        index: position of the input that it is of among those passed to the pipeline; set by the scheduler.
+        length: the row's cost in a batch; for text its number of tokens.
+        extra: further data that the task needs beside the outputs (offsets, the label of a pair, ...).
+        index: position of the row's input among those passed to the pipeline; set by the scheduler.
     """
 
     feeds: Mapping[str, Array]
@@ -39,12 +39,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Padding:
-    """How rows of unlike length are made alike.
+    """The way in which rows of different lengths are padded to one.
 
     Attributes:
-        token_id: fills `input_ids`; None where nothing fills (no padding token, pictures), and then only rows of equal
+        token_id: fills `input_ids`; None if there is no padding (no padding token, images), and then only rows of equal
             shapes can share a batch.
-        side: the side that is filled.
+        side: the side that is padded.
     """
 
     token_id: int | None = 0
@@ -52,10 +52,10 @@ class Padding:
 
 
 def stack(rows: Sequence[Row], padding: Padding) -> dict[str, Array]:
-    """Feeds with a batch axis, each input padded on its first axis to the longest row.
+    """Stack rows to feeds with a batch axis, each input padded on its first axis to the longest row.
 
     Raises:
-        ValueError: the rows have different inputs, or need a padding token that is not there.
+        ValueError: the rows have different inputs, or need a padding token and there is none.
     """
     names = rows[0].feeds.keys()
     for row in rows:
@@ -86,7 +86,7 @@ def _stack_one(name: str, arrays: list[Array], padding: Padding) -> Array:
 def split(
     outputs: Mapping[str, Array], rows: Sequence[Row], per_token: frozenset[str], padding: Padding
 ) -> list[dict[str, Array]]:
-    """A batch's outputs row by row, without the batch axis; those named in `per_token` lose their padded positions."""
+    """Split a batch's outputs into rows, without the batch axis; those named in `per_token` lose padded positions."""
     longest = max(row.length for row in rows)
     answers = []
     for i, row in enumerate(rows):
@@ -96,14 +96,14 @@ def split(
 
 
 def groups(rows: Sequence[Row], token_budget: int, *, can_pad: bool = True) -> list[list[int]]:
-    """Indices of `rows` in batches of like length whose padded size stays within `token_budget` tokens.
+    """Group the indices of `rows` into batches of similar length whose padded size is within `token_budget` tokens.
 
     Longest first, so that the largest buffers are allocated once. A row longer than the budget gets a batch of its own.
     Without `can_pad` only rows of equal shapes share a batch.
     """
     order = sorted(range(len(rows)), key=lambda i: -rows[i].length)
     batches: list[list[int]] = []
-    open_batches: dict[Any, list[int]] = {}  # by what its rows must have in common
+    open_batches: dict[Any, list[int]] = {}  # by the shapes that its rows must have in common
     for i in order:
         kind = None if can_pad else shapes(rows[i])
         batch = open_batches.get(kind)
@@ -116,5 +116,5 @@ def groups(rows: Sequence[Row], token_budget: int, *, can_pad: bool = True) -> l
 
 
 def shapes(row: Row) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Names and shapes of the row's feeds: rows for which these are equal can be stacked as they are."""
+    """List names and shapes of the row's feeds: rows for which these are equal can be stacked without padding."""
     return tuple((name, np.shape(array)) for name, array in row.feeds.items())

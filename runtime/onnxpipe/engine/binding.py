@@ -1,7 +1,7 @@
-"""Runs of a session whose inputs and outputs stay where it runs: the memory behind a KV cache.
+"""Run a session with inputs and outputs that stay on its device: the memory behind a KV cache.
 
-On the CPU an array that stays is numpy's own memory, which ONNX Runtime reads and writes in place; elsewhere it is ONNX
-Runtime's, and what is not an operation of the graph (taking other rows) goes through the host.
+On the CPU such an array is numpy's own memory, which ONNX Runtime reads and writes in place; elsewhere it is ONNX
+Runtime's, and operations outside of the graph (taking other rows) go through the host.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class DeviceArray:
     Args:
         shape: its shape.
         dtype: its type.
-        device: where it lies.
+        device: the device.
 
     Attributes:
-        value: ONNX Runtime's handle of it.
+        value: ONNX Runtime's handle.
     """
 
     def __init__(self, shape: Sequence[int], dtype: Any, device: Device) -> None:
@@ -36,10 +36,10 @@ class DeviceArray:
 
     @classmethod
     def of(cls, array: Array, device: Device) -> DeviceArray:
-        """The array on the device; on the CPU its memory is shared, not copied."""
-        made = cls.__new__(cls)
-        made._set(np.ascontiguousarray(array), device)
-        return made
+        """Put an array on the device; on the CPU its memory is shared, not copied."""
+        placed = cls.__new__(cls)
+        placed._set(np.ascontiguousarray(array), device)
+        return placed
 
     def _set(self, array: Array, device: Device) -> None:
         self.device = device
@@ -49,19 +49,19 @@ class DeviceArray:
         self.value = import_onnxruntime().OrtValue.ortvalue_from_numpy(array, kind, index)
 
     def numpy(self) -> Array:
-        """Its content: on the CPU the memory itself, else a copy."""
+        """Get its content: on the CPU the memory itself, else a copy."""
         return self._host if self._host is not None else np.asarray(self.value.numpy())
 
     def select(self, rows: Array) -> DeviceArray:
-        """Other rows of it, int64 (new rows,), as a new array."""
+        """Select rows, int64 (new rows,), as a new array."""
         return DeviceArray.of(self.numpy()[rows], self.device)
 
     def take(self, rows: Array, *, length: int, room: int) -> DeviceArray:
-        """Other rows of a cache, as a new array.
+        """Select rows of a cache, as a new array.
 
         Args:
-            rows: int64 (new rows,): which row each new one is a copy of.
-            length: how many entries of the third axis are copied.
+            rows: int64 (new rows,): the row that each new one copies.
+            length: number of entries of the third axis that are copied.
             room: the size of the new third axis.
         """
         old = self.numpy()
@@ -72,7 +72,7 @@ class DeviceArray:
         return DeviceArray.of(new, self.device)
 
     def permute(self, rows: Array, *, length: int) -> None:
-        """In place: row i of a cache becomes what row `rows[i]` was. Only rows that move are copied."""
+        """Reorder a cache in place: row i becomes row `rows[i]`. Only rows that move are copied."""
         moved = np.flatnonzero(rows != np.arange(len(rows)))
         if not len(moved):
             return
@@ -83,7 +83,7 @@ class DeviceArray:
 
 
 class Binding:
-    """Repeated runs of one session with arrays that stay on its device. For one thread at a time."""
+    """Runs one session repeatedly, with arrays that stay on its device. For one thread at a time."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -93,9 +93,11 @@ class Binding:
         self._buffers: dict[str, DeviceArray] = {}
 
     def buffer(self, name: str, shape: Sequence[int]) -> DeviceArray | None:
-        """A place on the host for a float32 output of `shape` and a last axis that the graph fixes; the same in every
-        run while the shape stays, so that a large output is neither allocated nor copied. None if the graph leaves it
-        open."""
+        """Give memory on the host for a float32 output of `shape` and a last axis that the graph fixes.
+
+        It is the same in every run while the shape stays, so that a large output is neither allocated nor copied. None
+        if the graph leaves the last axis open.
+        """
         spec = self._session.outputs[name]
         last = spec.shape[-1]
         if spec.dtype != np.float32 or not isinstance(last, int):
@@ -111,8 +113,8 @@ class Binding:
         """Run the graph.
 
         Args:
-            feeds: every input. A `DeviceArray` that was bound in the run before costs nothing.
-            outputs: where each wanted output goes; None for the host. The same names in every run.
+            feeds: every input. A `DeviceArray` that was bound in the previous run costs nothing.
+            outputs: the memory that each wanted output is written to; None for the host. The same names in every run.
 
         Returns:
             The outputs that go to the host, float16 as float32.

@@ -1,7 +1,7 @@
-"""Whether NVIDIA GPUs can be used here and, if not, exactly what is missing.
+"""Find out whether NVIDIA GPUs can be used here and, if not, exactly what is missing.
 
 ONNX Runtime lists its CUDA provider as available when it was built with it, and moves to the CPU with a line in the log
-when the provider's libraries cannot be loaded. So they are asked for here, one by one, before a session is made.
+when the provider's libraries cannot be loaded. So they are checked here, one by one, before a session is opened.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _DRIVER = "libcuda.so.1"
 
 @cache
 def cuda_problem() -> str | None:
-    """Why CUDA cannot be used, with the line that mends it; None if it can."""
+    """Tell why CUDA cannot be used, with the command that helps; None if it can."""
     runtime = import_onnxruntime()
     if PROVIDER not in runtime.get_available_providers():
         return (
             "the installed ONNX Runtime was built without CUDA: "
             'pip uninstall -y onnxruntime && pip install "onnxpipe[gpu]"'
         )
-    if hasattr(runtime, "preload_dlls"):  # loads the libraries of the nvidia-* wheels; it prints what it did not find
+    if hasattr(runtime, "preload_dlls"):  # loads the libraries of the nvidia-* wheels; it prints which it did not find
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             runtime.preload_dlls()
@@ -49,7 +49,7 @@ def cuda_problem() -> str | None:
 def _missing(names: list[str]) -> str:
     found = []
     if _DRIVER in names:
-        found.append(f"NVIDIA's driver ({_DRIVER}) is not here; a container needs --gpus all")
+        found.append(f"NVIDIA's driver ({_DRIVER}) is missing; a container needs --gpus all")
     libraries = [name for name in names if name != _DRIVER]
     if libraries:
         found.append(f'{", ".join(libraries)} could not be loaded: pip install "onnxruntime-gpu[cuda,cudnn]"')
@@ -57,7 +57,7 @@ def _missing(names: list[str]) -> str:
 
 
 def device_count() -> int | None:
-    """GPUs that the driver shows to this process; None if the driver is not here or does not start."""
+    """Count the GPUs that the driver shows to this process; None if the driver is missing or does not start."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else _DRIVER)
     except OSError:
@@ -77,7 +77,7 @@ def _loads(name: str) -> bool:
 
 
 def needed_libraries(library: Path) -> list[str]:
-    """The libraries that a 64-bit ELF library names as needed, without loading it.
+    """List the libraries that a 64-bit ELF library needs, without loading it.
 
     Loading the provider itself would answer too, but ONNX Runtime must be the first to load it: its global objects
     take their host from it.

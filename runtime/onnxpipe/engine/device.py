@@ -1,4 +1,4 @@
-"""From what a user writes as `device=` to a device that is there."""
+"""Find the device for the argument `device=`, and check that it is usable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _KNOWN = "cpu, cuda, cuda:N, coreml (or mps), an index (-1 for the CPU), None fo
 
 @dataclass(frozen=True)
 class Device:
-    """Where a model runs.
+    """A device that models run on.
 
     Attributes:
         type: "cpu", "cuda" or "coreml".
@@ -40,7 +40,7 @@ CPU = Device("cpu")
 
 
 def parse_device(value: Any = None) -> Device:
-    """The device that `value` means, after making sure that it is there.
+    """Parse `value` to a device, and check that it is usable.
 
     Args:
         value: None, an index, "cpu", "cuda", "cuda:1", "coreml" or "mps", a `Device`, or anything with `.type` and
@@ -48,8 +48,8 @@ def parse_device(value: Any = None) -> Device:
             a negative one the CPU.
 
     Raises:
-        DeviceError: no such device here; the message says what is missing. transformers takes the CPU without a word
-            for an index when there is no accelerator; here a model runs where it was told to, or not at all.
+        DeviceError: no such device here; the message says what is missing. transformers silently takes the CPU for an
+            index when there is no accelerator; here a model runs on the device that was requested, or not at all.
     """
     if value is None:
         return _first()
@@ -67,21 +67,21 @@ def parse_device(value: Any = None) -> Device:
 
 
 def device_of_provider(provider: str, options: dict[str, Any]) -> Device:
-    """The device on which an execution provider works; the CPU for all that are neither CUDA nor CoreML."""
+    """Find the device of an execution provider; the CPU for all that are neither CUDA nor CoreML."""
     if provider in (CUDA_PROVIDER, "TensorrtExecutionProvider"):
         return Device("cuda", int(options.get("device_id", 0)))
     return Device("coreml") if provider == COREML_PROVIDER else CPU
 
 
 def provider_list(device: Device) -> list[tuple[str, dict[str, str]]]:
-    """The execution providers, with options, that run a graph on a device; the CPU takes what the device cannot."""
+    """List the execution providers, with options, for a device; the CPU runs the nodes that the device cannot."""
     providers: list[tuple[str, dict[str, str]]] = [(CPU_PROVIDER, {})]
     if device.type == "coreml":
         providers.insert(0, (COREML_PROVIDER, {}))
     if device.type == "cuda":
         options = {
             "device_id": str(device.index or 0),
-            # On by default, and 10 bits of mantissa: PyTorch, whose answers are to be matched, has it off.
+            # On by default, with 10 bits of mantissa; PyTorch, whose answers are to be matched, has it off.
             "use_tf32": "0",
             # The default tries every algorithm at each new shape, and the shapes of texts change with each batch.
             "cudnn_conv_algo_search": "HEURISTIC",
@@ -105,20 +105,20 @@ def _accelerator(index: int) -> Device:
     return _cuda(index, index)
 
 
-def _cuda(index: int, asked: object) -> Device:
+def _cuda(index: int, value: object) -> Device:
     problem = cuda_problem()
     if problem is not None:
-        raise DeviceError(f"device={asked!r} is not usable here: {problem}. For the CPU pass device='cpu'")
+        raise DeviceError(f"device={value!r} is not usable here: {problem}. For the CPU pass device='cpu'")
     count = device_count() or 0
     if index >= count:
-        raise DeviceError(f"device={asked!r} is not here: the driver shows {count} GPU(s), the first is cuda:0")
+        raise DeviceError(f"device={value!r} does not exist: the driver shows {count} GPU(s), the first is cuda:0")
     return Device("cuda", index)
 
 
-def _coreml(asked: object) -> Device:
+def _coreml(value: object) -> Device:
     if COREML_PROVIDER not in import_onnxruntime().get_available_providers():
         raise DeviceError(
-            f"device={asked!r} is not usable here: CoreML is in ONNX Runtime's macOS wheels only. "
+            f"device={value!r} is not usable here: CoreML is in ONNX Runtime's macOS wheels only. "
             "For the CPU pass device='cpu'"
         )
     return Device("coreml")

@@ -1,4 +1,4 @@
-"""Which node of a graph runs where."""
+"""Read which execution provider runs each node of a graph."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ RECORD = "session.record_ep_graph_assignment_info"
 
 @dataclass(frozen=True)
 class Placement:
-    """Which nodes of the optimised graph run on which execution provider.
+    """The nodes of the optimised graph by the execution provider that runs them.
 
     Attributes:
-        nodes: provider to the names of its nodes; a node without a name is given by its operator.
+        nodes: provider to the names of its nodes; a node without a name is listed by its operator.
     """
 
     nodes: Mapping[str, tuple[str, ...]]
@@ -33,7 +33,7 @@ class Placement:
 
 
 def read_placement(session: Any) -> Placement:
-    """The placement of an ONNX Runtime session that was opened with the setting `RECORD`.
+    """Read the placement of an ONNX Runtime session that was opened with the setting `RECORD`.
 
     Raises:
         UnsupportedError: this version of ONNX Runtime does not record it.

@@ -1,4 +1,4 @@
-"""The one place where ONNX Runtime is imported: silently, and with the line to install it if it is missing."""
+"""Import ONNX Runtime, only here: silently, and with the command that installs it if it is missing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OLDEST = (1, 22)
 
 @cache
 def import_onnxruntime() -> ModuleType:
-    """The module `onnxruntime`, with its telemetry off.
+    """Import the module `onnxruntime`, with its telemetry off.
 
     Raises:
         MissingDependencyError: it is not installed, too old, or its files are damaged.
@@ -29,13 +29,13 @@ def import_onnxruntime() -> ModuleType:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         with warnings.catch_warnings():
-            # It warns of systems it was not tested on and of CUDA libraries it did not find. The second is an error of
-            # ours where a GPU was asked for, and no news elsewhere.
+            # It warns of systems it was not tested on and of CUDA libraries it did not find. The latter is an error of
+            # ours if a GPU was requested, and does not matter otherwise.
             warnings.simplefilter("ignore")
             module = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise MissingDependencyError(_INSTALL if error.name == "onnxruntime" else f"{_INSTALL} ({error})") from error
-    if not hasattr(module, "InferenceSession"):  # what is left when one of the two wheels was uninstalled
+    if not hasattr(module, "InferenceSession"):  # the remains after one of the two wheels was uninstalled
         raise MissingDependencyError(f"the files of ONNX Runtime are incomplete; install it again. {_INSTALL}")
     if version_of(module) < _OLDEST:
         raise MissingDependencyError(

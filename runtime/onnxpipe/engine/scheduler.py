@@ -2,14 +2,14 @@
 
     input ─encode─▶ rows ─batch─▶ feeds ─run─▶ outputs ─split─▶ rows ─decode─▶ result
 
-With `batch_size` the rows go in batches of exactly that many, in order (rows that cannot be padded and have unlike
-shapes in several of those that make it up). Without it, rows are gathered into a window,
+With `batch_size` the rows go in batches of exactly that many, in order (if rows of different shapes cannot be
+padded, each such batch is split by shape). Without it, rows are gathered into a window,
 sorted by length, and cut into batches under a budget of padded tokens; 256 to 2048 tokens were found equally fast on
 CPUs, 8192 was 30 % slower. The window of a stream starts at one row and doubles, so that the first answer comes at
 once; it also closes when filling it takes longer than `_PATIENCE`, so that a slow source is not held back.
 
-An input may have more rows than fit into memory (an hour of sound): with `lazy` they are made as they are needed, and
-let go of once they have run.
+An input may have more rows than fit into memory (an hour of audio): with `lazy` they are made as they are needed, and
+released once they have run.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _HEAD = 4  # rows of a lazy input that a worker makes ahead of the model
 
 @dataclass(frozen=True, slots=True)
 class ItemError:
-    """Stands in the place of an answer when `on_error="return"`.
+    """Takes the place of an answer when `on_error="return"`.
 
     Attributes:
-        index: position of the input in what was passed to the pipeline, from 0.
-        error: what went wrong with it.
+        index: position of the input among those passed to the pipeline, from 0.
+        error: the error that it caused.
     """
 
     index: int
@@ -53,11 +53,11 @@ class ItemError:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is done to an input. `run` answers one batch; `decode` gets the rows of one input with their outputs.
+    """The steps from an input to its answer. `run` runs a batch; `decode` gets one input's rows with their outputs.
 
-    `can_pad` tells whether rows of unlike shapes may share a batch (they may not without a padding token), and
-    `token_budget` how much a batch may hold that the scheduler cuts (its rows times the longest `Row.length`). `window`
-    is how many rows are gathered before they are sorted by length: what a stream reads ahead at most. With `lazy` the
+    `can_pad` tells whether rows of different shapes may share a batch (they may not without a padding token).
+    `token_budget` limits a batch that the scheduler cuts (its rows times the longest `Row.length`). `window` is the
+    number of rows that are gathered before they are sorted by length: a stream reads ahead no further. With `lazy` the
     rows of one input are gathered no further ahead than that, and lose their feeds once they have run.
     """
 
@@ -98,13 +98,13 @@ def answer(
     on_error: OnError = "raise",
     hurry: bool = True,
 ) -> Iterator[Any]:
-    """The answers to `inputs`, one each, in order.
+    """Answer `inputs`, one answer each, in order.
 
     Args:
         inputs: any iterable; read no further ahead than one window.
-        work: how an input becomes an answer.
-        batch_size: rows a batch; None lets the scheduler group rows of like length.
-        num_workers: threads that encode ahead; 0 encodes where it runs.
+        work: the steps from an input to its answer.
+        batch_size: rows per batch; None lets the scheduler group rows of similar length.
+        num_workers: threads that encode ahead; 0 encodes in the calling thread.
         on_error: "raise" raises the error of the first bad input when its turn comes (with its index as a note and in
             `error.index`); "return" puts an `ItemError` in its place.
         hurry: answer the first inputs before a whole window was read; False where all inputs are at hand anyway.
@@ -151,7 +151,7 @@ def _encode_all(inputs: Iterable[Any], work: Work, workers: int) -> Iterator[_It
 
 
 def _arriving(items: Iterable[_Item]) -> Iterator[tuple[list[_Item], list[_Slot]]]:
-    """Items that begin and rows that are there, as they come; both empty where an item's last row had come before."""
+    """Yield items that begin and rows that are ready, as they come; both empty when an item turns out to have ended."""
     for item in items:
         yield [item], [(item, n) for n in range(len(item.rows))]
         while item.rest is not None and item.error is None:
@@ -168,20 +168,20 @@ def _arriving(items: Iterable[_Item]) -> Iterator[tuple[list[_Item], list[_Slot]
 
 
 def _by_count(items: Iterable[_Item], batch_size: int, work: Work) -> Iterator[_Window]:
-    """Batches of exactly `batch_size` rows, in order; rows of different inputs share a batch."""
+    """Cut batches of exactly `batch_size` rows, in order; rows of different inputs share a batch."""
     queue: list[_Slot] = []
     for begun, slots in _arriving(items):
         queue.extend(slots)
         batches = []
         while len(queue) >= batch_size:
-            batches += _alike(queue[:batch_size], work)
+            batches += _by_shape(queue[:batch_size], work)
             del queue[:batch_size]
         yield begun, batches
-    yield [], _alike(queue, work)
+    yield [], _by_shape(queue, work)
 
 
-def _alike(slots: list[_Slot], work: Work) -> list[list[_Slot]]:
-    """The slots in batches whose rows can be stacked, in order."""
+def _by_shape(slots: list[_Slot], work: Work) -> list[list[_Slot]]:
+    """Split the slots into batches whose rows can be stacked, in order."""
     batches: dict[Any, list[_Slot]] = {}
     for item, n in slots:
         batches.setdefault(None if work.can_pad else shapes(item.rows[n]), []).append((item, n))
@@ -189,7 +189,7 @@ def _alike(slots: list[_Slot], work: Work) -> list[list[_Slot]]:
 
 
 def _by_window(items: Iterator[_Item], hurry: bool, work: Work) -> Iterator[_Window]:
-    """Batches of like length, cut from windows of many rows."""
+    """Cut batches of similar length from windows of many rows."""
     size = 1 if hurry else work.window
     fresh: list[_Item] = []
     slots: list[_Slot] = []
@@ -211,7 +211,7 @@ def _cut(slots: list[_Slot], work: Work) -> list[list[_Slot]]:
 
 
 def _run(batch: list[_Slot], work: Work) -> None:
-    """Run one batch. If it fails, its rows run one by one, so that a bad row takes no other down with it."""
+    """Run one batch. If it fails, its rows run one by one, so that a bad row does not fail the others."""
     if not batch:
         return
     try:

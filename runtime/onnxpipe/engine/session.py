@@ -34,7 +34,7 @@ _DTYPES = {
 }
 
 
-#: How long a thread waits for work by spinning, in microseconds, and the first version that can be told so.
+#: Microseconds that a thread waits for work by spinning, and the first version with that setting.
 _SPIN = "10"
 _SPIN_LIMITED = (1, 26)
 
@@ -49,7 +49,7 @@ class TensorSpec:
     Attributes:
         name: its name.
         dtype: its numpy type.
-        shape: one entry an axis: an int where it is fixed, a name or None where it is free.
+        shape: one entry per axis: an int where it is fixed, a name or None where it is free.
     """
 
     name: str
@@ -58,7 +58,7 @@ class TensorSpec:
 
 
 class Session:
-    """A graph on a device. Made by `open_session`; may be run from several threads at once.
+    """A graph on a device. Opened by `open_session`; may be run from several threads at once.
 
     Attributes:
         path: the graph's file.
@@ -77,10 +77,10 @@ class Session:
         self.outputs = {node.name: _spec(path, node) for node in session.get_outputs()}
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
-        """The graph's outputs.
+        """Run the graph.
 
         Args:
-            feeds: an array for every input. Integers, booleans and floats are cast to the type that the graph wants;
+            feeds: an array for every input. Integers, booleans and floats are cast to the graph's type;
                 floats are never cast to integers.
             outputs: names of those wanted; None for all.
 
@@ -108,13 +108,13 @@ class Session:
         return self._session
 
     def fit(self, name: str, value: Array) -> Array:
-        """`value` in the type that the input `name` wants; see `run` for what is cast and what raises."""
+        """Cast `value` to the type of the input `name`; see `run` for the rules."""
         if name not in self.inputs:
             raise ValueError(f"{self.path.name}: no input {name!r}; its inputs are {', '.join(self.inputs)}")
         return _fit(self.inputs[name], np.asarray(value))
 
     def run_bound(self, binding: Any, feeds: Mapping[str, Any]) -> None:
-        """Run with what is bound; `feeds` only tell of the shapes if it fails (RuntimeError)."""
+        """Run with a binding; `feeds` are for the shapes in the message if it fails (RuntimeError)."""
         try:
             self._session.run_with_iobinding(binding)
         except Exception as error:
@@ -125,10 +125,10 @@ class Session:
         return RuntimeError(f"{self.path.name} failed on inputs of the shapes {shapes}: {error}")
 
     def placement(self) -> Placement:
-        """Which nodes of the optimised graph run on which execution provider.
+        """Read which execution provider runs each node of the optimised graph.
 
         Raises:
-            UnsupportedError: this version of ONNX Runtime cannot tell.
+            UnsupportedError: this version of ONNX Runtime does not record it.
         """
         return read_placement(self._session)
 
@@ -155,14 +155,14 @@ def open_session(
     Args:
         path: the .onnx file.
         root: the model's folder; nothing outside it is read.
-        device: where to run; see `parse_device`.
+        device: the device to run on; see `parse_device`.
         providers: ONNX Runtime's execution providers instead of the device's, as names or (name, options); with
-            `provider_options` the names and options can be given apart.
+            `provider_options` the names and options can be passed separately.
         threads: threads of one operator; None for what the container grants (`available_threads`).
 
     Raises:
         BundleError: the file is damaged, hostile, or not a graph that ONNX Runtime can load.
-        DeviceError: a provider is not here, or ONNX Runtime did not take it.
+        DeviceError: a provider is not available, or ONNX Runtime did not start it.
     """
     runtime = import_onnxruntime()
     chosen: list[Provider] = list(provider_list(device))
@@ -183,7 +183,7 @@ def _normal(providers: Sequence[str | Provider], options: Sequence[dict[str, Any
     if not providers:
         raise ValueError("providers is empty: leave it out, or name one")
     if options is not None and len(options) != len(providers):
-        raise ValueError(f"{len(providers)} providers and {len(options)} provider_options: one for each is needed")
+        raise ValueError(f"{len(providers)} providers and {len(options)} provider_options: pass one for each")
     normal: list[Provider] = []
     for i, provider in enumerate(providers):
         name, own = (provider, {}) if isinstance(provider, str) else provider
@@ -195,14 +195,14 @@ def _check_available(runtime: ModuleType, providers: Sequence[Provider]) -> None
     available = runtime.get_available_providers()
     for name, _ in providers:
         if name not in available:
-            raise DeviceError(f"the provider {name} is not here; this ONNX Runtime has {', '.join(available)}")
+            raise DeviceError(f"the provider {name} is not available; this ONNX Runtime has {', '.join(available)}")
         problem = cuda_problem() if name == CUDA_PROVIDER else None
         if problem is not None:
             raise DeviceError(f"the provider {name} is not usable here: {problem}")
 
 
 def _check_taken(session: Any, providers: Sequence[Provider]) -> None:
-    """ONNX Runtime goes on without a provider that fails to start; that would be a silent move to another device."""
+    """Refuse a provider that failed to start: ONNX Runtime continues without it, silently, on another device."""
     taken = session.get_providers()
     lost = [name for name, _ in providers if name not in taken]
     if lost:
@@ -220,7 +220,7 @@ def _options(runtime: ModuleType, threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 4  # only what ends the process; errors are raised, and would be printed as well
+    options.log_severity_level = 4  # fatal errors only; others are raised, and would be printed as well
     # Spinning threads burn a core each while they wait for work that, in a server, may come in seconds. For as long as
     # the gap between two operators of one run it pays: a step of a llama of 135M parameters in int8 takes 9 ms instead
     # of 11.6 on idle cores, and at most a few percent longer on busy ones (with 1 ms instead of 10 us up to a half).
@@ -237,7 +237,7 @@ def _options(runtime: ModuleType, threads: int) -> Any:
 def _load(
     runtime: ModuleType, path: Path, data: Mapping[str, Path], options: Any, providers: Sequence[Provider]
 ) -> tuple[Any, list[mmap.mmap]]:
-    """The session and the maps that must live as long as it."""
+    """Load the session; gives it and the maps that must live as long as it."""
 
     def make() -> Any:
         # Without enable_fallback=0 a provider that fails is replaced by the CPU, here and in the middle of a run.
@@ -249,8 +249,8 @@ def _load(
         linked = any(file.is_symlink() for file in data.values())
         if not linked or not hasattr(options, "add_external_initializers_from_files_in_memory"):
             raise _load_error(runtime, path, providers, error) from error
-    # Some versions (1.24) refuse weights behind links, and the Hub's cache is made of links. `check_external` has made
-    # sure where they lead, so the files' bytes are passed instead of their names.
+    # Some versions (1.24) refuse weights behind links, and the Hub's cache is made of links. `check_external` has
+    # checked their targets, so the files' bytes are passed instead of their names.
     maps = {name: _map(file) for name, file in data.items()}
     sizes = [len(content) for content in maps.values()]
     options.add_external_initializers_from_files_in_memory(list(maps), list(maps.values()), sizes)
@@ -263,7 +263,7 @@ def _load(
 def _load_error(
     runtime: ModuleType, path: Path, providers: Sequence[Provider], error: Exception
 ) -> BundleError | DeviceError:
-    """The fault is the device's if there is one besides the CPU, and ONNX Runtime does not blame the file."""
+    """Make the error of a failed load: the device's if it is not the CPU and ONNX Runtime does not blame the file."""
     names = [name for name, _ in providers]
     blames_file = type(error).__name__ in _FILE_ERRORS or "Load model from" in str(error)
     if blames_file or names == [CPU_PROVIDER]:
@@ -296,6 +296,6 @@ def _fit(spec: TensorSpec, array: Array) -> Array:
 
 
 def _full(value: Any) -> Array:
-    """ONNX Runtime's output as an array, float16 as float32."""
+    """Convert ONNX Runtime's output to an array, float16 to float32."""
     array = np.asarray(value)
     return array.astype(np.float32) if array.dtype == np.float16 else array

@@ -1,4 +1,4 @@
-"""How many threads this process may use: what the container grants, not what the host has."""
+"""Count the threads that this process may use: those that the container grants, not those of the host."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def available_threads() -> int:
     quota = cgroup_quota()
     if quota is not None:
         limits.append(math.ceil(quota))
-    wish = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wish.isdecimal() and int(wish) > 0:
-        limits.append(int(wish))
+    requested = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if requested.isdecimal() and int(requested) > 0:
+        limits.append(int(requested))
     return max(1, min(limits))
 
 

@@ -142,7 +142,7 @@ def special_tokens(model: GenerationModel, config: GenerationConfig, *, has_mask
 
 
 def inferred_mask(prompt: Array, tokens: SpecialTokens) -> Array:
-    """Infer a mask, int64 (prompts, length): 0 for padding if it can be told from the ids; else all 1."""
+    """Infer a mask, int64 (prompts, length): 0 for padding if the ids show it; else all 1."""
     readable = tokens.pad is not None and (tokens.eos is None or tokens.pad not in tokens.eos)
     return (prompt != tokens.pad).astype(np.int64) if readable else np.ones(prompt.shape, np.int64)
 

@@ -40,7 +40,7 @@ class AutoModel:
     loader: ClassVar[ModelLoader] = EncoderModel.load
 
     def __init__(self) -> None:
-        raise OSError(f"{type(self).__name__} is made with {type(self).__name__}.from_pretrained(name_or_path)")
+        raise OSError(f"{type(self).__name__} is loaded with {type(self).__name__}.from_pretrained(name_or_path)")
 
     @classmethod
     def from_pretrained(

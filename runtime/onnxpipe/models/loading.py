@@ -28,7 +28,7 @@ ModelLoader = Callable[[Bundle, Opener, str], Model]
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model comes from.
+    """The source of a model.
 
     Attributes:
         model: a folder, or a Hub id.
@@ -41,7 +41,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Target:
-    """Where and how a model runs.
+    """The precision and the device that a model runs with.
 
     Attributes:
         dtype: precision; "auto" takes the fullest one there is.

@@ -227,7 +227,7 @@ def test_providers(folder: Path) -> None:
     options = {"arena_extend_strategy": "kSameAsRequested"}
     assert load(folder, providers=[("CPUExecutionProvider", options)]).providers == ("CPUExecutionProvider",)
     assert load(folder, providers=["CPUExecutionProvider"], provider_options=[{}]).device == CPU
-    with pytest.raises(DeviceError, match=r"NoSuchProvider is not here; .*CPUExecutionProvider"):
+    with pytest.raises(DeviceError, match=r"NoSuchProvider is not available; .*CPUExecutionProvider"):
         load(folder, providers=["NoSuchProvider", "CPUExecutionProvider"])
     for wrong in ({"providers": []}, {"provider_options": [{}]},
                   {"providers": ["CPUExecutionProvider"], "provider_options": []}, {"threads": 0}):  # fmt: skip

@@ -42,7 +42,7 @@ class RaggedDecoder:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return len(self._prompts) * self._copies if not self._cache else len(self._lengths)
 
     @property
@@ -128,7 +128,7 @@ class PaddedDecoder:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return len(self._prompts) * self._copies if not self._cache else len(self._mask)
 
     @property

@@ -48,7 +48,7 @@ class Seq2SeqDecoder:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return len(self._prompt) * self._copies if not self._own else len(self._origin)
 
     def prefill(self) -> Array:

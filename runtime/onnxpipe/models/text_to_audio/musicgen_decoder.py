@@ -140,7 +140,7 @@ class CodesDecoder:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         texts, codebooks, copies = self._shape
         return int(texts * codebooks * copies)
 
