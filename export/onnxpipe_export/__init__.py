@@ -1,4 +1,4 @@
-"""onnxpipe_export: from a Hub model or folder to a certified ONNX bundle.
+"""Export a Hub model or a folder of one to a certified ONNX bundle.
 
     from onnxpipe_export import export
 

@@ -1,9 +1,9 @@
-"""The proof that a bundle generates as the original does: whole outputs, token by token, greedy and by beams.
+"""Verify that a bundle generates as the original does: whole outputs, token by token, greedy and by beams.
 
-The graphs are driven by the runtime, and the original by transformers' own `generate`, over prompts of unlike length,
-each alone and all in one padded batch. In fp32 every token has to be the same, save where the original itself was as
-good as undecided: a sum in another order may then tip it. For smaller precisions, where the logits' tolerance decides,
-the share of equal tokens is noted.
+The graphs are driven by the runtime, and the original by transformers' own `generate`, over prompts of different
+lengths, each alone and all in one padded batch. In fp32 every token has to be the same, except where two outputs are
+nearly equally likely by the original: a sum in another order may then tip the choice. For smaller precisions the
+logits' tolerance decides, and the share of equal tokens is noted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.errors import CertificateError
-from onnxpipe_export import tasks, tracing
+from onnxpipe_export import tracing
 from onnxpipe_export.cases import audio as audio_cases
 from onnxpipe_export.cases.text import SENTENCES
 from onnxpipe_export.checkpoint import Checkpoint
@@ -26,7 +26,7 @@ _PROMPTS = 4
 _PROMPT_LENGTHS = (9, 4, 7, 2)
 """Tokens of a decoder's prompts; an encoder gets whole sentences."""
 _SECONDS = (1.7, 0.8, 3.1)
-"""Lengths of the sounds that an encoder hears."""
+"""Lengths of the synthetic recordings that an encoder gets."""
 _NEW = 16
 _SEARCHES: Mapping[str, Mapping[str, Any]] = {"greedy": {"num_beams": 1}, "beam_4": {"num_beams": 4}}
 _NEAR_TIE = 2e-4
@@ -36,20 +36,20 @@ Batch = Mapping[str, np.ndarray]
 
 
 def generates(checkpoint: Checkpoint) -> bool:
-    """Whether there is anything to prove: the model writes token by token."""
-    hears = checkpoint.task.name == "automatic-speech-recognition"
-    return checkpoint.task.name in tasks.GENERATING or (hears and bool(checkpoint.model.config.is_encoder_decoder))
+    """Tell whether the model generates, token by token."""
+    recognises = checkpoint.task.name == "automatic-speech-recognition"
+    return checkpoint.task.generates or (recognises and bool(checkpoint.model.config.is_encoder_decoder))
 
 
 @dataclass(frozen=True)
-class Compared:
-    """How one search did.
+class SearchComparison:
+    """How one search's outputs compare with the original's.
 
     Attributes:
         rows: outputs compared, alone and in the batch.
         equal_rows: those that are the original's, every token.
-        near_ties: those that are not, but as good by the original's own probabilities.
-        equal_tokens: share of the original's new tokens that are found in the same place.
+        near_ties: those that are not, but as likely by the original's own probabilities.
+        equal_tokens: share of the original's new tokens that the bundle generates in the same place.
     """
 
     rows: int
@@ -59,12 +59,12 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Written:
-    """What the original writes, asked once for all precisions.
+class OriginalOutputs:
+    """What the original generates, computed once for all precisions.
 
     Attributes:
         checkpoint: the original.
-        tokenizer: transformers' tokenizer, None where the model hears.
+        tokenizer: transformers' tokenizer, None where the model takes audio.
     """
 
     checkpoint: Checkpoint
@@ -73,23 +73,26 @@ class Written:
     @cached_property
     def batches(self) -> list[Batch]:
         """Each prompt alone, then all together."""
-        make = _sounds if self.hears else _texts
+        make = _audio_batches if self.takes_audio else _text_batches
         return make(self.checkpoint, self.tokenizer)
 
     @cached_property
     def answers(self) -> dict[str, list[np.ndarray]]:
         """Search -> token ids for each batch."""
         model = self.checkpoint.model
-        return {name: [_ask_original(model, batch, self.options(name)) for batch in self.batches] for name in _SEARCHES}
+        return {
+            name: [generate_with_original(model, batch, self.options(name)) for batch in self.batches]
+            for name in _SEARCHES
+        }
 
     def options(self, search: str) -> dict[str, Any]:
-        """Arguments of `generate`."""
+        """Return the arguments of `generate` for a search."""
         options = {**_SEARCHES[search], "do_sample": False, "max_new_tokens": _NEW, "pad_token_id": self.padding}
-        return options | (_language(self.checkpoint.model.generation_config) if self.hears else {})
+        return options | (_language(self.checkpoint.model.generation_config) if self.takes_audio else {})
 
     @property
-    def hears(self) -> bool:
-        """Whether it is given sounds, not tokens."""
+    def takes_audio(self) -> bool:
+        """Whether the model takes audio, not tokens."""
         return self.checkpoint.task.modality == "audio"
 
     @property
@@ -99,29 +102,29 @@ class Written:
 
     @property
     def before(self) -> int | None:
-        """How many tokens of an output are no answer; None for as many as there were given."""
+        """How many tokens of an output stand before the generated ones; None: as many as the prompt has."""
         if not self.checkpoint.model.config.is_encoder_decoder:
             return None
         return 0 if self.checkpoint.config.model_type == "whisper" else 1
 
 
-def prove_generation(folder: Path, precision: str, written: Written) -> dict[str, Any]:
+def verify_generation(folder: Path, precision: str, original_outputs: OriginalOutputs) -> dict[str, Any]:
     """Generate with the bundle in `folder`, compare with the original, and return the certificate's entry.
 
     Args:
         folder: the bundle, with its graphs, config and tokenizer.
         precision: which of its graphs.
-        written: what the original writes.
+        original_outputs: what the original generates.
 
     Raises:
-        CertificateError: an output of fp32 graphs differs, or the runtime cannot generate.
+        CertificateError: an output of the fp32 graphs differs, or the runtime cannot generate.
     """
     try:
-        model = _runtime_model(folder, precision, written)
-        found = {name: _compare(model, written, name) for name in _SEARCHES}
+        model = _runtime_model(folder, precision, original_outputs)
+        searches = {name: _compare(model, original_outputs, name) for name in _SEARCHES}
     except (ValueError, RuntimeError, OSError) as error:
         raise CertificateError(f"the {precision} bundle does not generate: {error}. Nothing was written") from error
-    for name, result in found.items():
+    for name, result in searches.items():
         different = result.rows - result.equal_rows - result.near_ties
         if precision == "fp32" and different:
             raise CertificateError(
@@ -129,15 +132,15 @@ def prove_generation(folder: Path, precision: str, written: Written) -> dict[str
                 f"({result.equal_tokens:.1%} of their tokens are). Nothing was written"
             )
     return {
-        "prompts": len(written.batches) - 1,
+        "prompts": len(original_outputs.batches) - 1,
         "new_tokens": _NEW,
-        "searches": {name: vars(result) for name, result in found.items()},
+        "searches": {name: vars(result) for name, result in searches.items()},
         "passed": True,
     }
 
 
-def _texts(checkpoint: Checkpoint, tokenizer: Any) -> list[Batch]:
-    """Token ids of unlike length, as short as the model needs to have room for what it says."""
+def _text_batches(checkpoint: Checkpoint, tokenizer: Any) -> list[Batch]:
+    """Return prompts of different lengths, so short that the new tokens fit into the model's positions."""
     limit = max(_limit(checkpoint) - _NEW, 1)
     rows = [list(tokenizer(text).input_ids) for text in SENTENCES[:_PROMPTS]]
     decodes = bool(checkpoint.model.config.is_encoder_decoder)
@@ -149,19 +152,22 @@ def _texts(checkpoint: Checkpoint, tokenizer: Any) -> list[Batch]:
     return [*(_batch([row], pad, not decodes) for row in rows), _batch(rows, pad, not decodes)]
 
 
-def _sounds(checkpoint: Checkpoint, tokenizer: Any) -> list[Batch]:
-    """Made sounds of unlike length."""
+def _audio_batches(checkpoint: Checkpoint, tokenizer: Any) -> list[Batch]:
+    """Return synthetic recordings of different lengths, each alone and all together."""
     extractor = audio_cases.load_extractor(checkpoint.folder)
     rate = int(extractor.sampling_rate)
-    sounds = [audio_cases.sound(2 * number, int(seconds * rate), rate) for number, seconds in enumerate(_SECONDS)]
-    # Whisper hears padding as the silence that it is, and is told of none.
+    recordings = [
+        audio_cases.synthetic_audio(2 * number, int(seconds * rate), rate) for number, seconds in enumerate(_SECONDS)
+    ]
+    # Whisper takes no mask: to it padding is silence.
     mask = () if checkpoint.config.model_type == "whisper" else ("attention_mask",)
     names = (checkpoint.model.main_input_name, *mask)
-    return [audio_cases.prepared(extractor, given, names) for given in (*([sound] for sound in sounds), sounds)]
+    batches = [*([recording] for recording in recordings), recordings]
+    return [audio_cases.extract_features(extractor, batch, names) for batch in batches]
 
 
 def _language(settings: Any) -> dict[str, Any]:
-    """What a model of several languages is told to write in: the first that it names, and English if it can."""
+    """Return the language option for a model of several languages: English if it has it, else its first."""
     for name, key in (("lang_to_id", "language"), ("text_decoder_lang_to_code_id", "tgt_lang")):
         known = list(getattr(settings, name, None) or ())
         if known:
@@ -175,33 +181,34 @@ def _limit(checkpoint: Checkpoint) -> int:
     return max_length(checkpoint.model)
 
 
-def _runtime_model(folder: Path, precision: str, written: Written) -> Any:
+def _runtime_model(folder: Path, precision: str, original_outputs: OriginalOutputs) -> Any:
     from onnxpipe.models.auto import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq
 
-    if written.hears:
+    if original_outputs.takes_audio:
         return AutoModelForSpeechSeq2Seq.from_pretrained(folder, dtype=precision, device="cpu")
-    decodes = written.checkpoint.model.config.is_encoder_decoder
+    decodes = original_outputs.checkpoint.model.config.is_encoder_decoder
     kind = AutoModelForSeq2SeqLM if decodes else AutoModelForCausalLM
     return kind.from_pretrained(folder, dtype=precision, device="cpu")
 
 
-def _compare(model: Any, written: Written, search: str) -> Compared:
-    original, pad = written.checkpoint.model, written.padding
+def _compare(model: Any, original_outputs: OriginalOutputs, search: str) -> SearchComparison:
+    original, pad = original_outputs.checkpoint.model, original_outputs.padding
     pairs: list[tuple[Batch, int, np.ndarray, np.ndarray]] = []
-    for batch, expected in zip(written.batches, written.answers[search], strict=True):
+    for batch, expected in zip(original_outputs.batches, original_outputs.answers[search], strict=True):
         with tracing.quiet():
-            got = np.asarray(model.generate(**batch, **written.options(search)))
-        skip = batch["input_ids"].shape[1] if written.before is None else written.before
-        pairs += [(batch, row, _ended(expected[row, skip:], original, pad), _ended(got[row, skip:], original, pad))
-                  for row in range(len(expected))]  # fmt: skip
-    same = [np.array_equal(wanted, found) for _, _, wanted, found in pairs]
+            got = np.asarray(model.generate(**batch, **original_outputs.options(search)))
+        skip = batch["input_ids"].shape[1] if original_outputs.before is None else original_outputs.before
+        for row in range(len(expected)):
+            wanted, answer = (_until_end(tokens[row, skip:], original, pad) for tokens in (expected, got))
+            pairs.append((batch, row, wanted, answer))
+    same = [np.array_equal(wanted, answer) for _, _, wanted, answer in pairs]
     ties = sum(
-        not equal and _near_tie(original, batch, row, wanted, found)
-        for equal, (batch, row, wanted, found) in zip(same, pairs, strict=True)
+        not equal and _near_tie(original, batch, row, wanted, answer)
+        for equal, (batch, row, wanted, answer) in zip(same, pairs, strict=True)
     )
     tokens = sum(len(wanted) for _, _, wanted, _ in pairs)
-    hits = sum(_hits(wanted, found) for _, _, wanted, found in pairs)
-    return Compared(len(pairs), sum(same), ties, hits / tokens if tokens else 1.0)
+    hits = sum(_hits(wanted, answer) for _, _, wanted, answer in pairs)
+    return SearchComparison(len(pairs), sum(same), ties, hits / tokens if tokens else 1.0)
 
 
 def _batch(rows: Sequence[list[int]], pad: int, left: bool) -> Batch:
@@ -214,7 +221,7 @@ def _batch(rows: Sequence[list[int]], pad: int, left: bool) -> Batch:
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def _ask_original(model: Any, batch: Batch, options: Mapping[str, Any]) -> np.ndarray:
+def generate_with_original(model: Any, batch: Batch, options: Mapping[str, Any]) -> np.ndarray:
     import torch
 
     with torch.inference_mode(), tracing.quiet():
@@ -222,32 +229,32 @@ def _ask_original(model: Any, batch: Batch, options: Mapping[str, Any]) -> np.nd
         try:
             return np.asarray(model.generate(**tensors, **options).numpy())
         except IndexError:
-            # transformers 5.23 makes the cache of a T5 by its encoder's layers, of which the decoder may have more
+            # transformers 5.23 sizes the cache of a T5 by its encoder's layers; the decoder may have more.
             return np.asarray(model.generate(**tensors, **options, use_cache=False).numpy())
 
 
-def _ended(tokens: np.ndarray, model: Any, pad: int) -> np.ndarray:
-    """The tokens up to and with the first that ends; what follows is padding up to the batch's longest row."""
-    given = model.generation_config.eos_token_id
-    ends = [] if given is None else ([given] if isinstance(given, int) else list(given))
+def _until_end(tokens: np.ndarray, model: Any, pad: int) -> np.ndarray:
+    """Cut the tokens after the first that ends; what follows is padding up to the batch's longest row."""
+    eos = model.generation_config.eos_token_id
+    ends = [] if eos is None else ([eos] if isinstance(eos, int) else list(eos))
     places = np.flatnonzero(np.isin(tokens, ends))
     if len(places):
         return tokens[: places[0] + 1]
     return tokens[: len(tokens) - int((np.cumsum(tokens[::-1] != pad) == 0).sum())] if pad not in ends else tokens
 
 
-def _hits(wanted: np.ndarray, found: np.ndarray) -> int:
-    size = min(len(wanted), len(found))
-    return int((wanted[:size] == found[:size]).sum())
+def _hits(wanted: np.ndarray, answer: np.ndarray) -> int:
+    size = min(len(wanted), len(answer))
+    return int((wanted[:size] == answer[:size]).sum())
 
 
-def _near_tie(model: Any, batch: Mapping[str, np.ndarray], row: int, wanted: np.ndarray, found: np.ndarray) -> bool:
-    """Whether both outputs are as likely by the original, as far as they have been compared when they part."""
-    size = min(len(wanted), len(found))
-    apart = np.flatnonzero(wanted[:size] != found[:size])
+def _near_tie(model: Any, batch: Mapping[str, np.ndarray], row: int, wanted: np.ndarray, answer: np.ndarray) -> bool:
+    """Tell whether the original finds both outputs equally likely: up to their first difference, or as a whole."""
+    size = min(len(wanted), len(answer))
+    apart = np.flatnonzero(wanted[:size] != answer[:size])
     greedy = [int(apart[0]) + 1] if len(apart) else []
-    for end in (*greedy, max(len(wanted), len(found))):
-        first, second = (_mean_log_probability(model, batch, row, tokens[:end]) for tokens in (wanted, found))
+    for end in (*greedy, max(len(wanted), len(answer))):
+        first, second = (_mean_log_probability(model, batch, row, tokens[:end]) for tokens in (wanted, answer))
         if abs(first - second) <= _NEAR_TIE * max(1.0, abs(first)):
             return True
     return False
@@ -260,8 +267,8 @@ def _mean_log_probability(model: Any, batch: Batch, row: int, tokens: np.ndarray
         if "input_ids" not in batch:
             before = _first_tokens(model, int(tokens[0]))
             fed = torch.from_numpy(np.concatenate([before, tokens[:-1]])[None])
-            sound = {name: torch.from_numpy(array[row : row + 1]) for name, array in batch.items()}
-            logits = model(**sound, decoder_input_ids=fed).logits[0, len(before) - 1 :]
+            audio = {name: torch.from_numpy(array[row : row + 1]) for name, array in batch.items()}
+            logits = model(**audio, decoder_input_ids=fed).logits[0, len(before) - 1 :]
         elif model.config.is_encoder_decoder:
             prompt = batch["input_ids"][row][batch["attention_mask"][row].astype(bool)]
             fed = torch.from_numpy(np.concatenate([_first_tokens(model, int(tokens[0])), tokens[:-1]])[None])
@@ -275,21 +282,21 @@ def _mean_log_probability(model: Any, batch: Batch, row: int, tokens: np.ndarray
 
 
 def _first_tokens(model: Any, otherwise: int) -> list[int]:
-    """What a decoder is given before what it writes; `otherwise` where nothing is said of it."""
+    """Return the tokens that a decoder starts from; `otherwise` stands for the first where the config names none."""
     settings = model.generation_config
     start = settings.decoder_start_token_id
     first = [start if isinstance(start, int) else otherwise]
     if model.config.model_type != "whisper":
         return first
     language, task = _language(settings).get("language"), getattr(settings, "task_to_id", None) or {}
-    told = [] if language is None else [settings.lang_to_id[language], *filter(None, [task.get("transcribe")])]
-    return [*first, *told, *filter(None, [getattr(settings, "no_timestamps_token_id", None)])]
+    forced = [] if language is None else [settings.lang_to_id[language], *filter(None, [task.get("transcribe")])]
+    return [*first, *forced, *filter(None, [getattr(settings, "no_timestamps_token_id", None)])]
 
 
 def _padding_id(model: Any) -> int:
-    """The id that pads: the model's, else its end-of-sequence token as `generate` takes it."""
+    """Return the id that pads: the model's, else its end-of-sequence token as `generate` takes it."""
     config = model.generation_config
-    for given in (config.pad_token_id, config.eos_token_id):
-        if given is not None:
-            return int(given if isinstance(given, int) else given[0])
+    for ids in (config.pad_token_id, config.eos_token_id):
+        if ids is not None:
+            return int(ids if isinstance(ids, int) else ids[0])
     return 0

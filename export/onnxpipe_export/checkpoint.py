@@ -1,4 +1,4 @@
-"""From a Hub id or folder to a loaded PyTorch model. Runs no code of the repository and reads no pickles."""
+"""Load a PyTorch model from a Hub id or a folder. Runs no code of the model's repository and reads no pickles."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _SAFE_WEIGHTS = ("*.safetensors",)
 _TORCH_WEIGHTS = ("pytorch_model*.bin",)
 
 _TRAINING_ONLY = ("masked_spec_embed",)
-"""Ends of the names of weights that no answer depends on, and that checkpoints may lack: what stands for frames that
-wav2vec 2.0 was not shown."""
+"""Ends of the names of weights that no answer depends on, and that checkpoints may lack: the embedding of the frames
+that are masked while wav2vec 2.0 is trained."""
 
 _FEATURES = frozenset({"feature-extraction", "image-feature-extraction"})
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model as PyTorch has it.
+    """A loaded PyTorch model and where it comes from.
 
     Attributes:
-        name: what the user asked for: a Hub id or a path.
+        name: the model as the user named it: a Hub id or a path.
         revision: the commit on the Hub, None for a folder.
         folder: where its files are.
         config: the transformers config.
         task: the task it is exported for.
         model: the torch module, float32, in eval mode.
         tokenizer: transformers' tokenizer; None for a model of images or audio that has none.
-        calibration: a folder of the user's own pictures or recordings to prove and calibrate with besides the made
+        calibration: a folder of the user's own images or recordings, to verify and calibrate with beside the synthetic
             ones, or None.
     """
 
@@ -70,7 +70,7 @@ class Checkpoint:
 
 
 def load(name: str, task: str | None, hub: HubOptions, calibration: Path | None = None) -> Checkpoint:
-    """Find, read and load the model `name` for `task` (None: as the checkpoint says).
+    """Find, read and load the model `name` for `task` (None: the one that the checkpoint names).
 
     Args:
         name: a Hub id or a folder.
@@ -80,40 +80,40 @@ def load(name: str, task: str | None, hub: HubOptions, calibration: Path | None 
 
     Raises:
         ModelNotFoundError: no such folder or repository.
-        ExportError: unreadable, of an unknown kind, or without the weights of the task's head.
+        ExportError: the model is unreadable, of an unknown type, or lacks the weights of the task's head.
     """
     folder, revision = _locate(name, hub)
     config = _config(folder)
-    chosen = tasks.resolve(task, config, folder)
-    if calibration is not None and chosen.modality not in ("image", "image-text", "audio", "audio-text"):
+    resolved = tasks.resolve(task, config, folder)
+    if calibration is not None and resolved.modality not in ("image", "image-text", "audio", "audio-text"):
         raise ExportError(
-            f"calibration= is a folder of pictures or recordings, and {chosen.name} is asked with neither; leave it out"
+            f"calibration= is a folder of images or recordings, and {resolved.name} takes neither; leave it out"
         )
-    model = _model(folder, chosen, config)
-    needed = chosen.modality not in ("image", "audio")
-    words = tokenizer.load(folder) if needed or tokenizer.present(folder) else None
-    return Checkpoint(name, revision, folder, config, chosen, model, words, calibration)
+    model = _model(folder, resolved, config)
+    needed = resolved.modality not in ("image", "audio")
+    loaded = tokenizer.load(folder) if needed or tokenizer.present(folder) else None
+    return Checkpoint(name, revision, folder, config, resolved, model, loaded, calibration)
 
 
 def _locate(name: str, hub: HubOptions) -> tuple[Path, str | None]:
-    """The folder of the checkpoint, and its commit if it is from the Hub."""
+    """Find the folder of the checkpoint, and its commit if it is from the Hub."""
     path = Path(name).expanduser()
     if path.is_dir():
         return path, None
     if path.is_absolute() or name.count("/") > 1:
         raise ModelNotFoundError(f"no such folder: {name}")
-    folder = _download(name, hub, (*_SMALL_FILES, *_SAFE_WEIGHTS))
+    folder = download(name, hub, (*_SMALL_FILES, *_SAFE_WEIGHTS))
     if not any(folder.glob("*.safetensors")):
-        folder = _download(name, hub, (*_SMALL_FILES, *_TORCH_WEIGHTS))
+        folder = download(name, hub, (*_SMALL_FILES, *_TORCH_WEIGHTS))
     return folder, folder.name
 
 
-def _download(name: str, hub: HubOptions, patterns: Sequence[str]) -> Path:
+def download(name: str, hub: HubOptions, patterns: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    # of weights in folders only those of sentence-transformers' layers (2_Dense) are wanted, and of MMS the language
-    # that is in the model, not the adapters of a thousand others
+    # Of the weights in subfolders only those of sentence-transformers' layers (2_Dense) are needed. Of MMS only the
+    # language in the model itself is exported, so the adapters of a thousand others are left out.
     ignore = ["onnx/*", "openvino/*", "[!0-9]*/*.safetensors", "adapter.*"]
     try:
         return Path(
@@ -144,18 +144,18 @@ def _config(folder: Path) -> Any:
 
 
 def _model(folder: Path, task: tasks.Task, config: Any) -> Any:
-    """The model with the task's head, every weight of it from the checkpoint.
+    """Load the model with the task's head, and check that every weight comes from the checkpoint.
 
-    transformers fills weights that are missing with random numbers and goes on; here that is an error. One exception:
-    base models are often saved without their pooler (RoBERTa), and are then exported without it.
+    transformers fills missing weights with random numbers and goes on; here that is an error. One exception: base
+    models are often saved without their pooler (RoBERTa), and are then exported without it.
     """
     model, missing = _load(folder, task, config, {})
     if missing and task.name in _FEATURES and all("pooler" in name for name in missing):
         model, missing = _load(folder, task, config, {"add_pooling_layer": False})
     if missing:
-        shown = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
+        names = ", ".join(missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
         raise ExportError(
-            f"{folder.name} has no trained weights for {task.name}: missing {shown}. "
+            f"{folder.name} has no trained weights for {task.name}: missing {names}. "
             f"Its architectures are {getattr(config, 'architectures', None)}; choose a task= that fits them"
         )
     return model.float().eval()
@@ -180,7 +180,7 @@ def _load(folder: Path, task: tasks.Task, config: Any, extra: dict[str, Any]) ->
 
 
 def _replaced_backbone(config: Any) -> dict[str, Any]:
-    """Keywords of the loader where a backbone of timm is read as one of transformers."""
+    """Return keyword arguments that make the loader read a timm backbone as one of transformers."""
     replaced = copy.deepcopy(config)
     names = timm_backbones.own_backbone(replaced)
     return {"config": replaced, "key_mapping": names} if names else {}
@@ -188,7 +188,7 @@ def _replaced_backbone(config: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _same_random_state() -> Any:
-    """Loading draws random numbers; the caller's generator must not notice."""
+    """Keep the caller's random state: loading a model draws random numbers."""
     import torch
 
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""The whole export in one function: load, trace, quantise, certify, write."""
+"""Export a model in one function: load, trace, quantise, certify, write."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from onnxpipe.bundle import HubKeywords, HubOptions, canonical_dtype
 from onnxpipe.bundle.precision import SUFFIXES
 from onnxpipe.errors import ExportError
 from onnxpipe_export import certify, checkpoint, manifest, write
-from onnxpipe_export.certify_generation import Written, generates, prove_generation
+from onnxpipe_export.certify_generation import OriginalOutputs, generates, verify_generation
 from onnxpipe_export.graphs import describe
-from onnxpipe_export.graphs.graph import Attention, Graph
+from onnxpipe_export.graphs.graph import Attention, GraphExport
 from onnxpipe_export.onnx_graph import OnnxGraph, remove_graph
 from onnxpipe_export.report import ExportReport
 from onnxpipe_export.tokenizers import convert as tokenizer
 
 _PRECISIONS = ("fp32", "fp16", "int8", "q4")
-"""All that are made of one model or another, in the order in which they are made."""
+"""All that the exporter makes, in the order in which they are made; not every model has all of them."""
 
 
 def export(
@@ -36,26 +36,26 @@ def export(
 ) -> ExportReport:
     """Convert `model` to a certified bundle in the folder `output`.
 
-    Either the whole bundle is there afterwards, proved, or an error is raised and nothing was written; a bundle that
-    was there before is replaced only by a proved one.
+    Either the whole bundle is there afterwards, certified, or an error is raised and nothing was written; a bundle that
+    was there before is replaced only by a certified one.
 
     Args:
         model: a Hub id or a folder of a transformers checkpoint.
         output: the folder to make.
-        task: a pipeline task or alias; None takes the one that the checkpoint was made for.
+        task: a pipeline task or alias; None takes the one that the checkpoint's config names.
         precision: "fp32", "fp16", "int8", "q4" (models that generate), or several; the files are onnx/model.onnx,
             model_fp16.onnx, model_int8.onnx, model_q4.onnx.
         attention: how a causal language model attends: "gqa" by ONNX Runtime's GroupQueryAttention, "standard" by
             plain operators that any runtime has, "auto" by the first where it holds.
-        calibration: for models that see or hear: a folder of pictures or recordings like those that the model will
-            get. The graphs are proved on them too, and int8 learns from them which values occur; without it, on made
-            ones alone.
+        calibration: for vision and audio models: a folder of sample images or recordings like those that the model
+            will get. int8 is calibrated and every graph is verified with them as well; without it, with synthetic
+            inputs alone.
         progress: called with a line before each step.
         **hub: how to reach the Hub, see `onnxpipe.bundle.HubKeywords`.
 
     Raises:
         ModelNotFoundError: no such folder or Hub model.
-        CertificateError: the graph does not answer as the original does.
+        CertificateError: a graph's outputs differ from the original's by more than its precision allows.
         ExportError: anything else that stops the export.
     """
     started = time.monotonic()
@@ -63,37 +63,37 @@ def export(
     precisions = _check_precisions(precision)
     options = HubOptions.only(hub, "export")
     target = Path(output).expanduser().absolute()
-    pictures = Path(calibration).expanduser() if calibration is not None else None
+    samples = Path(calibration).expanduser() if calibration is not None else None
 
     with write.staged(target) as folder:
         say(f"loading {model}")
-        source = checkpoint.load(os.fspath(model), task, options, pictures)
+        source = checkpoint.load(os.fspath(model), task, options, samples)
         graphs = describe(source, attention)
-        _check_made(precisions, graphs)
+        _check_supported(precisions, graphs)
 
         write.copy_side_files(source.folder, folder)  # How a tokenizer is read depends on the config's model_type.
         tokens = None
         if source.tokenizer is not None:
             say("checking the tokenizer")
             tokenizer.write(source.tokenizer, source.folder, folder)
-            tokens = tokenizer.prove(source.tokenizer, source.folder, folder).as_dict()
+            tokens = tokenizer.verify(source.tokenizer, source.folder, folder).as_dict()
 
         (folder / "onnx").mkdir()
         references, entries, files = [], {}, {}
         for graph in graphs:
             say(f"tracing {graph.name} of {source.config.model_type} for {source.task.name}")
             full = _trace(graph, folder)
-            say("asking the original")
-            references.append(certify.ask_original(graph, source.tokenizer))
+            say("running the original")
+            references.append(certify.run_original(graph, source.tokenizer))
             entries[graph.name], files[graph.name] = _make_and_certify(full, folder, precisions, references[-1], say)
 
         generation = {}
         if generates(source):
             write.write_generation_config(source.model, folder)
-            written = Written(source, source.tokenizer)
+            original_outputs = OriginalOutputs(source, source.tokenizer)
             for name in precisions:
                 say(f"generating with {name}")
-                generation[name] = prove_generation(folder, name, written)
+                generation[name] = verify_generation(folder, name, original_outputs)
 
         say("writing")
         certificate = certify.certificate(entries, references, tokens, generation)
@@ -105,14 +105,14 @@ def export(
     return ExportReport(target, source.task.name, sizes, certificate, time.monotonic() - started)
 
 
-def _trace(graph: Graph, folder: Path) -> Path:
+def _trace(graph: GraphExport, folder: Path) -> Path:
     """Write the fp32 file and return its path."""
     full = folder / "onnx" / f"{graph.name}.onnx"
     try:
         graph.trace(full)
     except ExportError:
         raise
-    except Exception as error:  # torch's exporter raises nearly every kind, assertions without a word among them
+    except Exception as error:  # torch's exporter raises nearly every kind, assertions without a message among them
         kind = graph.checkpoint.config.model_type
         raise ExportError(
             f"{graph.name} of a {kind} cannot be traced ({type(error).__name__}: {error}). The README lists families "
@@ -127,7 +127,11 @@ def _trace(graph: Graph, folder: Path) -> Path:
 def _make_and_certify(
     full: Path, folder: Path, precisions: Sequence[str], reference: certify.Reference, say: Callable[[str], None]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The files of the precisions beside the fp32 file `full`: certificate's entries, and manifest's, by precision."""
+    """Write a file for each precision beside the fp32 file `full`, and verify it.
+
+    Returns:
+        The certificate's entries and the manifest's, each by precision.
+    """
     graph = reference.graph
     entries: dict[str, Any] = {}
     files: dict[str, Any] = {}
@@ -135,7 +139,7 @@ def _make_and_certify(
         say(f"making and certifying {graph.name} {name}")
         path = full.with_name(f"{graph.name}{SUFFIXES[name]}.onnx")
         graph.makers[name](full, path, reference.calibration)
-        entries[name] = certify.prove(path, folder, name, reference)
+        entries[name] = certify.verify(path, folder, name, reference)
         files[name] = {"path": f"onnx/{path.name}", "inputs": list(graph.inputs), "outputs": list(graph.outputs)}
     if "fp32" not in precisions:
         remove_graph(full)
@@ -143,23 +147,23 @@ def _make_and_certify(
 
 
 def _check_precisions(precision: str | Sequence[str]) -> tuple[str, ...]:
-    """The precisions asked for, by their canonical names and without repeats.
+    """Return the requested precisions by their canonical names and without repeats.
 
     Raises:
-        ExportError: none, or one that the exporter does not make.
+        ExportError: no precision is given, or one that the exporter does not make.
     """
-    asked = [canonical_dtype(name) for name in ((precision,) if isinstance(precision, str) else precision)]
-    unknown = [name for name in asked if name not in _PRECISIONS]
-    if unknown or not asked:
+    names = [canonical_dtype(name) for name in ((precision,) if isinstance(precision, str) else precision)]
+    unknown = [name for name in names if name not in _PRECISIONS]
+    if unknown or not names:
         raise ExportError(f"cannot make the precisions {unknown}; the exporter makes {', '.join(_PRECISIONS)}")
-    return tuple(name for name in _PRECISIONS if name in asked)
+    return tuple(name for name in _PRECISIONS if name in names)
 
 
-def _check_made(precisions: Sequence[str], graphs: Sequence[Graph]) -> None:
-    """Every graph of this model can be made in every precision asked for.
+def _check_supported(precisions: Sequence[str], graphs: Sequence[GraphExport]) -> None:
+    """Check that every graph of this model can be made in every requested precision.
 
     Raises:
-        ExportError: one cannot.
+        ExportError: one of them cannot.
     """
     for graph in graphs:
         missing = [name for name in precisions if name not in graph.makers]

@@ -1,8 +1,8 @@
-"""Fewer nodes around attention: what tracing leaves between a product and a GroupQueryAttention, and beside the norms.
+"""Fuse nodes around attention: what tracing leaves between a product and a GroupQueryAttention, and beside the norms.
 
 - a vocabulary that is both embedding and output layer is stored once, not once more transposed;
-- casts of float32 to float32, and pairs of views that undo each other, vanish;
-- queries, keys and values that are parts of one tensor are handed over packed;
+- casts of float32 to float32, and pairs of views that undo each other, are removed;
+- queries, keys and values that are parts of one tensor are passed packed;
 - a residual sum and the root-mean-square norm after it become SkipSimplifiedLayerNormalization (com.microsoft), which
   ONNX Runtime makes by itself for LayerNorm only.
 
@@ -23,7 +23,7 @@ from onnxpipe_export.precision.int8 import read_tables
 
 _DOMAIN = "com.microsoft"
 _ROUNDS = 4
-"""Views that vanish bring others together, at most so often."""
+"""Removing views makes others neighbours; this is how often that is repeated at most."""
 
 # Which input gives a node's output its type.
 _TYPED_BY: Mapping[str, int] = dict.fromkeys(
@@ -34,7 +34,7 @@ _TYPED_BY: Mapping[str, int] = dict.fromkeys(
 
 
 def drop_views(graph: OnnxGraph) -> None:
-    """Rewrite `graph` in place without casts that change nothing and views that undo each other."""
+    """Remove casts that change nothing and views that undo each other, in place."""
     _drop_casts(graph)
     for _ in range(_ROUNDS):
         if not _drop_some_views(graph, symbolic_shapes(graph)):
@@ -43,7 +43,7 @@ def drop_views(graph: OnnxGraph) -> None:
 
 
 def fuse_decoder(graph: OnnxGraph) -> None:
-    """Rewrite `graph`, with GroupQueryAttention nodes and without needless views, in place."""
+    """Fuse the nodes around GroupQueryAttention in place; `graph` has no needless views any more."""
     _pack(graph)
     _fuse_norms(graph, symbolic_shapes(graph))
     graph.need_domain(_DOMAIN)
@@ -51,7 +51,7 @@ def fuse_decoder(graph: OnnxGraph) -> None:
 
 
 def share_tables(graph: OnnxGraph) -> None:
-    """Let the product with a transposed copy of a table that Gather reads take the table itself (a Gemm), in place.
+    """Let a product with the transposed copy of a table that Gather reads use the table itself (a Gemm), in place.
 
     A third of a small model's file; the time of the product is the same (576 x 49152, one row: 5.3 ms, and 6.3 before).
     """
@@ -70,7 +70,7 @@ def share_tables(graph: OnnxGraph) -> None:
 
 
 def _gemm(graph: OnnxGraph, node: Any, table: str, width: int) -> list[Any]:
-    """The product of any number of axes with a table (width, K) as it is."""
+    """Make the product of a tensor of any number of axes with a table (width, K) as it is stored."""
     output = node.output[0]
     rows, flat, leading, shape = (graph.fresh(f"{output}/{part}") for part in ("rows", "flat", "leading", "shape"))
     last = graph.add_constant(f"{output}/width", np.array([width], np.int64))
@@ -89,7 +89,7 @@ def _drop_casts(graph: OnnxGraph) -> None:
     types = {value.name: value.type.tensor_type.elem_type for value in graph.graph.input}
     aliases: dict[str, str] = {}
     for node in graph.graph.node:  # in order, so that the types of inputs are known
-        if node.op_type == "Identity":  # torch writes equal weights once, and this for the others
+        if node.op_type == "Identity":  # torch writes equal weights once, and an Identity for the others
             aliases[node.output[0]] = node.input[0]
             types[node.output[0]] = _type(graph, types, node.input[0])
         elif node.op_type == "Cast":
@@ -104,7 +104,7 @@ def _drop_casts(graph: OnnxGraph) -> None:
 
 
 def _type(graph: OnnxGraph, types: Mapping[str, int], name: str) -> int:
-    """The onnx type of a tensor, 0 where it is not known."""
+    """Return the ONNX type of a tensor, 0 where it is not known."""
     if name in types:
         return types[name]
     tensor = graph.initializer(name)
@@ -131,7 +131,7 @@ def _drop_some_views(graph: OnnxGraph, shapes: Mapping[str, Shape]) -> bool:
 
 
 def _source(graph: OnnxGraph, node: Any, producers: Mapping[str, Any], shapes: Mapping[str, Shape]) -> str | None:
-    """The tensor that `node` gives back unchanged, None if it does not."""
+    """Find the tensor that `node` returns unchanged, None if it returns none so."""
     before = producers.get(node.input[0]) if node.input else None
     if node.op_type == "Reshape":
         first = node if before is None or before.op_type != "Reshape" else before
@@ -180,7 +180,7 @@ def _int(size: int | str) -> int:
 
 
 def _rename(graph: OnnxGraph, aliases: Mapping[str, str]) -> bool:
-    """Let everything that reads a key read its value; outputs of the graph keep their names."""
+    """Let every node that reads a key read its value; outputs of the graph keep their names."""
     outputs = graph.outputs()
 
     def final(name: str) -> str:
@@ -198,7 +198,7 @@ def _rename(graph: OnnxGraph, aliases: Mapping[str, str]) -> bool:
 
 
 def _pack(graph: OnnxGraph) -> None:
-    """Hand queries, keys and values over as the one tensor that they are parts of."""
+    """Pass queries, keys and values as the one tensor that they are parts of."""
     producers = graph.producers()
     for node in graph.graph.node:
         if node.op_type == "GroupQueryAttention" and node.input[1]:
@@ -222,7 +222,7 @@ def _whole(graph: OnnxGraph, producers: Mapping[str, Any], parts: list[str]) -> 
 
 @dataclass(frozen=True)
 class _Norm:
-    """A root-mean-square norm: what is normed, by which weight (a constant's name), with which epsilon."""
+    """A root-mean-square norm: the normalised tensor, the weight (a constant's name), the epsilon."""
 
     source: str
     weight: str
@@ -230,7 +230,7 @@ class _Norm:
 
 
 def _fuse_norms(graph: OnnxGraph, shapes: Mapping[str, Shape]) -> None:
-    """A sum of two tensors of one shape and its norm become one node that gives both."""
+    """Replace a sum of two tensors of one shape and its norm by one node that returns both."""
     producers = graph.producers()
     places = {node.output[0]: index for index, node in enumerate(graph.graph.node)}
     outputs = graph.outputs()
@@ -248,14 +248,14 @@ def _fuse_norms(graph: OnnxGraph, shapes: Mapping[str, Shape]) -> None:
             epsilon=norm.epsilon,
         )  # fmt: skip
         fused.output.extend(["", "", add.output[0]])
-        # where the sum was, as other readers of it may come before the norm's last step
+        # In the sum's place, as other readers of it may come before the norm's last step.
         replacements[places[add.output[0]]] = [fused]
         replacements[index] = []
     graph.replace_nodes(replacements)
 
 
 def _norm(graph: OnnxGraph, node: Any, producers: Mapping[str, Any]) -> _Norm | None:
-    """x / sqrt(mean(x^2) + epsilon) * weight, as tracing writes it: the last product is `node`."""
+    """Match x / sqrt(mean(x^2) + epsilon) * weight, as tracing writes it: the last product is `node`."""
     if node.op_type != "Mul":
         return None
     for weight, scaled in (tuple(node.input), tuple(reversed(node.input))):
@@ -271,7 +271,7 @@ def _norm(graph: OnnxGraph, node: Any, producers: Mapping[str, Any]) -> _Norm | 
 
 
 def _epsilon(graph: OnnxGraph, producers: Mapping[str, Any], factor: str, source: str) -> float | None:
-    """Of factor = 1 / sqrt(mean(source^2) + epsilon)."""
+    """Match factor = 1 / sqrt(mean(source^2) + epsilon), and return the epsilon."""
     inverse = producers.get(factor)
     if inverse is None or inverse.op_type not in ("Div", "Reciprocal"):
         return None
@@ -280,11 +280,11 @@ def _epsilon(graph: OnnxGraph, producers: Mapping[str, Any], factor: str, source
     chain = []
     name = inverse.input[-1]
     for kind in ("Sqrt", "Add", "ReduceMean", "Pow"):
-        made = producers.get(name)
-        if made is None or made.op_type != kind:
+        step = producers.get(name)
+        if step is None or step.op_type != kind:
             return None
-        chain.append(made)
-        variable = [one for one in made.input if graph.constant(one) is None]
+        chain.append(step)
+        variable = [one for one in step.input if graph.constant(one) is None]
         name = variable[0] if variable else ""
     _, add, mean, power = chain
     axes = graph.constant(mean.input[1]) if len(mean.input) > 1 else None

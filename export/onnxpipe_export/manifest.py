@@ -1,4 +1,4 @@
-"""bundle.json: what a bundle is."""
+"""Write bundle.json, which says what a bundle holds."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from onnxpipe_export import tasks, write
 from onnxpipe_export.checkpoint import Checkpoint
 
 ONNXRUNTIME = ">=1.22,<2"
-"""The ONNX Runtimes the graphs are written for: standard operators of opset 18, and for models that generate
-GroupQueryAttention and MatMulNBits of 8 bits, all of which 1.22.1 was seen to run."""
+"""The ONNX Runtime versions that the graphs are written for: standard operators of opset 18, and for models that
+generate GroupQueryAttention and MatMulNBits of 8 bits, all of which 1.22.1 was seen to run."""
 
 
 def write_manifest(
@@ -44,5 +44,5 @@ def write_manifest(
 
 
 def source_name(checkpoint: Checkpoint) -> str:
-    """The Hub id, or a folder's own name: the path to it is nobody else's business."""
+    """Return the Hub id, or a folder's own name without the path to it, which is private."""
     return checkpoint.name if checkpoint.revision is not None else checkpoint.folder.resolve().name

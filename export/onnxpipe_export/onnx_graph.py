@@ -1,4 +1,4 @@
-"""Reading, rewriting and saving ONNX graphs: the few moves that the precisions share."""
+"""Read, rewrite and save ONNX graphs: the few operations that the precisions share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 SINGLE_FILE_LIMIT = 2_000_000_000
-"""Bytes of weights above which they go to a file of their own: protobuf stops at 2 GiB."""
+"""Bytes of weights above which they are saved to a file of their own: protobuf's limit is 2 GiB."""
 
 
 class OnnxGraph:
@@ -30,13 +30,13 @@ class OnnxGraph:
 
     @classmethod
     def load(cls, path: Path) -> OnnxGraph:
-        """The graph at `path`, with its external data."""
+        """Load the graph at `path`, with its external data."""
         import onnx
 
         return cls(onnx.load(str(path)))
 
     def save(self, path: Path, limit: int = SINGLE_FILE_LIMIT) -> None:
-        """Write to `path`; weights of more than `limit` bytes in all go to `<path>_data`."""
+        """Write the graph to `path`; weights of more than `limit` bytes in all go to `<path>_data`."""
         import onnx
 
         self.tidy()
@@ -47,11 +47,11 @@ class OnnxGraph:
         onnx.save_model(self.model, str(path), save_as_external_data=external, location=data.name, size_threshold=1024)
 
     def initializer(self, name: str) -> Any:
-        """The TensorProto of the initializer `name`, None where it is not one."""
+        """Return the TensorProto of the initializer `name`, None where it is not one."""
         return self._initializers.get(name)
 
     def constant(self, name: str) -> np.ndarray | None:
-        """The value of the initializer `name`, None where it is not one."""
+        """Return the value of the initializer `name`, None where it is not one."""
         import onnx
 
         tensor = self._initializers.get(name)
@@ -64,7 +64,7 @@ class OnnxGraph:
         return name
 
     def name_constant(self, name: str, value: np.ndarray) -> None:
-        """Add an initializer of the name of a tensor whose node goes."""
+        """Add an initializer with the name of a tensor whose node is removed."""
         import onnx
 
         tensor = onnx.numpy_helper.from_array(np.asarray(value, order="C"), name)
@@ -72,7 +72,7 @@ class OnnxGraph:
         self._initializers[name] = tensor
 
     def consumers(self) -> dict[str, list[Any]]:
-        """Tensor name -> nodes that read it."""
+        """Map each tensor's name to the nodes that read it."""
         readers: dict[str, list[Any]] = {}
         for node in self.graph.node:
             for name in dict.fromkeys(node.input):
@@ -80,15 +80,15 @@ class OnnxGraph:
         return readers
 
     def producers(self) -> dict[str, Any]:
-        """Tensor name -> the node that makes it."""
+        """Map each tensor's name to the node that computes it."""
         return {name: node for node in self.graph.node for name in node.output if name}
 
     def outputs(self) -> set[str]:
-        """Names of the graph's outputs."""
+        """Return the names of the graph's outputs."""
         return {output.name for output in self.graph.output}
 
     def fresh(self, stem: str) -> str:
-        """A name that starts with `stem` and that nothing has yet."""
+        """Return a new name that starts with `stem`."""
         name = stem
         while name in self._names or name in self._initializers:
             self._counter[stem] += 1
@@ -97,36 +97,36 @@ class OnnxGraph:
         return name
 
     def node(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> Any:
-        """A new node, not yet in the graph."""
+        """Make a node that is not yet in the graph."""
         import onnx
 
         return onnx.helper.make_node(kind, list(inputs), [output], name=self.fresh(f"{output}/{kind}"), **attributes)
 
     def replace_nodes(self, replacements: Mapping[int, Sequence[Any]]) -> None:
-        """Put for the node at each index (before the change) the nodes given, in place."""
+        """Replace the node at each index (before the change) by these nodes, in place."""
         nodes = [new for index, node in enumerate(self.graph.node) for new in replacements.get(index, [node])]
         self.set_nodes(nodes)
 
     def set_nodes(self, nodes: Iterable[Any]) -> None:
-        """Make `nodes`, in order, the graph's nodes."""
+        """Replace all nodes of the graph by `nodes`, in order."""
         kept = list(nodes)
         del self.graph.node[:]
         self.graph.node.extend(kept)
 
     def need_domain(self, domain: str) -> None:
-        """Declare that nodes of this domain are used (version 1)."""
+        """Declare that the graph uses operators of this domain (version 1)."""
         import onnx
 
         if all(opset.domain != domain for opset in self.model.opset_import):
             self.model.opset_import.append(onnx.helper.make_opsetid(domain, 1))
 
     def tidy(self) -> None:
-        """Constants as initializers, equal nodes once, nothing that no output needs."""
+        """Turn constants into initializers, merge equal nodes, and drop what no output needs."""
         self._lift_constants()
         self._sort()
         self._merge_equal_nodes()
         self._drop_unused()
-        # Shapes that tracing guessed; stale after any rewriting, and ONNX Runtime infers its own.
+        # Drop the shapes that tracing guessed: they are stale after rewriting, and ONNX Runtime infers its own.
         del self.graph.value_info[:]
 
     def _lift_constants(self) -> None:
@@ -146,7 +146,7 @@ class OnnxGraph:
         self.set_nodes(kept)
 
     def _sort(self) -> None:
-        """Every node after those that make its inputs, as the format demands; converters append casts at the end."""
+        """Sort every node after those that compute its inputs, as ONNX requires; converters append casts at the end."""
         producers = {name: index for index, node in enumerate(self.graph.node) for name in node.output if name}
         nodes = list(self.graph.node)
         waiting = [
@@ -170,7 +170,7 @@ class OnnxGraph:
         self.set_nodes(order)
 
     def _merge_equal_nodes(self) -> None:
-        """Tracing repeats the same shape arithmetic in every layer; one copy does."""
+        """Keep one of equal nodes: tracing repeats the same shape arithmetic in every layer."""
         renamed: dict[str, str] = {}
         seen: dict[Any, Any] = {}
         outputs = self.outputs()
@@ -205,7 +205,7 @@ class OnnxGraph:
                 kept.append(node)
                 needed.update(node.input)
                 needed.update(_names_used_inside(node))
-                needed.discard("")  # an input that is left out, as others leave out outputs
+                needed.discard("")  # the name of omitted inputs, and of omitted outputs
         self.set_nodes(reversed(kept))
         unused = [tensor for tensor in self.graph.initializer if tensor.name not in needed]
         for tensor in unused:
@@ -220,13 +220,13 @@ def remove_graph(path: Path) -> None:
 
 
 def _typed_data(tensor: Any) -> tuple[Any, ...]:
-    """The values of a small tensor that are not in raw_data."""
+    """Return the values of a small tensor that are not in raw_data."""
     fields = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)
     return tuple(tuple(values) for values in fields)
 
 
 def _names_used_inside(node: Any) -> set[str]:
-    """Tensors that the subgraphs of `node` (If, Loop) read from outside."""
+    """Name the tensors that the subgraphs of `node` (If, Loop) read from outside."""
     return {
         name
         for attribute in node.attribute

@@ -1,12 +1,12 @@
-"""Fewer nodes for the same numbers: what tracing writes down in many small steps.
+"""Rewrite a traced graph to fewer nodes with the same numbers.
 
-At one short text a graph's time is the number of its nodes as much as its arithmetic, so
+For one short text a graph's time depends on the number of its nodes as much as on its arithmetic, so
 
 - products of one activation (queries, keys and values) become one product and a Split;
-- what is computed from constants alone (paddings) is computed here;
+- what depends on constants alone (paddings) is computed here;
 - zeros padded before a convolution become its own padding;
 - shapes that tracing computes (Shape, Gather, Concat for each `view`) become constants, with 0 for a dimension that is
-  the input's own. Which one that is, is told by symbolic shape inference, not guessed.
+  the input's own. Which one that is comes from symbolic shape inference, not from a guess.
 
 Each value is the same sum of the same products as before.
 """
@@ -25,7 +25,7 @@ from onnxpipe_export.tracing import quiet
 Shape = tuple[int | str, ...]
 
 _SMALL = 4096
-"""Bytes of constants that are folded: sizes and paddings, no weights."""
+"""The most bytes of a constant that is folded: sizes and paddings, no weights."""
 
 
 def optimise(graph: OnnxGraph, *, merge: bool = True) -> None:
@@ -39,20 +39,20 @@ def optimise(graph: OnnxGraph, *, merge: bool = True) -> None:
 
 
 def symbolic_shapes(graph: OnnxGraph, *, merge: bool = True) -> Mapping[str, Shape]:
-    """Tensor name -> its shape, free dimensions by name; equal names are equal sizes.
+    """Infer the shape of every tensor by its name, free dimensions by name; equal names are equal sizes.
 
-    Empty where inference does not get through the graph: then nothing that needs shapes is rewritten.
+    Empty where inference fails: then nothing that needs shapes is rewritten.
 
     Args:
         graph: the graph.
         merge: whether two free dimensions that meet in an addition are taken for one: a position's embedding is as
-            long as the text. Not so where what meets was cut to size in a way that inference does not follow (scores
-            for every distance, shifted). Were one of them 1, the certificate would tell.
+            long as the text. False where a tensor was cut to size in a way that inference does not follow (scores for
+            every distance, shifted). If one of the two were 1, the certificate would fail.
     """
     from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
-    # Step by step, since `infer_shapes` of one call writes the graph into the working directory when a shape is left
-    # open; what it found up to there is as good.
+    # Step by step, since the one call `infer_shapes` writes the graph into the working directory when a shape stays
+    # unknown; the shapes inferred up to there are as good.
     inference = SymbolicShapeInference(int_max=2**31 - 1, auto_merge=merge, guess_output_rank=False, verbose=0)
     try:
         inference._preprocess(graph.model)
@@ -71,7 +71,7 @@ def symbolic_shapes(graph: OnnxGraph, *, merge: bool = True) -> Mapping[str, Sha
 
 
 def _fold_constants(graph: OnnxGraph) -> None:
-    """Small constants (sizes, paddings) that nodes compute from constants alone."""
+    """Fold small constants (sizes, paddings) that nodes compute from constants alone."""
     replacements: dict[int, list[Any]] = {}
     outputs = graph.outputs()
     for index, node in enumerate(graph.graph.node):
@@ -94,16 +94,16 @@ def _is_function_of_inputs(node: Any) -> bool:
 
 
 def _evaluate(graph: OnnxGraph, node: Any) -> list[np.ndarray] | None:
-    """What `node` gives for its constant inputs; None where the reference cannot tell."""
+    """Evaluate `node` on its constant inputs; None where the reference implementation fails."""
     import onnx
     from onnx.reference import ReferenceEvaluator
 
     feeds = {name: graph.constant(name) for name in node.input if name}
     inputs = [onnx.helper.make_tensor_value_info(name, graph.initializer(name).data_type, None) for name in feeds]
     outputs = [onnx.ValueInfoProto(name=name) for name in node.output]
-    lone = onnx.helper.make_graph([node], "lone", inputs, outputs)
+    single = onnx.helper.make_graph([node], "single", inputs, outputs)
     try:
-        model = onnx.helper.make_model(lone, opset_imports=graph.model.opset_import)
+        model = onnx.helper.make_model(single, opset_imports=graph.model.opset_import)
         return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feeds)]
     except Exception:  # each operator's reference fails in its own way; then the node stays as it is
         return None
@@ -120,7 +120,7 @@ def _constant_reshapes(graph: OnnxGraph, shapes: Mapping[str, Shape]) -> None:
 
 
 def constant_target(before: Shape, after: Shape) -> list[int] | None:
-    """The constant shape that makes `after` of `before`: 0 where a free dimension stays in its place, -1 once."""
+    """Find the constant shape that turns `before` into `after`: 0 where a free dimension stays in place, -1 once."""
     target = []
     for axis, size in enumerate(after):
         if isinstance(size, int):
@@ -131,8 +131,10 @@ def constant_target(before: Shape, after: Shape) -> list[int] | None:
 
 
 def _fold_padding(graph: OnnxGraph) -> None:
-    """A Pad of constant zeros along the pixels' axes goes into the Conv that alone reads it (TensorFlow's padding is
-    uneven, so PyTorch pads beforehand)."""
+    """Fold a Pad of constant zeros along the pixels' axes into the Conv that alone reads it.
+
+    TensorFlow's padding is uneven, so PyTorch pads beforehand.
+    """
     consumers, producers, outputs = graph.consumers(), graph.producers(), graph.outputs()
     for node in graph.graph.node:
         pad = producers.get(node.input[0]) if node.op_type == "Conv" else None
@@ -150,8 +152,10 @@ def _fold_padding(graph: OnnxGraph) -> None:
 
 
 def _zeros_added(graph: OnnxGraph, pad: Any) -> np.ndarray | None:
-    """How many zeros `pad` adds along the axes from the third on, first at their begins, then at their ends; None if it
-    does anything else."""
+    """Count the zeros that `pad` adds along the axes from the third on, first at their begins, then at their ends.
+
+    None if it does anything else.
+    """
     sizes = graph.constant(pad.input[1])
     fill = graph.constant(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else np.zeros(())
     other_axes = len(pad.input) > 3 and pad.input[3]
@@ -165,7 +169,7 @@ def _zeros_added(graph: OnnxGraph, pad: Any) -> np.ndarray | None:
 
 
 def _attribute(name: str, value: Any) -> Any:
-    """An attribute of a node."""
+    """Make an attribute of a node."""
     import onnx
 
     return onnx.helper.make_attribute(name, value)
@@ -201,10 +205,10 @@ def _merge_products(graph: OnnxGraph) -> None:
 
 
 def _linears(graph: OnnxGraph) -> list[_Linear]:
-    """Products whose weight is theirs alone (a shared one would be stored twice)."""
+    """List products whose weight no other node reads (a shared one would be stored twice)."""
     consumers = graph.consumers()
     outputs = graph.outputs()
-    found = []
+    linears = []
     for node in graph.graph.node:
         weight = graph.constant(node.input[1]) if node.op_type == "MatMul" else None
         if weight is None or weight.ndim != 2 or len(consumers[node.input[1]]) > 1 or node.output[0] in outputs:
@@ -216,8 +220,8 @@ def _linears(graph: OnnxGraph) -> list[_Linear]:
             bias = graph.constant(other[0]) if other else None
             if bias is not None and bias.shape == weight.shape[1:] and readers[0].output[0] not in outputs:
                 linear = _Linear(node, weight, readers[0], bias)
-        found.append(linear)
-    return found
+        linears.append(linear)
+    return linears
 
 
 def _merged(graph: OnnxGraph, members: list[_Linear]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Checkpoints whose backbone is a ResNet of timm (most DETRs), read without timm.
+"""Read checkpoints whose backbone is a ResNet of timm (most DETRs) without timm.
 
 The layers are those of transformers' own ResNet under other names, so its class takes the weights as they are. Sources:
 timm.models.resnet (names conv1, bn1, layer1.0.conv1, layer1.0.downsample.0, ...; a bottleneck's stride is in its 3 x 3
@@ -25,7 +25,7 @@ _CONVOLUTIONS = range(3)
 
 
 def own_backbone(config: Any) -> dict[str, str]:
-    """Puts transformers' ResNet in the place of timm's in `config`, where it has one that is known.
+    """Replace timm's ResNet in `config` by transformers', where it has one that is known.
 
     Args:
         config: a transformers config; its `backbone_config` is replaced.
@@ -34,18 +34,18 @@ def own_backbone(config: Any) -> dict[str, str]:
         Patterns of names in the checkpoint -> the names that the new backbone has, for `from_pretrained`'s
         `key_mapping`. Empty where nothing was replaced.
     """
-    found: Any = getattr(config, "backbone_config", None)
-    if getattr(found, "model_type", None) != "timm_backbone" or found.output_stride not in (None, 32):
+    backbone: Any = getattr(config, "backbone_config", None)
+    if getattr(backbone, "model_type", None) != "timm_backbone" or backbone.output_stride not in (None, 32):
         return {}
-    known = _SIZES.get(str(found.backbone).partition(".")[0])  # "resnet50.a1_in1k" names how it was trained
-    stages = [index % 5 for index in found.out_indices]  # of stem and four stages; -1 is the last
+    known = _SIZES.get(str(backbone.backbone).partition(".")[0])  # "resnet50.a1_in1k" names how it was trained
+    stages = [index % 5 for index in backbone.out_indices]  # of stem and four stages; -1 is the last
     if known is None or 0 in stages:  # timm's stem ends before the pooling, transformers' after it
         return {}
     from transformers import ResNetConfig
 
     kind, depths = known
     config.backbone_config = ResNetConfig(
-        num_channels=found.num_channels,
+        num_channels=backbone.num_channels,
         layer_type=kind,
         depths=list(depths),
         hidden_sizes=list(_WIDTHS[kind]),

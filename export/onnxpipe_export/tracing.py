@@ -1,7 +1,7 @@
-"""From a module to an ONNX graph, by tracing.
+"""Write a module as an ONNX graph, by tracing.
 
-`torch.onnx.export(dynamo=False)` follows one run of the module. It is the road that reproduced most models (and in
-seconds, not minutes); what it may get wrong (a branch taken, a size frozen) is what the certificate is for.
+`torch.onnx.export(dynamo=False)` follows one run of the module. It is the way that reproduced most models (and in
+seconds, not minutes); what it may get wrong (a branch taken, a size frozen) is caught by the certificate.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from onnxpipe.errors import ExportError
 
 OPSET = 18
-"""The lowest opset with every operator used here, so that old ONNX Runtimes and other runtimes load the file."""
+"""The lowest opset with every operator used here, so that older versions of ONNX Runtime and other runtimes load it."""
 
 
 def trace(
@@ -62,7 +62,7 @@ def trace(
 
 @contextlib.contextmanager
 def _silent_output() -> Iterator[None]:
-    """Nothing on the standard output inside: where an operator is unknown torch prints the whole graph, from C++."""
+    """Silence the standard output inside: where an operator is unknown torch prints the whole graph, from C++."""
     sys.stdout.flush()
     kept = os.dup(1)
     with Path(os.devnull).open("wb") as nowhere:
@@ -76,7 +76,7 @@ def _silent_output() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings, progress bars or log lines of torch and transformers inside; all as before outside."""
+    """Silence the warnings, progress bars and log lines of torch and transformers inside."""
     from transformers.utils import logging as transformers_logging
 
     verbosity = transformers_logging.get_verbosity()
@@ -98,7 +98,7 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """`owner.name` is `value` inside; an attribute of the instance is removed again, one of a module put back."""
+    """Set `owner.name` to `value` inside; afterwards an attribute that was not there is removed, another put back."""
     own = name in vars(owner)
     before = vars(owner).get(name)
     setattr(owner, name, value)

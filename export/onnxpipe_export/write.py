@@ -1,4 +1,4 @@
-"""Files of a bundle: a folder that is there whole or not at all, the copies in it, and its manifest."""
+"""Write the files of a bundle: a folder that appears complete or not at all, and the files copied into it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ALPHABET, _LANGUAGE = "alphabet.json", "language_model"
 
 @contextlib.contextmanager
 def staged(target: Path) -> Iterator[Path]:
-    """A folder to write in, beside `target`, that takes its place when the block ends well and vanishes when not.
+    """Yield a folder beside `target` that takes its place when the block succeeds and is removed when it fails.
 
     An older bundle at `target` stays until then.
 
@@ -56,7 +56,7 @@ def _check_target(target: Path) -> None:
         raise ExportError(f"{target} exists and is not a folder; choose another output folder")
     if target.is_dir() and any(target.iterdir()) and not (target / MANIFEST).is_file():
         raise ExportError(
-            f"{target} is not empty and is no bundle (it has no {MANIFEST}); choose another output folder"
+            f"{target} is not empty and is not a bundle (it has no {MANIFEST}); choose another output folder"
         )
 
 
@@ -84,8 +84,10 @@ def _umask() -> int:
 
 
 def copy_side_files(source: Path, folder: Path) -> None:
-    """Copy config.json, Bark's voices, a recogniser's language model and the files of sentence-transformers, byte for
-    byte; weights of its layers as safetensors."""
+    """Copy config.json, Bark's voices, a language model for CTC and the files of sentence-transformers, byte for byte.
+
+    Weights of sentence-transformers' layers are written as safetensors.
+    """
     modules = [f"{path}/config.json" for path in _module_folders(source)]
     for name in (*_COPIED, *modules, *_voice_files(source), *_language_files(source)):
         if (source / name).is_file():
@@ -96,14 +98,14 @@ def copy_side_files(source: Path, folder: Path) -> None:
 
 
 def write_generation_config(model: Any, folder: Path) -> None:
-    """Write generation_config.json where the checkpoint had none: what transformers made of its config instead."""
+    """Write generation_config.json where the checkpoint had none: the one that transformers derived from its config."""
     path = folder / "generation_config.json"
     if not path.is_file():
         write_json(path, json.loads(model.generation_config.to_json_string()))
 
 
 def _module_folders(source: Path) -> list[str]:
-    """Folders of the steps after the transformer that modules.json names, e.g. "1_Pooling", "2_Dense".
+    """List the folders of the steps after the transformer that modules.json names, e.g. "1_Pooling", "2_Dense".
 
     Raises:
         ExportError: one of them is outside the model's folder.
@@ -118,7 +120,7 @@ def _module_folders(source: Path) -> list[str]:
 
 
 def _voice_files(source: Path) -> list[str]:
-    """The list of Bark's voices, and the arrays that it names.
+    """List the file that names Bark's voices, and the arrays that it names.
 
     Raises:
         ExportError: one of them is outside the model's folder.
@@ -135,7 +137,7 @@ def _voice_files(source: Path) -> list[str]:
 
 
 def _language_files(source: Path) -> list[str]:
-    """The language model of pyctcdecode that lies beside a recogniser (Wav2Vec2ProcessorWithLM)."""
+    """List the files of pyctcdecode's language model that belong to a CTC model (Wav2Vec2ProcessorWithLM)."""
     if not (source / _ALPHABET).is_file():
         return []
     return [_ALPHABET, *(f"{_LANGUAGE}/{path.name}" for path in sorted((source / _LANGUAGE).glob("*")))]

@@ -43,7 +43,9 @@ def _inputs(family: str, *recordings: str) -> dict[str, np.ndarray]:
     extractor = audio_cases.load_extractor(cached_model(family, TASK))
     name = _bundle(family).main_input_name
     return dict(
-        audio_cases.prepared(extractor, [samples(recording) for recording in recordings], (name, "attention_mask"))
+        audio_cases.extract_features(
+            extractor, [samples(recording) for recording in recordings], (name, "attention_mask")
+        )
     )
 
 

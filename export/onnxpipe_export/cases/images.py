@@ -1,19 +1,19 @@
-"""The pictures a graph is proved on: made ones, in many sizes, alone and in batches, and the user's own.
+"""Images that a graph is verified with: synthetic ones in any size, and the user's own.
 
-A made picture is like a photograph in what matters here: large smooth parts, sharp edges, a fine texture, and noise
+A synthetic image is like a photograph in what matters here: large smooth parts, sharp edges, a fine texture, and noise
 whose strength falls with its frequency (1/f), as natural scenes have it (Field 1987, "Relations between the statistics
 of natural images and the response properties of cortical cells").
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from onnxpipe.errors import ExportError
+from onnxpipe_export.cases.common import calibration_files, prepare_each
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -21,11 +21,11 @@ Size = tuple[int, int]
 _SEED = 7
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".avif"})
 _MOST = 256
-"""Of a folder with more pictures only so many are taken, spread over the names."""
+"""Of a folder with more images only so many are taken, spread over the names."""
 
 
-def picture(number: int, size: Size) -> np.ndarray:
-    """The made picture with this number, uint8 (height, width, 3); the same every time."""
+def synthetic_image(number: int, size: Size) -> np.ndarray:
+    """Make the synthetic image with this number, uint8 (height, width, 3); the same every time."""
     generator = np.random.default_rng((_SEED, number))
     height, width = size
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
@@ -40,20 +40,20 @@ def picture(number: int, size: Size) -> np.ndarray:
     return np.asarray(np.round(np.clip(image, 0, 1) * 255), np.uint8)
 
 
-def frames(number: int, count: int, size: Size) -> np.ndarray:
-    """A made clip, uint8 (count, height, width, 3): a camera that moves over a picture."""
+def synthetic_video(number: int, count: int, size: Size) -> np.ndarray:
+    """Make a synthetic video, uint8 (count, height, width, 3): a camera that moves over a synthetic image."""
     height, width = size
     room = max(count, height // 4)
-    whole = picture(number, (height + room, width + room))
+    whole = synthetic_image(number, (height + room, width + room))
     places = [(frame * room // max(count, 1), (count - frame) * room // max(2 * count, 1)) for frame in range(count)]
     return np.stack([whole[top : top + height, left : left + width] for top, left in places])
 
 
 def pixels(images: np.ndarray, preprocessor: Mapping[str, Any]) -> np.ndarray:
-    """What a model sees of uint8 (..., height, width, 3): float32 (..., 3, height, width), scaled and normalised.
+    """Scale and normalise uint8 (..., height, width, 3) to a model's input, float32 (..., 3, height, width).
 
     Args:
-        images: pictures or clips.
+        images: images or videos.
         preprocessor: the processor's configuration: rescale_factor, image_mean, image_std, and whether they are used.
     """
     value = images.astype(np.float64)
@@ -69,46 +69,31 @@ def pixels(images: np.ndarray, preprocessor: Mapping[str, Any]) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(value, -1, -3), np.float32)
 
 
-def users_pictures(folder: Path, checkpoint: Any) -> Iterator[dict[str, np.ndarray]]:
-    """Each picture of `folder` as the bundle's own processor prepares it: feeds of one row.
+def user_images(folder: Path, checkpoint: Any) -> Iterator[dict[str, np.ndarray]]:
+    """Prepare each image of `folder` with the bundle's own processor: feeds of one row.
 
     Raises:
-        ExportError: there is no such folder, no picture in it, or one that cannot be read.
+        ExportError: there is no such folder, no image in it, or one that cannot be read.
     """
     from onnxpipe.processing.auto import AutoImageProcessor
     from onnxpipe.processing.images.io.load import load_image
 
-    paths = picture_files(folder)
+    paths = image_files(folder)
     processor = AutoImageProcessor.from_pretrained(str(checkpoint.folder))
-    for path in paths:
-        try:
-            yield dict(processor(load_image(path), return_tensors="np"))
-        except (OSError, ValueError) as error:
-            raise ExportError(f"{path}, a picture to calibrate with, cannot be used: {error}") from error
+    yield from prepare_each(paths, lambda path: dict(processor(load_image(path), return_tensors="np")), "image")
 
 
-def picture_files(folder: Path) -> list[Path]:
-    """The pictures of a folder and those in it, by their names' endings; at most 256, spread over the names.
+def image_files(folder: Path) -> list[Path]:
+    """List the images of a folder and its subfolders, by their names' endings; at most 256, spread over the names.
 
     Raises:
-        ExportError: there is no such folder, or no picture in it.
+        ExportError: there is no such folder, or no image in it.
     """
-    if not folder.is_dir():
-        raise ExportError(f"calibration= names no folder: {folder}")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-    if not found:
-        raise ExportError(f"no picture in {folder} to calibrate with; files ending in {', '.join(sorted(_SUFFIXES))}")
-    step = -(-len(found) // _MOST)
-    return found[::step]
-
-
-def stacked(rows: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Feeds of one row each, of equal shapes, as one batch."""
-    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+    return calibration_files(folder, "image", _SUFFIXES, _MOST)
 
 
 def _gradient(generator: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """A colour at each corner, blended between."""
+    """Blend between a colour at each corner."""
     corners = generator.uniform(0.05, 0.95, (2, 2, 3))
     top = corners[0, 0] * (1 - x)[..., None] + corners[0, 1] * x[..., None]
     bottom = corners[1, 0] * (1 - x)[..., None] + corners[1, 1] * x[..., None]
@@ -116,7 +101,7 @@ def _gradient(generator: np.random.Generator, y: np.ndarray, x: np.ndarray) -> n
 
 
 def _shape(generator: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """True inside a turned ellipse or rectangle."""
+    """Draw a rotated ellipse or rectangle: bool (height, width), True inside."""
     centre_y, centre_x, angle = generator.uniform(0.1, 0.9), generator.uniform(0.1, 0.9), generator.uniform(0, np.pi)
     a, b = generator.uniform(0.08, 0.4, 2)
     u = (np.cos(angle) * (x - centre_x) + np.sin(angle) * (y - centre_y)) / a
@@ -131,10 +116,10 @@ def _stripes(generator: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np
 
 
 def _natural_noise(generator: np.random.Generator, size: Size) -> np.ndarray:
-    """Noise with a spectrum of 1/f, standard deviation 1, (height, width, 3)."""
+    """Make noise with a spectrum of 1/f, standard deviation 1, (height, width, 3)."""
     height, width = size
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     white = np.fft.rfft2(generator.standard_normal((3, height, width)))
-    made = np.fft.irfft2(white / np.maximum(frequency, 1 / max(size)), s=size)
-    scale = made.std() or 1.0
-    return np.asarray(np.moveaxis(made / scale, 0, -1))
+    noise = np.fft.irfft2(white / np.maximum(frequency, 1 / max(size)), s=size)
+    scale = noise.std() or 1.0
+    return np.asarray(np.moveaxis(noise / scale, 0, -1))

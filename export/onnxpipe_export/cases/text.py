@@ -1,4 +1,4 @@
-"""The inputs a graph is proved on: real text and random ids, short and long, alone and padded at either side."""
+"""Text that a graph is verified with: real text and random ids, short and long, alone and padded at either side."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SEED = 7
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenRow:
     """One unpadded row: input name -> int64 array (length,)."""
 
     arrays: Mapping[str, np.ndarray]
@@ -41,7 +41,7 @@ class Row:
 
 
 class TextGraph(Protocol):
-    """What rows of text have to know of a graph; see `onnxpipe_export.graphs.graph.Graph`."""
+    """The part of a graph's export that rows of text are made from; see `onnxpipe_export.graphs.graph.GraphExport`."""
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -57,7 +57,7 @@ class TextGraph(Protocol):
 
 
 def make(graph: TextGraph, tokenizer: Any) -> list[Case]:
-    """The cases for `graph`; deterministic."""
+    """Make the cases for `graph`; deterministic."""
     text = text_rows(graph, tokenizer)
     noise = random_rows(graph, [length for length in _LENGTHS if length <= graph.max_length])
     short = sorted(text, key=len)[:5]
@@ -77,24 +77,24 @@ def make(graph: TextGraph, tokenizer: Any) -> list[Case]:
     return cases
 
 
-def text_rows(graph: TextGraph, tokenizer: Any, sentences: Sequence[str] = SENTENCES) -> list[Row]:
-    """The sentences as rows, cut to the model's length. Every third is a pair with the one before it."""
+def text_rows(graph: TextGraph, tokenizer: Any, sentences: Sequence[str] = SENTENCES) -> list[TokenRow]:
+    """Tokenize the sentences to rows, cut to the model's length. Every third is a pair with the one before it."""
     rows = []
     for number, sentence in enumerate(sentences):
         pair = sentences[number - 1] if number % 3 == 2 else None
-        given = (sentence, pair) if pair else (sentence,)
-        arrays = tokenizer(*given, return_attention_mask=True, return_token_type_ids=True)
+        texts = (sentence, pair) if pair else (sentence,)
+        arrays = tokenizer(*texts, return_attention_mask=True, return_token_type_ids=True)
         kept = {name: np.array(arrays[name], np.int64) for name in graph.inputs}
         if len(kept["input_ids"]) > graph.max_length:
             # The end stays, so that a model that reads its last token (BART) still finds it.
             kept = {name: np.concatenate([array[: graph.max_length - 1], array[-1:]]) for name, array in kept.items()}
         if len(kept["input_ids"]):
-            rows.append(Row(kept))
+            rows.append(TokenRow(kept))
     return rows
 
 
-def random_rows(graph: TextGraph, lengths: Sequence[int]) -> list[Row]:
-    """Rows of random ordinary ids, ending in the end-of-sequence token where the model has one."""
+def random_rows(graph: TextGraph, lengths: Sequence[int]) -> list[TokenRow]:
+    """Make rows of random ordinary ids, ending in the end-of-sequence token where the model has one."""
     generator = np.random.default_rng(_SEED)
     config = graph.checkpoint.config
     special = {getattr(config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
@@ -110,14 +110,14 @@ def random_rows(graph: TextGraph, lengths: Sequence[int]) -> list[Row]:
             "attention_mask": np.ones(length, np.int64),
             "token_type_ids": (np.arange(length) > length // 2).astype(np.int64),
         }
-        rows.append(Row({name: arrays[name] for name in graph.inputs}))
+        rows.append(TokenRow({name: arrays[name] for name in graph.inputs}))
     return rows
 
 
 def batch(
-    rows: Sequence[Row], graph: TextGraph, *, left: bool = False, extra: int = 0, length: int | None = None
+    rows: Sequence[TokenRow], graph: TextGraph, *, left: bool = False, extra: int = 0, length: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Rows padded to one length, as feeds (batch, length).
+    """Pad rows to one length, as feeds (batch, length).
 
     Args:
         rows: the rows.
@@ -139,6 +139,6 @@ def batch(
 
 
 def _padding_id(graph: TextGraph) -> int:
-    """The id that pads; 0 where the model names none, since the mask hides it."""
+    """Return the id that pads; 0 where the model names none, since the mask hides it."""
     pad = getattr(graph.checkpoint.config, "pad_token_id", None)
     return pad if isinstance(pad, int) and pad >= 0 else 0

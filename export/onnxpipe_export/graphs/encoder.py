@@ -13,7 +13,7 @@ import numpy as np
 
 from onnxpipe_export import tracing
 from onnxpipe_export.cases import text as cases
-from onnxpipe_export.cases.text import Row
+from onnxpipe_export.cases.text import TokenRow
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.families import family_of
 from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run
@@ -23,18 +23,18 @@ from onnxpipe_export.precision import makers
 
 _BATCH, _LENGTH = "batch_size", "sequence_length"
 _LONGEST = 2048
-"""Rows longer than this are not proved, as the time and memory of attention grow with the square."""
+"""Longer rows are not verified, as the time and memory of attention grow with the square."""
 
 
 @dataclass(frozen=True)
-class EncoderGraph:
-    """What the graph of a checkpoint takes and gives, and how to run the original the same way.
+class EncoderExport:
+    """The export of an encoder: its graph's inputs and outputs, its cases, and how to run the original on them.
 
     Attributes:
         checkpoint: the model.
         inputs: names of the graph's inputs, each int64 (batch, length).
         outputs: names of its outputs.
-        max_length: the longest row, in tokens, that the model takes (and that is proved).
+        max_length: the longest row, in tokens, that the model takes (and that is verified).
     """
 
     checkpoint: Checkpoint
@@ -45,7 +45,7 @@ class EncoderGraph:
 
     @property
     def decisions(self) -> frozenset[str]:
-        """The scores, of which the largest decides."""
+        """The outputs that are scores, of which the largest decides."""
         return frozenset() if self.checkpoint.task.name == "feature-extraction" else frozenset(self.outputs)
 
     @property
@@ -54,38 +54,40 @@ class EncoderGraph:
         return makers.ENCODER
 
     def optimise(self, graph: OnnxGraph) -> None:
-        """Fewer nodes, the same numbers."""
+        """Rewrite the graph to fewer nodes with the same numbers."""
         optimise(graph)
 
     def cases(self, tokenizer: Any) -> list[Case]:
-        """Real text and random ids, short and long, alone and padded at either side."""
+        """Make cases of real text and random ids, short and long, alone and padded at either side."""
         return cases.make(self, tokenizer)
 
     def mask_of(self, feeds: Feeds) -> np.ndarray:
-        """The attention mask."""
+        """Return the attention mask."""
         return feeds["attention_mask"]
 
     def chains(self, run: Run, tokenizer: Any) -> tuple[()]:
-        """None: a text is one run."""
+        """Return no chains: a text is one run."""
         return ()
 
     def invariance(self, run: Run, tokenizer: Any) -> float:
-        """See `row_invariance`."""
+        """Compare the rows of texts alone and in batches; see `row_invariance`."""
         return row_invariance(run, self, cases.text_rows(self, tokenizer))
 
     def reference(self, feeds: Feeds) -> dict[str, Any]:
-        """The original model's outputs (numpy arrays, float32) for `feeds` (numpy arrays, (batch, length)).
+        """Compute the original model's outputs (float32) for `feeds` (numpy arrays (batch, length)).
 
-        A model whose forward is replaced for tracing takes only batches of a kind (BART: as many end tokens in every
-        row), so it is asked row by row.
+        A model whose forward is replaced for tracing takes only certain batches (BART: as many end tokens in every
+        row), so it is run row by row.
         """
         rows = len(feeds["input_ids"])
         if self.replacement() is None or rows == 1:
-            return self._ask(feeds)
-        answers = [self._ask({name: array[row : row + 1] for name, array in feeds.items()}) for row in range(rows)]
+            return self._run_original(feeds)
+        answers = [
+            self._run_original({name: array[row : row + 1] for name, array in feeds.items()}) for row in range(rows)
+        ]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in self.outputs}
 
-    def _ask(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+    def _run_original(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         import torch
 
         with torch.inference_mode(), tracing.quiet():
@@ -94,7 +96,7 @@ class EncoderGraph:
             return {name: answer[name].float().numpy() for name in self.outputs}
 
     def replacement(self) -> Any:
-        """What stands in for the model's forward, None if nothing does."""
+        """Return the function that replaces the model's forward for tracing, None if there is none."""
         return family_of(self.checkpoint.config.model_type).heads.get(self.checkpoint.task.name)
 
     def trace(self, path: Path) -> None:
@@ -104,7 +106,7 @@ class EncoderGraph:
             tracing.trace(_module(self), self._example(), self.outputs, self._dynamic_axes(), path)
 
     def _example(self) -> dict[str, Any]:
-        """Three rows, one padded at each side, so that nothing about padding is constant."""
+        """Make three rows, one padded at each side, so that nothing about padding is constant."""
         import torch
 
         config = self.checkpoint.config
@@ -120,8 +122,8 @@ class EncoderGraph:
         mask[2, :3] = 0
         pad = getattr(config, "pad_token_id", None)
         ids = torch.where(mask.bool(), ids, torch.full_like(ids, pad if isinstance(pad, int) and pad >= 0 else 0))
-        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros(shape, dtype=torch.int64)}
-        return {name: given[name] for name in self.inputs}
+        feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros(shape, dtype=torch.int64)}
+        return {name: feeds[name] for name in self.inputs}
 
     def _dynamic_axes(self) -> dict[str, dict[int, str]]:
         axes = {name: {0: _BATCH, 1: _LENGTH} for name in self.inputs}
@@ -131,10 +133,10 @@ class EncoderGraph:
         return axes
 
 
-def describe(checkpoint: Checkpoint) -> EncoderGraph:
-    """Inputs, outputs and longest row of the graph of `checkpoint`."""
+def describe(checkpoint: Checkpoint) -> EncoderExport:
+    """Find the inputs, the outputs and the longest row of the graph of `checkpoint`."""
     inputs = _inputs(checkpoint)
-    probe = EncoderGraph(checkpoint, inputs, (), 1)
+    probe = EncoderExport(checkpoint, inputs, (), 1)
     feeds = {name: np.ones((1, 4), np.int64) for name in inputs} | {"input_ids": np.full((1, 4), 5)}
     eos = getattr(checkpoint.config, "eos_token_id", None)
     if isinstance(eos, int):
@@ -142,34 +144,38 @@ def describe(checkpoint: Checkpoint) -> EncoderGraph:
     if "token_type_ids" in feeds:
         feeds["token_type_ids"][:] = 0
     present = _present_outputs(probe, feeds)
-    return EncoderGraph(checkpoint, inputs, present, max_length(checkpoint.model))
+    return EncoderExport(checkpoint, inputs, present, max_length(checkpoint.model))
 
 
-def row_invariance(run: Run, graph: cases.TextGraph, rows: Sequence[Row]) -> float:
-    """Largest absolute difference of a row's answer alone and among others: other neighbours, orders, padding, sides.
+def row_invariance(run: Run, graph: cases.TextGraph, rows: Sequence[TokenRow]) -> float:
+    """Compute the largest absolute difference of a row's answer alone and in batches.
 
-    At the right, padding must change nothing. At the left it moves the positions of most models (in the original too),
-    so there a row is compared with itself padded just as far.
+    The batches differ in neighbours, order, padding and its side. At the right, padding must change nothing. At the
+    left it moves the positions of most models (in the original too), so there a row is compared with itself padded just
+    as far.
     """
     order = list(range(len(rows)))
     batches = (order, order[::-1], order[: len(rows) // 2], order[1::2], order[::5])
     worst = 0.0
     for left in (False, True):
         for numbers in batches:
-            chosen = [rows[number] for number in numbers]
-            feeds = cases.batch(chosen, graph, left=left, extra=len(numbers))
+            batch = [rows[number] for number in numbers]
+            feeds = cases.batch(batch, graph, left=left, extra=len(numbers))
             length = feeds["input_ids"].shape[1]
             together = run(feeds)
-            for place, row in enumerate(chosen):
+            for place, row in enumerate(batch):
                 alone = run(cases.batch([row], graph, left=left, length=length if left else None))
                 worst = max(worst, _row_difference(alone, together, place, row, left))
     return worst
 
 
 def _row_difference(
-    alone: Mapping[str, np.ndarray], together: Mapping[str, np.ndarray], place: int, row: Row, left: bool
+    alone: Mapping[str, np.ndarray], together: Mapping[str, np.ndarray], place: int, row: TokenRow, left: bool
 ) -> float:
-    """Largest difference at the row's tokens. An output is per token if its second axis changes with the padding."""
+    """Compute the largest difference at the row's tokens.
+
+    An output is per token if its second axis changes with the padding.
+    """
     worst = 0.0
     for name, value in together.items():
         here, there = value[place], alone[name][0]
@@ -180,7 +186,7 @@ def _row_difference(
 
 
 def max_length(model: Any) -> int:
-    """The longest row, in tokens, that the model takes; at most 2048. Relative positions have no end of their own."""
+    """Return the longest row, in tokens, that the model takes; at most 2048, as relative positions have no limit."""
     config = model.config
     names = ("max_position_embeddings", "n_positions", "max_seq_len")
     limit = next((getattr(config, name) for name in names if getattr(config, name, None)), None)
@@ -190,7 +196,7 @@ def max_length(model: Any) -> int:
 
 
 def _reserved_positions(model: Any) -> int:
-    """Rows of the table of positions that no token can use: RoBERTa and its like count from after the padding id."""
+    """Count the rows of the position table that no token can use: RoBERTa's positions start after the padding id."""
     import torch
 
     for name, module in model.named_modules():
@@ -200,7 +206,7 @@ def _reserved_positions(model: Any) -> int:
 
 
 def _inputs(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """input_ids, attention_mask, and token_type_ids where there is more than one type."""
+    """Name the inputs: input_ids, attention_mask, and token_type_ids where there is more than one type."""
     accepted = inspect.signature(checkpoint.model.forward).parameters
     types = getattr(checkpoint.config, "type_vocab_size", 0) or 0
     names = ["input_ids", "attention_mask"]
@@ -209,8 +215,8 @@ def _inputs(checkpoint: Checkpoint) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _present_outputs(graph: EncoderGraph, feeds: Mapping[str, Any]) -> tuple[str, ...]:
-    """Those of the task's outputs that the model gives."""
+def _present_outputs(graph: EncoderExport, feeds: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name those of the task's outputs that the model returns."""
     import torch
 
     with torch.inference_mode(), tracing.quiet():
@@ -218,8 +224,8 @@ def _present_outputs(graph: EncoderGraph, feeds: Mapping[str, Any]) -> tuple[str
     return tuple(name for name in graph.checkpoint.task.outputs if answer.get(name) is not None)
 
 
-def _module(graph: EncoderGraph) -> Any:
-    """The model as a module of positional tensors to a tuple of tensors, which is what tracing wants."""
+def _module(graph: EncoderExport) -> Any:
+    """Wrap the model in a module from positional tensors to a tuple of tensors, as tracing needs it."""
     import torch
 
     class Flat(torch.nn.Module):  # type: ignore[misc]
@@ -238,7 +244,7 @@ def _module(graph: EncoderGraph) -> Any:
 
 @contextmanager
 def attention(model: Any, implementation: str) -> Iterator[None]:
-    """The model with this attention inside, with its own again outside."""
+    """Set the model's attention implementation inside, and restore its own."""
     before = getattr(model.config, "_attn_implementation", None)
     with tracing.quiet():
         model.set_attn_implementation(implementation)

@@ -1,4 +1,4 @@
-"""What differs between families of models: one line each. Everything else about them is the same code."""
+"""The differences between families of models: one line each. Everything else about them is the same code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Family:
+class ModelFamily:
     """How one model_type differs from a plain encoder.
 
     Attributes:
@@ -23,9 +23,9 @@ class Family:
 
 
 def last_eos_classification(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """BART's sequence classification: the head on the last end-of-sequence token of each row.
+    """Compute BART's sequence classification: the head on the last end-of-sequence token of each row.
 
-    The original selects by a boolean mask, whose size depends on the data, and reshapes it by the batch of the example.
+    The original selects by a boolean mask, whose size depends on the data, and reshapes by the example's batch size.
     """
     import torch
 
@@ -37,10 +37,10 @@ def last_eos_classification(model: Any, inputs: Mapping[str, Any]) -> dict[str, 
     return {"logits": model.classification_head(hidden.gather(1, index).squeeze(1))}
 
 
-_BART = Family(heads={"text-classification": last_eos_classification})
+_BART = ModelFamily(heads={"text-classification": last_eos_classification})
 
-FAMILIES: Mapping[str, Family] = {
-    "modernbert": Family(attention="sdpa"),
+FAMILIES: Mapping[str, ModelFamily] = {
+    "modernbert": ModelFamily(attention="sdpa"),
     "bart": _BART,
     "mbart": _BART,
     "plbart": _BART,
@@ -48,14 +48,14 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
-def family_of(model_type: str) -> Family:
-    """The family of `model_type`; one that is not listed is tried as a plain encoder, and certified like any other."""
-    return FAMILIES.get(model_type, Family())
+def family_of(model_type: str) -> ModelFamily:
+    """Look up the family of `model_type`; one that is not listed is tried as a plain encoder, and certified too."""
+    return FAMILIES.get(model_type, ModelFamily())
 
 
-# model_type of the causal language models whose attention is known to be what GroupQueryAttention computes: causal or a
-# sliding window, with or without a rotation of queries and keys. Others attend by standard operators, e.g. bloom, mpt
-# (a bias that grows with the distance), gpt_neo (windows of its own), gpt_oss (sinks).
+# model_type of the causal language models whose attention GroupQueryAttention is known to compute: causal or a sliding
+# window, with or without a rotation of queries and keys. Others attend by standard operators, e.g. bloom, mpt (a bias
+# that grows with the distance), gpt_neo (windows of its own), gpt_oss (sinks).
 GQA_FAMILIES = frozenset(
     ["arcee", "biogpt", "cohere", "cohere2", "exaone4", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_bigcode",
      "gpt_neox", "granite", "llama", "mistral", "mixtral", "nemotron", "olmo", "olmo2", "opt", "persimmon", "phi",

@@ -1,4 +1,4 @@
-"""The seam between the export and the kinds of graphs: what `convert` and `certify` ask of each."""
+"""The interface between the export and the kinds of graphs: what `convert` and `certify` need of each."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.onnx_graph import OnnxGraph
 
 Attention = Literal["auto", "standard", "gqa"]
-"""How a causal model attends: by standard operators, by ONNX Runtime's GroupQueryAttention, or the best that holds."""
+"""How a causal model attends: by standard operators, by ONNX Runtime's GroupQueryAttention, or the faster that fits."""
 
 Feeds = Mapping[str, np.ndarray]
 Run = Callable[[Feeds], Feeds]
-"""Input name -> array to output name -> array: a session's run, or `Graph.reference`."""
+"""Input name -> array to output name -> array: a session's run, or `GraphExport.reference`."""
 
 Maker = Callable[[Path, Path, Sequence[Feeds]], None]
-"""From the fp32 file to the file of a precision, with feeds to calibrate on."""
+"""Writes the file of a precision: (fp32 file, file to write, feeds to calibrate with)."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Case:
     Attributes:
         feeds: input name -> array: token ids int64 (batch, length), caches, hidden states and pixels float32.
         golden: whether it goes into golden.npz (few and short ones, at most some 100 kB with their answers).
-        calibrates: whether smaller precisions learn from it which columns are large (single rows of real text do).
+        calibrates: whether smaller precisions are calibrated with it (single rows of real text are).
         decides: whether its decisions count; after random tokens a language model has no preference.
     """
 
@@ -45,8 +45,8 @@ class Case:
         return max(int(array.shape[0]) for array in self.feeds.values() if array.ndim)
 
 
-class Graph(Protocol):
-    """One file onnx/<name>.onnx of a bundle, and how to ask the PyTorch original the same."""
+class GraphExport(Protocol):
+    """How one file onnx/<name>.onnx of a bundle is exported, and how the PyTorch original is run on the same inputs."""
 
     @property
     def name(self) -> str:
@@ -66,15 +66,15 @@ class Graph(Protocol):
 
     @property
     def decisions(self) -> frozenset[str]:
-        """Those outputs of `reference` whose largest element is a decision (logits); of features it means nothing."""
+        """The outputs of `reference` whose largest element is a decision (logits); features have none."""
 
     @property
     def max_length(self) -> int | None:
-        """The longest row, in tokens, that it takes and is proved for; None where it reads no text."""
+        """The longest row, in tokens, that it takes and is verified with; None where it takes no text."""
 
     @property
     def makers(self) -> Mapping[str, Maker]:
-        """Precision -> how its file is made of the fp32 file; see `onnxpipe_export.precision.makers`."""
+        """Precision -> function that makes its file from the fp32 file; see `onnxpipe_export.precision.makers`."""
 
     def trace(self, path: Path) -> None:
         """Write the graph, as traced, to `path`."""
@@ -83,19 +83,26 @@ class Graph(Protocol):
         """Rewrite the traced graph in place to fewer nodes."""
 
     def cases(self, tokenizer: Any) -> Sequence[Case]:
-        """What the original and the graph are asked; deterministic. `tokenizer` is transformers', None if the model
-        has none."""
+        """Make the inputs that the original and the graph are compared on; deterministic.
+
+        Args:
+            tokenizer: transformers' tokenizer, None if the model has none.
+        """
 
     def reference(self, feeds: Feeds) -> Feeds:
-        """The original's answer (float32): the outputs that are compared, which need not be all."""
+        """Compute the original's answer (float32): the outputs that are compared, which need not be all."""
 
     def mask_of(self, feeds: Feeds) -> np.ndarray | None:
-        """1 where a token is, 0 at padding, (batch, length): outputs of three or more axes that begin with these two
-        are compared at tokens only. None: everything is compared."""
+        """Return 1 where a token is and 0 at padding, (batch, length); None: everything is compared.
+
+        Outputs of three or more axes that begin with these two are compared at tokens only.
+        """
 
     def chains(self, run: Run, tokenizer: Any) -> Iterable[tuple[Feeds, Feeds]]:
-        """Runs that take what earlier ones gave (caches): pairs of the original's answer and the graph's, without
-        padding, by the same output names as `reference`. Empty where a run stands alone."""
+        """Run the graph step by step on the caches of earlier steps, and yield the original's answers and the graph's.
+
+        The pairs have no padding and the same output names as `reference`. Empty where a run stands alone.
+        """
 
     def invariance(self, run: Run, tokenizer: Any) -> float:
-        """Largest absolute difference of a row's answer alone and in a batch, other neighbours and padding."""
+        """Compute the largest absolute difference of a row's answer alone and in batches, whatever the neighbours."""

@@ -1,5 +1,5 @@
-"""Sizes that stay sizes: while a graph is traced a size is a tensor, and `torch.as_tensor` or `torch.tensor` of a list
-of them would write down the numbers of the example."""
+"""Keep traced sizes variable: while a graph is traced a size is a tensor, and `torch.as_tensor` or `torch.tensor` of a
+list of them would write the example's numbers into the graph as constants."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from onnxpipe_export.graphs.wrapped import replaced_in
 
 @contextlib.contextmanager
 def sizes_as_tensors() -> Iterator[None]:
-    """`torch.as_tensor` and `torch.tensor` of nested lists of traced sizes are stacked inside."""
+    """Let `torch.as_tensor` and `torch.tensor` stack nested lists of traced sizes inside."""
     import torch
 
     def kept(whole: Any) -> Any:
         def make(data: Any, *args: Any, **options: Any) -> Any:
             if not isinstance(data, (list, tuple)) or not _has_tensor(data):
                 return whole(data, *args, **options)
-            made = _stacked(data)
+            tensor = _stacked(data)
             dtype = options.get("dtype")
-            return made if dtype is None else made.to(dtype)
+            return tensor if dtype is None else tensor.to(dtype)
 
         return make
 

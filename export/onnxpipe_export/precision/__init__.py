@@ -1,1 +1,1 @@
-"""From the fp32 graph to the smaller precisions: one file each."""
+"""Make the smaller precisions from the fp32 graph: one file each."""

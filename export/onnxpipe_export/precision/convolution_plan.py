@@ -1,11 +1,12 @@
-"""Which convolutions become 8 bits, and what lies between them with them: `convolutions.py` writes it.
+"""Plan which convolutions become 8 bits, with the operators between them; `convolutions.py` writes them.
 
-What is done for the answers' sake:
+For accurate answers:
 
-- The last convolutions before an output stay float32: they are small, and the answer is theirs.
-- So do those of one pixel, after global pooling: they take no time, and what they give is given to every pixel.
+- The last convolutions before an output stay float32: they are small, and decide the answer.
+- So do those of one pixel, after global pooling: they take no time, and their output affects every pixel.
 - ReLU and ReLU6 are the cut at 0 and at the range's end, so they cost neither time nor a rounding of their own.
-- An activation that float32 operators make (LayerNorm) is rounded for convolutions only, and a sum with one is float32.
+- An activation computed by float32 operators (LayerNorm) is rounded for convolutions only, and a sum with one is
+  float32.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ from onnxpipe_export.onnx_graph import OnnxGraph
 
 _CUTTING = frozenset({"Relu", "Clip"})
 _JOINING = frozenset({"Add", "Mul", "Concat", "AveragePool", "Sigmoid", "LeakyRelu"})
-"""Operators that ONNX Runtime has for uint8 with ranges of their own, if no input is constant."""
+"""Operators that ONNX Runtime has for uint8 with ranges of their own, provided that no input is constant."""
 _MOVING = frozenset(
     {"MaxPool", "Pad", "Resize", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "DepthToSpace"}
 )
-"""Operators that give the numbers they got, or some between them, and work on uint8 as they are: the range stays."""
+"""Operators that return their input's numbers, or some between them, and work on uint8 as they are: the range stays."""
 _POOLING = frozenset({"GlobalAveragePool", "GlobalMaxPool"})
 _PIXELWISE = frozenset({"Conv", "Relu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Mul", "Add", "Div"})
-"""Operators that give one pixel for one pixel."""
+"""Operators that compute one pixel from one pixel."""
 _PRODUCTS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes 8 bits.
+    """The operators that become 8 bits.
 
     Attributes:
-        convolutions: outputs of the Convs that do, each with the activation that it reads.
-        ends: output of each 8-bit operator, with the activation that it gives: the same, or that of the ReLU after it.
-        ranges: activations that are rounded, each with the one whose range it takes, mostly itself. Those that are not
-            among the ends are made by float32 operators and rounded for 8-bit ones only.
-        bounds: what activations cannot exceed, where that is known: the cut of a ReLU6, the largest sigmoid.
+        convolutions: output of each Conv that does -> the activation that it reads.
+        ends: output of each 8-bit operator -> the activation that it computes: the same, or that of the ReLU after it.
+        ranges: rounded activation -> the one whose range it takes, mostly itself. Those that are not among the ends are
+            computed by float32 operators and rounded for 8-bit ones only.
+        bounds: activation -> its upper bound, where that is known: the cut of a ReLU6, the largest sigmoid.
     """
 
     convolutions: Mapping[str, str]
@@ -51,17 +52,17 @@ class Plan:
 
     @property
     def activations(self) -> list[str]:
-        """What has to be observed."""
+        """The activations that have to be observed."""
         return list(dict.fromkeys([*map(self.source, self.ranges), *self.convolutions.values()]))
 
     @property
     def taken(self) -> list[str]:
-        """Activations that float32 operators make and 8-bit ones read."""
-        made = set(self.ends.values())
-        return [name for name in self.ranges if name not in made]
+        """Activations that float32 operators compute and 8-bit ones read."""
+        computed = set(self.ends.values())
+        return [name for name in self.ranges if name not in computed]
 
     def source(self, name: str) -> str:
-        """The activation whose range `name` takes in the end."""
+        """Find the activation whose range `name` takes in the end."""
         while self.ranges[name] != name:
             name = self.ranges[name]
         return name
@@ -72,54 +73,54 @@ NOTHING = Plan({}, {}, {}, {})
 
 
 def plan(graph: OnnxGraph) -> Plan:
-    """What of `graph`, a tidy fp32 graph, becomes 8 bits: convolutions that hand 8-bit numbers to one another.
+    """Plan which convolutions of `graph`, a tidy fp32 graph, become 8 bits: those that pass 8-bit numbers on.
 
-    One by itself gains less than rounding its input and reading its output back costs; a depthwise one, all memory and
+    A single one gains less than rounding its input and reading its output back costs; a depthwise one, all memory and
     no arithmetic, needs such neighbours on both sides (ConvNeXt's 7 x 7: 10 ms in float32, 13 and the rounding in 8
     bits).
     """
     candidates = {str(node.output[0]): node for node in _convolutions(graph)}
     while True:
-        found = _plan(graph, {name: str(node.input[0]) for name, node in candidates.items()})
-        made = set(found.ends.values())
-        read = {name for node in graph.graph.node if node.output[0] in found.ends for name in node.input}
+        draft = _plan(graph, {name: str(node.input[0]) for name, node in candidates.items()})
+        rounded = set(draft.ends.values())
+        read = {name for node in graph.graph.node if node.output[0] in draft.ends for name in node.input}
         for name, node in list(candidates.items()):
-            neighbours = (node.input[0] in made) + (found.ends[name] in read)
+            neighbours = (node.input[0] in rounded) + (draft.ends[name] in read)
             if neighbours < (2 if _is_depthwise(graph, node) else 1):
                 del candidates[name]
-        if len(candidates) == len(found.convolutions):
-            return found
+        if len(candidates) == len(draft.convolutions):
+            return draft
 
 
-def _plan(graph: OnnxGraph, chosen: Mapping[str, str]) -> Plan:
+def _plan(graph: OnnxGraph, convolutions: Mapping[str, str]) -> Plan:
     consumers, producers, outputs = graph.consumers(), graph.producers(), graph.outputs()
-    wanted = _wanted(graph, chosen)
+    wanted = _wanted(graph, convolutions)
     ends: dict[str, str] = {}
     ranges: dict[str, str] = {}
-    made: set[str] = set()
+    rounded: set[str] = set()
     for node in graph.graph.node:
         name, end = str(node.output[0]), _end(graph, node, consumers, outputs)
-        joins = end in wanted and _joins(graph, node, made)
-        if name in wanted and node.input[0] in made and _moves(graph, node):
+        joins = end in wanted and _joins(graph, node, rounded)
+        if name in wanted and node.input[0] in rounded and _moves(graph, node):
             ends[name], ranges[name] = name, node.input[0]
-        elif name in chosen or joins:
+        elif name in convolutions or joins:
             ends[name] = ranges[end] = end
             reads = list(node.input if joins else node.input[:1])
             ranges |= {read: ranges.get(read, read) for read in reads}
             if node.op_type == "Concat" and len({_cut(graph, producers.get(read)) for read in reads}) == 1:
-                # one range where the same cut stands behind all: then it copies, and rounds nothing a second time
+                # One range where all parts end in the same cut: then it copies, and rounds nothing a second time.
                 ranges |= {read: end for read in reads if len(consumers[read]) == 1 and ranges[read] == read}
         if name in ends:
-            made.add(ends[name])
+            rounded.add(ends[name])
     bounds = {name: _bound(graph, name, producers) for name in ranges}
-    return Plan(chosen, ends, ranges, bounds)
+    return Plan(convolutions, ends, ranges, bounds)
 
 
-def _joins(graph: OnnxGraph, node: Any, made: set[str]) -> bool:
-    """Whether `node` may work on 8 bits. A sum only of two such: else it is a stream of float32 that is added to."""
+def _joins(graph: OnnxGraph, node: Any, rounded: set[str]) -> bool:
+    """Tell whether `node` may work on 8 bits; a sum only if both terms are: else it is a float32 residual stream."""
     if node.op_type not in _JOINING or any(graph.initializer(name) is not None for name in node.input):
         return False
-    return made.issuperset(node.input) if node.op_type == "Add" else not made.isdisjoint(node.input)
+    return rounded.issuperset(node.input) if node.op_type == "Add" else not rounded.isdisjoint(node.input)
 
 
 def _moves(graph: OnnxGraph, node: Any) -> bool:
@@ -142,21 +143,21 @@ def groups(node: Any) -> int:
 
 
 def _convolutions(graph: OnnxGraph) -> list[Any]:
-    """Every Conv with a constant float32 weight, but for the last before an output and those of one pixel."""
+    """List every Conv with a constant float32 weight, except the last before an output and those of one pixel."""
     kept = _last_products(graph) | _single_pixels(graph)
-    found = []
+    convolutions = []
     for node in graph.graph.node:
         weight = graph.constant(node.input[1]) if node.op_type == "Conv" else None
         constant_bias = len(node.input) < 3 or not node.input[2] or graph.constant(node.input[2]) is not None
         if weight is not None and weight.dtype == np.float32 and constant_bias and node.output[0] not in kept:
-            found.append(node)
-    return found
+            convolutions.append(node)
+    return convolutions
 
 
 def _last_products(graph: OnnxGraph) -> set[str]:
-    """Outputs of the products from which an output is reached without meeting another, or a sum of two activations."""
+    """Name the outputs of the last products: between them and an output is no other product or sum of activations."""
     producers = graph.producers()
-    waiting, seen, found = list(graph.outputs()), set(), set()
+    waiting, seen, last = list(graph.outputs()), set(), set()
     while waiting:
         name = waiting.pop()
         node = producers.get(name)
@@ -164,24 +165,24 @@ def _last_products(graph: OnnxGraph) -> set[str]:
             continue
         seen.add(name)
         if node.op_type in _PRODUCTS:
-            found.add(name)
+            last.add(name)
         elif node.op_type != "Add" or any(graph.initializer(read) is not None for read in node.input):
             waiting.extend(node.input)
-    return found
+    return last
 
 
 def _single_pixels(graph: OnnxGraph) -> set[str]:
-    """Activations (B, C, 1, 1) that come from global pooling alone."""
-    found: set[str] = set()
+    """Name the activations (B, C, 1, 1) that come from global pooling alone."""
+    single: set[str] = set()
     for node in graph.graph.node:
         variable = [name for name in node.input if name and graph.initializer(name) is None]
         if (
             node.op_type in _POOLING
             or (node.op_type == "ReduceMean" and _over_pixels(graph, node))
-            or (variable and node.op_type in _PIXELWISE and found.issuperset(variable))
+            or (variable and node.op_type in _PIXELWISE and single.issuperset(variable))
         ):
-            found.add(node.output[0])
-    return found
+            single.add(node.output[0])
+    return single
 
 
 def _over_pixels(graph: OnnxGraph, node: Any) -> bool:
@@ -190,14 +191,14 @@ def _over_pixels(graph: OnnxGraph, node: Any) -> bool:
     return kept and axes is not None and sorted(int(axis) for axis in axes) in ([2, 3], [-2, -1])
 
 
-def _wanted(graph: OnnxGraph, chosen: Mapping[str, str]) -> set[str]:
-    """Activations that a chosen convolution reads, itself or through operators that can work on 8 bits."""
+def _wanted(graph: OnnxGraph, convolutions: Mapping[str, str]) -> set[str]:
+    """Name the activations that one of the convolutions reads, itself or through operators that can work on 8 bits."""
     wanted: set[str] = set()
     for node in reversed(graph.graph.node):
         if not node.output:
             continue
         passes = node.op_type in _JOINING | _MOVING | _CUTTING and node.output[0] in wanted
-        if node.output[0] in chosen:
+        if node.output[0] in convolutions:
             wanted.add(node.input[0])
         elif passes:
             wanted.update(node.input if node.op_type in _JOINING else node.input[:1])
@@ -205,7 +206,7 @@ def _wanted(graph: OnnxGraph, chosen: Mapping[str, str]) -> set[str]:
 
 
 def _end(graph: OnnxGraph, node: Any, consumers: Mapping[str, list[Any]], outputs: set[str]) -> str:
-    """What `node` gives, after the ReLU or ReLU6 that alone reads it."""
+    """Name the output of `node`, or that of the ReLU or ReLU6 that alone reads it."""
     name = str(node.output[0])
     readers = consumers.get(name, [])
     if len(readers) != 1 or name in outputs or readers[0].op_type not in _CUTTING:
@@ -214,7 +215,7 @@ def _end(graph: OnnxGraph, node: Any, consumers: Mapping[str, list[Any]], output
 
 
 def _bound(graph: OnnxGraph, name: str, producers: Mapping[str, Any]) -> float:
-    """What the activation `name` cannot exceed."""
+    """Return the upper bound of the activation `name`."""
     node = producers.get(name)
     if node is None:
         return math.inf
@@ -227,7 +228,7 @@ def _bound(graph: OnnxGraph, name: str, producers: Mapping[str, Any]) -> float:
 
 
 def _cut(graph: OnnxGraph, node: Any) -> float | None:
-    """Where a ReLU, or a Clip that begins at 0, ends; None for other operators."""
+    """Return the upper limit of a ReLU, or of a Clip that begins at 0; None for other operators."""
     if node is None or node.op_type not in _CUTTING:
         return None
     if node.op_type == "Relu":
@@ -239,7 +240,7 @@ def _cut(graph: OnnxGraph, node: Any) -> float | None:
 
 
 def in_one_range(plan: Plan, node: Any) -> bool:
-    """Whether `node`, of the plan's ends, can work on uint8 as it is."""
+    """Tell whether `node`, one of the plan's ends, can work on uint8 as it is."""
     if node.op_type == "Concat":
         return {plan.source(name) for name in node.input} == {plan.source(node.output[0])}
     return node.op_type in _MOVING

@@ -1,8 +1,8 @@
-"""Convolutions with 8-bit weights and float32 arithmetic: a quarter of the file, the same time.
+"""Quantise convolutions to 8-bit weights with float32 arithmetic: a quarter of the file, the same time.
 
-For graphs that make sound. There every rounding is heard: with 8-bit activations a HiFi-GAN's sound had a cosine of
-0.72 to the original's, with 8-bit weights alone, one scale an output channel, 0.9967, and if the first convolution,
-which sees logarithms far from 0, stays as it is, 0.9993 (a second of speech).
+For graphs that compute waveforms, where rounding is audible: with 8-bit activations a HiFi-GAN's waveform had a cosine
+of 0.72 to the original's, with 8-bit weights alone, one scale an output channel, 0.9967, and if the first convolution,
+whose input are logarithms far from 0, stays float32, 0.9993 (a second of speech).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from onnxpipe_export.onnx_graph import OnnxGraph
 
 _LEAST = 1024
-"""Numbers in a weight that is worth it: below, scales and nodes cost as much as they save."""
+"""The fewest numbers in a weight that is quantised: below, scales and nodes cost as much as they save."""
 _LEARNT = frozenset({"Conv", "ConvTranspose", "Gather", "Gemm", "MatMul"})
-"""Operators whose outputs have the range that a model learnt, not the input's."""
+"""Operators after which activations have a learnt range, not the input's."""
 _OUTPUT_AXIS = {"Conv": 0, "ConvTranspose": 1}
 
 
@@ -47,14 +47,16 @@ def quantise(graph: OnnxGraph) -> None:
 
 
 def _axis(node: Any, weight: np.ndarray) -> int:
-    """The axis with a scale each: of output channels; but of grouped transposed convolutions, where an output channel's
-    place is that in its group, of input channels."""
+    """Choose the axis that has a scale each: output channels; input channels for grouped transposed convolutions.
+
+    There an output channel's index is that within its group.
+    """
     groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
     return 0 if groups > 1 else _OUTPUT_AXIS[node.op_type]
 
 
 def _rounded(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """int8 of the same shape, and float32 scales (size of `axis`,)."""
+    """Round a weight to int8 of the same shape, and return float32 scales (size of `axis`,)."""
     others = tuple(number for number in range(weight.ndim) if number != axis)
     scales = np.maximum(np.abs(weight).max(axis=others) / 127, np.float32(1e-12)).astype(np.float32)
     shape = [-1 if number == axis else 1 for number in range(weight.ndim)]

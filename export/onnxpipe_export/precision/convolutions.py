@@ -1,15 +1,15 @@
-"""int8 convolutions: static quantisation, written as QuantizeLinear and DequantizeLinear around float operators.
+"""Quantise convolutions to int8 statically, written as QuantizeLinear and DequantizeLinear around float operators.
 
-Activations are uint8 with one scale and zero point each, found beforehand on calibration pictures (`ranges.py`);
+Activations are uint8 with one scale and zero point each, found beforehand with calibration images (`ranges.py`);
 weights are int8 with a scale for each output channel; sums are exact in int32. Nothing depends on the batch, so an
-answer is the same alone and among others. ONNX Runtime joins each convolution with the rounding around it
+answer is the same alone and in a batch. ONNX Runtime fuses each convolution with the rounding around it
 (QLinearConv) and keeps what lies between two of them in 8 bits too: additions, concatenations, pooling.
 
-Scales found for each picture while it runs, with ConvInteger, are no alternative: 64 to 64 channels, 3 x 3 over 56 x 56
+Scales found for each image while it runs, with ConvInteger, are no alternative: 64 to 64 channels, 3 x 3 over 56 x 56
 take 1.5 ms in float32, 8.8 so, 0.7 in QLinearConv with the rounding before and after; 96 depthwise, 3 x 3 over 112 x
 112, 1.7, 15.8 and 2.1 (one thread, AVX512-VNNI, ONNX Runtime 1.31.1).
 
-A bias makes up for the mean error that rounding its weights makes (Nagel et al. 2019, Data-Free Quantization Through
+A bias corrects the mean error of rounding its weights (Nagel et al. 2019, Data-Free Quantization Through
 Weight Equalization and Bias Correction). Equalising the channels between two convolutions, from the same paper, made
 resnet-50 and mobilenet-v2-deeplab worse: each channel has a weight scale of its own already.
 """
@@ -34,8 +34,8 @@ def quantise(graph: OnnxGraph, plan: Plan, observed: Mapping[str, Observed]) -> 
     """Rewrite `graph` in place.
 
     Args:
-        graph: the fp32 graph that `plan` is of; what was rewritten since has to have left the plan's operators alone.
-        plan: from `plan`.
+        graph: the fp32 graph that `plan` was made for; later rewriting must have left the plan's operators alone.
+        plan: from `convolution_plan.plan`.
         observed: of all `plan.activations`, from `ranges.observe`.
     """
     chosen = {name: choose(observed[name], plan.bounds[name]) for name in set(map(plan.source, plan.ranges))}
@@ -66,7 +66,7 @@ class _Writer:
     """Writes 8-bit operators.
 
     Args:
-        graph: where constants go.
+        graph: constants are added to it.
         ranges: of every activation that is rounded.
     """
 
@@ -77,7 +77,7 @@ class _Writer:
         self._numbers: dict[str, str] = {}
 
     def rounding(self, activation: str, before: str, after: str) -> list[Any]:
-        """The tensor `after`: `before`, rounded in the range of `activation`."""
+        """Round the tensor `before` in the range of `activation` to the tensor `after`."""
         numbers = self._graph.fresh(f"{activation}/uint8")
         self._numbers[activation] = numbers
         parameters = self._scale_and_zero(activation)
@@ -87,7 +87,7 @@ class _Writer:
         ]
 
     def moving(self, node: Any) -> list[Any]:
-        """`node` on uint8."""
+        """Rewrite `node` to work on uint8."""
         activation = str(node.output[0])
         numbers = self._graph.fresh(f"{activation}/uint8")
         parameters = self._scale_and_zero(activation)
@@ -109,8 +109,10 @@ class _Writer:
         return self._parameters[chosen]
 
     def convolution(self, node: Any, observed: Observed) -> list[Any]:
-        """What the weight and the bias of a Conv, which still reads the fp32 activation, are made of; it is changed to
-        read them."""
+        """Make the nodes of a Conv's 8-bit weight and bias, and let the Conv read them.
+
+        The Conv still reads the fp32 activation.
+        """
         weight = self._graph.constant(node.input[1])
         assert weight is not None
         bias = self._graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
@@ -140,11 +142,11 @@ class _Writer:
 
 
 def quantise_filters(weight: np.ndarray, least: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """One symmetric scale for each output channel.
+    """Quantise a weight with one symmetric scale for each output channel.
 
     Args:
         weight: float (N, ...).
-        least: what a scale is not below, (N,).
+        least: the smallest allowed scales, (N,).
 
     Returns:
         int8 of the same shape and float32 scales (N,), with weight ~ int8 * scales.
@@ -156,7 +158,7 @@ def quantise_filters(weight: np.ndarray, least: np.ndarray | float = 0.0) -> tup
 
 
 def mean_error(error: np.ndarray, means: np.ndarray, groups: int) -> np.ndarray:
-    """What a convolution's output channels are off by on average where its weights are off by `error`.
+    """Compute the mean error of a convolution's output channels from the `error` of its weights.
 
     Args:
         error: (N, C / groups, ...).

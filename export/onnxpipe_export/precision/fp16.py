@@ -1,4 +1,4 @@
-"""fp16: weights and arithmetic in float16, inputs int64 and outputs float32, save caches."""
+"""Convert to fp16: weights and arithmetic in float16, inputs int64 and outputs float32, except caches."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ stays in float16's range, where a row without any key would otherwise be all -in
 
 
 def convert(graph: OnnxGraph, halved: Collection[str] = ()) -> OnnxGraph:
-    """A float16 copy of `graph`, an fp32 graph, made by ONNX Runtime's own converter.
+    """Convert `graph`, an fp32 graph, to float16 by ONNX Runtime's own converter.
 
     Args:
-        graph: the graph; it is used up.
+        graph: the graph; it is changed, use the returned one.
         halved: inputs and outputs that become float16 too; all others stay as they are.
     """
     from onnxruntime.transformers import float16
@@ -32,21 +32,21 @@ def convert(graph: OnnxGraph, halved: Collection[str] = ()) -> OnnxGraph:
 
 
 def _behind_integers(graph: OnnxGraph) -> list[str]:
-    """Names of the nodes from which an integer is rounded: they stay float32.
+    """Name the nodes whose values are rounded to integers: they stay float32.
 
-    MPNet and T5 take a position's bucket from a logarithm; in float16 it falls into the next bucket now and then.
+    MPNet and T5 compute a position's bucket from a logarithm; in float16 some fall into the next bucket.
     """
     import onnx
 
     producers = graph.producers()
     integers = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}
     waiting = [node for node in graph.graph.node if node.op_type == "Cast" and node.attribute[0].i in integers]
-    found: dict[str, None] = {}
+    exact: dict[str, None] = {}
     while waiting:
         for name in waiting.pop().input:
             node = producers.get(name)
-            # a tensor's shape does not depend on its values
-            if node is not None and node.name not in found and node.op_type not in ("Shape", "Size"):
-                found[node.name] = None
+            # A tensor's shape does not depend on its values.
+            if node is not None and node.name not in exact and node.op_type not in ("Shape", "Size"):
+                exact[node.name] = None
                 waiting.append(node)
-    return list(found)
+    return list(exact)

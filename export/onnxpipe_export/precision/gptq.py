@@ -1,11 +1,11 @@
-"""Rounding of 4-bit weights that makes up for itself: GPTQ.
+"""Round weights to 4 bits with error compensation: GPTQ.
 
 Columns of activations are correlated, so the error that rounding a row of a weight makes in a product can be partly
-undone in the rows that are not rounded yet. With H = X^T X of the activations X that a product meets, row i's error is
-spread over the later rows by the Cholesky factor of H^-1 (Frantar et al. 2022, GPTQ: Accurate Post-Training
-Quantization for Generative Pre-trained Transformers). Scales are chosen when a block of 32 rows is reached.
+undone in the rows that are not rounded yet. With H = X^T X of a product's activations X, row i's error is spread over
+the later rows by the Cholesky factor of H^-1 (Frantar et al. 2022, GPTQ: Accurate Post-Training Quantization for
+Generative Pre-trained Transformers). Scales are chosen when a block of 32 rows is reached.
 
-On stories15M, logits' mean cosine to fp32 over texts: 0.87 by rounding to the nearest, 0.98 so.
+On stories15M, logits' mean cosine to fp32 over texts is 0.87 by rounding to the nearest, 0.98 by GPTQ.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from onnxpipe_export.precision.int8 import constant_products
 from onnxpipe_export.precision.nbits import BLOCK, Blocks, pack
 
 _DAMPING = 0.1
-"""Added to the diagonal of H, as a share of its mean: a few hundred tokens do not tell every direction."""
+"""Added to the diagonal of H, as a share of its mean: a few hundred tokens do not span every direction."""
 _MIDDLE = 8
 _CANDIDATES = tuple(sign * size for sign in (1.0, -1.0) for size in (1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7))
-"""Scales tried, in units of the one that takes in a block's largest number."""
+"""Scales tried, in units of the one that covers a block's largest number."""
 _TINY = 1e-20
 _MEMORY = 1_000_000_000
 """Bytes of H matrices measured in one pass over the feeds."""
@@ -32,7 +32,7 @@ Feeds = Mapping[str, np.ndarray]
 
 
 def correlations(path: Path, feeds: Sequence[Feeds], scratch: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Each activation that meets a constant weight, with X^T X over the feeds, float32 (K, K).
+    """Yield each activation that is multiplied with a constant weight, with X^T X over the feeds, float32 (K, K).
 
     Args:
         path: the fp32 graph, saved tidy.
@@ -50,7 +50,7 @@ def correlations(path: Path, feeds: Sequence[Feeds], scratch: Path) -> Iterator[
 
 
 def _groups(widths: Mapping[str, int]) -> Iterator[list[str]]:
-    """Activations whose matrices fit in memory together."""
+    """Group activations whose matrices fit in memory together."""
     group: list[str] = []
     size = 0
     for name, width in widths.items():
@@ -73,16 +73,16 @@ def _measure(path: Path, names: list[str], feeds: Iterable[Feeds], scratch: Path
         graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     graph.save(scratch / path.name)
     session = open_session(scratch / path.name, root=scratch, device=parse_device("cpu"))
-    found: dict[str, np.ndarray] = {}
+    products: dict[str, np.ndarray] = {}
     for feed in feeds:
         for name, value in session.run(feed, names).items():
             rows = value.reshape(-1, value.shape[-1])
-            found[name] = found.get(name, 0) + rows.T @ rows
-    return found
+            products[name] = products.get(name, 0) + rows.T @ rows
+    return products
 
 
 def quantise_blocks(matrix: np.ndarray, correlation: np.ndarray) -> Blocks:
-    """4-bit blocks of a weight whose product with the activations changes little.
+    """Round a weight to 4-bit blocks so that its product with the activations changes little.
 
     Args:
         matrix: float32 (N, K), one row an output column.
@@ -108,22 +108,22 @@ def quantise_blocks(matrix: np.ndarray, correlation: np.ndarray) -> Blocks:
 
 
 def _factor(correlation: np.ndarray) -> np.ndarray:
-    """The upper Cholesky factor of the inverse, damped."""
+    """Compute the upper Cholesky factor of the damped inverse."""
     damped = correlation.astype(np.float64)
     damped[np.diag_indices(len(damped))] += _DAMPING * np.diag(damped).mean() + 1e-12
     return np.asarray(np.linalg.cholesky(np.linalg.inv(damped)).T)
 
 
 def _scale(block: np.ndarray, importance: np.ndarray) -> np.ndarray:
-    """The scale (N,) with the least squared error, by how much each row of the weight matters, of a block (N, 32)."""
+    """Find the scale (N,) of a block (N, 32) with the least squared error, weighted by each row's importance."""
     at = np.abs(block).argmax(axis=1)
     largest = np.take_along_axis(block, at[:, None], axis=1)[:, 0]
     whole = np.where(np.abs(largest) < _TINY, _TINY, -largest / _MIDDLE)
-    best, chosen = np.full(len(block), np.inf), whole
+    best, scales = np.full(len(block), np.inf), whole
     for size in _CANDIDATES:
         scale = whole * size
         rounded = np.clip(np.rint(block / scale[:, None]), -_MIDDLE, _MIDDLE - 1) * scale[:, None]
         error = np.square(rounded - block) @ importance
         better = error < best
-        best, chosen = np.where(better, error, best), np.where(better, scale, chosen)
-    return chosen
+        best, scales = np.where(better, error, best), np.where(better, scale, scales)
+    return scales

@@ -1,4 +1,4 @@
-"""int8: dynamic quantisation with one scale per row, from standard operators only.
+"""Quantise to int8 dynamically with one scale per row, from standard operators only.
 
 For every product of an activation X (..., K) with a constant weight W (K, N):
 
@@ -6,13 +6,13 @@ For every product of an activation X (..., K) with a constant weight W (K, N):
     q = round(X / s) + 128              uint8, zero point 128
     Y = ((q - 128) Wq) * s * w          MatMulInteger, exact in int32; w: one scale per output column
 
-QuantizeLinear and DequantizeLinear take one scale per row when the rows are an axis of their own, so X is made a matrix
-first and Y gets its axes back; in one pass each they do what Div, Add, Cast and Cast, Mul do in five (12 % of the time
-of all-MiniLM-L6-v2 at 128 tokens).
+QuantizeLinear and DequantizeLinear take one scale per row when the rows are an axis of their own, so X is reshaped to a
+matrix first and Y gets its axes back; in one pass each they do what Div, Add, Cast and Cast, Mul do in five (12 % of
+the time of all-MiniLM-L6-v2 at 128 tokens).
 
-A row's scale depends on that row alone, so an answer does not change with what else is in the batch; the usual
-DynamicQuantizeLinear takes one scale for the whole tensor and its answers do. Products of two activations (attention)
-stay in float32. Word embeddings are stored as int8 rows with a scale each.
+A row's scale depends on that row alone, so an answer does not depend on the rest of the batch; with the usual
+DynamicQuantizeLinear, which takes one scale for the whole tensor, it does. Products of two activations (attention) stay
+in float32. Word embeddings are stored as int8 rows with a scale each.
 
 Before that, the columns of X and the rows of W are balanced (SmoothQuant, Xiao et al. 2022, with exponent 0.5), since a
 few columns of X are far larger than the rest and would use up the 127 steps: on all-MiniLM-L6-v2 the mean cosine of
@@ -20,7 +20,7 @@ sentence embeddings to fp32 is 0.9986 with it and 0.9965 without.
 
 Activations are uint8 and weights int8, because that is the one pair with a fast kernel in ONNX Runtime on x86 (128 x
 384 x 1536, one thread, AVX512-VNNI, 1.31.1: 0.5 ms; uint8 by uint8 2 ms, int8 by int8 and int8 by uint8 14-30 ms).
-x86 without VNNI adds pairs of these products in 16 bits, which can saturate: such a machine should repeat the proof.
+x86 without VNNI adds pairs of these products in 16 bits, which can saturate: run `onnxpipe verify` on such a machine.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _ZERO_POINT = 128
 _TINY = np.float32(1e-30)
 """Stands for the largest value of a row of zeros, so that its scale is not 0/0."""
 _FEWEST_COLUMNS = 32
-"""Weights with fewer columns (a classifier's last layer) stay float32: no time to gain, and the answer is theirs."""
+"""Weights with fewer columns (a classifier's last layer) stay float32: no time to gain, and they decide the answer."""
 _LARGE_TABLE = 1000
-"""Rows from which a table is a vocabulary, and worth storing small."""
+"""The fewest rows of a table that is a vocabulary, and is stored as int8."""
 _MOST_BALANCE = 64.0
-"""A column is made at most this many times smaller or larger, lest a dead one in the calibration ruins the others."""
+"""A column is scaled at most by this factor, so that one that is 0 in the calibration does not ruin the others."""
 
 _FEWEST_ROWS = 1 / 8
-"""An activation that was seen on fewer rows, for each of its columns, is not balanced: what its columns hold is not
-known. The pooled vector of resnet-50, seen on 16 pictures, made another decision on 4 photos of 100 balanced and on 1
-unbalanced."""
+"""An activation with fewer calibration rows for each of its columns is not balanced, as its columns are not known well
+enough. The pooled vector of resnet-50, calibrated with 16 images, changed the decision on 4 photos of 100 balanced and
+on 1 unbalanced."""
 
 Peaks = Mapping[str, np.ndarray]
 """Activation -> largest magnitude in each of its columns, float32 (K,)."""
@@ -84,7 +84,7 @@ class _Weight:
 
 @dataclass(frozen=True)
 class Product:
-    """A MatMul or Gemm to quantise: where it is, and its weight as stored (`transposed`: as (N, K)), of this shape."""
+    """A MatMul or Gemm to quantise: its index, and its weight as stored (`transposed`: as (N, K)), of this shape."""
 
     index: int
     activation: str
@@ -94,7 +94,7 @@ class Product:
 
     @property
     def gain(self) -> float:
-        """What there is to multiply, K N a row, for each of the K + N numbers that 8 bits have to be made of or to."""
+        """Multiplications, K N a row, for each of the K + N numbers that have to be converted to or from 8 bits."""
         return self.shape[0] * self.shape[1] / (self.shape[0] + self.shape[1])
 
 
@@ -103,7 +103,7 @@ def quantise(graph: OnnxGraph, peaks: Peaks | None = None, least_gain: float = 0
 
     Args:
         graph: the graph.
-        peaks: from `measure_peaks`, to balance columns; without it they are not.
+        peaks: from `measure_peaks`, to balance columns; None to leave them unbalanced.
         least_gain: products of a smaller `Product.gain` stay float32.
         merge: see `symbolic_shapes`.
     """
@@ -115,7 +115,7 @@ def quantise(graph: OnnxGraph, peaks: Peaks | None = None, least_gain: float = 0
 
 
 def quantise_some(graph: OnnxGraph, activations: Collection[str]) -> None:
-    """The same for the products of these activations only, in place; all else stays float32, words among it."""
+    """Quantise only the products of these activations, in place; all else stays float32, embeddings too."""
     products = [product for product in constant_products(graph) if product.activation in activations]
     _quantise_products(graph, products, {}, symbolic_shapes(graph))
     graph.tidy()
@@ -125,8 +125,8 @@ def measure_peaks(path: Path, feeds: Iterable[Mapping[str, np.ndarray]], scratch
     """Run the fp32 graph at `path` and note the largest magnitudes of the activations that will be quantised.
 
     Args:
-        path: the graph, saved tidy, so that names are those that `quantise` will see.
-        feeds: what to run it on; without padding.
+        path: the graph, saved tidy, so that names are those that `quantise` will find.
+        feeds: inputs to run it on; without padding.
         scratch: an empty folder for the graph with these activations as outputs.
     """
     import onnx
@@ -153,7 +153,7 @@ def measure_peaks(path: Path, feeds: Iterable[Mapping[str, np.ndarray]], scratch
 
 
 def quantise_columns(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """One symmetric scale per column.
+    """Quantise a weight with one symmetric scale per column.
 
     Args:
         weight: float (K, N).
@@ -166,8 +166,8 @@ def quantise_columns(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def constant_products(graph: OnnxGraph) -> list[Product]:
-    """Every MatMul and Gemm with a constant float32 matrix worth quantising, in order."""
-    found = []
+    """List every MatMul and Gemm with a constant float32 matrix worth quantising, in order."""
+    products = []
     for index, node in enumerate(graph.graph.node):
         if node.op_type not in ("MatMul", "Gemm"):
             continue
@@ -179,8 +179,8 @@ def constant_products(graph: OnnxGraph) -> list[Product]:
         if plain and not ("transA" in attributes and attributes["transA"].i):
             transposed = "transB" in attributes and bool(attributes["transB"].i)
             if weight.shape[0 if transposed else 1] >= _FEWEST_COLUMNS:
-                found.append(Product(index, node.input[0], node.input[1], transposed, weight.shape))
-    return found
+                products.append(Product(index, node.input[0], node.input[1], transposed, weight.shape))
+    return products
 
 
 def _quantise_products(graph: OnnxGraph, products: list[Product], peaks: Peaks, shapes: Mapping[str, Shape]) -> None:
@@ -205,9 +205,9 @@ def _quantise_products(graph: OnnxGraph, products: list[Product], peaks: Peaks, 
 
 
 def _balances(graph: OnnxGraph, products: list[Product], peaks: Peaks) -> dict[str, np.ndarray]:
-    """Activation -> what its columns are divided by, and its weights' rows multiplied with, float32 (K,).
+    """Compute each activation's balance: its columns are divided and its weights' rows multiplied by it, float32 (K,).
 
-    Activations that meet the same weight (ALBERT's layers) get the same one, so that the weight is stored once.
+    Activations that share a weight (ALBERT's layers) get the same balance, so that the weight is stored once.
     """
     groups: dict[str, set[str]] = {product.activation: {product.activation} for product in products}
     by_weight: dict[str, str] = {}
@@ -232,7 +232,7 @@ def _balances(graph: OnnxGraph, products: list[Product], peaks: Peaks) -> dict[s
 
 
 def balance(column: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """sqrt(largest of the activation's column / largest of the weight's row), with geometric mean 1; float32 (K,)."""
+    """Compute sqrt(activation column's largest / weight row's largest) with geometric mean 1; float32 (K,)."""
     column = np.maximum(column, column.max() * 1e-6 + _TINY)
     row = np.maximum(row, row.max() * 1e-6 + _TINY)
     logarithm = 0.5 * (np.log(column) - np.log(row))
@@ -242,7 +242,7 @@ def balance(column: np.ndarray, row: np.ndarray) -> np.ndarray:
 
 
 def _matrix(graph: OnnxGraph, product: Product) -> np.ndarray:
-    """The weight as (K, N)."""
+    """Return the weight as (K, N)."""
     weight = graph.constant(product.weight)
     assert weight is not None
     return np.asarray(weight.T if product.transposed else weight)
@@ -256,9 +256,9 @@ def _quantised_rows(
     leading: Shape,
     new: list[Any],
 ) -> _Rows:
-    """Append nodes that quantise the rows of the activation `name`, whose shape but for the last axis is `leading`.
+    """Append nodes that quantise the rows of the activation `name`, whose shape without the last axis is `leading`.
 
-    What depends on that shape alone is made once for all activations that have it.
+    Nodes that depend on that shape alone are made once for all activations that have it.
     """
     source = name
     if balance is not None:
@@ -309,7 +309,7 @@ def _stored_weight(graph: OnnxGraph, product: Product, balance: np.ndarray | Non
 
 
 def _compute(graph: OnnxGraph, node: Any, rows: _Rows, weight: _Weight, new: list[Any]) -> None:
-    """Append nodes that compute what `node` did, from 8-bit numbers."""
+    """Append nodes that compute the output of `node` from 8-bit numbers."""
     output = node.output[0]
     bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
     zero = graph.add_constant(f"{output}/zero", np.array(_ZERO_POINT, np.uint8))
@@ -329,7 +329,7 @@ def _compute(graph: OnnxGraph, node: Any, rows: _Rows, weight: _Weight, new: lis
 
 
 def quantise_embeddings(graph: OnnxGraph) -> None:
-    """Store the big tables that Gather reads by row as int8 rows with a scale each."""
+    """Store the large tables that Gather reads by row as int8 rows with a scale each."""
     replacements: dict[int, list[Any]] = {}
     tables: dict[str, tuple[str, str]] = {}
     for index, table in read_tables(graph):
@@ -353,15 +353,15 @@ def quantise_embeddings(graph: OnnxGraph) -> None:
 
 
 def read_tables(graph: OnnxGraph) -> list[tuple[int, np.ndarray]]:
-    """Every Gather of rows of a big constant table: the node's index and the table, float32 (rows, width)."""
-    found = []
+    """List every Gather of rows of a large constant table: the node's index and the table, float32 (rows, width)."""
+    tables = []
     for index, node in enumerate(graph.graph.node):
         if node.op_type != "Gather" or any(attribute.name == "axis" and attribute.i for attribute in node.attribute):
             continue
         table = graph.constant(node.input[0])
         if table is not None and table.ndim == 2 and table.dtype == np.float32 and len(table) >= _LARGE_TABLE:
-            found.append((index, table))
-    return found
+            tables.append((index, table))
+    return tables
 
 
 def _onnx_type(name: str) -> int:

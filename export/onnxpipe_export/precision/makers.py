@@ -1,4 +1,4 @@
-"""How the file of each precision is made of the fp32 file, for the kinds of graphs."""
+"""Make the file of each precision from the fp32 file, for each kind of graph."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from onnxpipe_export.precision import (
 )
 
 _LEAST_GAIN = 80.0
-"""Products of pictures, which have many rows, are worth 8 bits from here on. Time to that in float32, one thread,
-AVX512-VNNI, 4,096 rows: 64 x 64 (32) 1.7, 128 x 128 (64) 1.3, 160 x 160 (80) 1.1, 256 x 256 (128) 0.6."""
+"""The smallest gain of products of images, which have many rows, that are quantised. Time relative to float32, one
+thread, AVX512-VNNI, 4,096 rows: 64 x 64 (32) 1.7, 128 x 128 (64) 1.3, 160 x 160 (80) 1.1, 256 x 256 (128) 0.6."""
 
 
 def keep(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """fp32 is there already."""
+    """Do nothing: the fp32 file is there already."""
 
 
 def to_fp16(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """float16 inside, float32 outside."""
+    """Make fp16: float16 inside, inputs and outputs float32."""
     fp16.convert(OnnxGraph.load(full)).save(path)
 
 
 def to_fp16_with_caches(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """float16 inside and in caches, which are most of the memory of a long row; other outputs float32."""
+    """Make fp16 with float16 caches, which are most of the memory of a long row; other outputs are float32."""
     graph = OnnxGraph.load(full)
     values = (*graph.graph.input, *graph.graph.output)
     caches = {value.name for value in values if value.name.startswith(("past_key_values.", "present."))}
@@ -42,7 +42,7 @@ def to_fp16_with_caches(full: Path, path: Path, calibration: Sequence[Feeds]) ->
 
 
 def to_int8(full: Path, path: Path, calibration: Sequence[Feeds], least_gain: float = 0.0) -> None:
-    """8-bit weights and activations, one scale a row: for graphs that see many rows at once.
+    """Make int8 weights and activations, one scale a row: for graphs that run many rows at once.
 
     Products of less than `least_gain` (see `int8.Product`) stay float32.
     """
@@ -54,27 +54,29 @@ def to_int8(full: Path, path: Path, calibration: Sequence[Feeds], least_gain: fl
 
 
 def to_int8_large(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """The same of products that are worth it where there are thousands of rows."""
+    """Make int8 of the products that gain by it where there are thousands of rows."""
     to_int8(full, path, calibration, _LEAST_GAIN)
 
 
 def to_int8_unbalanced(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """The same with the columns of activations as they are: for recordings (`seq2seq` tells why), whose frames may
-    meet the distances between them, twice as many."""
+    """Make int8 without balancing the columns of activations: for recordings (see `seq2seq` for the reason).
+
+    Their frames may be added to the distances between them, twice as many, so free dimensions are not merged.
+    """
     graph = OnnxGraph.load(full)
     int8.quantise(graph, merge=False)
     graph.save(path)
 
 
 def to_int8_weights(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """8-bit weights in blocks of 32: for graphs that see one row at a time."""
+    """Make int8 weights in blocks of 32: for graphs that run one row at a time."""
     graph = OnnxGraph.load(full)
     nbits.quantise(graph, 8)
     graph.save(path)
 
 
 def to_q4(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """4-bit weights in blocks of 32."""
+    """Make 4-bit weights in blocks of 32."""
     graph = OnnxGraph.load(full)
     by_activation: dict[str, list[int8.Product]] = {}
     for product in int8.constant_products(graph):
@@ -92,7 +94,7 @@ def to_q4(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
 
 
 def to_int8_with_convolutions(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """8 bits for convolutions, with scales found on the calibration's feeds, and for products, with one scale a row.
+    """Make int8 convolutions, with scales found on the calibration's feeds, and products, with one scale a row.
 
     Without feeds convolutions stay float32.
     """
@@ -106,8 +108,8 @@ def to_int8_with_convolutions(full: Path, path: Path, calibration: Sequence[Feed
     graph.save(path)
 
 
-def to_int8_for_sound(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """8-bit weights of convolutions; products as in `to_int8`."""
+def to_int8_for_waveforms(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+    """Make int8 weights of convolutions; products as in `to_int8`."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
         peaks = int8.measure_peaks(full, calibration, Path(scratch))
     graph = OnnxGraph.load(full)
@@ -117,19 +119,19 @@ def to_int8_for_sound(full: Path, path: Path, calibration: Sequence[Feeds]) -> N
 
 
 ENCODER: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8}
-"""For graphs that see a whole text at once."""
+"""For graphs that take a whole text at once."""
 
 DECODER: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16_with_caches, "int8": to_int8_weights, "q4": to_q4}
-"""For graphs that see one token at a time."""
+"""For graphs that take one token at a time."""
 
 RECORDING: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_unbalanced}
-"""For graphs that hear a whole recording at once."""
+"""For graphs that take a whole recording at once."""
 
-SOUNDS: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_large}
-"""For graphs that see the picture of a spectrogram: next to no convolutions, and narrow products at its many places."""
+SPECTROGRAM: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_large}
+"""For graphs that take a spectrogram as an image: few convolutions, and narrow products at its many places."""
 
 VISION: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_with_convolutions}
-"""For graphs that see pictures."""
+"""For graphs that take images."""
 
-SOUND: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_for_sound}
-"""For graphs whose convolutions make sound."""
+WAVEFORM: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_for_waveforms}
+"""For graphs whose convolutions compute a waveform."""

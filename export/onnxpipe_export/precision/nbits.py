@@ -1,17 +1,17 @@
-"""Weights of 4 or 8 bits, arithmetic in float32 or on 8-bit copies of the activations: MatMulNBits.
+"""Quantise weights to 4 or 8 bits with arithmetic in float32 or on 8-bit activations: MatMulNBits.
 
 For every product of an activation X (..., K) with a constant weight W (K, N), each column of W is cut into blocks of 32
 rows with a scale s each, and stored as unsigned numbers around a middle of 2^(bits-1):
 
     W ~ (q - middle) s
 
-ONNX Runtime's kernel reads the small weights straight from memory, which is what the time of a single token goes to: a
+ONNX Runtime's kernel reads the small weights directly from memory, which takes most of the time of a single token: a
 llama of 135M parameters decodes 35 tokens/s in fp32, 83 with 8 bits and 110 with 4, while the per-row MatMulInteger of
-`int8.py`, better for many rows at once, is no faster than fp32 there. Accuracy level 4 lets the kernel quantise
+`int8.py`, better for many rows at once, is not faster than fp32 there. Accuracy level 4 lets the kernel quantise
 activations to 8 bits by blocks of 32 of a row, so a row's answer depends on that row alone.
 
-A block's scale is the one of several candidates with the least squared error: with 4 bits the largest number of a block
-may be better clipped than have all others rounded coarsely. Source of the format: ONNX Runtime's ContribOperators.md,
+A block's scale is the one of several candidates with the least squared error: with 4 bits it may be better to clip the
+largest number of a block than to round all others coarsely. Source of the format: ONNX Runtime's ContribOperators.md,
 com.microsoft.MatMulNBits.
 """
 
@@ -27,11 +27,11 @@ from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.precision.int8 import constant_products, quantise_columns, read_tables
 
 BLOCK = 32
-"""Rows of a weight that share a scale. Blocks of 128 made answers depend on the batch."""
+"""Rows of a weight that share a scale. With blocks of 128 answers depended on the batch."""
 _ACCURACY = 4
 _TINY = np.float32(1e-30)
 _SHRINKS = {4: (1.0, 0.95, 0.9, 0.85, 0.8), 8: (1.0,)}
-"""By how much a scale is tried smaller than what takes in the largest number."""
+"""Factors tried on the scale that covers a block's largest number."""
 _COLUMNS_AT_ONCE = 4096
 _DOMAIN = "com.microsoft"
 
@@ -50,7 +50,7 @@ class Blocks:
 
 
 def quantise(graph: OnnxGraph, bits: int, ready: Mapping[tuple[str, bool], Blocks] | None = None) -> None:
-    """Rewrite `graph`, a tidy fp32 graph, in place; vocabularies become int8 with scales by blocks as well.
+    """Rewrite `graph`, a tidy fp32 graph, in place; vocabularies become int8 with scales by blocks too.
 
     Args:
         graph: the graph.
@@ -79,7 +79,7 @@ def quantise(graph: OnnxGraph, bits: int, ready: Mapping[tuple[str, bool], Block
 
 
 def quantise_blocks(matrix: np.ndarray, bits: int) -> Blocks:
-    """One scale for each 32 numbers of a row.
+    """Quantise a weight with one scale for each 32 numbers of a row.
 
     Args:
         matrix: float32 (N, K), one row an output column.
@@ -90,7 +90,7 @@ def quantise_blocks(matrix: np.ndarray, bits: int) -> Blocks:
 
 
 def dequantise(blocks: Blocks, bits: int, width: int) -> np.ndarray:
-    """What the kernel reads: float32 (N, `width`)."""
+    """Dequantise as the kernel does: float32 (N, `width`)."""
     values = blocks.values
     if bits == 4:
         values = np.stack([values & 15, values >> 4], axis=-1).reshape(*values.shape[:2], BLOCK)
@@ -99,7 +99,7 @@ def dequantise(blocks: Blocks, bits: int, width: int) -> np.ndarray:
 
 
 def pack(values: np.ndarray, scales: np.ndarray, bits: int) -> Blocks:
-    """Whole numbers around 0, (N, blocks, 32), as they are stored."""
+    """Pack whole numbers around 0, (N, blocks, 32), into bytes."""
     unsigned = (values + (1 << (bits - 1))).astype(np.uint8)
     stored = unsigned if bits == 8 else unsigned[..., ::2] | (unsigned[..., 1::2] << 4)
     return Blocks(np.asarray(stored, np.uint8), scales)
@@ -113,10 +113,10 @@ def _quantise_rows(matrix: np.ndarray, bits: int) -> Blocks:
 
 
 def _best(blocks: np.ndarray, bits: int, middle: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scales (N, blocks) and whole numbers (N, blocks, 32) in -middle..middle-1 with the least squared error."""
+    """Find scales (N, blocks) and whole numbers (N, blocks, 32) in -middle..middle-1 with the least squared error."""
     at = np.abs(blocks).argmax(axis=-1, keepdims=True)
     largest = np.take_along_axis(blocks, at, axis=-1)[..., 0]
-    # -8..7 reaches one further below 0, so the sign of the scale puts the largest number there
+    # -8..7 reaches one further below 0, so the sign of the scale puts the largest number there.
     whole = -largest / middle if bits == 4 else np.abs(largest) / (middle - 1)
     whole = np.where(np.abs(whole) < _TINY, _TINY, whole).astype(np.float32)
     best, scales, values = None, whole, blocks
@@ -179,7 +179,7 @@ def _quantise_tables(graph: OnnxGraph) -> None:
 
 
 def _nodes(graph: OnnxGraph, node: Any, stored: tuple[str, str], shape: tuple[int, ...], bits: int) -> list[Any]:
-    """What stands for `node`: the product, and the Add of a Gemm's bias."""
+    """Make the replacement of `node`: the product, and the Add of a Gemm's bias."""
     output = node.output[0]
     bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
     product = graph.fresh(f"{output}/unbiased") if bias else output

@@ -1,9 +1,9 @@
-"""What activations were while an fp32 graph ran on the calibration's feeds, and the range that 8 bits should span.
+"""Observe activations while an fp32 graph runs on the calibration's feeds, and choose the range that 8 bits span.
 
-Calibration pictures are few and not the user's, so a range is what they span and a tenth more. Cutting it to what most
-numbers need, as is usual, loses: large ones are rare and carry the class. Against float32 on photos, calibrated on ten
-made pictures: squared error of resnet-50's logits (their variance 7.1), and mean intersection over union of
-mobilenet-v2-deeplab's masks:
+Calibration images are few and not the user's, so a range is what they span and a tenth more. Cutting it to what most
+numbers need, as is usual, is worse: large ones are rare and decide the class. Compared with float32 on photos,
+calibrated with ten synthetic images: squared error of resnet-50's logits (their variance 7.1), and mean intersection
+over union of mobilenet-v2-deeplab's masks:
 
     whole range                                        0.044    0.88
     and 10 % more                                      0.038    0.97
@@ -12,7 +12,7 @@ mobilenet-v2-deeplab's masks:
     the same to the eighth                             0.042    0.89
     least squared error; 99.99th percentile            worse than all of these
 
-A model with an outlier that this does not suit is refused by the certificate.
+A model with an outlier that does not suit this fails to be certified.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from onnxpipe_export.onnx_graph import OnnxGraph
 _LEVELS = 255
 _TINY = 1e-9
 _MARGIN = 1.1
-"""How much further a range goes than what was seen."""
+"""How much further a range goes than what was observed."""
 _AT_ONCE = 24
 """Activations measured in one pass over the feeds, which bounds the memory that they take."""
 
@@ -51,7 +51,7 @@ class Observed:
 
     @classmethod
     def of(cls, value: np.ndarray) -> Observed:
-        """The activation on one feed, float32 (batch, channels, ...)."""
+        """Observe the activation on one feed, float32 (batch, channels, ...)."""
         others = tuple(axis for axis in range(value.ndim) if axis != 1)
         return cls(
             float(value.min(initial=0.0)),
@@ -61,7 +61,7 @@ class Observed:
 
     @classmethod
     def joined(cls, each: Sequence[Observed]) -> Observed:
-        """Over several feeds."""
+        """Join what was observed over several feeds."""
         means = [one.means for one in each]
         return cls(
             min((one.low for one in each), default=0.0),
@@ -79,27 +79,27 @@ class Range:
 
     @classmethod
     def between(cls, low: float, high: float) -> Range:
-        """The one that spans `low` (at most 0) to `high` (at least 0)."""
+        """Make the range from `low` (at most 0) to `high` (at least 0)."""
         scale = max(high - low, _TINY) / _LEVELS
         return cls(scale, int(np.clip(np.rint(-low / scale), 0, _LEVELS)))
 
 
 def observe(path: Path, names: Sequence[str], feeds: Iterable[Feeds], scratch: Path) -> dict[str, Observed]:
-    """Run the fp32 graph at `path` on the feeds and note what the activations `names` (inputs among them) are.
+    """Run the fp32 graph at `path` on the feeds and observe the activations `names` (inputs among them).
 
     Args:
         path: the graph, saved tidy.
-        names: activations of float32.
-        feeds: what to run it on.
+        names: float32 activations.
+        feeds: inputs to run it on.
         scratch: an empty folder for the graph with these activations as outputs.
     """
     ready = list(feeds)
-    found: dict[str, list[Observed]] = {name: [] for name in names}
+    each: dict[str, list[Observed]] = {name: [] for name in names}
     for start in range(0, len(names), _AT_ONCE):
         for values in _run(path, names[start : start + _AT_ONCE], ready, scratch):
             for name, value in values.items():
-                found[name].append(Observed.of(value))
-    return {name: Observed.joined(each) for name, each in found.items()}
+                each[name].append(Observed.of(value))
+    return {name: Observed.joined(values) for name, values in each.items()}
 
 
 def _run(path: Path, names: Sequence[str], feeds: Sequence[Feeds], scratch: Path) -> Iterator[Feeds]:
@@ -121,5 +121,5 @@ def _run(path: Path, names: Sequence[str], feeds: Sequence[Feeds], scratch: Path
 
 
 def choose(observed: Observed, most: float = math.inf) -> Range:
-    """The range of `observed` and a tenth more, but for what cannot be more than `most`."""
+    """Choose the range of `observed` and a tenth more, but not above `most`."""
     return Range.between(observed.low * _MARGIN, min(observed.high * _MARGIN, most))

@@ -1,19 +1,19 @@
-"""The precisions of encoder-decoder models: 8-bit products by rows for both graphs.
+"""Make the precisions of encoder-decoder models: 8-bit products by rows for both graphs.
 
-A decoder of beams sees many rows at once, where 8-bit weights in blocks (`nbits.py`) are slow. One thread, AVX512-VNNI,
+A decoder of beams runs many rows at once, where 8-bit weights in blocks (`nbits.py`) are slow. One thread, AVX512-VNNI,
 ms for 1, 4, 16 and 64 rows: Marian's output layer (512 x 59514) 3.0, 5.7, 17.7, 56.6 in blocks, 2.5, 2.6, 4.0, 15.0 by
 rows, 14.5, 17.2, 24.8, 52.9 in fp32; its largest other product (2048 x 512) 0.05, 0.13, 0.47, 1.72 and 0.06, 0.07,
 0.10, 0.31.
 
-Decoders of what was heard are more easily led astray than translators, and have fewer beams. Of whisper-tiny.en, over
-the words of five sentences read aloud, mean Kullback-Leibler divergence from fp32, milliseconds a step with 1, 5 and 8
+Decoders of speech are more sensitive to rounding than translators, and have fewer beams. Of whisper-tiny.en, over the
+words of five sentences read aloud, mean Kullback-Leibler divergence from fp32, milliseconds a step with 1, 5 and 8
 rows, and for the first call with 1,500 states (one thread): by rows 0.0017, 2.6, 10, 15, 20; in blocks 0.0003, 2.6, 12,
-19, 43; in blocks but for the keys and values of cross attention, which are of all states at once and are made by rows,
-0.0003, 2.6, 12, 18, 21; fp32 10, 17, 23, 44. So that is done.
+19, 43; in blocks except for the keys and values of cross attention, which are computed from all states at once and
+quantised by rows, 0.0003, 2.6, 12, 18, 21; fp32 10, 17, 23, 44. So the last is used.
 
-Balancing (`int8.py`) does harm where they listen: a few of whisper's columns are a thousand times the others, and the
-weights' rows, made as much larger, take the steps of the rest. Cosine of whisper-tiny.en's states to fp32's over the
-same sentences: 0.9967 balanced on made sounds, 0.9977 on the sentences themselves, 0.9995 not balanced.
+Balancing (`int8.py`) harms encoders of speech: a few of whisper's columns are a thousand times the others, and the
+weights' rows, scaled up as much, use up the steps of the rest. Cosine of whisper-tiny.en's states to fp32's over the
+same sentences: 0.9967 balanced with synthetic audio, 0.9977 with the sentences themselves, 0.9995 not balanced.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BETWEEN = frozenset({"Abs", "Flatten", "Mul"})
 
 
 def to_int8(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """As for a text, and the encoder's states may be cut to no rows."""
+    """Make int8 as for a text, and allow that the encoder's states are cut to no rows."""
     makers.to_int8(full, path, calibration)
     graph = OnnxGraph.load(path)
     _allow_no_rows(graph)
@@ -41,7 +41,7 @@ def to_int8(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
 
 
 def _with_states_by_rows(maker: Maker) -> Maker:
-    """As `maker`, but what is made of all the encoder's states at once is made by rows."""
+    """Change `maker` so that products of all the encoder's states at once are quantised by rows."""
 
     def make(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
         graph = OnnxGraph.load(full)
@@ -57,10 +57,10 @@ def _with_states_by_rows(maker: Maker) -> Maker:
 
 
 def _allow_no_rows(graph: OnnxGraph) -> None:
-    """Two things that an activation without rows, made by Slice, needs.
+    """Rewrite two kinds of nodes for an activation without rows, made by Slice.
 
-    ONNX Runtime 1.31 does not reduce what is empty, so its first column stands for the largest number of each row. And
-    where a product gets its axes back, 0 is a size, not "as in the input".
+    ONNX Runtime 1.31 does not reduce an empty tensor, so the reduction keeps its axis and its first column is taken.
+    And where a product gets its axes back, 0 is a size, not "as in the input".
     """
     producers = graph.producers()
     replacements: dict[int, list[Any]] = {}
@@ -90,7 +90,7 @@ def _allow_zero() -> Any:
 
 
 def _is_of_slice(node: Any, producers: Mapping[str, Any]) -> bool:
-    """Whether the reduced activation comes from a Slice through the steps of quantising."""
+    """Tell whether the reduced activation comes from a Slice through the steps of quantising."""
     before = producers.get(node.input[0])
     while before is not None and before.op_type in _BETWEEN:
         before = producers.get(before.input[0])
@@ -98,17 +98,17 @@ def _is_of_slice(node: Any, producers: Mapping[str, Any]) -> bool:
 
 
 ENCODER: Mapping[str, Maker] = {**makers.ENCODER, "q4": makers.to_int8}
-"""Weights of 4 bits are no use where many rows meet them (and lose most of an encoder): with them goes an int8 one."""
+"""4-bit weights are slow with many rows (and lose most of an encoder's accuracy): a q4 bundle has an int8 encoder."""
 
 DECODER: Mapping[str, Maker] = {**makers.DECODER, "int8": to_int8}
 """For beams, one token at a time."""
 
-HEARING_ENCODER: Mapping[str, Maker] = {**makers.RECORDING, "q4": makers.to_int8_unbalanced}
-"""For whole recordings; convolutions stay float32, being a few hundredths of the time."""
+SPEECH_ENCODER: Mapping[str, Maker] = {**makers.RECORDING, "q4": makers.to_int8_unbalanced}
+"""For whole recordings; convolutions stay float32, as they take a few hundredths of the time."""
 
-HEARING_DECODER: Mapping[str, Maker] = {
+SPEECH_DECODER: Mapping[str, Maker] = {
     **makers.DECODER,
     "int8": _with_states_by_rows(makers.to_int8_weights),
     "q4": _with_states_by_rows(makers.to_q4),
 }
-"""For one token at a time, of what was heard."""
+"""For one token at a time, of speech."""

@@ -1,4 +1,4 @@
-"""The tokenizer of a bundle: one tokenizer.json, proved to split text as the original does."""
+"""Write the tokenizer of a bundle, one tokenizer.json, and verify that it splits text as the original does."""
 
 from __future__ import annotations
 
@@ -49,26 +49,26 @@ _SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 
 
 @dataclass(frozen=True)
-class TokenizerProof:
-    """How many texts and pairs were compared; a mismatch raises, so there is none."""
+class TokenizerCheck:
+    """The number of texts and pairs that were compared; a mismatch raises, so there is none."""
 
     texts: int
 
     def as_dict(self) -> dict[str, int]:
-        """For the certificate."""
+        """Return the tokenizer's entry of the certificate."""
         return {"texts": self.texts, "mismatches": 0}
 
 
 def present(folder: Path) -> bool:
-    """Whether `folder` has a tokenizer's files."""
+    """Tell whether `folder` has a tokenizer's files."""
     return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json", "vocab.json"))
 
 
 def load(folder: Path) -> Any:
-    """The original's tokenizer from `folder`.
+    """Load the original's tokenizer from `folder`.
 
     Raises:
-        ExportError: there is none.
+        ExportError: there is no tokenizer.
     """
     from transformers import AutoTokenizer
 
@@ -81,15 +81,15 @@ def load(folder: Path) -> Any:
 
 
 def write(tokenizer: Any, source: Path, folder: Path) -> None:
-    """Write tokenizer.json and its configuration into `folder`; target_tokenizer.json for texts made, where needed.
+    """Write tokenizer.json and its configuration into `folder`; target_tokenizer.json for target texts, where needed.
 
     Raises:
         ExportError: the tokenizer has no form that tokenizer.json can hold.
     """
-    made = backends(tokenizer, source)
+    converted = backends(tokenizer, source)
     with quiet():
         tokenizer.save_pretrained(str(folder))
-    for name, backend in ((_SOURCE, made.source), (_TARGET, made.target)):
+    for name, backend in ((_SOURCE, converted.source), (_TARGET, converted.target)):
         if backend is not None:
             backend.save(str(folder / name))
             _without_padding_and_truncation(folder / name)
@@ -99,14 +99,14 @@ def write(tokenizer: Any, source: Path, folder: Path) -> None:
 
 
 def _without_padding_and_truncation(path: Path) -> None:
-    """Loading or using a tokenizer may leave a length in it; a bundle's tokenizer cuts and pads when told to."""
+    """Remove a length that loading or using a tokenizer left in it; a bundle's cuts and pads only by its options."""
     content = json.loads(path.read_text(encoding="utf-8"))
     content["padding"] = content["truncation"] = None
     path.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
 
 
-def prove(tokenizer: Any, source: Path, folder: Path) -> TokenizerProof:
-    """Compare what is in `folder`, read by the tokenizers library alone and by onnxpipe, with the original `tokenizer`.
+def verify(tokenizer: Any, source: Path, folder: Path) -> TokenizerCheck:
+    """Compare the tokenizer in `folder`, read by the tokenizers library and by onnxpipe, with the original `tokenizer`.
 
     Where the checkpoint in `source` has only a sentencepiece model, its pieces are compared with that library's too.
 
@@ -122,23 +122,23 @@ def prove(tokenizer: Any, source: Path, folder: Path) -> TokenizerProof:
     texts = list(texts_to_compare())
     for text in texts:
         _compare(text, None, tokenizer, alone, runtime)
-    # transformers takes an empty second text for none, the tokenizers library does not: that is the caller's to decide.
+    # transformers takes an empty second text for none, the tokenizers library does not; so it is not compared.
     pairs = [(text, pair) for text, pair in zip(texts, texts[3:] + texts[:3], strict=True) if pair]
     for text, pair in pairs:
         _compare(text, pair, tokenizer, alone, runtime)
     if alone is not None and not (source / _SOURCE).is_file():
         for path in (source / name for name in _SENTENCEPIECE if (source / name).is_file()):
             _compare_pieces(texts, path, alone, tokenizer.unk_token)
-    made = texts if (folder / _TARGET).is_file() else []
-    for text in made:
+    targets = texts if (folder / _TARGET).is_file() else []
+    for text in targets:
         _compare_target(text, tokenizer, tokenizers.Tokenizer.from_file(str(folder / _TARGET)), runtime)
     if getattr(tokenizer, "backend_tokenizer", None) is None:
         _compare_decoding(tokenizer, runtime)
-    return TokenizerProof(len(texts) + len(pairs) + len(made))
+    return TokenizerCheck(len(texts) + len(pairs) + len(targets))
 
 
 def texts_to_compare() -> Iterator[str]:
-    """Hard texts, then seeded random ones over many scripts."""
+    """Yield difficult texts, then seeded random ones over many scripts."""
     yield from _TEXTS
     random_source = random.Random(20)
     blocks = (
@@ -159,10 +159,10 @@ def texts_to_compare() -> Iterator[str]:
 
 
 def _compare_pieces(texts: Sequence[str], model: Path, alone: Any, unknown: str) -> None:
-    """Compare with sentencepiece itself on texts that Unicode normalisation leaves alone.
+    """Compare with sentencepiece itself on texts that Unicode normalisation does not change.
 
-    For the others transformers is the reference, as it is for everything: 5.x leaves the model's own character map out
-    of some families (DeBERTa-v2, mBART), so there its tokens differ from sentencepiece's.
+    For the others transformers is the reference, as it is for everything: 5.x omits the model's own character map for
+    some families (DeBERTa-v2, mBART), so there its tokens differ from sentencepiece's.
     """
     import sentencepiece
 
@@ -192,7 +192,7 @@ def _compare_pieces(texts: Sequence[str], model: Path, alone: Any, unknown: str)
 
 
 def _compare_target(text: str, original: Any, alone: Any, runtime: Any) -> None:
-    """Compare on a text that is to be made."""
+    """Compare on a target text."""
     with quiet():
         expected = list(original(text_target=text)["input_ids"])
     for reader, ids in (("tokenizers", alone.encode(text).ids), ("onnxpipe", runtime(text_target=text)["input_ids"])):
@@ -206,31 +206,31 @@ def _compare_target(text: str, original: Any, alone: Any, runtime: Any) -> None:
 def _compare_decoding(original: Any, runtime: Any) -> None:
     """Compare the texts of random ids, with special tokens among them."""
     random_source = random.Random(21)
-    # Of texts made, where source and target have a vocabulary each (Marian).
+    # Those of target texts, where source and target have a vocabulary each (Marian).
     known = sorted(getattr(original, "decoder", None) or original.get_vocab().values())
     for number in range(_RANDOM_TEXTS):
         ids = random_source.choices(known, k=random_source.randrange(1, 20))
         ids.insert(random_source.randrange(len(ids)), random_source.choice(original.all_special_ids))
         expected = original.decode(ids, skip_special_tokens=number % 2 == 0)
-        found = runtime.decode(ids, skip_special_tokens=number % 2 == 0)
-        if found != expected:
-            raise ExportError(f"the text of {ids} is {found!r} instead of the original tokenizer's {expected!r}")
+        text = runtime.decode(ids, skip_special_tokens=number % 2 == 0)
+        if text != expected:
+            raise ExportError(f"the ids {ids} decode to {text!r} instead of the original tokenizer's {expected!r}")
 
 
 def _compare(text: str, pair: str | None, original: Any, alone: Any, runtime: Any) -> None:
-    given = (text,) if pair is None else (text, pair)
-    answers = {"onnxpipe": runtime(*given)}
+    texts = (text,) if pair is None else (text, pair)
+    answers = {"onnxpipe": runtime(*texts)}
     if alone is not None:
-        # What some classes do to a text before (numbers in words) cannot be said in tokenizer.json.
-        encoding = alone.encode(*map(getattr(runtime, "prepare", str), given))
+        # tokenizer.json cannot express what some classes do to a text first (spelling out numbers).
+        encoding = alone.encode(*map(getattr(runtime, "prepare", str), texts))
         answers["tokenizers"] = {"input_ids": encoding.ids, "token_type_ids": encoding.type_ids}
     with quiet():
-        expected = original(*given)
+        expected = original(*texts)
     for name in ("input_ids", "token_type_ids"):
         for reader, answer in answers.items():
             if name in expected and name in answer and list(expected[name]) != list(answer[name]):
-                shown = repr(text) if pair is None else f"{text!r} with {pair!r}"
+                subject = repr(text) if pair is None else f"{text!r} with {pair!r}"
                 raise ExportError(
-                    f"{shown} is not split as by the original tokenizer: {reader} reads {name} "
+                    f"{subject} is not split as by the original tokenizer: {reader} reads {name} "
                     f"{list(answer[name])[:20]} from the bundle instead of {list(expected[name])[:20]}"
                 )

@@ -1,16 +1,16 @@
-"""A sentencepiece model whose ids are another list's, as one `tokenizers.Tokenizer`.
+"""Build one `tokenizers.Tokenizer` from a sentencepiece model and a separate vocabulary of ids.
 
 Marian and M2M100 split a text with a sentencepiece model and look the pieces up in a vocab.json, which orders them in
 its own way, has pieces that the model lacks (those of the other language) and lacks some that the model has. A Unigram
-or BPE model of the tokenizers library is its own list of ids, so the three kinds of pieces are told apart:
+or BPE model of the tokenizers library has its own list of ids, so three kinds of pieces are treated differently:
 
 - a piece of both is an entry with its score;
 - an entry the model does not have must never be found in a text, but must keep its id and decode: it is stored behind
-  a mark that no text has. One case remains in which such an entry is found: sentencepiece gives a run of characters
+  a mark that no text has. One case remains in which such an entry is found: sentencepiece returns a run of characters
   that it does not know as one piece, and that piece may be an entry ("œ" in English). The normalizer puts the mark
-  before exactly such runs, and so they find the marked entry;
-- a piece that the list does not have is unknown, but a token of its own: the normalizer puts for it a character that
-  nobody knows, which is split off so that it does not melt with its neighbours.
+  before exactly such runs, so that they match the marked entry;
+- a piece that the list does not have is unknown, but a token of its own: the normalizer replaces it by a character that
+  no vocabulary has, which is split off so that it does not merge with its neighbours.
 
 Source of the behaviour: sentencepiece 0.2 (unigram_model.cc, normalizer.cc) and transformers 5.23's tokenizers.
 """
@@ -27,7 +27,7 @@ from typing import Any
 from onnxpipe.errors import ExportError
 
 MARK = "\ue000"
-"""Stands before an entry that a text may not find; a character for private use."""
+"""Stands before an entry that no text may match; a character for private use."""
 RUN = "\ue004"
 """Stands before an entry of unknown characters, and before that run of them in a text."""
 _LOST = "\ue001"
@@ -38,14 +38,14 @@ _APART = "\ue003"
 """Keeps two characters apart while characters are mapped."""
 _BLANK = "▁"
 _LAST_CHARACTER = 0x30000
-"""Above it Unicode has nothing that has a compatible form."""
+"""Above it Unicode has no character with a compatible form."""
 _UNIGRAM, _BPE, _CHARACTERS = 1, 2, 4
 _NORMAL = 1
 
 
 @dataclass(frozen=True)
 class SentencePieceModel:
-    """What a .spm or .model file holds.
+    """The content of a .spm or .model file.
 
     Attributes:
         proto: the parsed file.
@@ -58,7 +58,7 @@ class SentencePieceModel:
         """Read `path`.
 
         Raises:
-            ExportError: it is not a sentencepiece model, or of a kind that tokenizer.json cannot hold.
+            ExportError: it is not a sentencepiece model, or of a type that tokenizer.json cannot express.
         """
         import transformers  # noqa: F401  it registers the messages, and must do so first
         from google.protobuf.message import DecodeError
@@ -73,14 +73,14 @@ class SentencePieceModel:
         known = trainer.model_type in (_UNIGRAM, _BPE, _CHARACTERS)
         if not known or trainer.byte_fallback or not rules.escape_whitespaces:
             raise ExportError(
-                f"{path} is a sentencepiece model of words, with bytes or with plain blanks; only models of "
-                "characters, and Unigram and BPE models over them, have a tokenizer.json form here"
+                f"{path} is a sentencepiece model of words, with byte fallback or with unescaped blanks; only "
+                "character, Unigram and BPE models without these can be converted to tokenizer.json"
             )
         return cls(proto)
 
     @cached_property
     def pieces(self) -> dict[str, float]:
-        """Piece that a text may be split into -> score."""
+        """Pieces that a text may be split into -> score."""
         return {piece.piece: piece.score for piece in self.proto.pieces if piece.type == _NORMAL}
 
     @cached_property
@@ -90,14 +90,14 @@ class SentencePieceModel:
 
     @property
     def is_bpe(self) -> bool:
-        """Whether it is a BPE model, else it is Unigram, as one of characters is: each of its pieces is one."""
+        """Whether it is a BPE model; else it is Unigram, or a character model, which is treated as Unigram."""
         return bool(self.proto.trainer_spec.model_type == _BPE)
 
 
 def build(model: SentencePieceModel, ids: Mapping[str, int], unknown: str, whole: Sequence[str]) -> Any:
-    """The `tokenizers.Tokenizer` that splits as `model` and numbers as `ids`.
+    """Build the `tokenizers.Tokenizer` that splits as `model` and numbers as `ids`.
 
-    It has no added tokens and no decoder yet, and nothing goes around a text yet.
+    It has no added tokens, no decoder and no post-processor yet.
 
     Args:
         model: the sentencepiece model.
@@ -106,7 +106,7 @@ def build(model: SentencePieceModel, ids: Mapping[str, int], unknown: str, whole
         whole: entries that will be added tokens, found before the model sees the text.
 
     Raises:
-        ExportError: ids with gaps.
+        ExportError: the ids have gaps.
     """
     from tokenizers import Tokenizer
 
@@ -122,10 +122,10 @@ def build(model: SentencePieceModel, ids: Mapping[str, int], unknown: str, whole
 
 
 def decoder(special: Sequence[str], *, spaced: bool) -> Any:
-    """What makes text of pieces.
+    """Make the decoder from pieces to text.
 
     Args:
-        special: tokens that end a piece of text: the blank that begins the next one is taken away.
+        special: tokens that end a piece of text: the blank that begins the next one is removed.
         spaced: whether a blank follows each of them.
     """
     from tokenizers import Regex, decoders
@@ -140,13 +140,13 @@ def decoder(special: Sequence[str], *, spaced: bool) -> Any:
 def _unigram(model: SentencePieceModel, ids: Mapping[str, int], names: Mapping[str, str], unknown: str) -> Any:
     from tokenizers.models import Unigram
 
-    # The score of a marked entry does not matter, as long as it is not the lowest: that sets the unknown one's.
+    # The score of a marked entry does not matter, as long as it is not the lowest, from which the unknown's is derived.
     entries = [(names[piece], model.pieces.get(piece, 0.0)) for piece in sorted(ids, key=ids.__getitem__)]
     return Unigram(entries, unk_id=ids[unknown], byte_fallback=False)
 
 
 def _bpe(model: SentencePieceModel, ids: Mapping[str, int], names: Mapping[str, str], unknown: str) -> Any:
-    """Merges in the order of the pieces' scores, which is what BPE scores are: minus the rank of the merge."""
+    """Build the BPE model, with merges in the order of the pieces' scores: a BPE score is minus the merge's rank."""
     from tokenizers.models import BPE
 
     entries = {names[piece]: number for piece, number in ids.items()}
@@ -185,11 +185,11 @@ def _normalizer(model: SentencePieceModel, ids: Mapping[str, int]) -> Any:
 
 
 def _character_map(rules: bytes) -> list[Any]:
-    """The model's own map of characters.
+    """Make the steps of the model's own character map.
 
-    Precompiled looks at a letter with its accents as one, and where only the letter has a rule it drops the accents:
-    such a letter and what follows are kept apart meanwhile. Of 100,000 odd texts two differ then (a mathematical letter
-    with an accent that makes one letter of both); none did of those without accents.
+    Precompiled treats a letter with its accents as one, and where only the letter has a rule it drops the accents: such
+    a letter and what follows are kept apart meanwhile. Of 100,000 unusual texts two differ then (a mathematical letter
+    with an accent that composes with it to one letter); of those without accents none did.
     """
     from tokenizers import Regex, normalizers
 
@@ -208,13 +208,13 @@ def _character_map(rules: bytes) -> list[Any]:
 
 
 def _is_changed(mapped: Any, code: int) -> bool:
-    """Whether the character has a rule. Surrogates are no characters."""
+    """Tell whether the character has a rule. Surrogates are not characters."""
     character = chr(code)
     return not 0xD800 <= code < 0xE000 and mapped.normalize_str(character) != character
 
 
 def _ranges(codes: Sequence[int]) -> str:
-    """The inside of a class of these ascending code points in a regular expression."""
+    """Write these ascending code points as the inside of a class in a regular expression."""
     runs: list[list[int]] = []
     for code in codes:
         if runs and runs[-1][1] == code - 1:
@@ -225,7 +225,7 @@ def _ranges(codes: Sequence[int]) -> str:
 
 
 def _lost_pieces(model: SentencePieceModel, ids: Mapping[str, int]) -> list[str]:
-    """Pieces without an id whose characters occur in no other piece, so that they are found wherever they stand."""
+    """List pieces without an id whose characters occur in no other piece, so that they match wherever they stand."""
     missing = [piece for piece in model.pieces if piece not in ids]
     elsewhere = set("".join(piece for piece in model.pieces if piece in ids)) - {_BLANK}
     alone = [piece for piece in missing if piece != _BLANK and not elsewhere & set(piece)]
@@ -233,12 +233,12 @@ def _lost_pieces(model: SentencePieceModel, ids: Mapping[str, int]) -> list[str]
 
 
 def _unknown_runs(model: SentencePieceModel, ids: Mapping[str, int]) -> list[str]:
-    """Entries of nothing but characters that the model does not know, the longest first."""
+    """List entries of only characters that the model does not know, the longest first."""
     return sorted((run for run in ids if run and not model.characters & set(run)), key=len, reverse=True)
 
 
 def _class(characters: str) -> str:
-    """The inside of a class of these characters in a regular expression."""
+    """Write these characters as the inside of a class in a regular expression."""
     return "".join("\\" + c if c in "[]^-\\&" else c for c in characters)
 
 
@@ -246,7 +246,7 @@ def _pre_tokenizer(model: SentencePieceModel) -> Any:
     from tokenizers import Regex, pre_tokenizers
 
     steps: list[Any] = [pre_tokenizers.Split(_LOST, "isolated")]
-    # Where no piece goes over a blank, words are split one by one: the same pieces, and found in the cache.
+    # Where no piece contains an inner blank, words are split one by one: the same pieces, with a better cache.
     if not any(_BLANK in piece[1:] for piece in model.pieces):
         steps.append(pre_tokenizers.Split(Regex(f"(?={_BLANK})"), "isolated"))
     return pre_tokenizers.Sequence(steps)

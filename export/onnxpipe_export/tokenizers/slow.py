@@ -1,4 +1,4 @@
-"""Tokenizers that transformers runs in Python, as `tokenizers.Tokenizer`: Marian's, M2M100's and SigLIP's."""
+"""Convert tokenizers that transformers runs in Python to `tokenizers.Tokenizer`: Marian's, SigLIP's and others."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from onnxpipe_export.tokenizers.sentencepiece import SentencePieceModel
 
 @dataclass(frozen=True)
 class Backends:
-    """What a tokenizer becomes.
+    """The `tokenizers.Tokenizer` objects of a tokenizer.
 
     Attributes:
-        source: of texts given; None where tokenizer.json cannot say it, and the runtime reads the vocabulary (VITS).
-        target: of texts made, where they are split otherwise; None where they are not.
+        source: for source texts; None where tokenizer.json cannot express it, and the runtime reads the vocabulary
+            (VITS).
+        target: for target texts, where they are split differently; None where they are not.
     """
 
     source: Any
@@ -29,24 +30,26 @@ class Backends:
 
 
 def backends(tokenizer: Any, folder: Path) -> Backends:
-    """The backends of transformers' `tokenizer`, loaded from `folder`.
+    """Convert transformers' `tokenizer`, loaded from `folder`, to its backends.
 
     Raises:
-        ExportError: it is a tokenizer in Python of a kind that has no tokenizer.json form.
+        ExportError: it is a tokenizer in Python that cannot be converted to tokenizer.json.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         if hasattr(tokenizer, "_switch_to_input_mode"):
-            tokenizer._switch_to_input_mode()  # SeamlessM4T's is loaded ready for texts made
+            tokenizer._switch_to_input_mode()  # SeamlessM4T's is loaded in the mode of target texts
         return Backends(backend)
     maker = _MAKERS.get(type(tokenizer).__name__)
     if maker is None:
-        raise ExportError(f"the tokenizer of {folder} ({type(tokenizer).__name__}) has no tokenizer.json form")
+        raise ExportError(
+            f"the tokenizer of {folder} ({type(tokenizer).__name__}) cannot be converted to tokenizer.json"
+        )
     return maker(tokenizer)
 
 
 def _marian(tokenizer: Any) -> Backends:
-    """A model of pieces for each side; one vocabulary, or one for each side too."""
+    """Convert Marian's: a sentencepiece model for each side; one vocabulary, or one for each side too."""
     sides = []
     for path, switch in zip(tokenizer.spm_files, ("_switch_to_input_mode", "_switch_to_target_mode"), strict=True):
         getattr(tokenizer, switch)()
@@ -56,13 +59,11 @@ def _marian(tokenizer: Any) -> Backends:
 
 
 def _m2m100(tokenizer: Any) -> Backends:
-    """The tokens of the languages come after the vocabulary, in the order of the codes; then nothing but reserves."""
+    """Convert M2M100's: language tokens follow the vocabulary, in the order of the codes; then only reserved ids."""
     backend = _build(tokenizer, Path(tokenizer.spm_file), tokenizer.encoder)
     for language, number in tokenizer.lang_token_to_id.items():
         if backend.token_to_id(language) != number:
-            raise ExportError(
-                f"the language {language} has the id {number}, and tokenizer.json cannot give it that one"
-            )
+            raise ExportError(f"the language {language} has the id {number}, which tokenizer.json cannot give it")
     return Backends(backend)
 
 
@@ -71,13 +72,15 @@ _START, _FIRST = "\ue100", "\ue101"
 
 
 def _siglip(tokenizer: Any) -> Backends:
-    """In lower case and without punctuation, of which sentencepiece then sees nothing; a blank goes before the text and
-    not before what follows a mark in it."""
+    """Convert SigLIP's: text in lower case and without punctuation, with a blank before it.
+
+    Sentencepiece never gets punctuation. There is no blank before what follows a special token in the text.
+    """
     from tokenizers import Regex, normalizers, pre_tokenizers
 
     backend = _build(tokenizer, Path(tokenizer.vocab_file), tokenizer.get_vocab(), prefix=False)
     marks = re.escape(string.punctuation)
-    # Something is there from the start, as the first part is known by its place in the text, whatever is taken away.
+    # A character marks the start, as the first part must be known by its place in the text, whatever is removed.
     backend.normalizer = normalizers.Sequence(
         [
             normalizers.Replace("▁", " "),
@@ -104,14 +107,14 @@ def _siglip(tokenizer: Any) -> Backends:
 
 
 def _ctc(tokenizer: Any) -> Backends:
-    """A vocabulary of characters; of several languages the one that is set."""
+    """Convert a CTC vocabulary of characters; of several languages the one that is set."""
     return Backends(
         ctc_vocabulary.build(tokenizer.encoder, tokenizer.special_tokens_map, lower=tokenizer.do_lower_case)
     )
 
 
 def _speecht5(tokenizer: Any) -> Backends:
-    """Characters; numbers are spelt out before, by the runtime's class of this name."""
+    """Convert SpeechT5's characters; the runtime's class of this name spells out numbers before."""
     from tokenizers import AddedToken
 
     own = {piece: number for piece, number in tokenizer.get_vocab().items() if number < tokenizer.vocab_size}
@@ -123,7 +126,7 @@ def _speecht5(tokenizer: Any) -> Backends:
 
 
 def _speech_to_text(tokenizer: Any) -> Backends:
-    """A model of pieces and a list of ids; some write what they hear in capitals."""
+    """Convert Speech2Text's: a sentencepiece model and a list of ids; some decode to capitals."""
     from tokenizers import decoders
 
     backend = _build(tokenizer, Path(tokenizer.spm_file), tokenizer.encoder)
@@ -138,7 +141,7 @@ def _speech_to_text(tokenizer: Any) -> Backends:
 
 
 _SPACED = frozenset({"MarianTokenizer", "Speech2TextTokenizer"})
-"""Those that write a blank after each special token."""
+"""Tokenizers that decode each special token with a blank after it."""
 
 _MAKERS: Mapping[str, Callable[[Any], Backends]] = {
     "Wav2Vec2CTCTokenizer": _ctc,
@@ -152,7 +155,10 @@ _MAKERS: Mapping[str, Callable[[Any], Backends]] = {
 
 
 def _build(tokenizer: Any, path: Path, ids: Mapping[str, int], *, prefix: bool = True) -> Any:
-    """The model at `path`. `prefix`: whether a blank goes before every part of a text, if the model says so."""
+    """Build the model at `path`.
+
+    `prefix`: whether a blank goes before every part of a text, if the model says so.
+    """
     from tokenizers import AddedToken
 
     special = list(tokenizer.all_special_tokens)
@@ -163,8 +169,8 @@ def _build(tokenizer: Any, path: Path, ids: Mapping[str, int], *, prefix: bool =
     if not prefix:
         model.proto.normalizer_spec.add_dummy_prefix = False
     backend = sentencepiece_vocabulary.build(model, ids, str(tokenizer.unk_token), whole)
-    # By their ids, since what the vocabulary does not have gets the next id there is. Languages are special in the
-    # checkpoints that list them so; transformers 5.23 does not make them so by itself.
+    # In the order of their ids, since a token that the vocabulary does not have gets the next free id. Languages are
+    # special in the checkpoints that list them so; transformers 5.23 does not make them so by itself.
     for token in sorted(whole, key=lambda token: languages.get(token, ids.get(token, len(ids)))):
         backend.add_tokens([AddedToken(token, normalized=False, special=token in special)])
     backend.post_processor = _frame(tokenizer, backend)
@@ -173,7 +179,7 @@ def _build(tokenizer: Any, path: Path, ids: Mapping[str, int], *, prefix: bool =
 
 
 def _frame(tokenizer: Any, backend: Any) -> Any:
-    """What the tokenizer puts around one text and around two, found by asking it."""
+    """Find the special tokens that the tokenizer puts around one text and around two, by calling it."""
     from tokenizers import processors
 
     marks: Mapping[int, str] = {-1: "$A", -2: "$B"}

@@ -28,7 +28,7 @@ from onnxpipe_export.checkpoint import Checkpoint, HubOptions
 from onnxpipe_export.graphs import describe
 from onnxpipe_export.graphs.audio import clap
 from onnxpipe_export.graphs.audio import patches as audio_module
-from onnxpipe_export.graphs.audio.graph import AudioGraph
+from onnxpipe_export.graphs.audio.graph import AudioExport
 from onnxpipe_export.precision import makers
 from tolerances import ELEMENT, LAYER, MODEL, float32
 from zoo.audio.models import MODELS
@@ -57,9 +57,9 @@ _loaded = cache(_fresh)
 
 
 @cache
-def _graph(family: str, task: str) -> AudioGraph:
+def _graph(family: str, task: str) -> AudioExport:
     (graph,) = describe(_loaded(family, task))
-    assert isinstance(graph, AudioGraph)
+    assert isinstance(graph, AudioExport)
     return graph
 
 
@@ -87,7 +87,7 @@ def test_a_graph_takes_what_it_should_and_time_is_free(family: str, task: str) -
 def test_a_recording_is_answered_the_same_alone_and_padded_among_longer_ones(family: str) -> None:
     graph = _graph(family, CTC)
     session = _open(cached_bundle(family, CTC))
-    recordings = [graph.sound(number, length) for number, length in enumerate((0.8, 0.35, 1.23))]
+    recordings = [graph.recording(number, length) for number, length in enumerate((0.8, 0.35, 1.23))]
     if "attention_mask" not in graph.inputs:
         recordings = [recording[: len(recordings[1])] for recording in recordings]
     feeds = graph.feeds(recordings)
@@ -135,7 +135,7 @@ def test_eight_bits_know_that_distances_are_twice_as_many_as_frames(tmp_path: Pa
     graph = _graph("wav2vec2-conformer", CTC)
     makers.RECORDING["int8"](folder / "onnx" / "model.onnx", tmp_path / "model.onnx", [])
     session = open_session(tmp_path / "model.onnx", root=tmp_path, device=parse_device("cpu"))
-    feeds = graph.feeds([graph.sound(0, 0.7), graph.sound(1, 0.7)])
+    feeds = graph.feeds([graph.recording(0, 0.7), graph.recording(1, 0.7)])
     expected = graph.reference(feeds)["logits"]
     got = session.run(feeds)["logits"]
     assert (got.argmax(-1) == expected.argmax(-1)).mean() > 0.95
@@ -165,7 +165,7 @@ def test_long_recordings_are_fused_and_short_ones_are_not() -> None:
         chosen = torch.tensor(longer)[:, None].bool()
         with torch.no_grad():
             expected = patches(spectra, torch.where(chosen)[0])
-            got = clap._both_ways(patches, {"longer": chosen}, spectra)
+            got = clap.fuse_whole_and_cuts(patches, {"longer": chosen}, spectra)
         torch.testing.assert_close(got, expected, rtol=0, atol=LAYER)
 
 
@@ -178,22 +178,22 @@ def test_frames_masks_are_those_of_the_original() -> None:
     for adapted in (None, False):
         frames = int(model._get_feat_extract_output_lengths(torch.tensor(9000), add_adapter=adapted))
         expected = model._get_feature_vector_attention_mask(frames, mask, add_adapter=adapted)
-        assert torch.equal(audio_module._frame_mask(model, frames, mask, adapted), expected)
+        assert torch.equal(audio_module.frame_mask(model, frames, mask, adapted), expected)
 
 
 @pytest.mark.parametrize("length", [1, 2, 37])
 def test_positions_are_those_of_the_original(length: int) -> None:
     hidden = torch.zeros(2, length, 32)
     relative = _loaded("wav2vec2-conformer", CTC).model.wav2vec2_conformer.encoder.embed_positions
-    got = audio_module._relative_positions(audio_module._steps(32), hidden)
+    got = audio_module.relative_positions(audio_module.angle_steps(32), hidden)
     torch.testing.assert_close(got, relative(hidden), rtol=0, atol=float32(length))
     rotary = _loaded("wav2vec2-conformer-rope", CTC).model.wav2vec2_conformer.encoder.embed_positions
     torch.testing.assert_close(
-        audio_module._rotary_positions(rotary.inv_freq, hidden), rotary(hidden), rtol=0, atol=float32(length)
+        audio_module.rotary_positions(rotary.inv_freq, hidden), rotary(hidden), rtol=0, atol=float32(length)
     )
     parakeet = _loaded("parakeet_ctc", CTC).model.encoder.encode_positions
     torch.testing.assert_close(
-        audio_module._repeated_positions(parakeet.inv_freq, hidden),
+        audio_module.repeated_positions(parakeet.inv_freq, hidden),
         parakeet(hidden),
         rtol=0,
         atol=float32(length),
@@ -209,7 +209,7 @@ def test_wavlm_attends_as_the_original() -> None:
     for given in (None, mask):
         with torch.no_grad():
             expected, _ = attention.torch_multi_head_self_attention(hidden, given, bias)
-            got, _ = audio_module._wavlm_attention(attention, hidden, given, bias)
+            got, _ = audio_module.wavlm_attention(attention, hidden, given, bias)
         torch.testing.assert_close(got, expected, rtol=0, atol=LAYER)
 
 
@@ -219,7 +219,7 @@ def test_wavlm_attends_as_the_original() -> None:
 def test_padding_is_hidden_where_the_original_looks_at_it(family: str) -> None:
     graph = _graph(family, CTC)
     model = graph.checkpoint.model
-    recordings = [graph.sound(number, length) for number, length in enumerate((0.6, 0.33, 0.9))]
+    recordings = [graph.recording(number, length) for number, length in enumerate((0.6, 0.33, 0.9))]
     feeds = graph.feeds(recordings)
     with torch.no_grad(), audio_module.traceable(model, masked=True):
         together = model(**{name: torch.from_numpy(feeds[name]) for name in graph.inputs}).logits.numpy()
@@ -256,7 +256,7 @@ def test_stand_ins_go_when_the_tracing_is_done() -> None:
 
 def test_weights_of_a_length_and_a_direction_become_one() -> None:
     model = _fresh("wav2vec2", CTC).model
-    values = torch.from_numpy(audio_cases.sound(0, 4000, 16000))[None]
+    values = torch.from_numpy(audio_cases.synthetic_audio(0, 4000, 16000))[None]
     with torch.no_grad():
         before = model(values).logits
         audio_module.plain_weights(model)
@@ -268,24 +268,24 @@ def test_weights_of_a_length_and_a_direction_become_one() -> None:
 
 
 def test_synthetic_recordings_are_the_same_every_time_and_differ_from_each_other() -> None:
-    recordings = [audio_cases.sound(number, 8000, 16000) for number in range(8)]
+    recordings = [audio_cases.synthetic_audio(number, 8000, 16000) for number in range(8)]
     for number, recording in enumerate(recordings):
         assert recording.dtype == np.float32
         assert 0.05 < float(np.abs(recording).max()) <= 1.0
-        np.testing.assert_array_equal(recording, audio_cases.sound(number, 8000, 16000))
+        np.testing.assert_array_equal(recording, audio_cases.synthetic_audio(number, 8000, 16000))
     likeness = np.corrcoef(recordings) - np.eye(len(recordings))
     assert float(np.abs(likeness).max()) < 0.3
-    assert audio_cases.sound(3, 1, 48000).shape == (1,)
+    assert audio_cases.synthetic_audio(3, 1, 48000).shape == (1,)
     assert not audio_cases.silence(5).any()
 
 
 def test_what_an_extractor_draws_is_the_same_and_leaves_the_callers_numbers_alone() -> None:
     extractor = audio_cases.load_extractor(cached_model("clap-fused", ZERO_SHOT))
-    long = audio_cases.sound(0, 11 * 48000, 48000)
+    long = audio_cases.synthetic_audio(0, 11 * 48000, 48000)
     np.random.seed(1)
     expected = np.random.rand()
     np.random.seed(1)
-    rows = [audio_cases.prepared(extractor, [long], ["input_features", "is_longer"]) for _ in range(2)]
+    rows = [audio_cases.extract_features(extractor, [long], ["input_features", "is_longer"]) for _ in range(2)]
     assert np.random.rand() == expected
     np.testing.assert_array_equal(rows[0]["input_features"], rows[1]["input_features"])
     assert rows[0]["is_longer"].dtype == np.bool_
@@ -299,8 +299,8 @@ def test_a_model_without_its_feature_extractor_is_refused(tmp_path: Path) -> Non
 
 def test_the_users_recordings_verify(tmp_path: Path) -> None:
     soundfile = pytest.importorskip("soundfile")
-    soundfile.write(tmp_path / "one.wav", audio_cases.sound(0, 22050, 22050), 22050)
-    soundfile.write(tmp_path / "two.flac", audio_cases.sound(2, 16000, 16000), 16000)
+    soundfile.write(tmp_path / "one.wav", audio_cases.synthetic_audio(0, 22050, 22050), 22050)
+    soundfile.write(tmp_path / "two.flac", audio_cases.synthetic_audio(2, 16000, 16000), 16000)
     folder = str(cached_model("wav2vec2", CTC))
     (graph,) = describe(checkpoint.load(folder, CTC, HubOptions(), tmp_path))
     own = [case for case in graph.cases(None) if case.feeds["input_values"].shape == (1, 16000)][-2:]
@@ -310,12 +310,12 @@ def test_the_users_recordings_verify(tmp_path: Path) -> None:
 
 def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="no recording in"):
-        audio_cases.sound_files(tmp_path)
-    with pytest.raises(ExportError, match="names no folder"):
-        audio_cases.sound_files(tmp_path / "none")
+        audio_cases.audio_files(tmp_path)
+    with pytest.raises(ExportError, match="is not a folder"):
+        audio_cases.audio_files(tmp_path / "none")
     (tmp_path / "broken.wav").write_bytes(b"no sound")
     with pytest.raises(ExportError, match=r"broken\.wav"):
-        list(audio_cases.users_sounds(tmp_path, 16000))
+        list(audio_cases.user_audio(tmp_path, 16000))
 
 
 # Files
@@ -338,7 +338,7 @@ def test_old_checkpoints_are_read(tmp_path: Path) -> None:
     assert any(name.endswith("weight_g") for name in old)
     save_file(old, tmp_path / "old" / "model.safetensors", {"format": "pt"})
     model = checkpoint.load(str(tmp_path / "old"), CTC, HubOptions()).model
-    values = torch.from_numpy(audio_cases.sound(0, 4000, 16000))[None]
+    values = torch.from_numpy(audio_cases.synthetic_audio(0, 4000, 16000))[None]
     with torch.no_grad():
         expected = _loaded("wav2vec2", CTC).model(values).logits
         torch.testing.assert_close(model(values).logits, expected, rtol=0, atol=MODEL)
@@ -354,7 +354,7 @@ def test_the_language_that_a_checkpoint_holds_is_taken_and_no_other(monkeypatch:
         return "."
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    checkpoint._download("facebook/mms-1b-all", HubOptions(), ("*.safetensors",))
+    checkpoint.download("facebook/mms-1b-all", HubOptions(), ("*.safetensors",))
     assert "adapter.*" in asked[0]["ignore_patterns"]
 
 

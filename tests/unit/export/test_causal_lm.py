@@ -22,7 +22,7 @@ from onnxpipe_export.cases.text import SENTENCES  # noqa: E402
 from onnxpipe_export.checkpoint import Checkpoint  # noqa: E402
 from onnxpipe_export.graphs import families  # noqa: E402
 from onnxpipe_export.graphs.causal_lm import cases as causal_cases  # noqa: E402
-from onnxpipe_export.graphs.causal_lm.graph import CausalGraph, describe  # noqa: E402
+from onnxpipe_export.graphs.causal_lm.graph import CausalLMExport, describe  # noqa: E402
 from onnxpipe_export.graphs.causal_lm.rotary import find_rotary  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.precision import gptq, nbits  # noqa: E402
@@ -54,13 +54,13 @@ class Letters:
         return SimpleNamespace(ids=[3 + ord(letter) % (VOCABULARY - 3) for letter in text[:24]])
 
 
-def graph_of(config: Any, folder: Path, attention: Any = "auto") -> CausalGraph:
+def graph_of(config: Any, folder: Path, attention: Any = "auto") -> CausalLMExport:
     model = random_model(config)
     task = tasks.TASKS["text-generation"]
     return describe(Checkpoint("tiny", None, folder, model.config, task, model), attention)
 
 
-def write(graph: CausalGraph, folder: Path) -> Path:
+def write(graph: CausalLMExport, folder: Path) -> Path:
     path = folder / "model.onnx"
     graph.trace(path)
     traced = OnnxGraph.load(path)
@@ -102,7 +102,7 @@ def test_a_family_is_certified(family: str, tmp_path: Path) -> None:
     path = write(graph, tmp_path)
     assert graph.gqa == (family in GQA)
     assert ("GroupQueryAttention" in {node.op_type for node in OnnxGraph.load(path).graph.node}) == graph.gqa
-    entry = certify.prove(path, tmp_path, "fp32", certify.ask_original(graph, Letters()))
+    entry = certify.verify(path, tmp_path, "fp32", certify.run_original(graph, Letters()))
     assert entry["max_relative_difference"] < MODEL
     assert entry["batch_invariance"] < MODEL
 
@@ -111,15 +111,15 @@ def test_the_standard_kind_has_standard_operators_only(tmp_path: Path) -> None:
     graph = graph_of(llama(), tmp_path, "standard")
     path = write(graph, tmp_path)
     assert {node.domain for node in OnnxGraph.load(path).graph.node} <= {"", "ai.onnx"}
-    assert certify.prove(path, tmp_path, "fp32", certify.ask_original(graph, Letters()))["passed"]
+    assert certify.verify(path, tmp_path, "fp32", certify.run_original(graph, Letters()))["passed"]
 
 
 @pytest.mark.parametrize("off", [-1, 1])
 def test_a_window_of_another_size_is_found(off: int, tmp_path: Path) -> None:
     graph = graph_of(transformers.MistralConfig(**SHAPE, sliding_window=16), tmp_path)
     path = write(graph, tmp_path)
-    reference = certify.ask_original(graph, Letters())
-    assert certify.prove(path, tmp_path, "fp32", reference)["passed"]
+    reference = certify.run_original(graph, Letters())
+    assert certify.verify(path, tmp_path, "fp32", reference)["passed"]
     model = OnnxGraph.load(path)
     for node in model.graph.node:
         for attribute in node.attribute:
@@ -128,7 +128,7 @@ def test_a_window_of_another_size_is_found(off: int, tmp_path: Path) -> None:
                 attribute.i += off
     model.save(path)
     with pytest.raises(CertificateError, match="relative difference"):
-        certify.prove(path, tmp_path, "fp32", reference)
+        certify.verify(path, tmp_path, "fp32", reference)
 
 
 def test_nodes_of_a_layer(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_scaled_positions(scaling: dict[str, Any], longest: int, tmp_path: Path)
     graph = graph_of(llama(rope_parameters={"rope_theta": 1e4, **scaling}), tmp_path)
     assert graph.max_length == longest
     path = write(graph, tmp_path)
-    certify.prove(path, tmp_path, "fp32", certify.ask_original(graph, Letters()))
+    certify.verify(path, tmp_path, "fp32", certify.run_original(graph, Letters()))
     beyond = causal_cases.batch(graph, [np.arange(longest + 40) % 20 + 5], keep=1)
     if scaling["rope_type"] == "dynamic":  # what comes beyond would be turned otherwise
         with pytest.raises(RuntimeError, match="cos_cache"):

@@ -143,20 +143,20 @@ def test_a_different_tokenizer_is_found(report: ExportReport, checkpoint: Path, 
     content["normalizer"]["lowercase"] = False
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(ExportError, match="not split as by the original"):
-        tokenizer_module.prove(tokenizer_module.load(checkpoint), checkpoint, tmp_path)
+        tokenizer_module.verify(tokenizer_module.load(checkpoint), checkpoint, tmp_path)
 
 
 def sabotage(change: Callable[[OnnxGraph], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `change` alter every traced graph."""
-    trace = encoder.EncoderGraph.trace
+    trace = encoder.EncoderExport.trace
 
-    def traced(self: encoder.EncoderGraph, path: Path) -> None:
+    def traced(self: encoder.EncoderExport, path: Path) -> None:
         trace(self, path)
         graph = OnnxGraph.load(path)
         change(graph)
         graph.save(path)
 
-    monkeypatch.setattr(encoder.EncoderGraph, "trace", traced)
+    monkeypatch.setattr(encoder.EncoderExport, "trace", traced)
 
 
 def change_a_weight(graph: OnnxGraph) -> None:

@@ -295,7 +295,7 @@ def test_a_pair_without_keypoints_matches_nothing_and_changes_nothing(
     detector = checkpoint.model.keypoint_detector
     with torch.no_grad():
         encoded = detector.encoder(torch.from_numpy(blank[0, :, :1]))[0]
-        highest = superpoint_module._pixel_scores(detector.keypoint_decoder, encoded).max().item()
+        highest = superpoint_module.pixel_scores(detector.keypoint_decoder, encoded).max().item()
     monkeypatch.setattr(detector.keypoint_decoder, "keypoint_threshold", highest + 1e-4)
     (graph,) = describe(checkpoint)
     graph.trace(tmp_path / "model.onnx")
@@ -305,7 +305,7 @@ def test_a_pair_without_keypoints_matches_nothing_and_changes_nothing(
     assert nothing["matches"].shape == nothing["matching_scores"].shape == nothing["mask"].shape == (1, 2, 0)
     assert nothing["keypoints"].shape == (1, 2, 0, 2)
 
-    pair = keypoints._views(checkpoint, [3], (64, 80), 2)
+    pair = keypoints.synthetic_views(checkpoint, [3], (64, 80), 2)
     alone = session.run({"pixel_values": pair})
     together = session.run({"pixel_values": np.concatenate([blank, pair])})
     assert alone["mask"].any()
@@ -323,7 +323,7 @@ def test_lightglue_without_giving_up_points_is_the_same(
     checkpoint = checkpoints("lightglue", "keypoint-matching")
     for name in ("depth_confidence", "width_confidence"):
         monkeypatch.setattr(checkpoint.model, name, -1.0)
-    pixel_values = torch.from_numpy(keypoints._views(checkpoint, [2], (64, 80), 2))
+    pixel_values = torch.from_numpy(keypoints.synthetic_views(checkpoint, [2], (64, 80), 2))
     with torch.no_grad():
         expected = checkpoint.model(pixel_values=pixel_values)
         got = lightglue_module.match(checkpoint.model, {"pixel_values": pixel_values})

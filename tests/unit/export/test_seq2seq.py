@@ -16,10 +16,10 @@ onnx = pytest.importorskip("onnx")
 from onnxpipe.engine import Session, open_session, parse_device  # noqa: E402
 from onnxpipe.errors import ExportError  # noqa: E402
 from onnxpipe_export import tasks  # noqa: E402
-from onnxpipe_export.certify_generation import _ask_original  # noqa: E402
+from onnxpipe_export.certify_generation import generate_with_original  # noqa: E402
 from onnxpipe_export.checkpoint import Checkpoint  # noqa: E402
 from onnxpipe_export.graphs.seq2seq import graph as seq2seq  # noqa: E402
-from onnxpipe_export.graphs.seq2seq.decoder import DecoderGraph  # noqa: E402
+from onnxpipe_export.graphs.seq2seq.decoder import Seq2SeqDecoderExport  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from tolerances import MODEL  # noqa: E402
 from zoo.foreign import Kind, make_foreign  # noqa: E402
@@ -100,16 +100,18 @@ def test_both_graphs_answer_as_the_original(family: str, tmp_path: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def marian(tmp_path_factory: pytest.TempPathFactory) -> tuple[DecoderGraph, Session, Path]:
+def marian(tmp_path_factory: pytest.TempPathFactory) -> tuple[Seq2SeqDecoderExport, Session, Path]:
     folder = tmp_path_factory.mktemp("marian") / "onnx"
     folder.mkdir()
     encoder, decoder = seq2seq.describe(make("marian"))
     build(encoder, folder)
-    assert isinstance(decoder, DecoderGraph)
+    assert isinstance(decoder, Seq2SeqDecoderExport)
     return decoder, build(decoder, folder), folder
 
 
-def test_there_is_no_branch_and_no_work_for_the_states_in_a_step(marian: tuple[DecoderGraph, Session, Path]) -> None:
+def test_there_is_no_branch_and_no_work_for_the_states_in_a_step(
+    marian: tuple[Seq2SeqDecoderExport, Session, Path],
+) -> None:
     graph, session, folder = marian
     model = onnx.load(folder / "decoder_model_merged.onnx")
     kinds = [node.op_type for node in model.graph.node]
@@ -136,7 +138,7 @@ def test_there_is_no_branch_and_no_work_for_the_states_in_a_step(marian: tuple[D
 
 @pytest.mark.parametrize("precision", ["fp16", "int8", "q4"])
 def test_smaller_precisions_run_first_calls_and_steps(
-    marian: tuple[DecoderGraph, Session, Path], tmp_path: Path, precision: str
+    marian: tuple[Seq2SeqDecoderExport, Session, Path], tmp_path: Path, precision: str
 ) -> None:
     graph, _, folder = marian
     words = Words(2)
@@ -155,7 +157,7 @@ def test_smaller_precisions_run_first_calls_and_steps(
 
 @pytest.mark.parametrize("kind", ["separate", "merged"])
 def test_folders_as_others_write_them_generate_the_same(
-    marian: tuple[DecoderGraph, Session, Path], tmp_path: Path, kind: Kind
+    marian: tuple[Seq2SeqDecoderExport, Session, Path], tmp_path: Path, kind: Kind
 ) -> None:
     from onnxpipe import AutoModelForSeq2SeqLM
 
@@ -187,4 +189,4 @@ def test_a_decoder_of_another_build_is_refused() -> None:
 def test_a_decoder_deeper_than_the_encoder_generates() -> None:
     batch = {"input_ids": np.array([[5, 6, 7, 1]]), "attention_mask": np.ones((1, 4), np.int64)}
     options = {"num_beams": 1, "do_sample": False, "max_new_tokens": 5, "min_new_tokens": 5, "pad_token_id": 0}
-    assert _ask_original(make("t5").model, batch, options).shape == (1, 6)
+    assert generate_with_original(make("t5").model, batch, options).shape == (1, 6)

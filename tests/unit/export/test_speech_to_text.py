@@ -47,8 +47,10 @@ def original(family: str) -> Any:
 def encoder_feeds(family: str, encoder: Session, lengths: tuple[float, ...] = (1.3, 0.7)) -> dict[str, np.ndarray]:
     extractor = audio_cases.load_extractor(cached_model(family, TASK))
     rate = extractor.sampling_rate
-    recordings = [audio_cases.sound(40 + number, int(seconds * rate), rate) for number, seconds in enumerate(lengths)]
-    return audio_cases.prepared(extractor, recordings, tuple(encoder.inputs))
+    recordings = [
+        audio_cases.synthetic_audio(40 + number, int(seconds * rate), rate) for number, seconds in enumerate(lengths)
+    ]
+    return audio_cases.extract_features(extractor, recordings, tuple(encoder.inputs))
 
 
 def first_call(decoder: Session, states: dict[str, np.ndarray], ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -111,7 +113,7 @@ def test_recordings_may_be_longer_than_the_tables_of_positions(family: str) -> N
     feeds = encoder_feeds(family, encoder, (7.0,))
     positions = getattr(original(family).config, "max_source_positions", None)
     assert family != "seamless_m4t" or feeds["input_features"].shape[1] > positions
-    states, _ = speech_seq2seq.hear(original(family), {name: torch.from_numpy(feeds[name]) for name in feeds})
+    states, _ = speech_seq2seq.run_encoder(original(family), {name: torch.from_numpy(feeds[name]) for name in feeds})
     assert np.abs(encoder.run(feeds)["last_hidden_state"] - states.detach().numpy()).max() < 1e-4
 
 
@@ -196,7 +198,7 @@ def test_speech_to_text_tokenizer_becomes_one_file(variant: str, tmp_path: Path)
     )
     slow = tokenizer.load(source)
     tokenizer.write(slow, source, folder)
-    assert tokenizer.prove(slow, source, folder).texts > 100
+    assert tokenizer.verify(slow, source, folder).texts > 100
     (folder / "sentencepiece.bpe.model").unlink()
     ours = AutoTokenizer.from_pretrained(str(folder))
     ids = slow("the city of rome").input_ids

@@ -88,7 +88,7 @@ def check(folder: Path, output: Path) -> tuple[Any, Any]:
     original = tokenizer_module.load(folder)
     output.mkdir()
     tokenizer_module.write(original, folder, output)
-    assert tokenizer_module.prove(original, folder, output).texts > 100
+    assert tokenizer_module.verify(original, folder, output).texts > 100
     return original, AutoTokenizer.from_pretrained(str(output))
 
 

@@ -24,7 +24,7 @@ from onnxpipe.errors import ExportError  # noqa: E402
 from onnxpipe_export import ExportReport, checkpoint, export, tasks  # noqa: E402
 from onnxpipe_export.cases import images as image_cases  # noqa: E402
 from onnxpipe_export.graphs import describe  # noqa: E402
-from onnxpipe_export.graphs.vision.graph import ask  # noqa: E402
+from onnxpipe_export.graphs.vision.graph import run_original  # noqa: E402
 from onnxpipe_export.graphs.vision.padding import tensorflow_padded  # noqa: E402
 from onnxpipe_export.graphs.vision.resampling import any_resampling  # noqa: E402
 from onnxpipe_export.graphs.vision.sizes import find_sizes  # noqa: E402
@@ -62,7 +62,7 @@ def test_a_vision_bundle_has_a_processor_and_no_tokenizer(report: ExportReport) 
 
 
 def test_several_sizes_are_verified_and_free_in_the_graph(report: ExportReport) -> None:
-    sizes = report.certificate["picture_sizes"]
+    sizes = report.certificate["image_sizes"]
     assert len(sizes) >= 4
     assert any(height != width for height, width in sizes)
     entry = report.certificate["graphs"]["model"]["fp32"]
@@ -79,7 +79,7 @@ def test_golden_images_are_the_originals(report: ExportReport, folder: Path) -> 
     golden = proof.read_golden(report.folder)
     assert len(golden) >= 2
     for case in golden:
-        np.testing.assert_allclose(ask(source, case.inputs)["logits"], case.outputs["logits"], atol=MODEL)
+        np.testing.assert_allclose(run_original(source, case.inputs)["logits"], case.outputs["logits"], atol=MODEL)
 
 
 def test_a_size_that_the_original_refuses_is_fixed(folder: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_users_images_verify_and_calibrate(folder: Path) -> None:
     images = folder / "pictures"
     images.mkdir()
     for number in range(2):
-        image.fromarray(image_cases.picture(number, (40 + number, 60))).save(images / f"{number}.png")
+        image.fromarray(image_cases.synthetic_image(number, (40 + number, 60))).save(images / f"{number}.png")
     (images / "note.txt").write_text("not a picture")
     source = built(folder, "resnet", "image-classification")
     with_images = checkpoint.load(str(source), None, checkpoint.HubOptions(), images)
@@ -126,9 +126,9 @@ def test_a_folder_to_calibrate_with_that_is_of_no_use(tmp_path: Path, folder: Pa
 def test_swin_forgets_the_sizes_that_it_saw(folder: Path) -> None:
     source = loaded(folder, "swin", "image-classification")
     large, small = (torch.rand(1, 3, *size).numpy() for size in ((128, 128), (64, 64)))
-    before = ask(source, {"pixel_values": large})["logits"]
-    ask(source, {"pixel_values": small})
-    np.testing.assert_array_equal(ask(source, {"pixel_values": large})["logits"], before)
+    before = run_original(source, {"pixel_values": large})["logits"]
+    run_original(source, {"pixel_values": small})
+    np.testing.assert_array_equal(run_original(source, {"pixel_values": large})["logits"], before)
 
 
 def test_sizes_are_found_by_asking() -> None:
@@ -181,12 +181,12 @@ def test_tensorflows_padding(height: int, kernel: int, stride: int, dilation: in
 
 
 def test_synthetic_images_are_the_same_every_time() -> None:
-    first, again, other = (image_cases.picture(number, (20, 30)) for number in (1, 1, 2))
+    first, again, other = (image_cases.synthetic_image(number, (20, 30)) for number in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert first.shape == (20, 30, 3)
     assert first.dtype == np.uint8
     assert np.abs(first.astype(int) - other).mean() > 10
-    clip = image_cases.frames(3, 4, (16, 24))
+    clip = image_cases.synthetic_video(3, 4, (16, 24))
     assert clip.shape == (4, 16, 24, 3)
     assert (clip[0] != clip[3]).any()
 
@@ -243,7 +243,7 @@ def test_objects_that_change_places_are_the_same_objects() -> None:
     ],
 )
 def test_the_task_follows_from_the_class(architecture: str, model_type: str, task: str, tmp_path: Path) -> None:
-    config: Any = SimpleNamespace(architectures=[architecture])
+    config: Any = SimpleNamespace(architectures=[architecture], model_type=model_type)
     assert tasks.resolve(None, config, tmp_path).name == task
     content = {"architectures": [architecture], "model_type": model_type}
     assert infer_tasks(Config(content), False)[0] == task

@@ -123,9 +123,11 @@ def _inputs(model: Any, folder: Path) -> list[dict[str, Any]]:
 
     extractor = audio_cases.load_extractor(folder)
     rate = int(extractor.sampling_rate)
-    recordings = [audio_cases.sound(number, int(_SECONDS * rate), rate) for number in range(_RECORDINGS)]
+    recordings = [audio_cases.synthetic_audio(number, int(_SECONDS * rate), rate) for number in range(_RECORDINGS)]
     name = model.main_input_name
-    return [{name: torch.from_numpy(audio_cases.prepared(extractor, [one], [name])[name])} for one in recordings]
+    return [
+        {name: torch.from_numpy(audio_cases.extract_features(extractor, [one], [name])[name])} for one in recordings
+    ]
 
 
 def _settle(model: Any, path: str, inputs: Sequence[Mapping[str, Any]], blank: int | None) -> None:

@@ -284,8 +284,8 @@ def _recordings(model: Any, folder: Path) -> list[dict[str, Any]]:
     rate = int(extractor.sampling_rate)
     names = (model.main_input_name, "attention_mask")
     names = names if model.config.model_type != "whisper" else names[:1]
-    recordings = [audio_cases.sound(number, int(_SECONDS * rate), rate) for number in range(_RECORDINGS)]
-    inputs = [audio_cases.prepared(extractor, [one], names) for one in recordings]
+    recordings = [audio_cases.synthetic_audio(number, int(_SECONDS * rate), rate) for number in range(_RECORDINGS)]
+    inputs = [audio_cases.extract_features(extractor, [one], names) for one in recordings]
     return [{name: torch.from_numpy(value) for name, value in one.items()} for one in inputs]
 
 

@@ -71,7 +71,9 @@ def _images(family: Family) -> Any:
 
     size = (family.size, family.size)
     batches = [
-        image_cases.frames(number, family.frames, size) if family.frames else image_cases.picture(number, size)
+        image_cases.synthetic_video(number, family.frames, size)
+        if family.frames
+        else image_cases.synthetic_image(number, size)
         for number in range(_IMAGES)
     ]
     return torch.stack([torch.from_numpy(image_cases.pixels(images, family.processor)) for images in batches])

@@ -1,4 +1,4 @@
-"""Models of one graph from a recording to a score a frame and token (CTC), or a score a label.
+"""Export models of one graph from a recording to a score a frame and token (CTC), or a score a label.
 
 Input: input_values float32 (batch, samples), a spectrogram of one size (batch, frames, mels) for AST, or input_features
 (batch, frames, width), (batch, mels, frames) for Whisper; attention_mask int64 (batch, samples or frames) where padding
@@ -28,22 +28,22 @@ from onnxpipe_export.precision import makers
 
 _BATCH = "batch_size"
 _SECONDS = (1.0, 0.7, 2.3, 1.6, 0.41, 3.1)
-"""Lengths that are proved alone; the first is the usual one."""
+"""Lengths that are verified alone; the first is the usual one."""
 _LONG = 8.3
 _SHORT = 0.12
 _MORE_DECISIONS = 24
-"""Further sounds where each is but one decision: of the others alone, one that falls the other way would be 5 %."""
+"""Further recordings where each is one decision: among the others alone, one that differs would be 5 %."""
 
 
 @dataclass(frozen=True)
-class AudioGraph:
-    """What the graph of a checkpoint takes and gives, and how to run the original the same way.
+class AudioExport:
+    """The export of an audio model: its graph's inputs and outputs, its cases, and how to run the original on them.
 
     Attributes:
         checkpoint: the model.
         inputs: names of the graph's inputs, in order.
         extractor: transformers' feature extractor.
-        free: whether recordings of any length are heard, or all are cut and padded to one.
+        free: whether the model takes recordings of any length, or all are cut and padded to one.
         axes: input and output -> {axis: symbol} of the sizes that may change.
     """
 
@@ -58,35 +58,37 @@ class AudioGraph:
 
     @property
     def decisions(self) -> frozenset[str]:
-        """The scores, of which the largest decides."""
+        """The outputs that are scores, of which the largest decides."""
         return frozenset(self.outputs)
 
     @property
     def makers(self) -> Mapping[str, Maker]:
-        """The precisions for whole recordings."""
+        """The precisions of graphs that take whole recordings."""
         return makers.RECORDING
 
     def optimise(self, graph: OnnxGraph) -> None:
-        """Fewer nodes, the same numbers."""
+        """Rewrite the graph to fewer nodes with the same numbers."""
         optimise(graph, merge=False)
 
     def cases(self, tokenizer: Any) -> list[Case]:
-        """Recordings of many lengths, alone, in batches of one length, and padded together where there is a mask."""
-        alone = [self.feeds([self.sound(number, length)]) for number, length in enumerate(_SECONDS)]
+        """Make cases of many lengths: alone, in batches of one length, and padded together where there is a mask."""
+        alone = [self.feeds([self.recording(number, length)]) for number, length in enumerate(_SECONDS)]
         found = [Case(feeds, golden=number < 2, calibrates=True) for number, feeds in enumerate(alone)]
         usual = _SECONDS[0]
-        found.append(Case(self.feeds([self.sound(20 + number, usual) for number in range(3)])))
+        found.append(Case(self.feeds([self.recording(20 + number, usual) for number in range(3)])))
         found.append(Case(self.feeds([audio_cases.silence(self._samples(usual))]), decides=False))
         if self.free:
-            found += [Case(self.feeds([self.sound(30, length)])) for length in (_LONG, _SHORT)]
+            found += [Case(self.feeds([self.recording(30, length)])) for length in (_LONG, _SHORT)]
         if "attention_mask" in self.inputs:
-            found += [Case(self.feeds(sounds)) for sounds in self._mixed()]
+            found += [Case(self.feeds(recordings)) for recordings in self._mixed()]
         if self.checkpoint.task.name == "audio-classification":
-            found += [Case(self.feeds([self.sound(70 + n, usual)]), calibrates=n < 6) for n in range(_MORE_DECISIONS)]
-        return [*found, *self._users_cases()]
+            found += [
+                Case(self.feeds([self.recording(70 + n, usual)]), calibrates=n < 6) for n in range(_MORE_DECISIONS)
+            ]
+        return [*found, *self._user_cases()]
 
     def mask_of(self, feeds: Feeds) -> np.ndarray | None:
-        """1 where a frame of the logits belongs to a recording; None where all do, or where there are no frames."""
+        """Return 1 where a frame of the logits belongs to a recording; None where all do, or there are no frames."""
         mask = feeds.get("attention_mask")
         if mask is None or bool(mask.all()) or not self.by_frame:
             return None
@@ -95,34 +97,34 @@ class AudioGraph:
         return np.asarray(frames[None] < np.array(lengths)[:, None], np.int64)
 
     def chains(self, run: Run, tokenizer: Any) -> tuple[()]:
-        """None: a recording is one run."""
+        """Return no chains: a recording is one run."""
         return ()
 
     def invariance(self, run: Run, tokenizer: Any) -> float:
-        """Largest difference of a recording's answer alone and among others, in two orders."""
-        usual = [self.sound(40 + number, _SECONDS[0]) for number in range(3)]
+        """Compute the largest difference of a recording's answer alone and in batches, in two orders."""
+        usual = [self.recording(40 + number, _SECONDS[0]) for number in range(3)]
         groups = [usual, *(self._mixed() if "attention_mask" in self.inputs else [])]
         worst = 0.0
-        for sounds in groups:
-            alone = [run(self.feeds([sound])) for sound in sounds]
-            for order in (range(len(sounds)), range(len(sounds))[::-1]):
-                feeds = self.feeds([sounds[number] for number in order])
+        for recordings in groups:
+            alone = [run(self.feeds([recording])) for recording in recordings]
+            for order in (range(len(recordings)), range(len(recordings))[::-1]):
+                feeds = self.feeds([recordings[number] for number in order])
                 together = run(feeds)
                 for place, number in enumerate(order):
                     worst = max(worst, self._difference(alone[number], together, place, feeds))
         return worst
 
     def reference(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        """The original's answer (float32).
+        """Compute the original's answer (float32).
 
-        A padded batch is asked row by row without the padding, as the original may look at it (see `audio_module`);
-        behind a row's frames stand zeros. What looks at it by design is asked as it is.
+        A padded batch is run row by row without the padding, which the original's answers may depend on (see
+        `patches`); behind a row's frames stand zeros. A model that uses padding by design gets the batch as it is.
         """
         if not self._is_padded(feeds) or self._leaks:
-            return self._ask(feeds)
+            return self._run_original(feeds)
         lengths = [int(length) for length in feeds["attention_mask"].sum(1)]
         rows = [
-            self._ask({name: array[row : row + 1, :length] for name, array in feeds.items()})["logits"]
+            self._run_original({name: array[row : row + 1, :length] for name, array in feeds.items()})["logits"]
             for row, length in enumerate(lengths)
         ]
         if not self.by_frame:
@@ -137,22 +139,22 @@ class AudioGraph:
         import torch
 
         lengths = (1.0, 0.63, 0.8) if "attention_mask" in self.inputs else (0.9, 0.9)
-        feeds = self.feeds([self.sound(60 + number, length) for number, length in enumerate(lengths)])
+        feeds = self.feeds([self.recording(60 + number, length) for number, length in enumerate(lengths)])
         example = {name: torch.from_numpy(feeds[name]) for name in self.inputs}
         model = self.checkpoint.model
         with attention(model, "eager"), traceable(model, masked="attention_mask" in self.inputs):
             tracing.trace(_module(self), example, self.outputs, self.axes, path)
 
-    def feeds(self, sounds: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        """Sounds (samples,) as the graph takes them."""
-        return audio_cases.prepared(self.extractor, sounds, self.inputs)
+    def feeds(self, recordings: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Make the graph's feeds of recordings, float32 (samples,) each."""
+        return audio_cases.extract_features(self.extractor, recordings, self.inputs)
 
-    def sound(self, number: int, seconds: float) -> np.ndarray:
-        """The made sound with this number."""
-        return audio_cases.sound(number, self._samples(seconds), self.extractor.sampling_rate)
+    def recording(self, number: int, seconds: float) -> np.ndarray:
+        """Make the synthetic recording with this number."""
+        return audio_cases.synthetic_audio(number, self._samples(seconds), self.extractor.sampling_rate)
 
     def frames(self, length: int) -> int:
-        """How many frames of logits a recording of so many samples, or a spectrogram of so many frames, gets."""
+        """Count the frames of logits of a recording of `length` samples, or a spectrogram of `length` frames."""
         import torch
 
         model = self.checkpoint.model
@@ -165,46 +167,48 @@ class AudioGraph:
 
     @property
     def by_frame(self) -> bool:
-        """Whether it gives scores for every frame."""
+        """Whether there are scores for every frame."""
         return self.checkpoint.task.name == "automatic-speech-recognition"
 
     @property
     def _leaks(self) -> bool:
-        """wav2vec 2.0 BERT's adapter takes a padded frame for one of the recording, of which there is one in every
-        other recording that is alone: what it gives for those would not be the original's if padding were hidden."""
+        """Whether the original uses a padded frame as one of the recording: wav2vec 2.0 BERT's adapter does.
+
+        Every other recording has such a frame even alone, so hiding padding would change the original's answer.
+        """
         config = self.checkpoint.config
         return config.model_type == "wav2vec2-bert" and bool(config.add_adapter)
 
     def _is_padded(self, feeds: Feeds) -> bool:
-        """More than one recording, of several lengths. One alone is answered as it is, with what pads it."""
+        """Tell whether `feeds` has several recordings of different lengths. One alone is run with its padding."""
         mask = feeds.get("attention_mask")
         return mask is not None and len(mask) > 1 and not bool(mask.all())
 
     def _mixed(self) -> list[list[np.ndarray]]:
-        """Recordings of several lengths, to be padded together."""
+        """Make groups of recordings of different lengths, to be padded together."""
         lengths = ((1.0, 0.55, 1.37), (0.31, 2.2), (0.9, 0.9025, 0.905, 0.9075, _SHORT))
         return [
-            [self.sound(50 + 10 * group + number, length) for number, length in enumerate(each)]
+            [self.recording(50 + 10 * group + number, length) for number, length in enumerate(each)]
             for group, each in enumerate(lengths)
         ]
 
     def _difference(self, alone: Feeds, together: Feeds, place: int, feeds: Feeds) -> float:
-        """Between the answer to a recording alone and the row `place` of that to the batch `feeds`."""
+        """Compare the answer to a recording alone with the row `place` of the answer to the batch `feeds`."""
         here, there = together["logits"][place], alone["logits"][0]
         if self.by_frame and "attention_mask" in feeds:
             kept = self.frames(int(feeds["attention_mask"][place].sum()))
             here, there = here[:kept], there[:kept]
         return float(np.abs(here - there).max(initial=0.0))
 
-    def _users_cases(self) -> list[Case]:
-        """The user's own recordings, one by one."""
+    def _user_cases(self) -> list[Case]:
+        """Make a case of each of the user's own recordings."""
         folder = self.checkpoint.calibration
         if folder is None:
             return []
-        sounds = audio_cases.users_sounds(folder, self.extractor.sampling_rate)
-        return [Case(self.feeds([sound]), calibrates=True) for sound in sounds]
+        recordings = audio_cases.user_audio(folder, self.extractor.sampling_rate)
+        return [Case(self.feeds([recording]), calibrates=True) for recording in recordings]
 
-    def _ask(self, feeds: Feeds) -> dict[str, np.ndarray]:
+    def _run_original(self, feeds: Feeds) -> dict[str, np.ndarray]:
         import torch
 
         with torch.inference_mode(), tracing.quiet():
@@ -212,38 +216,38 @@ class AudioGraph:
         return {name: answer[name].float().numpy() for name in self.outputs}
 
 
-def describe(checkpoint: Checkpoint) -> list[AudioGraph]:
-    """The one graph of `checkpoint`.
+def describe(checkpoint: Checkpoint) -> list[AudioExport]:
+    """Describe the one graph of `checkpoint`.
 
     Raises:
-        ExportError: it has no feature extractor, or the original does not take what that gives.
+        ExportError: it has no feature extractor, or the original fails on the features.
     """
     plain_weights(checkpoint.model)
     extractor = audio_cases.load_extractor(checkpoint.folder)
-    recording = checkpoint.model.main_input_name
-    probe = AudioGraph(checkpoint, (recording,), extractor, True, {})
+    main_input = checkpoint.model.main_input_name
+    probe = AudioExport(checkpoint, (main_input,), extractor, True, {})
     try:
-        first, second = (probe.feeds([probe.sound(0, length)]) for length in _SECONDS[:2])
+        first, second = (probe.feeds([probe.recording(0, length)]) for length in _SECONDS[:2])
         probe.reference(first)
     except Exception as error:  # a model's forward can raise anything
-        raise ExportError(f"the original itself fails on a recording of {_SECONDS[0]:g} s: {error}") from error
-    sizes = zip(first[recording].shape, second[recording].shape, strict=True)
+        raise ExportError(f"the original model fails on a recording of {_SECONDS[0]:g} s: {error}") from error
+    sizes = zip(first[main_input].shape, second[main_input].shape, strict=True)
     free = [axis for axis, (a, b) in enumerate(sizes) if a != b]
-    inputs = (recording, "attention_mask") if free and _hides_padding(checkpoint) else (recording,)
-    symbol = "num_samples" if recording == "input_values" else "num_frames"
+    inputs = (main_input, "attention_mask") if free and _hides_padding(checkpoint) else (main_input,)
+    symbol = "num_samples" if main_input == "input_values" else "num_frames"
     axes = {name: {0: _BATCH, **dict.fromkeys(free, symbol)} for name in inputs}
     axes["logits"] = {0: _BATCH, 1: "sequence_length"} if probe.by_frame else {0: _BATCH}
-    return [AudioGraph(checkpoint, inputs, extractor, bool(free), axes)]
+    return [AudioExport(checkpoint, inputs, extractor, bool(free), axes)]
 
 
 def _hides_padding(checkpoint: Checkpoint) -> bool:
-    """Whether the model has a mask, and it does all: a norm over all the time of a channel hears padding."""
+    """Tell whether the model has a mask that hides all padding: a norm over all the time of a channel includes it."""
     takes = "attention_mask" in inspect.signature(checkpoint.model.forward).parameters
     return takes and getattr(checkpoint.config, "feat_extract_norm", "layer") == "layer"
 
 
-def _module(graph: AudioGraph) -> Any:
-    """The model as a module of positional tensors to a tuple of tensors, which is what tracing wants."""
+def _module(graph: AudioExport) -> Any:
+    """Wrap the model in a module from positional tensors to a tuple of tensors, as tracing needs it."""
     import torch
 
     class Flat(torch.nn.Module):  # type: ignore[misc]

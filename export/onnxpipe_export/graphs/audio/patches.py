@@ -1,8 +1,8 @@
-"""What stands in for parts of models that hear while they are traced: the same numbers, no length written down.
+"""Replace parts of audio models while they are traced: the same numbers, no length as a constant.
 
-And where a model looks from a recording's last frames at the padding behind it (through a convolution that knows no
-mask), the padding is made what a recording alone has there, zeros: so an answer does not depend on its neighbours,
-which in the original it does. A recording alone is answered as the original does.
+Where a recording's last frames depend on the padding behind them (through a convolution that knows no mask), the
+padding is set to zeros, as a recording alone has there. So an answer does not depend on its neighbours, while the
+original's does; a recording alone is answered as the original answers it.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from typing import Any
 from onnxpipe_export import tracing
 
 _Change = tuple[Any, str, Any]
-"""(owner, attribute, what stands in for it)."""
+"""(owner, attribute, its replacement)."""
 
 
 @contextlib.contextmanager
 def traceable(model: Any, *, masked: bool) -> Iterator[None]:
-    """`model` with the stand-ins inside.
+    """Replace the parts of `model` that cannot be traced inside.
 
     Args:
-        model: a transformers model that hears.
-        masked: whether it is given a mask.
+        model: a transformers audio model.
+        masked: whether it takes a mask.
     """
     with contextlib.ExitStack() as stack:
-        changes = (_lengths, _attention, computed_positions, _squeezing)
-        for owner, name, value in (change for made in changes for change in made(model)):
-            stack.enter_context(tracing.replaced(owner, name, value))
+        for find_changes in (_lengths, _attention, computed_positions, _squeezing):
+            for owner, name, value in find_changes(model):
+                stack.enter_context(tracing.replaced(owner, name, value))
         if masked:
             stack.enter_context(_hidden_padding(model))
         yield
 
 
 def plain_weights(model: Any) -> None:
-    """Every weight that is a direction and a length (weight normalisation) becomes the product, for good."""
+    """Replace every weight that is stored as direction and length (weight normalisation) by the product, in place."""
     import torch
 
     for module in model.modules():
@@ -52,33 +52,33 @@ def plain_weights(model: Any) -> None:
 
 def _lengths(model: Any) -> list[_Change]:
     name = "_get_feature_vector_attention_mask"
-    return [(module, name, partial(_frame_mask, module)) for module in model.modules() if hasattr(module, name)]
+    return [(module, name, partial(frame_mask, module)) for module in model.modules() if hasattr(module, name)]
 
 
-def _frame_mask(model: Any, frames: Any, attention_mask: Any, add_adapter: bool | None = None) -> Any:
-    """bool (batch, frames), True where a frame is: what the original writes with ones at the ends and sums."""
+def frame_mask(model: Any, frames: Any, attention_mask: Any, add_adapter: bool | None = None) -> Any:
+    """Make the mask of frames, bool (batch, frames): the original sets ones at the ends and sums."""
     import torch
 
-    how = {} if add_adapter is None else {"add_adapter": add_adapter}
-    lengths = model._get_feat_extract_output_lengths(attention_mask.sum(-1), **how)
+    kwargs = {} if add_adapter is None else {"add_adapter": add_adapter}
+    lengths = model._get_feat_extract_output_lengths(attention_mask.sum(-1), **kwargs)
     return torch.arange(frames) < lengths.to(torch.int64)[:, None]
 
 
-# Attention that torch computes in one function, which writes lengths down
+# Attention that torch computes in one function, which makes lengths constants
 
 
 def _attention(model: Any) -> list[_Change]:
     name = "torch_multi_head_self_attention"
-    return [(module, name, partial(_wavlm_attention, module)) for module in model.modules() if hasattr(module, name)]
+    return [(module, name, partial(wavlm_attention, module)) for module in model.modules() if hasattr(module, name)]
 
 
-def _wavlm_attention(module: Any, hidden_states: Any, attention_mask: Any, bias: Any) -> tuple[Any, None]:
-    """WavLM's attention.
+def wavlm_attention(module: Any, hidden_states: Any, attention_mask: Any, bias: Any) -> tuple[Any, None]:
+    """Compute WavLM's attention.
 
     Args:
         module: a WavLMAttention.
         hidden_states: (batch, length, width).
-        attention_mask: bool (batch, length), False where a frame is not to be looked at; or None.
+        attention_mask: bool (batch, length), False at frames that are hidden; or None.
         bias: (batch * heads, length, length), added to the scores.
     """
 
@@ -96,30 +96,30 @@ def _wavlm_attention(module: Any, hidden_states: Any, attention_mask: Any, bias:
 
 
 def computed_positions(model: Any) -> list[_Change]:
-    """What computes the positions of a conformer anew, for any length: (owner, attribute, value) each."""
-    found: list[_Change] = []
+    """List the changes that compute the positions of a conformer anew, for any length."""
+    changes: list[_Change] = []
     for module in model.modules():
         kind = type(module).__name__
         if kind.endswith("RelPositionalEmbedding"):
-            found.append((module, "forward", partial(_relative_positions, _steps(module.d_model))))
+            changes.append((module, "forward", partial(relative_positions, angle_steps(module.d_model))))
         elif kind.endswith("RelPositionalEncoding"):
-            found.append((module, "forward", partial(_repeated_positions, module.inv_freq)))
+            changes.append((module, "forward", partial(repeated_positions, module.inv_freq)))
         elif kind.endswith("RotaryPositionalEmbedding"):
-            found.append((module, "forward", partial(_rotary_positions, module.inv_freq)))
-    return found
+            changes.append((module, "forward", partial(rotary_positions, module.inv_freq)))
+    return changes
 
 
-def _steps(width: int) -> Any:
-    """How far the angle of each pair of columns turns from one position to the next, (width / 2,)."""
+def angle_steps(width: int) -> Any:
+    """Compute by how much the angle of each pair of columns grows from one position to the next, (width / 2,)."""
     import torch
 
     return torch.exp(torch.arange(0, width, 2).float() * -(math.log(10000.0) / width))
 
 
-def _relative_positions(steps: Any, hidden_states: Any) -> Any:
-    """Sines and cosines of every distance, from length - 1 down to 1 - length: (1, 2 length - 1, width).
+def relative_positions(steps: Any, hidden_states: Any) -> Any:
+    """Compute sines and cosines of every distance, from length - 1 down to 1 - length: (1, 2 length - 1, width).
 
-    In double precision, as half precision cannot tell far distances apart.
+    In double precision, as half precision cannot distinguish far distances.
     """
     import torch
 
@@ -130,13 +130,13 @@ def _relative_positions(steps: Any, hidden_states: Any) -> Any:
     return both.to(hidden_states.dtype)[None]
 
 
-def _repeated_positions(steps: Any, hidden_states: Any) -> Any:
-    """The same for every row, (batch, 2 length - 1, width)."""
-    return _relative_positions(steps, hidden_states).expand(hidden_states.shape[0], -1, -1)
+def repeated_positions(steps: Any, hidden_states: Any) -> Any:
+    """Compute the relative positions for every row, (batch, 2 length - 1, width)."""
+    return relative_positions(steps, hidden_states).expand(hidden_states.shape[0], -1, -1)
 
 
-def _rotary_positions(steps: Any, hidden_states: Any) -> Any:
-    """Cosines and sines of every position: (2, length, 1, 1, width)."""
+def rotary_positions(steps: Any, hidden_states: Any) -> Any:
+    """Compute cosines and sines of every position: (2, length, 1, 1, width)."""
     import torch
 
     angles = torch.arange(hidden_states.shape[1]).double()[:, None] * steps.double()
@@ -156,10 +156,10 @@ def _squeezing(model: Any) -> list[_Change]:
 
 
 def _squeezed(encoder: Any, hidden_states: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
-    """The forward of SEW's encoders.
+    """Compute the forward of SEW's encoders.
 
-    A recording alone loses the frames that do not fill a squeezed one, and so it does here among longer ones: they are
-    not squeezed with padding.
+    A recording alone loses the frames that do not fill a squeezed one; here it does so in a batch too, as these frames
+    are not squeezed together with padding.
 
     Args:
         encoder: a SEWEncoder or SEWDEncoder.
@@ -204,7 +204,7 @@ def _squeezed_layers(encoder: Any, hidden_states: Any, mask: Any, kwargs: dict[s
 
 @contextlib.contextmanager
 def _hidden_padding(model: Any) -> Iterator[None]:
-    """Convolutions over frames see zeros where the encoder's mask says that padding is."""
+    """Let convolutions over frames get zeros where the encoder's mask says that padding is."""
     encoder = _encoder(model)
     if encoder is None:
         yield
@@ -227,14 +227,14 @@ def _hidden_padding(model: Any) -> Iterator[None]:
 
 
 def _encoder(model: Any) -> Any:
-    """The encoder of the families whose layers have convolutions without masks, None of others."""
+    """Return the encoder of the families whose layers have convolutions without masks, None of others."""
     base = getattr(model, model.base_model_prefix, None)
     encoder = getattr(base, "encoder", None)
     return encoder if hasattr(encoder, "pos_conv_embed") and not hasattr(encoder, "upsample") else None
 
 
 def _unmasked_convolutions(encoder: Any) -> list[Any]:
-    """Those of layers (Conformer), and of positions where a norm or another convolution comes before."""
+    """List the convolutions of layers (Conformer), and of positions where a norm or a convolution comes before."""
     import torch
 
     inner = [layer.conv_module.depthwise_conv for layer in encoder.layers if hasattr(layer, "conv_module")]
@@ -244,12 +244,12 @@ def _unmasked_convolutions(encoder: Any) -> list[Any]:
 
 
 def _masked_convolution(forward: Callable[..., Any], known: dict[str, Any], hidden_states: Any) -> Any:
-    """`hidden_states` (batch, width, frames)."""
+    """Apply a convolution to `hidden_states` (batch, width, frames) with zeros at padding."""
     return forward(hidden_states.masked_fill(~known["mask"].bool()[:, None], 0.0))
 
 
 def _adapter_layers(model: Any) -> list[Any]:
-    """The convolutions after wav2vec 2.0's encoder, each of which takes every so many frames."""
+    """List the strided convolutions after wav2vec 2.0's encoder."""
     adapter = getattr(getattr(model, model.base_model_prefix, None), "adapter", None)
     return [] if adapter is None else [layer for layer in adapter.layers if hasattr(layer, "conv")]
 
@@ -257,7 +257,7 @@ def _adapter_layers(model: Any) -> list[Any]:
 def _masked_adapter(
     forward: Callable[..., Any], known: dict[str, Any], stride: int, step: int, hidden_states: Any
 ) -> Any:
-    """`hidden_states` (batch, width, frames) after `step` layers of the adapter."""
+    """Apply a convolution to `hidden_states` (batch, width, frames), after `step` layers, with zeros at padding."""
     import torch
 
     lengths = known["mask"].sum(-1)

@@ -12,10 +12,10 @@ Pair = tuple[Any, Any]
 
 
 class GrowingLayer(DynamicLayer):  # type: ignore[misc]
-    """One layer that goes on from given keys and values.
+    """A layer that appends to past keys and values.
 
-    transformers' own asks whether it is empty, which tracing would answer once for all, and cuts sliding windows, which
-    moves the positions of a row's padding.
+    transformers' own layer tests whether it is empty, which tracing would turn into a constant, and cuts sliding
+    windows, which moves the positions of a row's padding.
     """
 
     def __init__(self, past: Pair) -> None:
@@ -25,15 +25,15 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self.is_initialized = True
 
     def get_seq_length(self) -> Any:
-        """Tokens so far."""
+        """Return the number of tokens so far."""
         return self.keys.shape[-2]
 
 
 def growing_cache(past: Sequence[Pair]) -> Any:
-    """A cache of the layers' keys and values so far, whose lengths may be 0."""
+    """Make a cache of the layers' keys and values so far, whose lengths may be 0."""
     return Cache(layers=[GrowingLayer(pair) for pair in past])
 
 
 def pairs(cache: Any) -> list[Pair]:
-    """Keys and values of every layer of a cache."""
+    """Return the keys and values of every layer of a cache."""
     return [(layer.keys, layer.values) for layer in cache.layers]

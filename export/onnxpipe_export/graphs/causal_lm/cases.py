@@ -1,4 +1,4 @@
-"""What a causal language model is asked: real text and random tokens, alone and in batches, with and without a past."""
+"""Cases of a causal language model: real text and random tokens, alone and in batches, with and without a past."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from onnxpipe_export.cases.text import SENTENCES
 from onnxpipe_export.graphs.graph import Case, Feeds, Run
 
 if TYPE_CHECKING:
-    from onnxpipe_export.graphs.causal_lm.graph import CausalGraph
+    from onnxpipe_export.graphs.causal_lm.graph import CausalLMExport
 
-Row = np.ndarray
+TokenIds = np.ndarray
 """Token ids of one unpadded row, int64 (length,)."""
 
 _LENGTHS = (1, 2, 3, 7, 17, 64, 128)
 _FULL = 16
-"""Rows of more tokens are asked for few logits: a vocabulary is large, and the last hidden state is compared whole."""
+"""Of longer rows only few logits are compared, as a vocabulary is large; the last hidden state is compared whole."""
 _FEW = 4
 _LONGEST_GOLDEN = 12
-_WRITTEN_ROWS, _WRITTEN_TOKENS = 8, 64
+_GENERATED_ROWS, _GENERATED_TOKENS = 8, 64
 _SEED = 7
 
 
-def rows_of(graph: CausalGraph, tokenizer: Any) -> list[Row]:
-    """The sentences as rows, cut to the model's length."""
+def rows_of(graph: CausalLMExport, tokenizer: Any) -> list[TokenIds]:
+    """Tokenize the sentences to rows, cut to the model's length."""
     encoded = [tokenizer.backend_tokenizer.encode(sentence).ids[: graph.max_length] for sentence in SENTENCES]
     return [np.array(ids, np.int64) for ids in encoded if ids]
 
 
-def make(graph: CausalGraph, text: Sequence[Row]) -> list[Case]:
-    """The cases; deterministic."""
+def make(graph: CausalLMExport, text: Sequence[TokenIds]) -> list[Case]:
+    """Make the cases; deterministic."""
     short = sorted(text, key=len)[:5]
     clear = clear_rows(graph, text)
     lengths = {length for length in (*_LENGTHS, *_window_lengths(graph)) if length <= graph.max_length}
     noise = random_rows(graph, sorted({*lengths, graph.max_length}))
-    cases = [Case(batch(graph, [row], keep=_keep(row)), calibrates=True) for row in (*text, *written_rows(graph))]
+    cases = [Case(batch(graph, [row], keep=_keep(row)), calibrates=True) for row in (*text, *generated_rows(graph))]
     cases += [Case(batch(graph, [row], keep=_keep(row)), decides=False) for row in noise]
     cases += [
         Case(batch(graph, clear[:1], keep=1), golden=True),
@@ -56,46 +56,46 @@ def make(graph: CausalGraph, text: Sequence[Row]) -> list[Case]:
     return [case for case in cases if case.feeds]
 
 
-def written_rows(graph: CausalGraph) -> list[Row]:
-    """Text that the model itself writes: what it is for, whatever its language; the same in every export."""
+def generated_rows(graph: CausalLMExport) -> list[TokenIds]:
+    """Generate text with the model itself, which suits it whatever its language; the same in every export."""
     import torch
 
     model = graph.checkpoint.model
-    length = min(_WRITTEN_TOKENS, graph.max_length) - 1
+    length = min(_GENERATED_TOKENS, graph.max_length) - 1
     config = model.generation_config
-    first = next((given for given in (config.bos_token_id, config.eos_token_id) if isinstance(given, int)), 0)
+    first = next((token for token in (config.bos_token_id, config.eos_token_id) if isinstance(token, int)), 0)
     if length < 1:
         return []
     with torch.random.fork_rng(devices=[]), torch.inference_mode(), tracing.quiet():
         torch.manual_seed(_SEED)
-        start = torch.full((_WRITTEN_ROWS, 1), first)
-        written = model.generate(
+        start = torch.full((_GENERATED_ROWS, 1), first)
+        generated = model.generate(
             start, attention_mask=torch.ones_like(start), max_new_tokens=length, min_new_tokens=length, do_sample=True,
             top_k=0, top_p=1.0, temperature=1.0, num_beams=1, pad_token_id=first,
         )  # fmt: skip
-    return list(written.numpy())
+    return list(generated.numpy())
 
 
-def clear_rows(graph: CausalGraph, text: Sequence[Row]) -> list[Row]:
-    """Three beginnings of texts, of unlike length, after which the original is surest of the next token.
+def clear_rows(graph: CausalLMExport, text: Sequence[TokenIds]) -> list[TokenIds]:
+    """Choose three beginnings of texts, of different lengths, after which the original is surest of the next token.
 
-    Golden cases are few, so one near tie that falls the other way in int8 would fail a proof that is repeated.
+    Golden cases are few, so one near tie that falls the other way in int8 would make `onnxpipe verify` fail.
     """
-    found = []
+    candidates = []
     for row in text:
         logits = graph.run_original(row[None, :_LONGEST_GOLDEN])["logits"][0, 1:]
         if len(logits):
             best = np.partition(logits, -2, axis=-1)[:, -2:]
             margin = (best[:, 1] - best[:, 0]) / np.maximum(np.ptp(logits, axis=-1), 1e-9)
-            found.append((float(margin.max()), int(margin.argmax()) + 2, row))
-    chosen: dict[int, Row] = {}
-    for _, length, row in sorted(found, key=lambda item: -item[0]):
-        chosen.setdefault(length, row[:length])
-    return list(chosen.values())[:3] or list(text[:1])
+            candidates.append((float(margin.max()), int(margin.argmax()) + 2, row))
+    by_length: dict[int, TokenIds] = {}
+    for _, length, row in sorted(candidates, key=lambda item: -item[0]):
+        by_length.setdefault(length, row[:length])
+    return list(by_length.values())[:3] or list(text[:1])
 
 
-def chains(graph: CausalGraph, run: Run, text: Sequence[Row]) -> Iterator[tuple[Feeds, Feeds]]:
-    """Every row alone, then some together: a prompt, single steps from its caches, and several tokens at once."""
+def chains(graph: CausalLMExport, run: Run, text: Sequence[TokenIds]) -> Iterator[tuple[Feeds, Feeds]]:
+    """Run every row alone, then some together: a prompt, single steps from its caches, and several tokens at once."""
     long = [row for row in (*text, *random_rows(graph, _window_lengths(graph))) if len(row) > 6]
     for row in long:
         yield from _chain(graph, run, [row], [len(row) - 5, 1, 3, 1])
@@ -104,10 +104,10 @@ def chains(graph: CausalGraph, run: Run, text: Sequence[Row]) -> Iterator[tuple[
             yield from _chain(graph, run, group, [None, 1, 1])
 
 
-def invariance(graph: CausalGraph, run: Run, text: Sequence[Row]) -> float:
-    """Largest difference of a row's logits and states alone and among others, for a prompt and a step after it.
+def invariance(graph: CausalLMExport, run: Run, text: Sequence[TokenIds]) -> float:
+    """Compute the largest difference of a row's logits and states alone and in batches, for a prompt and a step after.
 
-    Relative to the output's largest magnitude where that is above 1: scores of 30 have fewer digits than those of 1.
+    It is relative to the output's largest magnitude where that is above 1: scores of 30 have fewer digits than of 1.
     Padding at the left moves where kernels cut their sums, by 1e-7, which the rounding of activations to 8 bits makes
     visible (3e-3 in a tiny gpt_neo); so there a row is compared with itself padded just as far. GroupQueryAttention
     knows where a row begins, and its rows are compared without padding.
@@ -115,10 +115,10 @@ def invariance(graph: CausalGraph, run: Run, text: Sequence[Row]) -> float:
     order = list(range(len(text)))
     worst = 0.0
     for numbers in (order, order[::-1][: len(order) // 2], order[::5]):
-        chosen = [text[number] for number in numbers]
-        length = max(len(row) for row in chosen) + 2
-        together = _prompt_and_step(graph, run, chosen, length)
-        for place, row in enumerate(chosen):
+        rows = [text[number] for number in numbers]
+        length = max(len(row) for row in rows) + 2
+        together = _prompt_and_step(graph, run, rows, length)
+        for place, row in enumerate(rows):
             alone = _prompt_and_step(graph, run, [row], len(row) if graph.gqa else length)
             for here, there in zip(alone, together, strict=True):
                 for name, value in here.items():
@@ -127,17 +127,17 @@ def invariance(graph: CausalGraph, run: Run, text: Sequence[Row]) -> float:
     return worst
 
 
-def random_rows(graph: CausalGraph, lengths: Sequence[int]) -> list[Row]:
-    """Rows of random ids."""
+def random_rows(graph: CausalLMExport, lengths: Sequence[int]) -> list[TokenIds]:
+    """Make rows of random ids."""
     generator = np.random.default_rng(_SEED)
     return [generator.integers(0, graph.checkpoint.config.vocab_size, length) for length in lengths]
 
 
-def batch(graph: CausalGraph, rows: Sequence[Row], *, keep: int, extra: int = 0) -> dict[str, np.ndarray]:
-    """Rows without a past, padded at the side that the graph wants.
+def batch(graph: CausalLMExport, rows: Sequence[TokenIds], *, keep: int, extra: int = 0) -> dict[str, np.ndarray]:
+    """Batch rows without a past, padded at the side that the graph wants.
 
     Args:
-        graph: says which.
+        graph: says which side.
         rows: the rows.
         keep: num_logits_to_keep.
         extra: positions beyond the longest row.
@@ -151,8 +151,8 @@ def batch(graph: CausalGraph, rows: Sequence[Row], *, keep: int, extra: int = 0)
     return _feeds(ids, mask, keep) | graph.empty_past(len(rows))
 
 
-def continued(graph: CausalGraph, rows: Sequence[Row], new: int, *, keep: int) -> dict[str, np.ndarray]:
-    """The last `new` tokens of each row after a past as the original has it; empty if a row is too short."""
+def continued(graph: CausalLMExport, rows: Sequence[TokenIds], new: int, *, keep: int) -> dict[str, np.ndarray]:
+    """Make feeds of the last `new` tokens of each row after the original's past; empty if a row is too short."""
     if not rows or new < 1 or min(len(row) for row in rows) <= new:
         return {}
     before = max(len(row) for row in rows) - new
@@ -182,9 +182,9 @@ def _feeds(ids: np.ndarray, mask: np.ndarray, keep: int) -> dict[str, np.ndarray
 
 
 def _chain(
-    graph: CausalGraph, run: Run, rows: Sequence[Row], sizes: Sequence[int | None]
+    graph: CausalLMExport, run: Run, rows: Sequence[TokenIds], sizes: Sequence[int | None]
 ) -> Iterator[tuple[Feeds, Feeds]]:
-    """One run a size, each from the caches that the one before gave. A size of None: all but what the rest takes."""
+    """Run a row in pieces of these sizes, each on the caches of the one before. None: all that the others leave."""
     rest = sum(size for size in sizes if size is not None)
     starts = [0 if size is not None else len(row) - rest for row, size in ((row, sizes[0]) for row in rows)]
     answers = [graph.run_original(row[None]) for row in rows]
@@ -199,12 +199,12 @@ def _chain(
                  "attention_mask": feeds["attention_mask"]}  # fmt: skip
         done = [at + len(part) for at, part in zip(done, parts, strict=True)]
         last = [at - 1 for at in done]
-        expected = np.stack([found["logits"][0, at : at + 1] for found, at in zip(answers, last, strict=True)])
+        expected = np.stack([whole["logits"][0, at : at + 1] for whole, at in zip(answers, last, strict=True)])
         yield {"logits": expected}, {"logits": answer["logits"]}
 
 
-def _follow(graph: CausalGraph, state: Feeds, parts: Sequence[Row]) -> dict[str, np.ndarray]:
-    """Feeds of the next tokens, as many in every row."""
+def _follow(graph: CausalLMExport, state: Feeds, parts: Sequence[TokenIds]) -> dict[str, np.ndarray]:
+    """Make feeds of the next tokens, as many in every row."""
     new = np.ones((len(parts), len(parts[0])), np.int64)
     mask = np.concatenate([state["attention_mask"], new], axis=1)
     if graph.gqa:  # the padding stays behind the row's own tokens
@@ -212,31 +212,31 @@ def _follow(graph: CausalGraph, state: Feeds, parts: Sequence[Row]) -> dict[str,
     return _feeds(np.stack(parts), mask, 1) | {name: state[name] for name in graph.past}
 
 
-def _prompt_and_step(graph: CausalGraph, run: Run, rows: Sequence[Row], length: int) -> list[Feeds]:
-    """Logits of the rows' last tokens, padded to `length`, and of one more token after them, the row's first again."""
+def _prompt_and_step(graph: CausalLMExport, run: Run, rows: Sequence[TokenIds], length: int) -> list[Feeds]:
+    """Compute the logits of rows padded to `length`, and of one step after them with each row's first token again."""
     feeds = batch(graph, rows, keep=1, extra=length - max(len(row) for row in rows))
     answer = run(feeds)
-    found: list[Feeds] = [{"logits": answer["logits"]}]
+    answers: list[Feeds] = [{"logits": answer["logits"]}]
     if all(name in answer for name in graph.present):
         state = {name: answer[present] for name, present in zip(graph.past, graph.present, strict=True)}
         state["attention_mask"] = feeds["attention_mask"]
         step = run(_follow(graph, state, [row[:1] for row in rows]))
-        found.append({name: step[name] for name in ("logits", "last_hidden_state")})
-    return found
+        answers.append({name: step[name] for name in ("logits", "last_hidden_state")})
+    return answers
 
 
-def _window_lengths(graph: CausalGraph) -> list[int]:
-    """Row lengths at and beyond the edge of the model's sliding window, as far as rows are proved."""
+def _window_lengths(graph: CausalLMExport) -> list[int]:
+    """Return row lengths at and beyond the edge of the model's sliding window, as far as rows are verified."""
     window = getattr(graph.checkpoint.config, "sliding_window", None)
     if not isinstance(window, int) or window < 1:
         return []
     return [length for length in (window, window + 1, 2 * window + 3) if 6 < length <= graph.max_length]
 
 
-def _keep(row: Row) -> int:
+def _keep(row: TokenIds) -> int:
     return 0 if len(row) <= _FULL else _FEW
 
 
-def _padding_id(graph: CausalGraph) -> int:
+def _padding_id(graph: CausalLMExport) -> int:
     pad = getattr(graph.checkpoint.config, "pad_token_id", None)
     return pad if isinstance(pad, int) and pad >= 0 else 0

@@ -1,11 +1,11 @@
-"""Attention as ONNX Runtime's GroupQueryAttention: one node a layer for positions, mask, cache and products.
+"""Trace attention as ONNX Runtime's GroupQueryAttention: one node a layer for positions, mask, cache and products.
 
-While a model is traced inside `Attending`, its own attention, masks, cache and rotary positions are replaced:
+While a model is traced inside `GqaRun`, its own attention, masks, cache and rotary positions are replaced:
 
-- the cache hands back the new keys and values only, as the node itself appends them to the past;
-- masks are tokens that say which positions they allow, found by asking the model's own mask function; a mask other than
+- the cache returns the new keys and values only, as the node itself appends them to the past;
+- a mask is a placeholder that carries its window, found by probing the model's own mask function; a mask other than
   causal or a sliding window is refused;
-- cosines and sines are tokens that name a table, and the rotation is left to the node.
+- cosines and sines are placeholders that name a table, and the rotation is left to the node.
 
 Padding is at the right: row b has sum(attention_mask[b]) tokens, its own and no more. Source: the operator's page in
 ONNX Runtime's ContribOperators.md.
@@ -28,16 +28,16 @@ from onnxpipe_export.graphs.causal_lm.cache import Pair
 from onnxpipe_export.graphs.causal_lm.rotary import Rotary, RotaryModule
 
 NAME = "onnxpipe_gqa"
-"""Under which transformers knows this attention while it is in use."""
+"""The name under which this attention is registered in transformers while it is in use."""
 
-# What attention functions are told besides and may ignore: it says the same as the mask, or is for training.
+# Keyword arguments of attention functions that may be ignored: they repeat the mask, or are for training.
 _HARMLESS = frozenset({"dropout", "is_causal", "sliding_window", "output_attentions", "use_cache", "position_ids",
                        "output_hidden_states", "return_dict", "logits_to_keep", "output_router_logits",
                        "position_embeddings", "past_key_values", "cache_position"})  # fmt: skip
 
 
-class Unfit(ExportError):
-    """The model's attention is not what the node computes.
+class UnsupportedAttentionError(ExportError):
+    """GroupQueryAttention does not compute the model's attention.
 
     Args:
         reason: why, as a sentence about the model.
@@ -48,8 +48,8 @@ class Unfit(ExportError):
 
 
 @dataclass
-class Attending:
-    """One traced run.
+class GqaRun:
+    """One traced run of a model whose attention becomes GroupQueryAttention nodes.
 
     Attributes:
         past: keys and values of each layer so far.
@@ -70,12 +70,12 @@ class Attending:
     _turned: Pair | None = None
 
     def cache(self) -> Any:
-        """For the model, instead of its own."""
+        """Make the cache that the model gets instead of its own."""
         return Cache(layers=[_Passing(pair) for pair in self.past])
 
     @contextlib.contextmanager
     def inside(self, model: Any) -> Iterator[None]:
-        """`model` attends through nodes inside, and as before outside."""
+        """Let `model` attend through GroupQueryAttention nodes inside."""
         AttentionInterface.register(NAME, self._attend)
         AttentionMaskInterface.register(NAME, _mask)
         before = model.config._attn_implementation
@@ -102,17 +102,17 @@ class Attending:
             cos.onnxpipe_table = key
             return cos, sin
 
-        # the table is made by the module's own forward, before it is replaced
+        # The table is computed by the module's own forward, before it is replaced.
         for kind in module.kinds:
             assert self.rotary is not None
             self._tables[module.name, kind] = self.rotary.table(module, kind, self.positions)
         return forward
 
     def _turn(self, query: Any, key: Any, cos: Any, sin: Any, *rest: Any, **named: Any) -> Pair:
-        """Notes the table; the node does the rest."""
+        """Note the table; the node does the rotation."""
         table = getattr(cos, "onnxpipe_table", None)
         if table is None:
-            raise Unfit("its cosines are changed on their way to the attention")
+            raise UnsupportedAttentionError("its cosines are changed on their way to the attention")
         self._turned = self._tables[table]
         return query, key
 
@@ -120,14 +120,14 @@ class Attending:
         self, module: Any, query: Any, key: Any, value: Any, attention_mask: Any, scaling: float | None = None,
         softcap: float | None = None, **others: Any,
     ) -> tuple[Any, None]:  # fmt: skip
-        """(batch, heads, new, head_dim) queries, keys and values to (batch, new, heads, head_dim)."""
-        for name, given in others.items():
-            if given is not None and name not in _HARMLESS:
-                raise Unfit(f"its attention is given {name}")
+        """Attend with queries, keys and values (batch, heads, new, head_dim), to (batch, new, heads, head_dim)."""
+        for name, argument in others.items():
+            if argument is not None and name not in _HARMLESS:
+                raise UnsupportedAttentionError(f"its attention takes {name}")
         if not hasattr(attention_mask, "onnxpipe_window"):
-            raise Unfit("its mask is changed on its way to the attention, or there is none")
+            raise UnsupportedAttentionError("its mask is changed on its way to the attention, or there is none")
         if value.shape[-1] != query.shape[-1]:
-            raise Unfit("its values are of another size than its keys")
+            raise UnsupportedAttentionError("its values are of another size than its keys")
         heads, key_heads, width = int(query.shape[1]), int(key.shape[1]), int(query.shape[-1])
         tables = () if self._turned is None else self._turned
         self._turned = None
@@ -148,10 +148,10 @@ class Attending:
 
 
 def attend(query: Any, key: Any, value: Any, past: Pair, lengths: Any, total: Any, scale: float) -> tuple[Any, Pair]:
-    """The node, for a model whose own attention asks no interface: causal, without rotation.
+    """Compute attention with a node, for a model that does not use AttentionInterface: causal, without rotation.
 
     Args:
-        query, key, value: the new ones, (batch, heads, new, head_dim).
+        query, key, value: of the new tokens, (batch, heads, new, head_dim).
         past: keys and values so far.
         lengths: tokens of each row, past and new, less one; int32 (batch,).
         total: positions in all, int32 ().
@@ -166,7 +166,7 @@ def attend(query: Any, key: Any, value: Any, past: Pair, lengths: Any, total: An
 
 
 class _Passing(DynamicLayer):  # type: ignore[misc]
-    """A layer of a cache that gives the new keys and values back alone."""
+    """A layer of a cache that returns the new keys and values only."""
 
     def __init__(self, past: Pair) -> None:
         super().__init__()
@@ -205,30 +205,30 @@ class _Node(torch.autograd.Function):  # type: ignore[misc]
 
 
 def _flat(heads: Any) -> Any:
-    """(batch, heads, length, head_dim) to (batch, length, heads * head_dim)."""
+    """Reshape (batch, heads, length, head_dim) to (batch, length, heads * head_dim)."""
     batch, count, length, width = heads.shape
     return heads.transpose(1, 2).reshape(batch, length, count * width)
 
 
 def _mask(mask_function: Any, local_size: int | None = None, **others: Any) -> Any:
-    """A token for the mask that transformers would make, with the window it leaves: -1 for all that came before.
+    """Return a placeholder for transformers' mask that carries its window, -1 where every earlier token is allowed.
 
     Raises:
-        Unfit: it is neither causal nor a sliding window.
+        UnsupportedAttentionError: the mask is neither causal nor a sliding window.
     """
     window = -1 if local_size is None else int(local_size)
-    for last in _telling_rows(window):
+    for last in _probed_rows(window):
         allowed = [bool(_allows(mask_function, last, key)) for key in range(last + 4)]
         first = 0 if window < 0 else max(0, last - window + 1)
         if allowed != [first <= key <= last for key in range(last + 4)]:
-            raise Unfit("its mask is neither causal nor a sliding window")
+            raise UnsupportedAttentionError("its mask is neither causal nor a sliding window")
     token = torch.zeros(())
     token.onnxpipe_window = window
     return token
 
 
-def _telling_rows(window: int) -> Sequence[int]:
-    """Queries whose masks tell the pattern: around the window's edge, and well beyond, where chunks would differ."""
+def _probed_rows(window: int) -> Sequence[int]:
+    """Choose queries whose masks show the pattern: around the window's edge, and well beyond, where chunks differ."""
     if window < 0 or window > 512:
         return (0, 1, 7, 40)
     return (0, window - 1, window, 2 * window, 2 * window + window // 2)

@@ -1,4 +1,4 @@
-"""Causal language models: one graph for prompts, continuations and single steps.
+"""Export causal language models: one graph for prompts, continuations and single steps.
 
 Inputs: input_ids (batch, length), attention_mask (batch, past + length), position_ids (batch, length),
 num_logits_to_keep (): 0 for the logits of every position, n for those of each row's last n tokens; then keys and values
@@ -26,8 +26,8 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.fuse import drop_views, fuse_decoder, share_tables
 from onnxpipe_export.graphs.causal_lm import cases as causal_cases
 from onnxpipe_export.graphs.causal_lm.cache import pairs
-from onnxpipe_export.graphs.causal_lm.gqa import Unfit
-from onnxpipe_export.graphs.causal_lm.module import CausalModule, ask
+from onnxpipe_export.graphs.causal_lm.gqa import UnsupportedAttentionError
+from onnxpipe_export.graphs.causal_lm.module import CausalModule, run_model
 from onnxpipe_export.graphs.causal_lm.rotary import Rotary, find_rotary
 from onnxpipe_export.graphs.encoder import attention, max_length
 from onnxpipe_export.graphs.families import GQA_FAMILIES
@@ -40,24 +40,24 @@ _BATCH, _LENGTH, _PAST, _TOTAL = "batch_size", "sequence_length", "past_sequence
 _FIRST = ("input_ids", "attention_mask", "position_ids", "num_logits_to_keep")
 _KINDS = ("key", "value")
 _ANGLES = 8
-"""GroupQueryAttention turns heads by tables whose width is a multiple of this."""
+"""GroupQueryAttention rotates heads by tables whose width is a multiple of this."""
 _FEWEST_ROTATIONS = 4096
-"""Rows of a table of rotations at least: 1 MB for heads of 64 numbers."""
+"""The fewest rows of a table of rotations: 1 MB for heads of 64 numbers."""
 _BY_LENGTH = frozenset({"dynamic", "longrope"})
 """Scalings of rotary positions whose frequencies depend on how long a row has become."""
 
 
 @dataclass(frozen=True)
-class CausalGraph:
-    """The graph of a causal language model.
+class CausalLMExport:
+    """The export of a causal language model.
 
     Attributes:
         checkpoint: the model.
-        caches: of each layer, heads and size of a head of its keys and values.
-        gqa: which of the two kinds.
+        caches: for each layer, heads and size of a head of its keys and values.
+        gqa: whether it attends by GroupQueryAttention.
         rotary: the rotation that GroupQueryAttention does, None where the model's own operators do it.
         positions: positions that the model has; rows of the tables of sines.
-        max_length: the longest row, in tokens, that is proved.
+        max_length: the longest row, in tokens, that is verified.
     """
 
     checkpoint: Checkpoint
@@ -71,12 +71,12 @@ class CausalGraph:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """See the module."""
+        """Names of the inputs; see the module's docstring."""
         return (*_FIRST, *self.past)
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """See the module."""
+        """Names of the outputs; see the module's docstring."""
         return (*self.checkpoint.task.outputs, *self.present)
 
     @property
@@ -91,14 +91,14 @@ class CausalGraph:
 
     @property
     def makers(self) -> Mapping[str, Maker]:
-        """The precisions for one token at a time."""
+        """The precisions of graphs that run one token at a time."""
         return makers.DECODER
 
     def optimise(self, graph: OnnxGraph) -> None:
-        """Fewer nodes, the same numbers."""
+        """Rewrite the graph to fewer nodes with the same numbers."""
         optimise(graph)
         drop_views(graph)
-        if self.gqa:  # the other kind keeps to standard operators
+        if self.gqa:  # the other kind has standard operators only
             fuse_decoder(graph)
         share_tables(graph)
 
@@ -108,11 +108,11 @@ class CausalGraph:
             tracing.trace(self._module(), self._example(), self.outputs, self._axes(), path)
 
     def fits(self) -> bool:
-        """Whether GroupQueryAttention can stand for the model's attention."""
+        """Tell whether GroupQueryAttention can replace the model's attention."""
         try:
             with torch.inference_mode(), _traceable(self.checkpoint.model), tracing.quiet():
                 self._module()(*self._example().values())
-        except Unfit:
+        except UnsupportedAttentionError:
             return False
         return True
 
@@ -123,56 +123,53 @@ class CausalGraph:
         return module
 
     def cases(self, tokenizer: Any) -> list[Case]:
-        """See `causal_cases`."""
+        """Make the cases; see `causal_cases`."""
         return causal_cases.make(self, causal_cases.rows_of(self, tokenizer))
 
     def chains(self, run: Run, tokenizer: Any) -> Iterable[tuple[Feeds, Feeds]]:
-        """A prompt, then one and several tokens more, against one run over all of them."""
+        """Compare a prompt and one and several tokens after it with one run of the original over all of them."""
         return causal_cases.chains(self, run, causal_cases.rows_of(self, tokenizer))
 
     def invariance(self, run: Run, tokenizer: Any) -> float:
-        """See `causal_cases.invariance`."""
+        """Compare rows alone and in batches; see `causal_cases.invariance`."""
         return causal_cases.invariance(self, run, causal_cases.rows_of(self, tokenizer))
 
     def mask_of(self, feeds: Feeds) -> np.ndarray | None:
-        """Padding among the new tokens; there is none in what goes on from a past of unlike rows."""
+        """Return the mask of the new tokens' padding, None after a past: new tokens have no padding there."""
         mask, length = feeds["attention_mask"], feeds["input_ids"].shape[1]
         return mask if mask.shape[1] == length else None
 
     def reference(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        """Logits and last hidden state of the original, which sees each row alone and without padding.
-
-        At padding both are 0.
-        """
+        """Compute the original's logits and last hidden state, each row alone and without padding; 0 at padding."""
         keep = int(feeds["num_logits_to_keep"])
         batch, length = feeds["input_ids"].shape
         logits, hidden = [], []
         for row in range(batch):
             alone = self._alone(feeds, row)
-            found = self.run_original(**alone)
+            answer = self.run_original(**alone)
             size = alone["ids"].shape[1]
             left = 0 if self.gqa else length - size
-            hidden.append(np.pad(found["last_hidden_state"][0], ((left, length - size - left), (0, 0))))
-            scores = found["logits"][0]
+            hidden.append(np.pad(answer["last_hidden_state"][0], ((left, length - size - left), (0, 0))))
+            scores = answer["logits"][0]
             kept = np.pad(scores, ((left, length - size - left), (0, 0))) if keep == 0 else scores[-keep:]
             logits.append(kept)
         return {"logits": np.stack(logits), "last_hidden_state": np.stack(hidden)}
 
     def _alone(self, feeds: Feeds, row: int) -> dict[str, Any]:
-        """Row `row` of a batch as arguments of `run_original`."""
+        """Return row `row` of a batch as arguments of `run_original`."""
         mask, ids = feeds["attention_mask"][row].astype(bool), feeds["input_ids"][row]
         length = len(ids)
         before = len(mask) - length
         if not before:
             return {"ids": ids[None, mask], "past": ()}
-        # at the right of a row's own tokens is padding, or at their left
+        # padding is at the right of a row's own tokens with GroupQueryAttention, else at their left
         own = np.arange(len(mask)) < (int(mask.sum()) - length if self.gqa else before)
         own &= mask
         past = [feeds[name][row : row + 1][:, :, own[: feeds[name].shape[2]]] for name in self.past]
         return {"ids": ids[None], "past": past}
 
     def run_original(self, ids: np.ndarray, past: Sequence[np.ndarray] = ()) -> dict[str, np.ndarray]:
-        """All logits, the last hidden state, and the caches under the names of outputs.
+        """Run the original: all logits, the last hidden state, and the caches under the names of outputs.
 
         Args:
             ids: int64 (1, length), no padding.
@@ -180,7 +177,7 @@ class CausalGraph:
         """
         from transformers import DynamicCache
 
-        cache = DynamicCache()  # told of no config, it forgets nothing
+        cache = DynamicCache()  # made without a config, it drops no tokens
         for layer in range(len(past) // 2):
             cache.update(torch.from_numpy(past[2 * layer]), torch.from_numpy(past[2 * layer + 1]), layer)
         before = past[0].shape[2] if past else 0
@@ -189,18 +186,18 @@ class CausalGraph:
             "attention_mask": torch.ones(1, before + ids.shape[1], dtype=torch.int64),
         }
         with torch.inference_mode(), tracing.quiet():
-            scores, hidden = ask(self.checkpoint.model, cache, inputs)
+            scores, hidden = run_model(self.checkpoint.model, cache, inputs)
             states = [tensor for pair in pairs(cache) for tensor in pair]
             named = {"logits": scores, "last_hidden_state": hidden} | dict(zip(self.present, states, strict=True))
             return {name: tensor.float().numpy() for name, tensor in named.items()}
 
     def empty_past(self, rows: int = 1) -> dict[str, np.ndarray]:
-        """Caches of nothing."""
+        """Make caches of length 0."""
         shapes = [(rows, heads, 0, width) for heads, width in self.caches for _ in _KINDS]
         return {name: np.zeros(shape, np.float32) for name, shape in zip(self.past, shapes, strict=True)}
 
     def _example(self) -> dict[str, Any]:
-        """Three rows of new tokens after a past, one padded, so that no length and no mask is constant."""
+        """Make three rows of new tokens after a past, one padded, so that no length and no mask is constant."""
         rows, before, length = 3, 4, 5
         generator = np.random.default_rng(0)
         mask = np.ones((rows, before + length), np.int64)
@@ -225,11 +222,11 @@ class CausalGraph:
         return axes | {name: {0: _BATCH, 2: _TOTAL} for name in self.present}
 
 
-def describe(checkpoint: Checkpoint, wanted: Attention = "auto") -> CausalGraph:
-    """The graph of `checkpoint`, of the kind that is wanted or fits.
+def describe(checkpoint: Checkpoint, wanted: Attention = "auto") -> CausalLMExport:
+    """Describe the graph of `checkpoint`, with the wanted attention or the one that fits.
 
     Raises:
-        ExportError: the model does not attend that way, or keeps no keys and values.
+        ExportError: the model does not attend that way, or has no cache of keys and values.
     """
     config = checkpoint.model.config
     caches = _caches(checkpoint.model)
@@ -239,19 +236,19 @@ def describe(checkpoint: Checkpoint, wanted: Attention = "auto") -> CausalGraph:
     if by_length is not None:
         longest, positions = min(longest, by_length), min(positions, by_length)
     if wanted not in ("auto", "standard", "gqa"):
-        raise ExportError(f"attention={wanted!r}: there are auto, standard and gqa")
+        raise ExportError(f"unknown attention={wanted!r}; choose among auto, standard and gqa")
     if wanted == "gqa" and not fits:
-        raise ExportError("attention='gqa' needs heads of a multiple of 8 numbers; use attention='standard'")
+        raise ExportError("attention='gqa' needs a head size that is a multiple of 8; use attention='standard'")
     gqa = wanted == "gqa" or (wanted == "auto" and fits and config.model_type in GQA_FAMILIES)
     if by_length is not None and not gqa:
         raise ExportError(
             f"the rotary positions of {checkpoint.name} change with a row's length beyond {by_length} tokens, which "
-            "only attention='gqa' can bound"
+            "only attention='gqa' can limit; leave attention= out"
         )
     rotary = find_rotary(checkpoint.model) if gqa else None
     if rotary is not None and rotary.width % _ANGLES:
         rotary = None  # the model's own operators do it
-    graph = CausalGraph(checkpoint, caches, gqa, rotary, positions, longest)
+    graph = CausalLMExport(checkpoint, caches, gqa, rotary, positions, longest)
     if wanted == "auto" and gqa and not graph.fits():
         return describe(checkpoint, "standard")
     return graph
@@ -259,7 +256,7 @@ def describe(checkpoint: Checkpoint, wanted: Attention = "auto") -> CausalGraph:
 
 @contextlib.contextmanager
 def _traceable(model: Any) -> Iterator[None]:
-    """The model with plain attention, and with experts whose weights are gathered for each token instead of counted."""
+    """Give the model plain attention inside, and experts that gather weights for each token instead of counting."""
     with contextlib.ExitStack() as outside:
         outside.enter_context(attention(model, "eager"))
         experts = getattr(model.config, "_experts_implementation", None)
@@ -270,10 +267,10 @@ def _traceable(model: Any) -> Iterator[None]:
 
 
 def _caches(model: Any) -> tuple[tuple[int, int], ...]:
-    """Heads and width of each layer's keys, which have to be those of its values.
+    """Find heads and width of each layer's keys, which have to be those of its values.
 
     Raises:
-        ExportError: the model has none, or keeps something else (recurrent states).
+        ExportError: the model has no cache, or keeps something else (recurrent states).
     """
     from transformers import DynamicCache
 
@@ -290,15 +287,15 @@ def _caches(model: Any) -> tuple[tuple[int, int], ...]:
 
 
 def _positions(model: Any) -> int:
-    """Rows of a table of rotations. A model of few positions goes on beyond them, as the original does."""
+    """Count the rows of a table of rotations. A model of few positions goes on beyond them, as the original does."""
     limit = getattr(model.config, "max_position_embeddings", None)
     return max(limit if isinstance(limit, int) and limit > 0 else max_length(model), _FEWEST_ROTATIONS)
 
 
 def _window_of_lengths(config: Any) -> int | None:
-    """Tokens up to which the frequencies of rotary positions are constant; None where they always are."""
-    given = getattr(config, "rope_parameters", None) or {}
-    scalings = [given, *(one for one in given.values() if isinstance(one, dict))]
+    """Return up to how many tokens the frequencies of rotary positions are constant; None where they always are."""
+    parameters = getattr(config, "rope_parameters", None) or {}
+    scalings = [parameters, *(one for one in parameters.values() if isinstance(one, dict))]
     for scaling in scalings:
         if scaling.get("rope_type") in _BY_LENGTH:
             original = scaling.get("original_max_position_embeddings")

@@ -11,19 +11,19 @@ import torch
 
 from onnxpipe_export import tracing
 from onnxpipe_export.graphs.causal_lm.cache import growing_cache, pairs
-from onnxpipe_export.graphs.causal_lm.gqa import Attending
+from onnxpipe_export.graphs.causal_lm.gqa import GqaRun
 from onnxpipe_export.graphs.causal_lm.rotary import Rotary
 
 
 class CausalModule(torch.nn.Module):  # type: ignore[misc]
-    """(input_ids, attention_mask, position_ids, num_logits_to_keep, key 0, value 0, ...) to (logits, last hidden
-    state, key 0, value 0, ...).
+    """A causal language model from (input_ids, attention_mask, position_ids, num_logits_to_keep, key 0, value 0, ...)
+    to (logits, last hidden state, key 0, value 0, ...).
 
     Args:
         model: the original.
         layers: how many layers have a cache.
         gqa: attend through GroupQueryAttention nodes.
-        rotary: the rotation that the nodes do, None where the model does it.
+        rotary: the rotation that the nodes do, None where the model's own operators do it.
         positions: rows of the tables of sines.
     """
 
@@ -36,41 +36,43 @@ class CausalModule(torch.nn.Module):  # type: ignore[misc]
         self.positions = positions
 
     def forward(self, ids: Any, mask: Any, positions: Any, keep: Any, *past: Any) -> tuple[Any, ...]:
-        """See the class."""
+        """Run the model; see the class."""
         layers = list(zip(past[::2], past[1::2], strict=True))
         inputs = {"input_ids": ids, "attention_mask": mask, "logits_to_keep": kept_positions(positions, keep, self.gqa)}
         if "position_ids" in inspect.signature(self.model.forward).parameters or _passes_on(self.model):
             inputs["position_ids"] = positions
         if not self.gqa:
             cache = growing_cache(layers)
-            logits, hidden = ask(self.model, cache, inputs)
+            logits, hidden = run_model(self.model, cache, inputs)
             present: Sequence[Any] = pairs(cache)
         else:
             lengths = (mask.sum(dim=1) - 1).to(torch.int32)
             total = torch._shape_as_tensor(mask)[1].to(torch.int32)
-            attending = Attending(layers, lengths, total, self.rotary, self.positions)
-            with attending.inside(self.model):
-                logits, hidden = ask(self.model, attending.cache(), inputs)
-            present = [attending.present[layer] for layer in range(self.layers)]
+            run = GqaRun(layers, lengths, total, self.rotary, self.positions)
+            with run.inside(self.model):
+                logits, hidden = run_model(self.model, run.cache(), inputs)
+            present = [run.present[layer] for layer in range(self.layers)]
         return (logits, hidden, *(tensor for pair in present for tensor in pair))
 
 
-def ask(model: Any, cache: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
-    """Logits and the last hidden state, from which they come."""
-    seen: list[Any] = []
-    hook = model.get_decoder().register_forward_hook(lambda module, given, output: seen.append(output[0]))
+def run_model(model: Any, cache: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
+    """Run the model on a cache: logits, and the last hidden state that they are computed from."""
+    hidden_states: list[Any] = []
+    hook = model.get_decoder().register_forward_hook(lambda module, args, output: hidden_states.append(output[0]))
     home = sys.modules[type(model).__module__]
     try:
         with tracing.replaced(home, "slice_logits_to_keep", pick):
             answer = model(**inputs, past_key_values=cache, use_cache=True, return_dict=True)
     finally:
         hook.remove()
-    return answer.logits, seen[0]
+    return answer.logits, hidden_states[0]
 
 
 def pick(hidden: Any, kept: Any) -> Any:
-    """The states (batch, length, width) at the positions (batch, kept), 0 for all; transformers' own way cannot be
-    traced."""
+    """Select the states (batch, length, width) at the positions (batch, kept), 0 for all.
+
+    It replaces transformers' own selection, which cannot be traced.
+    """
     if isinstance(kept, int):
         return hidden
     batch, length = hidden.shape[:2]
@@ -79,7 +81,7 @@ def pick(hidden: Any, kept: Any) -> Any:
 
 
 def kept_positions(positions: Any, keep: Any, padded_right: bool) -> Any:
-    """Which positions of each row get logits: all for keep = 0, else the last `keep` that are no padding.
+    """Find the positions of each row that get logits: all for keep = 0, else the last `keep` that are not padding.
 
     A row's last token is the one with the largest position; padding has 0, as has the one token of the shortest row,
     which stands first or last as the padding is at the right or left. int64 (batch, kept).
@@ -94,7 +96,7 @@ def kept_positions(positions: Any, keep: Any, padded_right: bool) -> Any:
 
 
 def _passes_on(model: Any) -> bool:
-    """Whether the model's forward hands names that it does not know itself to its decoder."""
+    """Tell whether the model's forward passes keyword arguments that it does not know itself to its decoder."""
     kinds = (parameter.kind for parameter in inspect.signature(model.forward).parameters.values())
     decoder = inspect.signature(model.get_decoder().forward).parameters
     return inspect.Parameter.VAR_KEYWORD in kinds and "position_ids" in decoder

@@ -1,7 +1,7 @@
-"""Rotary positions as a table: which rotation a family applies, told by trying it, and the sines of every position.
+"""Find a model's rotary positions as a table: which rotation it applies, by trying it, and the sines of all positions.
 
-Source: RoFormer (Su et al. 2021). "Half": the first half of a head is turned against the second (GPT-NeoX, Llama);
-"interleaved": even elements against odd ones (GPT-J, Cohere).
+Source: RoFormer (Su et al. 2021). "Half": the first half of a head is rotated with the second (GPT-NeoX, Llama);
+"interleaved": even elements with odd ones (GPT-J, Cohere).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _PROBED = 6
 
 @dataclass(frozen=True)
 class RotaryModule:
-    """A module of the model that makes cosines and sines.
+    """A module of the model that computes cosines and sines.
 
     Attributes:
         name: its name in the model.
-        module: it.
+        module: the module.
         kinds: the values of its `layer_type` argument, (None,) where it has none.
     """
 
@@ -33,9 +33,9 @@ class RotaryModule:
     kinds: tuple[str | None, ...]
 
     def angles(self, positions: int, kind: str | None) -> tuple[Any, Any]:
-        """Cosines and sines of the positions 0.., float32 (1, positions, rotated part of a head).
+        """Compute cosines and sines of the positions 0.., float32 (1, positions, rotated part of a head).
 
-        The frequencies are those of rows of `positions` tokens, where they depend on that.
+        The frequencies are those of rows of `positions` tokens, where they depend on the length.
         """
         arguments = (torch.zeros(1, 1, 1), torch.arange(positions)[None])
         with torch.inference_mode():
@@ -45,12 +45,12 @@ class RotaryModule:
 
 @dataclass(frozen=True)
 class Rotary:
-    """How a model turns queries and keys, where it does so in a way that a table can stand for.
+    """How a model rotates queries and keys, where a table can express it.
 
     Attributes:
         home: the Python module in which the family's `apply_rotary_pos_emb` is looked up.
-        modules: what makes the cosines and sines.
-        interleaved: which rotation.
+        modules: the modules that compute the cosines and sines.
+        interleaved: which of the two rotations.
     """
 
     home: Any
@@ -63,12 +63,12 @@ class Rotary:
         return int(self.table(self.modules[0], self.modules[0].kinds[0], 1)[0].shape[-1])
 
     def table(self, module: RotaryModule, kind: str | None, positions: int) -> tuple[Any, Any]:
-        """Cosines and sines of the positions 0.., float32 (positions, half of the rotated part of a head)."""
+        """Compute cosines and sines of the positions 0.., float32 (positions, half of the rotated part of a head)."""
         return _halved(*module.angles(positions, kind), self.interleaved)
 
 
 def find_rotary(model: Any) -> Rotary | None:
-    """The model's rotation, None where it has none or another one than those two."""
+    """Find the model's rotation, None where it has none or another one than those two."""
     home = sys.modules[type(model).__module__]
     apply = getattr(home, _FUNCTION, None)
     modules = tuple(_modules(model))
@@ -89,7 +89,7 @@ def _modules(model: Any) -> Iterator[RotaryModule]:
 
 
 def _is(apply: Callable[..., Any], module: RotaryModule, kind: str | None, interleaved: bool) -> bool:
-    """Whether `apply` does this rotation, on random queries and keys."""
+    """Tell whether `apply` does this rotation, by trying it on random queries and keys."""
     cos, sin = module.angles(_PROBED, kind)
     generator = torch.Generator().manual_seed(0)
     query, key = (torch.randn(1, 2, _PROBED, cos.shape[-1], generator=generator) for _ in range(2))
@@ -103,7 +103,7 @@ def _is(apply: Callable[..., Any], module: RotaryModule, kind: str | None, inter
 
 
 def _halved(cos: Any, sin: Any, interleaved: bool) -> tuple[Any, Any]:
-    """Both halves (or neighbours) have the same angle, of which a table needs one."""
+    """Drop the repeated half of cosines and sines: both halves (or neighbours) have the same angle."""
     if interleaved:
         return cos[0, :, ::2].contiguous(), sin[0, :, ::2].contiguous()
     width = cos.shape[-1] // 2
@@ -111,7 +111,7 @@ def _halved(cos: Any, sin: Any, interleaved: bool) -> tuple[Any, Any]:
 
 
 def _turn(heads: Any, cos: Any, sin: Any, interleaved: bool) -> Any:
-    """The rotation of (batch, heads, length, width) by tables (length, width / 2)."""
+    """Rotate (batch, heads, length, width) by tables (length, width / 2)."""
     first, second = (heads[..., ::2], heads[..., 1::2]) if interleaved else heads.chunk(2, dim=-1)
     turned = (first * cos - second * sin, second * cos + first * sin)
     return torch.stack(turned, dim=-1).flatten(-2) if interleaved else torch.cat(turned, dim=-1)

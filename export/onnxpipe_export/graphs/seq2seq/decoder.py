@@ -1,4 +1,4 @@
-"""The decoder of an encoder-decoder model as one graph, and how it is proved."""
+"""Export the decoder of an encoder-decoder model as one graph."""
 
 from __future__ import annotations
 
@@ -15,82 +15,85 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.fuse import share_tables
 from onnxpipe_export.graphs.encoder import attention
 from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run
-from onnxpipe_export.graphs.seq2seq.module import TEXT, DecoderModule, Form, Layers
+from onnxpipe_export.graphs.seq2seq.module import TEXT_DECODER, DecoderKind, DecoderModule, Layers
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import seq2seq
 
 _MOST_LOGITS = _MOST_WEIGHTS = 2**24
 """Numbers in the largest answer that is compared: 64 MB."""
-_WRITTEN = 16
-"""Tokens that the original writes of each text."""
+_GENERATED = 16
+"""Tokens that the original generates for each text."""
 _SHORT = 12
-"""Of long states so many are kept where any will do."""
+"""How many of long states are kept where any will do."""
 _SEED = 11
 _ANSWERS = ("logits", "last_hidden_state")
 
 
-class Source(Protocol):
-    """The encoder, as far as the decoder needs it."""
+class EncoderSource(Protocol):
+    """The encoder's export, as far as the decoder needs it."""
 
     def rows(self, tokenizer: Any) -> Sequence[Sized]:
-        """What the encoder is given, of unlike lengths: texts, or recordings."""
+        """Return inputs of different lengths for the encoder: texts, or recordings."""
 
     def encode(self, rows: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-        """The original's states of a batch of them, float32 (rows, length, width), padded at the right; and where they
-        are, int64 (rows, length)."""
+        """Run the original's encoder on a batch.
+
+        Returns:
+            The states, float32 (rows, length, width), padded at the right; and their mask, int64 (rows, length).
+        """
 
 
 @dataclass(frozen=True)
-class DecoderGraph:
-    """`decoder_model_merged`: the next logits of k beams for each text.
+class Seq2SeqDecoderExport:
+    """The export of `decoder_model_merged`: the next logits of k beams for each text.
 
     Inputs, with `rows` = texts * k, the beams of a text one after the other:
 
-    - encoder_attention_mask int64 (texts, encoder length), where the model is told of padding
+    - encoder_attention_mask int64 (texts, encoder length), where the decoder takes a mask of the states
     - input_ids int64 (rows, length)
     - encoder_hidden_states float32 (texts, encoder length, width)
     - past_key_values.N.decoder.key, .value (rows, heads, past, head width)
     - past_key_values.N.encoder.key, .value (texts, heads, encoder length, head width); length 0 in the first call
-    - use_cache_branch bool (1,): false in the first call, when cross keys and values are made of the states; then true
+    - use_cache_branch bool (1,): false in the first call, when the states give the cross keys and values; then true
 
     Outputs: logits (rows, length, vocabulary), last_hidden_state (rows, length, width), and present.N.* as the past.
-    Where the encoder hears, present.N.encoder.* have the length 0 in all calls but the first, whose are to be kept; and
-    where words are found in time, there are cross_attentions.N (rows, heads, length, encoder length).
+    Where the encoder takes audio, present.N.encoder.* have the length 0 in all calls but the first, whose are to be
+    kept; and where word timestamps are computed, there are cross_attentions.N (rows, heads, length, encoder length).
 
     Attributes:
         checkpoint: the model.
         layers: the attentions of its decoder.
         source: its encoder.
         max_length: the longest row, in tokens, that it takes.
-        form: what the decoder is like.
+        form: which kind of decoder it is.
     """
 
     checkpoint: Checkpoint
     layers: Layers
-    source: Source
+    source: EncoderSource
     max_length: int
-    form: Form = TEXT
+    form: DecoderKind = TEXT_DECODER
 
     name = "decoder_model_merged"
     decisions = frozenset({"logits"})
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """See the class."""
+        """Names of the inputs; see the class."""
         pasts = (f"past_key_values.{cache}" for cache in self._caches)
         mask = ("encoder_attention_mask",) if self.form.masked else ()
         return (*mask, "input_ids", "encoder_hidden_states", *pasts, "use_cache_branch")
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """See the class."""
+        """Names of the outputs; see the class."""
         return (*_ANSWERS, *(f"present.{cache}" for cache in self._caches), *self._weights)
 
     @property
     def makers(self) -> Mapping[str, Maker]:
-        """The precisions for one token at a time."""
-        return seq2seq.HEARING_DECODER if self.form.hears else seq2seq.DECODER
+        """The precisions of graphs that run one token at a time."""
+        return seq2seq.SPEECH_DECODER if self.form.takes_audio else seq2seq.DECODER
 
     @cached_property
     def _caches(self) -> tuple[str, ...]:
@@ -111,13 +114,13 @@ class DecoderGraph:
         tracing.trace(module, example, self.outputs, self._axes(), path)
 
     def optimise(self, graph: OnnxGraph) -> None:
-        """Fewer nodes, the same numbers; words stored once where the output layer is their embedding."""
+        """Rewrite the graph to fewer nodes with the same numbers; store a tied embedding once."""
         optimise(graph)
-        if self.form.hears:
+        if self.form.takes_audio:
             share_tables(graph)
 
     def _example(self) -> dict[str, np.ndarray]:
-        """Two texts, three beams each, two tokens after four: no two sizes are the same by chance."""
+        """Make two texts, three beams each, two tokens after four: no two sizes are equal by chance."""
         generator = np.random.default_rng(_SEED)
         ids = generator.integers(5, max(self._vocabulary, 6), (6, 2))
         mask = np.ones((2, 7), np.int64)
@@ -153,26 +156,27 @@ class DecoderGraph:
         return axes
 
     def cases(self, tokenizer: Any) -> list[Case]:
-        """First calls: one text and several, padded at the right, with one beam and with four."""
+        """Make cases of first calls: one text and several, padded at the right, with one beam and with four."""
         texts = self.source.rows(tokenizer)
         short = sorted(texts, key=len)
-        found = [Case(self._cut(self._first(short[:1], 1, 1)), golden=True)]
-        for text, ids in zip(texts, self._written(texts), strict=True):
+        cases = [Case(self._cut(self._first(short[:1], 1, 1)), golden=True)]
+        for text, ids in zip(texts, self._generated(texts), strict=True):
             feeds = self._first([text], 1, 9)
-            found += [Case(feeds, calibrates=True), Case(feeds | {"input_ids": ids[None]})]
-        found += [Case(self._first(texts[:3], beams, length)) for beams, length in ((1, 1), (1, 5), (4, 1), (4, 3))]
+            cases += [Case(feeds, calibrates=True), Case(feeds | {"input_ids": ids[None]})]
+        cases += [Case(self._first(texts[:3], beams, length)) for beams, length in ((1, 1), (1, 5), (4, 1), (4, 3))]
         longest = min(self.max_length, max(_MOST_LOGITS // self._vocabulary, 1))
-        return [*found, Case(self._cut(self._first(short[-1:], 1, longest)))]
+        return [*cases, Case(self._cut(self._first(short[-1:], 1, longest)))]
 
     def reference(self, feeds: Feeds) -> Feeds:
-        """The original's logits and last hidden states for a first call, and its cross attentions if they are few."""
-        return self._ask(feeds["encoder_hidden_states"], feeds.get("encoder_attention_mask"), feeds["input_ids"])
+        """Compute the original's logits and last hidden states for a first call, and cross attentions if few."""
+        mask = feeds.get("encoder_attention_mask")
+        return self._run_original(feeds["encoder_hidden_states"], mask, feeds["input_ids"])
 
     def mask_of(self, feeds: Feeds) -> None:
-        """Decoder rows have no padding."""
+        """Return None: the decoder's rows have no padding."""
 
     def chains(self, run: Run, tokenizer: Any) -> Iterator[tuple[Feeds, Feeds]]:
-        """Three texts, padded, with one and with four beams: a first call, single tokens and several at once."""
+        """Run three texts, padded, with one and with four beams: a first call, single tokens and several at once."""
         texts = self.source.rows(tokenizer)
         for chosen, beams in ((texts[:3], 1), (texts[2:5], 4), (texts[5:6], 4)):
             if chosen:
@@ -180,8 +184,10 @@ class DecoderGraph:
                 yield self.reference(feeds), self.walk(run, feeds, (2, 1, 1, 4, 1, 3))
 
     def invariance(self, run: Run, tokenizer: Any) -> float:
-        """Largest difference of a row's answer alone and among others, with other padding of the encoder's rows, over a
-        first call and further tokens."""
+        """Compute the largest difference of a row's answer alone and in a batch with padded encoder rows.
+
+        Over a first call and further tokens.
+        """
         texts = self.source.rows(tokenizer)[:6]
         length = min(4, self.max_length)
         together = self._first(texts, 1, length)
@@ -194,13 +200,13 @@ class DecoderGraph:
             if mask is not None:
                 alone["encoder_hidden_states"] = alone["encoder_hidden_states"][:, : mask[row].sum()]
                 alone["encoder_attention_mask"] = mask[row : row + 1, : mask[row].sum()]
-            found = self.walk(run, alone, (1, 1, 2))
-            worst = max(worst, *(float(np.abs(found[name][0] - answer[name][row]).max()) for name in _ANSWERS))
+            single = self.walk(run, alone, (1, 1, 2))
+            worst = max(worst, *(float(np.abs(single[name][0] - answer[name][row]).max()) for name in _ANSWERS))
         return worst
 
     def walk(self, run: Run, feeds: Feeds, lengths: Sequence[int]) -> dict[str, np.ndarray]:
-        """Answers to all tokens of a first call's feeds, given so many at a time, on the caches."""
-        ids, found, at = feeds["input_ids"], [], 0
+        """Compute the answers to all tokens of a first call's feeds in pieces of these lengths, on the caches."""
+        ids, pieces, at = feeds["input_ids"], [], 0
         names = (*_ANSWERS, *self._weights)
         current: dict[str, np.ndarray] = dict(feeds)
         for length in lengths:
@@ -208,18 +214,18 @@ class DecoderGraph:
             if not piece.size:
                 break
             answer = run(current | {"input_ids": piece})
-            if not answer.keys() >= set(self.outputs):  # the original gives no caches: all at once is the same
+            if not answer.keys() >= set(self.outputs):  # the original returns no caches: all at once is the same
                 return dict(run({**feeds, "input_ids": ids[:, : sum(lengths)]}))
-            found.append([answer[name] for name in names])
+            pieces.append([answer[name] for name in names])
             grown = [cache for cache in self._caches if at == 0 or ".decoder." in cache]
             current |= {f"past_key_values.{cache}": answer[f"present.{cache}"] for cache in grown}
             current["use_cache_branch"] = np.array([True])
             at += length
         axes = {name: 2 if name in self._weights else 1 for name in names}
-        return {name: np.concatenate(parts, axis=axes[name]) for name, parts in zip(names, zip(*found), strict=True)}
+        return {name: np.concatenate(parts, axis=axes[name]) for name, parts in zip(names, zip(*pieces), strict=True)}
 
     def _first(self, texts: Sequence[Any], beams: int, length: int) -> dict[str, np.ndarray]:
-        """Feeds of a first call: the texts padded at the right, random tokens after the decoder's first."""
+        """Make feeds of a first call: the texts padded at the right, random tokens after the decoder's first."""
         states, mask = self.source.encode(texts)
         ids = np.random.default_rng(_SEED).choice(self._ordinary, (len(texts) * beams, length))
         ids[:, 0] = self._start
@@ -231,36 +237,37 @@ class DecoderGraph:
         return {**feeds, "use_cache_branch": np.array([False])}
 
     def _cut(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The same with the first of the states only, where an encoder that hears makes far more than tokens."""
-        if not self.form.hears:
+        """Keep only the first of the states, where the encoder takes audio and makes far more than tokens."""
+        if not self.form.takes_audio:
             return feeds
         names = [name for name in ("encoder_hidden_states", "encoder_attention_mask") if name in feeds]
         return feeds | {name: feeds[name][:, :_SHORT] for name in names}
 
-    def _written(self, texts: Sequence[Any]) -> np.ndarray:
-        """What the original writes of each text, the likeliest token each time: int64 (texts, tokens).
+    def _generated(self, texts: Sequence[Any]) -> np.ndarray:
+        """Generate with the original for each text, the likeliest token each time: int64 (texts, tokens).
 
-        Precisions are proved on it and not calibrated: of 200 sentences of opus-mt-en-fr, int8 calibrated on random
-        tokens alone gave 178 as fp32 does (BLEU -0.04), on these as well 175 (BLEU +0.75).
+        Precisions are verified with it and not calibrated: of 200 sentences of opus-mt-en-fr, int8 calibrated with
+        random tokens alone translated 178 as fp32 does (BLEU -0.04), with these as well 175 (BLEU +0.75).
         """
         feeds = self._first(texts, 1, 1)
         ids = feeds["input_ids"]
-        for _ in range(min(_WRITTEN, self.max_length - 1)):
+        for _ in range(min(_GENERATED, self.max_length - 1)):
             logits = self.reference({**feeds, "input_ids": ids})["logits"]
             ids = np.concatenate([ids, logits[:, -1:].argmax(axis=-1)], axis=1)
         return ids
 
-    def _ask(self, states: np.ndarray, mask: np.ndarray | None, ids: np.ndarray) -> dict[str, np.ndarray]:
-        """The original's answer, each text's states repeated for its beams."""
+    def _run_original(self, states: np.ndarray, mask: np.ndarray | None, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """Compute the original's answer, each text's states repeated for its beams."""
         import torch
 
         beams = len(ids) // len(states)
-        given = torch.from_numpy(states).repeat_interleave(beams, 0)
+        repeated = torch.from_numpy(states).repeat_interleave(beams, 0)
         padding = None if mask is None else torch.from_numpy(mask).repeat_interleave(beams, 0)
+        run = self._run_decoder if self.form.takes_audio else self._run_model
         with torch.inference_mode(), tracing.quiet():
-            return (self._ask_decoder if self.form.hears else self._ask_model)(given, padding, torch.from_numpy(ids))
+            return run(repeated, padding, torch.from_numpy(ids))
 
-    def _ask_model(self, states: Any, mask: Any, ids: Any) -> dict[str, np.ndarray]:
+    def _run_model(self, states: Any, mask: Any, ids: Any) -> dict[str, np.ndarray]:
         from transformers.modeling_outputs import BaseModelOutput
 
         answer = self.checkpoint.model(
@@ -273,20 +280,21 @@ class DecoderGraph:
         )
         return {"logits": answer.logits.float().numpy(), "last_hidden_state": answer.decoder_hidden_states[-1].numpy()}
 
-    def _ask_decoder(self, states: Any, mask: Any, ids: Any) -> dict[str, np.ndarray]:
+    def _run_decoder(self, states: Any, mask: Any, ids: Any) -> dict[str, np.ndarray]:
         model = self.checkpoint.model
         numbers = ids.numel() * states.shape[1] * self._heads * len(self.layers)
         weights = self.form.weights and numbers <= _MOST_WEIGHTS
-        told = {} if mask is None else {"encoder_attention_mask": mask}
+        kwargs = {} if mask is None else {"encoder_attention_mask": mask}
         with attention(model, "eager" if weights else model.config._attn_implementation):
             answer = model.get_decoder()(
-                input_ids=ids, encoder_hidden_states=states, use_cache=False, output_attentions=weights, **told
+                input_ids=ids, encoder_hidden_states=states, use_cache=False, output_attentions=weights, **kwargs
             )
         hidden = answer.last_hidden_state
-        found = {"logits": model.get_output_embeddings()(hidden).float().numpy(), "last_hidden_state": hidden.numpy()}
+        logits = model.get_output_embeddings()(hidden).float().numpy()
+        outputs = {"logits": logits, "last_hidden_state": hidden.numpy()}
         if weights:
-            found |= {name: value.numpy() for name, value in zip(self._weights, answer.cross_attentions, strict=True)}
-        return found
+            outputs |= {name: value.numpy() for name, value in zip(self._weights, answer.cross_attentions, strict=True)}
+        return outputs
 
     @property
     def _heads(self) -> int:

@@ -1,4 +1,4 @@
-"""Encoder-decoder models: the encoder's graph, and one graph for every call of the decoder."""
+"""Export encoder-decoder models: the encoder's graph, and one graph for every call of the decoder."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ from onnxpipe_export import tracing
 from onnxpipe_export.cases import text as cases
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.encoder import attention, max_length, row_invariance
-from onnxpipe_export.graphs.graph import Case, Feeds, Graph, Maker, Run
-from onnxpipe_export.graphs.seq2seq.decoder import DecoderGraph
+from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport, Maker, Run
+from onnxpipe_export.graphs.seq2seq.decoder import Seq2SeqDecoderExport
 from onnxpipe_export.graphs.seq2seq.module import find_layers
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import seq2seq
 
 
-def describe(checkpoint: Checkpoint) -> tuple[Graph, Graph]:
-    """The graphs of the encoder and of the decoder.
+def describe(checkpoint: Checkpoint) -> tuple[GraphExport, GraphExport]:
+    """Describe the graphs of the encoder and of the decoder.
 
     Raises:
-        ExportError: the decoder is built in another way than those that can be exported.
+        ExportError: the decoder's layers are not supported.
     """
     layers = find_layers(checkpoint.model)
     if layers is None:
         raise ExportError(
             f"{checkpoint.folder.name}: models of the type '{checkpoint.config.model_type}' cannot be exported for "
-            "generation: their decoder is not made of one attention over its own tokens and one over the text a layer"
+            "generation: each layer of the decoder must have one self-attention and one cross-attention"
         )
     longest = max_length(checkpoint.model)
-    encoder = EncoderGraph(checkpoint, longest)
-    return encoder, DecoderGraph(checkpoint, layers, encoder, longest)
+    encoder = Seq2SeqEncoderExport(checkpoint, longest)
+    return encoder, Seq2SeqDecoderExport(checkpoint, layers, encoder, longest)
 
 
 @dataclass(frozen=True)
-class EncoderGraph:
-    """`encoder_model`: input_ids and attention_mask (batch, length) to last_hidden_state (batch, length, width).
+class Seq2SeqEncoderExport:
+    """The export of `encoder_model`: input_ids and attention_mask (batch, length) to last_hidden_state (batch, length,
+    width).
 
     Attributes:
         checkpoint: the model.
-        max_length: the longest text, in tokens, that it takes (and that is proved).
+        max_length: the longest text, in tokens, that it takes (and that is verified).
     """
 
     checkpoint: Checkpoint
@@ -58,7 +59,7 @@ class EncoderGraph:
 
     @property
     def makers(self) -> Mapping[str, Maker]:
-        """The precisions for whole texts, and those of the decoder: a bundle has both graphs in each."""
+        """The precisions of graphs that take whole texts, and the decoder's: a bundle has both graphs in each."""
         return seq2seq.ENCODER
 
     def trace(self, path: Path) -> None:
@@ -82,38 +83,38 @@ class EncoderGraph:
             tracing.trace(Flat().eval(), feeds, self.outputs, axes, path)
 
     def optimise(self, graph: OnnxGraph) -> None:
-        """Fewer nodes, the same numbers."""
+        """Rewrite the graph to fewer nodes with the same numbers."""
         optimise(graph)
 
-    def rows(self, tokenizer: Any) -> list[cases.Row]:
-        """Sentences, as tokens."""
+    def rows(self, tokenizer: Any) -> list[cases.TokenRow]:
+        """Tokenize sentences to rows."""
         return cases.text_rows(self, tokenizer)
 
-    def encode(self, rows: Sequence[cases.Row]) -> tuple[np.ndarray, np.ndarray]:
-        """The original's states of a batch of texts, and its mask."""
+    def encode(self, rows: Sequence[cases.TokenRow]) -> tuple[np.ndarray, np.ndarray]:
+        """Run the original's encoder on a batch of texts: the states, and their mask."""
         feeds = cases.batch(rows, self)
         return self.reference(feeds)["last_hidden_state"], feeds["attention_mask"]
 
     def cases(self, tokenizer: Any) -> list[Case]:
-        """Real text and random ids, short and long, alone and padded at either side."""
+        """Make cases of real text and random ids, short and long, alone and padded at either side."""
         return cases.make(self, tokenizer)
 
     def reference(self, feeds: Feeds) -> Feeds:
-        """The original's states."""
+        """Compute the original's states."""
         import torch
 
         with torch.inference_mode(), tracing.quiet():
-            given = {name: torch.from_numpy(feeds[name]) for name in self.inputs}
-            return {"last_hidden_state": self.checkpoint.model.get_encoder()(**given)[0].float().numpy()}
+            tensors = {name: torch.from_numpy(feeds[name]) for name in self.inputs}
+            return {"last_hidden_state": self.checkpoint.model.get_encoder()(**tensors)[0].float().numpy()}
 
     def mask_of(self, feeds: Feeds) -> np.ndarray:
-        """The attention mask."""
+        """Return the attention mask."""
         return feeds["attention_mask"]
 
     def chains(self, run: Run, tokenizer: Any) -> tuple[()]:
-        """None: a text is one run."""
+        """Return no chains: a text is one run."""
         return ()
 
     def invariance(self, run: Run, tokenizer: Any) -> float:
-        """See `row_invariance`."""
+        """Compare the rows of texts alone and in batches; see `row_invariance`."""
         return row_invariance(run, self, cases.text_rows(self, tokenizer))

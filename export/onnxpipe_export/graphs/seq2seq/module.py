@@ -1,15 +1,15 @@
 """The module that is traced for the decoder of an encoder-decoder model: flat tensors in, flat tensors out.
 
-The model's own decoder runs, but its attention is done here, in as few steps as the shapes allow:
+The model's own decoder runs, but its attention is computed here, in as few steps as the shapes allow:
 
 - keys and values of all layers' cross attention are one product with the encoder's states. With `use_cache_branch` the
-  states are cut to no rows first, so the product is of nothing, and what the cache has is all there is. So there is no
-  `If`, and the file is one graph for the first call and the others.
+  states are cut to no rows first, so the product is empty and only the cache is used. So there is no `If`, and the file
+  is one graph for the first call and the others.
 - k beams of a text stand one after the other, so their queries (texts * k, length, heads, width) are, without a copy,
   (texts, k * length, heads, width), and meet the keys and values of their text, which exist once.
 - queries, keys and values of self attention are one product and one transposition.
-- what an encoder hears is long (1,500 states for 30 seconds), so keys and values are not copied to join those of the
-  cache with those of no states: each half is met by itself, and only scores are joined.
+- the states of audio are long (1,500 for 30 seconds), so keys and values are not copied to join those of the cache with
+  those of no states: queries meet each half by itself, and only the scores are joined.
 """
 
 from __future__ import annotations
@@ -38,31 +38,31 @@ _PROJECTIONS = (
 
 
 @dataclass(frozen=True)
-class Form:
-    """What sets a decoder apart from others.
+class DecoderKind:
+    """How a decoder differs from others.
 
     Attributes:
-        hears: its encoder is given sound, of which the model's own forward wants to know more than the states: so the
-            decoder and the output layer are called, not the model.
-        masked: it is told which of the encoder's states are padding.
-        weights: it gives the probabilities of its cross attentions, by which words are found in time.
+        takes_audio: its encoder takes audio. As the model's own forward then needs more than the encoder's states, the
+            decoder and the output layer are called instead.
+        masked: it takes a mask of the encoder's states.
+        weights: it returns the probabilities of its cross attentions, from which word timestamps are computed.
     """
 
-    hears: bool = False
+    takes_audio: bool = False
     masked: bool = True
     weights: bool = False
 
 
-TEXT = Form()
+TEXT_DECODER = DecoderKind()
 
 
 @dataclass(frozen=True)
-class Attention:
+class DecoderAttention:
     """An attention of the model's decoder.
 
     Attributes:
         module: the torch module, whose forward is replaced.
-        answers: how many things its forward returns.
+        answers: how many values its forward returns.
     """
 
     module: Any
@@ -70,7 +70,7 @@ class Attention:
 
     @property
     def heads(self) -> int:
-        """How many."""
+        """Number of heads."""
         named = getattr(self.module, "num_heads", None) or getattr(self.module, "n_heads", None)
         return int(named or self.inner // self.module.head_dim)
 
@@ -81,11 +81,11 @@ class Attention:
 
     @property
     def output(self) -> Any:
-        """The last projection."""
+        """The output projection."""
         return self._linear(3)
 
     def merged(self, *numbers: int) -> tuple[Any, Any]:
-        """Weight and bias (None without one) of the projections 0 to 2 (query, key, value) one under the other.
+        """Stack the weights and biases (None without one) of the projections `numbers`: 0 query, 1 key, 2 value.
 
         The query's are scaled, so that the scores need not be.
         """
@@ -116,43 +116,43 @@ class Layers:
         cross: those over the encoder's states.
     """
 
-    own: tuple[Attention, ...]
-    cross: tuple[Attention, ...]
+    own: tuple[DecoderAttention, ...]
+    cross: tuple[DecoderAttention, ...]
 
     def __len__(self) -> int:
         return len(self.own)
 
 
-def find_layers(model: Any, form: Form = TEXT) -> Layers | None:
-    """The attentions of the model's decoder; None if it is not built of one own and one cross attention a layer."""
+def find_layers(model: Any, form: DecoderKind = TEXT_DECODER) -> Layers | None:
+    """Find the attentions of the model's decoder; None unless each layer has one self- and one cross-attention."""
     named = [(name.rpartition(".")[2], module) for name, module in model.get_decoder().named_modules()]
     own = [module for name, module in named if name in _SELF]
     cross = [module for name, module in named if name in _CROSS]
     if not own or len(own) != len(cross) or not all(_is_plain(module) for module in (*own, *cross)):
         return None
     answers = _count_answers(model, [*own, *cross], form)
-    return Layers(*(tuple(Attention(module, answers[module]) for module in modules) for modules in (own, cross)))
+    return Layers(*(tuple(DecoderAttention(module, answers[module]) for module in modules) for modules in (own, cross)))
 
 
 def _is_plain(module: Any) -> bool:
-    """Whether it has four linear layers, as many keys as queries, and is called as those here are."""
+    """Tell whether an attention has four linear layers, as many keys as queries, and a signature known here."""
     every: list[list[Any]] = [[getattr(module, name, None) for name in names] for names in _PROJECTIONS]
-    linear = next((found for found in every if all(isinstance(one, torch.nn.Linear) for one in found)), None)
+    linear = next((layers for layers in every if all(isinstance(one, torch.nn.Linear) for one in layers)), None)
     first = next(iter(inspect.signature(module.forward).parameters), "")  # FSMT's has the length before the batch
     if linear is None or first != "hidden_states" or len({one.out_features for one in linear[:3]}) > 1:
         return False
     return any(getattr(module, name, None) for name in ("num_heads", "n_heads", "head_dim"))
 
 
-def _count_answers(model: Any, modules: list[Any], form: Form) -> dict[Any, int]:
-    """How many things the forward of each module returns in a run of the model."""
+def _count_answers(model: Any, modules: list[Any], form: DecoderKind) -> dict[Any, int]:
+    """Count the values that the forward of each module returns, in a run of the model."""
     counts: dict[Any, int] = {}
     hooks = [m.register_forward_hook(lambda module, _, answer: counts.update({module: len(answer)})) for m in modules]
     token = torch.full((1, 2), model.config.eos_token_id if isinstance(model.config.eos_token_id, int) else 0)
     try:
         with torch.inference_mode(), tracing.quiet():
-            if form.hears:
-                states = torch.zeros(1, 3, Attention(modules[-1], 0).merged(1)[0].shape[1])
+            if form.takes_audio:
+                states = torch.zeros(1, 3, DecoderAttention(modules[-1], 0).merged(1)[0].shape[1])
                 model.get_decoder()(input_ids=token, encoder_hidden_states=states)
             else:
                 model(input_ids=token, decoder_input_ids=token)
@@ -163,17 +163,18 @@ def _count_answers(model: Any, modules: list[Any], form: Form) -> dict[Any, int]
 
 
 class DecoderModule(torch.nn.Module):  # type: ignore[misc]
-    """([encoder_attention_mask,] input_ids, encoder_hidden_states, four caches a layer, use_cache_branch) to (logits,
-    last hidden state, four caches a layer[, a cross attention's probabilities a layer]); the four are own keys and
-    values, cross keys and values.
+    """A decoder from ([encoder_attention_mask,] input_ids, encoder_hidden_states, four caches a layer,
+    use_cache_branch) to (logits, last hidden state, four caches a layer[, a cross attention's probabilities a layer]).
+
+    The four caches are own keys and values, cross keys and values.
 
     Args:
         model: the original.
         layers: from `find_layers`.
-        form: what its decoder is like.
+        form: which kind of decoder it has.
     """
 
-    def __init__(self, model: Any, layers: Layers, form: Form = TEXT) -> None:
+    def __init__(self, model: Any, layers: Layers, form: DecoderKind = TEXT_DECODER) -> None:
         super().__init__()
         self.model = model
         self.layers = layers
@@ -193,26 +194,26 @@ class DecoderModule(torch.nn.Module):  # type: ignore[misc]
         return functional.linear(value, getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias"))
 
     def forward(self, *tensors: Any) -> tuple[Any, ...]:
-        """See the class."""
+        """Run the decoder; see the class."""
         mask, rest = (tensors[0], tensors[1:]) if self.form.masked else (None, tensors)
         ids, states, past, use_cache = rest[0], rest[1], rest[2:-1], rest[-1]
         step = _Step(self, mask, ids, states, past, self._fresh(states, use_cache))
         with step.inside(self.model, self.layers):
-            logits, hidden = self._ask(mask, ids, states, step)
+            logits, hidden = self._run_model(mask, ids, states, step)
         present = [tensor for number in range(len(self.layers)) for tensor in (*step.own[number], *step.cross[number])]
         weights = [step.weights[number] for number in range(len(self.layers))] if self.form.weights else []
         return (logits, hidden, *present, *weights)
 
-    def _ask(self, mask: Any, ids: Any, states: Any, step: _Step) -> tuple[Any, Any]:
-        """Logits and the last hidden state, from which they come."""
-        if self.form.hears:
+    def _run_model(self, mask: Any, ids: Any, states: Any, step: _Step) -> tuple[Any, Any]:
+        """Run the model: logits, and the last hidden state that they are computed from."""
+        if self.form.takes_audio:
             with traceable(self.model):
                 answer = self.model.get_decoder()(
                     input_ids=ids, encoder_hidden_states=states, past_key_values=step, use_cache=True
                 )
             return self.model.get_output_embeddings()(answer.last_hidden_state), answer.last_hidden_state
-        seen: list[Any] = []
-        hook = self.model.get_decoder().register_forward_hook(lambda module, given, output: seen.append(output[0]))
+        hidden: list[Any] = []
+        hook = self.model.get_decoder().register_forward_hook(lambda module, args, output: hidden.append(output[0]))
         try:
             logits = self.model(
                 attention_mask=mask,
@@ -224,10 +225,10 @@ class DecoderModule(torch.nn.Module):  # type: ignore[misc]
             ).logits
         finally:
             hook.remove()
-        return logits, seen[0]
+        return logits, hidden[0]
 
     def _fresh(self, states: Any, use_cache: Any) -> list[tuple[Any, Any]]:
-        """Cross keys and values of each layer made of the states; of none of them if the cache is used."""
+        """Compute the cross keys and values of each layer from the states; from none of them if the cache is used."""
         heads = self.layers.cross[0].heads
         length = torch._shape_as_tensor(states)[1]
         fresh = states[:, : torch.where(use_cache[0], torch.zeros_like(length), length)]
@@ -238,7 +239,7 @@ class DecoderModule(torch.nn.Module):  # type: ignore[misc]
 
 
 class _Step:
-    """One run of the decoder; it stands for the cache, of which the model asks nothing but the length."""
+    """One run of the decoder; the model takes it for its cache, and reads nothing but the length from it."""
 
     is_compileable = False
 
@@ -258,7 +259,7 @@ class _Step:
         self._before = torch._shape_as_tensor(past[0])[2]
         self._fresh = fresh
         self.own: dict[int, tuple[Any, Any]] = {}
-        self.cross = fresh if module.form.hears else [self._joined(number) for number in range(len(fresh))]
+        self.cross = fresh if module.form.takes_audio else [self._joined(number) for number in range(len(fresh))]
         self.weights: dict[int, Any] = {}
         lowest = torch.finfo(torch.float32).min
         self._padding = None if mask is None else torch.where(mask[:, None, None, :] > 0, 0.0, lowest)
@@ -269,21 +270,21 @@ class _Step:
         self._first_bias: Any = None
 
     def get_seq_length(self, layer: int = 0) -> Any:
-        """Tokens so far."""
+        """Return the number of tokens so far."""
         return self._before
 
     def _kept(self, number: int) -> tuple[Any, Any]:
-        """The cross keys and values of a layer that the cache has."""
+        """Return the cross keys and values of a layer that the cache has."""
         return self._past[4 * number + 2], self._past[4 * number + 3]
 
     def _joined(self, number: int) -> tuple[Any, Any]:
-        """The same with those made of the states: one of the two has none."""
+        """Join the cached cross keys and values with those of the states: one of the two is empty."""
         (key, value), (fresh_key, fresh_value) = self._kept(number), self._fresh[number]
         return torch.cat([key, fresh_key], dim=2), torch.cat([value, fresh_value], dim=2)
 
     @contextlib.contextmanager
     def inside(self, model: Any, layers: Layers) -> Iterator[None]:
-        """The model attends through this step, and makes no masks of its own."""
+        """Let the model attend through this step inside, and make no masks of its own."""
         home = _home(model.get_decoder())
         with contextlib.ExitStack() as stack:
             for name in ("create_causal_mask", "create_bidirectional_mask"):
@@ -294,8 +295,8 @@ class _Step:
                 stack.enter_context(tracing.replaced(cross.module, "forward", self._attend(number, cross, own=False)))
             yield
 
-    def _attend(self, number: int, attention: Attention, own: bool) -> Any:
-        """What replaces the forward of an attention."""
+    def _attend(self, number: int, attention: DecoderAttention, own: bool) -> Any:
+        """Make the replacement of an attention's forward."""
 
         def forward(hidden_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
             if own:
@@ -307,14 +308,14 @@ class _Step:
 
         return forward
 
-    def _over_tokens(self, number: int, attention: Attention, hidden: Any, rotation: Any) -> Any:
-        """Self attention, (rows, heads, length, width).
+    def _over_tokens(self, number: int, attention: DecoderAttention, hidden: Any, rotation: Any) -> Any:
+        """Compute self attention, (rows, heads, length, width).
 
         Args:
             number: of the layer.
             attention: the original.
             hidden: float32 (rows, length, model width).
-            rotation: cosines and sines of the tokens' positions, where the model turns queries and keys by them.
+            rotation: cosines and sines of the tokens' positions, where the model rotates queries and keys.
         """
         heads = attention.heads
         every = self._module._product(f"own_{number}", hidden)
@@ -327,12 +328,12 @@ class _Step:
         self.own[number] = (key, value)
         return _mix(query, key, value, self._future_and_bias(attention.module))
 
-    def _over_text(self, number: int, attention: Attention, hidden: Any) -> Any:
-        """Cross attention, (texts, heads, beams * length, width)."""
+    def _over_text(self, number: int, attention: DecoderAttention, hidden: Any) -> Any:
+        """Compute cross attention, (texts, heads, beams * length, width)."""
         heads = attention.heads
         query = self._module._product(f"query_{number}", hidden)
         query = query.view(self._texts, -1, heads, attention.inner // heads).transpose(1, 2)
-        if not self._module.form.hears:
+        if not self._module.form.takes_audio:
             return _mix(query, *self.cross[number], self._padding)
         mixed, weights = _mix_apart(query, self._kept(number), self._fresh[number], self._padding)
         if self._module.form.weights:
@@ -341,7 +342,7 @@ class _Step:
         return mixed
 
     def _future_and_bias(self, module: Any) -> Any:
-        """What is added to the scores of self attention: T5's bias by distance, and nothing of the future.
+        """Return what is added to the scores of self attention: T5's bias by distance, and the mask of the future.
 
         T5 has one bias for all layers, at the first; UMT5 has one at each.
         """
@@ -353,18 +354,18 @@ class _Step:
 
 
 def _home(module: Any) -> Any:
-    """The Python module in which the class of a torch module is, with the functions that it calls."""
+    """Return the Python module in which the class of a torch module is, with the functions that it calls."""
     return sys.modules[type(module).__module__]
 
 
 def _mix(query: Any, key: Any, value: Any, added: Any) -> Any:
-    """Values weighted by the queries' products with the keys."""
+    """Weight the values by the queries' products with the keys."""
     scores = torch.matmul(query, key.transpose(2, 3)) + added
     return torch.matmul(functional.softmax(scores, dim=-1), value)
 
 
 def _mix_apart(query: Any, kept: tuple[Any, Any], fresh: tuple[Any, Any], added: Any) -> tuple[Any, Any]:
-    """The same over two lots of keys and values, of which one is empty, and the weights of both together."""
+    """Attend over two sets of keys and values, of which one is empty; also return the weights of both together."""
     scores = torch.cat([torch.matmul(query, key.transpose(2, 3)) for key, _ in (kept, fresh)], dim=-1)
     weights = functional.softmax(scores if added is None else scores + added, dim=-1)
     middle = kept[0].shape[2]
@@ -372,7 +373,7 @@ def _mix_apart(query: Any, kept: tuple[Any, Any], fresh: tuple[Any, Any], added:
 
 
 def _buckets(module: Any, distance: Any) -> Any:
-    """T5's classes of distances, as its decoder counts them."""
+    """Compute T5's buckets of distances, as its decoder does."""
     with contextlib.suppress(TypeError):
         return module._relative_position_bucket(
             distance,

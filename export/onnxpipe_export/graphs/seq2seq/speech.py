@@ -1,4 +1,4 @@
-"""Encoder-decoder models that hear: the encoder's graph, and one graph for every call of the decoder."""
+"""Export encoder-decoder models for speech: the encoder's graph, and one graph for every call of the decoder."""
 
 from __future__ import annotations
 
@@ -15,87 +15,87 @@ from onnxpipe_export import tracing
 from onnxpipe_export.cases import audio as audio_cases
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.encoder import attention, max_length
-from onnxpipe_export.graphs.graph import Case, Feeds, Graph, Maker, Run
-from onnxpipe_export.graphs.seq2seq.decoder import DecoderGraph
-from onnxpipe_export.graphs.seq2seq.module import Form, find_layers
+from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport, Maker, Run
+from onnxpipe_export.graphs.seq2seq.decoder import Seq2SeqDecoderExport
+from onnxpipe_export.graphs.seq2seq.module import DecoderKind, find_layers
 from onnxpipe_export.graphs.seq2seq.speech_patches import traceable
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import seq2seq
 
 _SECONDS = (2.3, 0.7, 5.1, 1.6, 3.4, 0.9)
-"""Lengths of the sounds that are heard; what hears 30 seconds at once hears silence after them."""
+"""Lengths of the synthetic recordings; a model that takes 30 seconds at once gets silence after them."""
 _TIMED = frozenset({"whisper"})
-"""Types of models whose cross attentions tell when a word was said."""
+"""Types of models whose cross attentions give the timestamps of words."""
 
 
-def describe(checkpoint: Checkpoint) -> tuple[Graph, Graph]:
-    """The graphs of the encoder and of the decoder.
+def describe(checkpoint: Checkpoint) -> tuple[GraphExport, GraphExport]:
+    """Describe the graphs of the encoder and of the decoder.
 
     Raises:
-        ExportError: the model is built in another way than those that can be exported.
+        ExportError: the model is not an encoder-decoder, or the decoder's layers are not supported.
     """
     model, kind = checkpoint.model, checkpoint.config.model_type
-    layers = find_layers(model, Form(hears=True)) if model.config.is_encoder_decoder else None
+    layers = find_layers(model, DecoderKind(takes_audio=True)) if model.config.is_encoder_decoder else None
     if layers is None:
         raise ExportError(
             f"{checkpoint.folder.name}: models of the type '{kind}' cannot be exported for "
-            f"{checkpoint.task.name}: their decoder is not made of one attention over its own tokens and one over what "
-            "was heard a layer"
+            f"{checkpoint.task.name}: each layer of the decoder must have one self-attention and one cross-attention"
         )
     extractor = audio_cases.load_extractor(checkpoint.folder)
-    masked = _is_told_of_padding(model, extractor)
-    encoder = SpeechEncoderGraph(checkpoint, extractor, masked)
+    masked = _masks_padding(model, extractor)
+    encoder = SpeechEncoderExport(checkpoint, extractor, masked)
     longest = getattr(model.config, "max_target_positions", None) or max_length(model)
-    form = Form(hears=True, masked=masked, weights=kind in _TIMED)
-    return encoder, DecoderGraph(checkpoint, layers, encoder, int(longest), form)
+    form = DecoderKind(takes_audio=True, masked=masked, weights=kind in _TIMED)
+    return encoder, Seq2SeqDecoderExport(checkpoint, layers, encoder, int(longest), form)
 
 
-def _is_told_of_padding(model: Any, extractor: Any) -> bool:
-    """Whether the decoder is told which of the encoder's states are padding; what is not, hears it as silence."""
+def _masks_padding(model: Any, extractor: Any) -> bool:
+    """Tell whether the decoder gets a mask of the encoder's states; to a decoder without one padding is silence."""
     import torch
 
     name = model.main_input_name
     rate = int(extractor.sampling_rate)
-    feeds = audio_cases.prepared(extractor, [audio_cases.sound(0, rate, rate)], (name, "attention_mask"))
+    recording = audio_cases.synthetic_audio(0, rate, rate)
+    feeds = audio_cases.extract_features(extractor, [recording], (name, "attention_mask"))
     with torch.inference_mode(), tracing.quiet():
-        _, mask = hear(model, {name: torch.from_numpy(feeds[name]) for name in feeds})
+        _, mask = run_encoder(model, {name: torch.from_numpy(feeds[name]) for name in feeds})
     return mask is not None
 
 
-def hear(model: Any, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The encoder's states, and the mask of them that the model gives its decoder (None if it gives none).
+def run_encoder(model: Any, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Run the encoder: its states, and their mask as the model passes it to its decoder (None if it passes none).
 
-    The model's own forward runs, as far as its decoder, so what each family does with a mask is done.
+    The model's own forward runs up to its decoder, so that each family treats the mask in its own way.
     """
     import torch
     from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-    told: dict[str, Any] = {}
+    passed: dict[str, Any] = {}
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        told.update(kwargs)
+        passed.update(kwargs)
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=kwargs["encoder_hidden_states"][:, :1])
 
     with tracing.replaced(model.get_decoder(), "forward", forward):
         first = next(iter(inputs.values()))
         model(**inputs, decoder_input_ids=torch.zeros((first.shape[0], 1), dtype=torch.int64), use_cache=False)
-    mask = told.get("encoder_attention_mask")
-    return told["encoder_hidden_states"], None if mask is None else mask.to(torch.int64)
+    mask = passed.get("encoder_attention_mask")
+    return passed["encoder_hidden_states"], None if mask is None else mask.to(torch.int64)
 
 
 @dataclass(frozen=True)
-class SpeechEncoderGraph:
-    """`encoder_model`: recordings to last_hidden_state (batch, frames, width).
+class SpeechEncoderExport:
+    """The export of `encoder_model`: recordings to last_hidden_state (batch, frames, width).
 
     Inputs: input_features float32 (batch, mel bands, 3000) of whisper, (batch, frames, features) of others, or
-    input_values (batch, samples); attention_mask int64 (batch, frames or samples) where padding can be told.
-    Then there is a second output, encoder_attention_mask int64 (batch, frames): where the states are no padding.
+    input_values (batch, samples); attention_mask int64 (batch, frames or samples) where the model masks padding.
+    Then there is a second output, encoder_attention_mask int64 (batch, frames): 1 where a state is not padding.
 
     Attributes:
         checkpoint: the model.
         extractor: transformers' feature extractor.
-        masked: whether padding can be told.
+        masked: whether the model masks padding.
     """
 
     checkpoint: Checkpoint
@@ -109,18 +109,18 @@ class SpeechEncoderGraph:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """See the class."""
+        """Names of the inputs; see the class."""
         return (self.checkpoint.model.main_input_name, *(("attention_mask",) if self.masked else ()))
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """See the class."""
+        """Names of the outputs; see the class."""
         return ("last_hidden_state", *(("encoder_attention_mask",) if self.masked else ()))
 
     @property
     def makers(self) -> Mapping[str, Maker]:
-        """The precisions for whole recordings, and those of the decoder: a bundle has both graphs in each."""
-        return seq2seq.HEARING_ENCODER
+        """The precisions of graphs that take whole recordings, and the decoder's: a bundle has both graphs in each."""
+        return seq2seq.SPEECH_ENCODER
 
     def trace(self, path: Path) -> None:
         """Write the graph to `path`."""
@@ -134,7 +134,7 @@ class SpeechEncoderGraph:
                 self.model = model
 
             def forward(self, *tensors: Any) -> tuple[Any, ...]:
-                states, mask = hear(self.model, dict(zip(names, tensors, strict=True)))
+                states, mask = run_encoder(self.model, dict(zip(names, tensors, strict=True)))
                 return (states,) if mask is None else (states, mask)
 
         feeds = {name: torch.from_numpy(value) for name, value in self._batch(self.rows(None)[:3]).items()}
@@ -144,38 +144,39 @@ class SpeechEncoderGraph:
     def _axes(self) -> dict[str, dict[int, str]]:
         if not self.masked:
             return {name: {0: "batch_size"} for name in (*self.inputs, *self.outputs)}
-        heard, made = {0: "batch_size", 1: "sequence_length"}, {0: "batch_size", 1: "encoder_sequence_length"}
-        return {**dict.fromkeys(self.inputs, heard), **dict.fromkeys(self.outputs, made)}
+        inputs, outputs = {0: "batch_size", 1: "sequence_length"}, {0: "batch_size", 1: "encoder_sequence_length"}
+        return {**dict.fromkeys(self.inputs, inputs), **dict.fromkeys(self.outputs, outputs)}
 
     def optimise(self, graph: OnnxGraph) -> None:
-        """Fewer nodes, the same numbers; of conformers there are twice as many distances as frames."""
+        """Rewrite the graph to fewer nodes with the same numbers; conformers have twice as many distances as frames."""
         optimise(graph, merge=False)
 
     def cases(self, tokenizer: Any) -> list[Case]:
-        """Made sounds and the user's, alone and padded; nothing at all; the shortest that there is."""
+        """Make cases of synthetic recordings and the user's, alone and padded together, and of silence."""
         rows = self.rows(tokenizer)
         shortest = sorted(range(len(rows)), key=lambda number: len(rows[number]))[0]
-        found = [Case(self._batch([row]), golden=number == shortest, calibrates=True)
+        cases = [Case(self._batch([row]), golden=number == shortest, calibrates=True)
                  for number, row in enumerate(rows)]  # fmt: skip
-        found += [Case(self._batch(rows[:2])), Case(self._batch(rows[2:5]))]
-        # Speech2Text's extractor divides by the deviation of what it hears, so that silence is no number.
+        cases += [Case(self._batch(rows[:2])), Case(self._batch(rows[2:5]))]
+        # Speech2Text's extractor divides by the standard deviation, so that silence becomes NaN.
         with np.errstate(divide="ignore", invalid="ignore"):
             silence = self._batch([audio_cases.silence(self.extractor.sampling_rate)])
-        return [*found, Case(silence)] if np.isfinite(silence[self.inputs[0]]).all() else found
+        return [*cases, Case(silence)] if np.isfinite(silence[self.inputs[0]]).all() else cases
 
     def rows(self, tokenizer: Any) -> list[np.ndarray]:
-        """Sounds, float32 (samples,): made ones, then the user's."""
+        """Return recordings, float32 (samples,): synthetic ones, then the user's."""
         return self._rows
 
     @cached_property
     def _rows(self) -> list[np.ndarray]:
         rate = self.extractor.sampling_rate
-        made = [audio_cases.sound(number, int(seconds * rate), rate) for number, seconds in enumerate(_SECONDS)]
+        lengths = [int(seconds * rate) for seconds in _SECONDS]
+        synthetic = [audio_cases.synthetic_audio(number, length, rate) for number, length in enumerate(lengths)]
         folder = self.checkpoint.calibration
-        return made + ([] if folder is None else list(audio_cases.users_sounds(folder, rate)))
+        return synthetic + ([] if folder is None else list(audio_cases.user_audio(folder, rate)))
 
     def encode(self, rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """The original's states of a batch of sounds, and where they are no padding."""
+        """Run the original's encoder on a batch of recordings: the states, and their mask. Results are kept."""
         key = tuple(map(id, rows))  # they are kept in `_rows`
         if key not in self._encoded:
             answer = self.reference(self._batch(rows))
@@ -185,27 +186,28 @@ class SpeechEncoderGraph:
         return states, mask
 
     def _batch(self, rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        return audio_cases.prepared(self.extractor, rows, self.inputs)
+        return audio_cases.extract_features(self.extractor, rows, self.inputs)
 
     def reference(self, feeds: Feeds) -> Feeds:
-        """The original's states, and where they are no padding."""
+        """Compute the original's states, and their mask."""
         import torch
 
         with torch.inference_mode(), tracing.quiet():
-            states, mask = hear(self.checkpoint.model, {name: torch.from_numpy(feeds[name]) for name in self.inputs})
-        found = {"last_hidden_state": states.float().numpy()}
-        return found if mask is None else found | {"encoder_attention_mask": mask.numpy()}
+            tensors = {name: torch.from_numpy(feeds[name]) for name in self.inputs}
+            states, mask = run_encoder(self.checkpoint.model, tensors)
+        outputs = {"last_hidden_state": states.float().numpy()}
+        return outputs if mask is None else outputs | {"encoder_attention_mask": mask.numpy()}
 
     def mask_of(self, feeds: Feeds) -> np.ndarray | None:
-        """Where the states are no padding."""
+        """Return 1 where a state is not padding; None where the model masks nothing."""
         return self.reference(feeds)["encoder_attention_mask"] if self.masked else None
 
     def chains(self, run: Run, tokenizer: Any) -> tuple[()]:
-        """None: a recording is one run."""
+        """Return no chains: a recording is one run."""
         return ()
 
     def invariance(self, run: Run, tokenizer: Any) -> float:
-        """Largest absolute difference of a recording's states alone and among others."""
+        """Compute the largest absolute difference of a recording's states alone and in a batch."""
         rows = self.rows(tokenizer)[:4]
         worst = 0.0
         together = run(self._batch(rows))

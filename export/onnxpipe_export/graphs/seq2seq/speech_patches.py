@@ -1,4 +1,4 @@
-"""What stands in for a few steps of models that hear while they are traced: the same numbers, in traceable steps."""
+"""Replace a few steps of speech models while they are traced: the same numbers, in traceable steps."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from onnxpipe_export.graphs.wrapped import replaced_in
 
 
 def traceable(model: Any) -> AbstractContextManager[None]:
-    """The model inside can be followed by tracing."""
+    """Replace what tracing cannot follow in `model` inside."""
     return _FAMILIES.get(model.config.model_type, lambda model: contextlib.nullcontext())(model)
 
 
 @contextlib.contextmanager
 def _moonshine(model: Any) -> Iterator[None]:
-    """Tracing loses count of the axes of what is repeated, and takes an int() for a constant."""
+    """Replace Moonshine's rotation and its count of frames.
+
+    Tracing loses count of the axes of what is repeated, and makes a constant of an int().
+    """
     home = sys.modules[type(model).__module__]
     with (
         tracing.replaced(home, "apply_rotary_pos_emb", turn_pairs),
@@ -32,41 +35,44 @@ def _moonshine(model: Any) -> Iterator[None]:
 
 
 def _moonshine_frames(samples: Any) -> Any:
-    """What three convolutions leave of so many samples."""
+    """Count the frames that three convolutions leave of the samples."""
     for width, step in ((127, 64), (7, 3), (3, 2)):
         samples = (samples - width) // step + 1
     return samples
 
 
 def _seamless(model: Any) -> AbstractContextManager[None]:
-    """Its positions are a table that grows with the recording."""
+    """Replace SeamlessM4T's positions, a table that grows with the recording."""
     return replaced_in(*computed_positions(model.get_encoder()))
 
 
 @contextlib.contextmanager
 def _seamless_v2(model: Any) -> Iterator[None]:
-    """Its mask of chunks ends where the recording that is traced did, and is true and false, which only fused attention
-    takes for a mask: plain attention adds it."""
+    """Replace SeamlessM4T v2's mask of chunks.
+
+    The original's has the length of the traced recording, and is boolean, which only fused attention takes for a mask:
+    plain attention adds it.
+    """
     encoder = model.get_encoder().encoder
     size, left = encoder.config.speech_encoder_chunk_size, encoder.config.speech_encoder_left_chunk_num
 
     def mask_of_chunks(attention_mask: Any, hidden_states: Any) -> Any:
         chunk = torch.arange(hidden_states.shape[1]) // size
         back = chunk[:, None] - chunk[None, :]
-        seen = (back >= 0) if left < 0 else (back >= 0) & (back <= left)
-        seen = seen[None, None] if attention_mask is None else attention_mask[:, None, None, :].bool() & seen
-        return torch.where(seen, 0.0, torch.finfo(torch.float32).min)
+        visible = (back >= 0) if left < 0 else (back >= 0) & (back <= left)
+        visible = visible[None, None] if attention_mask is None else attention_mask[:, None, None, :].bool() & visible
+        return torch.where(visible, 0.0, torch.finfo(torch.float32).min)
 
     with tracing.replaced(encoder, "_apply_chunk_attention", mask_of_chunks):
         yield
 
 
 def turn_pairs(query: Any, key: Any, cos: Any, sin: Any) -> tuple[Any, Any]:
-    """Rotary positions over neighbouring pairs of a head's first numbers (GPT-J's way; Su et al. 2021, RoFormer).
+    """Rotate neighbouring pairs of a head's first numbers by their positions (GPT-J's way; Su et al. 2021, RoFormer).
 
     Args:
         query, key: float32 (batch, heads, length, width).
-        cos, sin: float32 (batch or 1, length, turned numbers), the second half of which repeats the first.
+        cos, sin: float32 (batch or 1, length, rotated numbers), the second half of which repeats the first.
     """
     half = int(cos.shape[-1]) // 2
     cos, sin = (angle[:, None, :, :half] for angle in (cos, sin))

@@ -1,4 +1,4 @@
-"""Bark: text to semantic tokens, those to the first codebooks of sound, those to all codebooks, and the codec.
+"""Export Bark: text to semantic tokens, those to the first codebooks of audio, those to all codebooks, and the codec.
 
 The first two are causal language models, `semantic` and `coarse_acoustics`:
 
@@ -8,7 +8,7 @@ The first two are causal language models, `semantic` and `coarse_acoustics`:
 - history_ids int64 (rows, length), `semantic` alone: tokens whose embeddings are added, -1 for none
 - past_key_values.N.key, .value (rows, heads, past, head width)
 
-to logits (rows, kept, vocabulary) and present.N.*. `fine_acoustics` sees all of a window at once: codebook_idx () and
+to logits (rows, kept, vocabulary) and present.N.*. `fine_acoustics` takes a whole window at once: codebook_idx () and
 input_ids (rows, length, codebooks) to logits (rows, length, vocabulary) of that codebook's codes.
 """
 
@@ -22,24 +22,23 @@ import numpy as np
 
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.fuse import drop_views, fuse_decoder, share_tables
-from onnxpipe_export.graphs.graph import Case, Graph, Maker
+from onnxpipe_export.graphs.graph import Case, GraphExport, Maker
 from onnxpipe_export.graphs.text_to_audio import encodec
-from onnxpipe_export.graphs.text_to_audio.bark_cases import Prompt, Questions, coarse_prompts, semantic_prompts
-from onnxpipe_export.graphs.text_to_audio.bark_module import CausalStage, FineStage, ask_causal
-from onnxpipe_export.graphs.wrapped import BATCH, Axes, WrappedGraph
+from onnxpipe_export.graphs.text_to_audio.bark_cases import CausalStageCases, Prompt, coarse_prompts, semantic_prompts
+from onnxpipe_export.graphs.text_to_audio.bark_module import CausalStageModule, FineStageModule, run_causal
+from onnxpipe_export.graphs.wrapped import BATCH, Axes, WrappedExport
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import makers, seq2seq
 
 _KINDS = ("key", "value")
 _WINDOW = 128
-"""Tokens of the windows of the fine stage that are proved; those that it meets are of 1,024, of which each is many
-seconds."""
+"""Tokens of the windows that the fine stage is verified with; in use they are 1,024, which take many seconds each."""
 _SEED = 17
 
 
-def describe(checkpoint: Checkpoint) -> list[Graph]:
-    """The graphs `semantic`, `coarse_acoustics`, `fine_acoustics` and `encodec_decode`."""
+def describe(checkpoint: Checkpoint) -> list[GraphExport]:
+    """Describe the graphs `semantic`, `coarse_acoustics`, `fine_acoustics` and `encodec_decode`."""
     model = checkpoint.model
     semantic = _causal(checkpoint, "semantic", model.semantic, semantic_prompts(checkpoint))
     coarse = _causal(checkpoint, "coarse_acoustics", model.coarse_acoustics, coarse_prompts(checkpoint))
@@ -49,8 +48,8 @@ def describe(checkpoint: Checkpoint) -> list[Graph]:
 
 
 @dataclass(frozen=True)
-class CausalStageGraph(WrappedGraph):
-    """`semantic` or `coarse_acoustics`; see the module.
+class CausalStageExport(WrappedExport):
+    """The export of `semantic` or `coarse_acoustics`; see the module's docstring.
 
     Attributes:
         grouped: whether it attends by GroupQueryAttention.
@@ -59,7 +58,7 @@ class CausalStageGraph(WrappedGraph):
     grouped: bool = False
 
     def optimise(self, graph: OnnxGraph) -> None:
-        """Fewer nodes, the same numbers."""
+        """Rewrite the graph to fewer nodes with the same numbers."""
         optimise(graph)
         drop_views(graph)
         if self.grouped:
@@ -67,43 +66,43 @@ class CausalStageGraph(WrappedGraph):
         share_tables(graph)
 
 
-def _causal(checkpoint: Checkpoint, name: str, model: Any, prompts: Sequence[Prompt]) -> CausalStageGraph:
-    remembers = prompts[0].history is not None
-    stage = CausalStage(model).eval()
+def _causal(checkpoint: Checkpoint, name: str, model: Any, prompts: Sequence[Prompt]) -> CausalStageExport:
+    has_history = prompts[0].history is not None
+    stage = CausalStageModule(model).eval()
     caches = tuple(f"{layer}.{kind}" for layer in range(len(model.layers)) for kind in _KINDS)
     past, present = (tuple(f"{word}.{cache}" for cache in caches) for word in ("past_key_values", "present"))
     lengths = ("attention_mask",) if stage.grouped else ()
-    own = ("history_ids",) if remembers else ()
-    inputs = ("input_ids", *lengths, "position_ids", "num_logits_to_keep", *own, *past)
+    history = ("history_ids",) if has_history else ()
+    inputs = ("input_ids", *lengths, "position_ids", "num_logits_to_keep", *history, *past)
     outputs = ("logits", *present)
 
-    def traced(given: Mapping[str, Any]) -> dict[str, Any]:
+    def traced(tensors: Mapping[str, Any]) -> dict[str, Any]:
         answer = stage(
-            given["input_ids"], given.get("attention_mask"), given["position_ids"], given["num_logits_to_keep"],
-            given.get("history_ids"), *(given[name] for name in past),
+            tensors["input_ids"], tensors.get("attention_mask"), tensors["position_ids"], tensors["num_logits_to_keep"],
+            tensors.get("history_ids"), *(tensors[name] for name in past),
         )  # fmt: skip
         return dict(zip(outputs, answer, strict=True))
 
-    def forward(given: Mapping[str, Any]) -> dict[str, Any]:
-        cached = [given[name] for name in past]
-        answer = ask_causal(
-            model, int(given["num_logits_to_keep"]), given["input_ids"], given.get("history_ids"), cached
-        )
+    def forward(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        cached = [tensors[name] for name in past]
+        keep, ids = int(tensors["num_logits_to_keep"]), tensors["input_ids"]
+        answer = run_causal(model, keep, ids, tensors.get("history_ids"), cached)
         return dict(zip(outputs, answer, strict=True))
 
-    asked = Questions(prompts, inputs, past, present, _cache_shape(model), forward, int(model.config.block_size))
-    return CausalStageGraph(
+    longest = int(model.config.block_size)
+    stage_cases = CausalStageCases(prompts, inputs, past, present, _cache_shape(model), forward, longest)
+    return CausalStageExport(
         checkpoint,
         name,
         inputs,
         outputs,
         _axes(past, present),
         forward,
-        asked.example,
-        lambda tokenizer: asked.cases(),
+        stage_cases.example,
+        lambda tokenizer: stage_cases.cases(),
         makers.DECODER,
         decisions=frozenset({"logits"}),
-        max_length=int(model.config.block_size),
+        max_length=longest,
         traced=traced,
         eager=False,
         grouped=stage.grouped,
@@ -128,17 +127,17 @@ def _axes(past: Sequence[str], present: Sequence[str]) -> Axes:
 
 
 _FINE: Mapping[str, Maker] = seq2seq.ENCODER
-"""A window is seen at once, as a text is."""
+"""A window is one run, as a text is."""
 
 
-def _fine(checkpoint: Checkpoint) -> WrappedGraph:
+def _fine(checkpoint: Checkpoint) -> WrappedExport:
     model = checkpoint.model.fine_acoustics
     config = model.config
-    stage = FineStage(model).eval()
+    stage = FineStageModule(model).eval()
     books, size, longest = int(config.n_codes_total), int(config.input_vocab_size), int(config.block_size)
 
-    def forward(given: Mapping[str, Any]) -> dict[str, Any]:
-        return {"logits": model(int(given["codebook_idx"]), given["input_ids"]).logits}
+    def forward(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        return {"logits": model(int(tensors["codebook_idx"]), tensors["input_ids"]).logits}
 
     def feeds(rows: int, length: int, codebook: int, seed: int = 0) -> dict[str, np.ndarray]:
         ids = np.random.default_rng([_SEED, seed]).integers(0, size, (rows, length, books))
@@ -147,11 +146,12 @@ def _fine(checkpoint: Checkpoint) -> WrappedGraph:
     def cases() -> list[Case]:
         every = range(int(config.n_codes_given), books)
         window = min(longest, _WINDOW)
-        found = [Case(feeds(1, window, book, book), calibrates=True, decides=False) for book in every]
-        found += [Case(feeds(1, length, books - 1), decides=False, golden=length == 3) for length in (1, 3, 33)]
-        return [*found, Case(feeds(3, 21, every[0]), decides=False), Case(feeds(1, longest, every[-1]), decides=False)]
+        whole = [Case(feeds(1, window, book, book), calibrates=True, decides=False) for book in every]
+        short = [Case(feeds(1, length, books - 1), decides=False, golden=length == 3) for length in (1, 3, 33)]
+        together, longest_window = feeds(3, 21, every[0]), feeds(1, longest, every[-1])
+        return [*whole, *short, Case(together, decides=False), Case(longest_window, decides=False)]
 
-    return WrappedGraph(
+    return WrappedExport(
         checkpoint,
         "fine_acoustics",
         ("codebook_idx", "input_ids"),
@@ -163,6 +163,6 @@ def _fine(checkpoint: Checkpoint) -> WrappedGraph:
         _FINE,
         decisions=frozenset({"logits"}),
         max_length=longest,
-        traced=lambda given: {"logits": stage(given["codebook_idx"], given["input_ids"])[0]},
+        traced=lambda tensors: {"logits": stage(tensors["codebook_idx"], tensors["input_ids"])[0]},
         eager=False,
     )

@@ -1,4 +1,4 @@
-"""The modules that are traced for Bark's transformers, and the originals, asked alike: flat tensors in and out."""
+"""The modules that are traced for Bark's transformers, and the originals with the same arguments: flat tensors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from onnxpipe_export.graphs.causal_lm import gqa
 from onnxpipe_export.graphs.causal_lm.cache import Pair, growing_cache, pairs
 
 _PAIR = 8
-"""GroupQueryAttention wants heads of a multiple of so many numbers."""
+"""GroupQueryAttention needs a head size that is a multiple of this."""
 
 
-class CausalStage(torch.nn.Module):  # type: ignore[misc]
-    """(input_ids, attention_mask or None, position_ids, num_logits_to_keep, history_ids or None, key 0, value 0, ...)
-    to (logits, key 0, value 0, ...); see `onnxpipe_export.graphs.text_to_audio.bark`.
+class CausalStageModule(torch.nn.Module):  # type: ignore[misc]
+    """A causal stage from (input_ids, attention_mask or None, position_ids, num_logits_to_keep, history_ids or None,
+    key 0, value 0, ...) to (logits, key 0, value 0, ...); see `onnxpipe_export.graphs.text_to_audio.bark`.
 
     Args:
         model: a BarkCausalModel.
@@ -31,18 +31,18 @@ class CausalStage(torch.nn.Module):  # type: ignore[misc]
 
     @property
     def grouped(self) -> bool:
-        """Whether GroupQueryAttention can stand for its attention."""
+        """Whether GroupQueryAttention can replace its attention."""
         return int(self.model.layers[0].attn.head_dim) % _PAIR == 0
 
     def forward(self, ids: Any, mask: Any, positions: Any, keep: Any, history: Any, *past: Any) -> tuple[Any, ...]:
-        """See the class."""
+        """Run the stage; see the class."""
         layers = list(zip(past[::2], past[1::2], strict=True))
         states = embed(self.model, ids, history) + self.model.position_embeds_layer(positions)
         if self.grouped:
-            attending = _Attending(layers, mask)
-            with attending.inside(self.model):
+            run = _GqaRun(layers, mask)
+            with run.inside(self.model):
                 states = self._blocks(states, None)
-            present: Sequence[Pair] = [attending.present[number] for number in range(len(layers))]
+            present: Sequence[Pair] = [run.present[number] for number in range(len(layers))]
         else:
             cache = growing_cache(layers)
             states = self._blocks(states, cache)
@@ -60,7 +60,7 @@ class CausalStage(torch.nn.Module):  # type: ignore[misc]
 
 
 def embed(model: Any, ids: Any, history: Any = None) -> Any:
-    """Embeddings (rows, length, width) of `ids`, with those of `history` added where that is not negative."""
+    """Embed `ids` (rows, length, width), adding the embeddings of `history` where that is not negative."""
     states = model.input_embeds_layer(ids)
     if history is None:
         return states
@@ -68,8 +68,8 @@ def embed(model: Any, ids: Any, history: Any = None) -> Any:
     return states + model.input_embeds_layer(history.clamp(min=0)) * known[:, :, None]
 
 
-class _Attending:
-    """One traced run whose attentions are nodes.
+class _GqaRun:
+    """One traced run whose attention becomes GroupQueryAttention nodes.
 
     Args:
         past: keys and values of each layer so far.
@@ -84,7 +84,7 @@ class _Attending:
 
     @contextlib.contextmanager
     def inside(self, model: Any) -> Iterator[None]:
-        """`model` attends through nodes inside."""
+        """Let `model` attend through GroupQueryAttention nodes inside."""
         with contextlib.ExitStack() as stack:
             for block in model.layers:
                 stack.enter_context(tracing.replaced(block.attn, "forward", self._forward(block.attn)))
@@ -105,9 +105,9 @@ class _Attending:
         return forward
 
 
-def ask_causal(model: Any, keep: int, ids: Any, history: Any, past: Sequence[Any]) -> tuple[Any, ...]:
-    """The original's last `keep` logits (0 for all) and its caches, for rows without padding."""
-    cache = DynamicCache()  # told of no config, it forgets nothing
+def run_causal(model: Any, keep: int, ids: Any, history: Any, past: Sequence[Any]) -> tuple[Any, ...]:
+    """Compute the original's last `keep` logits (0 for all) and its caches, for rows without padding."""
+    cache = DynamicCache()  # made without a config, it drops no tokens
     for layer in range(len(past) // 2):
         if past[2 * layer].shape[2]:
             cache.update(past[2 * layer], past[2 * layer + 1], layer)
@@ -116,8 +116,8 @@ def ask_causal(model: Any, keep: int, ids: Any, history: Any, past: Sequence[Any
     return (answer.logits[:, -keep:], *(tensor for pair in pairs(cache) for tensor in pair))
 
 
-class FineStage(torch.nn.Module):  # type: ignore[misc]
-    """(codebook_idx, input_ids) to (logits,): a codebook's logits from the codes of it and those before it.
+class FineStageModule(torch.nn.Module):  # type: ignore[misc]
+    """The fine stage from (codebook_idx, input_ids) to (logits,): a codebook's logits from its codes and those before.
 
     Args:
         model: a BarkFineModel.
@@ -132,7 +132,7 @@ class FineStage(torch.nn.Module):  # type: ignore[misc]
         self.register_buffer("heads", torch.stack([head.weight.T for head in model.lm_heads]).detach())
 
     def forward(self, codebook: Any, ids: Any) -> tuple[Any, ...]:
-        """See the class."""
+        """Run the stage; see the class."""
         count = len(self.model.input_embeds_layers)
         numbers = torch.arange(count)
         states = torch.nn.functional.embedding(ids + numbers * self.rows, self.table)

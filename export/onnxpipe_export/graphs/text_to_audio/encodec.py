@@ -1,6 +1,6 @@
-"""EnCodec's decoder: the codes of some frames become sound. MusicGen and Bark end in it.
+"""Export EnCodec's decoder, from the codes of frames to a waveform. MusicGen and Bark end in it.
 
-Its LSTM and its convolutions look at neighbours in time, so a row is not padded: its sound would be another's.
+Its LSTM and its convolutions use neighbours in time, so a row is not padded: its waveform would change.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ import torch
 
 from onnxpipe.errors import ExportError
 from onnxpipe_export.checkpoint import Checkpoint
+from onnxpipe_export.graphs.audio.patches import plain_weights
 from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run
-from onnxpipe_export.graphs.wrapped import BATCH, WrappedGraph, replaced_in
+from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport, replaced_in
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.precision import makers
 
 NAME = "encodec_decode"
 _FRAMES = (1, 2, 5, 8, 23, 60)
-"""Numbers of frames that are proved: fewer than the widest convolution sees, and more."""
+"""Numbers of frames that are verified: fewer than the widest convolution covers, and more."""
 _GOLDEN = 8
-"""Frames of a golden case at most: 5,120 samples at 32 kHz."""
+"""The most frames of a golden case: 5,120 samples at 32 kHz."""
 
 
 def in_full(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """float32 under another name: 8 bits would be heard as noise, and the codec is a hundredth of the work."""
+    """Save float32 under another name: 8 bits would be audible as noise, and the codec is a hundredth of the work."""
     OnnxGraph.load(full).save(path)
 
 
@@ -38,14 +39,17 @@ MAKERS: Mapping[str, Maker] = {"fp32": makers.keep, "fp16": makers.to_fp16, "int
 
 
 @dataclass(frozen=True)
-class CodecGraph(WrappedGraph):
-    """`encodec_decode`: audio_codes int64 (1, batch, codebooks, frames) to audio_values float32 (batch, channels,
-    samples). The leading 1 is transformers' axis of chunks."""
+class CodecExport(WrappedExport):
+    """The export of `encodec_decode`: audio_codes int64 (1, batch, codebooks, frames) to audio_values float32 (batch,
+    channels, samples).
+
+    The leading 1 is transformers' axis of chunks.
+    """
 
     def invariance(self, run: Run, tokenizer: Any) -> float:
-        """Largest difference of a row alone and in its batch."""
+        """Compute the largest difference of a row alone and in its batch."""
         worst = 0.0
-        for case in self.questions(tokenizer):
+        for case in self.make_cases(tokenizer):
             codes = case.feeds["audio_codes"]
             together = run(case.feeds)["audio_values"]
             for row in range(codes.shape[1] if codes.shape[1] > 1 else 0):
@@ -54,17 +58,17 @@ class CodecGraph(WrappedGraph):
         return worst
 
 
-def describe(checkpoint: Checkpoint, codec: Any, codebooks: int, size: int) -> CodecGraph:
-    """The graph of a model's codec.
+def describe(checkpoint: Checkpoint, codec: Any, codebooks: int, size: int) -> CodecExport:
+    """Describe the graph of a model's codec.
 
     Args:
         checkpoint: the model that the codec is part of.
         codec: a transformers EncodecModel.
         codebooks: how many codebooks the model fills.
-        size: codes of a codebook that the model gives.
+        size: how many codes of a codebook the model uses.
 
     Raises:
-        ExportError: the codec is of another kind, or decodes in overlapping chunks.
+        ExportError: the codec is of another type, or decodes in overlapping chunks.
     """
     kind = codec.config.model_type
     if kind != "encodec" or codec.config.chunk_length is not None:
@@ -75,28 +79,19 @@ def describe(checkpoint: Checkpoint, codec: Any, codebooks: int, size: int) -> C
             f"{checkpoint.name} fills {codebooks} codebooks and its codec has {len(codec.quantizer.layers)}"
         )
     plain_weights(codec)
-    return CodecGraph(
+    return CodecExport(
         checkpoint,
         NAME,
         ("audio_codes",),
         ("audio_values",),
         {"audio_codes": {1: BATCH, 3: "frames"}, "audio_values": {0: BATCH, 2: "samples"}},
-        lambda given: {"audio_values": codec._decode_frame(given["audio_codes"][0])},
+        lambda tensors: {"audio_values": codec._decode_frame(tensors["audio_codes"][0])},
         lambda: {"audio_codes": _codes(2, codebooks, 9, size, seed=0)},
         lambda tokenizer: _cases(codebooks, size),
         MAKERS,
         replacements=lambda: padding_of_any_length(codec.decoder),
         eager=False,
     )
-
-
-def plain_weights(codec: Any) -> None:
-    """Replace weights that are a direction and a length by their product, in place."""
-    from torch.nn.utils import parametrize
-
-    for module in codec.modules():
-        if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
 
 
 def _codes(batch: int, codebooks: int, frames: int, size: int, seed: int) -> np.ndarray:
@@ -113,8 +108,10 @@ def _cases(codebooks: int, size: int) -> list[Case]:
 
 @contextlib.contextmanager
 def padding_of_any_length(decoder: Any) -> Iterator[None]:
-    """The convolutions of `decoder` pad so that tracing writes no length down: reflection is another matter for inputs
-    that are shorter than the padding, and transformers tells them apart by a branch."""
+    """Let the convolutions of `decoder` pad inputs of any length inside, without a branch or a constant length.
+
+    Reflection differs for inputs that are shorter than the padding, for which transformers has a branch.
+    """
     reflecting = [
         module for module in decoder.modules() if hasattr(module, "padding_total") and module.pad_mode == "reflect"
     ]
@@ -123,7 +120,7 @@ def padding_of_any_length(decoder: Any) -> Iterator[None]:
 
 
 def _reflecting(module: Any) -> Callable[[Any], Any]:
-    """The forward of a convolution of stride 1 that pads by reflection."""
+    """Make the forward of a convolution of stride 1 that pads by reflection."""
     total = int(module.padding_total)
     right = 0 if module.causal else total // 2
 
@@ -135,10 +132,10 @@ def _reflecting(module: Any) -> Callable[[Any], Any]:
 
 
 def reflected(states: Any, left: int, right: int) -> Any:
-    """`states` (batch, channels, length) with `left` and `right` more at its ends, mirrored.
+    """Extend `states` (batch, channels, length) by `left` and `right` at its ends, mirrored.
 
-    Where the length is not above both, transformers appends zeros until it is, mirrors, and takes as many away at the
-    end again.
+    Where the length is not above both, transformers appends zeros until it is, mirrors, and removes as many at the end
+    again.
     """
     if not left and not right:
         return states
@@ -147,12 +144,12 @@ def reflected(states: Any, left: int, right: int) -> Any:
     at_end = length + torch.arange(right)
     whole = torch.maximum(length, torch.tensor(most + 1))
     mirrored = torch.where(at_end >= whole, 2 * (whole - 1) - at_end, at_end)
-    ends = partial(_taken, states, length, most + 1)
+    ends = partial(_select, states, length, most + 1)
     return torch.cat([ends(torch.arange(left, 0, -1), first=True), states, ends(mirrored, first=False)], dim=2)
 
 
-def _taken(states: Any, length: Any, count: int, places: Any, *, first: bool) -> Any:
-    """The states at `places`, zeros where there are none, all of which are within the first or the last `count`."""
+def _select(states: Any, length: Any, count: int, places: Any, *, first: bool) -> Any:
+    """Select the states at `places`, zeros where there are none; all are within the first or the last `count`."""
     count = torch.minimum(length, torch.tensor(count))
     start = torch.zeros_like(count) if first else length - count
     few = torch.nn.functional.pad(states[:, :, start : start + count], (0, 1))

@@ -1,7 +1,7 @@
-"""MusicGen: a text encoder, a decoder of several codebooks at once, and the codec that makes sound of the codes.
+"""Export MusicGen: a text encoder, a decoder of several codebooks at once, and the codec from codes to a waveform.
 
-Names are those of optimum and transformers.js. Their build_delay_pattern_mask is left out: it is arithmetic of whole
-numbers that the runtime does itself.
+Names are those of optimum and transformers.js. Their build_delay_pattern_mask is left out: it is integer arithmetic
+that the runtime does itself.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import Any
 import numpy as np
 
 from onnxpipe_export import tasks
-from onnxpipe_export.cases.text import Row, batch, text_rows
+from onnxpipe_export.cases.text import TokenRow, batch, text_rows
 from onnxpipe_export.checkpoint import Checkpoint
-from onnxpipe_export.graphs.encoder import EncoderGraph, max_length
-from onnxpipe_export.graphs.graph import Case, Feeds, Graph, Maker
+from onnxpipe_export.graphs.encoder import EncoderExport, max_length
+from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport, Maker
 from onnxpipe_export.graphs.text_to_audio import encodec
-from onnxpipe_export.graphs.text_to_audio.musicgen_module import MusicgenModule, ask
-from onnxpipe_export.graphs.wrapped import BATCH, Axes, WrappedGraph
+from onnxpipe_export.graphs.text_to_audio.musicgen_module import MusicgenModule, run_original
+from onnxpipe_export.graphs.wrapped import BATCH, Axes, WrappedExport
 from onnxpipe_export.precision import seq2seq
 
 _KINDS = ("decoder.key", "decoder.value", "encoder.key", "encoder.value")
-_TEXTS, _WRITTEN = 6, 24
-"""Texts whose music the original begins, and codes of each codebook that it writes."""
+_TEXTS, _GENERATED = 6, 24
+"""Texts for which the original generates the beginning of the music, and how many codes of each codebook."""
 _SEED = 13
 
 
-def describe(checkpoint: Checkpoint) -> list[Graph]:
-    """The graphs `text_encoder`, `decoder_model_merged` and `encodec_decode`."""
+def describe(checkpoint: Checkpoint) -> list[GraphExport]:
+    """Describe the graphs `text_encoder`, `decoder_model_merged` and `encodec_decode`."""
     model = checkpoint.model
     decoder = model.decoder.config
     channels = int(decoder.audio_channels)
-    encoder = TextEncoderGraph(
+    encoder = TextEncoderExport(
         replace(
             checkpoint,
             model=model.text_encoder,
@@ -50,27 +50,28 @@ def describe(checkpoint: Checkpoint) -> list[Graph]:
 
 
 @dataclass(frozen=True)
-class TextEncoderGraph(EncoderGraph):
-    """`text_encoder`: input_ids and attention_mask (batch, length) to last_hidden_state (batch, length, width)."""
+class TextEncoderExport(EncoderExport):
+    """The export of `text_encoder`: input_ids and attention_mask (batch, length) to last_hidden_state (batch, length,
+    width)."""
 
     @property
     def makers(self) -> Mapping[str, Maker]:
-        """Those of whole texts, in every precision that the decoder has."""
+        """The precisions of graphs that take whole texts, for every precision of the decoder."""
         return seq2seq.ENCODER
 
 
 @dataclass(frozen=True)
-class CodesGraph(WrappedGraph):
-    """`decoder_model_merged`: the logits of every codebook's next code.
+class CodebookDecoderExport(WrappedExport):
+    """The export of `decoder_model_merged`: the logits of every codebook's next code.
 
     Inputs, with `c` codebooks, those of a row one after the other:
 
-    - encoder_attention_mask int64 (rows, text length); a row of nothing but 0 is music of no text
+    - encoder_attention_mask int64 (rows, text length); all 0 in a row without a text
     - input_ids int64 (rows * c, length)
     - encoder_hidden_states float32 (rows, text length, width of the text encoder)
     - past_key_values.N.decoder.key, .value (rows, heads, past, head width)
     - past_key_values.N.encoder.key, .value (rows, heads, text length, head width); length 0 in the first call
-    - use_cache_branch bool (1,): false in the first call, when cross keys and values are made of the states; then true
+    - use_cache_branch bool (1,): false in the first call, when the states give the cross keys and values; then true
 
     Outputs: logits (rows * c, length, vocabulary), and present.N.* as the past.
 
@@ -81,7 +82,7 @@ class CodesGraph(WrappedGraph):
     codebooks: int = 1
 
     def _take(self, feeds: Feeds, which: slice) -> dict[str, np.ndarray]:
-        """The rows `which`, with all their codebooks."""
+        """Take the rows `which`, with all their codebooks."""
         taken = super()._take(feeds, which)
         ids = feeds["input_ids"]
         rows = ids.reshape(-1, self.codebooks, ids.shape[1])[which]
@@ -92,7 +93,7 @@ class CodesGraph(WrappedGraph):
         return {"logits": logits.reshape(-1, self.codebooks, *logits.shape[1:])[place]}
 
 
-def _decoder(checkpoint: Checkpoint, encoder: EncoderGraph) -> CodesGraph:
+def _decoder(checkpoint: Checkpoint, encoder: EncoderExport) -> CodebookDecoderExport:
     model = checkpoint.model
     module = MusicgenModule(model).eval()
     caches = tuple(f"{layer}.{kind}" for layer in range(len(module.layers)) for kind in _KINDS)
@@ -100,23 +101,23 @@ def _decoder(checkpoint: Checkpoint, encoder: EncoderGraph) -> CodesGraph:
     outputs = ("logits", *(f"present.{cache}" for cache in caches))
     inputs = ("encoder_attention_mask", "input_ids", "encoder_hidden_states", *past, "use_cache_branch")
 
-    def traced(given: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(zip(outputs, module(*(given[name] for name in inputs)), strict=True))
+    def traced(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(zip(outputs, module(*(tensors[name] for name in inputs)), strict=True))
 
-    def forward(given: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(zip(outputs, ask(model, *(given[name] for name in inputs)), strict=True))
+    def forward(tensors: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(zip(outputs, run_original(model, *(tensors[name] for name in inputs)), strict=True))
 
-    asked = _Questions(checkpoint, encoder, past, forward)
-    return CodesGraph(
+    decoder_cases = _DecoderCases(checkpoint, encoder, past, forward)
+    return CodebookDecoderExport(
         checkpoint,
         "decoder_model_merged",
         inputs,
         outputs,
         _axes(caches),
         forward,
-        asked.example,
-        asked.cases,
-        seq2seq.DECODER,  # guidance has two rows a piece: at 1,024 wide, 8 bits by rows take 0.7 of those in blocks
+        decoder_cases.example,
+        decoder_cases.cases,
+        seq2seq.DECODER,  # guidance runs two rows a text: at 1,024 wide, 8 bits by rows take 0.7 of the time in blocks
         decisions=frozenset({"logits"}),
         max_length=int(model.decoder.config.max_position_embeddings),
         traced=traced,
@@ -143,8 +144,8 @@ def _axes(caches: Sequence[str]) -> Axes:
 
 
 @dataclass(frozen=True)
-class _Questions:
-    """What the decoder is asked.
+class _DecoderCases:
+    """The cases of the decoder.
 
     Attributes:
         checkpoint: the model.
@@ -154,12 +155,12 @@ class _Questions:
     """
 
     checkpoint: Checkpoint
-    encoder: EncoderGraph
+    encoder: EncoderExport
     past: tuple[str, ...]
     forward: Any
 
     def example(self) -> dict[str, np.ndarray]:
-        """Three rows, one without a text, two codes after four: no two sizes are the same by chance."""
+        """Make three rows, one without a text, two codes after four: no two sizes are equal by chance."""
         generator = np.random.default_rng(_SEED)
         rows, text, before, length = 3, 7, 4, 2
         feeds = self._first(generator.standard_normal((rows, text, self._text_width)), self._mask(rows, text), length)
@@ -169,24 +170,24 @@ class _Questions:
         return {**feeds, **caches, "use_cache_branch": np.array([True])}
 
     def cases(self, tokenizer: Any) -> list[Case]:
-        """First calls and further ones, of texts and of none; what the original itself plays, and random codes."""
+        """Make cases of first calls and further ones, with and without texts: the original's codes, and random ones."""
         texts = text_rows(self.encoder, tokenizer)[:_TEXTS]
-        played = [self._played([text]) for text in texts]
-        found = [Case(self._with(feeds, 1), golden=number == 0) for number, feeds in enumerate(played[:2])]
-        for feeds in played:
-            found += [Case(feeds, calibrates=True), Case(self._after(feeds, _WRITTEN // 2, 1))]
-        together = self._played(texts[:3])
-        found += [Case(together), Case(self._after(together, 5, 1)), Case(self._after(together, 3, 4))]
+        generated = [self._generated([text]) for text in texts]
+        cases = [Case(self._with(feeds, 1), golden=number == 0) for number, feeds in enumerate(generated[:2])]
+        for feeds in generated:
+            cases += [Case(feeds, calibrates=True), Case(self._after(feeds, _GENERATED // 2, 1))]
+        together = self._generated(texts[:3])
+        cases += [Case(together), Case(self._after(together, 5, 1)), Case(self._after(together, 3, 4))]
         noise = self._first(together["encoder_hidden_states"], self._mask(*together["encoder_attention_mask"].shape), 6)
-        found += [Case(noise, decides=False), Case(self._after(noise, 3, 1), decides=False)]
-        return found
+        cases += [Case(noise, decides=False), Case(self._after(noise, 3, 1), decides=False)]
+        return cases
 
-    def _played(self, texts: Sequence[Row]) -> dict[str, np.ndarray]:
-        """Feeds of one call with the codes that the original writes for texts, the likeliest each time."""
-        given = batch(texts, self.encoder)
-        states = self.encoder.reference(given)["last_hidden_state"]
-        feeds = self._first(states, given["attention_mask"], 1)
-        for _ in range(min(_WRITTEN, self._decoder.max_position_embeddings) - 1):
+    def _generated(self, texts: Sequence[TokenRow]) -> dict[str, np.ndarray]:
+        """Make feeds of one call with the codes that the original generates for texts, the likeliest each time."""
+        encoded = batch(texts, self.encoder)
+        states = self.encoder.reference(encoded)["last_hidden_state"]
+        feeds = self._first(states, encoded["attention_mask"], 1)
+        for _ in range(min(_GENERATED, self._decoder.max_position_embeddings) - 1):
             logits = self._answer(feeds)["logits"][:, -1:]
             feeds["input_ids"] = np.concatenate([feeds["input_ids"], logits.argmax(-1)], axis=1)
         return feeds
@@ -195,7 +196,7 @@ class _Questions:
         return {**feeds, "input_ids": feeds["input_ids"][:, :length]}
 
     def _after(self, feeds: Feeds, before: int, new: int) -> dict[str, np.ndarray]:
-        """`new` codes of a first call after a past of `before`, as the original has it."""
+        """Make feeds of `new` codes of a first call after the original's past of `before`."""
         answer = self._answer(self._with(feeds, before))
         caches = {name: answer[name.replace("past_key_values", "present")] for name in self.past}
         ids = feeds["input_ids"][:, before : before + new]
@@ -209,7 +210,7 @@ class _Questions:
         return {name: tensor.numpy() for name, tensor in answer.items()}
 
     def _first(self, states: np.ndarray, mask: np.ndarray, length: int) -> dict[str, np.ndarray]:
-        """Feeds of a first call: the code that stands for none, then random ones."""
+        """Make feeds of a first call: the start code, then random ones."""
         rows, config = len(states), self._decoder
         ids = np.random.default_rng(_SEED).integers(0, config.vocab_size, (rows * config.num_codebooks, length))
         ids[:, 0] = config.vocab_size
@@ -223,7 +224,7 @@ class _Questions:
         }
 
     def _mask(self, rows: int, length: int) -> np.ndarray:
-        """Whole rows, but for one with padding and a last one that has no text."""
+        """Make a mask: a whole row, one with padding, the others without text."""
         mask = np.ones((rows, length), np.int64)
         mask[1:2, -2:] = 0
         mask[2:] = 0

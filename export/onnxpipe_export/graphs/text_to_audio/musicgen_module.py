@@ -1,7 +1,7 @@
-"""The module that is traced for MusicGen's decoder: flat tensors in, flat tensors out; and the original, asked alike.
+"""The module that is traced for MusicGen's decoder, and the original with the same arguments: flat tensors.
 
-Attention and caches are those of `seq2seq_module`; what is MusicGen's own is around it: the states of the text are
-projected and masked, a row's codes of all codebooks are added up, and one product makes the logits of all codebooks.
+Attention and caches are those of `seq2seq.module`. MusicGen's own is around it: the states of the text are projected
+and masked, a row's codes of all codebooks are added up, and one product computes the logits of all codebooks.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from onnxpipe_export import tracing
 from onnxpipe_export.graphs.causal_lm.cache import pairs
-from onnxpipe_export.graphs.seq2seq.module import Attention, DecoderModule, Layers
+from onnxpipe_export.graphs.seq2seq.module import DecoderAttention, DecoderModule, Layers
 
 _ANSWERS = 2
-"""What the forward of an attention returns: its output, and weights."""
+"""How many values the forward of an attention returns: its output, and weights."""
 _POSITIONS = 4096
-"""Rows of the table of sines at least, 82 seconds of music; transformers makes new ones as it needs them."""
+"""The fewest rows of the table of sines, 82 seconds of music; transformers makes new ones as it needs them."""
 
 
 class MusicgenModule(DecoderModule):
-    """(encoder_attention_mask, input_ids, encoder_hidden_states, four caches a layer, use_cache_branch) to (logits,
-    four caches a layer); see `onnxpipe_export.graphs.text_to_audio.musicgen.CodesGraph`.
+    """MusicGen's decoder from (encoder_attention_mask, input_ids, encoder_hidden_states, four caches a layer,
+    use_cache_branch) to (logits, four caches a layer); see `musicgen.CodebookDecoderExport`.
 
     Args:
         model: a MusicgenForConditionalGeneration.
@@ -34,7 +34,7 @@ class MusicgenModule(DecoderModule):
     def __init__(self, model: Any) -> None:
         layers = model.decoder.model.decoder.layers
         own, cross = (
-            tuple(Attention(getattr(layer, name), _ANSWERS) for layer in layers)
+            tuple(DecoderAttention(getattr(layer, name), _ANSWERS) for layer in layers)
             for name in ("self_attn", "encoder_attn")
         )
         super().__init__(_Codebooks(model.decoder), Layers(own, cross))
@@ -42,7 +42,7 @@ class MusicgenModule(DecoderModule):
         self.project = getattr(model, "enc_to_dec_proj", torch.nn.Identity())
 
     def forward(self, *tensors: Any) -> tuple[Any, ...]:
-        """See the class."""
+        """Run the decoder; see the class."""
         mask, ids, states, use_cache = *tensors[:3], tensors[-1]
         length = torch._shape_as_tensor(states)[1]
         kept = torch.where(use_cache[0], torch.zeros_like(length), length)
@@ -54,7 +54,7 @@ class MusicgenModule(DecoderModule):
 
 
 class _Codebooks(torch.nn.Module):  # type: ignore[misc]
-    """A decoder of codes as `DecoderModule` wants a model; its ids are (rows, length, codebooks)."""
+    """A decoder of codes with the interface that `DecoderModule` needs; its ids are (rows, length, codebooks)."""
 
     def __init__(self, decoder: Any) -> None:
         super().__init__()
@@ -65,15 +65,15 @@ class _Codebooks(torch.nn.Module):  # type: ignore[misc]
         self.register_buffer("table", table.get_embedding(rows, table.embedding_dim))
 
     def get_decoder(self) -> Any:
-        """The transformer itself."""
+        """Return the transformer itself."""
         return self.decoder.model.decoder
 
     def positions(self, codes: Any, past_key_values_length: Any = 0) -> Any:
-        """What stands in for the embedding of positions, whose table grows by a branch."""
+        """Embed positions in place of the original, whose table grows by a branch."""
         return self.table.index_select(0, torch.arange(codes.shape[2]) + past_key_values_length)
 
     def forward(self, decoder_input_ids: Any, encoder_outputs: Any, past_key_values: Any, **others: Any) -> Any:
-        """Logits (rows * codebooks, length, vocabulary)."""
+        """Compute logits (rows * codebooks, length, vocabulary)."""
         rows, length, codebooks = decoder_input_ids.shape
         hidden = self.get_decoder()(
             input_ids=decoder_input_ids.transpose(1, 2).reshape(-1, length),
@@ -85,8 +85,8 @@ class _Codebooks(torch.nn.Module):  # type: ignore[misc]
         return SimpleNamespace(logits=logits.transpose(1, 2).reshape(rows * codebooks, length, logits.shape[-1]))
 
 
-def ask(model: Any, mask: Any, ids: Any, states: Any, *rest: Any) -> tuple[Any, ...]:
-    """The original's logits and caches, from the arguments of `MusicgenModule`."""
+def run_original(model: Any, mask: Any, ids: Any, states: Any, *rest: Any) -> tuple[Any, ...]:
+    """Compute the original's logits and caches, from the arguments of `MusicgenModule`."""
     past, use_cache = rest[:-1], bool(rest[-1][0])
     cache = EncoderDecoderCache(
         _filled(past[0::4], past[1::4]), _filled(*(past[2::4], past[3::4]) if use_cache else ())
@@ -104,8 +104,8 @@ def ask(model: Any, mask: Any, ids: Any, states: Any, *rest: Any) -> tuple[Any, 
 
 
 def _filled(keys: Any = (), values: Any = ()) -> Any:
-    """A cache of these keys and values; an empty one where they have no length."""
-    cache = DynamicCache()  # told of no config, it forgets nothing
+    """Make a cache of these keys and values; an empty one where they have no length."""
+    cache = DynamicCache()  # made without a config, it drops no tokens
     for layer, (key, value) in enumerate(zip(keys, values, strict=True)):
         if key.shape[2]:
             cache.update(key, value, layer)

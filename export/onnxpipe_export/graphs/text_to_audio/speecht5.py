@@ -1,8 +1,8 @@
-"""SpeechT5 that speaks, as three graphs: the text, one step of the loop that draws the spectrogram, and its polish.
+"""Export SpeechT5 for text-to-speech as three graphs: the text encoder, a step of the spectrogram decoder, the postnet.
 
-The layers before the decoder drop half of their units at every step, in use as in training, and the speech lives on it.
-What is dropped goes in as an input, so that a seed decides and not a generator inside. A text is one row without
-padding: there are no masks.
+The layers before the decoder drop half of their units at every step, in use as in training, and the speech depends on
+it. The dropped units are an input, so that a seed decides and not a generator inside the graph. A text is one row
+without padding: there are no masks.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from onnxpipe_export import tracing
 from onnxpipe_export.cases import text as cases
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.graph import Case, Feeds
-from onnxpipe_export.graphs.text_to_audio.vocoder import made_mels
-from onnxpipe_export.graphs.wrapped import BATCH, WrappedGraph
+from onnxpipe_export.graphs.text_to_audio.vocoder import synthetic_mels
+from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport
 from onnxpipe_export.precision import makers
 
 _LENGTHS = (1, 2, 7, 40, 128)
@@ -30,15 +30,15 @@ _SEED = 17
 _DECODER = {"fp32": makers.keep, "fp16": makers.to_fp16, "int8": makers.to_int8_weights}
 
 
-def describe(checkpoint: Checkpoint) -> list[WrappedGraph]:
-    """The graphs `encoder_model`, `decoder_model` and `decoder_postnet`.
+def describe(checkpoint: Checkpoint) -> list[WrappedExport]:
+    """Describe the graphs `encoder_model`, `decoder_model` and `decoder_postnet`.
 
-    - encoder_model: input_ids int64 (batch, tokens). Gives what the decoder's cross attention reads of it,
+    - encoder_model: input_ids int64 (batch, tokens). Outputs: keys and values for the decoder's cross attention,
       present.N.encoder.key and .value (batch, heads, tokens, width).
     - decoder_model: output_sequence float32 (batch, 1, mels), the last frame; prenet_masks float32 (batch, layers,
       units), 1 for units that are kept; speaker_embeddings (batch, size); past_key_values.N.decoder.key and .value
-      (batch, heads, steps so far, width), past_key_values.N.encoder.* from the encoder. Gives spectrum (batch, frames,
-      mels), prob (batch, frames) whose sum tells whether it is the end, present.N.decoder.*.
+      (batch, heads, steps so far, width), past_key_values.N.encoder.* from the encoder. Outputs: spectrum (batch,
+      frames, mels), prob (batch, frames) whose sum says whether it is the end, present.N.decoder.*.
     - decoder_postnet: spectrogram (batch, frames, mels) to the same, refined.
     """
     parts = _Parts(checkpoint)
@@ -64,11 +64,11 @@ class _Parts:
 
     # -- the text ---------------------------------------------------------------------------------------------------
     @cached_property
-    def encoder(self) -> WrappedGraph:
+    def encoder(self) -> WrappedExport:
         outputs = tuple(f"present.{cache}" for cache in self._caches("encoder"))
         length = {0: BATCH, 2: "encoder_sequence_length"}
         longest = min(int(self.checkpoint.config.max_text_positions), 600)
-        return WrappedGraph(
+        return WrappedExport(
             self.checkpoint,
             "encoder_model",
             ("input_ids",),
@@ -81,21 +81,21 @@ class _Parts:
             max_length=longest,
         )
 
-    def _encode(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        states = self._model.speecht5.encoder(input_values=given["input_ids"], return_dict=True).last_hidden_state
-        found = {}
+    def _encode(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        states = self._model.speecht5.encoder(input_values=tensors["input_ids"], return_dict=True).last_hidden_state
+        outputs = {}
         for number, layer in enumerate(self._layers):
             attention = layer.encoder_attn
             for kind, product in (("key", attention.k_proj), ("value", attention.v_proj)):
                 heads = product(states).unflatten(-1, (attention.num_heads, attention.head_dim))
-                found[f"present.{number}.encoder.{kind}"] = heads.transpose(1, 2)
-        return found
+                outputs[f"present.{number}.encoder.{kind}"] = heads.transpose(1, 2)
+        return outputs
 
     def _encoder_cases(self, tokenizer: Any, longest: int) -> list[Case]:
         texts = [np.array([tokenizer(text)["input_ids"][:longest]], np.int64) for text in cases.SENTENCES[:6]]
-        found = [Case({"input_ids": ids}, golden=ids.size < 20, calibrates=True) for ids in texts]
-        found += [Case({"input_ids": self._random_ids(1, n)}, golden=n < 3) for n in _LENGTHS if n <= longest]
-        return [*found, Case({"input_ids": self._random_ids(3, 11)})]
+        real = [Case({"input_ids": ids}, golden=ids.size < 20, calibrates=True) for ids in texts]
+        noise = [Case({"input_ids": self._random_ids(1, n)}, golden=n < 3) for n in _LENGTHS if n <= longest]
+        return [*real, *noise, Case({"input_ids": self._random_ids(3, 11)})]
 
     def _random_ids(self, batch: int, length: int) -> np.ndarray:
         vocabulary = int(self.checkpoint.config.vocab_size)
@@ -103,18 +103,18 @@ class _Parts:
 
     # -- a step -----------------------------------------------------------------------------------------------------
     @cached_property
-    def decoder(self) -> WrappedGraph:
-        given = ("output_sequence", "prenet_masks", "speaker_embeddings")
+    def decoder(self) -> WrappedExport:
+        first = ("output_sequence", "prenet_masks", "speaker_embeddings")
         own, text = self._caches("decoder"), self._caches("encoder")
-        inputs = (*given, *(f"past_key_values.{cache}" for cache in (*own, *text)))
+        inputs = (*first, *(f"past_key_values.{cache}" for cache in (*own, *text)))
         outputs = ("spectrum", "prob", *(f"present.{cache}" for cache in own))
-        axes: dict[str, Mapping[int, str]] = {name: {0: BATCH} for name in (*given, "spectrum", "prob")}
+        axes: dict[str, Mapping[int, str]] = {name: {0: BATCH} for name in (*first, "spectrum", "prob")}
         for cache in own:
             axes[f"past_key_values.{cache}"] = {0: BATCH, 2: "past_sequence_length"}
             axes[f"present.{cache}"] = {0: BATCH, 2: "total_sequence_length"}
         for cache in text:
             axes[f"past_key_values.{cache}"] = {0: BATCH, 2: "encoder_sequence_length"}
-        return WrappedGraph(
+        return WrappedExport(
             self.checkpoint,
             "decoder_model",
             inputs,
@@ -127,19 +127,19 @@ class _Parts:
             replacements=_unmasked,
         )
 
-    def _step(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _step(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
         import torch
         from transformers.cache_utils import EncoderDecoderCache
 
         from onnxpipe_export.graphs.causal_lm.cache import growing_cache, pairs
 
         config, decoder = self.checkpoint.config, self._model.speecht5.decoder
-        past = given["past_key_values.0.decoder.key"].shape[2]
-        hidden = self._prenet(given, past)
+        past = tensors["past_key_values.0.decoder.key"].shape[2]
+        hidden = self._prenet(tensors, past)
         own, text = (
             growing_cache(
                 [
-                    (given[f"past_key_values.{n}.{side}.key"], given[f"past_key_values.{n}.{side}.value"])
+                    (tensors[f"past_key_values.{n}.{side}.key"], tensors[f"past_key_values.{n}.{side}.value"])
                     for n in range(len(self._layers))
                 ]
             )
@@ -153,30 +153,30 @@ class _Parts:
                 return_dict=True,
             ).last_hidden_state[:, -1]  # fmt: skip
         net = self._model.speech_decoder_postnet
-        found = {
+        outputs = {
             "spectrum": net.feat_out(states).unflatten(-1, (config.reduction_factor, config.num_mel_bins)),
             "prob": torch.sigmoid(net.prob_out(states)),
         }
         for number, (key, value) in enumerate(pairs(own)):
-            found |= {f"present.{number}.decoder.key": key, f"present.{number}.decoder.value": value}
-        return found
+            outputs |= {f"present.{number}.decoder.key": key, f"present.{number}.decoder.value": value}
+        return outputs
 
-    def _prenet(self, given: Mapping[str, Any], past: Any) -> Any:
-        """What the decoder sees of the last frame, (batch, 1, width)."""
+    def _prenet(self, tensors: Mapping[str, Any], past: Any) -> Any:
+        """Compute the decoder's input from the last frame, (batch, 1, width)."""
         import torch
 
         prenet = self._model.speecht5.decoder.prenet
         kept = 1 - self.checkpoint.config.speech_decoder_prenet_dropout
-        frame = given["output_sequence"]
+        frame = tensors["output_sequence"]
         for number, layer in enumerate(prenet.layers):
-            frame = torch.relu(layer(frame)) * given["prenet_masks"][:, number : number + 1] / kept
+            frame = torch.relu(layer(frame)) * tensors["prenet_masks"][:, number : number + 1] / kept
         places = prenet.encode_positions
         frame = prenet.final_layer(frame) + places.alpha * places.pe[:, past : past + 1]
-        speaker = torch.nn.functional.normalize(given["speaker_embeddings"]).unsqueeze(1)
+        speaker = torch.nn.functional.normalize(tensors["speaker_embeddings"]).unsqueeze(1)
         return torch.relu(prenet.speaker_embeds_layer(torch.cat([frame, speaker], dim=-1)))
 
     def _walk(self, ids: np.ndarray, steps: int) -> list[Feeds]:
-        """The feeds of the first steps of speaking `ids` (batch, tokens)."""
+        """Make the feeds of the first steps for the text `ids` (batch, tokens)."""
         config, generator = self.checkpoint.config, np.random.default_rng(_SEED)
         text = self.encoder.reference({"input_ids": ids})
         heads, batch = int(config.decoder_attention_heads), len(ids)
@@ -188,48 +188,48 @@ class _Parts:
             **{f"past_key_values.{cache}": nothing for cache in self._caches("decoder")},
             **{f"past_key_values.{cache}": text[f"present.{cache}"] for cache in self._caches("encoder")},
         }
-        found: list[Feeds] = []
+        walk: list[Feeds] = []
         for _ in range(steps):
             masks = generator.random(units) < config.speech_decoder_prenet_dropout
-            found.append(current | {"prenet_masks": masks.astype(np.float32)})
-            answer = self.decoder.reference(found[-1])
+            walk.append(current | {"prenet_masks": masks.astype(np.float32)})
+            answer = self.decoder.reference(walk[-1])
             current |= {f"past_key_values.{cache}": answer[f"present.{cache}"] for cache in self._caches("decoder")}
             current["output_sequence"] = answer["spectrum"][:, -1:]
-        return found
+        return walk
 
     def _decoder_cases(self, tokenizer: Any) -> list[Case]:
-        found = []
+        steps = []
         for text in (cases.SENTENCES[0], cases.SENTENCES[4]):
             walk = self._walk(np.array([tokenizer(text)["input_ids"]], np.int64), _STEPS)
-            found += [Case(walk[step], golden=step == 1, calibrates=True) for step in (0, 1, 5, _STEPS - 1)]
+            steps += [Case(walk[step], golden=step == 1, calibrates=True) for step in (0, 1, 5, _STEPS - 1)]
         together = self._walk(self._random_ids(3, 8), 3)
-        return [*found, Case(together[0]), Case(together[-1])]
+        return [*steps, Case(together[0]), Case(together[-1])]
 
-    # -- the polish -------------------------------------------------------------------------------------------------
+    # -- the postnet ------------------------------------------------------------------------------------------------
     @cached_property
-    def postnet(self) -> WrappedGraph:
+    def postnet(self) -> WrappedExport:
         mels = int(self.checkpoint.config.num_mel_bins)
 
         def feeds(batch: int, frames: int) -> Feeds:
-            return {"spectrogram": made_mels(batch, frames, mels, frames) / 4}  # of logarithms to the base of ten
+            return {"spectrogram": synthetic_mels(batch, frames, mels, frames) / 4}  # logarithms to the base 10
 
         frames = {0: BATCH, 1: "frames"}
-        return WrappedGraph(
+        return WrappedExport(
             self.checkpoint,
             "decoder_postnet",
             ("spectrogram",),
             ("refined",),
             {"spectrogram": frames, "refined": frames},
-            lambda given: {"refined": self._model.speech_decoder_postnet.postnet(given["spectrogram"])},
+            lambda tensors: {"refined": self._model.speech_decoder_postnet.postnet(tensors["spectrogram"])},
             lambda: feeds(2, 9),
             lambda tokenizer: [Case(feeds(b, n), golden=n < 9, calibrates=True) for b, n in ((1, 2), (1, 30), (3, 20))],
-            makers.SOUND,
+            makers.WAVEFORM,
         )
 
 
 @contextlib.contextmanager
 def _unmasked() -> Iterator[None]:
-    """No masks: one step sees all that was before it, and the whole text."""
+    """Let the model make no masks inside: a step sees all earlier ones and the whole text."""
     from transformers.models.speecht5 import modeling_speecht5
 
     with contextlib.ExitStack() as stack:

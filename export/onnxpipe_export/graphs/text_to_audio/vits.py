@@ -1,7 +1,7 @@
-"""VITS (and MMS-TTS) as two graphs: what is to be said and how long each sound is, and the sound of it.
+"""Export VITS (and MMS-TTS) as two graphs: the text encoder with the duration of each token, and the waveform decoder.
 
-Between them, in the runtime, each token's state is repeated as often as it lasts and noise is added. All noise goes in
-as an input, so that a seed decides and not a generator inside.
+Between them, in the runtime, each token's state is repeated as often as it lasts and noise is added. All noise is an
+input, so that a seed decides and not a generator inside the graph.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from onnxpipe.errors import ExportError
 from onnxpipe_export import tracing
 from onnxpipe_export.cases import text as cases
 from onnxpipe_export.checkpoint import Checkpoint
+from onnxpipe_export.graphs.audio.patches import plain_weights
 from onnxpipe_export.graphs.graph import Case, Feeds
-from onnxpipe_export.graphs.wrapped import BATCH, WrappedGraph
+from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport
 from onnxpipe_export.precision import makers
 
 _LENGTHS = (1, 2, 5, 9, 40)
@@ -26,25 +27,25 @@ _FRAMES = (1, 7, 50)
 _SEED = 13
 
 
-def describe(checkpoint: Checkpoint) -> list[WrappedGraph]:
-    """The graphs `text_encoder` and `decoder`.
+def describe(checkpoint: Checkpoint) -> list[WrappedExport]:
+    """Describe the graphs `text_encoder` and `decoder`.
 
     - text_encoder: input_ids int64 (batch, tokens); speaker_id int64 (batch,) if there are several speakers, -1 for
-      none of them; duration_noise float32 (batch, 2, tokens) if durations are drawn. Gives log_duration (batch,
+      none of them; duration_noise float32 (batch, 2, tokens) if durations are drawn. Outputs: log_duration (batch,
       tokens), prior_means and prior_log_variances (batch, tokens, flow_size).
-    - decoder: latents float32 (batch, flow_size, frames), speaker_id. Gives waveform (batch, samples).
+    - decoder: latents float32 (batch, flow_size, frames), speaker_id. Output: waveform (batch, samples).
     """
     model = checkpoint.model
-    _plain_weights(model)
+    plain_weights(model)
     several = int(checkpoint.config.num_speakers) > 1
     if several and not checkpoint.config.speaker_embedding_size:
-        raise ExportError(f"{checkpoint.folder.name} has several speakers and no embeddings of them")
+        raise ExportError(f"{checkpoint.folder.name} has several speakers but no speaker embeddings")
     speaker = ("speaker_id",) if several else ()
     noise = ("duration_noise",) if checkpoint.config.use_stochastic_duration_prediction else ()
     tokens = {0: BATCH, 1: "sequence_length"}
     encoder_inputs, decoder_inputs = ("input_ids", *speaker, *noise), ("latents", *speaker)
     states = ("prior_means", "prior_log_variances")
-    encoder = WrappedGraph(
+    encoder = WrappedExport(
         checkpoint,
         "text_encoder",
         encoder_inputs,
@@ -54,11 +55,11 @@ def describe(checkpoint: Checkpoint) -> list[WrappedGraph]:
         partial(_encode, model),
         lambda: _encoder_feeds(checkpoint, [[0, 1], [-1, 0]][several], 6, encoder_inputs),
         lambda tokenizer: _encoder_cases(checkpoint, encoder_inputs, tokenizer),
-        makers.SOUND,
+        makers.WAVEFORM,
         max_length=max(_LENGTHS),
         replacements=lambda: _traceable(model),
     )  # fmt: skip
-    decoder = WrappedGraph(
+    decoder = WrappedExport(
         checkpoint,
         "decoder",
         decoder_inputs,
@@ -67,27 +68,18 @@ def describe(checkpoint: Checkpoint) -> list[WrappedGraph]:
         partial(_decode, model),
         lambda: _decoder_feeds(encoder, [0, -1], 8, decoder_inputs),
         lambda tokenizer: _decoder_cases(encoder, decoder_inputs),
-        makers.SOUND,
+        makers.WAVEFORM,
     )
     return [encoder, decoder]
 
 
-def _plain_weights(model: Any) -> None:
-    """Weights that are kept as direction and length become plain ones."""
-    from torch.nn.utils import parametrize
-
-    for module in model.modules():
-        if parametrize.is_parametrized(module, "weight"):
-            parametrize.remove_parametrizations(module, "weight")
-
-
 # -- the original's computation -------------------------------------------------------------------------------------
-def _encode(model: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    ids, noise = given["input_ids"], given.get("duration_noise")
+def _encode(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    ids, noise = tensors["input_ids"], tensors.get("duration_noise")
     everywhere = torch_ones_like(ids)
     states = model.text_encoder(input_ids=ids, padding_mask=everywhere.unsqueeze(-1))
     hidden, mask = states.last_hidden_state.transpose(1, 2), everywhere.unsqueeze(1)
-    with _conditioned(model, given) as speaker:
+    with _conditioned(model, tensors) as speaker:
         if noise is None:
             duration = model.duration_predictor(hidden, mask, speaker)
         else:
@@ -100,33 +92,35 @@ def _encode(model: Any, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def torch_ones_like(ids: Any) -> Any:
-    """float32 ones of the shape of `ids`: nothing is padding."""
+    """Make float32 ones of the shape of `ids`, a mask without padding."""
     import torch
 
     return torch.ones_like(ids, dtype=torch.float32)
 
 
 def _drawn_duration(predictor: Any, hidden: Any, mask: Any, speaker: Any, noise: Any) -> Any:
-    """The predictor's own forward, with `noise` where it draws some."""
+    """Run the predictor's own forward with `noise` in place of what it draws."""
     import torch
 
     with tracing.replaced(torch, "randn", lambda *shape, **_: noise):
         return predictor(hidden, mask, speaker, reverse=True, noise_scale=1.0)
 
 
-def _decode(model: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-    latents = given["latents"]
+def _decode(model: Any, tensors: Mapping[str, Any]) -> dict[str, Any]:
+    latents = tensors["latents"]
     mask = torch_ones_like(latents[:, :1])
-    with _conditioned(model, given) as speaker:
+    with _conditioned(model, tensors) as speaker:
         spectrogram = model.flow(latents, mask, speaker, reverse=True)
         return {"waveform": model.decoder(spectrogram, speaker).squeeze(1)}
 
 
 @contextlib.contextmanager
-def _conditioned(model: Any, given: Mapping[str, Any]) -> Iterator[Any]:
-    """The speakers' embeddings (batch, size, 1); inside, what layers make of those of -1 is nothing, as if there were
-    no speaker. None where the model has one speaker."""
-    speaker = given.get("speaker_id")
+def _conditioned(model: Any, tensors: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the speakers' embeddings (batch, size, 1), None where the model has one speaker.
+
+    Inside, layers contribute 0 for the speaker -1, as if there were no speaker.
+    """
+    speaker = tensors.get("speaker_id")
     if speaker is None:
         yield None
         return
@@ -151,7 +145,7 @@ def _traceable(model: Any) -> Iterator[None]:
         yield
 
 
-# -- what it is asked -----------------------------------------------------------------------------------------------
+# -- the cases ------------------------------------------------------------------------------------------------------
 def _encoder_feeds(checkpoint: Checkpoint, speakers: list[int], length: int, inputs: tuple[str, ...]) -> Feeds:
     ids = np.random.default_rng(_SEED + length).integers(0, checkpoint.config.vocab_size, (len(speakers), length))
     return _with_noise(ids, speakers, inputs)
@@ -160,37 +154,36 @@ def _encoder_feeds(checkpoint: Checkpoint, speakers: list[int], length: int, inp
 def _with_noise(ids: np.ndarray, speakers: list[int], inputs: tuple[str, ...]) -> Feeds:
     generator = np.random.default_rng(_SEED)
     noise = 0.8 * generator.standard_normal((len(ids), 2, ids.shape[1]))
-    given = {"input_ids": ids, "speaker_id": np.array(speakers), "duration_noise": noise.astype(np.float32)}
-    return {name: given[name] for name in inputs}
+    feeds = {"input_ids": ids, "speaker_id": np.array(speakers), "duration_noise": noise.astype(np.float32)}
+    return {name: feeds[name] for name in inputs}
 
 
 def _speakers(checkpoint: Checkpoint, count: int) -> list[int]:
-    """-1 (none), 0, 1, ... where the model has several."""
+    """Number the speakers of `count` rows: -1 (none), 0, 1, ... where the model has several."""
     return [number % (int(checkpoint.config.num_speakers) + 1) - 1 for number in range(count)]
 
 
 def _encoder_cases(checkpoint: Checkpoint, inputs: tuple[str, ...], tokenizer: Any) -> list[Case]:
-    found = []
+    real = []
     for number, sentence in enumerate(cases.SENTENCES[:8]):
         ids = np.array([tokenizer(sentence)["input_ids"]], np.int64)
         if ids.size:
             feeds = _with_noise(ids, _speakers(checkpoint, number + 1)[-1:], inputs)
-            found.append(Case(feeds, golden=ids.size < 40, calibrates=True))
-    found += [Case(_encoder_feeds(checkpoint, [0], length, inputs), golden=length < 6) for length in _LENGTHS]
-    return [*found, Case(_encoder_feeds(checkpoint, _speakers(checkpoint, 3), 11, inputs))]
+            real.append(Case(feeds, golden=ids.size < 40, calibrates=True))
+    noise = [Case(_encoder_feeds(checkpoint, [0], length, inputs), golden=length < 6) for length in _LENGTHS]
+    return [*real, *noise, Case(_encoder_feeds(checkpoint, _speakers(checkpoint, 3), 11, inputs))]
 
 
-def _decoder_feeds(encoder: WrappedGraph, speakers: list[int], frames: int, inputs: tuple[str, ...]) -> Feeds:
-    """Latents as the model makes them: of random tokens, with noise."""
-    given = _encoder_feeds(encoder.checkpoint, speakers, frames, encoder.inputs)
-    prior = encoder.reference(given)
+def _decoder_feeds(encoder: WrappedExport, speakers: list[int], frames: int, inputs: tuple[str, ...]) -> Feeds:
+    """Make latents as the model does: of random tokens, with noise."""
+    prior = encoder.reference(_encoder_feeds(encoder.checkpoint, speakers, frames, encoder.inputs))
     noise = 0.667 * np.random.default_rng(_SEED).standard_normal(prior["prior_means"].shape)
     latents = prior["prior_means"] + noise * np.exp(prior["prior_log_variances"])
-    found = {"latents": latents.transpose(0, 2, 1).astype(np.float32), "speaker_id": np.array(speakers)}
-    return {name: np.ascontiguousarray(found[name]) for name in inputs}
+    feeds = {"latents": latents.transpose(0, 2, 1).astype(np.float32), "speaker_id": np.array(speakers)}
+    return {name: np.ascontiguousarray(feeds[name]) for name in inputs}
 
 
-def _decoder_cases(encoder: WrappedGraph, inputs: tuple[str, ...]) -> list[Case]:
+def _decoder_cases(encoder: WrappedExport, inputs: tuple[str, ...]) -> list[Case]:
     checkpoint = encoder.checkpoint
     single = [Case(_decoder_feeds(encoder, _speakers(checkpoint, n + 1)[-1:], frames, inputs), golden=frames < 10,
                    calibrates=True) for n, frames in enumerate(_FRAMES)]  # fmt: skip

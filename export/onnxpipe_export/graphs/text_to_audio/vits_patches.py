@@ -1,4 +1,4 @@
-"""What stands in for parts of VITS while it is traced: the same numbers at any length, without branches on data.
+"""Replace parts of VITS while it is traced: the same numbers at any length, without branches on data.
 
 Sources: relative positions as in Shaw et al. 2018 (arXiv:1803.02155), splines as in Durkan et al. 2019
 (arXiv:1906.04032), as transformers 5.23 has them.
@@ -21,7 +21,7 @@ from onnxpipe_export import tracing
 
 @contextlib.contextmanager
 def traceable(model: Any) -> Iterator[None]:
-    """The model's attention and splines are those of this file inside."""
+    """Replace the model's attention and splines by those of this module inside."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(tracing.replaced(modeling_vits, "_unconstrained_rational_quadratic_spline", spline))
         for module in model.modules():
@@ -31,7 +31,7 @@ def traceable(model: Any) -> Iterator[None]:
 
 
 def attend(self: Any, hidden_states: Any, **_: Any) -> tuple[Any, None]:
-    """Attention of (batch, length, width) over itself, with embeddings of the distances up to the window's size."""
+    """Compute self attention of (batch, length, width), with embeddings of the distances up to the window's size."""
     batch, length = hidden_states.shape[:2]
     query, key, value = (
         product(hidden_states).view(batch, length, self.num_heads, self.head_dim).transpose(1, 2)
@@ -71,7 +71,7 @@ def spline(
     min_bin_height: float = 1e-3,
     min_derivative: float = 1e-3,
 ) -> tuple[Any, None]:
-    """The inverse of a monotonic spline of rational quadratics within the bounds, and the input itself outside."""
+    """Invert a monotonic spline of rational quadratics within the bounds; outside, return the input itself."""
     assert reverse  # the other direction is for training
     derivatives = functional.pad(unnormalized_derivatives, (1, 1), value=math.log(math.exp(1 - min_derivative) - 1))
     derivatives = min_derivative + functional.softplus(derivatives)
@@ -97,7 +97,7 @@ def spline(
 
 
 def _bins(unnormalized: Any, least: float, bound: float) -> tuple[Any, Any]:
-    """Lower edges and sizes of bins from -bound to bound, each (..., bins)."""
+    """Compute the lower edges and sizes of bins from -bound to bound, each (..., bins)."""
     count = unnormalized.shape[-1]
     sizes = least + (1 - least * count) * functional.softmax(unnormalized, dim=-1)
     edges = 2 * bound * torch.cumsum(sizes, dim=-1)[..., :-1] - bound

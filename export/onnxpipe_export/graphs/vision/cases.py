@@ -1,4 +1,4 @@
-"""What graphs of pictures and words are asked: made pictures, sentences as the tokenizer cuts them."""
+"""Cases of vision models, with and without text: synthetic images, and tokenized sentences."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LABELS = (
 )
 
 
-def pictures(checkpoint: Checkpoint, count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """pixel_values of `count` made pictures as the model's processor scales them, float32 (count, 3, height, width)."""
-    made = np.stack([image_cases.picture(seed + number, (height, width)) for number in range(count)])
-    return image_cases.pixels(made, checkpoint.preprocessor)
+def synthetic_pixels(checkpoint: Checkpoint, count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Make pixel_values of `count` synthetic images, scaled as by the model's processor: (count, 3, height, width)."""
+    images = np.stack([image_cases.synthetic_image(seed + number, (height, width)) for number in range(count)])
+    return image_cases.pixels(images, checkpoint.preprocessor)
 
 
 def sizes(height: int, width: int, multiple: int) -> list[tuple[int, int]]:
-    """The usual size, a wider, a taller and a smaller one; sides are multiples of `multiple`."""
+    """Choose the usual size, a wider, a taller and a smaller one; sides are multiples of `multiple`."""
 
     def near(side: float) -> int:
         return max(round(side / multiple), 1) * multiple
@@ -41,22 +41,22 @@ def sizes(height: int, width: int, multiple: int) -> list[tuple[int, int]]:
     ]
 
 
-def picture_cases(checkpoint: Checkpoint, shapes: Sequence[tuple[int, int]]) -> list[Case]:
-    """Made pictures of each size, alone, and in twos and threes."""
+def cases_per_size(checkpoint: Checkpoint, shapes: Sequence[tuple[int, int]]) -> list[Case]:
+    """Make cases of synthetic images of each size, alone, and in twos and threes."""
     cases = []
     for number, (height, width) in enumerate(shapes):
-        alone = [pictures(checkpoint, 1, height, width, seed) for seed in range(6 if number == 0 else 2)]
+        alone = [synthetic_pixels(checkpoint, 1, height, width, seed) for seed in range(6 if number == 0 else 2)]
         cases += [
             Case({"pixel_values": values}, golden=number == 0 and place == 0, calibrates=True)
             for place, values in enumerate(alone)
         ]
         count = 3 if number == 0 else 2
-        cases.append(Case({"pixel_values": pictures(checkpoint, count, height, width, seed=10)}))
+        cases.append(Case({"pixel_values": synthetic_pixels(checkpoint, count, height, width, seed=10)}))
     return cases
 
 
 def text_cases(tokenizer: Any, inputs: Sequence[str], longest: int, *, padded: bool) -> list[Case]:
-    """Labels and sentences, alone and together. `padded`: always to the full length, as SigLIP has it."""
+    """Make cases of labels and sentences, alone and together. `padded`: always to the full length, as SigLIP has it."""
 
     def cut(texts: Sequence[str]) -> dict[str, np.ndarray]:
         return tokens(tokenizer, texts, inputs, longest, padded=padded)
@@ -69,14 +69,14 @@ def text_cases(tokenizer: Any, inputs: Sequence[str], longest: int, *, padded: b
 def tokens(
     tokenizer: Any, texts: Sequence[str], inputs: Sequence[str], longest: int, *, padded: bool = False
 ) -> dict[str, np.ndarray]:
-    """`texts` as feeds, int64 (texts, length)."""
-    how = {"padding": "max_length"} if padded else {"padding": True}
-    arrays = tokenizer(list(texts), truncation=True, max_length=longest, return_tensors="np", **how)
+    """Tokenize `texts` to feeds, int64 (texts, length)."""
+    kwargs = {"padding": "max_length"} if padded else {"padding": True}
+    arrays = tokenizer(list(texts), truncation=True, max_length=longest, return_tensors="np", **kwargs)
     return {name: np.asarray(arrays[name], np.int64) for name in inputs}
 
 
 def token_example(config: Any, inputs: Sequence[str], length: int) -> dict[str, np.ndarray]:
-    """Three rows of random ids, one of them padded, so that nothing about padding is constant."""
+    """Make three rows of random ids, one of them padded, so that nothing about padding is constant."""
     generator = np.random.default_rng(5)
     ids = generator.integers(5, max(int(config.vocab_size), 6), (3, length))
     mask = np.ones_like(ids)
@@ -85,5 +85,5 @@ def token_example(config: Any, inputs: Sequence[str], length: int) -> dict[str, 
     if isinstance(eos, int):
         ids[:, -4] = eos
     ids[1, -3:] = pad if isinstance(pad, int) and pad >= 0 else 0
-    given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-    return {name: given[name] for name in inputs}
+    feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    return {name: feeds[name] for name in inputs}

@@ -1,8 +1,8 @@
-"""Models of pictures and words in one space (CLIP, SigLIP, ALIGN): a graph for either side.
+"""Export dual encoders of images and text (CLIP, SigLIP, ALIGN): a graph for either side.
 
-`vision_model` gives `image_embeds`, `text_model` gives `text_embeds` with the two numbers that turn their cosine into a
-score, so that labels are encoded once for any number of pictures. Embeddings are not normalised, as
-`get_image_features` and `get_text_features` give them.
+`vision_model` computes `image_embeds`, `text_model` computes `text_embeds` with the two numbers that turn their cosine
+into a score, so that labels are encoded once for any number of images. Embeddings are not normalised, as
+`get_image_features` and `get_text_features` return them.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ import numpy as np
 from onnxpipe_export import tracing
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.graph import Case
-from onnxpipe_export.graphs.vision import cases as questions
+from onnxpipe_export.graphs.vision import cases as vision_cases
 from onnxpipe_export.graphs.vision.multihead import plain_attention
-from onnxpipe_export.graphs.wrapped import BATCH, WrappedGraph, only_picture
+from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport, image_only
 from onnxpipe_export.precision import makers
 
 _LENGTH = "sequence_length"
 _PATCHES = "num_patches"
 
 
-def describe(checkpoint: Checkpoint) -> list[WrappedGraph]:
-    """The graphs `vision_model` and `text_model`."""
+def describe(checkpoint: Checkpoint) -> list[WrappedExport]:
+    """Describe the graphs `vision_model` and `text_model`."""
     longest = int(checkpoint.config.text_config.max_position_embeddings)
     padded = checkpoint.config.model_type.startswith("siglip")
     return [_vision(checkpoint), text_graph(checkpoint, longest, _scale(checkpoint.model), padded=padded)]
 
 
-def _vision(checkpoint: Checkpoint) -> WrappedGraph:
+def _vision(checkpoint: Checkpoint) -> WrappedExport:
     model = checkpoint.model
     return _patch_vision(checkpoint) if _takes_patches(model) else _pixel_vision(checkpoint)
 
@@ -43,51 +43,51 @@ def _image_embeds(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {"image_embeds": model.get_image_features(**inputs).pooler_output}
 
 
-def _pixel_vision(checkpoint: Checkpoint) -> WrappedGraph:
-    """From pixel_values (batch, 3, height, width); of one size where the positions are learnt for it."""
+def _pixel_vision(checkpoint: Checkpoint) -> WrappedExport:
+    """Describe the graph from pixel_values (batch, 3, height, width); of one size if positions are learnt for it."""
     model = checkpoint.model
     fixed = _has_positions(model.vision_model)
     height = width = int(checkpoint.config.vision_config.image_size)
-    sizes = [(height, width)] if fixed else questions.sizes(height, width, multiple=1)
+    sizes = [(height, width)] if fixed else vision_cases.sizes(height, width, multiple=1)
     axes: dict[int, str] = {0: BATCH} if fixed else {0: BATCH, 2: "height", 3: "width"}
-    return WrappedGraph(
+    return WrappedExport(
         checkpoint,
         "vision_model",
         ("pixel_values",),
         ("image_embeds",),
         {"pixel_values": axes, "image_embeds": {0: BATCH}},
         lambda inputs: _image_embeds(model, inputs),
-        lambda: {"pixel_values": questions.pictures(checkpoint, 2, *sizes[-1])},
-        lambda tokenizer: questions.picture_cases(checkpoint, sizes),
+        lambda: {"pixel_values": vision_cases.synthetic_pixels(checkpoint, 2, *sizes[-1])},
+        lambda tokenizer: vision_cases.cases_per_size(checkpoint, sizes),
         makers.VISION,
-        shown=only_picture,
+        user_feeds=image_only,
     )
 
 
 def text_graph(
     checkpoint: Checkpoint, longest: int, scale: Mapping[str, float], *, padded: bool = False
-) -> WrappedGraph:
-    """From input_ids (batch, length), and the mask and types where the tokenizer gives them.
+) -> WrappedExport:
+    """Describe the graph from input_ids (batch, length), and the mask and types where the tokenizer returns them.
 
     Args:
         checkpoint: a model with `get_text_features`.
         longest: tokens of the longest text.
-        scale: `logit_scale`, what a cosine is multiplied with, and `logit_bias`, what is added.
-        padded: whether every text is padded to the longest, as the model was trained.
+        scale: `logit_scale`, the factor of a cosine, and `logit_bias`, which is added.
+        padded: whether every text is padded to the longest, as in the model's training.
     """
     model, config = checkpoint.model, checkpoint.config.text_config
     inputs = _text_inputs(checkpoint)
     axes = {name: {0: BATCH, 1: _LENGTH} for name in inputs} | {"text_embeds": {0: BATCH}}
 
-    return WrappedGraph(
+    return WrappedExport(
         checkpoint,
         "text_model",
         inputs,
         ("text_embeds", "logit_scale", "logit_bias"),
         axes,
-        lambda given: {"text_embeds": model.get_text_features(**given).pooler_output},
-        lambda: questions.token_example(config, inputs, min(longest, 11)),
-        lambda tokenizer: questions.text_cases(tokenizer, inputs, longest, padded=padded),
+        lambda tensors: {"text_embeds": model.get_text_features(**tensors).pooler_output},
+        lambda: vision_cases.token_example(config, inputs, min(longest, 11)),
+        lambda tokenizer: vision_cases.text_cases(tokenizer, inputs, longest, padded=padded),
         makers.ENCODER,
         max_length=longest,
         constants=scale,
@@ -95,9 +95,9 @@ def text_graph(
 
 
 def _text_inputs(checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Those of the text's inputs that the tokenizer gives: SigLIP was trained without a mask, and has none.
+    """Name the text inputs that the tokenizer returns: SigLIP was trained without a mask, and has none.
 
-    Were the mask an input all the same, a runtime that makes one would have the model look away from its padding.
+    If the mask were an input all the same, a runtime that makes one would hide the padding that SigLIP attends to.
     """
     accepted = inspect.signature(checkpoint.model.get_text_features).parameters
     path = checkpoint.folder / "tokenizer_config.json"
@@ -108,26 +108,26 @@ def _text_inputs(checkpoint: Checkpoint) -> tuple[str, ...]:
 
 
 def _scale(model: Any) -> dict[str, float]:
-    """What a cosine is multiplied with, and what is added."""
+    """Return the factor of a cosine, and what is added."""
     scale = 1 / model.temperature if hasattr(model, "temperature") else model.logit_scale.exp()
     bias = getattr(model, "logit_bias", None)
     return {"logit_scale": scale.item(), "logit_bias": 0.0 if bias is None else bias.item()}
 
 
 def _has_positions(vision: Any) -> bool:
-    """A table of positions, one for each patch of the one size: transformers, not convolutions."""
+    """Tell whether there is a table of positions, one for each patch of one size: in transformers, not convolutions."""
     return any(name.endswith("position_embedding") for name, _ in vision.named_modules())
 
 
-# NaFlex: pictures of any shape, as patches
+# NaFlex: images of any shape, as patches
 
 
 def _takes_patches(model: Any) -> bool:
     return "spatial_shapes" in inspect.signature(model.get_image_features).parameters
 
 
-def _patch_vision(checkpoint: Checkpoint) -> WrappedGraph:
-    """SigLIP 2 NaFlex: pixel_values (batch, patches, patch * patch * 3), a mask and the grid of each picture."""
+def _patch_vision(checkpoint: Checkpoint) -> WrappedExport:
+    """Describe SigLIP 2 NaFlex's graph: pixel_values (batch, patches, patch * patch * 3), a mask and image grids."""
     model = checkpoint.model
     inputs = ("pixel_values", "pixel_attention_mask", "spatial_shapes")
     axes = {
@@ -136,37 +136,37 @@ def _patch_vision(checkpoint: Checkpoint) -> WrappedGraph:
         "spatial_shapes": {0: BATCH},
         "image_embeds": {0: BATCH},
     }
-    return WrappedGraph(
+    return WrappedExport(
         checkpoint,
         "vision_model",
         inputs,
         ("image_embeds",),
         axes,
-        lambda given: _image_embeds(model, given),
+        lambda tensors: _image_embeds(model, tensors),
         lambda: _patches(checkpoint, [(2, 3), (4, 1), (3, 3)], 11),
         lambda tokenizer: _patch_cases(checkpoint),
         makers.VISION,
         replacements=lambda: _resized_positions(model),
-        shown=only_picture,
+        user_feeds=image_only,
     )
 
 
 def _patches(checkpoint: Checkpoint, shapes: list[tuple[int, int]], length: int) -> dict[str, np.ndarray]:
-    """Patches of made pictures of `shapes` (rows, columns of patches each), padded with zeros to `length`."""
+    """Cut synthetic images of `shapes` (rows, columns of patches each) to patches, padded with zeros to `length`."""
     config = checkpoint.config.vision_config
     side, channels = int(config.patch_size), int(config.num_channels)
     values = np.zeros((len(shapes), length, side * side * channels), np.float32)
     mask = np.zeros((len(shapes), length), np.int64)
     for row, (height, width) in enumerate(shapes):
-        picture = questions.pictures(checkpoint, 1, height * side, width * side, seed=row)
-        cut = picture.reshape(channels, height, side, width, side).transpose(1, 3, 2, 4, 0)
+        pixels = vision_cases.synthetic_pixels(checkpoint, 1, height * side, width * side, seed=row)
+        cut = pixels.reshape(channels, height, side, width, side).transpose(1, 3, 2, 4, 0)
         values[row, : height * width] = cut.reshape(height * width, -1)
         mask[row, : height * width] = 1
     return {"pixel_values": values, "pixel_attention_mask": mask, "spatial_shapes": np.array(shapes, np.int64)}
 
 
 def _patch_cases(checkpoint: Checkpoint) -> list[Case]:
-    """Grids square, wide and tall, smaller and larger than the learnt one, alone and padded together."""
+    """Make cases of square, wide and tall grids, smaller and larger than the learnt one, alone and padded together."""
     side = int(int(checkpoint.config.vision_config.num_patches) ** 0.5)
     shapes = [(side, side), (side // 2 or 1, side + 1), (side + 2, side // 2 or 1), (1, side), (2 * side, side + 1)]
     cases = [
@@ -180,27 +180,29 @@ def _patch_cases(checkpoint: Checkpoint) -> list[Case]:
 
 @contextlib.contextmanager
 def _resized_positions(model: Any) -> Any:
-    """The table of positions is resized to each picture's own grid by sums of products, since the original does it in
-    a loop over pictures with sizes read from their values."""
+    """Resize the table of positions to each image's grid by sums of products inside.
+
+    The original does it in a loop over images, with sizes read from their values.
+    """
     embeddings = model.vision_model.embeddings
     with plain_attention(model), tracing.replaced(embeddings, "resize_positional_embeddings", resize_positions):
         yield
 
 
 def resize_positions(table: Any, grids: Any, max_length: int) -> Any:
-    """The table of positions for each patch of each picture.
+    """Interpolate the table of positions for each patch of each image.
 
     What `interpolate(mode="bilinear", antialias=True)` does is a product with one matrix for the rows and one for the
-    columns; patch i of a picture of `width` columns takes row i // width of the one and i % width of the other.
-    (Of a single column torch 2.13 gives every row the first one's answer where the height changes too; this does not.)
+    columns; patch i of an image of `width` columns takes row i // width of the one and i % width of the other.
+    (For a single column torch 2.13 gives every row the first one's answer where the height changes too; this does not.)
 
     Args:
         table: positions (rows, columns, width).
-        grids: int64 (pictures, 2): rows and columns of patches of each picture.
+        grids: int64 (images, 2): rows and columns of patches of each image.
         max_length: patches of a row of the batch; those beyond rows * columns get the position of the first.
 
     Returns:
-        (pictures, max_length, width).
+        (images, max_length, width).
     """
     import torch
 
@@ -214,16 +216,16 @@ def resize_positions(table: Any, grids: Any, max_length: int) -> Any:
 
 
 def _triangle(index: Any, size: Any, source: int) -> Any:
-    """Weights of `source` cells for the cell `index` of `size`: a triangle as wide as the larger of their cells.
+    """Compute weights of `source` cells for the cell `index` of `size`: a triangle as wide as the larger cells.
 
-    In double precision, as half precision cannot tell cells apart.
+    In double precision, as half precision cannot distinguish cells.
 
     Args:
-        index: int64 (pictures, patches).
-        size: int64 (pictures, 1).
+        index: int64 (images, patches).
+        size: int64 (images, 1).
 
     Returns:
-        float64 (pictures, patches, source), its sums 1.
+        float64 (images, patches, source), its sums 1.
     """
     import torch
 

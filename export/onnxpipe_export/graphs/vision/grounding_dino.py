@@ -1,4 +1,4 @@
-"""Grounding DINO: one graph from a picture and a sentence of things to look for, to boxes and a score a token."""
+"""Export Grounding DINO: one graph from an image and a text of candidate labels, to boxes and a score a token."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from onnxpipe_export import tracing
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.graph import Case
 from onnxpipe_export.graphs.shapes import sizes_as_tensors
-from onnxpipe_export.graphs.vision import cases as questions
+from onnxpipe_export.graphs.vision import cases as vision_cases
 from onnxpipe_export.graphs.vision.patches import traceable
 from onnxpipe_export.graphs.vision.windows import forgetful
-from onnxpipe_export.graphs.wrapped import BATCH, WrappedGraph
+from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport
 from onnxpipe_export.precision import makers
 
 _WORDS = ("input_ids", "token_type_ids", "attention_mask")
@@ -24,21 +24,21 @@ _INPUTS = ("pixel_values", *_WORDS, "pixel_mask")
 _OUTPUTS = ("logits", "pred_boxes")
 _SIDES = {2: "height", 3: "width"}
 
-_THINGS = ("a cat. a remote control.", "dog.", "person. a red car. the river. two people near a tree. bird.")
+_LABELS = ("a cat. a remote control.", "dog.", "person. a red car. the river. two people near a tree. bird.")
 
 
-def describe(checkpoint: Checkpoint) -> list[WrappedGraph]:
-    """The graph `model`: logits (batch, queries, longest text), pred_boxes (batch, queries, 4)."""
+def describe(checkpoint: Checkpoint) -> list[WrappedExport]:
+    """Describe the graph `model`: logits (batch, queries, longest text), pred_boxes (batch, queries, 4)."""
     model = checkpoint.model
     longest = min(int(checkpoint.config.max_text_len), int(checkpoint.config.text_config.max_position_embeddings))
 
-    def forward(given: Mapping[str, Any]) -> dict[str, Any]:
+    def forward(tensors: Mapping[str, Any]) -> dict[str, Any]:
         with forgetful(model):
-            answer = model(**given)
+            answer = model(**tensors)
         return {name: answer[name] for name in _OUTPUTS}
 
     return [
-        WrappedGraph(
+        WrappedExport(
             checkpoint,
             "model",
             _INPUTS,
@@ -58,9 +58,9 @@ def describe(checkpoint: Checkpoint) -> list[WrappedGraph]:
             max_length=longest,
             replacements=lambda: _replaced(model),
             eager=False,
-            shown=lambda prepared, tokenizer: {
+            user_feeds=lambda prepared, tokenizer: {
                 **prepared,
-                **questions.tokens(tokenizer, _THINGS[:1], _WORDS, longest),
+                **vision_cases.tokens(tokenizer, _LABELS[:1], _WORDS, longest),
             },
         )
     ]
@@ -68,13 +68,13 @@ def describe(checkpoint: Checkpoint) -> list[WrappedGraph]:
 
 @contextlib.contextmanager
 def _replaced(model: Any) -> Iterator[None]:
-    """Functions that look at tokens one after the other, or have no form in ONNX (isin, cummax)."""
+    """Replace functions that loop over tokens, or use operators that ONNX does not have (isin, cummax)."""
     file = sys.modules[type(model).__module__]
     words = model.model.text_backbone.config
     attention = words._attn_implementation_internal
     with contextlib.ExitStack() as stack:
         stack.enter_context(traceable(model))
-        # The mask of phrases is made of booleans, which the plain products would add to the scores as 0 and 1.
+        # The mask of phrases is boolean, which eager attention would add to the scores as 0 and 1.
         stack.enter_context(tracing.replaced(words, "_attn_implementation_internal", attention))
         stack.enter_context(sizes_as_tensors())
         stack.enter_context(tracing.replaced(file, "generate_masks_with_special_tokens_and_transfer_map", phrase_masks))
@@ -85,10 +85,10 @@ def _replaced(model: Any) -> Iterator[None]:
 
 
 def phrase_masks(input_ids: Any, special_tokens: Any) -> tuple[Any, Any]:
-    """Which tokens are of one phrase, and their places in it.
+    """Find which tokens are of one phrase, and their positions in it.
 
-    A phrase is what lies between two delimiters, its closing one with it; the first and the last token of a row, and
-    what follows the last delimiter, are phrases of one token.
+    A phrase is what lies between two delimiters, with its closing one; the first and the last token of a row, and what
+    follows the last delimiter, are phrases of one token.
 
     Args:
         input_ids: int64 (batch, length).
@@ -113,7 +113,7 @@ def phrase_masks(input_ids: Any, special_tokens: Any) -> tuple[Any, Any]:
 
 
 class _ContrastiveEmbedding:
-    """Scores of queries against tokens, -inf up to the longest text: by padding, where the original fills a tensor."""
+    """Scores of queries and tokens, -inf up to the longest text: by padding, where the original fills a tensor."""
 
     def __init__(self, module: Any) -> None:
         self._module = module
@@ -132,15 +132,15 @@ class _ContrastiveEmbedding:
 def _sizes(checkpoint: Checkpoint) -> list[tuple[int, int]]:
     size = checkpoint.preprocessor.get("size", {})
     short = int(size.get("shortest_edge", size.get("height", 800)))
-    return questions.sizes(short, max(short * 4 // 3, 1), multiple=1)
+    return vision_cases.sizes(short, max(short * 4 // 3, 1), multiple=1)
 
 
 def _feeds(
     checkpoint: Checkpoint, words: Mapping[str, np.ndarray], size: tuple[int, int], seed: int
 ) -> dict[str, np.ndarray]:
-    """Pictures for the rows of `words`; those after the first end before the edges, as the mask says."""
+    """Add images to the rows of `words`; those after the first are smaller than the batch, as the mask says."""
     count = len(words["input_ids"])
-    values = questions.pictures(checkpoint, count, *size, seed=seed)
+    values = vision_cases.synthetic_pixels(checkpoint, count, *size, seed=seed)
     mask = np.ones((count, *size), np.int64)
     for row in range(1, count):
         down, right = size[0] * (8 - row % 3) // 8, size[1] * (7 - row % 2) // 8
@@ -150,21 +150,21 @@ def _feeds(
 
 
 def _example(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
-    words = questions.token_example(checkpoint.config.text_config, _WORDS, 11)
+    words = vision_cases.token_example(checkpoint.config.text_config, _WORDS, 11)
     words["input_ids"][:, 4] = words["input_ids"][:, 7] = 1012  # a delimiter of phrases
     return _feeds(checkpoint, words, _sizes(checkpoint)[1], 3)
 
 
 def _cases(checkpoint: Checkpoint, tokenizer: Any, longest: int) -> list[Case]:
-    """Few things and many, each at the usual size and another; a batch with padded texts and pictures."""
+    """Make cases of few labels and many, at the usual size and others; batches with padded texts and images."""
     shapes = _sizes(checkpoint)
 
-    def asked(texts: tuple[str, ...], size: tuple[int, int], seed: int) -> dict[str, np.ndarray]:
-        return _feeds(checkpoint, questions.tokens(tokenizer, texts, _WORDS, longest), size, seed)
+    def feeds(texts: tuple[str, ...], size: tuple[int, int], seed: int) -> dict[str, np.ndarray]:
+        return _feeds(checkpoint, vision_cases.tokens(tokenizer, texts, _WORDS, longest), size, seed)
 
     cases = [
-        Case(asked((text,), shapes[number % 2 * 3], number), golden=number == 1, calibrates=True)
-        for number, text in enumerate(_THINGS)
+        Case(feeds((text,), shapes[number % 2 * 3], number), golden=number == 1, calibrates=True)
+        for number, text in enumerate(_LABELS)
     ]
-    cases += [Case(asked((_THINGS[0],), size, 5), calibrates=True) for size in shapes[1:3]]
-    return [*cases, Case(asked(_THINGS, shapes[0], 7)), Case(asked(_THINGS[:2], shapes[2], 8))]
+    cases += [Case(feeds((_LABELS[0],), size, 5), calibrates=True) for size in shapes[1:3]]
+    return [*cases, Case(feeds(_LABELS, shapes[0], 7)), Case(feeds(_LABELS[:2], shapes[2], 8))]

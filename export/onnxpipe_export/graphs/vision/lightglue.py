@@ -1,7 +1,7 @@
-"""LightGlue without branches on data: keypoints that it gives up are hidden, not taken out, and a pair that is sure
-early keeps what it had, while the others go on.
+"""LightGlue without branches on data: pruned keypoints are masked, not removed, and a pair that stops early keeps its
+state, while the others go on.
 
-The original takes points and pairs out of its tensors, and of a batch in which pairs stop at different layers it fails.
+The original removes points and pairs from its tensors, and fails on a batch in which pairs stop at different layers.
 
 Source: Lindenberger, Sarlin, Pollefeys 2023, "LightGlue: Local Feature Matching at Light Speed"; what is computed is
 transformers' LightGlueForKeypointMatching.
@@ -19,11 +19,11 @@ from onnxpipe_export.graphs.vision.superpoint import detect
 
 @dataclass(frozen=True)
 class _Stopped:
-    """What pairs had when they stopped.
+    """The state of each pair at the layer where it stopped.
 
     Attributes:
         descriptors: (pairs, 2, keypoints, width).
-        alive: the keypoints not given up, bool (pairs, 2, keypoints).
+        alive: the keypoints that are not pruned, bool (pairs, 2, keypoints).
         layer: the layer after which they stopped, int64 (pairs,).
     """
 
@@ -33,7 +33,7 @@ class _Stopped:
 
 
 def match(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """matches, matching_scores, keypoints and mask of pixel_values (pairs, 2, 3, height, width)."""
+    """Compute matches, matching_scores, keypoints and mask of pixel_values (pairs, 2, 3, height, width)."""
     import torch
 
     pixel_values = inputs["pixel_values"]
@@ -50,8 +50,10 @@ def match(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rotations(model: Any, places: Any) -> tuple[Any, Any]:
-    """Cosines and sines of the places' angles, each angle twice: as a stack, since tracing `repeat_interleave` along
-    the axis -1 changes every other -1 of the graph (torch 2.13)."""
+    """Compute cosines and sines of the places' angles, each angle twice.
+
+    By a stack, since tracing `repeat_interleave` along the axis -1 changes every other -1 of the graph (torch 2.13).
+    """
     import torch
 
     angles = model.positional_encoder.projector(places)
@@ -60,7 +62,7 @@ def _rotations(model: Any, places: Any) -> tuple[Any, Any]:
 
 
 def _run_layers(model: Any, descriptors: Any, rotations: Any, alive: Any) -> _Stopped:
-    """Every layer; a pair's state is kept where it stops."""
+    """Run every layer; a pair's state is kept where it stops."""
     import torch
 
     lowest = torch.finfo(descriptors.dtype).min
@@ -85,7 +87,7 @@ def _run_layers(model: Any, descriptors: Any, rotations: Any, alive: Any) -> _St
 
 
 def _chosen(which: Any, new: _Stopped, old: _Stopped) -> _Stopped:
-    """`new` for the pairs of `which`, `old` for the others."""
+    """Take `new` for the pairs of `which`, `old` for the others."""
     import torch
 
     pairs = which[:, None, None]
@@ -97,7 +99,7 @@ def _chosen(which: Any, new: _Stopped, old: _Stopped) -> _Stopped:
 
 
 def _assignment(model: Any, stopped: _Stopped) -> Any:
-    """The logarithm of how good each match is, (pairs, keypoints, keypoints), by the layer at which a pair stopped."""
+    """Compute the log score of each match, (pairs, keypoints, keypoints), with the layer at which a pair stopped."""
     import torch
 
     heads = model.match_assignment_layers
@@ -118,8 +120,10 @@ def _assignment(model: Any, stopped: _Stopped) -> Any:
 
 
 def _overwritten(stopped: _Stopped, present: Any) -> Any:
-    """The last keypoint of the picture that has fewer left than its partner: the original, once it has given up
-    points, writes the padding's answer over it (bool (pairs, 2, keypoints))."""
+    """Mark the last keypoint of the image that has fewer left than its partner, bool (pairs, 2, keypoints).
+
+    The original, once it has pruned points, overwrites it with the padding's answer.
+    """
     import torch
 
     left = stopped.alive.sum(2)

@@ -1,4 +1,4 @@
-"""torch's MultiheadAttention as plain products, to be traced: its own forward writes lengths down as constants."""
+"""Compute torch's MultiheadAttention by plain products while tracing: its own forward makes lengths constants."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from onnxpipe_export.graphs.wrapped import replaced_in
 
 @contextlib.contextmanager
 def plain_attention(model: Any) -> Iterator[None]:
-    """Every `torch.nn.MultiheadAttention` inside `model` computes by `attend`."""
+    """Let every `torch.nn.MultiheadAttention` of `model` compute by `attend` inside."""
     import torch
 
-    found = [module for module in model.modules() if isinstance(module, torch.nn.MultiheadAttention)]
-    with replaced_in(*((module, "forward", partial(attend, module)) for module in found)):
+    modules = [module for module in model.modules() if isinstance(module, torch.nn.MultiheadAttention)]
+    with replaced_in(*((module, "forward", partial(attend, module)) for module in modules)):
         yield
 
 
@@ -29,14 +29,14 @@ def attend(
     need_weights: bool = True,
     attn_mask: Any = None,
 ) -> tuple[Any, None]:
-    """What `module` answers, for queries and keys of one width and with biases as torch makes them by default.
+    """Compute the forward of `module`, for queries and keys of one width and torch's default biases.
 
     Args:
         module: a torch.nn.MultiheadAttention.
         query, key, value: (batch, length, width) where `batch_first`, else (length, batch, width).
-        key_padding_mask: bool (batch, keys), True where a key is not to be looked at.
-        need_weights: taken as torch's callers give it; weights are not returned.
-        attn_mask: (queries, keys) or (batch * heads, queries, keys): added, or where it is bool True hides.
+        key_padding_mask: bool (batch, keys), True where a key is hidden.
+        need_weights: accepted as torch's callers pass it; weights are not returned.
+        attn_mask: (queries, keys) or (batch * heads, queries, keys): added, or if it is bool, True hides.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""OneFormer: one graph from a picture and its task in words, to masks and a class a mask."""
+"""Export OneFormer: one graph from an image and its task as text, to masks and a class a mask."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from onnxpipe_export import tracing
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.graph import Case
 from onnxpipe_export.graphs.shapes import sizes_as_tensors
-from onnxpipe_export.graphs.vision import cases as questions
+from onnxpipe_export.graphs.vision import cases as vision_cases
 from onnxpipe_export.graphs.vision.multihead import plain_attention
 from onnxpipe_export.graphs.vision.patches import traceable
 from onnxpipe_export.graphs.vision.windows import forgetful
-from onnxpipe_export.graphs.wrapped import BATCH, WrappedGraph
+from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport
 from onnxpipe_export.precision import makers
 
 _OUTPUTS = ("class_queries_logits", "masks_queries_logits")
 _TASKS = ("panoptic", "semantic", "instance")
 
 
-def describe(checkpoint: Checkpoint) -> list[WrappedGraph]:
-    """The graph `model`: pixel_values (batch, 3, height, width), task_inputs int64 (batch, tokens of a task).
+def describe(checkpoint: Checkpoint) -> list[WrappedExport]:
+    """Describe the graph `model`: pixel_values (batch, 3, height, width), task_inputs int64 (batch, tokens of a task).
 
-    The model reads no pixel_mask.
+    The model does not use pixel_mask.
     """
     model = checkpoint.model
 
-    def forward(given: Mapping[str, Any]) -> dict[str, Any]:
+    def forward(tensors: Mapping[str, Any]) -> dict[str, Any]:
         with forgetful(model):
-            answer = model(**given)
+            answer = model(**tensors)
         return {name: answer[name] for name in _OUTPUTS}
 
     return [
-        WrappedGraph(
+        WrappedExport(
             checkpoint,
             "model",
             ("pixel_values", "task_inputs"),
@@ -55,7 +55,7 @@ def describe(checkpoint: Checkpoint) -> list[WrappedGraph]:
             decisions=frozenset({"class_queries_logits"}),
             replacements=lambda: _replaced(model),
             eager=False,
-            shown=lambda prepared, tokenizer: {
+            user_feeds=lambda prepared, tokenizer: {
                 "pixel_values": prepared["pixel_values"],
                 "task_inputs": _words(checkpoint, tokenizer, ["panoptic"]),
             },
@@ -86,8 +86,10 @@ def _layer(
     query_embeddings: Any = None,
     output_attentions: bool | None = False,
 ) -> tuple[Any]:
-    """A layer of the decoder. A query whose mask hides every place sees all: the original writes that into the mask at
-    places that it has to find first."""
+    """Compute a layer of the decoder. A query whose mask hides every place attends to all.
+
+    The original writes that into the mask at places that depend on the data.
+    """
     level = index % layer.num_feature_levels
     hidden = attention_mask & ~attention_mask.all(-1, keepdim=True)
     output, _ = layer.cross_attn(
@@ -103,8 +105,10 @@ def _layer(
 
 
 def _positions(module: Any, shape: Any, device: Any, dtype: Any, mask: Any = None) -> Any:
-    """Sines and cosines of rows and columns, (batch, 2 * features, height, width); the original keeps those of the last
-    size in a cache, where tracing would find those of the example."""
+    """Compute sines and cosines of rows and columns, (batch, 2 * features, height, width).
+
+    The original caches those of the last size, which tracing would make constants.
+    """
     import torch
 
     batch, _, height, width = shape
@@ -128,24 +132,24 @@ _METHODS: Mapping[str, Callable[..., Any]] = {
     "OneFormerTransformerDecoderLayer": _layer,
     "OneFormerSinePositionEmbedding": _positions,
 }
-"""Class -> what stands for its forward, with the module as first argument."""
+"""Class -> the replacement of its forward, with the module as first argument."""
 
 
 def _sizes(checkpoint: Checkpoint) -> list[tuple[int, int]]:
     short = int(checkpoint.preprocessor.get("size", {}).get("shortest_edge", 512))
-    return questions.sizes(short, short * 4 // 3, multiple=32)
+    return vision_cases.sizes(short, short * 4 // 3, multiple=32)
 
 
 def _feeds(checkpoint: Checkpoint, tokenizer: Any, tasks: list[str], size: tuple[int, int], seed: int) -> Any:
-    """Pictures with a task each; without a tokenizer tasks are random ids."""
+    """Make feeds of synthetic images with a task each; without a tokenizer tasks are random ids."""
     return {
-        "pixel_values": questions.pictures(checkpoint, len(tasks), *size, seed=seed),
+        "pixel_values": vision_cases.synthetic_pixels(checkpoint, len(tasks), *size, seed=seed),
         "task_inputs": _words(checkpoint, tokenizer, tasks),
     }
 
 
 def _words(checkpoint: Checkpoint, tokenizer: Any, tasks: list[str]) -> np.ndarray:
-    """Ids of "the task is ...", 0 at padding, as the processor makes them."""
+    """Make ids of "the task is ...", 0 at padding, as the processor does."""
     length = int(checkpoint.config.task_seq_len)
     if tokenizer is None:
         return np.random.default_rng(4).integers(1, 1000, (len(tasks), length))
@@ -155,7 +159,7 @@ def _words(checkpoint: Checkpoint, tokenizer: Any, tasks: list[str]) -> np.ndarr
 
 
 def _cases(checkpoint: Checkpoint, tokenizer: Any) -> list[Case]:
-    """Each task at each size, and all of them in a batch."""
+    """Make cases of each task at each size, and of all tasks in a batch."""
     cases = []
     for number, size in enumerate(_sizes(checkpoint)):
         for place, task in enumerate(_TASKS):

@@ -1,4 +1,4 @@
-"""Padding to a multiple of something, without asking whether any is needed: tracing would answer that once for all."""
+"""Pad sizes to a multiple without testing whether padding is needed: tracing would make the test a constant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from onnxpipe_export.tracing import replaced
 
 @contextmanager
 def always_padded(model: Any) -> Iterator[None]:
-    """Patch embeddings and mergings that pad a picture to whole patches do so always, by nothing if it has them."""
+    """Let patch embeddings and mergings pad an image to whole patches always inside, by 0 if it has them."""
     with ExitStack() as stack:
         for module in model.modules():
             name = type(module).__name__
@@ -30,7 +30,7 @@ def always_padded(model: Any) -> Iterator[None]:
 
 @contextmanager
 def tensorflow_padded(model: Any) -> Iterator[None]:
-    """MobileNet's padding, as TensorFlow's SAME, for any size of picture."""
+    """Let MobileNet pad as TensorFlow's SAME inside, for images of any size."""
     homes = {sys.modules[type(module).__module__] for module in model.modules()}
     with ExitStack() as stack:
         for home in homes:
@@ -40,12 +40,12 @@ def tensorflow_padded(model: Any) -> Iterator[None]:
 
 
 def missing(size: Any, multiple: int) -> Any:
-    """How much `size` (a number, or a tensor without axes) lacks to a multiple."""
+    """Compute how much `size` (a number, or a tensor without axes) lacks to a multiple."""
     return (multiple - size % multiple) % multiple
 
 
 def _pad_to_even(features: Any, height: Any, width: Any) -> Any:
-    """(batch, height, width, channels) to even height and width."""
+    """Pad (batch, height, width, channels) to even height and width."""
     return functional.pad(features, (0, 0, 0, width % 2, 0, height % 2))
 
 
@@ -57,18 +57,18 @@ def _pad_to_patches(patch: tuple[int, int]) -> Any:
 
 
 def _pad_as_tensorflow(features: Any, layer: Any) -> Any:
-    """Source: https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2"""
+    """Pad as TensorFlow's SAME. Source: https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2"""
     top, bottom = _tensorflow_sides(features.shape[-2], layer, 0)
     left, right = _tensorflow_sides(features.shape[-1], layer, 1)
     return functional.pad(features, (left, right, top, bottom))
 
 
 def _tensorflow_sides(size: Any, layer: Any, axis: int) -> tuple[Any, Any]:
-    """What is added before and after: enough for ceil(size / stride) places of the kernel."""
+    """Compute the padding before and after: enough for ceil(size / stride) places of the kernel."""
     kernel, stride, dilation = layer.kernel_size[axis], layer.stride[axis], layer.dilation[axis]
-    if stride == 1:  # of any size the same, so a number and no arithmetic in the graph
+    if stride == 1:  # the same for any size, so a number and no arithmetic in the graph
         return (kernel - 1) // 2 * dilation, kernel // 2 * dilation
-    # of the last stride the picture covers 1 to `stride` pixels, and the kernel wants the rest of its own size
+    # the image covers 1 to `stride` pixels of the last stride, and padding the rest of the kernel
     covered = (size + stride - 1) % stride + 1
     total = torch.clamp(torch.as_tensor(kernel - covered), min=0)
     return total // 2 * dilation, (total - total // 2) * dilation

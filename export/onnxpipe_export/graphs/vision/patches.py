@@ -1,7 +1,7 @@
-"""What stands in for parts of models of pictures while they are traced: the same numbers, no size or branch constant.
+"""Replace parts of vision models while they are traced: the same numbers, no constant sizes or branches.
 
-Parts are found by the name of their class or of the file that they are from, wherever in a model they are: a Swin is a
-classifier of its own and the backbone of segmentation models.
+Parts are found by the name of their class or module, wherever in a model they are: a Swin is a classifier of its own
+and the backbone of segmentation models.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ATTENTION = "_attn_implementation_internal"
 
 @contextmanager
 def traceable(model: Any) -> Iterator[None]:
-    """`model` with everything in place that its parts need to be traced."""
+    """Replace the parts of `model` that cannot be traced inside."""
     patches = (
         eager, sizes_stay, always_padded, tensorflow_padded, any_windows, any_resampling, _other_methods, _other_names
     )  # fmt: skip
@@ -37,10 +37,10 @@ def traceable(model: Any) -> Iterator[None]:
 
 @contextmanager
 def eager(model: Any) -> Iterator[None]:
-    """All parts of `model` attend by plain products inside, each as before outside.
+    """Let all parts of `model` attend by plain products inside.
 
-    transformers' set_attn_implementation would do to set it, but refuses to give back what was where a part of the
-    model (a convolutional backbone) has no such attention.
+    transformers' set_attn_implementation can set this, but fails to restore the former state where a part of the model
+    (a convolutional backbone) has no such attention.
     """
     configs = {id(module.config): module.config for module in model.modules() if hasattr(module, "config")}
     before = [(config, getattr(config, _ATTENTION)) for config in configs.values() if hasattr(config, _ATTENTION)]
@@ -55,7 +55,7 @@ def eager(model: Any) -> Iterator[None]:
 
 @contextmanager
 def sizes_stay(model: Any) -> Iterator[None]:
-    """Functions of torch that would make a constant of a size, or are written wrongly for one, take it as it is."""
+    """Replace functions of torch that would make a traced size a constant, or are exported wrongly for one."""
     as_tensor, tensor = torch.as_tensor, torch.tensor
 
     def linspace(start: Any, end: Any, steps: Any, *, dtype: Any = None, device: Any = None) -> Any:
@@ -67,8 +67,8 @@ def sizes_stay(model: Any) -> Iterator[None]:
         def make(data: Any, *, dtype: Any = None, device: Any = None) -> Any:
             if not _holds_tensors(data):
                 return plain(data, dtype=dtype, device=device)
-            made = torch.stack([make(part) for part in data])
-            return made if dtype is None else made.to(dtype)
+            stack = torch.stack([make(part) for part in data])
+            return stack if dtype is None else stack.to(dtype)
 
         return make
 
@@ -103,8 +103,10 @@ def _other_names(model: Any) -> Iterator[None]:
 
 
 def _standardised(module: Any) -> Any:
-    """BiT's convolution, whose weights have mean 0 and variance 1: those once for all, as tracing takes the batch
-    normalisation that makes them for one of the picture."""
+    """Make BiT's convolution with weights of mean 0 and variance 1, computed once.
+
+    Tracing would take the batch normalisation that computes them for one of the image.
+    """
     flat = module.weight.detach().flatten(1)
     variance, mean = torch.var_mean(flat, dim=1, correction=0, keepdim=True)
     weight = ((flat - mean) / torch.sqrt(variance + module.eps)).view_as(module.weight)
@@ -119,7 +121,7 @@ def _standardised(module: Any) -> Any:
 
 
 def _unfolding(module: Any) -> Any:
-    """MobileViTv2's patches, (batch, channels, places of a patch, patches): torch's unfold without an overlap."""
+    """Make MobileViTv2's patches, (batch, channels, places of a patch, patches): torch's unfold without an overlap."""
 
     def unfolding(features: Any) -> tuple[Any, tuple[Any, Any]]:
         batch, channels, height, width = features.shape
@@ -132,7 +134,7 @@ def _unfolding(module: Any) -> Any:
 
 
 def _folding(module: Any) -> Any:
-    """The way back; pixels beyond the last whole patch become 0."""
+    """Make the inverse of `_unfolding`; pixels beyond the last whole patch become 0."""
 
     def folding(patches: Any, output_size: tuple[Any, Any]) -> Any:
         (batch, channels, _, _), (height, width) = patches.shape, output_size
@@ -146,8 +148,11 @@ def _folding(module: Any) -> Any:
 
 
 def _zero_border(module: Any) -> Any:
-    """Padding with zeros, by joining them on: ONNX Runtime takes a Pad before a MaxPool for the pool's own, which is of
-    the lowest number (BiT pools before any activation, where values are below 0)."""
+    """Pad with zeros by concatenation.
+
+    ONNX Runtime takes a Pad before a MaxPool for the pool's own, which is of the lowest number (BiT pools before any
+    activation, where values are below 0).
+    """
     left, right, top, bottom = module.padding
 
     def forward(value: Any) -> Any:
@@ -160,7 +165,7 @@ def _zero_border(module: Any) -> Any:
 
 
 def _same_padding(module: Any) -> Any:
-    """BiT's padding as TensorFlow's SAME."""
+    """Make BiT's padding, as TensorFlow's SAME."""
 
     def side(size: Any, axis: int) -> tuple[Any, Any]:
         kernel, stride, dilation = (values[axis] for values in (module.kernel_size, module.stride, module.dilation))
@@ -175,11 +180,13 @@ def _same_padding(module: Any) -> Any:
 
 
 def _zoedepth_stages(module: Any) -> Any:
-    """ZoeDepth's reassembling, a stage at a time: the original joins all stages in one batch and splits it by its
-    example's size."""
+    """Make ZoeDepth's reassembling, a stage at a time.
+
+    The original joins all stages in one batch and splits it by the example's size.
+    """
 
     def forward(hidden_states: list[Any], patch_height: Any, patch_width: Any) -> list[Any]:
-        found = []
+        stages = []
         for number, states in enumerate(hidden_states):
             readout, places = states[:, :1], states[:, 1:]
             if module.readout_type == "project":
@@ -187,13 +194,13 @@ def _zoedepth_stages(module: Any) -> Any:
             elif module.readout_type == "add":
                 places = places + readout
             shape = (places.shape[0], -1, patch_height, patch_width)
-            found.append(module.layers[number](places.transpose(1, 2).reshape(shape)))
-        return found
+            stages.append(module.layers[number](places.transpose(1, 2).reshape(shape)))
+        return stages
 
     return forward
 
 
-# Class -> method -> what makes its replacement, given the module.
+# Class -> method -> function from the module to its replacement.
 _METHODS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "WeightStandardizedConv2d": {"forward": _standardised},
     "ConstantPad2d": {"forward": _zero_border},
@@ -202,7 +209,7 @@ _METHODS: Mapping[str, Mapping[str, Callable[[Any], Any]]] = {
     "ZoeDepthReassembleStage": {"forward": _zoedepth_stages},
 }
 
-# File of transformers -> name in it -> what the name stands for: a size that is a tensor stays one.
+# Module of transformers -> name in it -> its replacement: a size that is a tensor stays one.
 _NAMES: Mapping[str, Mapping[str, Any]] = {
     "modeling_depth_anything": {"int": torch_int},
 }

@@ -1,4 +1,4 @@
-"""Resampling that ONNX's operators do not have, or not for any size: as a product with a matrix of weights an axis.
+"""Resample as ONNX's operators cannot, or not for any size: by a product with a matrix of weights an axis.
 
 Weights depend on the two sizes only, and are computed from them by plain operators.
 """
@@ -20,7 +20,7 @@ _CUBIC = -0.5
 
 @contextmanager
 def any_resampling(model: Any) -> Iterator[None]:
-    """Antialiased interpolation and averages over a given number of places can be traced."""
+    """Replace antialiased interpolation and adaptive averages by traceable ones inside."""
     whole = functional.interpolate
 
     def interpolate(value: Any, size: Any = None, *args: Any, **options: Any) -> Any:
@@ -41,7 +41,7 @@ def _pair(size: Any) -> tuple[int, int]:
 
 
 def _averages(size: tuple[int, int]) -> Any:
-    """Adaptive average pooling: of n places the i-th is the mean from floor(i * length / n) to
+    """Make adaptive average pooling: of n places the i-th is the mean from floor(i * length / n) to
     ceil((i + 1) * length / n)."""
 
     def weights(count: int, length: Any) -> Any:
@@ -59,7 +59,7 @@ def _averages(size: tuple[int, int]) -> Any:
 
 
 def _antialiased(value: Any, size: Any, mode: str) -> Any:
-    """`interpolate` with antialias=True, to (height, width)."""
+    """Interpolate with antialias=True, to (height, width)."""
     kernel, reach = {"bilinear": (_triangle, 1.0), "bicubic": (_cubic, 2.0)}[mode]
     height = _kernel_weights(value.shape[-2], size[0], kernel, reach)
     width = _kernel_weights(value.shape[-1], size[1], kernel, reach)
@@ -67,7 +67,7 @@ def _antialiased(value: Any, size: Any, mode: str) -> Any:
 
 
 def _kernel_weights(length: Any, wanted: Any, kernel: Any, reach: float) -> Any:
-    """(wanted, length): the kernel, as wide as a new pixel is in old ones, around each new pixel's centre.
+    """Compute weights (wanted, length): the kernel, as wide as a new pixel is in old ones, around its centre.
 
     Source: Pillow's resampling (Resample.c, precompute_coeffs), which torch follows.
     """

@@ -1,4 +1,4 @@
-"""Of which sizes a model takes pictures: the one that its files name, and whether it takes others."""
+"""Find the sizes of images that a model takes: the one that its files name, and whether it takes others."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from onnxpipe_export.cases.images import Size
 from onnxpipe_export.checkpoint import Checkpoint
 
 _LARGEST = 640
-"""A base size is cut to this: a detector that is fed pictures of 1333 is proved on smaller ones, in less time."""
+"""A base size is cut to this: a detector of images of 1333 is verified with smaller ones, in less time."""
 _DEFAULT = 224
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of pictures (height, width) on which a graph is proved.
+    """Sizes of images (height, width) that a graph is verified with.
 
     Attributes:
         base: the size that the model is made for.
-        others: further ones; empty where the model takes only the first.
+        others: further sizes; empty where the model takes only the base size.
     """
 
     base: Size
@@ -28,33 +28,33 @@ class Sizes:
 
 
 def base_size(checkpoint: Checkpoint) -> Size:
-    """The size of what the model's processor gives; where that keeps a picture's shape, a square."""
+    """Find the size of the model's input from its processor; a square where the processor keeps an image's shape."""
     config = checkpoint.config
     image_size = _pair(getattr(config, "image_size", None))
-    found = _pair(_of_preprocessor(checkpoint.preprocessor)) or image_size or (_DEFAULT, _DEFAULT)
-    if max(found) > _LARGEST and image_size != found:
-        return min(found[0], _LARGEST), min(found[1], _LARGEST)
-    return found
+    size = _pair(_of_preprocessor(checkpoint.preprocessor)) or image_size or (_DEFAULT, _DEFAULT)
+    if max(size) > _LARGEST and image_size != size:
+        return min(size[0], _LARGEST), min(size[1], _LARGEST)
+    return size
 
 
-def find_sizes(base: Size, ask: Callable[[Size], Any]) -> Sizes:
-    """Which other sizes the original takes: any, or multiples of 8, 32 or 64, or squares only, or none.
+def find_sizes(base: Size, run: Callable[[Size], Any]) -> Sizes:
+    """Find which other sizes the original takes: any, or multiples of 8, 32 or 64, or squares only, or none.
 
     Args:
         base: the size that it is known to take.
-        ask: runs the original on a picture of a size, and raises if it does not take it.
+        run: runs the original on an image of a size, and raises if it does not take it.
     """
     candidates = [_others(base, multiple) for multiple in (1, 8, 32, 64)]
     if base[0] == base[1]:
         candidates += [((base[0] + step, base[0] + step), (base[0] + 3 * step,) * 2) for step in (32, 64)]
     for others in candidates:
-        if all(_takes(ask, size) for size in others):
+        if all(_accepts(run, size) for size in others):
             return Sizes(base, others)
     return Sizes(base)
 
 
 def _others(base: Size, multiple: int) -> tuple[Size, ...]:
-    """A wide, a tall, and a larger size, no square among them but the last."""
+    """Choose a wide, a tall, and a larger size, of which only the last may be square."""
     height, width = base
     if multiple == 1:
         extra = max(height // 8, 5) | 1
@@ -64,16 +64,16 @@ def _others(base: Size, multiple: int) -> tuple[Size, ...]:
     return tuple((multiple * h, multiple * w) for h, w in steps)
 
 
-def _takes(ask: Callable[[Size], Any], size: Size) -> bool:
+def _accepts(run: Callable[[Size], Any], size: Size) -> bool:
     try:
-        ask(size)
+        run(size)
     except Exception:  # a model's forward can raise anything
         return False
     return True
 
 
 def _of_preprocessor(content: Mapping[str, Any]) -> Any:
-    """The size after the last step that sets one."""
+    """Return the size after the processor's last step that sets one."""
     if content.get("do_center_crop") and content.get("crop_size"):
         return content["crop_size"]
     if content.get("do_resize", True):
@@ -82,7 +82,7 @@ def _of_preprocessor(content: Mapping[str, Any]) -> Any:
 
 
 def _pair(size: Any) -> Size | None:
-    """(height, width) of any of the ways to write a size."""
+    """Read (height, width) from any of the forms of a size."""
     if isinstance(size, bool) or not size:
         return None
     if isinstance(size, int):

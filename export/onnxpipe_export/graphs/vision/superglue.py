@@ -1,7 +1,7 @@
 """SuperGlue on a batch of pairs, each pair as if it were alone.
 
-The original pads the pairs of a batch to one number of keypoints and lets the padding take part in the optimal
-transport, so that a pair's matches depend on its neighbours. Here what is beyond a pair's own keypoints has no weight.
+The original pads the pairs of a batch to one number of keypoints and includes the padding in the optimal transport, so
+that a pair's matches depend on its neighbours. Here everything beyond a pair's own keypoints has no weight.
 
 Source: Sarlin, DeTone, Malisiewicz, Rabinovich 2020, "SuperGlue: Learning Feature Matching with Graph Neural Networks";
 what is computed is transformers' SuperGlueForKeypointMatching.
@@ -15,13 +15,13 @@ from typing import Any
 from onnxpipe_export.graphs.vision.superpoint import detect
 
 _NOTHING = -1e9
-"""The logarithm of a coupling that is not there."""
+"""The logarithm of the coupling of padding."""
 _NEVER = -1e30
-"""The logarithm of a mass that is not there, small beside `_NOTHING`."""
+"""The logarithm of the mass of padding, small beside `_NOTHING`."""
 
 
 def match(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """matches, matching_scores, keypoints and mask of pixel_values (pairs, 2, 3, height, width)."""
+    """Compute matches, matching_scores, keypoints and mask of pixel_values (pairs, 2, 3, height, width)."""
     import torch
 
     pixel_values = inputs["pixel_values"]
@@ -47,11 +47,11 @@ def match(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def transported(scores: Any, bin_score: Any, counts: Any, iterations: int) -> Any:
-    """The logarithm of the optimal transport between keypoints, dustbins taken away again.
+    """Compute the logarithm of the optimal transport between keypoints, without the dustbins.
 
     Args:
         scores: (pairs, keypoints, keypoints).
-        bin_score: what a keypoint gets from the dustbin, ().
+        bin_score: the score of a keypoint and the dustbin, ().
         counts: how many rows and columns a pair has of its own, int64 (pairs,).
         iterations: of Sinkhorn's normalisation.
     """
@@ -76,12 +76,12 @@ def transported(scores: Any, bin_score: Any, counts: Any, iterations: int) -> An
 
 
 def mutual_matches(values: Any, ranks: Any, threshold: float, *, strict_scores: bool) -> tuple[Any, Any]:
-    """Keypoints that are each other's best.
+    """Find keypoints that are each other's best match.
 
     Args:
-        values: how good a match is, (pairs, keypoints, keypoints).
+        values: the score of each match, (pairs, keypoints, keypoints).
         ranks: the same in any order-preserving form, by which the best are found.
-        threshold: a match must be better.
+        threshold: a match's score must be above it.
         strict_scores: whether a score that is not above it is 0 (SuperGlue), or kept without a match (LightGlue).
 
     Returns:
@@ -105,12 +105,12 @@ def mutual_matches(values: Any, ranks: Any, threshold: float, *, strict_scores: 
 
 
 def by_pairs(tensor: Any) -> Any:
-    """(pairs * 2, ...) as (pairs, 2, ...); `unflatten` would be traced with the sizes of the example."""
+    """Reshape (pairs * 2, ...) to (pairs, 2, ...); `unflatten` would be traced with the sizes of the example."""
     return tensor.reshape(-1, 2, *tensor.shape[1:])
 
 
 def cut(points: Any, matches: Any, scores: Any) -> dict[str, Any]:
-    """The outputs by name, without the column that is there so that there is one, and nothing where no keypoint is."""
+    """Name the outputs; drop the column that only keeps tensors from being empty, and set padding to -1 or 0."""
     import torch
 
     present = by_pairs(points.mask)

@@ -1,7 +1,7 @@
-"""SuperPoint without loops over pictures: keypoints of a batch, as many columns as the picture with the most has.
+"""SuperPoint without loops over images: keypoints of a batch, as many columns as the image with the most has.
 
-The original goes through the batch in Python and lays each picture's points into tensors whose size it reads from their
-values. It also gives `max_pool2d` a picture without a channel, which ONNX takes for a batch of sequences.
+The original loops over the batch in Python and copies each image's points into tensors whose size it reads from their
+values. It also calls `max_pool2d` with an image without a channel, which ONNX takes for a batch of sequences.
 
 Source: DeTone, Malisiewicz, Rabinovich 2018, "SuperPoint: Self-Supervised Interest Point Detection and Description";
 what is computed is transformers' SuperPointForKeypointDetection.
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 _CELL = 8
-"""Pixels of a side of what one place of the encoded picture covers."""
+"""Side, in pixels, of the area that one place of the encoded image covers."""
 
 
 @dataclass(frozen=True)
 class Points:
-    """Keypoints of a batch of pictures, zeros where there are none.
+    """Keypoints of a batch of images, zeros where there are none.
 
     Attributes:
-        keypoints: x and y as shares of the width and height, float32 (pictures, columns, 2).
-        scores: float32 (pictures, columns).
-        descriptors: float32 (pictures, columns, width).
-        mask: bool (pictures, columns), True at keypoints.
+        keypoints: x and y as shares of the width and height, float32 (images, columns, 2).
+        scores: float32 (images, columns).
+        descriptors: float32 (images, columns, width).
+        mask: bool (images, columns), True at keypoints.
         most: the largest number of keypoints, int64 (); `columns` is that and at least one.
     """
 
@@ -36,41 +36,41 @@ class Points:
 
 
 def detect(detector: Any, pixel_values: Any) -> Points:
-    """The keypoints of pixel_values (pictures, 3, height, width), by a SuperPointForKeypointDetection."""
+    """Detect the keypoints of pixel_values (images, 3, height, width) with a SuperPointForKeypointDetection."""
     import torch
 
     decoder = detector.keypoint_decoder
     encoded = detector.encoder(pixel_values[:, :1])[0]
-    scores = _suppressed(_pixel_scores(decoder, encoded), decoder.nms_radius)
+    scores = _suppressed(pixel_scores(decoder, encoded), decoder.nms_radius)
     height, width = scores.shape[1], scores.shape[2]
-    found = scores > decoder.keypoint_threshold
+    kept = scores > decoder.keypoint_threshold
     border = decoder.border_removal_distance
-    # As in the original, whose far borders lie at eight times the picture's size.
-    found = found & _inside(height, border)[:, None] & _inside(width, border)
-    counts = found.flatten(1).sum(1)
-    picture, row, column = torch.nonzero(found).unbind(1)
-    values = scores.flatten().index_select(0, (picture * height + row) * width + column)
+    # As in the original, whose far borders lie at eight times the image's size.
+    kept = kept & _inside(height, border)[:, None] & _inside(width, border)
+    counts = kept.flatten(1).sum(1)
+    image, row, column = torch.nonzero(kept).unbind(1)
+    values = scores.flatten().index_select(0, (image * height + row) * width + column)
 
     slots = torch.arange(counts.max().clamp(min=1))
     mask = slots < counts[:, None]
-    # One more place, for the columns of pictures that have fewer keypoints.
+    # One more place, for the columns of images that have fewer keypoints.
     index = torch.where(mask, (counts.cumsum(0) - counts)[:, None] + slots, torch.as_tensor(row.shape[0]))
     index = index.flatten()
     scores, x, y = (
         torch.nn.functional.pad(one, (0, 1)).index_select(0, index).reshape(mask.shape) for one in (values, column, row)
     )
     if decoder.max_keypoints >= 0:
-        chosen = _best(scores, mask, counts, decoder.max_keypoints)
+        best = _best(scores, mask, counts, decoder.max_keypoints)
         counts = counts.clamp(max=decoder.max_keypoints)
-        mask = torch.arange(chosen.shape[1]) < counts[:, None]
-        scores, x, y = (torch.where(mask, one.gather(1, chosen), 0) for one in (scores, x, y))
+        mask = torch.arange(best.shape[1]) < counts[:, None]
+        scores, x, y = (torch.where(mask, one.gather(1, best), 0) for one in (scores, x, y))
     places = torch.stack([x, y], dim=-1).to(pixel_values.dtype)
     descriptors = _descriptors(detector.descriptor_decoder, encoded, places) * mask[..., None]
     return Points(places / _pair(width, height, places), scores, descriptors, mask, counts.max())
 
 
-def _pixel_scores(decoder: Any, encoded: Any) -> Any:
-    """How likely each pixel is a keypoint, (pictures, height, width)."""
+def pixel_scores(decoder: Any, encoded: Any) -> Any:
+    """Compute how likely each pixel is a keypoint, (images, height, width)."""
     import torch
 
     cells = decoder.conv_score_b(torch.relu(decoder.conv_score_a(encoded))).softmax(1)[:, :-1]
@@ -78,7 +78,7 @@ def _pixel_scores(decoder: Any, encoded: Any) -> Any:
 
 
 def _suppressed(scores: Any, radius: int) -> Any:
-    """`scores` where they are the largest in the square of this radius, or after those are taken away; else 0."""
+    """Keep scores that are the largest in a square of this radius, or are once those are removed; the others are 0."""
     import torch
 
     def largest(one: Any) -> Any:
@@ -100,7 +100,7 @@ def _inside(side: Any, border: int) -> Any:
 
 
 def _best(scores: Any, mask: Any, counts: Any, most: int) -> Any:
-    """Columns of the `most` highest scores in falling order, for pictures with more; the others' stay as they are."""
+    """Find the columns of the `most` highest scores in falling order, for images with more; others keep theirs."""
     import torch
 
     slots = torch.arange(torch.as_tensor(scores.shape[1]).clamp(max=max(most, 1)))
@@ -109,7 +109,7 @@ def _best(scores: Any, mask: Any, counts: Any, most: int) -> Any:
 
 
 def _descriptors(decoder: Any, encoded: Any, places: Any) -> Any:
-    """Descriptors at `places` (pictures, columns, 2) in pixels, each of length 1: (pictures, columns, width)."""
+    """Sample descriptors at `places` (images, columns, 2) in pixels, each of length 1: (images, columns, width)."""
     import torch
 
     dense = decoder.conv_descriptor_b(torch.relu(decoder.conv_descriptor_a(encoded)))
@@ -123,7 +123,7 @@ def _descriptors(decoder: Any, encoded: Any, places: Any) -> Any:
 
 
 def _pair(x: Any, y: Any, like: Any) -> Any:
-    """Two sizes as a tensor (2,) that follows them."""
+    """Join two sizes to a tensor (2,) that stays variable."""
     import torch
 
     return torch.stack([torch.as_tensor(x), torch.as_tensor(y)]).to(like.dtype)

@@ -1,7 +1,7 @@
-"""Attention in windows (Swin and its kin) for pictures of any size.
+"""Trace attention in windows (Swin and similar models) for images of any size.
 
-Every second layer shifts its windows by half a window; Swin's own (not those of its kin) only where the picture is
-larger than one window. It notes that down and never takes it back, so its answers depend on what it was asked before.
+Every second layer shifts its windows by half a window; Swin's own (not those of similar models) only where the image is
+larger than one window. It stores that in the layer and never resets it, so its answers depend on earlier inputs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NOTED = ("shift_size", "window_size")
 
 @contextmanager
 def forgetful(model: Any) -> Iterator[None]:
-    """Layers that note down a smaller window or no shift while they run forget it afterwards."""
+    """Restore the windows and shifts of layers afterwards, which a run may have changed."""
     noted = [(module, [getattr(module, name) for name in _NOTED]) for module in _layers(model)]
     try:
         yield
@@ -33,7 +33,7 @@ def forgetful(model: Any) -> Iterator[None]:
 
 @contextmanager
 def any_windows(model: Any) -> Iterator[None]:
-    """Layers that attend in windows can be traced: padding and shift are computed, not decided."""
+    """Let layers with windows compute their padding and shift inside, without branches, so that they can be traced."""
     with ExitStack() as stack:
         for module in _layers(model):
             stack.enter_context(replaced(module, "maybe_pad", _padding(module.window_size)))
@@ -51,7 +51,7 @@ def _layers(model: Any) -> list[Any]:
 
 
 def _padding(window: int) -> Any:
-    """Pads to whole windows; the second answer, which is asked whether anything was padded, always says yes."""
+    """Make a function that pads to whole windows; its second result, whether anything was padded, is always true."""
 
     def pad(hidden: Any, height: Any, width: Any) -> tuple[Any, tuple[int, ...]]:
         padded = functional.pad(hidden, (0, 0, 0, missing(width, window), 0, missing(height, window)))
@@ -61,7 +61,7 @@ def _padding(window: int) -> Any:
 
 
 class _Shift:
-    """The shift of one layer: none where the picture's smaller side is no more than a window."""
+    """The shift of one layer: none where the image's smaller side is not larger than a window."""
 
     def __init__(self, full: int, window: int) -> None:
         self._full, self._window = full, window
@@ -73,7 +73,7 @@ class _Shift:
         self._shift = torch.where(smaller <= self._window, 0, self._full)
 
     def roll(self, hidden: Any, reverse: bool = False) -> Any:
-        """(batch, height, width, channels) moved up and left, or back."""
+        """Move (batch, height, width, channels) up and left, or back."""
         for axis in (1, 2):
             at = hidden.shape[axis] - self._shift if reverse else self._shift
             first = torch.arange(hidden.shape[axis]) + at
@@ -81,7 +81,7 @@ class _Shift:
         return hidden
 
     def mask(self, height: Any, width: Any, dtype: Any, device: Any) -> Any:
-        """What is added to scores: -100 between places that the roll brought together, (windows, places, places)."""
+        """Make the mask added to scores, -100 between places that the roll joined: (windows, places, places)."""
         rows, columns = self._regions(height), self._regions(width)
         regions = rows[:, None] * 3 + columns[None]
         window = self._window
@@ -90,7 +90,7 @@ class _Shift:
         return torch.where(flat[:, None] == flat[:, :, None], 0.0, -100.0)
 
     def _regions(self, size: Any) -> Any:
-        """0 before the last window, 1 in it, 2 in the part of it that came from the other side; 0 without a shift."""
+        """Number regions: 0 before the last window, 1 in it, 2 in its part from the other side; 0 without a shift."""
         places = torch.arange(size)
         region = (places >= size - self._window).long() + (places >= size - self._shift).long()
         return torch.where(self._shift > 0, region, 0)
