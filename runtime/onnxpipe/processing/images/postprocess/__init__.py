@@ -1,1 +1,1 @@
-"""From what a vision model gives to boxes, masks, depths and points, one file a kind of answer."""
+"""Convert the outputs of vision models to boxes, masks, depths and keypoints, one file a kind of answer."""

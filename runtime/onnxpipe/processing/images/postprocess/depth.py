@@ -1,4 +1,4 @@
-"""Depths: what `post_process_depth_estimation` of transformers' image processors gives."""
+"""Depth maps, as from `post_process_depth_estimation` of transformers' image processors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ZOE_PADDING = 3
 
 
 def depth(outputs: Outputs, target_sizes: Any = None) -> list[dict[str, Array]]:
-    """DPT, Depth Anything, GLPN: `predicted_depth` (B, h, w), bicubically at the size asked for.
+    """DPT, Depth Anything, GLPN: resize `predicted_depth` (B, h, w) bicubically to the target sizes.
 
     Args:
-        outputs: the model's answer.
+        outputs: the model's outputs.
         target_sizes: (height, width) of each image; None for the model's own size.
 
     Returns:
@@ -35,20 +35,20 @@ def zoedepth(
     outputs_flipped: Outputs | None = None,
     do_remove_padding: bool | None = None,
 ) -> list[dict[str, Array]]:
-    """ZoeDepth: as `depth`, without the border that its image processor adds.
+    """ZoeDepth: as `depth`, and remove the border that its image processor adds.
 
     Args:
-        outputs: the model's answer, `predicted_depth` (B, h, w).
-        source_sizes: (height, width) of each image before its processing; needed to remove the border.
-        target_sizes: (height, width) of each result; None for the source's size.
-        outputs_flipped: the answer for the mirrored images; the mean of both is taken.
-        do_remove_padding: whether there is a border; None for yes, as the image processor does by default (`do_pad`).
+        outputs: the model's outputs: `predicted_depth` (B, h, w).
+        source_sizes: (height, width) of each image before preprocessing; needed to remove the border.
+        target_sizes: (height, width) of each result; None for the size of the source.
+        outputs_flipped: the outputs for the mirrored images; the mean of both is taken.
+        do_remove_padding: whether there is a border; None means yes, the image processor's default (`do_pad`).
 
     Returns:
         For each image {"predicted_depth": (height, width) float32}.
 
     Raises:
-        ValueError: no `source_sizes` and a border, or unlike shapes.
+        ValueError: a border without `source_sizes`, or outputs of different shapes.
     """
     depths = field(outputs, "predicted_depth")
     bordered = do_remove_padding is None or do_remove_padding

@@ -1,9 +1,9 @@
-"""Boxes: what `post_process_object_detection` of transformers' image processors gives, family by family.
+"""Boxes, as from `post_process_object_detection` of transformers' image processors, family by family.
 
 Every function takes the model's outputs (`logits` (B, queries, classes) and `pred_boxes` (B, queries, 4) as centre x,
-centre y, width, height in parts of the image), a `threshold` that a score must exceed, and `target_sizes`: (height,
-width) of each image, in whose pixels the boxes are given; None for parts of the image. Each image of the batch gives
-{"scores": (n,), "labels": (n,), "boxes": (n, 4) as left, top, right, bottom}. Boxes are not clipped to the image.
+centre y, width, height in fractions of the image), a `threshold` that a score must exceed, and `target_sizes`: (height,
+width) of each image, for boxes in its pixels; None for boxes in fractions of the image. It returns for each image of
+the batch {"scores": (n,), "labels": (n,), "boxes": (n, 4) as left, top, right, bottom}. Boxes are not clipped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Detections = list[dict[str, Any]]
 
 
 def detr(outputs: Outputs, threshold: float = 0.5, target_sizes: Any = None) -> Detections:
-    """DETR, YOLOS, Table Transformer: the likeliest class of each query, the last class meaning "no object"."""
+    """DETR, YOLOS, Table Transformer: take the likeliest class of each query; the last class means "no object"."""
     probabilities = softmax(field(outputs, "logits"))[..., :-1]
     boxes = _boxes(outputs, target_sizes)
     return _above(threshold, probabilities.max(-1), probabilities.argmax(-1), boxes)
@@ -29,7 +29,7 @@ def detr(outputs: Outputs, threshold: float = 0.5, target_sizes: Any = None) -> 
 def conditional_detr(
     outputs: Outputs, threshold: float = 0.5, target_sizes: Any = None, top_k: int = 100
 ) -> Detections:
-    """Conditional and Deformable DETR: the `top_k` likeliest pairs of query and class, each class by itself."""
+    """Conditional and Deformable DETR: take the `top_k` likeliest pairs of query and class (sigmoid scores)."""
     return _best_pairs(outputs, threshold, target_sizes, top_k)
 
 
@@ -39,11 +39,11 @@ deformable_detr = conditional_detr
 def rt_detr(
     outputs: Outputs, threshold: float = 0.5, target_sizes: Any = None, use_focal_loss: bool = True
 ) -> Detections:
-    """RT-DETR, RT-DETRv2, D-FINE: as many of the likeliest pairs of query and class as there are queries.
+    """RT-DETR, RT-DETRv2, D-FINE: take the likeliest pairs of query and class, as many as there are queries.
 
     Args:
         outputs, threshold, target_sizes: as above.
-        use_focal_loss: the model was trained so; else its answers are read as DETR's.
+        use_focal_loss: whether the model was trained with it; if not, its outputs are read like DETR's.
     """
     if not use_focal_loss:
         return detr(outputs, threshold, target_sizes)
@@ -51,20 +51,20 @@ def rt_detr(
 
 
 def owlvit(outputs: Outputs, threshold: float = 0.1, target_sizes: Any = None) -> Detections:
-    """OWL-ViT: the likeliest text query of each patch, each query by itself."""
+    """OWL-ViT: take the likeliest text query of each patch (sigmoid scores)."""
     logits = field(outputs, "logits")
     boxes = _boxes(outputs, target_sizes)
     return _above(threshold, sigmoid(logits.max(-1)), logits.argmax(-1), boxes)
 
 
 def owlv2(outputs: Outputs, threshold: float = 0.1, target_sizes: Any = None) -> Detections:
-    """OWLv2: as `owlvit`, of images that were padded to squares."""
+    """OWLv2: as `owlvit`, for images that were padded to squares."""
     targets = sizes(target_sizes, len(field(outputs, "logits")))
     return owlvit(outputs, threshold, None if targets is None else [(max(pair), max(pair)) for pair in targets])
 
 
 def grounding_dino(outputs: Outputs, threshold: float = 0.1, target_sizes: Any = None) -> Detections:
-    """Grounding DINO: labels are the positions of the likeliest tokens in the text."""
+    """Grounding DINO: as `owlvit`; labels are the positions of the likeliest tokens in the text."""
     return owlvit(outputs, threshold, target_sizes)
 
 
@@ -76,23 +76,23 @@ def grounding_dino_phrases(
     text_threshold: float = 0.25,
     target_sizes: Any = None,
 ) -> Detections:
-    """Grounding DINO: labels are the words that a box is about (`post_process_grounded_object_detection`).
+    """Grounding DINO: label each box with its words (`post_process_grounded_object_detection`).
 
     Args:
         outputs, threshold, target_sizes: as above.
         input_ids: the texts' tokens, (B, tokens).
-        decode: from tokens to text.
-        text_threshold: probability that a token must exceed to be one of a box' words.
+        decode: converts tokens to text.
+        text_threshold: probability that a token must exceed to be one of the words of a box.
 
     Returns:
-        As above, with `text_labels` and the same as `labels`.
+        As above, with the words as `text_labels` and as `labels`.
     """
     probabilities = sigmoid(field(outputs, "logits"))
-    found = _above(threshold, probabilities.max(-1), probabilities > text_threshold, _boxes(outputs, target_sizes))
-    for ids, image in zip(np.asarray(input_ids), found):
+    detections = _above(threshold, probabilities.max(-1), probabilities > text_threshold, _boxes(outputs, target_sizes))
+    for ids, image in zip(np.asarray(input_ids), detections):
         inner = image["labels"][:, 1:-1]  # without the two special tokens at the ends
         image["text_labels"] = image["labels"] = [decode(ids[1 + np.flatnonzero(row)].tolist()) for row in inner]
-    return found
+    return detections
 
 
 def _best_pairs(outputs: Outputs, threshold: float, target_sizes: Any, count: int) -> Detections:
@@ -105,7 +105,7 @@ def _best_pairs(outputs: Outputs, threshold: float, target_sizes: Any, count: in
 
 
 def _boxes(outputs: Outputs, target_sizes: Any) -> Array:
-    """The boxes' corners, (B, queries, 4)."""
+    """Convert boxes to corners, (B, queries, 4)."""
     targets = sizes(target_sizes, len(field(outputs, "logits")))
     centre, extent = np.split(field(outputs, "pred_boxes").astype(np.float32, copy=False), 2, -1)
     corners = np.concatenate([centre - 0.5 * extent, centre + 0.5 * extent], -1)
@@ -115,8 +115,8 @@ def _boxes(outputs: Outputs, target_sizes: Any) -> Array:
 
 
 def _above(threshold: float, scores: Array, labels: Array, boxes: Array) -> Detections:
-    found = []
+    detections = []
     for score, label, box in zip(scores, labels, boxes):
         keep = score > threshold
-        found.append({"scores": score[keep], "labels": label[keep], "boxes": box[keep]})
-    return found
+        detections.append({"scores": score[keep], "labels": label[keep], "boxes": box[keep]})
+    return detections

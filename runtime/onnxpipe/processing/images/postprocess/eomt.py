@@ -1,7 +1,7 @@
-"""Segments of EoMT, whose pictures were padded, or cut into overlapping patches, to squares.
+"""Segments of EoMT, whose images were padded to squares, or cut into overlapping square patches.
 
-`size` is the image processor's: {"shortest_edge": …, "longest_edge": … or None}; `target_sizes` are needed. For the
-rest see `segmentation.py`.
+`size` is that of the image processor: {"shortest_edge": …, "longest_edge": … or None}; `target_sizes` are needed. For
+the rest see `segmentation.py`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from onnxpipe.processing.scores import sigmoid, softmax
 
 Edges = Mapping[str, int | None]
 Patch = tuple[int, int, int]
-"""Number of its picture, first and last pixel + 1 along the picture's long side."""
+"""Number of its image, and the first and the last + 1 pixel along the long side of the image."""
 
 
 def eomt_semantic(
     outputs: Outputs, target_sizes: Any, size: Edges, return_segmentation_scores: bool = False
 ) -> list[Any]:
-    """The class of each pixel; where `outputs` has `patch_offsets`, of pictures put together from patches."""
+    """Find the class of each pixel; if `outputs` has `patch_offsets`, in images that are merged from patches."""
     labels, masks = field(outputs, "class_queries_logits"), field(outputs, "masks_queries_logits")
     full = (interpolate(mask, _square(size)) for mask in masks)
     maps: Any = class_maps(softmax(labels)[..., :-1], full)
@@ -46,52 +46,54 @@ def eomt_panoptic(
     overlap_mask_area_threshold: float = 0.8,
     stuff_classes: Collection[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Segments from 0 on; `stuff_classes` are those of which all segments of a picture are one."""
-    found: list[dict[str, Any]] = []
-    for labels, masks, target in _pictures(outputs, target_sizes):
-        queries = segments.likely(labels, threshold)
+    """Find panoptic segments, numbered from 0; all segments of a class in `stuff_classes` are one in an image."""
+    segmentations: list[dict[str, Any]] = []
+    for labels, masks, target in _images(outputs, target_sizes):
+        queries = segments.select_likely(labels, threshold)
         if not len(queries.labels):
-            found.append({"segmentation": np.full(target, -1, np.float32), "segments_info": []})
+            segmentations.append({"segmentation": np.full(target, -1, np.float32), "segments_info": []})
             continue
         planes = (sigmoid(plane) for plane in _planes(masks[queries.indices], target, size))
-        won = segments.contest(planes, queries.scores, mask_threshold, weighted=False)
-        segmentation, info = segments.panoptic_sure(won, queries, overlap_mask_area_threshold, stuff_classes or ())
-        found.append({"segmentation": segmentation, "segments_info": info})
-    return found
+        assigned = segments.assign_pixels(planes, queries.scores, mask_threshold, weighted=False)
+        segmentation, info = segments.panoptic_inside(
+            assigned, queries, overlap_mask_area_threshold, stuff_classes or ()
+        )
+        segmentations.append({"segmentation": segmentation, "segments_info": info})
+    return segmentations
 
 
 def eomt_instance(outputs: Outputs, target_sizes: Any, size: Edges, threshold: float = 0.8) -> list[dict[str, Any]]:
-    """The likeliest class of each query, masks painted over each other."""
-    found: list[dict[str, Any]] = []
-    for labels, masks, target in _pictures(outputs, target_sizes):
+    """Find instances by the likeliest class of each query, with masks painted over each other."""
+    segmentations: list[dict[str, Any]] = []
+    for labels, masks, target in _images(outputs, target_sizes):
         probabilities = softmax(labels)[:, :-1]
         scores, best = probabilities.max(-1), probabilities.argmax(-1)
         queries = segments.Queries(np.arange(len(scores)), scores, best).where(scores >= threshold)
-        painted = segments.paint(_rated(masks, queries, threshold, target, size), target)
+        painted = segments.paint(_confident_masks(masks, queries, threshold, target, size), target)
         info = [{key: one[key] for key in ("id", "label_id", "score")} for one in painted.segments]
-        found.append({"segmentation": painted.segmentation, "segments_info": info})
-    return found
+        segmentations.append({"segmentation": painted.segmentation, "segments_info": info})
+    return segmentations
 
 
-def _rated(
+def _confident_masks(
     masks: Array, queries: segments.Queries, threshold: float, target: Size, size: Edges
 ) -> Iterator[tuple[Array, float, int]]:
     planes = _planes(masks[queries.indices], target, size)
     for plane, score, label in zip(planes, queries.scores, queries.labels):
         inside = plane > 0
-        rating = float(score * segments.quality(plane, inside))
-        if rating >= threshold:
-            yield inside, rating, int(label)
+        confidence = float(score * segments.mean_probability(plane, inside))
+        if confidence >= threshold:
+            yield inside, confidence, int(label)
 
 
-def _pictures(outputs: Outputs, target_sizes: Any) -> Iterator[tuple[Array, Array, Size]]:
+def _images(outputs: Outputs, target_sizes: Any) -> Iterator[tuple[Array, Array, Size]]:
     labels, masks = field(outputs, "class_queries_logits"), field(outputs, "masks_queries_logits")
     yield from zip(labels, masks, sizes(target_sizes, len(labels)) or [])
 
 
 def _planes(masks: Array, target: Size, size: Edges) -> Iterator[Array]:
-    """Masks (n, h, w) at the picture's size, without padding."""
-    height, width = _seen(target, size)
+    """Resize masks (n, h, w) to the image's size, without padding."""
+    height, width = _unpadded(target, size)
     for mask in masks:
         yield from resized_planes(interpolate(mask, _square(size))[:height, :width], target)
 
@@ -101,25 +103,25 @@ def _square(size: Edges) -> Size:
     return shortest, int(longest or shortest)
 
 
-def _seen(target: Size, size: Edges) -> Size:
-    """What of the square is the picture, or what it is put together to."""
+def _unpadded(target: Size, size: Edges) -> Size:
+    """Compute the size of the image within the square, or of the image that is merged from patches."""
     longest = size.get("longest_edge")
     return within_edges(*target, int(size["shortest_edge"] or 0), int(longest) if longest else 10**9)
 
 
 def _merged(maps: Iterator[Array], patches: Sequence[Patch], targets: Sequence[Size], size: Edges) -> list[Array]:
-    """Class maps (classes, h, w) of pictures: the mean of their patches, before they are resized."""
+    """Merge the class maps (classes, h, w) of patches into those of images, by their mean, before resizing."""
     sums: dict[int, Array] = {}
-    counts = [np.zeros(max(_seen(target, size)), np.float32) for target in targets]
-    for patch, (picture, start, end) in zip(maps, patches, strict=True):
-        target = targets[picture]
-        if picture not in sums:
-            sums[picture] = np.zeros((len(patch), *_seen(target, size)), np.float32)
-        along = sums[picture] if target[0] > target[1] else sums[picture].swapaxes(1, 2)
+    counts = [np.zeros(max(_unpadded(target, size)), np.float32) for target in targets]
+    for patch, (image, start, end) in zip(maps, patches, strict=True):
+        target = targets[image]
+        if image not in sums:
+            sums[image] = np.zeros((len(patch), *_unpadded(target, size)), np.float32)
+        along = sums[image] if target[0] > target[1] else sums[image].swapaxes(1, 2)
         along[:, start:end] += patch if target[0] > target[1] else patch.swapaxes(1, 2)
-        counts[picture][start:end] += 1
+        counts[image][start:end] += 1
     merged = []
-    for picture, target in enumerate(targets):
-        total = np.maximum(counts[picture], 1)
-        merged.append(sums[picture] / (total[:, None] if target[0] > target[1] else total))
+    for image, target in enumerate(targets):
+        total = np.maximum(counts[image], 1)
+        merged.append(sums[image] / (total[:, None] if target[0] > target[1] else total))
     return merged

@@ -1,4 +1,4 @@
-"""Keypoints: what `post_process_keypoint_matching` and `post_process_keypoint_detection` of transformers give."""
+"""Keypoints, as from `post_process_keypoint_matching` and `post_process_keypoint_detection` of transformers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from onnxpipe.processing.images.postprocess.outputs import Array, Outputs, field
 
 
 def superglue(outputs: Outputs, target_sizes: Any, threshold: float = 0.0) -> list[dict[str, Array]]:
-    """SuperGlue, LightGlue: the points of a pair of images that are one and the same.
+    """SuperGlue, LightGlue: find the matching points of a pair of images.
 
     Args:
-        outputs: `keypoints` (B, 2, points, 2) as x, y in parts of the image, `mask` (B, 2, points), `matches` and
-            `matching_scores` (B, 2, points): the partner's number among the other image's points, or -1.
+        outputs: `keypoints` (B, 2, points, 2) as x, y in fractions of the image, `mask` (B, 2, points), `matches` and
+            `matching_scores` (B, 2, points): the index of the match among the points of the other image, or -1.
         target_sizes: for each pair the (height, width) of both images, (B, 2, 2).
         threshold: score that a match must exceed.
 
@@ -22,7 +22,7 @@ def superglue(outputs: Outputs, target_sizes: Any, threshold: float = 0.0) -> li
         For each pair {"keypoints0": (n, 2) int32 x, y, "keypoints1": likewise, "matching_scores": (n,)}.
 
     Raises:
-        ValueError: another number of sizes, or sizes that are no pairs of pairs.
+        ValueError: another number of sizes, or sizes that are not (B, 2, 2).
     """
     mask, matches = field(outputs, "mask"), field(outputs, "matches")
     targets = np.asarray(target_sizes)
@@ -41,10 +41,10 @@ lightglue = superglue
 
 
 def superpoint(outputs: Outputs, target_sizes: Any) -> list[dict[str, Array]]:
-    """SuperPoint: the points of interest of an image.
+    """SuperPoint: find the keypoints of an image.
 
     Args:
-        outputs: `keypoints` (B, points, 2) as x, y in parts of the image, `scores` and `mask` (B, points),
+        outputs: `keypoints` (B, points, 2) as x, y in fractions of the image, `scores` and `mask` (B, points),
             `descriptors` (B, points, D).
         target_sizes: (height, width) of each image.
 
@@ -62,7 +62,7 @@ def superpoint(outputs: Outputs, target_sizes: Any) -> list[dict[str, Array]]:
 
 
 def _pixels(points: Array, targets: Array) -> Array:
-    """x, y in whole pixels of images of (height, width)."""
+    """Convert x, y from fractions to whole pixels of images of (height, width)."""
     return (points.astype(np.float32, copy=False) * targets[..., ::-1].astype(np.float32)).astype(np.int32)
 
 

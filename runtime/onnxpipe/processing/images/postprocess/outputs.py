@@ -1,4 +1,4 @@
-"""What every kind of post-processing does first: read a model's arrays and the sizes asked for."""
+"""Read the arrays of a model and the target sizes, as every kind of post-processing needs them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-#: A model's answer: arrays by name, each with the batch as its first axis.
+#: The outputs of a model: arrays by name, each with the batch as its first axis.
 Outputs = Mapping[str, Any]
 #: (height, width)
 Size = tuple[int, int]
 
-_UNLIKE = "Make sure that you pass in as many target sizes as the batch dimension of the {what}"
+_WRONG_COUNT = "Make sure that you pass in as many target sizes as the batch dimension of the {what}"
 
 
 def field(outputs: Outputs, name: str) -> Array:
-    """An array of a model's answer.
+    """Get an array from the outputs of a model.
 
     Raises:
-        ValueError: the model did not give it.
+        ValueError: the model has no output of that name.
     """
     if name not in outputs:
         raise ValueError(f"the model's outputs have no {name!r}; they have {', '.join(map(str, outputs))}")
@@ -29,35 +29,35 @@ def field(outputs: Outputs, name: str) -> Array:
 
 
 def sizes(target_sizes: Any, count: int, what: str = "logits") -> list[Size] | None:
-    """Target sizes as (height, width) pairs.
+    """Convert target sizes to (height, width) pairs.
 
     Args:
         target_sizes: pairs of numbers or an array (count, 2); None for no resizing.
         count: images in the batch.
-        what: the array whose batch is meant, for the message.
+        what: name of the array that has the batch, for the message.
 
     Raises:
-        ValueError: another number of sizes, or something that is no pair.
+        ValueError: another number of sizes, or a size that is not a pair.
     """
     if target_sizes is None:
         return None
     pairs = [tuple(int(side) for side in size) for size in target_sizes]
     if len(pairs) != count:
-        raise ValueError(_UNLIKE.format(what=what))
+        raise ValueError(_WRONG_COUNT.format(what=what))
     if any(len(pair) != 2 for pair in pairs):
         raise ValueError("Each element of target_sizes must contain the size (h, w) of each image of the batch")
     return [(height, width) for height, width in pairs]
 
 
 def each_size(target_sizes: Any, count: int, what: str = "logits") -> list[Size | None]:
-    """`sizes`, with None for each image where there are none."""
-    found = sizes(target_sizes, count, what)
-    return [None] * count if found is None else list(found)
+    """Call `sizes`, but return a None for each image if there are no target sizes."""
+    pairs = sizes(target_sizes, count, what)
+    return [None] * count if pairs is None else list(pairs)
 
 
 def largest(values: Array, count: int) -> NDArray[np.intp]:
-    """Indices of the `count` largest of values (n,), descending; of equal ones the first comes first."""
-    chosen = np.arange(len(values))
+    """Return the indices of the `count` largest values (n,), descending; equal values keep their order."""
+    indices = np.arange(len(values))
     if count < len(values):
-        chosen = np.sort(np.argpartition(-values, count - 1)[:count])
-    return chosen[np.argsort(-values[chosen], kind="stable")]
+        indices = np.sort(np.argpartition(-values, count - 1)[:count])
+    return indices[np.argsort(-values[indices], kind="stable")]

@@ -1,8 +1,9 @@
-"""The order in which `torch.topk(sorted=False)` gives the largest values on a CPU.
+"""Find the largest values in the order in which `torch.topk(sorted=False)` returns them on a CPU.
 
-MaskFormer's and its followers' instances are painted over each other in this order, so it decides which pixels belong
-to whom. torch sorts few values of many (up to 1 in 64), and leaves more as C++'s `std::nth_element` does, which is
-introselect (Musser, 1997): partition around the median of three until at most three values are left, sort those.
+The instances of MaskFormer and its followers are painted over each other in this order, so it decides which instance
+gets a pixel. torch sorts the values if they are few (up to 1 in 64), and else leaves them as C++'s `std::nth_element`
+does, which is introselect (Musser, 1997): partition around the median of three until at most three values are left, and
+sort those. The order is not specified: if a version of torch changes it, `outputs.largest` can take the place of this.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _SORTS_ONE_IN = 64
 
 
 def topk_unsorted(values: Array, count: int) -> NDArray[np.intp]:
-    """Indices of the `count` largest of values (n,), in torch's order."""
+    """Return the indices of the `count` largest values (n,), in torch's order."""
     if count * _SORTS_ONE_IN <= len(values):
         return largest(values, count)
     items = list(zip(values.tolist(), range(len(values))))
@@ -29,7 +30,7 @@ Items = list[tuple[float, int]]
 
 
 def _select(items: Items, place: int) -> bool:
-    """Reorders items, descending as far as the right one at `place` needs it; False if that takes too many steps."""
+    """Reorder items, descending, until the right one is at `place`; False if that takes too many steps."""
     first, last = 0, len(items)
     for _ in range(2 * (len(items).bit_length() - 1)):
         if last - first <= 3:
@@ -47,7 +48,7 @@ def _select(items: Items, place: int) -> bool:
 
 
 def _partition(items: Items, first: int, last: int) -> int:
-    """Puts the median of three items first, then larger ones, then smaller ones; gives where these begin."""
+    """Put the median of three items first, then larger ones, then smaller ones; return where these begin."""
     middle = _median(items, first + 1, first + (last - first) // 2, last - 1)
     items[first], items[middle] = items[middle], items[first]
     pivot = items[first][0]
@@ -65,7 +66,7 @@ def _partition(items: Items, first: int, last: int) -> int:
 
 
 def _median(items: Items, a: int, b: int, c: int) -> int:
-    """The place of the median. Written out, as it decides which of equal ones is meant."""
+    """Return the place of the median. It is written out because the order of tests decides between equal items."""
     first, second, third = items[a][0], items[b][0], items[c][0]
     if first > second:
         if second > third:

@@ -1,4 +1,4 @@
-"""Run-length encodings of masks, in the two forms that transformers gives."""
+"""Run-length encodings of masks, in the two forms that transformers returns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnxpipe.processing.images.postprocess.outputs import Array
 
 
 def encode(mask: Array) -> dict[str, list[int]]:
-    """A mask (height, width) bool in COCO's uncompressed form.
+    """Encode a mask (height, width) bool in COCO's uncompressed form.
 
     Returns:
         {"size": [height, width], "counts": pixels off, on, off, … column by column}; the first may be 0.
@@ -23,14 +23,14 @@ def encode(mask: Array) -> dict[str, list[int]]:
 
 
 def decode(rle: Mapping[str, Any]) -> Array:
-    """The mask (height, width) bool of `encode`."""
+    """Decode a mask (height, width) bool from the form of `encode`."""
     height, width = rle["size"]
     values = np.arange(len(rle["counts"])) % 2 == 1
     return np.repeat(values, rle["counts"]).reshape(width, height).T
 
 
 def segment_runs(segmentation: Array) -> list[list[int]]:
-    """For each id of a map (height, width), ascending: its runs row by row, as first pixel (from 1), length, …"""
+    """Encode each id of a map (height, width), ascending: runs row by row, as first pixel (from 1), length, …"""
     return [_runs(segmentation == identity) for identity in np.unique(segmentation)]
 
 

@@ -1,12 +1,12 @@
-"""Segments: what the `post_process_…_segmentation` of transformers' image processors give, family by family.
+"""Segments, as from `post_process_…_segmentation` of transformers' image processors, family by family.
 
-Outputs are a model's arrays; `target_sizes` (height, width) of each picture, None for the size of the model's masks.
+`outputs` are the arrays of a model; `target_sizes` (height, width) of each image, None for the size of the masks.
 
-- semantic: for each picture the class of each pixel, (H, W) int64; with `return_segmentation_scores` a mapping of that
+- semantic: for each image the class of each pixel, (H, W) int64; with `return_segmentation_scores` a mapping of that
   as `segmentation` and the scores of all classes as `segmentation_scores` (classes, H, W).
-- panoptic: for each picture {"segmentation": (H, W) int32, 0 for no segment, "segments_info": [{"id", "label_id",
-  "was_fused", "score"}, …]}; where nothing was found the map is float32 and -1.
-- instance: likewise; MaskFormer and those after it count from 0 and have -1 for no segment.
+- panoptic: for each image {"segmentation": (H, W) int32, 0 for no segment, "segments_info": [{"id", "label_id",
+  "was_fused", "score"}, …]}; if there are no segments the map is float32 and -1.
+- instance: likewise; MaskFormer and its followers count from 0 and have -1 for no segment.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from onnxpipe.processing.images.postprocess.rle import segment_runs
 from onnxpipe.processing.images.postprocess.semantic import class_maps, classes
 from onnxpipe.processing.scores import sigmoid, softmax
 
-#: What Mask2Former's masks are resized to before all else.
+#: The size to which the masks of Mask2Former are resized before all other steps.
 _MASK2FORMER = (384, 384)
 
 Segmentations = list[dict[str, Any]]
-"""For each picture its map and its segments."""
+"""For each image its map and its segments."""
 
 
 def semantic(outputs: Outputs, target_sizes: Any = None, return_segmentation_scores: bool = False) -> list[Any]:
-    """SegFormer, DPT, BEiT, MobileViT, MobileNetV2, UperNet: `logits` (B, classes, h, w), resized bilinearly."""
+    """SegFormer, DPT, BEiT, MobileViT, MobileNetV2, UperNet: resize `logits` (B, classes, h, w) bilinearly."""
     return classes(field(outputs, "logits"), target_sizes, return_segmentation_scores)
 
 
@@ -53,7 +53,7 @@ def detr_semantic(outputs: Outputs, target_sizes: Any = None, return_segmentatio
 def conditional_detr_semantic(
     outputs: Outputs, target_sizes: Any = None, return_segmentation_scores: bool = False
 ) -> list[Any]:
-    """Conditional DETR: as `detr_semantic`, without a class for "no object"."""
+    """Conditional DETR: as `detr_semantic`, but without a class for "no object"."""
     logits = class_maps(softmax(field(outputs, "logits")), field(outputs, "pred_masks"))
     return classes(logits, target_sizes, return_segmentation_scores)
 
@@ -72,7 +72,7 @@ oneformer_semantic = maskformer_semantic
 def mask2former_semantic(
     outputs: Outputs, target_sizes: Any = None, return_segmentation_scores: bool = False
 ) -> list[Any]:
-    """Mask2Former: as `maskformer_semantic`, of masks resized to 384 x 384."""
+    """Mask2Former: as `maskformer_semantic`, with masks resized to 384 x 384."""
     labels, masks = _queries(outputs)
     resized = (interpolate(mask, _MASK2FORMER) for mask in masks)
     return classes(class_maps(softmax(labels)[..., :-1], resized), target_sizes, return_segmentation_scores)
@@ -91,14 +91,14 @@ def detr_panoptic(
     Args:
         outputs, target_sizes: see above.
         threshold: class probability that a query must exceed.
-        mask_threshold: class probability times mask probability from which on a pixel is in the query's own mask.
-        overlap_mask_area_threshold: part of its own mask that a query must have won against the others, to exceed.
-        label_ids_to_fuse: classes of which all segments of a picture are one; None for none.
+        mask_threshold: a pixel is in a query's own mask if class probability times mask probability is at least this.
+        overlap_mask_area_threshold: ratio to exceed, of the pixels that a query gets to those of its own mask.
+        label_ids_to_fuse: classes whose segments are all one in an image; None for none.
     """
     labels, masks = field(outputs, "logits"), field(outputs, "pred_masks")
     return [
-        _panoptic(picture, mask, size, threshold, mask_threshold, overlap_mask_area_threshold, label_ids_to_fuse or ())
-        for picture, mask, size in zip(labels, masks, each_size(target_sizes, len(labels)))
+        _panoptic(logits, mask, size, threshold, mask_threshold, overlap_mask_area_threshold, label_ids_to_fuse or ())
+        for logits, mask, size in zip(labels, masks, each_size(target_sizes, len(labels)))
     ]
 
 
@@ -110,12 +110,12 @@ def detr_instance(
     target_sizes: Any = None,
     return_coco_annotation: bool | None = False,
 ) -> Segmentations:
-    """DETR: as `detr_panoptic` without fusing; `return_coco_annotation` gives maps as runs (`rle.segment_runs`)."""
-    found = detr_panoptic(outputs, threshold, mask_threshold, overlap_mask_area_threshold, None, target_sizes)
+    """DETR: as `detr_panoptic` without fusing; `return_coco_annotation` returns maps as runs (`rle.segment_runs`)."""
+    segmentations = detr_panoptic(outputs, threshold, mask_threshold, overlap_mask_area_threshold, None, target_sizes)
     if not return_coco_annotation:
-        return found
-    # A picture in which nothing exceeds the threshold (its map is of floats) keeps its map, as in transformers.
-    return [one if one["segmentation"].dtype.kind == "f" else _as_runs([one])[0] for one in found]
+        return segmentations
+    # An image in which nothing exceeds the threshold (its map is of floats) keeps its map, as in transformers.
+    return [one if one["segmentation"].dtype.kind == "f" else _as_runs([one])[0] for one in segmentations]
 
 
 def maskformer_panoptic(
@@ -126,7 +126,7 @@ def maskformer_panoptic(
     label_ids_to_fuse: Collection[int] | None = None,
     target_sizes: Any = None,
 ) -> Segmentations:
-    """MaskFormer: as `detr_panoptic`, of `class_queries_logits` and `masks_queries_logits`."""
+    """MaskFormer: as `detr_panoptic`, from `class_queries_logits` and `masks_queries_logits`."""
     renamed = dict(zip(("logits", "pred_masks"), _queries(outputs)))
     limits = (threshold, mask_threshold, overlap_mask_area_threshold)
     return detr_panoptic(renamed, *limits, label_ids_to_fuse, target_sizes)
@@ -140,12 +140,12 @@ def mask2former_panoptic(
     label_ids_to_fuse: Collection[int] | None = None,
     target_sizes: Any = None,
 ) -> Segmentations:
-    """Mask2Former: as `maskformer_panoptic`, of masks resized to 384 x 384."""
+    """Mask2Former: as `maskformer_panoptic`, with masks resized to 384 x 384."""
     labels, masks = _queries(outputs)
     limits = (threshold, mask_threshold, overlap_mask_area_threshold)
     return [
-        _panoptic(picture, mask, size, *limits, label_ids_to_fuse or (), first=_MASK2FORMER)
-        for picture, mask, size in zip(labels, masks, each_size(target_sizes, len(labels)))
+        _panoptic(logits, mask, size, *limits, label_ids_to_fuse or (), first=_MASK2FORMER)
+        for logits, mask, size in zip(labels, masks, each_size(target_sizes, len(labels)))
     ]
 
 
@@ -157,12 +157,12 @@ def oneformer_panoptic(
     label_ids_to_fuse: Collection[int] | None = None,
     target_sizes: Any = None,
 ) -> Segmentations:
-    """OneFormer: as `maskformer_panoptic`, of masks that are resized with antialiasing."""
+    """OneFormer: as `maskformer_panoptic`, with masks resized with antialiasing."""
     labels, masks = _queries(outputs)
     limits = (threshold, mask_threshold, overlap_mask_area_threshold)
     return [
-        _panoptic(picture, mask, size, *limits, label_ids_to_fuse or (), antialias=True)
-        for picture, mask, size in zip(labels, masks, each_size(target_sizes, len(labels)))
+        _panoptic(logits, mask, size, *limits, label_ids_to_fuse or (), antialias=True)
+        for logits, mask, size in zip(labels, masks, each_size(target_sizes, len(labels)))
     ]
 
 
@@ -178,8 +178,8 @@ def _panoptic(
     first: Size | None = None,
     antialias: bool = False,
 ) -> dict[str, Any]:
-    """One picture: labels (Q, classes + 1), masks (Q, h, w); `first` is what masks are resized to before all else."""
-    queries = segments.likely(labels, threshold)
+    """Segment one image from labels (Q, classes + 1) and masks (Q, h, w), which are resized to `first` at the start."""
+    queries = segments.select_likely(labels, threshold)
     size = size or first or masks.shape[1:]
     if not len(queries.labels):
         return _nothing(size)
@@ -187,8 +187,8 @@ def _panoptic(
     if first is not None:
         logits = interpolate(logits, first)
     planes = _planes(sigmoid(logits), size, antialias)
-    found = segments.contest(planes, queries.scores, mask_threshold)
-    return _result(*segments.panoptic(found, queries, overlap, fused))
+    assigned = segments.assign_pixels(planes, queries.scores, mask_threshold)
+    return _result(*segments.panoptic(assigned, queries, overlap, fused))
 
 
 def _planes(masks: Array, size: Size, antialias: bool = False) -> Iterable[Array]:
@@ -204,17 +204,17 @@ def maskformer_instance(
     return_coco_annotation: bool | None = False,
     return_binary_maps: bool | None = False,
 ) -> Segmentations:
-    """MaskFormer: the likeliest pairs of query and class, painted over each other.
+    """MaskFormer: paint the masks of the likeliest pairs of query and class over each other.
 
     Args:
         outputs, target_sizes: see above.
         threshold: class probability times mean mask probability that an instance must have.
-        mask_threshold, overlap_mask_area_threshold: without meaning here; transformers has them too.
-        return_coco_annotation: give maps as runs (`rle.segment_runs`).
-        return_binary_maps: give a map (n, H, W) float32 of 0 and 1 of each instance, where there are any.
+        mask_threshold, overlap_mask_area_threshold: have no effect, as in transformers.
+        return_coco_annotation: return maps as runs (`rle.segment_runs`).
+        return_binary_maps: return maps (n, H, W) float32 of 0 and 1, one for each instance, if there are any.
 
     Raises:
-        ValueError: both of the last two.
+        ValueError: both of the last two are set.
     """
     return _instances(outputs, threshold, target_sizes, None, return_coco_annotation, return_binary_maps)
 
@@ -228,7 +228,7 @@ def mask2former_instance(
     return_coco_annotation: bool | None = False,
     return_binary_maps: bool | None = False,
 ) -> Segmentations:
-    """Mask2Former: as `maskformer_instance`, of masks resized to 384 x 384."""
+    """Mask2Former: as `maskformer_instance`, with masks resized to 384 x 384."""
     return _instances(outputs, threshold, target_sizes, _MASK2FORMER, return_coco_annotation, return_binary_maps)
 
 
@@ -237,30 +237,30 @@ def _instances(
 ) -> Segmentations:
     if coco and maps:
         raise ValueError("return_coco_annotation and return_binary_maps can not be both set to True.")
-    found: Segmentations = []
+    segmentations: Segmentations = []
     labels, masks = _queries(outputs)
-    for picture, mask, size in zip(labels, masks, each_size(target_sizes, len(labels))):
-        pairs = segments.best_pairs(picture)
-        # The mean probability inside a mask is at most 1: what its class lacks it cannot make up for.
+    for logits, mask, size in zip(labels, masks, each_size(target_sizes, len(labels))):
+        pairs = segments.best_pairs(logits)
+        # The mean probability inside a mask is at most 1, so it cannot lift a class probability over the threshold.
         pairs = pairs.where(pairs.scores >= threshold)
-        painted = segments.paint(_rated(mask, pairs, threshold, first), size or first or mask.shape[1:])
+        painted = segments.paint(_confident_masks(mask, pairs, threshold, first), size or first or mask.shape[1:])
         one = _result(painted.segmentation, painted.segments)
         if maps and painted.masks:
             one["segmentation"] = np.stack(painted.masks)
-        found.append(one)
-    return _as_runs(found) if coco else found
+        segmentations.append(one)
+    return _as_runs(segmentations) if coco else segmentations
 
 
-def _rated(
+def _confident_masks(
     masks: Array, queries: segments.Queries, threshold: float, first: Size | None
 ) -> Iterator[tuple[Array, float, int]]:
-    """The masks (h, w) bool of queries that reach the threshold, with score and class."""
+    """Yield the masks (h, w) bool of queries that reach the threshold, with score and class."""
     for index, score, label in zip(queries.indices, queries.scores, queries.labels):
         logits = masks[index] if first is None else interpolate(masks[index], first)
         inside = logits > 0
-        rating = float(score * segments.quality(logits, inside))
-        if rating >= threshold:
-            yield inside, rating, int(label)
+        confidence = float(score * segments.mean_probability(logits, inside))
+        if confidence >= threshold:
+            yield inside, confidence, int(label)
 
 
 def oneformer_instance(
@@ -276,16 +276,16 @@ def oneformer_instance(
     thing_ids: Sequence[int] | None = None,
     class_info_file: str = "",
 ) -> Segmentations:
-    """OneFormer: the likeliest pairs of query and class compete for pixels.
+    """OneFormer: give each pixel to one of the likeliest pairs of query and class.
 
     Args:
         outputs, threshold, mask_threshold, overlap_mask_area_threshold, target_sizes: as in `oneformer_panoptic`; the
-            masks are taken as logits here, as transformers takes them.
+            masks are used as logits here, as in transformers.
         task_type: "panoptic" keeps only things, no stuff.
         is_demo: keep only pairs whose class probability exceeds the threshold.
-        return_coco_annotation: give maps as runs (`rle.segment_runs`).
+        return_coco_annotation: return maps as runs (`rle.segment_runs`).
         thing_ids: the classes that are things; needed for "panoptic" and for ADE20K without `is_demo`.
-        class_info_file: the image processor's; ADE20K's things are numbered by themselves without `is_demo`.
+        class_info_file: that of the image processor; without `is_demo`, the things of ADE20K are renumbered.
 
     Raises:
         ValueError: `thing_ids` are needed and missing.
@@ -293,26 +293,26 @@ def oneformer_instance(
     renumber = "ade20k" in class_info_file and not is_demo and "instance" in task_type
     if thing_ids is None and (renumber or task_type == "panoptic"):
         raise ValueError(f"{task_type=} needs thing_ids: the image processor's metadata['thing_ids']")
-    found: Segmentations = []
+    segmentations: Segmentations = []
     labels, masks = _queries(outputs)
-    for picture, mask, size in zip(labels, masks, each_size(target_sizes, len(labels))):
-        pairs = segments.best_pairs(picture)
+    for logits, mask, size in zip(labels, masks, each_size(target_sizes, len(labels))):
+        pairs = segments.best_pairs(logits)
         if is_demo:
             pairs = pairs.where(pairs.scores > threshold)
         if task_type == "panoptic":
             pairs = pairs.where(np.isin(pairs.labels, list(thing_ids or ())))
         size = size or mask.shape[1:]
         if not len(pairs.labels):
-            found.append(_nothing(size))
+            segmentations.append(_nothing(size))
             continue
         if renumber:
             things = list(thing_ids or ())
             pairs = segments.Queries(pairs.indices, pairs.scores, np.asarray([things.index(i) for i in pairs.labels]))
         planes = _planes(mask[pairs.indices], size, antialias=True)
-        won = segments.contest(planes, pairs.scores, mask_threshold)
-        one = _result(*segments.panoptic(won, pairs, overlap_mask_area_threshold, ()))
-        found.extend(_as_runs([one]) if return_coco_annotation else [one])
-    return found
+        assigned = segments.assign_pixels(planes, pairs.scores, mask_threshold)
+        one = _result(*segments.panoptic(assigned, pairs, overlap_mask_area_threshold, ()))
+        segmentations.extend(_as_runs([one]) if return_coco_annotation else [one])
+    return segmentations
 
 
 def _queries(outputs: Outputs) -> tuple[Array, Array]:
@@ -323,9 +323,9 @@ def _nothing(size: Size) -> dict[str, Any]:
     return {"segmentation": np.full(size, -1, np.float32), "segments_info": []}
 
 
-def _result(segmentation: Array, found: list[segments.Segment]) -> dict[str, Any]:
-    return {"segmentation": segmentation, "segments_info": found}
+def _result(segmentation: Array, info: list[segments.Segment]) -> dict[str, Any]:
+    return {"segmentation": segmentation, "segments_info": info}
 
 
-def _as_runs(found: Segmentations) -> Segmentations:
-    return [{**one, "segmentation": segment_runs(one["segmentation"])} for one in found]
+def _as_runs(segmentations: Segmentations) -> Segmentations:
+    return [{**one, "segmentation": segment_runs(one["segmentation"])} for one in segmentations]

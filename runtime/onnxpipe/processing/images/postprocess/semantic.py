@@ -1,4 +1,4 @@
-"""The likeliest class of each pixel."""
+"""Find the likeliest class of each pixel."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from onnxpipe.processing.scores import sigmoid
 
 
 def classes(logits: Iterable[Array], target_sizes: Any, with_scores: bool) -> list[Any]:
-    """The likeliest class of each pixel, from logits (classes, h, w) of each picture; see above."""
-    pictures = list(logits)
-    return [
-        _classes(picture, size, with_scores) for picture, size in zip(pictures, each_size(target_sizes, len(pictures)))
-    ]
+    """Find the likeliest class of each pixel from the logits (classes, h, w) of each image; see `segmentation`."""
+    images = list(logits)
+    return [_classes(image, size, with_scores) for image, size in zip(images, each_size(target_sizes, len(images)))]
 
 
 def _classes(logits: Array, size: Size | None, with_scores: bool) -> Any:
@@ -28,7 +26,7 @@ def _classes(logits: Array, size: Size | None, with_scores: bool) -> Any:
 
 
 def class_maps(probabilities: Array, masks: Iterable[Array]) -> Iterator[Array]:
-    """For each picture (classes, h, w): the sum over queries of class probability (Q, classes) and mask (Q, h, w)."""
+    """Yield for each image (classes, h, w): the sum over queries of class probability (Q, classes) · mask (Q, h, w)."""
     for label, mask in zip(probabilities, masks):
         flat = sigmoid(mask).reshape(len(mask), -1)
         yield (label.T @ flat).reshape(-1, *mask.shape[1:])
