@@ -1,6 +1,6 @@
 """Collect all tests twice, in two processes two seconds apart, and compare their names.
 
-pytest-xdist ends a run whose workers collect unlike names, so a name must not hold data that differs from process to
+pytest-xdist ends a run whose workers collect different names, so a name must not hold data that differs from process to
 process: a clock, an unseeded draw, the order of a set, a path. Run it as `python tests/check_names.py`.
 """
 

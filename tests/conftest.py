@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     """Name data by its argument: bytes, long or unprintable text and paths are no part of a test's name.
 
-    A name must be the same in every process, and data may hold a clock or a path. pytest numbers what is named alike.
+    A name must be the same in every process, and data may hold a clock or a path. pytest numbers equal names.
     """
     is_data = isinstance(val, (bytes, bytearray, os.PathLike))
     is_long = isinstance(val, str) and (len(val) > _LONGEST_NAME or not val.isprintable())

@@ -1,4 +1,4 @@
-"""Small ONNX graphs for tests, sound and hostile ones, and model folders around them. Nothing binary is kept in git."""
+"""Small ONNX graphs for tests, intact and hostile, and model folders around them. Nothing binary is kept in git."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def write_folder(folder: Path, files: Mapping[str, Any] = {}, config: Any = None
 
 
 def external_folder(folder: Path, **entries: object) -> Path:
-    """A sound folder whose graph has its table in onnx/model.onnx_data."""
+    """Write an intact folder whose graph has its table in onnx/model.onnx_data."""
     proto = externalise(embedding(), "model.onnx_data", **entries)
     return write_folder(folder, {"onnx/model.onnx": proto, "onnx/model.onnx_data": weights().tobytes()})
 

@@ -1,4 +1,4 @@
-"""Graphs that name weights where none may be read: every one is refused before ONNX Runtime sees it."""
+"""Graphs that name weights where none may be read: every one is refused before ONNX Runtime loads it."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from attacks.helpers import MIB, PLAYLISTS, gzip_of, load_or_refuse, memory, unt
 from onnxpipe.errors import ImageError  # noqa: E402
 from onnxpipe.processing.images.io.load import load_image  # noqa: E402
 
-#: Pillow tells of broken metadata with warnings.
+#: Pillow warns of broken metadata.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL.*")
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (64, 80, 3), dtype=np.uint8)
@@ -42,7 +42,7 @@ def _png(width: int, height: int, data: bytes, *between: bytes) -> bytes:
 
 
 def _zeros(count: int) -> bytes:
-    """Compressed zeros, made without holding them."""
+    """Compress zeros without holding them."""
     packer = zlib.compressobj(9)
     parts = [packer.compress(bytes(2**20)) for _ in range(count // 2**20)]
     return b"".join([*parts, packer.compress(bytes(count % 2**20)), packer.flush()])

@@ -102,7 +102,7 @@ def _same_array(expected: np.ndarray, got: np.ndarray, tolerance: float, path: s
 
 def _same_image(expected: ImagePixels, got: ImagePixels, path: str) -> str | None:
     if (expected.mode, expected.pixels.shape) != (got.mode, got.pixels.shape):
-        return f"{path}: expected a picture {expected.mode} {expected.pixels.shape}, got {got.mode} {got.pixels.shape}"
+        return f"{path}: expected an image {expected.mode} {expected.pixels.shape}, got {got.mode} {got.pixels.shape}"
     if not expected.exact:
         return _first_unequal(expected.pixels, got.pixels, path, least=1)
     is_mask = np.isin(expected.pixels, (0, 255)).all()

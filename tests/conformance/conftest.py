@@ -1,4 +1,4 @@
-"""The two libraries side by side, and the support table made from what passed."""
+"""The two libraries side by side, and the support table of what passed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a case in one library and says what came of it."""
+"""Run a case in one library and return its outcome."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Library(Protocol):
 
 @dataclass
 class Transformers:
-    """The reference, on the zoo's models. Models, tokenizers and pipelines are made once."""
+    """The reference, on the zoo's models. Models, tokenizers and pipelines are built once."""
 
     folder: Callable[[str, str], Path]
 
@@ -132,7 +132,7 @@ class Transformers:
         return torch.from_numpy(values)
 
     def decoded(self, recording: Any, pipe: Any) -> Any:
-        """The sound as ffmpeg and torchaudio would have made it, if they were there."""
+        """Decode and resample a recording as ffmpeg and torchaudio would, if they were there."""
         rate = pipe.feature_extractor.sampling_rate
         if isinstance(recording, str):
             recording = Path(recording).read_bytes()

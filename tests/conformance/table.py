@@ -20,7 +20,7 @@ START, END = "<!-- table:start -->", "<!-- table:end -->"
 
 
 def render(results: Results) -> str:
-    """Markdown: a table for the tasks on text that share their families, one for pictures, one for sound, the notes.
+    """Markdown: a table for the tasks on text that share their families, one for images, one for audio, the notes.
 
     A cell is `✓ n` when all n checks passed, `✗ k of n` when only k did, `–` where there is no class or no export.
     """
@@ -44,7 +44,7 @@ def _table(columns: tuple[str, ...], tasks: list[str], results: Results) -> str:
 
 
 def _lists(name: str, tasks: list[str], results: Results) -> str:
-    """A row a task, with its families in one cell: most families of pictures and sounds have one task or two."""
+    """A row a task, with its families in one cell: most vision and audio families have one task or two."""
     lines = [f"| {name} | families |", "|---|---|"]
     for task in tasks:
         reasons = missing(task)

@@ -1,4 +1,4 @@
-"""Sounds alone, in a batch, in another order: the same answer, at full precision and with 8-bit weights; and seeds."""
+"""Recordings alone, in a batch, in another order: the same answer at full precision and with 8-bit weights; seeds."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_alone_or_in_any_batch(classifier: Any, alone: list[dict[str, float]], d
 
 @pytest.mark.parametrize("family", _of(*audio.WIDE))
 def test_eight_bits_are_used(family: str, bundles: Bundles) -> None:
-    """The two precisions differ, or this file proves nothing about the second."""
+    """The two precisions differ, or this file tests nothing of the second."""
     import onnxpipe
 
     model = str(bundles(family, f"{CLASSES}+wide", PRECISIONS))
@@ -78,7 +78,7 @@ def test_eight_bits_are_used(family: str, bundles: Bundles) -> None:
 @pytest.mark.parametrize("family", _of("wav2vec2", "wav2vec2-large", "wav2vec2-bert", "whisper", "moonshine"))
 @pytest.mark.parametrize("size", [3, None])
 def test_texts_do_not_depend_on_their_neighbours(family: str, size: int | None, bundles: Bundles) -> None:
-    """Masks where the model has them, no batch of unlike lengths where it has none."""
+    """Masks where the model has them, no batch of different lengths where it has none."""
     import onnxpipe
 
     pipe = onnxpipe.pipeline(RECOGNISE, model=str(bundles(family, RECOGNISE)), device="cpu", max_new_tokens=10)

@@ -1,4 +1,4 @@
-"""A bad recording among good ones: an error that is told, and with `on_error="return"` the rest is answered."""
+"""A bad recording among good ones: an error is raised, and with `on_error="return"` the rest is answered."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GOOD = [recordings.mono(name) for name in recordings.ORDINARY]
 BAD: dict[str, Any] = {
     "broken file": recordings.encoded("speech")[0][:20],
     "empty file": b"",
-    "no file": "no/such/sound.wav",
+    "no file": "no/such/recording.wav",
     "nothing": np.zeros(0, np.float32),
     "number": 3,
     "none": None,

@@ -1,4 +1,4 @@
-"""`pipeline()` and what every pipeline does (contract 1 and 2), side by side with transformers."""
+"""`pipeline()` and what every pipeline does, side by side with transformers."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_task_of_a_model_object(makers: tuple[Any, Any], pipes: tuple[Any, Any])
 
 
 def test_task_follows_from_the_bundle(makers: tuple[Any, Any], bundles: Callable[..., Path]) -> None:
-    """Beyond transformers, which asks the Hub even for a folder."""
+    """Beyond transformers, which queries the Hub even for a folder."""
     assert makers[1](None, model=str(bundles("bert", "ner"))).task == "token-classification"
 
 

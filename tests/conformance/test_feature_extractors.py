@@ -106,7 +106,7 @@ def test_recordings(name: str, kind: str) -> None:
     assert_same(found, answer(theirs, source), close=NOISE.get((name, kind), CLOSE))
 
 
-#: Ways of padding and cutting, for batches of unlike recordings.
+#: Ways of padding and cutting, for batches of recordings of different lengths.
 WAYS: Mapping[str, Mapping[str, Any]] = {
     "longest": {"padding": True},
     "named longest": {"padding": "longest", "return_attention_mask": True},
@@ -316,7 +316,7 @@ def test_stereo_is_refused_or_means_the_same(name: str) -> None:
 @pytest.mark.parametrize("rate", [16_000, 48_000, 22_050])
 def test_files_of_any_rate(kind: str, rate: int, tmp_path: Path) -> None:
     data, ending = encoded(kind)
-    path = tmp_path / f"sound{ending}"
+    path = tmp_path / f"recording{ending}"
     path.write_bytes(data)
     found = load_audio(path, rate)
     right = audio_utils.load_audio(str(path), rate, backend="soundfile")
@@ -353,7 +353,7 @@ def test_families_have_the_class_that_transformers_gives_them() -> None:
 
 
 def test_audio_processors(models: Any, tmp_path: Path) -> None:
-    """Tokenizer and extractor in one, made of a folder that has both."""
+    """Tokenizer and extractor in one, loaded from a folder that has both."""
     bert = models("bert", "base")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((bert / name).read_bytes())

@@ -1,4 +1,4 @@
-"""Folders as optimum and transformers.js write them answer as our bundles do (`zoo.foreign` makes them)."""
+"""Folders as optimum and transformers.js write them answer as our bundles do (`zoo.foreign` writes them)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ RECOGNISERS = [
 
 @pytest.mark.parametrize(("family", "kind"), RECOGNISERS)
 def test_recognisers(family: str, kind: Any, bundles: Bundles, tmp_path: Path) -> None:
-    """Whisper's own graphs have no masks; without cross-attentions there are no times of words, which is said."""
+    """Whisper's own graphs have no masks; without cross-attentions, times of words are refused."""
     import onnxpipe
     from onnxpipe.errors import UnsupportedError
     from zoo.audio import recordings
@@ -89,7 +89,7 @@ def test_recognisers(family: str, kind: Any, bundles: Bundles, tmp_path: Path) -
 
 @pytest.mark.xdist_group("generate-t5")
 def test_in_the_folder_of_the_hub(bundles: Bundles, tmp_path: Path) -> None:
-    """transformers.js keeps its graphs in onnx/, beside config.json; there is no proof."""
+    """transformers.js keeps its graphs in onnx/, beside config.json; there is no certificate."""
     import shutil
 
     ours = bundles("t5", "seq2seq")

@@ -25,7 +25,7 @@ FAMILIES = [*((family, "causal") for family in CAUSAL), *((family, "seq2seq") fo
 PROMPTS = [*TEXTS, LONG[:140]]
 PLAIN = {"do_sample": False, "num_beams": 1, "max_new_tokens": 16}
 NEUTRAL = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0, "min_length": 0}
-"""What some families' generation configs set, and what sees padding, off."""
+"""Turn off what some families' generation configs set, and what padding changes."""
 
 
 @dataclass
@@ -323,7 +323,7 @@ def test_both_kinds_of_attention(kind: Pair) -> None:
     ],
 )
 def test_precisions(family: str, head: str, models: Callable[[str, str], Path], bundles: Callable[..., Path]) -> None:
-    """Certified, loaded by name, and they write: in a batch what they write alone."""
+    """Certified, loaded by name, and they generate: in a batch what they generate alone."""
     import onnxpipe
 
     # Four bits change random weights after few inputs more than the certificate allows.

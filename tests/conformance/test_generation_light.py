@@ -83,7 +83,7 @@ def test_a_stream_in_flat_memory(family: str, head: str, task: str, bundles: Bun
 
 
 def test_a_stream_is_lazy(bundles: Bundles) -> None:
-    """Answers come while prompts are still being asked for."""
+    """Answers come while prompts are still being read."""
     import onnxpipe
 
     asked: list[int] = []

@@ -1,4 +1,4 @@
-"""What no reference can be asked for: sampling, seeds, streams of text, and what ours refuses on purpose."""
+"""What has no reference: sampling, seeds, streams of text, and what ours refuses on purpose."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOT = {"do_sample": True, "temperature": 1.4, "max_new_tokens": 8}
 
 @pytest.fixture(scope="session")
 def pipes(bundles: Callable[..., Path]) -> Pipes:
-    """`pipes(task, family)`: our pipeline on the zoo's bundle, made once."""
+    """`pipes(task, family)`: our pipeline on the zoo's bundle, built once."""
     import onnxpipe
 
     loaded: dict[tuple[str, str], Any] = {}

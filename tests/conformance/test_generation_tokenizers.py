@@ -118,7 +118,7 @@ def test_rows_and_text(both: Callable[..., Both], family: str) -> None:
         _same(pair, TEXTS, padding=True, return_tensors="np")
         _same(pair, TEXTS, padding="max_length", truncation=True, max_length=9, return_tensors="np")
         _same(pair, TEXTS, padding=True, add_special_tokens=False, pad_to_multiple_of=8)
-    # to transformers 5, M2M100's languages are words (unlike 4, and unless a checkpoint lists them)
+    # to transformers 5, M2M100's languages are words (in 4 they are not, nor where a checkpoint lists them)
     alone = family != "m2m_100"
     rows = theirs(TEXTS, padding=True, return_tensors="np", add_special_tokens=alone)["input_ids"]
     for skip, clean in itertools.product((False, True), (None, False, True)):
@@ -137,7 +137,7 @@ def test_rows_and_text(both: Callable[..., Both], family: str) -> None:
 
 @pytest.mark.parametrize("family", FAST)
 def test_attributes(both: Callable[..., Both], family: str) -> None:
-    """What generation asks of a tokenizer."""
+    """What generation needs of a tokenizer."""
     ours, theirs = both(family)
     for name in (
         "model_input_names",
@@ -183,7 +183,7 @@ def test_spaces_of_llama(both: Callable[..., Both]) -> None:
 def test_pieces(both: Callable[..., Both], family: str) -> None:
     """What each token adds to a text: the clean vocabulary that stop strings are matched against."""
     ours, theirs = both(family)
-    if family in SLOW:  # these have no decoder to ask in transformers
+    if family in SLOW:  # these have no decoder in transformers
         assert len(ours.pieces()) == len(ours)
         return
     mode = StopStringCriteria._get_stop_string_matching_mode(theirs)
@@ -250,7 +250,7 @@ def test_wrong_languages(both: Callable[..., Both], family: str) -> None:
 
 
 def test_tokenizers_without_languages(both: Callable[..., Both]) -> None:
-    """They have none of it, so that pipelines can ask."""
+    """They have none of it, and pipelines can check that."""
     ours, _ = both("gpt2")
     for name in ("_build_translation_inputs", "src_lang", "lang_code_to_id"):
         assert not hasattr(ours, name)
@@ -261,7 +261,7 @@ def test_tokenizers_without_languages(both: Callable[..., Both]) -> None:
 
 
 def test_languages_of_threads(both: Callable[..., Both]) -> None:
-    """Threads that share a tokenizer and speak different languages do not hear each other."""
+    """Threads that share a tokenizer and set different languages do not disturb each other."""
     ours, _ = both("nllb")
     wanted = {
         lang: ours._build_translation_inputs(TEXTS[:4], src_lang=lang, tgt_lang="eng_Latn")["input_ids"]
@@ -282,7 +282,7 @@ def test_languages_of_threads(both: Callable[..., Both]) -> None:
 
 
 def test_marian(both: Callable[..., Both], tmp_path: Path) -> None:
-    """Texts made are split by a model of their own; that survives saving and copying."""
+    """Generated texts are split by a model of their own; that survives saving and copying."""
     ours, theirs = both("marian")
     targets = ["a cat", TEXTS[2], "dog."]
     _same((ours, theirs), TEXTS[:3], text_target=targets)
@@ -293,7 +293,7 @@ def test_marian(both: Callable[..., Both], tmp_path: Path) -> None:
 
 
 def test_saved_languages(both: Callable[..., Both], tmp_path: Path) -> None:
-    """A saved tokenizer speaks the languages it had."""
+    """A saved tokenizer knows the languages it had."""
     for family, (first, second) in LANGUAGES.items():
         ours, _ = both(family)
         ours.src_lang, ours.tgt_lang = second, first

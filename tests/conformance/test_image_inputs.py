@@ -1,4 +1,4 @@
-"""The zoo's pictures, clips and models of pictures are what the suite takes them for."""
+"""The zoo's images, videos and vision models are what the suite takes them for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EVERY = [
     for family, task in vision.models()
 ]
 TO_IMAGE = "image-to-image"
-MAY_FAIL = re.compile("no picture|subtask|pool")
+MAY_FAIL = re.compile("not an image|subtask|pool")
 """Core cases that some family or every one refuses."""
 REFERENCE = Path(__file__).parents[1] / "zoo" / "reference" / "image-to-image.json"
 
@@ -105,7 +105,7 @@ def _decisions(theirs: Any, family: str, task: str) -> list[list[dict[str, Any]]
     [row for row in EVERY if row.values[1] in ("image-classification", "zero-shot-image-classification")],
 )
 def test_decisions_are_clear(family: str, task: str, theirs: Any) -> None:
-    """Ten times the tolerance lies between the best label and the second, and not all pictures are of one label."""
+    """Ten times the tolerance lies between the best label and the second, and not all images are of one label."""
     answers = _decisions(theirs, family, task)
     assert min(best["score"] - second["score"] for best, second, *_ in answers) > 1e-3
     assert len({best["score"] for best, *_ in answers}) > 1

@@ -63,7 +63,7 @@ def theirs(name: str) -> Any:
 
 
 def small(name: str) -> dict[str, Any]:
-    """Settings that make the pictures of a class smaller than by default."""
+    """Settings that make the images of a class smaller than by default."""
     size = CLASSES[name].defaults.size or {}
     more = {"pad_size": {"height": 100, "width": 100}} if name == "SamImageProcessor" else {}
     if name in SMALL:
@@ -82,7 +82,7 @@ def answer(processor: Any, images: Any, **options: Any) -> dict[str, np.ndarray]
 
 
 def same(name: str, ours: Any, expected: Any) -> None:
-    """Alike in names, shapes, types and numbers."""
+    """Equal in names, shapes, types and numbers."""
     if isinstance(ours, str) or isinstance(expected, str):
         assert isinstance(ours, str) and isinstance(expected, str), f"one refuses: {ours} {expected}"
         return
@@ -98,7 +98,7 @@ def same(name: str, ours: Any, expected: Any) -> None:
         assert worst <= (CLOSE.get(name, 0) if key == "pixel_values" else 0), f"{key} is {worst} away"
 
 
-# -- every class on every picture -------------------------------------------------------------------------------------
+# -- every class on every image ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", NAMES)
 def test_loading(name: str, tmp_path: Path) -> None:
     """What the processors get is the same to begin with: turned upright, in RGB."""
@@ -217,7 +217,7 @@ OF_FORMS = ("photo", "odd", "wide", "square", "second", "large")
 
 @pytest.mark.parametrize(("name", "settings"), FORMS, ids=[f"{name}-{i}" for i, (name, _) in enumerate(FORMS)])
 def test_forms_of_settings(name: str, settings: dict[str, Any], loaded: Mapping[str, Image.Image]) -> None:
-    """From a file; and what can be told a call, told it."""
+    """From a file; and as options of the call, where a call takes them."""
     if name in NOT_THERE:
         pytest.skip("transformers needs scipy for it")
     ours, other = CLASSES[name].from_dict(settings), theirs(name)(**settings)
@@ -241,7 +241,7 @@ def test_saved_files_are_theirs_too(name: str, tmp_path: Path, loaded: Mapping[s
     same(name, answer(AutoImageProcessor.from_pretrained(tmp_path), loaded["odd"]), answer(other, loaded["odd"]))
 
 
-# -- forms of pictures ------------------------------------------------------------------------------------------------
+# -- forms of images --------------------------------------------------------------------------------------------------
 def _arrays() -> Iterator[tuple[str, Any]]:
     rng = np.random.default_rng(3)
     bytes_ = rng.integers(0, 256, (41, 53, 3), dtype=np.uint8)
@@ -289,7 +289,7 @@ def test_arrays_with_other_channels(channels: int, scale: int) -> None:
     ours, other = CLASSES["CLIPImageProcessor"](), transformers.CLIPImageProcessorPil()
     expected = answer(other, image)
     same("", answer(ours, image), expected)
-    if channels == 1:  # transformers refuses arrays without an axis for channels where it is told to convert them
+    if channels == 1:  # transformers refuses arrays without an axis for channels where they are to be converted
         same("", answer(ours, image[..., 0]), expected)
 
 

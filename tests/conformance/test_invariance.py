@@ -48,7 +48,7 @@ def test_alone_or_in_any_batch(extractor: Any, alone: list[np.ndarray], size: in
 
 
 def test_eight_bits_are_used(bundles: Callable[..., Path]) -> None:
-    """The two precisions differ, or this file proves nothing about the second."""
+    """The two precisions differ, or this file tests nothing of the second."""
     import onnxpipe
 
     model = str(bundles("bert", "wide", ("fp32", "int8")))

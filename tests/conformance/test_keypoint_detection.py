@@ -1,4 +1,4 @@
-"""Keypoints of one picture: no pipeline of transformers, but a processor, a model and what is made of its answer."""
+"""Keypoints of one image: no pipeline of transformers, but a processor, a model and its post-processing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoder-decoders that hear, besides Whisper: `generate()` and a call give what transformers gives."""
+"""Speech encoder-decoders besides Whisper: `generate()` and a call give what transformers gives."""
 
 from __future__ import annotations
 

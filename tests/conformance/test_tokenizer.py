@@ -256,7 +256,7 @@ def test_maps(both: Callable[..., Both], family: str) -> None:
 
 @pytest.mark.parametrize("family", KINDS)
 def test_pad(both: Callable[..., Both], family: str) -> None:
-    """Encodings that were made apart, padded together."""
+    """Encodings of separate calls, padded together."""
     ours, theirs = both(family)
     apart = [ours(text, return_special_tokens_mask=True) for text in TEXTS]
     for options in (

@@ -1,4 +1,4 @@
-"""Pictures alone, in a batch, in another order: the same answer, at full precision and with 8-bit weights."""
+"""Images alone, in a batch, in another order: the same answer, at full precision and with 8-bit weights."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_alone_or_in_any_batch(classifier: Any, alone: list[dict[str, float]], s
 @pytest.mark.xdist_group("vision-detr")
 @pytest.mark.parametrize("size", [2, 4, None])
 def test_detections_do_not_depend_on_their_neighbours(bundles: Callable[..., Path], size: int | None) -> None:
-    """Detectors take pictures of any size: only those of one size share a run, and none is padded."""
+    """Detectors take images of any size: only those of one size share a run, and none is padded."""
     import onnxpipe
 
     pipe = onnxpipe.pipeline("object-detection", model=str(bundles("detr", "object-detection")), threshold=0.1)
@@ -72,7 +72,7 @@ def test_detections_do_not_depend_on_their_neighbours(bundles: Callable[..., Pat
 
 @pytest.mark.parametrize("family", EXTRACTORS)
 def test_eight_bits_are_used(family: str, bundles: Callable[..., Path]) -> None:
-    """The two precisions differ, or this file proves nothing about the second."""
+    """The two precisions differ, or this file tests nothing of the second."""
     import onnxpipe
 
     model = str(bundles(family, WIDE, PRECISIONS))

@@ -1,4 +1,4 @@
-"""Every family of pictures in every precision: certified, loaded by its name, and answering."""
+"""Every vision family in every precision: certified, loaded by its name, and answering."""
 
 from __future__ import annotations
 

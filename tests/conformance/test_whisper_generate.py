@@ -16,7 +16,7 @@ from zoo.cache import cached_bundle, cached_model
 torch = pytest.importorskip("torch")
 
 TASK = "automatic-speech-recognition"
-#: Names of what transformers gives with a window's result though nobody asked, and that is not kept here.
+#: Names of what transformers gives with a window's result without an option for it, and that is not kept here.
 _UNASKED = {"scores", "encoder_attentions", "decoder_attentions", "cross_attentions", "past_key_values"}
 _WORDS = np.array([300, 411, 302, 350])
 

@@ -1,4 +1,4 @@
-"""What transformers calls of torchvision, made of torch, so that nothing of it need be installed.
+"""Stand in for what transformers calls of torchvision, in torch alone, so that it need not be installed.
 
 Two image processors of transformers 5 exist for torchvision alone (DINOv3 and SAM 2), two PIL classes call its `resize`
 without importing it (ZoeDepth, OneFormer), and SAM's takes its non-maximum suppression from there. Their code is
@@ -153,7 +153,7 @@ def batched_nms(boxes: Any, scores: Any, idxs: Any, iou_threshold: float) -> Any
     Args:
         boxes: float (boxes, 4): left, top, right, bottom.
         scores: float (boxes,).
-        idxs: (boxes,): boxes of unlike numbers never drop each other.
+        idxs: (boxes,): boxes of different numbers never drop each other.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The values of a case: its marks as each library makes them; answers in a form that both and JSON share."""
+"""The values of a case: its marks as each library takes them; answers in a form that both and JSON share."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _as_json(value: Any) -> dict[str, Any]:
 
 
 def from_json(value: Any) -> Any:
-    """What `to_json` wrote, its arrays and pictures made again. Recorded pictures were rounded from floats."""
+    """Read what `to_json` wrote, with its arrays and images. Recorded images were rounded from floats."""
     if isinstance(value, dict):
         if _ARRAY in value:
             return np.array(value["values"], value[_ARRAY])
@@ -100,7 +100,7 @@ def resolved(library: Any, pipe: Any, value: Any) -> Any:
 
 
 def _image_form(wanted: Image) -> Any:
-    """A fresh picture in the form that the case asks for."""
+    """A fresh image in the form that the case names."""
     if wanted.form == "path":
         return str(zoo_images.write(wanted.name, _files()))
     if wanted.form in ("base64", "data"):
@@ -109,7 +109,7 @@ def _image_form(wanted: Image) -> Any:
 
 
 def _audio_form(wanted: Audio) -> Any:
-    """A fresh sound in the form that the case asks for."""
+    """A fresh recording in the form that the case names."""
     if wanted.form in ("path", "bytes", "broken"):
         data = recordings.encoded(wanted.name)[0]
         path = recordings.write(wanted.name, _files())
@@ -144,7 +144,7 @@ _FORMS: Mapping[str, Callable[[np.ndarray, str], Any]] = {
 
 @cache
 def _files() -> Path:
-    """Where the files of the pictures and sounds lie while the process lives."""
+    """Where the files of the images and recordings lie while the process lives."""
     return Path(tempfile.mkdtemp(prefix="onnxpipe-files-"))
 
 
@@ -175,10 +175,10 @@ def marked(value: Any, marks: Marks) -> Any:
 
 
 def plain(value: Any, *, exact: bool = True) -> Any:
-    """Results as the contract wants them (5.3, 5.4): torch tensors as numpy arrays, numpy floats as Python's.
+    """Convert an answer for comparison: torch tensors to numpy arrays, numpy floats to Python's, PIL images to pixels.
 
     Args:
-        exact: pictures must be equal to the grey level.
+        exact: images must be equal to the grey level.
     """
     if hasattr(value, "detach"):
         return np.asarray(value.detach().cpu().numpy())
@@ -189,7 +189,7 @@ def plain(value: Any, *, exact: bool = True) -> Any:
     if hasattr(value, "getbands"):
         return ImagePixels(value.mode, np.asarray(value), exact=exact)
     if isinstance(value, dict):
-        exact = "predicted_depth" not in value  # The picture beside it is cut from those floats.
+        exact = "predicted_depth" not in value  # The image beside it is cut from those floats.
         return {key: plain(item, exact=exact) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(plain(item, exact=exact) for item in value)

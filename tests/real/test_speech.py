@@ -1,4 +1,4 @@
-"""Real models on real speech: transformers' texts and times, int8, long files, and speech made again from its mels."""
+"""Real models on real speech: transformers' texts and times, int8, long files, speech from its mels."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_eight_bits(ours: Callable[[str], Any], clips: dict[Path, str], record_p
 
 
 def test_a_folder_of_transformers_js(real_model: Find, clips: dict[Path, str]) -> None:
-    """As it lies: quantized graphs of others, every language. It finds the language itself, or is told."""
+    """As it lies: quantized graphs of others, every language. It detects the language itself, or the call names it."""
     pipe = pipeline(TASK, real_model(ANY_LANGUAGE), device="cpu")
     transcripts = pipe(list(clips), num_beams=1)
     assert error_rate((one["text"], text) for one, text in zip(transcripts, clips.values())) < 12
@@ -159,7 +159,7 @@ def _check_times(chunks: list[dict[str, Any]], length: float) -> None:
 
 
 def test_speech_from_its_spectrogram(real_model: Find, ours: Callable[[str], Any], clips: dict[Path, str]) -> None:
-    """HiFi-GAN's own mels of a recording, made sound again, are heard as the same words."""
+    """HiFi-GAN's own mels of a recording, turned into audio again, are recognised as the same words."""
     from onnxpipe import SpeechT5HifiGan
     from zoo.cache import cached_export
 

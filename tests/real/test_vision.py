@@ -74,15 +74,15 @@ def test_resnet_labels_and_scores(
 def test_resnet_top1(
     real_model: Find, labels: Callable[[str], Any], photographs: tuple[list[Path], list[int]], record_property: Any
 ) -> None:
-    """int8 may lose one point of accuracy, and what chance gives on so few photographs; better is no fault."""
+    """int8 may lose one point of accuracy, and what chance gives on so few photographs; better is not a fault."""
     full, small = (_recognised(labels(d), real_model("resnet-50"), photographs[1]) for d in ("fp32", "int8"))
     top1 = {"fp32": 100 * full.mean(), "int8": 100 * small.mean()}
     record_property("top1", top1)
     print(f"resnet-50 top-1 of {len(full)} photographs: {top1}")
     assert top1["fp32"] > 65
-    # Only photographs that one precision recognises and the other does not tell them apart (McNemar, 1947). Each counts
-    # one for either side, so the difference of `differing` of them has a deviation of at most sqrt(differing). A model
-    # that truly loses at most one in a hundred stays within two deviations of that in 39 of 40 sets of photographs.
+    # Only photographs that one precision recognises and the other does not can show a difference (McNemar, 1947). Each
+    # counts one for either side, so the difference of `differing` of them has a deviation of at most sqrt(differing). A
+    # model that truly loses at most one in a hundred stays within two deviations in 39 of 40 sets of photographs.
     differing = int((full != small).sum())
     assert full.sum() - small.sum() <= 0.01 * len(full) + 2 * differing**0.5
 

@@ -1,6 +1,6 @@
 """Language models of no layers: what comes next is drawn from a hash of what came before. For tests of what is above.
 
-Rows are told apart by their tokens alone, so that padding, batches and copies cannot change what is written.
+Rows are distinguished by their tokens alone, so that padding, batches and copies cannot change what is generated.
 """
 
 from __future__ import annotations

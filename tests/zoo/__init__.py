@@ -2,8 +2,8 @@
 
     from zoo import build
     build("bert", "classify", folder)       # config.json, model.safetensors, tokenizer.json, tokenizer_config.json
-    build("vit", "image-classification", folder)    # the head of a model for pictures is its task (see `zoo.vision`)
-    build("whisper", "automatic-speech-recognition", folder)    # and so is that of one for sounds (see `zoo.audio`)
+    build("vit", "image-classification", folder)    # the head of a vision model is its task (see `zoo.vision`)
+    build("whisper", "automatic-speech-recognition", folder)    # and so is that of an audio model (see `zoo.audio`)
 
 Needs torch and transformers (4.57 or 5.23). `cache` keeps what was built and exported between test runs.
 """
@@ -79,11 +79,11 @@ MISSING = {("bart", "ner"): "transformers has no BartForTokenClassification"}
 """(family, head) -> why transformers has no such class."""
 
 _SEEDS = {("modernbert", "ner"): "modernbert/ner/2"}
-"""Where the first seed gave a near tie (`tests/conformance/test_zoo.py` tells)."""
+"""Where the first seed gave a near tie (see `tests/conformance/test_zoo.py`)."""
 
 
 def build(family: str, head: str, folder: Path) -> Path:
-    """Write the model `family` with `head` into `folder` (made if absent).
+    """Write the model `family` with `head` into `folder` (created if absent).
 
     Raises:
         KeyError: an unknown family or head.

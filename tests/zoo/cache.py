@@ -2,7 +2,7 @@
 
 `ONNXPIPE_TEST_CACHE` (default `<repository>/.cache/tests`) holds one folder a build, named by a hash of everything that
 went into it: the zoo's code and the versions of torch and transformers for models; for bundles also the code of the
-exporter. Several pytest-xdist workers may ask for the same folder: one builds it under a file lock, the others wait.
+exporter. Several pytest-xdist workers may need the same folder: one builds it under a file lock, the others wait.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from zoo.vision import families as vision
 
 _ROOT = Path(__file__).resolve().parents[2]
 _FAILED: dict[Path, Exception] = {}
-"""What could not be made, so that a hundred tests do not try again."""
+"""What could not be built, so that a hundred tests do not try again."""
 
 
 def cache_folder() -> Path:
-    """The root of the cache, made if absent."""
+    """Return the root of the cache, created if absent."""
     folder = Path(os.environ.get("ONNXPIPE_TEST_CACHE") or _ROOT / ".cache" / "tests")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -81,7 +81,7 @@ def cached_export(model: Path, precisions: Iterable[str]) -> Path:
 
 
 def _once(folder: Path, make: Callable[[Path], object]) -> Path:
-    """`folder`, made by `make` in a neighbour that is renamed when whole: a crash leaves nothing half built."""
+    """Return `folder`; `make` fills a neighbour that is renamed when whole, so a crash leaves nothing half built."""
     from filelock import FileLock
 
     if folder.exists():
@@ -136,7 +136,7 @@ _SOURCES = {
 """The modules that decide what a model's files hold."""
 
 _SYNTHETIC = {"vision": ("cases/images.py",), "audio": ("cases/audio.py",)}
-"""The exporter's made inputs, on which the zoo settles its models."""
+"""The exporter's synthetic inputs, on which the zoo settles its models."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The text that the zoo's vocabularies are made from, and the vocabularies themselves.
+"""The text that the zoo's vocabularies are built from, and the vocabularies themselves.
 
 Everything here is plain counting with ties broken by the string, so the same source gives the same vocabulary in every
 version of Python and of `tokenizers`; no trainer of the library is used.

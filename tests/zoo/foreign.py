@@ -121,7 +121,7 @@ def _branches(whole: OnnxGraph, first: OnnxGraph, later: OnnxGraph) -> OnnxGraph
     """One graph that is `later` where use_cache_branch is true and `first` where it is false."""
     outputs = [value.name for value in first.graph.output]
     producers = later.producers()
-    for name in outputs:  # a branch gives back what it was given
+    for name in outputs:  # a branch returns what it was given
         if name not in producers:
             given = name.replace("present", "past_key_values")
             later.graph.node.append(onnx.helper.make_node("Identity", [given], [name], name=f"{name}/given"))
@@ -138,7 +138,7 @@ def _branches(whole: OnnxGraph, first: OnnxGraph, later: OnnxGraph) -> OnnxGraph
 
 
 def _renamed(graph: OnnxGraph, prefix: str) -> list[Any]:
-    """The nodes, every tensor made inside with a name of the branch's own."""
+    """The nodes, every tensor produced inside with a name of the branch's own."""
     inside = {name for node in graph.graph.node for name in node.output} | {t.name for t in graph.graph.initializer}
     nodes = []
     for node in graph.graph.node:

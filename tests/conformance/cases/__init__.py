@@ -114,8 +114,8 @@ _TIED = {
 
 
 _OVERLAPPING = frozenset({"chunks", "chunks in batches"})
-"""Cases of recognition whose chunks overlap. What both of two chunks hear transformers writes twice, save for Whisper
-and CTC; ours merges it for all models that write."""
+"""Cases of recognition whose chunks overlap. transformers repeats the text of the overlap, save for Whisper and CTC;
+ours merges it for all models that generate text."""
 
 
 def families(task: str) -> tuple[str, ...]:

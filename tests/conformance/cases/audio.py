@@ -1,4 +1,4 @@
-"""What the cases of every task on sounds share: the sounds, and the ways of handing them over."""
+"""What the cases of every audio task share: the recordings, and the ways of passing them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ MATES = [Audio(name) for name in (*SAME_LENGTH, *ORDINARY)]
 ROWS = [{"audio": recording, "name": recording.name} for recording in RECORDINGS]
 
 CORE_ODD = ("silence", "quiet", "brief")
-"""Troublesome sounds that every family hears; the others are for the families of the full list."""
+"""Troublesome recordings that every family gets; the others are for the families of the full list."""
 
-ALONE = "transformers pads the sounds of a batch with zeros that the model hears"
+ALONE = "transformers pads the recordings of a batch with zeros that the model takes for audio"
 
 __all__ = ["ALONE", "MATES", "RECORDINGS", "ROWS", "SPEECH", "at_construction", "case_of", "errors", "inputs"]
 
 
 def inputs(task: str, *, dicts: bool = True, **kwargs: Any) -> tuple[Case, ...]:
-    """Every form of input that a task on sounds takes, and every kind of sound.
+    """List every form of input that an audio task takes, and every kind of recording.
 
     Args:
         dicts: the task takes `{"raw": …, "sampling_rate": …}`.
-        kwargs: what each call needs beside the sound.
+        kwargs: what each call needs beside the recording.
     """
     case = case_of(task)
 
@@ -70,14 +70,14 @@ def _dicts(task: str, **kwargs: Any) -> tuple[Case, ...]:
 
 
 def errors(task: str, *, lists: bool = True, **kwargs: Any) -> tuple[Case, ...]:
-    """Inputs that are no sound.
+    """List inputs that are not audio.
 
     Args:
         lists: a list with something else in it is refused as that is alone.
     """
     case = case_of(task)
     return (
-        case("path of nothing", "no/such/sound.wav", message=False, core=True, **kwargs),
+        case("path of nothing", "no/such/recording.wav", message=False, core=True, **kwargs),
         case("broken file", Audio("speech", "broken"), message=False, core=True, **kwargs),
         case("number", 3, message=False, **kwargs),
         case("none", None, message=False, **kwargs),

@@ -1,4 +1,4 @@
-"""Calls of audio-classification (contract 3.13)."""
+"""Calls of audio-classification, as transformers documents AudioClassificationPipeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of automatic-speech-recognition (contract 3.12)."""
+"""Calls of automatic-speech-recognition, as transformers documents AutomaticSpeechRecognitionPipeline."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class ReturnType:
 
 @dataclass(frozen=True)
 class Image:
-    """A made picture of `zoo.vision.images`, handed over in one of the forms that a pipeline takes.
+    """A synthetic image of `zoo.vision.images`, passed in one of the forms that a pipeline takes.
 
     Args:
         form: "image" (PIL), "path", "base64", "data" (base64 with its prefix) or "array" (uint8, in RGB).
@@ -76,7 +76,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Video:
-    """The path of a made video of `count` frames."""
+    """The path of a synthetic video of `count` frames."""
 
     name: str
     count: int = 12
@@ -84,12 +84,12 @@ class Video:
 
 @dataclass(frozen=True)
 class Audio:
-    """A made sound of `zoo.audio.recordings`, handed over in one of the forms that a pipeline takes.
+    """A synthetic recording of `zoo.audio.recordings`, passed in one of the forms that a pipeline takes.
 
     What transformers would give to ffmpeg, or to torchaudio, the suite has decoded and resampled for it.
 
     Args:
-        form: "array" (float32, mono, at the sound's own rate), "float64", "int16", "tensor", "list" (of floats),
+        form: "array" (float32, mono, at the recording's own rate), "float64", "int16", "tensor", "list" (of floats),
             "one channel" (1, n), "channels" (2, n), "channels last" (n, 2), "three axes", "path", "bytes", "broken"
             (half a header), or a dict: "raw", "array dict" (as `datasets` has it, path included).
         extra: more entries of a dict.
@@ -102,7 +102,7 @@ class Audio:
 
 @dataclass(frozen=True)
 class Floats:
-    """A tensor (transformers) or an array of float32 (rows, columns), made from a seed."""
+    """A tensor (transformers) or an array of float32 (rows, columns), drawn from a seed."""
 
     rows: int
     columns: int
@@ -136,7 +136,7 @@ class Case:
     In every text, `<>` stands for the mask token, `<src>` and `<tgt>` for the family's names of two languages.
 
     Args:
-        head: one of `zoo.HEADS`, or for pictures and sounds the task, with `+` and a name of `VARIANTS` of `zoo.vision`
+        head: one of `zoo.HEADS`, or for images and audio the task, with `+` and a name of `VARIANTS` of `zoo.vision`
             or `zoo.audio` behind it.
         task: the name given to `pipeline`, where it is not the suite's name of the task.
         core: run on every family, not only on the three of the full list.

@@ -1,4 +1,4 @@
-"""Calls of depth-estimation (contract 3.20)."""
+"""Calls of depth-estimation, as transformers documents DepthEstimationPipeline."""
 
 from __future__ import annotations
 

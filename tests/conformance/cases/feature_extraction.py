@@ -1,4 +1,4 @@
-"""Calls of feature-extraction (contract 3.5)."""
+"""Calls of feature-extraction, as transformers documents FeatureExtractionPipeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of fill-mask (contract 3.4)."""
+"""Calls of fill-mask, as transformers documents FillMaskPipeline."""
 
 from __future__ import annotations
 

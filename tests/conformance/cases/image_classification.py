@@ -1,4 +1,4 @@
-"""Calls of image-classification (contract 3.16)."""
+"""Calls of image-classification, as transformers documents ImageClassificationPipeline."""
 
 from __future__ import annotations
 

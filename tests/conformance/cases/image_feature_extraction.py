@@ -1,4 +1,4 @@
-"""Calls of image-feature-extraction (contract 3.17)."""
+"""Calls of image-feature-extraction, as transformers documents ImageFeatureExtractionPipeline."""
 
 from __future__ import annotations
 

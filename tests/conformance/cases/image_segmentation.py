@@ -1,4 +1,7 @@
-"""Calls of image-segmentation (contract 3.19). Every family gets every subtask: those it lacks, both refuse."""
+"""Calls of image-segmentation, as transformers documents ImageSegmentationPipeline.
+
+Every family gets every subtask: those it lacks, both refuse.
+"""
 
 from __future__ import annotations
 

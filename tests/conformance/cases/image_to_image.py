@@ -1,4 +1,7 @@
-"""Calls of image-to-image (contract 3.21), which transformers 5 dropped. Small pictures: the answers are recorded."""
+"""Calls of image-to-image, as transformers documents ImageToImagePipeline.
+
+transformers 5 dropped the task. Small images: the answers are recorded.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the cases of every task on pictures share: the pictures, and the ways of handing them over."""
+"""What the cases of every image task share: the images, and the ways of passing them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MATES = [Image(name) for name in SAME_SIZE] * 2
 ROWS = [{"image": image, "name": image.name} for image in PHOTOS]
 
 CORE_ODD = ("grey", "rgba", "exif 6")
-"""Troublesome pictures that every family sees; the others are for the families of the full list."""
+"""Troublesome images that every family gets; the others are for the families of the full list."""
 
 Make = Callable[..., Case]
 
@@ -31,17 +31,17 @@ def case_of(task: str) -> Make:
 
 
 def at_construction(task: str, name: str, ctor: dict[str, Any], *args: object, **kwargs: object) -> Case:
-    """A call of `task` on a pipeline that was made with arguments."""
+    """A call of `task` on a pipeline that was constructed with arguments."""
     return Case(f"{name} at construction", task, args, kwargs, ctor=ctor)
 
 
 def inputs(task: str, skip: tuple[str, ...] = (), *, alone: str = "", **kwargs: Any) -> tuple[Case, ...]:
-    """Every form of input that a task on single pictures takes, and every kind of picture.
+    """List every form of input that a task on single images takes, and every kind of image.
 
     Args:
-        skip: pictures that the reference cannot handle in this task.
-        alone: why the reference takes the pictures of a batch one by one; "" where it takes the batch.
-        kwargs: what each call needs beside the picture.
+        skip: images that the reference cannot handle in this task.
+        alone: why the reference takes the images of a batch one by one; "" where it takes the batch.
+        kwargs: what each call needs beside the image.
     """
     case = case_of(task)
 
@@ -73,7 +73,7 @@ def inputs(task: str, skip: tuple[str, ...] = (), *, alone: str = "", **kwargs: 
 
 
 def errors(task: str, *, none: bool = True, **kwargs: Any) -> tuple[Case, ...]:
-    """Inputs that are no picture.
+    """List inputs that are not an image.
 
     Args:
         none: the reference says of None what it says of no argument at all, as ours does everywhere.

@@ -1,4 +1,4 @@
-"""Calls of keypoint-matching (contract 3.30)."""
+"""Calls of keypoint-matching, as transformers documents KeypointMatchingPipeline."""
 
 from __future__ import annotations
 

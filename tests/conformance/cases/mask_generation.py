@@ -1,4 +1,7 @@
-"""Calls of mask-generation (contract 3.29). A grid of 32 × 32 points is the default: most cases take a smaller one."""
+"""Calls of mask-generation, as transformers documents MaskGenerationPipeline.
+
+A grid of 32 × 32 points is the default: most cases take a smaller one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of object-detection (contract 3.18)."""
+"""Calls of object-detection, as transformers documents ObjectDetectionPipeline."""
 
 from __future__ import annotations
 

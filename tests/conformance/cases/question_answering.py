@@ -1,4 +1,7 @@
-"""Calls of question-answering (contract 3.3). transformers 5 dropped the task: every reference is of 4.57."""
+"""Calls of question-answering, as transformers documents QuestionAnsweringPipeline.
+
+transformers 5 dropped the task: every reference is of 4.57.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Calls of summarization (contract 3.9): the key, the model's parameters for the task, its prefix."""
+"""Calls of summarization, as transformers documents SummarizationPipeline.
+
+The key, the model's parameters for the task, its prefix.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def _case(name: str, *args: object, core: bool = False, message: bool = True, **
 
 
 def _length(name: str, *args: object, total: int, core: bool = False, ask: bool = True, **kwargs: object) -> Case:
-    """`max_length=total`, asked for in the call or by the model's parameters for the task."""
+    """`max_length=total`, set by the call or by the model's parameters for the task."""
     reference = {**kwargs, "max_new_tokens": total - 1}
     given = {**kwargs, "max_length": total} if ask else kwargs
     return Case(name, HEAD, args, given, core=core, dropped=True, reference=reference, why=IGNORED)

@@ -1,7 +1,7 @@
-"""Calls of text2text-generation (contract 3.8, 2.6, 4). transformers 5 dropped the task: references are of 4.57.
+"""Calls of text2text-generation, as transformers documents Text2TextGenerationPipeline.
 
-Where 4.57 ignores a `max_length` that the model's generation config does not set (contract 2.6, its trap), the
-reference is asked for the same length in new tokens: the union honours both, as 5.x does.
+transformers 5 dropped the task: references are of 4.57. Where 4.57 ignores a `max_length` that the model's generation
+config does not set, the reference gets the same length in new tokens: ours honours both, as 5.x does.
 """
 
 from __future__ import annotations

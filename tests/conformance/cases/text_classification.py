@@ -1,4 +1,4 @@
-"""Calls of text-classification (contract 3.1)."""
+"""Calls of text-classification, as transformers documents TextClassificationPipeline."""
 
 from __future__ import annotations
 

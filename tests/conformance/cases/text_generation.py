@@ -1,4 +1,7 @@
-"""Calls of text-generation (contract 3.11, 2.3 to 2.6, 2.9, 4). Values are compared, so almost nothing samples."""
+"""Calls of text-generation, as transformers documents TextGenerationPipeline.
+
+Values are compared, so almost nothing samples.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of text-to-audio (contract 3.14)."""
+"""Calls of text-to-audio, as transformers documents TextToAudioPipeline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TASK = "text-to-audio"
 TEXT = "one dog"
 TEXTS = [TEXT, "hello there, old friend", "ten"]
 
-NO_BATCH = "transformers pads the sounds of a batch to one length"
+NO_BATCH = "transformers pads the recordings of a batch to one length"
 
 
 def _speech(head: str, *, ctor: Mapping[str, Any], **kwargs: Any) -> tuple[Case, ...]:
@@ -117,4 +117,4 @@ OF_FAMILY = {
     "bark": BARK,
 }
 CASES: tuple[Case, ...] = ()
-"""A model that speaks needs arguments of its own: no call suits all."""
+"""A text-to-audio model needs arguments of its own: no call suits all."""

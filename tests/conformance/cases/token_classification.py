@@ -1,4 +1,4 @@
-"""Calls of token-classification (contract 3.2)."""
+"""Calls of token-classification, as transformers documents TokenClassificationPipeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Calls of translation and translation_XX_to_YY (contract 3.10): languages, prefixes, forced tokens."""
+"""Calls of translation and translation_XX_to_YY, as transformers documents TranslationPipeline.
+
+Languages, prefixes, forced tokens.
+"""
 
 from __future__ import annotations
 

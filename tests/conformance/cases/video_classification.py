@@ -1,4 +1,4 @@
-"""Calls of video-classification (contract 3.28)."""
+"""Calls of video-classification, as transformers documents VideoClassificationPipeline."""
 
 from __future__ import annotations
 

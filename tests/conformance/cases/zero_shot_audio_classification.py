@@ -1,4 +1,4 @@
-"""Calls of zero-shot-audio-classification (contract 3.15)."""
+"""Calls of zero-shot-audio-classification, as transformers documents ZeroShotAudioClassificationPipeline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls of zero-shot-classification (contract 3.6)."""
+"""Calls of zero-shot-classification, as transformers documents ZeroShotClassificationPipeline."""
 
 from __future__ import annotations
 

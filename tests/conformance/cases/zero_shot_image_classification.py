@@ -1,4 +1,4 @@
-"""Calls of zero-shot-image-classification (contract 3.26)."""
+"""Calls of zero-shot-image-classification, as transformers documents ZeroShotImageClassificationPipeline."""
 
 from __future__ import annotations
 

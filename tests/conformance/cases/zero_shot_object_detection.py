@@ -1,4 +1,4 @@
-"""Calls of zero-shot-object-detection (contract 3.27)."""
+"""Calls of zero-shot-object-detection, as transformers documents ZeroShotObjectDetectionPipeline."""
 
 from __future__ import annotations
 

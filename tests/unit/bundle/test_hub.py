@@ -52,7 +52,7 @@ REPOS: dict[str, dict[str, bytes]] = {
 
 
 class Hub(ThreadingHTTPServer):
-    """The endpoints of the Hub that huggingface_hub asks when it downloads, and a list of what was asked."""
+    """Serve the endpoints of the Hub that huggingface_hub uses for downloads, and list its requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -1,4 +1,4 @@
-"""The numbers of a proof, each computed by hand here."""
+"""The numbers of a certificate, each computed by hand here."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_golden(tmp_path: Path) -> None:
 
 
 def test_a_difference_is_relative_to_the_scale_over_all_cases() -> None:
-    """A lone logit near zero in one case is no large difference if it is large in others."""
+    """A lone logit near zero in one case is not a large difference if it is large in others."""
     cases = [({"logits": np.array([[1e-4]])}, None), ({"logits": np.array([[-5.0]])}, None)]
     scale = scales(cases)
     assert scale == {"logits": 5.0}

@@ -1,4 +1,4 @@
-"""`onnxpipe run` on sound, with a pipeline that is none: what reaches it, what is shown and written."""
+"""`onnxpipe run` on audio, with a fake pipeline: its inputs, what is printed and written."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ def test_a_transcript_is_text_alone(cli: FakeCLI, transcribe: Callable[..., Resu
 @pytest.mark.parametrize(("kind", "asked"), [("seq2seq_whisper", True), ("ctc", "word"), ("ctc_with_lm", "word")])
 def test_subtitles_ask_for_times(cli: FakeCLI, transcribe: Callable[..., Result], kind: str, asked: Any) -> None:
     cli.kind = kind
-    transcribe("film.mp3", "--format", "srt")
+    transcribe("video.mp3", "--format", "srt")
     assert cli.params["return_timestamps"] == asked
-    transcribe("film.mp3", "--format", "srt", "-p", "return_timestamps=word")
+    transcribe("video.mp3", "--format", "srt", "-p", "return_timestamps=word")
     assert cli.params["return_timestamps"] == "word"
 
 
 def test_subtitles_to_stdout_and_files(transcribe: Callable[..., Result], tmp_path: Path) -> None:
-    assert transcribe("film.mp3", "--format", "srt").stdout == SRT
-    assert transcribe("film.mp3", "--format", "vtt").stdout.startswith("WEBVTT\n\n00:00:00.000 -->")
-    target = tmp_path / "film.srt"
-    assert transcribe("film.mp3", "-o", target).stdout == f"film.mp3\n  -> {target}\n"
+    assert transcribe("video.mp3", "--format", "srt").stdout == SRT
+    assert transcribe("video.mp3", "--format", "vtt").stdout.startswith("WEBVTT\n\n00:00:00.000 -->")
+    target = tmp_path / "video.srt"
+    assert transcribe("video.mp3", "-o", target).stdout == f"video.mp3\n  -> {target}\n"
     assert target.read_text() == SRT
-    transcribe("film.mp3", "-o", target, code=1)
-    transcribe("film.mp3", "-o", target, "--overwrite")
-    transcribe("a/film.mp3", "b/film.mp3", "talk.wav", "--format", "vtt", "-o", tmp_path / "subtitles")
-    assert sorted(path.name for path in (tmp_path / "subtitles").iterdir()) == ["film-2.vtt", "film.vtt", "talk.vtt"]
+    transcribe("video.mp3", "-o", target, code=1)
+    transcribe("video.mp3", "-o", target, "--overwrite")
+    transcribe("a/video.mp3", "b/video.mp3", "talk.wav", "--format", "vtt", "-o", tmp_path / "subtitles")
+    assert sorted(path.name for path in (tmp_path / "subtitles").iterdir()) == ["talk.vtt", "video-2.vtt", "video.vtt"]
 
 
 def test_json_is_the_whole_answer(transcribe: Callable[..., Result]) -> None:

@@ -32,7 +32,7 @@ def run(*args: Any, code: int = 0) -> Result:
 
 
 def seal(folder: Path, graphs: dict | None = None) -> None:
-    """Writes bundle.json for the files that are there."""
+    """Write bundle.json for the files that are there."""
     files = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != "bundle.json":
@@ -57,7 +57,7 @@ def seal(folder: Path, graphs: dict | None = None) -> None:
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    """y = x, proved."""
+    """y = x, certified."""
     folder = tmp_path / "bundle"
     (folder / "onnx").mkdir(parents=True)
     (folder / "config.json").write_text('{"model_type": "bert", "architectures": ["BertModel"]}')

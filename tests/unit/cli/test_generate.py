@@ -1,4 +1,4 @@
-"""The command line of models that write text: `onnxpipe run` of the generating tasks, and `onnxpipe chat`."""
+"""The command line of models that generate text: `onnxpipe run` of their tasks, and `onnxpipe chat`."""
 
 from __future__ import annotations
 
@@ -215,12 +215,12 @@ def test_ctrl_c_stops_an_answer_and_ctrl_d_leaves() -> None:
             wait_for(mine, "help.*> ")
             os.write(mine, b"hello\n")
             wait_for(mine, "hello")
-            time.sleep(0.7)  # it writes
+            time.sleep(0.7)  # it generates
             child.send_signal(signal.SIGINT)
             wait_for(mine, r"\(stopped\).*> ")
             time.sleep(
                 0.5
-            )  # between showing the prompt and waiting for input, readline sees no signal till a key comes
+            )  # between showing the prompt and waiting for input, readline receives no signal till a key comes
             child.send_signal(signal.SIGINT)  # at the prompt
             wait_for(mine, "Ctrl-D or /exit leaves.*> ")
             os.write(mine, b"\x04")

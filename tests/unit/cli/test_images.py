@@ -1,4 +1,4 @@
-"""`onnxpipe run` on pictures, with a pipeline that is none: what reaches it, what is shown, drawn and written."""
+"""`onnxpipe run` on images, with a fake pipeline: its inputs, what is printed, drawn and written."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def depth(value: Any) -> Any:
     return {"predicted_depth": numbers, "depth": Image.new("L", SIZE)}
 
 
-# -- what reaches the pipeline, what is shown ---
+# -- what reaches the pipeline, what is printed ---
 def test_detection_is_shown(cli: FakeCLI, photos: list[Path]) -> None:
     result = cli.run("object-detection", photos[0], "-", "-p", "threshold=0.3", stdin=f"{photos[2]}\n")
     assert cli.inputs == [str(photos[0]), str(photos[2])]
@@ -120,7 +120,7 @@ def test_json(cli: FakeCLI, photos: list[Path]) -> None:
     assert np.shape(document["predicted_depth"]) == SIZE[::-1]
 
 
-# -- drawings, and answers that are pictures ---
+# -- drawings, and answers that are images ---
 def test_draw_one(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out.png"
     result = cli.run("object-detection", photos[0], "--draw", out)
@@ -166,14 +166,14 @@ def test_answers_that_are_images(cli: FakeCLI, photos: list[Path], tmp_path: Pat
 def test_bad_images_are_reported(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
     def answer(value: str) -> Any:
         if value.endswith("b c.jpg"):
-            raise ValueError("no such picture")
+            raise ValueError("no such image")
         return DETECTED
 
     cli.answer = answer
     result = cli.run("object-detection", *photos, "--on-error", "return", "--draw", tmp_path / "d")
-    assert "error: input 3: no such picture" in result.stdout
+    assert "error: input 3: no such image" in result.stdout
     assert len(list((tmp_path / "d").iterdir())) == 2
-    assert "input 3: no such picture" in cli.run("object-detection", *photos, code=1).stderr
+    assert "input 3: no such image" in cli.run("object-detection", *photos, code=1).stderr
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_names(value: Any, stem: str) -> None:
 
 # -- tables ---
 def table(tmp_path: Path, rows: list[dict[str, Any]]) -> Path:
-    path = tmp_path / "pictures.csv"
+    path = tmp_path / "images.csv"
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()

@@ -1,4 +1,4 @@
-"""`onnxpipe run`, with a pipeline that is none: what reaches it, and what is made of its answers."""
+"""`onnxpipe run`, with a fake pipeline: its inputs, and what becomes of its answers."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("onnx")
 from attacks.graphs import external_folder
 
-#: Run in a process of its own: loads the model in argv[1], runs it, and tells what Python and the kernel saw.
+#: Run in a process of its own: loads the model in argv[1], runs it, and prints what Python and the kernel saw.
 CHILD = """
 import os, sys
 events = []
@@ -50,7 +50,7 @@ print("\\n".join(["EVENTS", *events]))
 """
 
 _WRITES = re.compile(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC")
-#: Devices and the process's own settings, which are no files; threads are named through /proc/self.
+#: Devices and the process's own settings, which are not files; threads are named through /proc/self.
 _HARMLESS = re.compile(r'"/dev/(null|tty|urandom|shm/[^"]*)"|"/proc/self/')
 
 

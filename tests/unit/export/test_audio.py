@@ -1,4 +1,4 @@
-"""Export of models that hear: what their graphs take and give, what stands in for parts of them, and made sounds."""
+"""Export of audio models: inputs and outputs of their graphs, stand-ins for parts of them, and synthetic recordings."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_weights_of_a_length_and_a_direction_become_one() -> None:
     assert not any("parametrizations" in name for name, _ in model.named_parameters())
 
 
-# Made sounds, and the user's
+# Synthetic recordings, and the user's
 
 
 def test_synthetic_recordings_are_the_same_every_time_and_differ_from_each_other() -> None:
@@ -313,7 +313,7 @@ def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
         audio_cases.audio_files(tmp_path)
     with pytest.raises(ExportError, match="is not a folder"):
         audio_cases.audio_files(tmp_path / "none")
-    (tmp_path / "broken.wav").write_bytes(b"no sound")
+    (tmp_path / "broken.wav").write_bytes(b"not audio")
     with pytest.raises(ExportError, match=r"broken\.wav"):
         list(audio_cases.user_audio(tmp_path, 16000))
 

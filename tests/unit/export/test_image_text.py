@@ -1,4 +1,4 @@
-"""Export of models of pictures and words, of points, and of pairs of pictures: what stands in for parts of them, and
+"""Export of models of images and text, of points, and of pairs of images: stand-ins for parts of them, and
 what their graphs take and give."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""int8 and fp16: the arithmetic against numpy, and what the graphs are made of."""
+"""int8 and fp16: the arithmetic against numpy, and the nodes of the graphs."""
 
 from __future__ import annotations
 

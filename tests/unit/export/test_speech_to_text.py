@@ -1,4 +1,4 @@
-"""Export of encoder-decoders that hear: graphs, what they answer, precisions, and the tokenizer of Speech2Text."""
+"""Export of speech encoder-decoders: graphs, their answers, precisions, and the tokenizer of Speech2Text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SpeechT5, VITS and HiFi-GAN against PyTorch: the same noise gives the same sound; smaller precisions, about so."""
+"""SpeechT5, VITS and HiFi-GAN against PyTorch: the same noise gives the same audio; smaller precisions, nearly so."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ TIMM = (
 
 
 def as_timm(folder: Path, model: object, backbone: str) -> None:
-    """Writes the model's folder as the Hub has it: names of timm's layers, and a config that names timm."""
+    """Write the model's folder as the Hub has it: names of timm's layers, and a config that names timm."""
     from safetensors.torch import load_file, save_file
 
     model.save_pretrained(folder)  # type: ignore[attr-defined]

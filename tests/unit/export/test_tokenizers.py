@@ -82,7 +82,7 @@ def marian(sides: Path, folder: Path, codes: tuple[str, ...] = (), separate: boo
 
 
 def check(folder: Path, output: Path) -> tuple[Any, Any]:
-    """Write and prove; the original and what the runtime loads."""
+    """Write and verify; returns the original and what the runtime loads."""
     from onnxpipe import AutoTokenizer
 
     original = tokenizer_module.load(folder)

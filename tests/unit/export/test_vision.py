@@ -1,4 +1,4 @@
-"""The exporter on tiny models of pictures: what it writes and proves, and what stands in for parts while tracing."""
+"""The exporter on tiny vision models: what it writes and verifies, and what stands in for parts while tracing."""
 
 from __future__ import annotations
 
@@ -98,11 +98,11 @@ def test_a_mask_is_an_input_where_the_model_reads_it(folder: Path) -> None:
 
 def test_a_users_images_verify_and_calibrate(folder: Path) -> None:
     image = pytest.importorskip("PIL.Image")
-    images = folder / "pictures"
+    images = folder / "images"
     images.mkdir()
     for number in range(2):
         image.fromarray(image_cases.synthetic_image(number, (40 + number, 60))).save(images / f"{number}.png")
-    (images / "note.txt").write_text("not a picture")
+    (images / "note.txt").write_text("not an image")
     source = built(folder, "resnet", "image-classification")
     with_images = checkpoint.load(str(source), None, checkpoint.HubOptions(), images)
     cases = describe(with_images)[0].cases(None)
@@ -113,11 +113,11 @@ def test_a_users_images_verify_and_calibrate(folder: Path) -> None:
 @pytest.mark.parametrize("content", [None, "empty", "broken"])
 def test_a_folder_to_calibrate_with_that_is_of_no_use(tmp_path: Path, folder: Path, content: str | None) -> None:
     pytest.importorskip("PIL.Image")
-    images = tmp_path / "pictures"
+    images = tmp_path / "images"
     if content is not None:
         images.mkdir()
     if content == "broken":
-        (images / "broken.png").write_bytes(b"no picture")
+        (images / "broken.png").write_bytes(b"not an image")
     with pytest.raises(ExportError, match="calibrat"):
         export(built(folder, "resnet", "image-classification"), tmp_path / "out", calibration=images)
     assert not (tmp_path / "out").exists()

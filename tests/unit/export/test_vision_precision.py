@@ -1,4 +1,4 @@
-"""int8 and fp16 of graphs that see pictures: what becomes 8 bits, the arithmetic against numpy, alone as in a batch."""
+"""int8 and fp16 of vision graphs: what becomes 8 bits, the arithmetic against numpy, alone as in a batch."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(path: Path, x: np.ndarray) -> np.ndarray:
 
 
 def quantised(graph: OnnxGraph, folder: Path, precision: str = "int8", channels: int = 3) -> tuple[Path, Path]:
-    """The fp32 file and that of the precision, calibrated on eight pictures."""
+    """The fp32 file and that of the precision, calibrated on eight images."""
     full, small = folder / "model.onnx", folder / f"model_{precision}.onnx"
     graph.save(full)
     makers.VISION[precision](full, small, [{"pixel_values": x[None]} for x in images(8, channels=channels)])
@@ -112,7 +112,7 @@ def test_int8_stays_8_bits_from_one_convolution_to_the_next(tmp_path: Path) -> N
     _, small = quantised(residual(), tmp_path)
     found = executed(small)
     assert found["QLinearConv"] == 4 and found["QLinearAdd"] == 1
-    assert found["QuantizeLinear"] == found["DequantizeLinear"] == 1, "only the picture and the last input"
+    assert found["QuantizeLinear"] == found["DequantizeLinear"] == 1, "only the image and the last input"
     assert found["Relu"] == 0, "the cut of the range is the ReLU"
 
 
@@ -219,7 +219,7 @@ def test_padding_by_the_size_of_the_image_is_zeros_of_8_bits(tmp_path: Path) -> 
         node("Conv", "c w2 b2", "y"),
     ]
     del nodes[3:5]
-    # before nothing, after one row and column of an even picture's 10: made from the shape, so that it is no constant
+    # before nothing, after one row and column of an even image's 10: from the shape, so that it is not a constant
     nodes[3:3] = [
         node("Sub", "one odd", "even"),
         node("Mul", "even pixels", "after"),

@@ -1,4 +1,4 @@
-"""A model that writes what it is told to: for tests of `generate` without any real one."""
+"""A model that generates a given text: for tests of `generate` without any real one."""
 
 from __future__ import annotations
 

@@ -265,7 +265,7 @@ def test_no_grammar(tokenizer_of: Callable[[str], Tokenizer], monkeypatch: pytes
 
 
 def test_the_vocabulary_is_read_once(tokenizer_of: Callable[[str], Tokenizer], monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes up to a second; it is made anew where tokens were added."""
+    """It takes up to a second; it is built anew where tokens were added."""
     tokenizer, calls = tokenizer_of("gemma2"), []
     make = grammar._make_vocabulary
     monkeypatch.setattr(grammar, "_make_vocabulary", lambda *a: calls.append(1) or make(*a))

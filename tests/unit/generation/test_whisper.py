@@ -1,6 +1,6 @@
-"""What Whisper's `generate` is made of: rules of timestamps, alignment, cuts, prompts, fallback, the loop over windows.
+"""The parts of Whisper's `generate`: rules of timestamps, alignment, cuts, prompts, fallback, the loop over windows.
 
-Rules are compared with transformers' own on random numbers; the loop runs on a model that writes what it is told to.
+Rules are compared with transformers' own on random numbers; the loop runs on a model that generates given texts.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ END, START, EN, FR, TRANSLATE, TRANSCRIBE, BEFORE, SILENT, NONE = range(20, 29)
 STAMP = NONE + 1
 VOCABULARY = STAMP + 151
 WINDOW = 100
-"""Frames of the made model's windows, of 10 ms; timestamps go by 20 ms, so 51 of them are inside."""
+"""Frames of the synthetic model's windows, of 10 ms; timestamps go by 20 ms, so 51 of them are inside."""
 
 
 def _config(**fields):
@@ -69,7 +69,7 @@ class Encoded:
 
 
 class SyntheticModel:
-    """A model whose windows are numbered by their first value, and that writes `texts[number]`, then the end."""
+    """A model whose windows are numbered by their first value, and that generates `texts[number]`, then the end."""
 
     is_encoder_decoder = True
     main_input_name = "input_features"

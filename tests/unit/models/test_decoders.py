@@ -66,7 +66,7 @@ def _save(path: Path, nodes: list[Any], domains: list[Any]) -> CausalGraph:
 
 @pytest.fixture
 def ragged(tmp_path: Path) -> CausalGraph:
-    """Attention that looks at all tokens of a row alike: the logits are the mean of the tokens so far."""
+    """Attention that weighs all tokens of a row equally: the logits are the mean of the tokens so far."""
     query = ["nothing", "nothing", "values", "past_key_values.0.key", "past_key_values.0.value", "seqlens", "total"]
     nodes = [
         *_SPREAD,

@@ -1,4 +1,4 @@
-"""Models of pictures, on graphs whose answers are known: masks filled in, two encoders, a picture's points."""
+"""Vision models, on graphs whose answers are known: masks filled in, two encoders, points of an image."""
 
 from __future__ import annotations
 

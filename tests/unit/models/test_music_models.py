@@ -1,4 +1,4 @@
-"""MusicGen and Bark as the runtime plays them, against transformers: codes token by token, and what they sound like."""
+"""MusicGen and Bark in the runtime, against transformers: codes token by token, and the audio that they decode to."""
 
 from __future__ import annotations
 
@@ -336,7 +336,7 @@ def test_sampled_speech_depends_on_its_seed_alone(bark: Pair) -> None:
     alone, length = ours.generate(**second, seed=[8], **params)
     together, lengths = ours.generate(**SAID, seed=[2, 8], **params)
     assert length == lengths[1:]
-    if lengths[0] == lengths[1]:  # the fine stage sees what comes after a row's end
+    if lengths[0] == lengths[1]:  # the fine stage reads what comes after a row's end
         assert alone[0] == pytest.approx(together[1], abs=MODEL)
 
 

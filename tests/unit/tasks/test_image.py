@@ -1,4 +1,4 @@
-"""The tasks of pictures over models that are none: what reaches them, and what becomes of what they say."""
+"""The image tasks over fake models: their inputs, and what becomes of their outputs."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ class FakeModel:
 
 
 class Processor(ImageProcessor):
-    """Pictures of 8 x 8, numbers of 0 to 1."""
+    """Images of 8 x 8, numbers of 0 to 1."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"size": {"height": SIDE, "width": SIDE}, "do_resize": True, "do_rescale": True, **settings})
 
 
 def means(feeds: Mapping[str, Any]) -> dict[str, Any]:
-    """Logits of three labels: the pictures' mean brightness."""
+    """Logits of three labels: the images' mean brightness."""
     brightness = feeds["pixel_values"].mean(axis=tuple(range(1, feeds["pixel_values"].ndim)))
     return {"logits": np.stack([1 - brightness, 0 * brightness, brightness], -1).astype(np.float32) * 10}
 
@@ -133,7 +133,7 @@ def test_shapes_of_answers() -> None:
 
 
 def test_a_bad_image_takes_no_other_down(tmp_path: Path) -> None:
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("not an image")
     pipe = classifier()
     answers = pipe([plain("white"), str(tmp_path / "text.png"), 7, plain("black")], on_error="return")
     assert [best(a) if isinstance(a, list) else type(a.error).__name__ for a in answers] == [
@@ -311,7 +311,7 @@ class Both(Panoptic, Semantic):
 
 
 class Cutting(Processor):
-    """Cuts a picture in two, as EoMT's does with long ones."""
+    """Cut an image in two, as EoMT's processor does with long ones."""
 
     def __call__(self, images: Any, **keywords: Any) -> Any:
         whole = super().__call__(images, **keywords)["pixel_values"]

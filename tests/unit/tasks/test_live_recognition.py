@@ -37,7 +37,7 @@ WORDS = [
 
 
 class Recogniser:
-    """Hears word i where samples have the value (i + 1) / 100; a word that is cut off is heard wrong."""
+    """Recognise word i where samples have the value (i + 1) / 100; a word that is cut off is misrecognised."""
 
     feature_extractor = SimpleNamespace(sampling_rate=RATE)
 

@@ -28,7 +28,7 @@ TOKENS = ["<pad>", "|", *"abcdefghijklmnopqrstuvwxyz", "<unk>"]
 
 
 class Letters:
-    """A CTC model of no layers: the letter of a frame is told by its loudest sample, 0 being the blank."""
+    """A CTC model of no layers: the letter of a frame is that of its loudest sample, 0 being the blank."""
 
     main_input_name = "input_values"
     inputs_to_logits_ratio = STEP
@@ -58,7 +58,7 @@ class Letters:
 
 
 def said(text: str, frames: int = 3) -> Any:
-    """Samples that the model hears as a text: `frames` frames a letter, then a blank."""
+    """Samples that the model recognises as a text: `frames` frames a letter, then a blank."""
     ids = [i for letter in text for i in [TOKENS.index("|" if letter == " " else letter)] * frames + [0]]
     return np.repeat(np.array(ids, np.float32) / 100, STEP)
 
@@ -338,7 +338,7 @@ def test_a_language_model(tmp_path: Path) -> None:
     chunks = pipe(said("abc"), return_timestamps="word")["chunks"]
     assert chunks[0] == {"text": "hello", "timestamp": (0.02, 0.1)}
     assert pipe(said("abcdefgh"), chunk_length_s=0.4, stride_length_s=0.04) == {"text": "hello there"}
-    assert beams.calls[-1][0] == (32, len(TOKENS))  # of all chunks, without what both have heard
+    assert beams.calls[-1][0] == (32, len(TOKENS))  # of all chunks, without the overlap of both
     with pytest.raises(ValueError, match="CTC with LM can only predict word level"):
         pipe(said("abc"), return_timestamps="char")
 

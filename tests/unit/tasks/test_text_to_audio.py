@@ -188,7 +188,7 @@ def _one_graph(path: Path) -> None:
 
 
 class _Graph:
-    """Stands for a session: what it was fed, and answers that tell them apart."""
+    """Stand in for a session: record the feeds, and give answers that differ by them."""
 
     def __init__(self, inputs: list[str], answer: Any) -> None:
         self.inputs = dict.fromkeys(inputs)

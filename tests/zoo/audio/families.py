@@ -1,8 +1,8 @@
-"""The zoo's families that hear and speak: which there are, what cannot be exported, and variants.
+"""The zoo's audio families: which there are, what cannot be exported, and variants.
 
     models()["wav2vec2", "automatic-speech-recognition"](folder)    # config.json, model.safetensors, …
 
-The families themselves are in `models` (one graph, CLAP), `speech_text_models` (encoder-decoders that hear),
+The families themselves are in `models` (one graph, CLAP), `speech_text_models` (speech encoder-decoders),
 `speech_synthesis` (SpeechT5, VITS, vocoders) and `music_models` (MusicGen, Bark, EnCodec).
 """
 
@@ -24,7 +24,7 @@ TASKS = (
 )
 
 NO_PIPELINE = "vocoder"
-"""A task that a model is made for and transformers has no pipeline for."""
+"""A task of a model that transformers has no pipeline for."""
 
 VARIANTS: Mapping[str, dict[str, Any]] = {
     "multilabel": {"problem_type": "multi_label_classification"},
@@ -51,7 +51,7 @@ _MODULES = ("models", "speech_text_models", "speech_synthesis", "music_models")
 
 
 def is_audio(head: str) -> bool:
-    """A head that hears or speaks is its task's name, with a variant perhaps."""
+    """Return whether `head` is an audio model's: its task's name, with a variant perhaps."""
     return head.partition("+")[0] in (*TASKS, NO_PIPELINE)
 
 

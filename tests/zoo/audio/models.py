@@ -1,10 +1,10 @@
-"""Tiny models that hear, as whole folders in the Hub's layout, the same bytes every time.
+"""Tiny audio models, as whole folders in the Hub's layout, the same bytes every time.
 
     from zoo.audio.models import MODELS
     MODELS["wav2vec2", "automatic-speech-recognition"](folder)
 
-Each folder has config.json, model.safetensors, preprocessor_config.json and, where the model writes or reads, the
-tokenizer's files. Kernels, strides and sampling rates are those of the real checkpoints, widths are small; needs torch
+Each folder has config.json, model.safetensors, preprocessor_config.json and, for models with text, the tokenizer's
+files. Kernels, strides and sampling rates are those of the real checkpoints, widths are small; needs torch
 and transformers 5.23.
 """
 
@@ -71,7 +71,7 @@ def _config(family: Family, task: str, ids: Mapping[str, int]) -> dict[str, Any]
 
 
 def _write_tokenizer(family: Family, task: str, folder: Path) -> dict[str, int]:
-    """Write the tokenizer, if the model has one; the size of its vocabulary and its special ids."""
+    """Write the tokenizer, if the model has one; returns the size of its vocabulary and its special ids."""
     if task == ZERO_SHOT:
         tokenization.save("roberta", folder)
         return {"vocab_size": 1000} | tokenization.special_ids(folder)
@@ -116,7 +116,7 @@ def fill(model: Any, seed: str) -> None:
 
 
 def _inputs(model: Any, folder: Path) -> list[dict[str, Any]]:
-    """SyntheticTokenizer sounds as the model hears them, one row each."""
+    """Prepare synthetic recordings as the model takes them, one row each."""
     import torch
 
     from onnxpipe_export.cases import audio as audio_cases

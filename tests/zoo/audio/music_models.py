@@ -97,7 +97,7 @@ def _musicgen(name: str, channels: int, folder: Path) -> None:
 
 
 def _t5_tokenizer(folder: Path) -> int:
-    """Write the tokenizer; how many tokens it has."""
+    """Write the tokenizer; returns how many tokens it has."""
     synthetic = sentencepiece_tokenizers.t5("t5")
     assert synthetic.backend is not None
     synthetic.backend.save(str(folder / "tokenizer.json"))
@@ -182,7 +182,7 @@ def _voice(folder: Path) -> None:
 
 
 _SEEDS: Mapping[str, int] = {}
-"""Where the first weights gave a near tie or sound that is no sound."""
+"""Where the first weights gave a near tie or audio that is noise."""
 
 
 def fill(model: Any, name: str, seed: int) -> None:
@@ -207,7 +207,7 @@ def fill(model: Any, name: str, seed: int) -> None:
 
 
 def _loud(codec: Any) -> None:
-    """A last convolution that makes sound of about a tenth of full scale."""
+    """Scale the last convolution so that the audio is at about a tenth of full scale."""
     import torch
 
     codes = torch.from_numpy(np.random.default_rng(3).integers(0, CODES, (1, 4, 40)))

@@ -1,11 +1,11 @@
-"""SyntheticTokenizer sounds of every kind that a pipeline may meet, the same samples every time.
+"""Synthetic recordings of every kind that a pipeline may meet, the same samples every time.
 
     from zoo.audio.recordings import encoded, samples, write
     samples("speech")           # float32 (n,), or (n, 2) for stereo, at KINDS["speech"].rate
     encoded("stereo")           # (bytes of a whole file, ".flac")
     write("ogg", folder)        # the path of that file
 
-What is heard is speech-like: a buzz of harmonics whose pitch and formants change from syllable to syllable, hisses and
+They are speech-like: a buzz of harmonics whose pitch and formants change from syllable to syllable, hisses and
 pauses between, so that framing, mel bands, normalising and padding all show in the result. Needs numpy; files need
 soundfile.
 """
@@ -24,7 +24,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Kind:
-    """One made sound.
+    """One synthetic recording.
 
     Args:
         seconds: its length.
@@ -67,16 +67,16 @@ KINDS: Mapping[str, Kind] = {
     "mp3": Kind(1.2, rate=24_000, channels=2, format="MP3"),
     "bytes": Kind(1.0, subtype="PCM_U8"),
 }
-"""Name -> what it is. Short and few on purpose: every family hears most of them."""
+"""Name -> what it is. Short and few on purpose: every family gets most of them."""
 
 ORDINARY = ("speech", "second", "third")
-"""Sounds without any trouble, of unlike lengths, at the rate that most models take."""
+"""Recordings without any trouble, of different lengths, at the rate that most models take."""
 SAME_LENGTH = ("speech", "mate", "mate 2")
-"""Sounds of one length, which share a batch without padding."""
+"""Recordings of one length, which share a batch without padding."""
 ODD = ("silence", "clicks", "noise", "tone", "clipped", "quiet", "brief")
-"""Sounds at the models' rate with some trouble."""
+"""Recordings at the models' rate with some trouble."""
 FILES = ("stereo", "telephone", "studio", "odd rate", "ogg", "mp3", "bytes")
-"""Sounds whose files have some trouble: a rate, a format, a second channel."""
+"""Recordings whose files have some trouble: a rate, a format, a second channel."""
 
 _SUFFIXES = {"WAV": ".wav", "FLAC": ".flac", "OGG": ".ogg", "MP3": ".mp3"}
 
@@ -96,13 +96,13 @@ def samples(name: str) -> np.ndarray:
 
 
 def mono(name: str) -> np.ndarray:
-    """float32 (n,): the mean of the channels, at the sound's own rate."""
+    """float32 (n,): the mean of the channels, at the recording's own rate."""
     array = samples(name)
     return array.mean(axis=1) if array.ndim == 2 else array
 
 
 def write(name: str, folder: Path) -> Path:
-    """The file of the sound, written into `folder` if it is not there."""
+    """Write the file of the recording into `folder` if it is not there."""
     data, suffix = encoded(name)
     path = folder / f"{name.replace(' ', '-')}{suffix}"
     if not path.exists():

@@ -1,4 +1,4 @@
-"""The zoo's families of models that hear: configurations made small, and the files of their feature extractors."""
+"""The zoo's families of audio models: small configurations, and the files of their feature extractors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LARGE = {**_SOUND, "feat_extract_norm": "layer", "do_stable_layer_norm": True, 
 _ADAPTED = {**_LARGE, "add_adapter": True, "num_adapter_layers": 2, "output_hidden_size": 24}
 _CONFORMER = {**_SOUND, "feat_extract_norm": "layer", "conv_bias": True, "conv_depthwise_kernel_size": 7}
 _SQUEEZED = {**_SOUND, "conv_dim": [8] + [16] * 12}
-# A table of positions that a second of sound does not fill, so that the far ones share a row.
+# A table of positions that a second of audio does not fill, so that the far ones share a row.
 _BERT = {
     **_TRANSFORMER,
     "feature_projection_input_dim": 160,
@@ -129,7 +129,7 @@ _CLAP_SIZES = {
 
 @dataclass(frozen=True)
 class Family:
-    """A family of models that hear.
+    """A family of audio models.
 
     Attributes:
         model_type: of its config.

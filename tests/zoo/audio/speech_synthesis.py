@@ -1,7 +1,7 @@
-"""The zoo's models that speak: SpeechT5 with its vocoder, and VITS with one voice and with several.
+"""The zoo's text-to-speech models: SpeechT5 with its vocoder, and VITS with one voice and with several.
 
 They say nothing that could be understood. What counts is there: a loop that ends by the model's own word, durations
-that are neither all alike nor long, and sound that is not silence.
+that are neither all equal nor long, and audio that is not silence.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _speak_a_while(model: Any) -> None:
             model.generate_speech(ids, torch.from_numpy(speaker()), maxlenratio=6.0)
         hook.remove()
         states = torch.stack([state for walk in walks for state in walk])
-        # What tells one text from another, and the first step from the others, must not decide.
+        # What distinguishes one text from another, and the first step from the others, must not decide.
         means = torch.stack([torch.stack(walk[1:]).mean(dim=0) for walk in walks] + [walk[0] for walk in walks])
         odd = torch.linalg.svd(means - states.mean(dim=0), full_matrices=False).Vh[:8]
         head.weight.copy_(3.0 * (head.weight - head.weight @ odd.T @ odd))

@@ -1,4 +1,4 @@
-"""Tiny encoder-decoders that write what they hear, as whole folders in the Hub's layout, the same bytes every time.
+"""Tiny encoder-decoders that transcribe, as whole folders in the Hub's layout, the same bytes every time.
 
     from zoo.audio.speech_text_models import MODELS
     MODELS["whisper", "automatic-speech-recognition"](folder)
@@ -246,7 +246,7 @@ def _write(name: str, folder: Path) -> None:
 
 
 def _write_tokenizer(family: Family, folder: Path) -> dict[str, int]:
-    """Write the tokenizer's files; every token and its id."""
+    """Write the tokenizer's files; returns every token and its id."""
     synthetic = family.tokenizer()
     if synthetic.backend is not None:
         synthetic.backend.save(str(folder / "tokenizer.json"))
@@ -275,7 +275,7 @@ def _marks(family: Family, ids: Mapping[str, int]) -> Marks:
 
 
 def _recordings(model: Any, folder: Path) -> list[dict[str, Any]]:
-    """SyntheticTokenizer sounds as the model hears them, one row each."""
+    """Prepare synthetic recordings as the model takes them, one row each."""
     import torch
 
     from onnxpipe_export.cases import audio as audio_cases

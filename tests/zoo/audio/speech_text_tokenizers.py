@@ -1,4 +1,4 @@
-"""The tokenizers of the zoo's models that write what they hear, in the files and shapes of real checkpoints.
+"""The tokenizers of the zoo's models that transcribe, in the files and shapes of real checkpoints.
 
 Sources: those of whisper-tiny and whisper-tiny.en, moonshine-tiny, s2t-small-librispeech-asr (vocab.json and a
 sentencepiece model alone) and hf-seamless-m4t-medium.
@@ -29,7 +29,7 @@ def whisper_languages() -> list[str]:
 
 
 def whisper() -> SyntheticTokenizer:
-    """Byte-level BPE, then the marks, then 1,501 times that are no special tokens."""
+    """Byte-level BPE, then the marks, then 1,501 times that are not special tokens."""
     marks = [START, *whisper_languages(), *_AFTER]
     vocabulary, learnt = corpus.byte_level([], [END], SIZE)
     tokenizer = Tokenizer(models.BPE(vocabulary, learnt, continuing_subword_prefix="", end_of_word_suffix=""))

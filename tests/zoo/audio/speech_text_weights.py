@@ -1,8 +1,8 @@
-"""Random weights that write what they hear: text that depends on the sound, varies and ends, without ties.
+"""Random weights that transcribe: text that depends on the audio, varies and ends, without ties.
 
 As in `generator_weights`: the last norm's weights have random signs, its bias (if any) takes the mean away, logits have
 a standard deviation of 3, and the end is the likeliest next token at about one step of 12. Marks are unlikely. Times
-together are as likely as the best word at about one step of 8, and languages differ by the sound.
+together are as likely as the best word at about one step of 8, and languages differ by the audio.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STEPS = 24
 
 @dataclass(frozen=True)
 class Marks:
-    """Ids of tokens that are no text.
+    """Ids of tokens that are not text.
 
     Attributes:
         start: the decoder's first tokens.
@@ -43,10 +43,10 @@ def fill(model: Any, seed: str, marks: Marks, recordings: Sequence[dict[str, Any
     """Overwrite the weights of `model`, drawn from `seed` and their names.
 
     Args:
-        model: an encoder-decoder that hears.
+        model: a speech encoder-decoder.
         seed: any text.
         marks: its special ids.
-        sounds: what it hears while it is settled: feeds of one row each.
+        recordings: its inputs while it is settled: feeds of one row each.
     """
     import torch
 
@@ -84,7 +84,7 @@ def _draw(model: Any, seed: str) -> None:
 
 
 def _gain(name: str) -> float:
-    """The scale of the matrix `name`; larger where what was heard, and what was written before, come in."""
+    """The scale of the matrix `name`; larger where the audio, and the text so far, come in."""
     if "encoder_attn" in name or "cross_attention" in name:
         return 3.0
     if "decoder" in name and ("out_proj" in name or "o_proj" in name):
@@ -162,7 +162,7 @@ def _factor_of_times(logits: Any, words: slice, times: slice) -> float:
 
 
 def _answers(model: Any, marks: Marks, recordings: Sequence[dict[str, Any]]) -> tuple[Any, Any]:
-    """What the last norm gives and the logits, after every word of a random text for each sound."""
+    """What the last norm gives and the logits, after every word of a random text for each recording."""
     import torch
 
     exact = copy.deepcopy(model).double()

@@ -1,4 +1,4 @@
-"""Random weights that write: varied text that ends, and no tie between the best tokens.
+"""Random weights that generate varied text that ends, and no tie between the best tokens.
 
 The last norm's weights have random signs (a tied head would repeat the last token else) and its bias takes the mean
 away (a few tokens would follow everything else); logits have a standard deviation of 3, and the end of the text is the
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 _MARK = re.compile(r"<(?!0x).*>|__\w+__|madeupword\d|[a-z]{2}_[A-Z]{2}|[a-z]{3}_[A-Z][a-z]{3}")
-"""Tokens that are no text: control tokens, languages, unused ones."""
+"""Tokens that are not text: control tokens, languages, unused ones."""
 
 _PLACES = ("position", "wpe", "relative")
 """In the names of embeddings of positions."""

@@ -11,7 +11,7 @@ from zoo.text import generator_tokenizers, generator_weights
 
 POSITIONS = 512
 WINDOW = 16
-"""Tokens that a layer with a sliding window sees."""
+"""Tokens that a layer with a sliding window attends to."""
 
 _GPT = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": POSITIONS}
 _LLAMA = {
@@ -323,7 +323,7 @@ _SEEDS = {
     ("bart", "seq2seq"): "bart/seq2seq/5",
     ("marian", "seq2seq"): "marian/seq2seq/3",
 }
-"""Where the first seed gave a near tie, or text that does not end (`tests/conformance/test_generators.py` tells)."""
+"""Where the first seed gave a near tie, or text that does not end (see `tests/conformance/test_generators.py`)."""
 
 
 def build(family: str, head: str, folder: Path) -> Path:

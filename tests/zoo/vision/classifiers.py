@@ -1,4 +1,4 @@
-"""The zoo's families of pictures that classify and give features; some of them also segment."""
+"""The zoo's vision families that classify and give features; some of them also segment."""
 
 from __future__ import annotations
 

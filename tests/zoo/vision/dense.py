@@ -1,4 +1,4 @@
-"""The zoo's families of pictures that answer with maps (masks, depth, a larger picture), and those of clips."""
+"""The zoo's vision families that answer with maps (masks, depth, a larger image), and those of videos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The zoo's families of pictures that find objects; some of them also give their masks."""
+"""The zoo's vision families that find objects; some of them also give their masks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The zoo's families for pictures and videos: which there are, what transformers or the exporter lacks, and variants.
+"""The zoo's families for images and videos: which there are, what transformers or the exporter lacks, and variants.
 
     models()["vit", "image-classification"](folder)     # config.json, model.safetensors, preprocessor_config.json
 
@@ -29,7 +29,7 @@ TASKS = (
 )
 
 NO_PIPELINE = "keypoint-detection"
-"""A task that models are made for and transformers has no pipeline for."""
+"""A task of models that transformers has no pipeline for."""
 
 VARIANTS: Mapping[str, dict[str, Any]] = {
     "multilabel": {"problem_type": "multi_label_classification"},
@@ -50,7 +50,7 @@ Key = tuple[str, str]
 
 
 def is_vision(head: str) -> bool:
-    """A head of pictures is its task's name, with a variant perhaps."""
+    """Return whether `head` is a vision model's: its task's name, with a variant perhaps."""
     return head.partition("+")[0] in (*TASKS, NO_PIPELINE)
 
 

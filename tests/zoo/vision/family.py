@@ -1,4 +1,4 @@
-"""How a family of the zoo's models of pictures is written down: configuration, heads, and the processor's file."""
+"""The description of a family of the zoo's vision models: configuration, heads, and the processor's file."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class Family:
         config: makes the configuration, given what a head adds.
         heads: its models.
         processor: content of preprocessor_config.json.
-        size: the side of the pictures that the processor makes.
-        frames: of a clip; 0 for pictures.
+        size: the side of the images that the processor returns.
+        frames: of a video; 0 for images.
     """
 
     name: str

@@ -1,10 +1,10 @@
-"""Tiny models of pictures and words, of points, and of pairs of pictures, as whole folders in the Hub's layout.
+"""Tiny models of images and text, of points, and of pairs of images, as whole folders in the Hub's layout.
 
     from zoo.vision.image_text_models import MODELS
     MODELS["clip", "zero-shot-image-classification"](folder)
 
 Each folder has config.json, model.safetensors, preprocessor_config.json and, where there are words, the tokenizer's
-files; the same bytes every time. Settings are those of the real checkpoints, with sizes made small.
+files; the same bytes every time. Settings are those of the real checkpoints, with small sizes.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _calm(model: Any, *parts: str) -> None:
 
 
 def _grounding_dino(model: Any) -> None:
-    """Queries that are nearly alike: which place gets which is decided by scores, and rounding may exchange two."""
+    """Queries that are nearly equal: which place gets which is decided by scores, and rounding may exchange two."""
     import torch
 
     for _ in range(2):

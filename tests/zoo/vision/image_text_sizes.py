@@ -1,4 +1,4 @@
-"""Configs and processors of `image_text_models`: as the real checkpoints have them, with sizes made small."""
+"""Configs and processors of `image_text_models`: as the real checkpoints have them, with small sizes."""
 
 from __future__ import annotations
 

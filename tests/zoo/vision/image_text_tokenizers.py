@@ -1,4 +1,4 @@
-"""The tokenizers of models of pictures and words: CLIP's, SigLIP's, Gemma's as SigLIP 2 has it, BERT's."""
+"""The tokenizers of models of images and text: CLIP's, SigLIP's, Gemma's as SigLIP 2 has it, BERT's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLIP_WORDS = r"""<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{
 
 
 def save(family: str, folder: Path) -> dict[str, int]:
-    """Write the tokenizer of `family`, if it has one; the size of its vocabulary and its special ids."""
+    """Write the tokenizer of `family`, if it has one; returns the size of its vocabulary and its special ids."""
     if family not in _RECIPES:
         return {}
     return _RECIPES[family](family, folder)

@@ -1,11 +1,11 @@
-"""SyntheticTokenizer pictures of every kind that a pipeline may meet, the same pixels every time.
+"""Synthetic images of every kind that a pipeline may meet, the same pixels every time.
 
-    from zoo.vision.images import NAMES, encoded, picture, write
-    picture("palette")              # a PIL image, in the mode of its file: "P"
+    from zoo.vision.images import NAMES, encoded, pil_image, write
+    pil_image("palette")            # a PIL image, in the mode of its file: "P"
     encoded("exif 6")               # (bytes of a whole file, ".jpg")
     write("photo", folder)          # the path of that file
 
-What is drawn is picture-like: gradients, shapes with sharp edges, a texture and a little noise, so that resizing,
+What is drawn is image-like: gradients, shapes with sharp edges, a texture and a little noise, so that resizing,
 cropping and normalising all show in the result. `clip` makes videos of the same stuff. Needs numpy and Pillow, `clip`
 also av.
 """
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kind:
-    """One made picture.
+    """One synthetic image.
 
     Args:
         size: (width, height) in pixels, before the EXIF orientation is applied.
         mode: Pillow's mode of the file.
         format: Pillow's name of the file format.
         orientation: EXIF orientation 1–8, or None for a file without EXIF.
-        transparent: a palette picture has a transparent colour.
+        transparent: a palette image has a transparent colour.
     """
 
     size: tuple[int, int]
@@ -86,23 +86,23 @@ KINDS: Mapping[str, Kind] = {
     "long": Kind((400, 3)),
     "tall": Kind((2, 300)),
 }
-"""Name -> what it is. Small and few on purpose: every processor sees all of them."""
+"""Name -> what it is. Small and few on purpose: every processor gets all of them."""
 
 NAMES = tuple(KINDS)
 ORDINARY = ("photo", "second", "third", "square")
-"""Pictures without any trouble, of unlike sizes."""
+"""Images without any trouble, of different sizes."""
 SAME_SIZE = ("photo", "mate", "mate 2")
-"""Pictures of one size, which transformers can put into one batch whatever the processor."""
+"""Images of one size, which transformers can put into one batch whatever the processor."""
 SMALL = ("small", "smaller", "tiny grey", "tiny rgba", "tiny palette", "tiny exif")
-"""Pictures for answers that are kept in files."""
+"""Images for answers that are kept in files."""
 ODD = tuple(name for name in KINDS if name not in {*ORDINARY, *SAME_SIZE, *SMALL, "large"})
-"""Pictures with some trouble: a mode, an orientation, a size."""
+"""Images with some trouble: a mode, an orientation, a size."""
 
 _SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp"}
 
 
 def pil_image(name: str) -> Image:
-    """The picture as Pillow opens its file: mode, palette and EXIF included."""
+    """Open the image as Pillow opens its file: mode, palette and EXIF included."""
     from PIL import Image
 
     image = Image.open(io.BytesIO(encoded(name)[0]))
@@ -111,14 +111,14 @@ def pil_image(name: str) -> Image:
 
 
 def pixels(name: str) -> np.ndarray:
-    """uint8 (height, width, 3): the picture turned as its EXIF says, in RGB; alpha is dropped, as transformers does."""
+    """uint8 (height, width, 3): the image turned as its EXIF says, in RGB; alpha is dropped, as transformers does."""
     from PIL import ImageOps
 
     return np.asarray(ImageOps.exif_transpose(pil_image(name)).convert("RGB"))
 
 
 def write(name: str, folder: Path) -> Path:
-    """The file of the picture, written into `folder` if it is not there."""
+    """Write the file of the image into `folder` if it is not there."""
     data, suffix = encoded(name)
     path = folder / f"{name.replace(' ', '-')}{suffix}"
     if not path.exists():
@@ -194,7 +194,7 @@ def scene(width: int, height: int, *, seed: str, step: float = 0.0) -> np.ndarra
     """uint8 (height, width, 3): a sky-like gradient, a disc, a box, a striped texture and noise, laid out by `seed`.
 
     Args:
-        step: how far the shapes have moved, in parts of the picture: the next frame of a video.
+        step: how far the shapes have moved, in parts of the image: the next frame of a video.
     """
     rng = np.random.default_rng(zlib.crc32(seed.encode()))
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)

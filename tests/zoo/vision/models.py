@@ -1,9 +1,9 @@
-"""Tiny models of pictures of every family, one folder each as the Hub has them, the same every time.
+"""Tiny vision models of every family, one folder each as the Hub has them, the same every time.
 
     from zoo.vision.models import MODELS, MISSING
     MODELS["resnet", "image-classification"](folder)   # config.json, model.safetensors, preprocessor_config.json
 
-Pictures are 32 to 64 pixels; needs torch and transformers 5.23. What cannot be made or exported is in `MISSING`.
+Images are of 32 to 64 pixels; needs torch and transformers 5.23. What cannot be built or exported is in `MISSING`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def write_larger(name: str, task: str, sizes: Mapping[str, Any], folder: Path) -
 
 
 def _images(family: Family) -> Any:
-    """SyntheticTokenizer pictures, or clips, as the model sees them."""
+    """Prepare synthetic images, or videos, as the model takes them."""
     import torch
 
     from onnxpipe_export.cases import images as image_cases

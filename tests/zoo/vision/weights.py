@@ -1,4 +1,4 @@
-"""Weights of the zoo's models of pictures: random, the same every time, and large enough that decisions are clear."""
+"""Weights of the zoo's vision models: random, the same every time, and large enough that decisions are clear."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _QUIET = ("bbox", "log_binomial", "attractor", "seed_bin")
 def fill(model: Any, seed: str) -> None:
     """Overwrite every parameter: norms and factors near one, tables N(0, 1/4), the rest N(0, 2/fan-in).
 
-    As in trained models, where deformable attention looks depends little on what it sees, and boxes lie well inside the
-    picture: else rounding errors grow (a box's inverse sigmoid is steep at the picture's edge). And most values after a
+    As in trained models, where deformable attention looks depends little on the image, and boxes lie well inside the
+    image: else rounding errors grow (a box's inverse sigmoid is steep at the image's edge). And most values after a
     batch normalisation are above 0, where activations change little: deep random networks are chaotic otherwise (Yang
     and others 2019, "A mean field theory of batch normalization").
     """
@@ -29,7 +29,7 @@ def fill(model: Any, seed: str) -> None:
     norms = [norm for norm in _batch_norms(model) if not isinstance(norm, torch.nn.BatchNorm1d)]
     shifted = {id(norm.bias) for norm in norms}
     for norm in norms:
-        norm.bias.detach().fill_(1.0)  # of frozen ones it is no parameter
+        norm.bias.detach().fill_(1.0)  # of frozen ones it is not a parameter
     for name, parameter in model.named_parameters():
         noise = np.random.default_rng(zlib.crc32(f"{seed}/{name}".encode())).standard_normal(tuple(parameter.shape))
         if any(word in name for word in _SCALED):
@@ -60,7 +60,7 @@ def rank_as_scored(model: Any, last: str, first: str) -> None:
 
 
 def settle_norms(model: Any, pixel_values: Any) -> None:
-    """Give every batch normalisation the statistics of made pictures, rounded so that no rounding error shows."""
+    """Give every batch normalisation the statistics of synthetic images, rounded so that no rounding error shows."""
     import torch
 
     norms = _batch_norms(model)
@@ -90,7 +90,7 @@ def _batch_norms(model: Any) -> list[Any]:
 
 
 def settle_head(model: Any, paths: Sequence[str], pixel_values: Any, *, mean: float, deviation: float) -> None:
-    """Scale and centre layers so that each of their channels has this mean and deviation on made pictures.
+    """Scale and centre layers so that each of their channels has this mean and deviation on synthetic images.
 
     Both corrections are rounded, so that rounding errors of the forward pass do not reach the weights.
     """

@@ -133,7 +133,7 @@ def test_forms_of_recordings() -> None:
 def test_what_is_no_recording_is_refused(name: str) -> None:
     extractor = CLASSES[name]()
     rate = extractor.sampling_rate
-    for bad in (np.zeros((2, 2, 2, 100)), "a sound", [[0.3], ["x"]], {"array": noise()}):
+    for bad in (np.zeros((2, 2, 2, 100)), "a recording", [[0.3], ["x"]], {"array": noise()}):
         with pytest.raises(AudioError):
             extractor(bad, rate)
     with pytest.raises(AudioError, match="was trained using a sampling rate of"):

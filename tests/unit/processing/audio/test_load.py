@@ -1,4 +1,4 @@
-"""Recordings from whatever names or holds them, at the rate that is asked for, whole and in blocks."""
+"""Recordings from whatever names or holds them, at the requested rate, whole and in blocks."""
 
 from __future__ import annotations
 
@@ -268,4 +268,4 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(MissingDependencyError, match=r'PyAV.*pip install "onnxpipe\[audio,video\]"'):
             load_audio(b"\0\0\0\x1cftypisom" + bytes(100), RATE)
         with pytest.raises(AudioError, match="of no format that is known"):
-            load_audio(b"neither sound nor a film" * 9, RATE)
+            load_audio(b"neither audio nor a video" * 9, RATE)

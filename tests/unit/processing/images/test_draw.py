@@ -1,4 +1,4 @@
-"""Answers drawn into pictures: that what is told is seen, where it should be."""
+"""Answers drawn into images: that everything in them is visible, where it should be."""
 
 from __future__ import annotations
 
@@ -79,14 +79,14 @@ def test_chips_of_boxes_at_one_place_do_not_hide_each_other() -> None:
     places = canvas.Places(SIZE)
     corners = [places.near([(100, 100), (100, 130), (100, 160)], (80, 20)) for _ in range(3)]
     assert len(set(corners)) == 3
-    assert places.near([(635, -10)], (80, 20)) == (560, 0)  # inside the picture
+    assert places.near([(635, -10)], (80, 20)) == (560, 0)  # inside the image
 
 
 @pytest.mark.parametrize(
     "at", [(-50, -50, 700, 500), (0, 0, 640, 480), (10, 10, 11, 11), (300, 350, 100, 120), (630, 470, 640, 480)]
 )
 def test_boxes_beyond_the_image_and_of_no_size(at: tuple[int, int, int, int]) -> None:
-    assert draw(_plain(), [_box("a label that is much longer than the picture is wide " * 4, at=at)]).size == SIZE
+    assert draw(_plain(), [_box("a label that is much longer than the image is wide " * 4, at=at)]).size == SIZE
 
 
 def test_masks_are_tinted_outlined_and_named() -> None:
@@ -153,7 +153,7 @@ def test_matches_join_both_images() -> None:
     drawn = _pixels(draw([_plain(), _plain(90, (320, 240))], answer))
     assert drawn.shape[1] >= 640 + 640
     good = np.asarray(canvas.confidence(1.0))
-    assert np.abs(drawn[100, 100] - good).max() < 40  # the small picture is twice as large here
+    assert np.abs(drawn[100, 100] - good).max() < 40  # the small image is twice as large here
     assert (np.abs(drawn[:480] - good).max(-1) < 40).sum() > 300
     assert draw((_plain(), _plain()), [], task="keypoint-matching").width > 2 * 640
 

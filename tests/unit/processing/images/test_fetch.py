@@ -1,4 +1,4 @@
-"""Downloads: what is asked for, what is refused, and that the address that was checked is the one connected to."""
+"""Downloads: what is requested, what is refused, and that the address that was checked is the one connected to."""
 
 from __future__ import annotations
 

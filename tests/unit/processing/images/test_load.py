@@ -199,7 +199,7 @@ def test_a_folder_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["no such picture", "", "\0", "aGVsbG8=", "s3://bucket/cat.jpg", "data:image/png;base64,/9j/",
+    ["no such image", "", "\0", "aGVsbG8=", "s3://bucket/cat.jpg", "data:image/png;base64,/9j/",
      "/9j/4AAQSkZJRgAB" * 9, "/9j/" * 2000 + "?.jpg"],
     ids=["words", "nothing", "a zero byte", "base64", "another scheme", "data URL", "base64 with slashes", "too long"],
 )  # fmt: skip

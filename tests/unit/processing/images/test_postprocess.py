@@ -75,7 +75,7 @@ LEFT, RIGHT = _f([[SURE, -SURE]] * 2), _f([[-SURE, SURE]] * 2)
 
 
 def _two(labels: list[int]) -> dict[str, np.ndarray]:
-    """Two queries that are sure of one half of a picture each."""
+    """Two queries that are sure of one half of an image each."""
     logits = np.zeros((1, 2, 4), np.float32)
     logits[0, [0, 1], labels] = SURE
     return {"class_queries_logits": logits, "masks_queries_logits": np.stack([LEFT, RIGHT])[None]}
@@ -96,7 +96,7 @@ def test_panoptic() -> None:
 
 def test_instances_count_from_zero_and_later_ones_lie_on_top() -> None:
     outputs = _two([0, 2])
-    outputs["masks_queries_logits"][0, 0] = SURE  # the first query has all of the picture
+    outputs["masks_queries_logits"][0, 0] = SURE  # the first query has all of the image
     (found,) = segmentation.maskformer_instance(outputs, target_sizes=[(2, 4)])
     assert {one["label_id"] for one in found["segments_info"]} == {0, 2}
     assert [one["id"] for one in found["segments_info"]] == [0, 1]

@@ -1,4 +1,4 @@
-"""Image processors by name: which file of a folder counts, what older ones mean, and what goes with a picture (the
+"""Image processors by name: which file of a folder counts, what older ones mean, and what goes with an image (the
 name of a task, texts, points)."""
 
 from __future__ import annotations

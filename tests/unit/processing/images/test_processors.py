@@ -1,4 +1,4 @@
-"""Image processors without transformers beside them: what they made of a picture when they were compared, settings in
+"""Image processors without transformers beside them: their answers for an image when they were compared, settings in
 all their forms, files, refusals. Next to transformers itself: tests/conformance/test_image_processors.py."""
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from onnxpipe.processing.images.settings import NAMES, parse_size  # noqa: E402
 from onnxpipe.processing.registry import IMAGE_PROCESSORS as CLASSES  # noqa: E402
 from tolerances import SUM  # noqa: E402
 
-#: What transformers 5.23 made of `picture()`: shape and crc32 of the float32 numbers.
+#: What transformers 5.23 returns for `synthetic_image()`: shape and crc32 of the float32 numbers.
 KNOWN: dict[str, tuple[tuple[int, ...], int]] = {
     "Beit": ((1, 3, 33, 38), 452966970),
     "Bit": ((1, 3, 30, 34), 2187692942),
@@ -75,7 +75,7 @@ KNOWN: dict[str, tuple[tuple[int, ...], int]] = {
     "Vivit": ((1, 2, 3, 30, 34), 81954600),
     "Yolos": ((1, 3, 16, 32), 3076531919),
 }
-#: What transformers 4.57.6 made of it, where its defaults were others.
+#: What transformers 4.57.6 returned for it, where its defaults were others.
 KNOWN_OLDER: dict[str, tuple[tuple[int, ...], int]] = {
     "Beit": ((1, 3, 30, 34), 2723993092),
     "ConvNext": ((1, 3, 36, 36), 358679335),
@@ -86,7 +86,7 @@ KNOWN_OLDER: dict[str, tuple[tuple[int, ...], int]] = {
 
 
 def synthetic_image(height: int = 45, width: int = 61) -> Any:
-    """A picture that a formula makes."""
+    """Draw an image by a formula."""
     y, x = np.mgrid[:height, :width]
     return Image.fromarray(np.stack([(x * 7 + y * 3) % 256, (x * x + y * 5) % 256, (x * y) % 251], -1).astype(np.uint8))
 
@@ -206,7 +206,7 @@ def test_edges() -> None:
 
 @pytest.mark.parametrize("name", [f"{name}ImageProcessor" for name in ("Detr", "CLIP", "GLPN", "DPT")])
 def test_images_too_long_for_a_class(name: str) -> None:
-    """A side of no pixels, or gigabytes: told so, before anything is made."""
+    """A side of no pixels, or gigabytes: refused before anything is allocated."""
     settings = {"keep_aspect_ratio": True, "ensure_multiple_of": 32} if name.startswith("DPT") else {}
     image = Image.new("RGB", (20_000_000, 1)) if name.startswith("CLIP") else synthetic_image(1, 30_000)
     with pytest.raises(ImageError, match="would become one of"):

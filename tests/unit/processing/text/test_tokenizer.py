@@ -1,4 +1,4 @@
-"""The tokenizer on small vocabularies made with the `tokenizers` library; no transformers."""
+"""The tokenizer on small vocabularies built with the `tokenizers` library; no transformers."""
 
 from __future__ import annotations
 

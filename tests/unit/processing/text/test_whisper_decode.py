@@ -36,7 +36,7 @@ def pair(models: Callable[[str, str], Path]) -> tuple[Any, Any]:
 
 
 class Streams:
-    """Random tokens as Whisper might write them: time stamps in pairs or alone, back in time, prompts, languages."""
+    """Random tokens as Whisper might generate them: time stamps in pairs or alone, back in time, prompts, languages."""
 
     def __init__(self, tokenizer: Any, seed: int) -> None:
         self.rng = random.Random(seed)
@@ -65,7 +65,7 @@ class Streams:
         rng, found, before = self.rng, [], list[int]()
         for i in range(count):
             tokens = self.tokens()
-            if i and rng.random() < 0.7:  # what both chunks have heard
+            if i and rng.random() < 0.7:  # the overlap of both chunks
                 tokens = before[len(before) // 2 :] + tokens
             before = tokens
             times = sorted(round(rng.uniform(0, 30), 2) for _ in tokens)
@@ -168,7 +168,7 @@ def test_lists_that_overlap_are_one() -> None:
 
 def test_chunks_of_other_models_are_appended() -> None:
     assert append_chunks([[1, 2, 3, 4], [3, 4, 5], [4, 5, 6]]) == [1, 2, 3, 4, 5, 6]
-    assert append_chunks([[1], [1, 2]]) == [1, 1, 2]  # one token alone is no overlap
+    assert append_chunks([[1], [1, 2]]) == [1, 1, 2]  # one token alone is not an overlap
     assert append_chunks([[], [1, 2]]) == [1, 2]
 
 

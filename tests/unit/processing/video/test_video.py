@@ -1,4 +1,4 @@
-"""Reading frames of videos, which are made here with PyAV."""
+"""Reading frames of videos, which are written here with PyAV."""
 
 from __future__ import annotations
 
