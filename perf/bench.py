@@ -1,4 +1,4 @@
-"""Times peers on one workload, in turns, and prints ratios.
+"""Time peers on one workload, in turns, and print ratios.
 
     python -m perf.bench reviews onnxpipe:fp32:BUNDLE onnxpipe:int8:BUNDLE transformers:1:MODEL transformers:16:MODEL
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass
 class Figures:
-    """What was seen of one peer: seconds to the first answer (a fresh process, imports included), seconds a round,
+    """The measurements of one peer: seconds to the first answer (a fresh process, imports included), seconds a round,
     peak memory in MB, and the answers reduced to numbers."""
 
     peer: str
@@ -41,7 +41,7 @@ class Figures:
 
 
 def worker(peer: str, name: str) -> None:
-    """A peer's process: answers once, then once more for every line on stdin."""
+    """Run a peer's process: answer once, then once more for every line on stdin."""
     from perf.workloads import workload
 
     kind, dtype, model = peer.split(":", 2)
@@ -57,13 +57,13 @@ def worker(peer: str, name: str) -> None:
 
 
 def _peak_memory() -> float:
-    # Not getrusage: what it says of a process starts at the peak of the one that started it.
+    # Not getrusage: its figure for a process starts at the peak of the one that started it.
     lines = Path("/proc/self/status").read_text("ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def _numbers(answers: Any) -> list[float]:
-    """Answers as numbers that can be compared: scores, or the first dimension of vectors."""
+    """Reduce answers to numbers that can be compared: scores, or the first dimension of vectors."""
     numbers = []
     for answer in answers:
         each = answer if isinstance(answer, list) else [answer]
@@ -72,7 +72,7 @@ def _numbers(answers: Any) -> list[float]:
 
 
 def measure(name: str, peers: list[str], rounds: int) -> list[Figures]:
-    """Figures of each peer, in turns."""
+    """Measure each peer, in turns."""
     figures, processes = [], []
     for peer in peers:
         command = [sys.executable, "-m", "perf.bench", "--worker", name, peer]
@@ -103,7 +103,7 @@ def _line(process: subprocess.Popen[str], peer: str) -> str:
 
 
 def report(name: str, figures: list[Figures]) -> str:
-    """A table in Markdown; the last peer is the one compared with."""
+    """Write a table in Markdown; the last peer is the one compared with."""
     base = figures[-1]
     lines = [
         f"| {name} | first answer, cold | a round | speed against the last | peak memory | scores differ by at most |",
@@ -122,7 +122,7 @@ def report(name: str, figures: list[Figures]) -> str:
 
 
 def main() -> None:
-    """The command line; see the module's docstring."""
+    """Run the command line; see the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workload")
     parser.add_argument("peers", nargs="+")

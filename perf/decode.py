@@ -1,4 +1,4 @@
-"""How fast tokens come: a llama of 135M parameters (SmolLM's shape, random weights), one row, greedy.
+"""Measure decoding speed: a llama of 135M parameters (SmolLM's shape, random weights), one row, greedy.
 
     python -m perf.decode --work DIR [--rounds 5] [--new 64] [--prompt 32]
 
@@ -39,7 +39,7 @@ THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 
 
 
 def make(work: Path) -> None:
-    """The checkpoint, the bundle and, if it can be, the GGUF files."""
+    """Make the checkpoint, the bundle and, where the packages are installed, the GGUF files."""
     if not (work / "llama" / "config.json").is_file():
         _checkpoint(work / "llama")
     if not (work / "bundle" / "bundle.json").is_file():
@@ -53,7 +53,7 @@ def make(work: Path) -> None:
 
 
 def _checkpoint(folder: Path) -> None:
-    """Random weights, with embeddings large enough that the next token is clear: quantised graphs can be certified."""
+    """Make random weights, with embeddings large enough that the next token is clear, to certify quantised graphs."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -74,7 +74,7 @@ def _checkpoint(folder: Path) -> None:
 
 
 def _gguf(path: Path, kind: str) -> None:
-    """The same shape for llama.cpp. Weights are drawn anew: how fast they are read does not depend on what they are."""
+    """Write the same shape for llama.cpp. Weights are drawn anew: speed does not depend on their values."""
     import gguf
 
     quantised = gguf.GGMLQuantizationType[kind]
@@ -121,7 +121,7 @@ def _has_llama_cpp() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("llama_cpp", "gguf"))
 
 
-# -- peers: each gives a function (prompt ids, new tokens) -> seconds for the tokens after the first ------------------
+# -- peers: each returns a function (prompt ids, new tokens) -> seconds for the tokens after the first ----------------
 Decode = Callable[[list[int], int], float]
 
 
@@ -212,7 +212,7 @@ _PEERS = {"onnxpipe": _onnxpipe, "transformers": _transformers, "llama.cpp": _ll
 
 
 def worker(work: Path, peer: str, prompt: int, count: int) -> None:
-    """A peer's process: one round for every line on stdin."""
+    """Run a peer's process: one round for every line on stdin."""
     kind, _, dtype = peer.partition(":")
     decode = _PEERS[kind](work, dtype)
     ids = np.random.default_rng(1).integers(300, SHAPE["vocab_size"], prompt).tolist()
@@ -242,8 +242,8 @@ def main() -> None:
     print(
         f"{args.prompt} tokens of prompt, {args.new} new, {THREADS} threads, medians of {args.rounds} rounds in turns"
     )
-    for peer, found in speeds.items():
-        middle = statistics.median(found)
+    for peer, rates in speeds.items():
+        middle = statistics.median(rates)
         beside = f"{middle / other:6.2f} x llama.cpp Q8_0" if other else ""
         print(f"{peer:18} {middle:7.1f} tokens/s  {middle / base:6.2f} x transformers  {beside}")
 

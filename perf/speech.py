@@ -1,4 +1,4 @@
-"""How fast speech is recognised, and how right: a Whisper through the pipelines, in turns with transformers'.
+"""Measure speed and word error rate of speech recognition: a Whisper through the pipelines, beside transformers'.
 
     python -m perf.speech MODEL BUNDLE SPEECH [--beams 1,5] [--rounds 3] [--threads 2]
     python -m perf.speech MODEL BUNDLE SPEECH --minutes 60 [--dtype fp32]
@@ -6,7 +6,7 @@
 MODEL is the checkpoint, BUNDLE its export (fp32 and int8), SPEECH a folder with transcripts.jsonl, lines of {"file",
 "text"}. Each peer runs in a process of its own with the same number of threads; the processes take turns over the same
 clips, decoded before the clock starts. faster-whisper (CTranslate2, int8) takes part where its package is installed.
-Prints seconds a round (medians), the real-time factor (seconds of sound in a second), the ratio against transformers,
+Prints seconds a round (medians), the real-time factor (seconds of audio in a second), the ratio against transformers,
 the words wrong in a hundred, and how many texts are the same as transformers'.
 
 With --minutes, the clips are joined and repeated to that length in one file, which onnxpipe transcribes by its path: in
@@ -42,37 +42,37 @@ TASK = "automatic-speech-recognition"
 PAUSE = 0.5
 """Seconds between the clips of a long file."""
 
-Hear = Callable[[np.ndarray], str]
+Transcribe = Callable[[np.ndarray], str]
 
 
-def load(peer: str, folder: str, beams: int, threads: int) -> Hear:
-    """A function from float32 (n,) at 16 kHz to the text."""
+def load(peer: str, folder: str, beams: int, threads: int) -> Transcribe:
+    """Load a function from float32 (n,) at 16 kHz to the text."""
     library, dtype = peer.split()
     if library == "onnxpipe":
         pipe = ours(folder, dtype, threads)
-        return lambda sound: str(pipe(sound, num_beams=beams)["text"])
+        return lambda audio: str(pipe(audio, num_beams=beams)["text"])
     if library == "transformers":
         import torch
         import transformers
 
         torch.set_num_threads(threads)
         theirs = transformers.pipeline(TASK, model=folder, device="cpu")
-        return lambda sound: str(theirs(sound, num_beams=beams)["text"])
+        return lambda audio: str(theirs(audio, num_beams=beams)["text"])
 
     from faster_whisper import WhisperModel
 
     model = WhisperModel(folder, device="cpu", compute_type=dtype, cpu_threads=threads)
     settings = {"beam_size": beams, "temperature": 0.0, "language": "en", "without_timestamps": True}
 
-    def hear(sound: np.ndarray) -> str:
-        segments, _ = model.transcribe(sound, condition_on_previous_text=False, **settings)
+    def transcribe(audio: np.ndarray) -> str:
+        segments, _ = model.transcribe(audio, condition_on_previous_text=False, **settings)
         return "".join(segment.text for segment in segments)
 
-    return hear
+    return transcribe
 
 
 def ours(folder: str, dtype: str, threads: int) -> Any:
-    """onnxpipe's pipeline, in a process that can import neither torch nor transformers."""
+    """Load onnxpipe's pipeline, in a process that can import neither torch nor transformers."""
     sys.modules["torch"] = sys.modules["transformers"] = None  # type: ignore[assignment]
     from onnxpipe import pipeline
 
@@ -80,20 +80,20 @@ def ours(folder: str, dtype: str, threads: int) -> Any:
 
 
 def worker(peer: str, folder: str, beams: int, threads: int) -> None:
-    """A peer's process: for every message, a list of paths, the seconds it took to hear them and their texts."""
-    hear = load(peer, folder, beams, threads)
+    """Run a peer's process: for every message, a list of paths, reply the seconds of transcription and the texts."""
+    transcribe = load(peer, folder, beams, threads)
 
     def reply(paths: list[str]) -> tuple[float, list[str]]:
-        sounds = [decoded(Path(path)) for path in paths]
+        recordings = [decoded(Path(path)) for path in paths]
         began = time.perf_counter()
-        texts = [hear(sound) for sound in sounds]
+        texts = [transcribe(recording) for recording in recordings]
         return time.perf_counter() - began, texts
 
     turns.answer(reply)
 
 
 def decoded(path: Path) -> np.ndarray:
-    """float32 (n,): the file as one channel at 16 kHz."""
+    """Decode a file to one channel at 16 kHz, float32 (n,)."""
     import soundfile
     import soxr
 
@@ -103,7 +103,7 @@ def decoded(path: Path) -> np.ndarray:
 
 
 def for_ctranslate2(folder: str, work: Path) -> str:
-    """The checkpoint converted by CTranslate2's own converter, with int8 weights."""
+    """Convert the checkpoint by CTranslate2's own converter, with int8 weights."""
     import ctranslate2
 
     files = ["tokenizer.json", "preprocessor_config.json"]
@@ -112,10 +112,10 @@ def for_ctranslate2(folder: str, work: Path) -> str:
 
 
 def compare(args: argparse.Namespace, beams: int) -> None:
-    """Short clips, one by one: prints a line a peer."""
+    """Transcribe short clips one by one, and print a line a peer."""
     rows = transcripts(args.speech)
     paths = [str(args.speech.resolve() / row["file"]) for row in rows]
-    seconds_of_sound = sum(len(decoded(Path(path))) for path in paths) / RATE
+    audio_seconds = sum(len(decoded(Path(path))) for path in paths) / RATE
     bundle, model = str(args.bundle.resolve()), str(args.model.resolve())
     with tempfile.TemporaryDirectory() as work:
         peers = {"onnxpipe fp32": bundle, "onnxpipe int8": bundle, BASE: model}
@@ -130,25 +130,25 @@ def compare(args: argparse.Namespace, beams: int) -> None:
                 for peer, process in processes.items():
                     seconds[peer].append(turns.ask(process, peer, paths)[0])
     print(
-        f"{len(paths)} clips, {seconds_of_sound:.0f} s, {beams} beams, {args.threads} threads, "
+        f"{len(paths)} clips, {audio_seconds:.0f} s, {beams} beams, {args.threads} threads, "
         f"load {os.getloadavg()[0]:.1f}"
     )
-    for peer, found in seconds.items():
-        middle = statistics.median(found)
-        ratio = statistics.median(base / mine for base, mine in zip(seconds[BASE], found, strict=True))
-        wrong = error_rate((heard, row["text"]) for heard, row in zip(texts[peer], rows, strict=True))
+    for peer, times in seconds.items():
+        middle = statistics.median(times)
+        ratio = statistics.median(base / mine for base, mine in zip(seconds[BASE], times, strict=True))
+        wrong = error_rate((text, row["text"]) for text, row in zip(texts[peer], rows, strict=True))
         same = sum(a == b for a, b in zip(texts[peer], texts[BASE], strict=True))
-        line = f"{peer:20} {middle:6.2f} s  {seconds_of_sound / middle:5.1f} x real time  {ratio:5.2f} x transformers"
+        line = f"{peer:20} {middle:6.2f} s  {audio_seconds / middle:5.1f} x real time  {ratio:5.2f} x transformers"
         print(f"{line}  {wrong:4.1f} words wrong in 100  {same} of {len(paths)} texts the same")
 
 
 def transcripts(speech: Path) -> list[dict[str, str]]:
-    """The lines of transcripts.jsonl."""
+    """Read the lines of transcripts.jsonl."""
     return [json.loads(line) for line in (speech / "transcripts.jsonl").read_text("utf-8").splitlines()]
 
 
 def write_long(speech: Path, target: Path, minutes: float) -> float:
-    """Write the clips, joined with pauses and repeated, as a 16-bit WAV file; its length in seconds."""
+    """Write the clips, joined with pauses and repeated, as a 16-bit WAV file; return its length in seconds."""
     import soundfile
 
     pause = np.zeros(round(PAUSE * RATE), np.float32)
@@ -169,7 +169,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def long_worker(way: str, folder: str, dtype: str, threads: int) -> None:
-    """A process that hears two files, the short one to warm up, and tells what it grew by between."""
+    """Run a process that transcribes two files, the short one to warm up, and replies how much it grew between."""
     pipe = ours(folder, dtype, threads)
 
     def reply(paths: tuple[str, str]) -> dict[str, Any]:
@@ -184,14 +184,14 @@ def long_worker(way: str, folder: str, dtype: str, threads: int) -> None:
 
 
 def peak() -> float:
-    """The most memory that this process ever had, in MB."""
+    """Return the most memory that this process ever had, in MB."""
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def hour(args: argparse.Namespace) -> None:
-    """One long file, in the three ways: prints a line each."""
+    """Transcribe one long file in the three ways, and print a line each."""
     bundle = str(args.bundle.resolve())
     texts: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as work:
@@ -203,11 +203,11 @@ def hour(args: argparse.Namespace) -> None:
             with turns.started(
                 {way: ("perf.speech", "--long-worker", way, bundle, args.dtype, str(args.threads))}
             ) as processes:
-                found = turns.ask(processes[way], way, [str(short), str(long)])
-            texts[way] = found["text"]
+                reply = turns.ask(processes[way], way, [str(short), str(long)])
+            texts[way] = reply["text"]
             print(
-                f"{way:18} {found['seconds']:7.1f} s  {length / found['seconds']:5.1f} x real time  "
-                f"{found['before']:.0f} MB, grew by {found['growth']:.0f} MB  {in_order(found['chunks'], length)}",
+                f"{way:18} {reply['seconds']:7.1f} s  {length / reply['seconds']:5.1f} x real time  "
+                f"{reply['before']:.0f} MB, grew by {reply['growth']:.0f} MB  {in_order(reply['chunks'], length)}",
                 flush=True,
             )
     one, other = list(WAYS)[:2]
@@ -215,7 +215,7 @@ def hour(args: argparse.Namespace) -> None:
 
 
 def in_order(chunks: Sequence[dict[str, Any]], length: float) -> str:
-    """Whether the times of segments never go back and stay inside, in words."""
+    """Say whether the times of segments never go back and stay inside the file."""
     times = [moment for chunk in chunks for moment in chunk["timestamp"] if moment is not None]
     back = sum(a > b for a, b in pairwise(times))
     outside = sum(not 0 <= moment <= length + 0.02 for moment in times)
@@ -225,7 +225,7 @@ def in_order(chunks: Sequence[dict[str, Any]], length: float) -> str:
 
 
 def main() -> None:
-    """The command line; see the module's docstring."""
+    """Run the command line; see the module's docstring."""
     if sys.argv[1:2] == ["--worker"]:
         worker(sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
         return
@@ -239,7 +239,7 @@ def main() -> None:
     parser.add_argument("--beams", default="1,5", help="numbers of beams, with commas between")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=THREADS)
-    parser.add_argument("--minutes", type=float, help="hear one file of this length")
+    parser.add_argument("--minutes", type=float, help="transcribe one file of this length")
     parser.add_argument("--dtype", default="fp32", help="of the long file")
     args = parser.parse_args()
     if args.minutes:

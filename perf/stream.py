@@ -1,4 +1,4 @@
-"""Whether a long stream of prompts runs in flat memory: resident memory while it goes on.
+"""Measure resident memory over a long stream of prompts, which should stay flat.
 
     python -m perf.stream BUNDLE [--prompts 10000] [--new 8] [--dtype int8]
 
@@ -17,13 +17,13 @@ _OPENINGS = ("Once upon a time", "The little dog", "One day, a girl named Lily",
 
 
 def prompts(count: int) -> Iterator[str]:
-    """Prompts of unlike length, never all at hand."""
+    """Yield prompts of different lengths, one at a time."""
     for number in range(count):
         yield " ".join(_OPENINGS[(number + i) % len(_OPENINGS)] for i in range(1 + number % 7))
 
 
 def resident() -> float:
-    """This process's memory in MB, from /proc."""
+    """Return this process's memory in MB, from /proc."""
     lines = Path("/proc/self/status").read_text("ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 

@@ -1,4 +1,4 @@
-"""How fast an encoder-decoder translates: opus-mt-en-fr, four beams, in turns with transformers and CTranslate2.
+"""Measure translation speed of an encoder-decoder: opus-mt-en-fr, four beams, beside transformers and CTranslate2.
 
     python -m perf.translate MODEL BUNDLE SENTENCES.jsonl [--count 64] [--batch 16] [--rounds 3] [--beams 4]
 
@@ -27,7 +27,7 @@ Translate = Callable[[list[str]], list[list[int]]]
 
 
 def onnxpipe(bundle: Path, dtype: str, beams: int) -> Translate:
-    """Ours: batches of texts to token ids."""
+    """Load onnxpipe: batches of texts to token ids."""
     from onnxpipe import AutoModelForSeq2SeqLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(bundle)
@@ -41,7 +41,7 @@ def onnxpipe(bundle: Path, dtype: str, beams: int) -> Translate:
 
 
 def transformers(folder: Path, beams: int) -> Translate:
-    """The original."""
+    """Load the original."""
     import torch
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
@@ -57,7 +57,7 @@ def transformers(folder: Path, beams: int) -> Translate:
 
 
 def ctranslate2(folder: Path, work: Path, beams: int) -> Translate:
-    """CTranslate2 in int8, converted by its own converter."""
+    """Load CTranslate2 in int8, converted by its own converter."""
     import ctranslate2 as library
     from transformers import AutoTokenizer
 
@@ -67,14 +67,14 @@ def ctranslate2(folder: Path, work: Path, beams: int) -> Translate:
 
     def translate(texts: list[str]) -> list[list[int]]:
         pieces = [tokenizer.convert_ids_to_tokens(tokenizer(text)["input_ids"]) for text in texts]
-        found = translator.translate_batch(pieces, beam_size=beams, max_decoding_length=_LONGEST)
-        return [tokenizer.convert_tokens_to_ids(one.hypotheses[0]) for one in found]
+        results = translator.translate_batch(pieces, beam_size=beams, max_decoding_length=_LONGEST)
+        return [tokenizer.convert_tokens_to_ids(one.hypotheses[0]) for one in results]
 
     return translate
 
 
 def _cut(rows: np.ndarray, config: object) -> list[list[int]]:
-    """Rows without their start, end and padding."""
+    """Strip start, end and padding from rows."""
     special = {config.pad_token_id, config.eos_token_id}  # type: ignore[attr-defined]
     return [[int(token) for token in row if int(token) not in special] for row in rows]
 
@@ -111,8 +111,8 @@ def main() -> None:
                 seconds[name].append(time.perf_counter() - began)
     base, wanted = statistics.median(seconds["transformers fp32"]), answers["transformers fp32"]
     print(f"{len(texts)} sentences in batches of {args.batch}, {args.beams} beams, {THREADS} threads")
-    for name, found in seconds.items():
-        middle = statistics.median(found)
+    for name, times in seconds.items():
+        middle = statistics.median(times)
         same = sum(a == b for a, b in zip(answers[name], wanted, strict=True))
         print(f"{name:18} {middle:7.2f} s  {base / middle:5.2f} x transformers  {same} of {len(texts)} the same")
 

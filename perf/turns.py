@@ -1,4 +1,4 @@
-"""Peers in processes of their own that take turns, so that a noisy machine is noisy for all.
+"""Run peers in processes of their own that take turns, so that a noisy machine is noisy for all.
 
 A peer's process prints "ready" when it has loaded, then answers every line on its stdin, JSON, with one line of JSON.
 """
@@ -19,25 +19,25 @@ Process = subprocess.Popen[str]
 
 @contextmanager
 def started(commands: Mapping[str, Sequence[str]]) -> Iterator[dict[str, Process]]:
-    """Processes of the peers, ready to answer; `commands` are the arguments behind `python -m`, by name."""
-    found = {
+    """Start the peers' processes, ready to answer; `commands` are the arguments behind `python -m`, by name."""
+    processes = {
         peer: subprocess.Popen(
             [sys.executable, "-m", *command], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for peer, command in commands.items()
     }
     try:
-        for peer, process in found.items():
+        for peer, process in processes.items():
             if _line(process, peer) != "ready":
                 raise SystemExit(f"{peer} did not start")
-        yield found
+        yield processes
     finally:
-        for process in found.values():
+        for process in processes.values():
             process.communicate()
 
 
 def ask(process: Process, peer: str, message: Any) -> Any:
-    """What the peer answers."""
+    """Send a peer a message, and return its answer."""
     assert process.stdin is not None
     process.stdin.write(json.dumps(message) + "\n")
     process.stdin.flush()
@@ -45,7 +45,7 @@ def ask(process: Process, peer: str, message: Any) -> Any:
 
 
 def answer(reply: Callable[[Any], Any]) -> None:
-    """A peer's side: replies to every message until stdin ends."""
+    """Reply to every message until stdin ends; the peer's side of `ask`."""
     print("ready", flush=True)
     for line in sys.stdin:
         print(json.dumps(reply(json.loads(line))), flush=True)

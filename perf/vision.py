@@ -1,11 +1,11 @@
-"""From the bytes of a JPEG to the answer: photos through the pipelines, in turns with transformers'.
+"""Measure speed and agreement from the bytes of a JPEG to the answer: photos through the pipelines of both libraries.
 
     python -m perf.vision image-classification MODEL BUNDLE PHOTOS [--batch 1] [--count 16] [--rounds 5] [--threads 2]
     python -m perf.vision image-segmentation MODEL BUNDLE PHOTOS [--labels labels.jsonl]
 
 MODEL is the checkpoint, BUNDLE its export (fp32 and int8), PHOTOS a folder. Each peer runs in a process of its own with
 the same number of threads; the processes take turns over the same photos, so that a noisy machine is noisy for all. On
-busy cores take --threads 1: PyTorch's threads wait for the slowest at every operator, and it for the neighbours.
+busy cores take --threads 1: PyTorch's threads wait for the slowest at every operator, which waits for other processes.
 Prints milliseconds a photo (median of the rounds, and the quickest), the ratio against transformers, and how many
 answers are the same: the first label, or the share of pixels and the mean intersection over union of the masks. With
 --labels (lines of {"file", "label"}), also how many first labels are right.
@@ -34,7 +34,7 @@ Answer = Callable[[list[str], int], list[Any]]
 
 
 def load(peer: str, task: str, folder: str, threads: int) -> Answer:
-    """A function from paths and a batch size to the pipeline's answers."""
+    """Load a function from paths and a batch size to the pipeline's answers."""
     library, dtype = peer.split()
     if library == "onnxpipe":
         sys.modules["torch"] = sys.modules["transformers"] = None  # type: ignore[assignment]
@@ -52,7 +52,7 @@ def load(peer: str, task: str, folder: str, threads: int) -> Answer:
 
 
 def worker(peer: str, task: str, folder: str, batch: int, threads: int) -> None:
-    """A peer's process: for every message, a list of paths and where to keep the answers, answers them."""
+    """Run a peer's process: for every message, a list of paths and a file to keep the answers in, reply the seconds."""
     call = load(peer, task, folder, threads)
 
     def reply(message: tuple[list[str], str | None]) -> float:
@@ -68,7 +68,7 @@ def worker(peer: str, task: str, folder: str, batch: int, threads: int) -> None:
 
 
 def _array(answer: list[dict[str, Any]]) -> np.ndarray:
-    """The first label, or the label of each pixel."""
+    """Reduce an answer to its first label, or to the label of each pixel."""
     if "mask" not in answer[0]:
         return np.array(answer[0]["label"])
     labels = np.full(np.asarray(answer[0]["mask"]).shape, "", "U64")
@@ -78,7 +78,7 @@ def _array(answer: list[dict[str, Any]]) -> np.ndarray:
 
 
 def same(answers: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> str:
-    """How far answers are the same, in words."""
+    """Say how many answers are the same."""
     if answers[0].ndim == 0:
         return f"{sum(str(a) == str(b) for a, b in zip(answers, wanted, strict=True))} of {len(wanted)} labels the same"
     pixels = [float((a == b).mean()) for a, b in zip(answers, wanted, strict=True)]
@@ -87,13 +87,13 @@ def same(answers: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> str:
 
 
 def _intersection_over_union(a: np.ndarray, b: np.ndarray) -> float:
-    """Mean over the labels that either has."""
+    """Compute the mean over the labels that either has."""
     shares = [((a == label) & (b == label)).sum() / ((a == label) | (b == label)).sum() for label in {*a.flat, *b.flat}]
     return float(np.mean(shares))
 
 
 def main() -> None:
-    """The command line; see the module's docstring."""
+    """Run the command line; see the module's docstring."""
     if sys.argv[1:2] == ["--worker"]:
         peer, task, folder, batch, threads = sys.argv[2:]
         worker(peer, task, folder, int(batch), int(threads))
@@ -131,10 +131,10 @@ def main() -> None:
         f"load {os.getloadavg()[0]:.1f}"
     )
     right = _labels(args.labels) if args.labels else {}
-    for peer, found in seconds.items():
-        ratio = statistics.median(base / mine for base, mine in zip(seconds[BASE], found, strict=True))
-        line = f"{peer:18} {1000 * statistics.median(found) / len(paths):7.1f} ms a photo"
-        line += f" (quickest {1000 * min(found) / len(paths):7.1f})  {ratio:5.2f} x transformers"
+    for peer, times in seconds.items():
+        ratio = statistics.median(base / mine for base, mine in zip(seconds[BASE], times, strict=True))
+        line = f"{peer:18} {1000 * statistics.median(times) / len(paths):7.1f} ms a photo"
+        line += f" (quickest {1000 * min(times) / len(paths):7.1f})  {ratio:5.2f} x transformers"
         line += f"  {same(answers[peer], answers[BASE])}"
         if right:
             hits = [str(one) == right[Path(path).name] for one, path in zip(answers[peer], paths, strict=True)]
@@ -143,7 +143,7 @@ def main() -> None:
 
 
 def _labels(path: Path) -> dict[str, str]:
-    """File name -> label."""
+    """Read a label for each file name."""
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     return {line["file"]: line["label"] for line in lines}
 

@@ -1,4 +1,4 @@
-"""How far two texts differ, in words: for what recognisers of speech heard."""
+"""Count the words in which two texts differ: the word error rate of transcripts."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _OTHER = re.compile(r"[^a-z0-9' ]+")
 
 
 def words(text: str) -> list[str]:
-    """The words of an English text, in small letters and without punctuation."""
+    """Split an English text into words, in lower case and without punctuation."""
     return _OTHER.sub(" ", text.lower().replace("mr.", "mister")).split()
 
 
-def errors(heard: str, spoken: str) -> int:
-    """The fewest words put in, left out or replaced that make `spoken` out of `heard` (Levenshtein)."""
-    left, right = words(heard), words(spoken)
+def errors(transcript: str, spoken: str) -> int:
+    """Count the fewest words inserted, deleted or replaced that turn `transcript` into `spoken` (Levenshtein)."""
+    left, right = words(transcript), words(spoken)
     row = list(range(len(right) + 1))
     for i, word in enumerate(left, 1):
         diagonal, row[0] = row[0], i
@@ -25,9 +25,9 @@ def errors(heard: str, spoken: str) -> int:
 
 
 def error_rate(pairs: Iterable[tuple[str, str]]) -> float:
-    """Percent: the errors of all (heard, spoken), a hundred words spoken. Known as WER."""
+    """Compute the word error rate of pairs (transcript, spoken), in percent."""
     wrong = total = 0
-    for heard, spoken in pairs:
-        wrong += errors(heard, spoken)
+    for transcript, spoken in pairs:
+        wrong += errors(transcript, spoken)
         total += len(words(spoken))
     return 100 * wrong / total

@@ -1,4 +1,4 @@
-"""What is timed: a task and its inputs. Answers are compared between peers before any time is believed."""
+"""The workloads that are timed: a task and its inputs. Peers' answers are compared before any time is believed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Workload:
     """A task over texts.
 
     Attributes:
-        name: how it is called on the command line.
+        name: its name on the command line.
         task: the pipeline's task.
         texts: the inputs.
     """
@@ -50,10 +50,10 @@ def _column(file: str, column: str, count: int) -> list[str]:
 
 
 def workload(name: str) -> Workload:
-    """A workload by name."""
+    """Make a workload by its name."""
     if name == "one-sentence":
         return Workload(name, "embedding", _QUERY_AND_PASSAGES[:1])
-    if name == "sentences":  # lengths as mixed as real ones
+    if name == "sentences":  # lengths as varied as real ones
         return Workload(name, "embedding", [" ".join(_QUERY_AND_PASSAGES[i % 10 :][: 1 + i % 4]) for i in range(200)])
     if name == "one-review":
         return Workload(name, "text-classification", _column("sst2_dev.jsonl", "text", 1))

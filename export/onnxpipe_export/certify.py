@@ -109,7 +109,7 @@ def verify(path: Path, root: Path, precision: str, reference: Reference) -> dict
         path: the .onnx file.
         root: the bundle's folder.
         precision: decides what has to hold (`onnxpipe.bundle.proof.TOLERANCES`, `BATCH_INVARIANCE`).
-        reference: from `ask_original`.
+        reference: from `run_original`.
 
     Raises:
         CertificateError: the graph differs by more than its precision allows, or cannot run.

@@ -43,7 +43,7 @@ def generates(checkpoint: Checkpoint) -> bool:
 
 @dataclass(frozen=True)
 class SearchComparison:
-    """How one search's outputs compare with the original's.
+    """The comparison of one search's outputs with the original's.
 
     Attributes:
         rows: outputs compared, alone and in the batch.
@@ -60,7 +60,7 @@ class SearchComparison:
 
 @dataclass(frozen=True)
 class OriginalOutputs:
-    """What the original generates, computed once for all precisions.
+    """The original's outputs, computed once for all precisions.
 
     Attributes:
         checkpoint: the original.

@@ -27,7 +27,7 @@ _COPIED = (
 )
 
 _VOICES = "speaker_embeddings_path.json"
-"""Where Bark's folder lists its voices: name -> array's name -> file."""
+"""The list of voices in Bark's folder: name -> array's name -> file."""
 _ALPHABET, _LANGUAGE = "alphabet.json", "language_model"
 
 

@@ -1,1 +1,1 @@
-"""One adapter a peer: `load(workload, model, dtype)` gives a function from texts to answers."""
+"""One adapter a peer: `load(task, model, dtype)` returns a function from texts to answers."""

@@ -1,4 +1,4 @@
-"""onnxpipe, in a process where importing torch or transformers fails."""
+"""Run onnxpipe in a process where importing torch or transformers fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def load(task: str, model: str, dtype: str) -> Callable[[list[str]], Any]:
-    """A pipeline with its defaults: batches are its own affair."""
+    """Load a pipeline with its defaults, which choose the batches."""
     sys.modules["torch"] = sys.modules["transformers"] = None  # type: ignore[assignment]
     from onnxpipe import pipeline
 

@@ -1,4 +1,4 @@
-"""transformers' own pipeline; for embeddings the model card's code. `dtype` is the batch size here (fp32 always)."""
+"""Run transformers' own pipeline; for embeddings the model card's code. `dtype` is the batch size (fp32 always)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def load(task: str, model: str, dtype: str) -> Callable[[list[str]], Any]:
-    """A pipeline with a batch size (1 is transformers' default)."""
+    """Load a pipeline with a batch size (1 is transformers' default)."""
     import torch
 
     batch = int(dtype)

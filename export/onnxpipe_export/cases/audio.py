@@ -22,7 +22,7 @@ _SEED = 11
 _HARMONICS = 24
 _SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".webm", ".mp4"})
 _MOST = 64
-"""Of a folder with more recordings only so many are taken, spread over the names."""
+"""The most recordings used of a folder; of more, some are taken that are spread over the names."""
 _LONGEST = 15.0
 """Seconds of a user's recording that are used."""
 

@@ -21,7 +21,7 @@ Size = tuple[int, int]
 _SEED = 7
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".avif"})
 _MOST = 256
-"""Of a folder with more images only so many are taken, spread over the names."""
+"""The most images used of a folder; of more, some are taken that are spread over the names."""
 
 
 def synthetic_image(number: int, size: Size) -> np.ndarray:

@@ -46,7 +46,7 @@ class Case:
 
 
 class GraphExport(Protocol):
-    """How one file onnx/<name>.onnx of a bundle is exported, and how the PyTorch original is run on the same inputs."""
+    """The export of one file onnx/<name>.onnx of a bundle, with its cases and the original's answers to them."""
 
     @property
     def name(self) -> str:
