@@ -11,7 +11,7 @@ import numpy as np
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.candidates import Assistant, Guess, Guesser, PromptLookup
 from onnxpipe.generation.numerics import softmax
-from onnxpipe.generation.protocols import Array, Decoder, GenerationModel, Tokenizer
+from onnxpipe.generation.protocols import Array, Decoder, GenerationModel, TextTokenizer
 from onnxpipe.generation.request import DecodingRequest, SearchResult, StepRecord
 from onnxpipe.generation.token_buffer import TokenBuffer
 
@@ -19,8 +19,8 @@ from onnxpipe.generation.token_buffer import TokenBuffer
 def assisted(
     request: DecodingRequest,
     model: GenerationModel | None,
-    tokenizer: Tokenizer | None,
-    assistant_tokenizer: Tokenizer | None,
+    tokenizer: TextTokenizer | None,
+    assistant_tokenizer: TextTokenizer | None,
 ) -> SearchResult:
     """Decode one row with guesses of `model`, or from the row itself if the config has `prompt_lookup_num_tokens`.
 
@@ -113,8 +113,8 @@ def _choose(
 def _guesser(
     request: DecodingRequest,
     model: GenerationModel | None,
-    tokenizer: Tokenizer | None,
-    assistant_tokenizer: Tokenizer | None,
+    tokenizer: TextTokenizer | None,
+    assistant_tokenizer: TextTokenizer | None,
 ) -> Guesser:
     lookup = request.config.prompt_lookup_num_tokens
     if lookup is not None:

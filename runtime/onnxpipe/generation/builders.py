@@ -16,7 +16,7 @@ from onnxpipe.generation.green_list import WatermarkLogitsProcessor
 from onnxpipe.generation.guidance import UnbatchedClassifierFreeGuidanceLogitsProcessor
 from onnxpipe.generation.logs import warn_once
 from onnxpipe.generation.numerics import Scratch
-from onnxpipe.generation.protocols import Array, GenerationModel, Tokenizer
+from onnxpipe.generation.protocols import Array, GenerationModel, TextTokenizer
 from onnxpipe.generation.sequences import (
     EncoderNoRepeatNGramLogitsProcessor,
     NoBadWordsLogitsProcessor,
@@ -83,7 +83,7 @@ def build_criteria(
     config: GenerationConfig,
     model: GenerationModel,
     eos: Array | None,
-    tokenizer: Tokenizer | None,
+    tokenizer: TextTokenizer | None,
     custom: Sequence[Any] | None,
 ) -> StoppingCriteriaList:
     """Build all stopping criteria of a call; `tokenizer` is for stop strings."""
@@ -107,66 +107,66 @@ def build_criteria(
 
 def _first(config: GenerationConfig, context: ProcessorContext) -> list[Any]:
     """Build those that read the whole row: guidance, biases, repetition."""
-    found: list[Any] = []
+    built: list[Any] = []
     if config.guidance_scale is not None and config.guidance_scale != 1:
-        found.append(
+        built.append(
             UnbatchedClassifierFreeGuidanceLogitsProcessor(
                 config.guidance_scale, context.model, *context.negative, max_length=config.max_length or 0
             )
         )
     if config.sequence_bias is not None:
-        found.append(SequenceBiasLogitsProcessor(config.sequence_bias))
+        built.append(SequenceBiasLogitsProcessor(config.sequence_bias))
     readable = (
         context.source.ndim == 2 and np.issubdtype(context.source.dtype, np.integer) and not (context.source < 0).any()
     )
     penalty = config.encoder_repetition_penalty
     if penalty is not None and penalty != 1.0:
         if readable:
-            found.append(p.EncoderRepetitionPenaltyLogitsProcessor(penalty, context.source))
+            built.append(p.EncoderRepetitionPenaltyLogitsProcessor(penalty, context.source))
         else:
             _needs_ids("encoder_repetition_penalty")
     if config.repetition_penalty is not None and config.repetition_penalty != 1.0:
         skipped = None if context.mask is None else (context.mask != 0).argmax(-1)
-        found.append(p.RepetitionPenaltyLogitsProcessor(config.repetition_penalty, skipped))
+        built.append(p.RepetitionPenaltyLogitsProcessor(config.repetition_penalty, skipped))
     size = config.no_repeat_ngram_size
     if size is not None and size > 0:
-        found.append(NoRepeatNGramLogitsProcessor(size))
+        built.append(NoRepeatNGramLogitsProcessor(size))
     size = config.encoder_no_repeat_ngram_size
     if size is not None and size > 0:
         if readable:
-            found.append(EncoderNoRepeatNGramLogitsProcessor(size, context.source))
+            built.append(EncoderNoRepeatNGramLogitsProcessor(size, context.source))
         else:
             _needs_ids("encoder_no_repeat_ngram_size")
     if config.bad_words_ids is not None:
-        found.append(NoBadWordsLogitsProcessor(config.bad_words_ids, context.eos))
-    return found
+        built.append(NoBadWordsLogitsProcessor(config.bad_words_ids, context.eos))
+    return built
 
 
 def _lengths_and_tokens(config: GenerationConfig, context: ProcessorContext) -> list[Any]:
     """Build those for lengths and for allowed, forced and forbidden tokens."""
-    found: list[Any] = []
+    built: list[Any] = []
     if context.eos is not None and (config.min_length or 0) > 0:
-        found.append(p.MinLengthLogitsProcessor(config.min_length or 0, context.eos))
+        built.append(p.MinLengthLogitsProcessor(config.min_length or 0, context.eos))
     if context.eos is not None and (config.min_new_tokens or 0) > 0:
-        found.append(p.MinNewTokensLengthLogitsProcessor(context.length, config.min_new_tokens or 0, context.eos))
+        built.append(p.MinNewTokensLengthLogitsProcessor(context.length, config.min_new_tokens or 0, context.eos))
     if context.allowed is not None:
-        found.append(p.PrefixConstrainedLogitsProcessor(context.allowed, config.num_beams or 1))
+        built.append(p.PrefixConstrainedLogitsProcessor(context.allowed, config.num_beams or 1))
     if config.forced_bos_token_id is not None:
-        found.append(p.ForcedBOSTokenLogitsProcessor(config.forced_bos_token_id))
+        built.append(p.ForcedBOSTokenLogitsProcessor(config.forced_bos_token_id))
     if config.forced_eos_token_id is not None:
-        found.append(p.ForcedEOSTokenLogitsProcessor(config.max_length or 0, config.forced_eos_token_id))
+        built.append(p.ForcedEOSTokenLogitsProcessor(config.max_length or 0, config.forced_eos_token_id))
     if config.remove_invalid_values is True:
-        found.append(p.InfNanRemoveLogitsProcessor())
+        built.append(p.InfNanRemoveLogitsProcessor())
     if config.exponential_decay_length_penalty is not None:
-        found.append(
+        built.append(
             p.ExponentialDecayLengthPenalty(config.exponential_decay_length_penalty, context.eos, context.length)
         )
     if config.suppress_tokens is not None:
-        found.append(p.SuppressTokensLogitsProcessor(config.suppress_tokens))
+        built.append(p.SuppressTokensLogitsProcessor(config.suppress_tokens))
     if config.begin_suppress_tokens is not None:
         begin = context.length if context.length > 1 or config.forced_bos_token_id is None else context.length + 1
-        found.append(p.SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, begin))
-    return found
+        built.append(p.SuppressTokensAtBeginLogitsProcessor(config.begin_suppress_tokens, begin))
+    return built
 
 
 def _warpers(config: GenerationConfig, context: ProcessorContext) -> list[Any]:
@@ -174,24 +174,24 @@ def _warpers(config: GenerationConfig, context: ProcessorContext) -> list[Any]:
     keep = 1
     if (config.num_beams or 1) > 1:
         keep = 2 if context.eos is None else len(context.eos) + 1
-    found: list[Any] = []
+    built: list[Any] = []
     if config.temperature is not None and config.temperature != 1.0:
-        found.append(w.TemperatureLogitsWarper(config.temperature))
+        built.append(w.TemperatureLogitsWarper(config.temperature))
     if config.top_h is not None:
-        found.append(w.TopHLogitsWarper(config.top_h))
+        built.append(w.TopHLogitsWarper(config.top_h))
     if config.top_k is not None and config.top_k != 0:
-        found.append(w.TopKLogitsWarper(config.top_k, min_tokens_to_keep=keep))
+        built.append(w.TopKLogitsWarper(config.top_k, min_tokens_to_keep=keep))
     if config.top_p is not None and config.top_p < 1.0:
-        found.append(w.TopPLogitsWarper(config.top_p, min_tokens_to_keep=keep))
+        built.append(w.TopPLogitsWarper(config.top_p, min_tokens_to_keep=keep))
     if config.min_p is not None:
-        found.append(w.MinPLogitsWarper(config.min_p, min_tokens_to_keep=keep))
+        built.append(w.MinPLogitsWarper(config.min_p, min_tokens_to_keep=keep))
     if config.typical_p is not None and config.typical_p < 1.0:
-        found.append(w.TypicalLogitsWarper(config.typical_p, min_tokens_to_keep=keep))
+        built.append(w.TypicalLogitsWarper(config.typical_p, min_tokens_to_keep=keep))
     if config.epsilon_cutoff is not None and 0.0 < config.epsilon_cutoff < 1.0:
-        found.append(w.EpsilonLogitsWarper(config.epsilon_cutoff, min_tokens_to_keep=keep))
+        built.append(w.EpsilonLogitsWarper(config.epsilon_cutoff, min_tokens_to_keep=keep))
     if config.eta_cutoff is not None and 0.0 < config.eta_cutoff < 1.0:
-        found.append(w.EtaLogitsWarper(config.eta_cutoff, min_tokens_to_keep=keep))
-    return found
+        built.append(w.EtaLogitsWarper(config.eta_cutoff, min_tokens_to_keep=keep))
+    return built
 
 
 def _needs_ids(name: str) -> None:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.generation.config import GenerationConfig
-from onnxpipe.generation.protocols import Array, GenerationModel, Tokenizer
+from onnxpipe.generation.protocols import Array, GenerationModel, TextTokenizer
 
 _BIAS, _FAVOUR = 10.0, 1.0
 
 
-def heal(model: GenerationModel, prompt: Array, mask: Any, tokenizer: Tokenizer | None) -> tuple[Array, Array]:
+def heal(model: GenerationModel, prompt: Array, mask: Any, tokenizer: TextTokenizer | None) -> tuple[Array, Array]:
     """Choose the prompts' last tokens anew among those of the vocabulary that begin with the same characters.
 
     As in transformers the prompts are decoded, stripped of blanks and tokenized again, and their bos becomes padding.
@@ -49,7 +49,12 @@ def heal(model: GenerationModel, prompt: Array, mask: Any, tokenizer: Tokenizer 
 
 
 def _healed(
-    model: GenerationModel, ids: Array, pad: int | None, bos: int | None, tokenizer: Tokenizer, vocab: dict[str, int]
+    model: GenerationModel,
+    ids: Array,
+    pad: int | None,
+    bos: int | None,
+    tokenizer: TextTokenizer,
+    vocab: dict[str, int],
 ) -> Array:
     """Choose the last token of one row, int64 (length,), anew."""
     last = int(ids[-1])
@@ -67,7 +72,7 @@ def _healed(
     return np.asarray(generate(model, head[None], config, token_healing=False)[0])
 
 
-def _spelling(tokenizer: Tokenizer, token: int) -> str:
+def _spelling(tokenizer: TextTokenizer, token: int) -> str:
     """Spell a token as the vocabulary does: with its own character for a blank."""
     text = str(tokenizer.decode([token]))
     blank = tokenizer.convert_tokens_to_ids(" ")

@@ -90,7 +90,7 @@ class GenerationModel(Protocol):
         """
 
 
-class Tokenizer(Protocol):
+class TextTokenizer(Protocol):
     """The tokenizer of stop strings, streamers and token healing."""
 
     bos_token_id: int | None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpipe.generation.protocols import Array, Tokenizer
+from onnxpipe.generation.protocols import Array, TextTokenizer
 from onnxpipe.generation.stopping import Scores, StoppingCriteria
 
 #: Decoded before a token whose text is needed, so that it is not the first one, which some decoders strip.
@@ -30,7 +30,7 @@ class StopStringCriteria(StoppingCriteria):
         ValueError: no string, an empty one, or one that no token of the vocabulary can end.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stop_strings: str | Sequence[str]) -> None:
+    def __init__(self, tokenizer: TextTokenizer, stop_strings: str | Sequence[str]) -> None:
         self.stop_strings = (stop_strings,) if isinstance(stop_strings, str) else tuple(stop_strings)
         if not self.stop_strings or not all(isinstance(one, str) and one for one in self.stop_strings):
             raise ValueError(f"`stop_strings` has to be a string or a list of them, none empty, but is {stop_strings}.")
@@ -68,7 +68,7 @@ class StopStringCriteria(StoppingCriteria):
         return any(one in head[max(0, len(head) - len(one) + 1) :] + last for one in self._stops)
 
 
-def _decoder_mode(tokenizer: Tokenizer) -> str | None:
+def _decoder_mode(tokenizer: TextTokenizer) -> str | None:
     """Whether the tokenizer's decoder works on bytes: "byte_level" (GPT-2), "byte_fallback" (Llama), or None."""
     decoder = getattr(getattr(tokenizer, "backend_tokenizer", None), "decoder", None)
     if decoder is None:
@@ -94,7 +94,7 @@ def _types(state: Any) -> Iterable[str]:
             yield from _types(value)
 
 
-def _token_texts(tokenizer: Tokenizer, mode: str | None) -> Callable[[int], Any]:
+def _token_texts(tokenizer: TextTokenizer, mode: str | None) -> Callable[[int], Any]:
     """Make a function from a token id to its text after other text: str, or bytes if the decoder works on them."""
     vocabulary = set(tokenizer.get_vocab().values())
     before = tokenizer.convert_ids_to_tokens(list(tokenizer(_BEFORE, add_special_tokens=False)["input_ids"]))
@@ -133,7 +133,7 @@ def _byte_of_character() -> dict[str, int]:
     return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
 
 
-def _can_end(stop: str, mode: str | None, tokenizer: Tokenizer) -> bool:
+def _can_end(stop: str, mode: str | None, tokenizer: TextTokenizer) -> bool:
     """Whether some token has the string's last character; with bytes in the vocabulary one always has."""
     if mode is not None or stop[-1] == " ":  # most vocabularies spell it differently
         return True

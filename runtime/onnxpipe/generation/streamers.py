@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from queue import Queue
 from typing import TYPE_CHECKING, Any
 
-from onnxpipe.generation.protocols import Array, Streamer, Tokenizer
+from onnxpipe.generation.protocols import Array, Streamer, TextTokenizer
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,7 +46,7 @@ class TextStreamer(BaseStreamer):
         **decode_kwargs: for the tokenizer's `decode`, e.g. `skip_special_tokens=True`.
     """
 
-    def __init__(self, tokenizer: Tokenizer, skip_prompt: bool = False, **decode_kwargs: Any) -> None:
+    def __init__(self, tokenizer: TextTokenizer, skip_prompt: bool = False, **decode_kwargs: Any) -> None:
         self.tokenizer = tokenizer
         self.skip_prompt = skip_prompt
         self.decode_kwargs = decode_kwargs
@@ -105,7 +105,7 @@ class TextIteratorStreamer(TextStreamer):
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, skip_prompt: bool = False, timeout: float | None = None, **decode_kwargs: Any
+        self, tokenizer: TextTokenizer, skip_prompt: bool = False, timeout: float | None = None, **decode_kwargs: Any
     ) -> None:
         super().__init__(tokenizer, skip_prompt, **decode_kwargs)
         self.text_queue: Queue[str | None] = Queue()
@@ -138,7 +138,7 @@ class AsyncTextIteratorStreamer(TextStreamer):
     """
 
     def __init__(
-        self, tokenizer: Tokenizer, skip_prompt: bool = False, timeout: float | None = None, **decode_kwargs: Any
+        self, tokenizer: TextTokenizer, skip_prompt: bool = False, timeout: float | None = None, **decode_kwargs: Any
     ) -> None:
         import asyncio  # slow to import, and few need it
 

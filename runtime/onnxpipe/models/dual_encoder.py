@@ -181,8 +181,8 @@ class ImageDualEncoder(DualEncoderModel):
             `ModelOutput` with `logits_per_image` (images, texts) and `logits_per_text` (texts, images), and of
             separate graphs `image_embeds` and `text_embeds`, each of length 1.
         """
-        given = {"input_ids": input_ids, "pixel_values": pixel_values, **inputs}
-        outputs = self.compare({name: to_array(value) for name, value in given.items() if value is not None})
+        arguments = {"input_ids": input_ids, "pixel_values": pixel_values, **inputs}
+        outputs = self.compare({name: to_array(value) for name, value in arguments.items() if value is not None})
         if not self.joint:
             logits = outputs["logits_per_image"]
             outputs = ModelOutput({"logits_per_image": logits, "logits_per_text": logits.T, **outputs})
@@ -217,8 +217,8 @@ class AudioDualEncoder(DualEncoderModel):
             `ModelOutput` with `logits_per_audio` (recordings, texts), and of separate graphs `audio_embeds` and
             `text_embeds`, each of length 1.
         """
-        given = {"input_ids": input_ids, "input_features": input_features, **inputs}
-        outputs = self.compare({name: to_array(value) for name, value in given.items() if value is not None})
+        arguments = {"input_ids": input_ids, "input_features": input_features, **inputs}
+        outputs = self.compare({name: to_array(value) for name, value in arguments.items() if value is not None})
         return outputs if return_dict else outputs.to_tuple()
 
     def get_audio_features(self, input_features: Any, **inputs: Any) -> Array:

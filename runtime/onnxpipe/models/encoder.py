@@ -71,13 +71,13 @@ class EncoderModel(Model):
         Raises:
             ValueError: an input the graph does not have, or of a wrong shape.
         """
-        given = {
+        arguments = {
             self.main_input_name: input_ids,
             "attention_mask": attention_mask,
             "token_type_ids": token_type_ids,
             **inputs,
         }
-        feeds = {name: to_array(value) for name, value in given.items() if value is not None}
+        feeds = {name: to_array(value) for name, value in arguments.items() if value is not None}
         outputs = ModelOutput(self.run(feeds))
         return outputs if return_dict else outputs.to_tuple()
 
@@ -90,9 +90,9 @@ class EncoderModel(Model):
             self._explain_length(feeds, error)
             raise
 
-    def _completed(self, given: Mapping[str, Array]) -> dict[str, Array]:
+    def _completed(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         known = self.session.inputs
-        feeds = dict(given)
+        feeds = dict(inputs)
         types = feeds.get("token_type_ids")
         # A model of one segment; DeBERTa's (type_vocab_size 0) take the tokenizer's segments and ignore them.
         one_segment = types is not None and (not types.any() or self.config.get("type_vocab_size") == 0)

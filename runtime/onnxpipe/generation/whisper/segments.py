@@ -13,7 +13,7 @@ from onnxpipe.generation.whisper.settings import WhisperSettings
 
 
 @dataclass(frozen=True)
-class Window:
+class WindowSpan:
     """A piece of a recording.
 
     Attributes:
@@ -28,7 +28,7 @@ class Window:
 
 
 def cut(
-    decoded: DecodedWindow, window: Window, settings: WhisperSettings, result: Any, times: Array | None
+    decoded: DecodedWindow, window: WindowSpan, settings: WhisperSettings, result: Any, times: Array | None
 ) -> tuple[list[dict[str, Any]], int]:
     """Cut a window into segments; gives these, and the number of frames to the next window.
 
@@ -65,7 +65,7 @@ def cut(
     return segments, int(tokens[start - 2] - begin) * window.stride
 
 
-def _whole(tokens: Array, window: Window, settings: WhisperSettings) -> tuple[float, float]:
+def _whole(tokens: Array, window: WindowSpan, settings: WhisperSettings) -> tuple[float, float]:
     """Begin and end, in steps of timestamps, of a window without a pair of them."""
     stamps = tokens[tokens >= settings.timestamp_begin]
     if stamps.size and stamps[-1] != settings.timestamp_begin:
@@ -75,7 +75,7 @@ def _whole(tokens: Array, window: Window, settings: WhisperSettings) -> tuple[fl
 
 def _segment(
     decoded: DecodedWindow,
-    window: Window,
+    window: WindowSpan,
     settings: WhisperSettings,
     result: Any,
     times: Array | None,

@@ -20,7 +20,7 @@ from onnxpipe.generation.whisper.prompt import as_first_segment, first_tokens, m
 from onnxpipe.generation.whisper.protocols import EncoderOutput, WhisperModel
 from onnxpipe.generation.whisper.recordings import Recordings
 from onnxpipe.generation.whisper.result import outcome, window_result
-from onnxpipe.generation.whisper.segments import Window, cut
+from onnxpipe.generation.whisper.segments import WindowSpan, cut
 from onnxpipe.generation.whisper.settings import WhisperSettings, warn_of_unknown_length
 
 
@@ -210,7 +210,7 @@ class _Session:
     ) -> None:
         """Add a window's result to its recording, and move on to the next window."""
         settings = self.settings
-        window = Window(track.seek, int(min(self.model.window, track.frames - track.seek)), self.model.stride)
+        window = WindowSpan(track.seek, int(min(self.model.window, track.frames - track.seek)), self.model.stride)
         track.last, track.conditioned = decoded, settings.conditioned and is_sure(decoded)
         if skipped:
             track.seek += window.frames

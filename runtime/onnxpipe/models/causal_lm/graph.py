@@ -94,7 +94,7 @@ class CausalGraph:
             keep: how many of the last tokens' logits are needed; 0 for all.
             cached: whether anything is in the caches.
         """
-        given = {
+        feeds = {
             "input_ids": input_ids,
             "attention_mask": mask,
             "position_ids": positions,
@@ -102,7 +102,7 @@ class CausalGraph:
             "use_cache_branch": np.array([cached]),
         }
         known = (self.session if cached else self.prompt).inputs
-        return {name: value for name, value in given.items() if name in known}
+        return {name: value for name, value in feeds.items() if name in known}
 
     def explained(self, error: RuntimeError, length: int) -> RuntimeError:
         """The error, or a clearer one if a row of `length` tokens is beyond the model's positions."""

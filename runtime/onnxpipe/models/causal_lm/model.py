@@ -93,10 +93,10 @@ class CausalLM(GenerativeModel):
         if graph.prompt is graph.session:
             feeds |= {name: value.numpy() for name, value in graph.buffers(len(rows), 0).items()}
         try:
-            found = graph.prompt.run(feeds, ["logits"])["logits"]
+            logits = graph.prompt.run(feeds, ["logits"])["logits"]
         except RuntimeError as error:
             raise graph.explained(error, width) from error
-        return [found[i][inside[i]] for i in range(len(rows))]
+        return [logits[i][inside[i]] for i in range(len(rows))]
 
     @property
     def input_names(self) -> frozenset[str]:

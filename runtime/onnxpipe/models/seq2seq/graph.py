@@ -141,9 +141,9 @@ class Seq2SeqGraphs:
 
     def feeds(self, input_ids: Array, mask: Array | None, *, cached: bool) -> dict[str, Array]:
         """Make the feeds of a decoder run besides caches and encoded states; inputs it does not have are left out."""
-        given = {"input_ids": input_ids, "encoder_attention_mask": mask, "use_cache_branch": np.array([cached])}
+        feeds = {"input_ids": input_ids, "encoder_attention_mask": mask, "use_cache_branch": np.array([cached])}
         known = (self.steps if cached else self.first).inputs
-        return {name: value for name, value in given.items() if value is not None and name in known}
+        return {name: value for name, value in feeds.items() if value is not None and name in known}
 
 
 def encoder_states(outputs: Any) -> Array:

@@ -98,14 +98,14 @@ class Seq2SeqLM(GenerativeModel):
 
     def _encode(self, inputs: Mapping[str, Any]) -> Encoded:
         """Encode a batch, or take the encoder's output that was passed."""
-        given, outputs = inputs.get("input_ids"), inputs.get("encoder_outputs")
-        if given is None and outputs is None:
+        input_ids, outputs = inputs.get("input_ids"), inputs.get("encoder_outputs")
+        if input_ids is None and outputs is None:
             raise ValueError("input_ids must be given: int, shape (batch, sequence)")
         mask = inputs.get("attention_mask")
         if outputs is not None:
             states = encoder_states(outputs)
             return self.graphs.encoded(states, _mask(states.shape[:2], mask))
-        ids = np.asarray(to_array(given), np.int64)
+        ids = np.asarray(to_array(input_ids), np.int64)
         if ids.ndim != 2:
             raise ValueError(f"input_ids has the shape {ids.shape}; the model takes (batch, sequence)")
         ones = _mask(ids.shape, mask)
@@ -114,8 +114,8 @@ class Seq2SeqLM(GenerativeModel):
         return self.graphs.encode(feeds, ones)
 
 
-def _mask(shape: tuple[int, ...], given: Any) -> Array:
-    mask = np.ones(shape, np.int64) if given is None else np.asarray(to_array(given), np.int64)
+def _mask(shape: tuple[int, ...], attention_mask: Any) -> Array:
+    mask = np.ones(shape, np.int64) if attention_mask is None else np.asarray(to_array(attention_mask), np.int64)
     if mask.shape != shape:
         raise ValueError(f"attention_mask has the shape {mask.shape}; the input has {shape}")
     return mask
