@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.cases.common import BATCHES, Audio, Case, Generator, Keyed, PipeFeatureExtractor
-from conformance.cases.images import at_construction, case_of
+from conformance.cases.common import BATCHES, Audio, Case, Generator, Keyed, PipeFeatureExtractor, case_of
+from conformance.cases.images import at_construction
 from zoo.audio.recordings import FILES, ODD, ORDINARY, SAME_LENGTH
 
 SPEECH = Audio("speech")
@@ -18,7 +18,7 @@ CORE_ODD = ("silence", "quiet", "brief")
 
 ALONE = "transformers pads the recordings of a batch with zeros that the model takes for audio"
 
-__all__ = ["ALONE", "MATES", "RECORDINGS", "ROWS", "SPEECH", "at_construction", "case_of", "errors", "inputs"]
+__all__ = ["ALONE", "MATES", "RECORDINGS", "ROWS", "SPEECH", "at_construction", "errors", "inputs"]
 
 
 def inputs(task: str, *, dicts: bool = True, **kwargs: Any) -> tuple[Case, ...]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.cases.audio import RECORDINGS, SPEECH, at_construction, case_of, errors, inputs
-from conformance.cases.common import Audio, Case
+from conformance.cases.audio import RECORDINGS, SPEECH, at_construction, errors, inputs
+from conformance.cases.common import Audio, Case, case_of
 
 TASK = "audio-classification"
 _case = case_of(TASK)

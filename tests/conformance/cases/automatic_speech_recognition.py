@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from conformance.cases.audio import RECORDINGS, SPEECH, at_construction, case_of, errors, inputs
-from conformance.cases.common import Audio, Case, Generator, Settings
+from conformance.cases.audio import RECORDINGS, SPEECH, at_construction, errors, inputs
+from conformance.cases.common import Audio, Case, Generator, Settings, case_of
 
 TASK = "automatic-speech-recognition"
 _case = case_of(TASK)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,3 +160,50 @@ class Case:
 
     def __str__(self) -> str:
         return self.name
+
+
+Make = Callable[..., Case]
+
+
+def case_of(head: str, defaults: Mapping[str, Any] | None = None, *, dropped: bool = False) -> Make:
+    """Return `case(name, *args, core=False, message=True, **kwargs)`: a call of a pipeline on `head`.
+
+    Args:
+        defaults: arguments of every call; None in `kwargs` takes one away.
+        dropped: see `Case`.
+    """
+    defaults = defaults or {}
+
+    def case(
+        name: str, *args: object, core: bool = False, message: bool = True, head: str = head, **kwargs: object
+    ) -> Case:
+        merged = {
+            key: value for key, value in {**defaults, **kwargs}.items() if value is not None or key not in defaults
+        }
+        return Case(name, head, args, merged, core=core, message=message, dropped=dropped)
+
+    return case
+
+
+def constructed(head: str, *text: str, dropped: bool = False) -> Make:
+    """Return `at(name, ctor, *args, **kwargs)`: a call of a pipeline constructed with `ctor`, on `text` by default."""
+
+    def at(name: str, ctor: Mapping[str, Any], *args: object, **kwargs: object) -> Case:
+        return Case(name, head, args or text, kwargs, ctor=ctor, dropped=dropped)
+
+    return at
+
+
+def alone_in_reference(head: str, defaults: Mapping[str, Any], *, core: bool = False, dropped: bool = False) -> Make:
+    """Return `alone(name, *args, **kwargs)`: a batch of four; the reference runs one by one.
+
+    The reference's ids in a batch end in padding.
+    """
+
+    def alone(name: str, *args: object, **kwargs: object) -> Case:
+        reference = {**defaults, **kwargs}
+        why = "an answer does not depend on its neighbours"
+        given = {**reference, "batch_size": 4}
+        return Case(name, head, args, given, reference=reference, why=why, core=core, dropped=dropped)
+
+    return alone

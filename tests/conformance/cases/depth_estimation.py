@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import Image
-from conformance.cases.images import PHOTO, at_construction, case_of, errors, inputs
+from conformance.cases.common import Image, case_of
+from conformance.cases.images import PHOTO, at_construction, errors, inputs
 
 TASK = "depth-estimation"
 _case = case_of(TASK)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import BATCHES, Case, Generator, Keyed
+from conformance.cases.common import BATCHES, Case, Generator, Keyed, case_of
 
 HEAD = "mlm"
 TEXTS = ["Paris is the <> of France.", "My name is <>", "<> lives in London, near the old bridge.", "the <>"]
 TWO = "The <> of Germany is <>."
 LONG = " ".join(["The bridge was built by Sir John Wolfe Barry."] * 20)
 
-
-def _case(name: str, *args: object, core: bool = False, message: bool = True, **kwargs: object) -> Case:
-    return Case(name, HEAD, args, kwargs, core=core, message=message)
+_case = case_of(HEAD)
 
 
 CASES = (

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import Case, Image
-from conformance.cases.images import MATES, PHOTO, PHOTOS, at_construction, case_of, errors, inputs
+from conformance.cases.common import Case, Image, case_of
+from conformance.cases.images import MATES, PHOTO, PHOTOS, at_construction, errors, inputs
 
 TASK = "image-classification"
 _case = case_of(TASK)

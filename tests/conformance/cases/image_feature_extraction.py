@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.cases.images import PHOTO, PHOTOS, at_construction, case_of, errors, inputs
+from conformance.cases.common import case_of
+from conformance.cases.images import PHOTO, PHOTOS, at_construction, errors, inputs
 
 TASK = "image-feature-extraction"
 _case = case_of(TASK)

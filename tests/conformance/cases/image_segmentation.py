@@ -5,8 +5,8 @@ Every family gets every subtask: those it lacks, both refuse.
 
 from __future__ import annotations
 
-from conformance.cases.common import Case, Image
-from conformance.cases.images import PHOTO, PHOTOS, at_construction, case_of, errors, inputs
+from conformance.cases.common import Case, Image, case_of
+from conformance.cases.images import PHOTO, PHOTOS, at_construction, errors, inputs
 
 TASK = "image-segmentation"
 _case = case_of(TASK)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from conformance.cases.common import BATCHES, Case, Generator, Image, Keyed, PipeImageProcessor
+from conformance.cases.common import BATCHES, Case, Generator, Image, Keyed, PipeImageProcessor, case_of
 from zoo.vision.images import ODD, ORDINARY, SAME_SIZE
 
 PHOTO = Image("photo")
@@ -15,19 +14,6 @@ ROWS = [{"image": image, "name": image.name} for image in PHOTOS]
 
 CORE_ODD = ("grey", "rgba", "exif 6")
 """Troublesome images that every family gets; the others are for the families of the full list."""
-
-Make = Callable[..., Case]
-
-
-def case_of(task: str) -> Make:
-    """`case(name, *args, core=False, message=True, **kwargs)`: a call of `task` with these arguments."""
-
-    def case(
-        name: str, *args: object, core: bool = False, message: bool = True, head: str = task, **kwargs: object
-    ) -> Case:
-        return Case(name, head, args, kwargs, core=core, message=message)
-
-    return case
 
 
 def at_construction(task: str, name: str, ctor: dict[str, Any], *args: object, **kwargs: object) -> Case:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import Image
-from conformance.cases.images import PHOTO, case_of
+from conformance.cases.common import Image, case_of
+from conformance.cases.images import PHOTO
 
 TASK = "keypoint-matching"
 _case = case_of(TASK)

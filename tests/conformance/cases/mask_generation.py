@@ -5,8 +5,8 @@ A grid of 32 × 32 points is the default: most cases take a smaller one.
 
 from __future__ import annotations
 
-from conformance.cases.common import Case, Generator, Image, PipeImageProcessor
-from conformance.cases.images import CORE_ODD, PHOTO, at_construction, case_of
+from conformance.cases.common import Case, Generator, Image, PipeImageProcessor, case_of
+from conformance.cases.images import CORE_ODD, PHOTO, at_construction
 
 TASK = "mask-generation"
 _case = case_of(TASK)

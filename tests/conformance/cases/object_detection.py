@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import Case, Generator, Image
-from conformance.cases.images import PHOTO, PHOTOS, at_construction, case_of, errors, inputs
+from conformance.cases.common import Case, Generator, Image, case_of
+from conformance.cases.images import PHOTO, PHOTOS, at_construction, errors, inputs
 
 TASK = "object-detection"
 _case = case_of(TASK)

@@ -5,7 +5,7 @@ transformers 5 dropped the task: every reference is of 4.57.
 
 from __future__ import annotations
 
-from conformance.cases.common import BATCHES, Case, Generator, Keyed, Squad
+from conformance.cases.common import BATCHES, Case, Generator, Keyed, Squad, case_of
 
 HEAD = "qa"
 CONTEXT = "The bridge was built in 1894 by Sir John Wolfe Barry and it is 244 metres long."
@@ -20,9 +20,7 @@ LONG_QUESTION = " ".join(["Where does Sarah live and who built the bridge?"] * 5
 EXAMPLES = [{"question": question, "context": context} for question, context in zip(QUESTIONS, CONTEXTS)]
 ONE = {"question": QUESTION, "context": CONTEXT}
 
-
-def _case(name: str, *args: object, core: bool = False, message: bool = True, **kwargs: object) -> Case:
-    return Case(name, HEAD, args, kwargs, core=core, message=message, dropped=True)
+_case = case_of(HEAD, dropped=True)
 
 
 def _at(name: str, ctor: dict[str, object], **kwargs: object) -> Case:

@@ -5,20 +5,16 @@ The key, the model's parameters for the task, its prefix.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from conformance.cases.common import Case, Generator, ReturnType
+from conformance.cases.common import Case, Generator, ReturnType, case_of, constructed
 from conformance.cases.text2text_generation import BATCHES, HEAD, IGNORED, LONG, NEW, TEXTS
 
 _TASK_LENGTH = 60
 """`max_length` of T5's task_specific_params and BART's generation config in the zoo."""
 
-
-def _case(name: str, *args: object, core: bool = False, message: bool = True, **kwargs: object) -> Case:
-    merged = {key: value for key, value in {**NEW, **kwargs}.items() if value is not None}
-    return Case(name, HEAD, args, merged, core=core, message=message, dropped=True)
+_case = case_of(HEAD, NEW, dropped=True)
+_at = constructed(HEAD, TEXTS[0], dropped=True)
 
 
 def _length(name: str, *args: object, total: int, core: bool = False, ask: bool = True, **kwargs: object) -> Case:
@@ -26,10 +22,6 @@ def _length(name: str, *args: object, total: int, core: bool = False, ask: bool 
     reference = {**kwargs, "max_new_tokens": total - 1}
     given = {**kwargs, "max_length": total} if ask else kwargs
     return Case(name, HEAD, args, given, core=core, dropped=True, reference=reference, why=IGNORED)
-
-
-def _at(name: str, ctor: Mapping[str, Any], *args: object, **kwargs: object) -> Case:
-    return Case(name, HEAD, args or (TEXTS[0],), kwargs, ctor=ctor, dropped=True)
 
 
 CASES = (

@@ -6,9 +6,7 @@ config does not set, the reference gets the same length in new tokens: ours hono
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from conformance.cases.common import (
     BATCHES,
@@ -17,6 +15,9 @@ from conformance.cases.common import (
     Keyed,
     ReturnType,
     Settings,
+    alone_in_reference,
+    case_of,
+    constructed,
 )
 
 HEAD = "seq2seq"
@@ -28,13 +29,11 @@ TEXTS = [
 ]
 LONG = " ".join(["The food was good but the service was slow and the room was too noisy."] * 8)
 NEW = {"max_new_tokens": 14}
-IGNORED = "4.57 ignores max_length beside its own max_new_tokens (contract 2.6)"
+IGNORED = "4.57 ignores max_length beside its own max_new_tokens"
 
-
-def _case(name: str, *args: object, core: bool = False, message: bool = True, **kwargs: object) -> Case:
-    """14 new tokens unless `kwargs` say otherwise; None takes an argument away."""
-    merged = {key: value for key, value in {**NEW, **kwargs}.items() if value is not None}
-    return Case(name, HEAD, args, merged, core=core, message=message, dropped=True)
+_case = case_of(HEAD, NEW, dropped=True)
+_at = constructed(HEAD, TEXTS[0], dropped=True)
+_alone = alone_in_reference(HEAD, NEW, core=True, dropped=True)
 
 
 def _length(name: str, *args: object, total: int, core: bool = False, **kwargs: object) -> Case:
@@ -42,18 +41,6 @@ def _length(name: str, *args: object, total: int, core: bool = False, **kwargs: 
     reference = {**kwargs, "max_new_tokens": total - 1}
     given = {**kwargs, "max_length": total}
     return Case(name, HEAD, args, given, core=core, dropped=True, reference=reference, why=IGNORED)
-
-
-def _alone(name: str, *args: object, **kwargs: object) -> Case:
-    """In a batch of four; the reference runs one by one: its ids in a batch end in padding."""
-    reference = {**NEW, **kwargs}
-    why = "an answer does not depend on its neighbours"
-    given = {**reference, "batch_size": 4}
-    return Case(name, HEAD, args, given, reference=reference, why=why, core=True, dropped=True)
-
-
-def _at(name: str, ctor: Mapping[str, Any], *args: object, **kwargs: object) -> Case:
-    return Case(name, HEAD, args or (TEXTS[0],), kwargs, ctor=ctor, dropped=True)
 
 
 SHAPES = (

@@ -5,9 +5,7 @@ Values are compared, so almost nothing samples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from conformance.cases.common import (
     BATCHES,
@@ -18,6 +16,9 @@ from conformance.cases.common import (
     PipeTokenizer,
     ReturnType,
     Settings,
+    alone_in_reference,
+    case_of,
+    constructed,
 )
 
 HEAD = "causal"
@@ -47,22 +48,9 @@ TOOL = {
 }
 NEW = {"do_sample": False, "max_new_tokens": 12}
 
-
-def _case(name: str, *args: object, core: bool = False, message: bool = True, **kwargs: object) -> Case:
-    """Greedy, 12 new tokens, unless `kwargs` say otherwise; None takes an argument away."""
-    merged = {key: value for key, value in {**NEW, **kwargs}.items() if value is not None}
-    return Case(name, HEAD, args, merged, core=core, message=message)
-
-
-def _alone(name: str, *args: object, **kwargs: object) -> Case:
-    """In a batch of four; the reference runs one by one: its ids in a batch end in padding."""
-    reference = {**NEW, **kwargs}
-    why = "an answer does not depend on its neighbours"
-    return Case(name, HEAD, args, {**reference, "batch_size": 4}, reference=reference, why=why)
-
-
-def _at(name: str, ctor: Mapping[str, Any], *args: object, **kwargs: object) -> Case:
-    return Case(name, HEAD, args or (TEXTS[0],), kwargs, ctor=ctor)
+_case = case_of(HEAD, NEW)
+_at = constructed(HEAD, TEXTS[0])
+_alone = alone_in_reference(HEAD, NEW)
 
 
 SHAPES = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import BATCHES, Case, Generator, Keyed
+from conformance.cases.common import BATCHES, Case, Generator, Keyed, case_of
 
 HEAD = "ner"
 TEXTS = [
@@ -20,9 +20,7 @@ LONG = " ".join(
 ACCENTS = "Je m'appelle Jean-Baptiste et je vis à Montréal 😀 东京. María  Zzqx\tÜber"
 STRATEGIES = ("none", "simple", "first", "average", "max")
 
-
-def _case(name: str, *args: object, core: bool = False, message: bool = True, **kwargs: object) -> Case:
-    return Case(name, HEAD, args, kwargs, core=core, message=message)
+_case = case_of(HEAD)
 
 
 SHAPES = (

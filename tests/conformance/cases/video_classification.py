@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import Case, Generator, Keyed, Video
-from conformance.cases.images import at_construction, case_of
+from conformance.cases.common import Case, Generator, Keyed, Video, case_of
+from conformance.cases.images import at_construction
 
 TASK = "video-classification"
 _case = case_of(TASK)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from conformance.cases.common import BATCHES, Case, Generator, Image, Keyed, PipeImageProcessor
-from conformance.cases.images import CORE_ODD, PHOTO, at_construction, case_of
+from conformance.cases.common import BATCHES, Case, Generator, Image, Keyed, PipeImageProcessor, case_of
+from conformance.cases.images import CORE_ODD, PHOTO, at_construction
 
 TASK = "zero-shot-object-detection"
 _case = case_of(TASK)

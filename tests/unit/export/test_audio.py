@@ -20,7 +20,7 @@ from onnxpipe.bundle import open_bundle
 from onnxpipe.bundle.config import Config
 from onnxpipe.bundle.layout import side_files
 from onnxpipe.bundle.tasks import infer_tasks
-from onnxpipe.engine import Session, open_session, parse_device
+from onnxpipe.engine import open_session, parse_device
 from onnxpipe.errors import ExportError
 from onnxpipe_export import checkpoint, write
 from onnxpipe_export.cases import audio as audio_cases
@@ -31,6 +31,7 @@ from onnxpipe_export.graphs.audio import patches as audio_module
 from onnxpipe_export.graphs.audio.graph import AudioExport
 from onnxpipe_export.precision import makers
 from tolerances import ELEMENT, LAYER, MODEL, float32
+from unit.export.graphs import open_bundle_graph
 from zoo.audio.models import MODELS
 from zoo.audio.sizes import CLASSES, CTC, FAMILIES, ZERO_SHOT
 from zoo.cache import cached_bundle, cached_model
@@ -63,10 +64,6 @@ def _graph(family: str, task: str) -> AudioExport:
     return graph
 
 
-def _open(folder: Path, name: str = "model") -> Session:
-    return open_session(folder / "onnx" / f"{name}.onnx", root=folder, device=parse_device("cpu"))
-
-
 # Graphs
 
 
@@ -86,7 +83,7 @@ def test_a_graph_takes_what_it_should_and_time_is_free(family: str, task: str) -
 @pytest.mark.parametrize("family", _LIKE_OTHERS)
 def test_a_recording_is_answered_the_same_alone_and_padded_among_longer_ones(family: str) -> None:
     graph = _graph(family, CTC)
-    session = _open(cached_bundle(family, CTC))
+    session = open_bundle_graph(cached_bundle(family, CTC))
     recordings = [graph.recording(number, length) for number, length in enumerate((0.8, 0.35, 1.23))]
     if "attention_mask" not in graph.inputs:
         recordings = [recording[: len(recordings[1])] for recording in recordings]
@@ -146,7 +143,7 @@ def test_eight_bits_know_that_distances_are_twice_as_many_as_frames(tmp_path: Pa
 
 def test_audio_and_text_are_two_graphs() -> None:
     folder = cached_bundle("clap-fused", ZERO_SHOT)
-    audio, text = _open(folder, "audio_model"), _open(folder, "text_model")
+    audio, text = open_bundle_graph(folder, "audio_model"), open_bundle_graph(folder, "text_model")
     assert list(audio.inputs) == ["input_features", "is_longer"]
     assert list(audio.outputs) == ["audio_embeds"]
     assert list(text.inputs) == ["input_ids", "attention_mask"]

@@ -27,6 +27,7 @@ from onnxpipe_export.graphs.causal_lm.rotary import find_rotary  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.precision import gptq, nbits  # noqa: E402
 from tolerances import MODEL  # noqa: E402
+from unit.export.graphs import export_graph, open_graph  # noqa: E402
 
 VOCABULARY = 120
 SHAPE = {"vocab_size": VOCABULARY, "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -60,19 +61,6 @@ def graph_of(config: Any, folder: Path, attention: Any = "auto") -> CausalLMExpo
     return describe(Checkpoint("tiny", None, folder, model.config, task, model), attention)
 
 
-def write(graph: CausalLMExport, folder: Path) -> Path:
-    path = folder / "model.onnx"
-    graph.trace(path)
-    traced = OnnxGraph.load(path)
-    graph.optimise(traced)
-    traced.save(path)
-    return path
-
-
-def opened(path: Path) -> Session:
-    return open_session(path, root=path.parent, device=parse_device("cpu"))
-
-
 def llama(**options: Any) -> Any:
     return transformers.LlamaConfig(**{**SHAPE, **options})
 
@@ -99,7 +87,7 @@ GQA = {"gpt2", "gemma3", "smollm3", "gpt_neox", "llama"}
 @pytest.mark.parametrize("family", CONFIGS)
 def test_a_family_is_certified(family: str, tmp_path: Path) -> None:
     graph = graph_of(CONFIGS[family](), tmp_path)
-    path = write(graph, tmp_path)
+    path = export_graph(graph, tmp_path)
     assert graph.gqa == (family in GQA)
     assert ("GroupQueryAttention" in {node.op_type for node in OnnxGraph.load(path).graph.node}) == graph.gqa
     entry = certify.verify(path, tmp_path, "fp32", certify.run_original(graph, Letters()))
@@ -109,7 +97,7 @@ def test_a_family_is_certified(family: str, tmp_path: Path) -> None:
 
 def test_the_standard_kind_has_standard_operators_only(tmp_path: Path) -> None:
     graph = graph_of(llama(), tmp_path, "standard")
-    path = write(graph, tmp_path)
+    path = export_graph(graph, tmp_path)
     assert {node.domain for node in OnnxGraph.load(path).graph.node} <= {"", "ai.onnx"}
     assert certify.verify(path, tmp_path, "fp32", certify.run_original(graph, Letters()))["passed"]
 
@@ -117,7 +105,7 @@ def test_the_standard_kind_has_standard_operators_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize("off", [-1, 1])
 def test_a_window_of_another_size_is_found(off: int, tmp_path: Path) -> None:
     graph = graph_of(transformers.MistralConfig(**SHAPE, sliding_window=16), tmp_path)
-    path = write(graph, tmp_path)
+    path = export_graph(graph, tmp_path)
     reference = certify.run_original(graph, Letters())
     assert certify.verify(path, tmp_path, "fp32", reference)["passed"]
     model = OnnxGraph.load(path)
@@ -135,7 +123,7 @@ def test_nodes_of_a_layer(tmp_path: Path) -> None:
     def nodes(layers: int) -> int:
         folder = tmp_path / str(layers)
         folder.mkdir()
-        return len(OnnxGraph.load(write(graph_of(llama(num_hidden_layers=layers), folder), folder)).graph.node)
+        return len(OnnxGraph.load(export_graph(graph_of(llama(num_hidden_layers=layers), folder), folder)).graph.node)
 
     # 2 norms, queries with keys and values, attention, output, gate with up, Split, Sigmoid, 2 Mul, down
     assert nodes(3) - nodes(2) == 11
@@ -144,7 +132,7 @@ def test_nodes_of_a_layer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["gqa", "standard"])
 def test_which_logits_are_given(kind: Any, tmp_path: Path) -> None:
     graph = graph_of(llama(), tmp_path, kind)
-    session = opened(write(graph, tmp_path))
+    session = open_graph(export_graph(graph, tmp_path))
     rows = [np.array([5, 6, 7, 8, 9]), np.array([10]), np.array([11, 12, 13])]
     every = session.run(causal_cases.batch(graph, rows, keep=0))
     assert every["logits"].shape == (3, 5, VOCABULARY)
@@ -170,15 +158,15 @@ def test_which_logits_are_given(kind: Any, tmp_path: Path) -> None:
 def test_scaled_positions(scaling: dict[str, Any], longest: int, tmp_path: Path) -> None:
     graph = graph_of(llama(rope_parameters={"rope_theta": 1e4, **scaling}), tmp_path)
     assert graph.max_length == longest
-    path = write(graph, tmp_path)
+    path = export_graph(graph, tmp_path)
     certify.verify(path, tmp_path, "fp32", certify.run_original(graph, Letters()))
     beyond = causal_cases.batch(graph, [np.arange(longest + 40) % 20 + 5], keep=1)
     if scaling["rope_type"] == "dynamic":  # what comes beyond would be turned otherwise
         with pytest.raises(RuntimeError, match="cos_cache"):
-            opened(path).run(beyond)
+            open_graph(path).run(beyond)
     else:  # a rotation goes on, as in the original
         expected = graph.reference(beyond)["logits"]
-        np.testing.assert_allclose(opened(path).run(beyond)["logits"], expected, atol=1e-4)
+        np.testing.assert_allclose(open_graph(path).run(beyond)["logits"], expected, atol=1e-4)
 
 
 def test_positions_that_depend_on_the_length_are_not_frozen(tmp_path: Path) -> None:
@@ -255,7 +243,7 @@ def product(weight: np.ndarray, bits: int, folder: Path) -> tuple[Session, nbits
     model = OnnxGraph(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9))
     nbits.quantise(model, bits)
     model.save(folder / "model.onnx")
-    return opened(folder / "model.onnx"), nbits.quantise_blocks(weight.T, bits)
+    return open_graph(folder / "model.onnx"), nbits.quantise_blocks(weight.T, bits)
 
 
 def test_rounding_that_makes_up_for_itself() -> None:
@@ -345,7 +333,7 @@ def test_golden_cases_are_small_and_replay(report: ExportReport) -> None:
     golden = read_golden(report.folder)
     assert 2 <= len(golden) <= 3
     assert (report.folder / "golden.npz").stat().st_size < 200_000
-    session = opened(report.folder / "onnx/model.onnx")
+    session = open_graph(report.folder / "onnx/model.onnx")
     for case in golden:
         got = session.run(case.inputs)
         for name, expected in case.outputs.items():
@@ -355,7 +343,7 @@ def test_golden_cases_are_small_and_replay(report: ExportReport) -> None:
 
 
 def test_fp16_has_small_caches(report: ExportReport) -> None:
-    session = opened(report.folder / "onnx/model_fp16.onnx")
+    session = open_graph(report.folder / "onnx/model_fp16.onnx")
     assert session.inputs["past_key_values.0.key"].dtype == np.float16
     assert session.outputs["present.1.value"].dtype == np.float16
     assert session.outputs["logits"].dtype == session.outputs["last_hidden_state"].dtype == np.float32
@@ -410,6 +398,6 @@ def test_a_bundle_that_generates_otherwise_is_refused(
 
 def test_a_shared_vocabulary_is_stored_once(tmp_path: Path) -> None:
     graph = graph_of(llama(vocab_size=1500, tie_word_embeddings=True), tmp_path)
-    stored = [tuple(tensor.dims) for tensor in OnnxGraph.load(write(graph, tmp_path)).graph.initializer]
+    stored = [tuple(tensor.dims) for tensor in OnnxGraph.load(export_graph(graph, tmp_path)).graph.initializer]
     assert (1500, 64) in stored
     assert (64, 1500) not in stored

@@ -19,9 +19,9 @@ from onnxpipe.errors import ExportError  # noqa: E402
 from onnxpipe_export import checkpoint, tasks  # noqa: E402
 from onnxpipe_export.graphs import describe  # noqa: E402
 from onnxpipe_export.graphs.text_to_audio import encodec  # noqa: E402
-from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.tracing import quiet  # noqa: E402
 from tolerances import MODEL  # noqa: E402
+from unit.export.graphs import LetterTokenizer, export_graph, open_graph  # noqa: E402
 from zoo.audio.music_models import TASK, VOICE  # noqa: E402
 
 Bundles = Callable[..., Path]
@@ -36,15 +36,6 @@ _GRAPHS = {
 
 def load(folder: Path) -> checkpoint.Checkpoint:
     return checkpoint.load(str(folder), TASK, checkpoint.HubOptions())
-
-
-def build(graph: Any, folder: Path) -> Session:
-    path = folder / f"{graph.name}.onnx"
-    graph.trace(path)
-    traced = OnnxGraph.load(path)
-    graph.optimise(traced)
-    traced.save(path)
-    return open_session(path, root=folder, device=parse_device("cpu"))
 
 
 @pytest.mark.parametrize("family", _GRAPHS)
@@ -80,14 +71,14 @@ def test_voices_outside_the_folder_are_not_copied(tmp_path: Path) -> None:
 def musicgen(models: Models, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Session, Any]:
     source = load(models("musicgen", TASK))
     graph = next(graph for graph in describe(source) if graph.name == "decoder_model_merged")
-    return graph, build(graph, tmp_path_factory.mktemp("musicgen")), source.model
+    return graph, open_graph(export_graph(graph, tmp_path_factory.mktemp("musicgen"))), source.model
 
 
 def test_a_step_needs_no_branch_and_nothing_of_the_text(musicgen: tuple[Any, Session, Any]) -> None:
     graph, session, _ = musicgen
     kinds = [node.op_type for node in onnx.load(session.path).graph.node]
     assert "If" not in kinds
-    later = next(case.feeds for case in graph.cases(_Words()) if case.feeds["use_cache_branch"][0])
+    later = next(case.feeds for case in graph.cases(LetterTokenizer(longest=9)) if case.feeds["use_cache_branch"][0])
     other = {**later, "encoder_hidden_states": 7 * later["encoder_hidden_states"]}
     first, second = session.run(later), session.run(other)
     assert all(np.array_equal(first[name], second[name]) for name in graph.outputs)
@@ -95,7 +86,7 @@ def test_a_step_needs_no_branch_and_nothing_of_the_text(musicgen: tuple[Any, Ses
 
 def test_a_row_of_no_text_attends_to_nothing(musicgen: tuple[Any, Session, Any]) -> None:
     graph, session, _ = musicgen
-    feeds = dict(graph.cases(_Words())[0].feeds)
+    feeds = dict(graph.cases(LetterTokenizer(longest=9))[0].feeds)
     feeds["encoder_attention_mask"] = np.zeros_like(feeds["encoder_attention_mask"])
     nothing = {**feeds, "encoder_hidden_states": np.zeros_like(feeds["encoder_hidden_states"])}
     anything = {**feeds, "encoder_hidden_states": np.ones_like(feeds["encoder_hidden_states"])}
@@ -105,7 +96,7 @@ def test_a_row_of_no_text_attends_to_nothing(musicgen: tuple[Any, Session, Any])
 def test_positions_go_beyond_the_original_table(musicgen: tuple[Any, Session, Any]) -> None:
     graph, session, model = musicgen
     limit = model.decoder.config.max_position_embeddings
-    feeds = dict(graph.cases(_Words())[0].feeds)
+    feeds = dict(graph.cases(LetterTokenizer(longest=9))[0].feeds)
     ids = np.resize(np.arange(60), (4, limit + 5))
     with torch.inference_mode(), quiet():
         expected = model(
@@ -116,21 +107,15 @@ def test_positions_go_beyond_the_original_table(musicgen: tuple[Any, Session, An
     assert session.run({**feeds, "input_ids": ids})["logits"] == pytest.approx(expected, abs=1e-4)
 
 
-class _Words:
-    """A tokenizer: letters are ids."""
-
-    def __call__(self, *texts: str, **options: Any) -> dict[str, list[int]]:
-        ids = [5 + ord(letter) % 150 for letter in "".join(texts)[:9]] + [1]
-        return {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": [0] * len(ids)}
-
-
 Built = dict[str, tuple[Any, Session]]
 
 
 @pytest.fixture(scope="module")
 def bark(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("bark")
-    return {graph.name: (graph, build(graph, folder)) for graph in describe(load(models("bark", TASK)))}
+    return {
+        graph.name: (graph, open_graph(export_graph(graph, folder))) for graph in describe(load(models("bark", TASK)))
+    }
 
 
 def test_causal_stages_attend_by_one_node_a_layer(bark: Built) -> None:
@@ -149,7 +134,7 @@ def test_heads_of_odd_widths_attend_by_plain_operators(models: Models, tmp_path:
     with quiet():
         source.model.semantic = transformers.models.bark.modeling_bark.BarkSemanticModel(config).eval()
     graph = describe(source)[0]
-    session = build(graph, tmp_path)
+    session = open_graph(export_graph(graph, tmp_path))
     assert "GroupQueryAttention" not in [node.op_type for node in onnx.load(session.path).graph.node]
     for case in graph.cases(None)[:7:2]:
         answer = session.run(case.feeds)
@@ -191,7 +176,7 @@ def test_the_codec_decodes_any_number_of_frames(causal: bool, norm: str, tmp_pat
     with torch.inference_mode():
         expected = {n: model.decode(torch.from_numpy(c), [None]).audio_values.numpy() for n, c in codes.items()}
     graph = encodec.describe(_of(model), model, 1, 16)
-    session = build(graph, tmp_path)
+    session = open_graph(export_graph(graph, tmp_path))
     for frames, given in codes.items():
         recording = session.run({"audio_codes": given})["audio_values"]
         assert recording.shape == (2, 1, 12 * frames)

@@ -9,26 +9,23 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-from onnxpipe.engine import open_session, parse_device  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.precision import fp16, int8  # noqa: E402
 from tolerances import float32  # noqa: E402
+from unit.export import graphs  # noqa: E402
 
 ROWS, WIDTH, OUT = 5, 48, 64
 
 
 def graph_of(nodes: list[object], constants: dict[str, np.ndarray], output_rank: int = 3) -> OnnxGraph:
     """x (batch, tokens, WIDTH) float32 -> y."""
-    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["batch", "tokens", WIDTH])
-    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None] * output_rank)
-    tensors = [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = onnx.helper.make_graph(nodes, "g", [x], [y], tensors)
-    return OnnxGraph(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9))
+    shape = ["batch", "tokens", WIDTH]
+    return graphs.graph_of(nodes, constants, name="x", shape=shape, output=[None] * output_rank)
 
 
 def run(graph: OnnxGraph, x: np.ndarray, folder: Path) -> np.ndarray:
     graph.save(folder / "g.onnx")
-    return open_session(folder / "g.onnx", root=folder, device=parse_device("cpu")).run({"x": x})["y"]
+    return graphs.open_graph(folder / "g.onnx").run({"x": x})["y"]
 
 
 def one_product(weight: np.ndarray) -> OnnxGraph:

@@ -20,8 +20,8 @@ from onnxpipe_export.certify_generation import generate_with_original  # noqa: E
 from onnxpipe_export.checkpoint import Checkpoint  # noqa: E402
 from onnxpipe_export.graphs.seq2seq import graph as seq2seq  # noqa: E402
 from onnxpipe_export.graphs.seq2seq.decoder import Seq2SeqDecoderExport  # noqa: E402
-from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from tolerances import MODEL  # noqa: E402
+from unit.export.graphs import LetterTokenizer, export_graph, open_graph  # noqa: E402
 from zoo.foreign import Kind, make_foreign  # noqa: E402
 
 _SIZES = {"d_model": 32, "vocab_size": 200, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2}
@@ -59,32 +59,12 @@ def make(family: str) -> Checkpoint:
     return Checkpoint(family, None, Path(family), config, tasks.TASKS["text2text-generation"], model)
 
 
-class Words:
-    """A tokenizer: letters are ids."""
-
-    def __init__(self, end: int) -> None:
-        self.end = end
-
-    def __call__(self, *texts: str, **options: Any) -> dict[str, list[int]]:
-        ids = [5 + ord(letter) % 150 for letter in "".join(texts)[:20]] + [self.end]
-        return {"input_ids": ids, "attention_mask": [1] * len(ids), "token_type_ids": [0] * len(ids)}
-
-
-def build(graph: Any, folder: Path) -> Session:
-    path = folder / f"{graph.name}.onnx"
-    graph.trace(path)
-    traced = OnnxGraph.load(path)
-    graph.optimise(traced)
-    traced.save(path)
-    return open_session(path, root=folder, device=parse_device("cpu"))
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_both_graphs_answer_as_the_original(family: str, tmp_path: Path) -> None:
     checkpoint = make(family)
-    words = Words(checkpoint.config.eos_token_id)
+    words = LetterTokenizer(checkpoint.config.eos_token_id)
     for graph in seq2seq.describe(checkpoint):
-        session = build(graph, tmp_path)
+        session = open_graph(export_graph(graph, tmp_path))
         assert (tuple(session.inputs), tuple(session.outputs)) == (graph.inputs, graph.outputs)
         for case in graph.cases(words)[:10:3]:
             mask = graph.mask_of(case.feeds)
@@ -104,9 +84,9 @@ def marian(tmp_path_factory: pytest.TempPathFactory) -> tuple[Seq2SeqDecoderExpo
     folder = tmp_path_factory.mktemp("marian") / "onnx"
     folder.mkdir()
     encoder, decoder = seq2seq.describe(make("marian"))
-    build(encoder, folder)
+    export_graph(encoder, folder)
     assert isinstance(decoder, Seq2SeqDecoderExport)
-    return decoder, build(decoder, folder), folder
+    return decoder, open_graph(export_graph(decoder, folder)), folder
 
 
 def test_there_is_no_branch_and_no_work_for_the_states_in_a_step(
@@ -124,7 +104,7 @@ def test_there_is_no_branch_and_no_work_for_the_states_in_a_step(
     assert axes["past_key_values.2.decoder.key"] == ["decoder_batch_size", 4, "past_sequence_length", 8]
     assert axes["past_key_values.2.encoder.value"] == ["batch_size", 4, "encoder_past_sequence_length", 8]
     # in a step the states may be anything of the right shape
-    case = graph.cases(Words(2))[-3].feeds
+    case = graph.cases(LetterTokenizer(2))[-3].feeds
     first = session.run(case)
     later = {**case, **{name.replace("present", "past_key_values"): value for name, value in first.items()},
              "use_cache_branch": np.array([True])}  # fmt: skip
@@ -141,7 +121,7 @@ def test_smaller_precisions_run_first_calls_and_steps(
     marian: tuple[Seq2SeqDecoderExport, Session, Path], tmp_path: Path, precision: str
 ) -> None:
     graph, _, folder = marian
-    words = Words(2)
+    words = LetterTokenizer(2)
     path = tmp_path / f"decoder_{precision}.onnx"
     calibration = [case.feeds for case in graph.cases(words) if case.calibrates]
     graph.makers[precision](folder / "decoder_model_merged.onnx", path, calibration)

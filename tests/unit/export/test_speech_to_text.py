@@ -16,7 +16,7 @@ pytest.importorskip("onnxpipe_export.tracing")
 import onnx  # noqa: E402
 
 from onnxpipe import AutoTokenizer  # noqa: E402
-from onnxpipe.engine import Session, open_session, parse_device  # noqa: E402
+from onnxpipe.engine import Session  # noqa: E402
 from onnxpipe.errors import ExportError  # noqa: E402
 from onnxpipe_export import tasks  # noqa: E402
 from onnxpipe_export.cases import audio as audio_cases  # noqa: E402
@@ -25,16 +25,13 @@ from onnxpipe_export.graphs.seq2seq import speech as speech_seq2seq  # noqa: E40
 from onnxpipe_export.graphs.seq2seq import speech_patches as speech_families  # noqa: E402
 from onnxpipe_export.tokenizers import convert as tokenizer  # noqa: E402
 from tolerances import MODEL, SUM  # noqa: E402
+from unit.export.graphs import open_bundle_graph  # noqa: E402
 from zoo.audio import speech_text_tokenizers  # noqa: E402
 from zoo.audio.speech_text_models import FAMILIES, TASK  # noqa: E402
 from zoo.cache import cached_bundle, cached_model  # noqa: E402
 from zoo.text.synthetic_tokenizer import to_json  # noqa: E402
 
 _WHISPERS = tuple(name for name in FAMILIES if name.startswith("whisper"))
-
-
-def session(bundle: Path, name: str) -> Session:
-    return open_session(bundle / "onnx" / f"{name}.onnx", root=bundle, device=parse_device("cpu"))
 
 
 def original(family: str) -> Any:
@@ -68,7 +65,7 @@ def first_call(decoder: Session, states: dict[str, np.ndarray], ids: np.ndarray)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_graphs_have_the_names_that_others_know(family: str) -> None:
     bundle = cached_bundle(family, TASK)
-    encoder, decoder = session(bundle, "encoder_model"), session(bundle, "decoder_model_merged")
+    encoder, decoder = open_bundle_graph(bundle, "encoder_model"), open_bundle_graph(bundle, "decoder_model_merged")
     layers = {"whisper": 2, "whisper-en": 1, "moonshine": 3}.get(family, 2)
     kinds = ("decoder.key", "decoder.value", "encoder.key", "encoder.value")
     caches = [f"{layer}.{kind}" for layer in range(layers) for kind in kinds]
@@ -93,7 +90,7 @@ def test_graphs_have_the_names_that_others_know(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_padded_batch_and_its_beams_answer_as_the_original(family: str) -> None:
     bundle, model = cached_bundle(family, TASK), original(family)
-    encoder, decoder = session(bundle, "encoder_model"), session(bundle, "decoder_model_merged")
+    encoder, decoder = open_bundle_graph(bundle, "encoder_model"), open_bundle_graph(bundle, "decoder_model_merged")
     feeds = encoder_feeds(family, encoder)
     states = encoder.run(feeds)
     ids = np.random.default_rng(3).integers(300, 900, (6, 5))  # three beams of each of two
@@ -109,7 +106,7 @@ def test_a_padded_batch_and_its_beams_answer_as_the_original(family: str) -> Non
 
 @pytest.mark.parametrize("family", ["seamless_m4t", "seamless_m4t_v2", "speech_to_text"])
 def test_recordings_may_be_longer_than_the_tables_of_positions(family: str) -> None:
-    encoder = session(cached_bundle(family, TASK), "encoder_model")
+    encoder = open_bundle_graph(cached_bundle(family, TASK), "encoder_model")
     feeds = encoder_feeds(family, encoder, (7.0,))
     positions = getattr(original(family).config, "max_source_positions", None)
     assert family != "seamless_m4t" or feeds["input_features"].shape[1] > positions
@@ -119,7 +116,7 @@ def test_recordings_may_be_longer_than_the_tables_of_positions(family: str) -> N
 
 def test_a_step_copies_no_states_and_gives_none_back() -> None:
     bundle = cached_bundle("whisper", TASK)
-    encoder, decoder = session(bundle, "encoder_model"), session(bundle, "decoder_model_merged")
+    encoder, decoder = open_bundle_graph(bundle, "encoder_model"), open_bundle_graph(bundle, "decoder_model_merged")
     states = encoder.run(encoder_feeds("whisper", encoder))
     ids = np.random.default_rng(4).integers(300, 900, (2, 4))
     whole = decoder.run(first_call(decoder, states, ids))

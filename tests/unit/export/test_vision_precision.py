@@ -12,11 +12,11 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-from onnxpipe.engine import open_session, parse_device  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.optimise import optimise  # noqa: E402
 from onnxpipe_export.precision import convolution_plan, convolutions, makers, ranges  # noqa: E402
 from tolerances import LAYER  # noqa: E402
+from unit.export import graphs  # noqa: E402
 
 CHANNELS, SIDE = 8, 12
 Weights = dict[str, np.ndarray]
@@ -41,11 +41,7 @@ def weights(*shapes: tuple[int, ...]) -> Weights:
 def graph_of(nodes: Sequence[Any], constants: Weights, channels: int = 3) -> OnnxGraph:
     """pixel_values (batch, channels, height, width) float32 -> y."""
     shape = ["batch", channels, "height", "width"]
-    x = onnx.helper.make_tensor_value_info("pixel_values", onnx.TensorProto.FLOAT, shape)
-    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
-    tensors = [onnx.numpy_helper.from_array(value, name) for name, value in constants.items()]
-    graph = onnx.helper.make_graph(nodes, "g", [x], [y], tensors)
-    return OnnxGraph(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9))
+    return graphs.graph_of(nodes, constants, name="pixel_values", shape=shape)
 
 
 def images(count: int, seed: int = 1, channels: int = 3) -> np.ndarray:
@@ -53,8 +49,7 @@ def images(count: int, seed: int = 1, channels: int = 3) -> np.ndarray:
 
 
 def run(path: Path, x: np.ndarray) -> np.ndarray:
-    session = open_session(path, root=path.parent, device=parse_device("cpu"))
-    return session.run({"pixel_values": x})["y"]
+    return graphs.open_graph(path).run({"pixel_values": x})["y"]
 
 
 def quantised(graph: OnnxGraph, folder: Path, precision: str = "int8", channels: int = 3) -> tuple[Path, Path]:

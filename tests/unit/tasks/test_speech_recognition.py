@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import tracemalloc
@@ -19,6 +18,7 @@ from onnxpipe.errors import AudioError, MissingDependencyError, ModelNotFoundErr
 from onnxpipe.processing.audio.wav2vec2 import Wav2Vec2FeatureExtractor
 from onnxpipe.tasks.speech_recognition import windows as speech
 from onnxpipe.tasks.speech_recognition.pipeline import AutomaticSpeechRecognitionPipeline
+from unit.audio_files import wav
 
 soundfile = pytest.importorskip("soundfile")
 
@@ -61,12 +61,6 @@ def said(text: str, frames: int = 3) -> Any:
     """Samples that the model recognises as a text: `frames` frames a letter, then a blank."""
     ids = [i for letter in text for i in [TOKENS.index("|" if letter == " " else letter)] * frames + [0]]
     return np.repeat(np.array(ids, np.float32) / 100, STEP)
-
-
-def wav(array: Any, rate: int = RATE) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, array, rate, format="WAV", subtype="FLOAT")
-    return buffer.getvalue()
 
 
 def tokenizer(folder: Path) -> Any:

@@ -19,6 +19,7 @@ soundfile = pytest.importorskip("soundfile")
 from onnxpipe.errors import AudioError, AudioNotFoundError, MissingDependencyError  # noqa: E402
 from onnxpipe.processing.audio.io.load import load_audio, open_audio  # noqa: E402
 from onnxpipe.processing.audio.io.resample import resample, resample_blocks  # noqa: E402
+from unit.audio_files import wav  # noqa: E402
 from zoo.audio.recordings import encoded  # noqa: E402
 
 RATE = 16_000
@@ -26,12 +27,6 @@ RATE = 16_000
 
 def tone(rate: int, seconds: float = 0.5, hertz: float = 300.0) -> np.ndarray:
     return np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate).astype(np.float32) * np.float32(0.5)
-
-
-def wav(samples: np.ndarray, rate: int = RATE) -> bytes:
-    buffer = BytesIO()
-    soundfile.write(buffer, samples, rate, format="WAV", subtype="FLOAT")
-    return buffer.getvalue()
 
 
 # -- forms ------------------------------------------------------------------------------------------------------------
