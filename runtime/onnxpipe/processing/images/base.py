@@ -132,8 +132,8 @@ class ImageProcessor(ProcessorBase):
             **overrides: instead of what the file says.
 
         Raises:
-            BundleError: a value that means nothing.
-            UnknownArgumentError: an override that this class has not.
+            BundleError: a value that is not valid.
+            UnknownArgumentError: an override that this class does not know.
         """
         return cls.from_config(ProcessorConfig(config, older=older), overrides)
 
@@ -303,7 +303,7 @@ def stack(name: str, rows: list[Any]) -> Array:
     return np.stack([np.asarray(row) for row in rows])
 
 
-#: Keys of files that name the class they are for, or that are no settings.
+#: Keys of files that name the class they are for, or that are not settings.
 _NOT_KEPT = frozenset(
     {"image_processor_type", "feature_extractor_type", "processor_class", "_processor_class", "_valid_processor_keys",
      "_valid_kwargs_names", "transformers_version", "max_size", "use_fast", "device", "disable_grouping", "data_format",

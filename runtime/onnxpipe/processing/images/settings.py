@@ -176,9 +176,10 @@ def parse(values: Mapping[str, Any], square: bool, longest: int | None = None) -
     Raises:
         UnsupportedError: a value that is not valid.
     """
-    given = {name: value for name, value in values.items() if value is not None}
     parsed: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in values.items():
+        if value is None:
+            continue
         parser: Callable[[str, Any], Any] = _PARSERS.get(name, _flag)
         parsed[name] = parse_size(name, value, square, longest) if name == "size" else parser(name, value)
     return parsed

@@ -72,8 +72,8 @@ def load_image(source: Any, timeout: float | None = None, *, max_pixels: int = M
 
     Raises:
         ImageNotFoundError: a path at which there is no file, or a folder.
-        ImageError: a string that is none of these, a file that is broken, too large or of another format, a URL that
-            gives no image (`fetch.fetch`), an array of another shape or range.
+        ImageError: a string that is none of these, a file that is broken, too large or of another format, a URL
+            that does not lead to an image (`fetch.fetch`), an array of another shape or range.
         TypeError: something else.
         MissingDependencyError: Pillow is not installed.
     """
