@@ -271,15 +271,15 @@ def test_choosing_a_template(both: Callable[..., Both]) -> None:
     chat = CHATS["turns"]
     for templates in (named, {"rag": named["rag"]}, {"default": "d"}, {"tool_use": "t", "default": "d"}, "alone", None):
         pair = both(templates)
-        for asked in (None, "rag", "default", "{{ messages | length }}"):
+        for template in (None, "rag", "default", "{{ messages | length }}"):
             for tools in (None, [SCHEMA]):
-                _same(pair, chat, tokenize=False, chat_template=asked, tools=tools)
-                call = functools.partial(_template_of, asked=asked, tools=tools)
+                _same(pair, chat, tokenize=False, chat_template=template, tools=tools)
+                call = functools.partial(_template_of, template=template, tools=tools)
                 assert _outcome(functools.partial(call, pair[0])) == _outcome(functools.partial(call, pair[1]))
 
 
-def _template_of(tokenizer: Any, asked: str | None, tools: Any) -> Any:
-    return tokenizer.get_chat_template(asked, tools)
+def _template_of(tokenizer: Any, template: str | None, tools: Any) -> Any:
+    return tokenizer.get_chat_template(template, tools)
 
 
 class _Conversation:

@@ -86,15 +86,15 @@ def test_a_stream_is_lazy(bundles: Bundles) -> None:
     """Answers come while prompts are still being read."""
     import onnxpipe
 
-    asked: list[int] = []
+    read: list[int] = []
 
     def prompts():  # type: ignore[no-untyped-def]
         for i in range(500):
-            asked.append(i)
+            read.append(i)
             yield f"Paris {i}"
 
     pipe = onnxpipe.pipeline("text-generation", model=str(bundles("llama", "causal")), device="cpu")
     answers = pipe(prompts(), max_new_tokens=2, do_sample=False, batch_size=4)
-    assert len(asked) <= 1, "the first is looked at: it may be a chat"
+    assert len(read) <= 1, "the first is looked at: it may be a chat"
     next(answers)
-    assert 0 < len(asked) < 100
+    assert 0 < len(read) < 100

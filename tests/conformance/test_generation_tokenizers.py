@@ -219,8 +219,8 @@ def test_languages(both: Callable[..., Both], family: str) -> None:
                 tokenizer.src_lang, tokenizer.tgt_lang = source, target
             assert (ours.src_lang, ours.tgt_lang) == (theirs.src_lang, theirs.tgt_lang)
             _same(pair, TEXTS[0], text_target=TEXTS[3])
-            asked = {"return_tensors": None, "src_lang": target, "tgt_lang": source}
-            inputs = [dict(tokenizer._build_translation_inputs(TEXTS[:2], **asked)) for tokenizer in pair]
+            options = {"return_tensors": None, "src_lang": target, "tgt_lang": source}
+            inputs = [dict(tokenizer._build_translation_inputs(TEXTS[:2], **options)) for tokenizer in pair]
             assert inputs[0] == inputs[1]
             assert ours.src_lang == source, "a pipeline's language is its call's own"
     if family != "nllb":

@@ -51,8 +51,8 @@ def theirs(real_model: Find) -> Any:
 def test_texts_and_times_of_segments(ours: Callable[[str], Any], theirs: Any, clips: dict[Path, str]) -> None:
     """Each clip alone: greedily all of them, the shortest two by default, that is with five beams."""
     for path in clips:
-        asked = {"return_timestamps": True, "num_beams": 1}
-        assert ours("fp32")(path, **asked) == theirs(path, **asked), path.name
+        options = {"return_timestamps": True, "num_beams": 1}
+        assert ours("fp32")(path, **options) == theirs(path, **options), path.name
     for path in sorted(clips, key=lambda path: len(clips[path]))[:2]:
         assert ours("fp32")(path, return_timestamps=True) == theirs(path, return_timestamps=True), path.name
 

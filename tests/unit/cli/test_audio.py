@@ -39,11 +39,11 @@ def test_a_transcript_is_text_alone(cli: FakeCLI, transcribe: Callable[..., Resu
     assert "return_timestamps" not in cli.params
 
 
-@pytest.mark.parametrize(("kind", "asked"), [("seq2seq_whisper", True), ("ctc", "word"), ("ctc_with_lm", "word")])
-def test_subtitles_ask_for_times(cli: FakeCLI, transcribe: Callable[..., Result], kind: str, asked: Any) -> None:
+@pytest.mark.parametrize(("kind", "timestamps"), [("seq2seq_whisper", True), ("ctc", "word"), ("ctc_with_lm", "word")])
+def test_subtitles_ask_for_times(cli: FakeCLI, transcribe: Callable[..., Result], kind: str, timestamps: Any) -> None:
     cli.kind = kind
     transcribe("video.mp3", "--format", "srt")
-    assert cli.params["return_timestamps"] == asked
+    assert cli.params["return_timestamps"] == timestamps
     transcribe("video.mp3", "--format", "srt", "-p", "return_timestamps=word")
     assert cli.params["return_timestamps"] == "word"
 

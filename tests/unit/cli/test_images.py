@@ -94,9 +94,9 @@ def test_labels(cli: FakeCLI, photos: list[Path]) -> None:
     cli.run("zero-shot-image-classification", photos[0], "--labels", "cat, dog")
     assert cli.params == {"candidate_labels": ["cat", "dog"]}
     cli.run("zero-shot-object-detection", photos[0], "--labels", "cat")
-    asked = {"image": str(photos[0]), "candidate_labels": ["cat"]}
-    cli.run("zero-shot-object-detection", json.dumps(asked))
-    assert cli.inputs[-1] == asked
+    dictionary = {"image": str(photos[0]), "candidate_labels": ["cat"]}
+    cli.run("zero-shot-object-detection", json.dumps(dictionary))
+    assert cli.inputs[-1] == dictionary
     assert "needs --labels" in cli.run("zero-shot-image-classification", photos[0], code=2).stderr
     wrong = cli.run("image-classification", photos[0], "--labels", "a", code=2)
     assert "--labels is not for image-classification" in wrong.stderr

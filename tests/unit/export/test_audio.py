@@ -344,15 +344,15 @@ def test_old_checkpoints_are_read(tmp_path: Path) -> None:
 def test_the_language_that_a_checkpoint_holds_is_taken_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
-    asked: list[dict[str, Any]] = []
+    downloads: list[dict[str, Any]] = []
 
     def download(name: str, **how: Any) -> str:
-        asked.append(how)
+        downloads.append(how)
         return "."
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     checkpoint.download("facebook/mms-1b-all", HubOptions(), ("*.safetensors",))
-    assert "adapter.*" in asked[0]["ignore_patterns"]
+    assert "adapter.*" in downloads[0]["ignore_patterns"]
 
 
 def test_a_language_model_goes_with_its_recogniser(tmp_path: Path) -> None:

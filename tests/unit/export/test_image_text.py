@@ -327,8 +327,8 @@ def test_lightglue_without_giving_up_points_is_the_same(
     with torch.no_grad():
         expected = checkpoint.model(pixel_values=pixel_values)
         got = lightglue_module.match(checkpoint.model, {"pixel_values": pixel_values})
-    shown = expected.mask.bool()
-    assert torch.equal(got["matches"][shown], expected.matches.reshape(1, 2, -1)[shown])
+    visible = expected.mask.bool()
+    assert torch.equal(got["matches"][visible], expected.matches.reshape(1, 2, -1)[visible])
 
 
 def test_lightglue_that_matches_nothing_is_refused(

@@ -200,9 +200,9 @@ def test_speech_to_text_tokenizer_becomes_one_file(variant: str, tmp_path: Path)
     ours = AutoTokenizer.from_pretrained(str(folder))
     ids = slow("the city of rome").input_ids
     assert list(ours("the city of rome")["input_ids"]) == ids
-    shown = ours.decode(ids, skip_special_tokens=True)
-    assert shown == slow.decode(ids, skip_special_tokens=True)
-    assert shown.isupper() == (variant == "capitals")
+    text = ours.decode(ids, skip_special_tokens=True)
+    assert text == slow.decode(ids, skip_special_tokens=True)
+    assert text.isupper() == (variant == "capitals")
 
 
 def test_a_model_of_another_build_is_refused(tmp_path: Path) -> None:

@@ -586,7 +586,7 @@ class Linguist:
 
     def __init__(self) -> None:
         self.inner = tokenizer()
-        self.asked: list[tuple[Any, Any]] = []
+        self.languages: list[tuple[Any, Any]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -597,7 +597,7 @@ class Linguist:
     def _build_translation_inputs(self, text: str, return_tensors: Any, src_lang: Any, tgt_lang: Any, **kw: Any) -> Any:
         if src_lang is None or tgt_lang is None:
             raise ValueError("Translation requires a `src_lang` and a `tgt_lang` for this model")
-        self.asked.append((src_lang, tgt_lang))
+        self.languages.append((src_lang, tgt_lang))
         found = self.inner(text, return_tensors=return_tensors, **kw)
         found["forced_bos_token_id"] = 3 + LETTERS.index(tgt_lang[0])
         return found
@@ -609,7 +609,7 @@ def test_languages() -> None:
     assert record["translation_text"][0] == "f"
     assert pipe("hello", tgt_lang="de", src_lang="en")[0]["translation_text"][0] == "d"
     assert pipe(["hello", "a cat"], tgt_lang="de", src_lang="en")[1]["translation_text"][0] == "d"
-    assert pipe.tokenizer.asked[:2] == [("en", "fr"), ("en", "de")]
+    assert pipe.tokenizer.languages[:2] == [("en", "fr"), ("en", "de")]
     plain = TranslationPipeline(FakeSeq2Seq(), Linguist(), task="translation", max_new_tokens=5)
     with pytest.raises(ValueError, match="`src_lang` and a `tgt_lang`"):
         plain("hello")

@@ -364,11 +364,11 @@ def test_oneformer_takes_its_task_as_tokens() -> None:
     model = FakeModel(features, ["pixel_values", "task_inputs"], model_type="oneformer", task_seq_len=40)
     letters = tokenizer()
     pipe = ImageSegmentationPipeline(model, tokenizer=letters, image_processor=OneFormerLike())
-    asked: list[Any] = []
-    model.answer = lambda feeds: asked.append(feeds["task_inputs"]) or features(feeds)
+    tasks: list[Any] = []
+    model.answer = lambda feeds: tasks.append(feeds["task_inputs"]) or features(feeds)
     pipe(plain("white"))
-    assert asked[0].shape == (1, 40)
-    assert letters.decode(asked[0][0], skip_special_tokens=True) == "the task is panoptic"
+    assert tasks[0].shape == (1, 40)
+    assert letters.decode(tasks[0][0], skip_special_tokens=True) == "the task is panoptic"
 
 
 # -- depth-estimation, image-to-image ---
@@ -475,7 +475,7 @@ class FakeSam(FakeModel):
     def __init__(self) -> None:
         super().__init__(features)
         self.embedded = 0
-        self.asked: list[int] = []
+        self.counts: list[int] = []
 
     def get_image_embeddings(self, pixels: Any) -> Any:
         self.embedded += 1
@@ -484,7 +484,7 @@ class FakeSam(FakeModel):
     def decode_masks(self, embeddings: Any, points: Any, labels: Any) -> dict[str, Any]:
         assert embeddings["image_embeddings"].shape == (1, 3, SIDE, SIDE)
         assert points.shape == (*labels.shape, 2)
-        self.asked.append(points.shape[1])
+        self.counts.append(points.shape[1])
         scores = points[:, :, :1, 0] - 1
         return {"iou_scores": scores, "pred_masks": np.ones((1, points.shape[1], 1, 4, 4), np.float32)}
 
@@ -497,13 +497,13 @@ def test_masks() -> None:
     pipe = masker()
     answer = pipe(plain("white", (20, 10)), points_per_crop=7, points_per_batch=3)
     assert list(answer) == ["masks", "scores"]
-    assert pipe.model.asked == [3, 3, 1]
+    assert pipe.model.counts == [3, 3, 1]
     assert pipe.model.embedded == 1
     assert answer["scores"].tolist() == [5, 4, 3, 2, 1]
     assert answer["masks"][0].dtype == bool
     more = pipe(plain("white", (20, 10)), points_per_crop=7, points_per_batch=None, crops_n_layers=1,
                 output_rle_mask=True, output_bboxes_mask=True)  # fmt: skip
-    assert pipe.model.asked[3:] == [7, 7]
+    assert pipe.model.counts[3:] == [7, 7]
     assert pipe.model.embedded == 3
     assert list(more) == ["masks", "scores", "rle_mask", "bounding_boxes"]
     assert more["bounding_boxes"].shape == (10, 4)
@@ -582,10 +582,10 @@ def test_an_image_model_is_not_a_video_model() -> None:
 
 
 def test_video(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[Any, ...]] = []
+    reads: list[tuple[Any, ...]] = []
 
     def read_frames(source: Any, count: int, rate: int = 1, timeout: float | None = None) -> Any:
-        asked.append((source, count, rate))
+        reads.append((source, count, rate))
         return np.full((count, 6, 6, 3), 255 if source == "day.mp4" else 0, np.uint8)
 
     monkeypatch.setattr("onnxpipe.processing.video.read.read_frames", read_frames)
@@ -599,7 +599,7 @@ def test_video(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [a[0]["label"] for a in pipe(["night.mp4", "day.mp4"], num_frames=2, frame_sampling_rate=3)] == [
         "dark", "bright"
     ]  # fmt: skip
-    assert asked == [("day.mp4", 4, 1), ("night.mp4", 2, 3), ("day.mp4", 2, 3)]
+    assert reads == [("day.mp4", 4, 1), ("night.mp4", 2, 3), ("day.mp4", 2, 3)]
     assert len(pipe("day.mp4", top_k=2)) == 2
     assert pipe(videos="day.mp4") == answer
     assert pipe("day.mp4", function_to_apply="none")[0]["score"] == pytest.approx(10)
@@ -655,19 +655,19 @@ def zero_shot(model: Any = None) -> Any:
 
 def test_zero_shot_image_classification() -> None:
     pipe = zero_shot()
-    asked = {"candidate_labels": ["r", "g", "b"], "hypothesis_template": "{}"}
-    answer = pipe(plain(GREEN), **asked)
+    options = {"candidate_labels": ["r", "g", "b"], "hypothesis_template": "{}"}
+    answer = pipe(plain(GREEN), **options)
     assert list(answer[0]) == ["score", "label"]
     assert [entry["label"] for entry in answer] == ["g", "r", "b"]
     assert sum(entry["score"] for entry in answer) == pytest.approx(1)
     assert pipe(plain(GREEN), ["r", "g", "b"], hypothesis_template="{}") == answer
     images = [plain(RED), plain(GREEN, (30, 5)), plain(BLUE)]
-    assert [best(each) for each in pipe(images, **asked)] == ["r", "g", "b"]
-    assert [best(each) for each in pipe((p for p in images), **asked)] == ["r", "g", "b"]
+    assert [best(each) for each in pipe(images, **options)] == ["r", "g", "b"]
+    assert [best(each) for each in pipe((p for p in images), **options)] == ["r", "g", "b"]
     assert len(pipe.model.texts) == 1  # the labels were read once in all of this
     pipe(plain(RED), candidate_labels=["r", "g"], hypothesis_template="{}")
     assert len(pipe.model.texts) == 2
-    assert zero_shot(JointDual())(images, **asked) == pipe(images, **asked)
+    assert zero_shot(JointDual())(images, **options) == pipe(images, **options)
 
 
 def test_siglip_judges_each_label_by_itself() -> None:

@@ -90,10 +90,10 @@ def test_the_final_text_only_grows_and_ends_whole(kind: str) -> None:
 
 
 def test_times_are_asked_for_where_the_model_has_them() -> None:
-    for kind, asked in (("ctc", "word"), ("seq2seq_whisper", "word"), ("seq2seq", None)):
+    for kind, timestamps in (("ctc", "word"), ("seq2seq_whisper", "word"), ("seq2seq", None)):
         pipe = Recogniser(kind)
         live(pipe, pieces(speech()), options={"seed": 3})
-        assert {call.get("return_timestamps") for call in pipe.calls} == {asked}
+        assert {call.get("return_timestamps") for call in pipe.calls} == {timestamps}
         assert {call["seed"] for call in pipe.calls} == {3}
     pipe = Recogniser("seq2seq_whisper")
     pipe.model.gives_word_timestamps = False

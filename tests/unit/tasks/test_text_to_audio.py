@@ -288,10 +288,10 @@ def test_a_voice_that_is_not_there_a_long_text_and_an_empty_one(kokoro: Any) -> 
 
 
 def test_texts_become_phonemes_in_the_language_of_the_voice(kokoro: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    calls = []
 
     def phonemes(text: str, language: str) -> str:
-        asked.append((text, language))
+        calls.append((text, language))
         return "rˈɛd z."
 
     monkeypatch.setattr(phoneme_tokenizer, "phonemes", phonemes)
@@ -300,7 +300,7 @@ def test_texts_become_phonemes_in_the_language_of_the_voice(kokoro: Any, monkeyp
     np.testing.assert_array_equal(answer, expected)
     kokoro("red")
     kokoro("red", preprocess_params={"language": "de"})
-    assert asked == [("it's red", "en-gb"), ("red", "en-us"), ("red", "de")]
+    assert calls == [("it's red", "en-gb"), ("red", "en-us"), ("red", "de")]
     with pytest.raises(UnsupportedError, match="is_phonemes"):
         phoneme_tokenizer.language_of("jf_alpha")
 

@@ -213,11 +213,11 @@ def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     serving = _served()
     here = next(serving)
     port = int(here.rpartition(":")[2])
-    world: dict[str, Any] = {"names": {}, "asked": [], "connected": []}
+    world: dict[str, Any] = {"names": {}, "resolved": [], "connected": []}
     connect = socket.socket.connect
 
     def resolve(host: str, service: int, *_: Any, **__: Any) -> list[Any]:
-        world["asked"].append(host)
+        world["resolved"].append(host)
         answers = world["names"][host]
         address = answers.pop(0) if len(answers) > 1 else answers[0]
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, service)) for one in address.split()]
@@ -236,7 +236,7 @@ def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 def test_a_name_is_asked_once_and_its_address_used(internet: dict[str, Any]) -> None:
     internet["names"]["turncoat.example"] = ["93.184.216.34", "127.0.0.1"]  # another answer the second time
     assert fetch("http://turncoat.example/ok") == BODY
-    assert internet["asked"] == ["turncoat.example"]
+    assert internet["resolved"] == ["turncoat.example"]
     assert internet["connected"] == [("93.184.216.34", 80)]
     assert _Handler.seen[0][1]["Host"] == "turncoat.example"
 

@@ -132,8 +132,8 @@ def test_prompts_equal_transformers(pair: tuple[Any, Any]) -> None:
     assert ours.get_prompt_ids("Mr. Quilter, naïve").tolist() == list(theirs.get_prompt_ids("Mr. Quilter, naïve"))
     assert ours.get_prompt_ids("Mr.", return_tensors=None) == list(theirs.get_prompt_ids("Mr."))
     assert ours.timestamp_ids() == theirs.timestamp_ids()
-    for asked in ({}, {"language": "french"}, {"language": "de", "task": "translate"}, {"no_timestamps": False}):
-        assert ours.get_decoder_prompt_ids(**asked) == theirs.get_decoder_prompt_ids(**asked)
+    for options in ({}, {"language": "french"}, {"language": "de", "task": "translate"}, {"no_timestamps": False}):
+        assert ours.get_decoder_prompt_ids(**options) == theirs.get_decoder_prompt_ids(**options)
         assert ours("hello there")["input_ids"] == theirs("hello there")["input_ids"]
         assert ours.prefix_tokens == theirs.prefix_tokens
     for bad in ({"language": "klingon"}, {"task": "sing"}):
