@@ -45,7 +45,7 @@ class Finding:
     fix: str = ""
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Check the installation and the machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @traceback_option
 @click.pass_context
@@ -76,7 +76,7 @@ def examine() -> Iterator[Finding]:
     yield _memory()
     yield from _caches()
     yield _optional("pillow", "image tasks", "vision")
-    yield _optional("av", "video-classification", "video")
+    yield _optional("av", "video tasks", "video")
     yield _exporter()
 
 
@@ -156,8 +156,8 @@ def _memory() -> Finding:
     from onnxpipe.engine.memory import machine_memory, memory_limit
 
     total, limit = machine_memory(), memory_limit()
-    shown = f"{total / 1e9:.1f} GB" if total else "unknown"
-    return Finding("memory", f"{shown}, container limit {f'{limit / 1e9:.1f} GB' if limit else 'none'}")
+    size = f"{total / 1e9:.1f} GB" if total else "unknown"
+    return Finding("memory", f"{size}, container limit {f'{limit / 1e9:.1f} GB' if limit else 'none'}")
 
 
 def _caches() -> Iterator[Finding]:

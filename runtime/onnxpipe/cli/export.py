@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from onnxpipe.bundle.exporter import Attention
 
 
-@click.command("export")
+@click.command("export", short_help="Export a model to ONNX and verify it.")
 @click.argument("model")
 @click.option("-o", "--output", required=True, type=click.Path(file_okay=False), help="Folder to write to.")
 @click.option("--task", help="Task to export for, e.g. text-generation; by default what the architecture is for.")

@@ -66,7 +66,7 @@ class Inspection:
     certificate: dict[str, Any] | None = None
 
 
-@click.command("inspect")
+@click.command("inspect", short_help="Show what a model folder or Hub repository holds.")
 @click.argument("model")
 @hub_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")

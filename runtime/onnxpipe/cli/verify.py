@@ -69,7 +69,7 @@ class GraphCheck:
     faults: tuple[str, ...] = ()
 
 
-@click.command("verify")
+@click.command("verify", short_help="Verify a model on this machine.")
 @click.argument("model")
 @click.option("--dtype", help="Precision to check; by default all in the folder.")
 @click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
@@ -93,8 +93,8 @@ def command(
     """Verify on this machine that MODEL (a folder or a Hub id) answers as its PyTorch original does.
 
     Every file's size and sha256 are compared with bundle.json; then the inputs in golden.npz are run and compared with
-    the answers of the original. Exit code 1 where anything differs, and where there is nothing to compare with: 0
-    means "verified here", so that a build can rely on it.
+    the answers of the original. Exit code 1 if anything differs or there is nothing to compare with: 0 means
+    "verified here", so that a build can rely on it.
     """
     from onnxpipe.bundle import fetch, open_bundle
     from onnxpipe.engine import parse_device

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from onnxpipe.tasks.base.spec import TaskSpec
 
 
-@click.command("run", cls=TaskCommand)
+@click.command("run", cls=TaskCommand, short_help="Run a task on texts, files or a table.")
 @click.argument("task")
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
 @click.option("-m", "--model", help="Folder or Hub id; by default the task's default model.")

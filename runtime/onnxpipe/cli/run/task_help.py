@@ -195,8 +195,8 @@ def _parameters(spec: TaskSpec) -> Iterator[tuple[str, str]]:
         if option.text.startswith("every other keyword"):
             yield "...", option.text
             continue
-        shown = option.default not in ("None", "''", "{}", "") and not option.default.startswith("<")
-        default = f"  [default: {option.default}]" if shown else ""
+        has_default = option.default not in ("None", "''", "{}", "") and not option.default.startswith("<")
+        default = f"  [default: {option.default}]" if has_default else ""
         yield f"{option.name} {types[option.name]}", f"{option.text}{default}"
 
 

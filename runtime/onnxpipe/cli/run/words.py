@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InputParts:
-    """Parts of inputs that options give; they are the same for every input.
+    """Parts of inputs that options name; they are the same for every input.
 
     Attributes:
-        question, context: of question-answering.
-        query: what the other texts are compared with.
+        question: a question about every text.
+        context: the text that holds the answers to all questions.
+        query: the text that others are compared with.
         documents: the texts that `query` is compared with.
     """
 
@@ -32,7 +33,7 @@ class InputParts:
     documents: tuple[str, ...] = ()
 
     def of(self, spec: TaskSpec) -> dict[str, Any]:
-        """Return the parts that are given, by the names that the task has for them."""
+        """Return the parts that options name, by the names that the task has for them."""
         values = {
             "question": self.question,
             "context": self.context,
@@ -43,7 +44,7 @@ class InputParts:
         return {name: value for name, value in parts.items() if value is not None}
 
 
-def word_inputs(spec: TaskSpec, words: Sequence[str], given: InputParts, stdin: Iterable[str]) -> Iterator[Any]:
+def word_inputs(spec: TaskSpec, words: Sequence[str], shared: InputParts, stdin: Iterable[str]) -> Iterator[Any]:
     """Build inputs from the command line's arguments; `-` stands for the lines of stdin.
 
     With `--context` the arguments are questions, with `--question` contexts, with `--query` documents. An argument
@@ -53,8 +54,8 @@ def word_inputs(spec: TaskSpec, words: Sequence[str], given: InputParts, stdin: 
     Raises:
         click.UsageError: there is nothing to answer.
     """
-    parts = given.of(spec)
-    if not words and len(parts) < 2 and not given.documents:
+    parts = shared.of(spec)
+    if not words and len(parts) < 2 and not shared.documents:
         raise click.UsageError("no INPUT: give texts (- for the lines of stdin), or --input FILE")
     texts = expand(words, stdin)
     if spec.text_key is not None:
@@ -75,7 +76,7 @@ def word_inputs(spec: TaskSpec, words: Sequence[str], given: InputParts, stdin: 
 
 
 def column_inputs(
-    spec: TaskSpec, table: Table, column: str | None, given: InputParts
+    spec: TaskSpec, table: Table, column: str | None, shared: InputParts
 ) -> Callable[[Mapping[str, Any]], Any]:
     """Return a function that builds an input from a row's cells, or an `InputError` where a cell is missing.
 
@@ -84,13 +85,13 @@ def column_inputs(
         table: the table; its columns are checked.
         column: the value of `--column`: a column's name, `part=column,...` for an input with several parts, or None
             for the column that is evident.
-        given: parts that are the same for every row.
+        shared: parts that are the same for every row.
 
     Raises:
         TableError: no such column; or none was named and none is evident.
         click.UsageError: `part=column` without a name on one side.
     """
-    parts = given.of(spec)
+    parts = shared.of(spec)
     columns = _columns(spec, table, column, parts)
     names = [columns] if isinstance(columns, str) else [*columns.values()]
     check_columns(table, names)
@@ -113,10 +114,10 @@ def column_inputs(
     return build
 
 
-def _columns(spec: TaskSpec, table: Table, column: str | None, given: Mapping[str, Any]) -> str | dict[str, str]:
+def _columns(spec: TaskSpec, table: Table, column: str | None, shared: Mapping[str, Any]) -> str | dict[str, str]:
     """Return the column of the text, or the columns of the parts that options do not give."""
-    missing = [part.name for part in spec.parts if part.name not in given]
-    single = bool(given) and len(missing) == 1
+    missing = [part.name for part in spec.parts if part.name not in shared]
+    single = bool(shared) and len(missing) == 1
     if column is not None and (column in table.columns or "=" not in column):
         return {missing[0]: column} if single else column
     if column is not None:
