@@ -95,7 +95,7 @@ def column_inputs(
     columns = _columns(spec, table, column, parts)
     names = [columns] if isinstance(columns, str) else [*columns.values()]
     check_columns(table, names)
-    lists = {part.name for part in spec.parts if part.is_list}
+    lists = _list_parts()
 
     def build(cells: Mapping[str, Any]) -> Any:
         missing = [name for name in names if name not in cells]
@@ -130,6 +130,13 @@ def _columns(spec: TaskSpec, table: Table, column: str | None, shared: Mapping[s
             return {missing[0]: evident} if missing else evident
     example = f"{missing[0]}=NAME,{missing[1]}=NAME" if len(missing) == 2 else "NAME"
     raise TableError(f"name the column to read: --column {example}; {table.path} has {quoted(table.columns)}")
+
+
+def _list_parts() -> set[str]:
+    """Return the names of parts that are lists of texts, of all tasks: those that users register name no parts."""
+    from onnxpipe.tasks.registry import TASKS
+
+    return {part.name for spec in TASKS if not spec.takes_files for part in spec.parts if part.is_list}
 
 
 def check_columns(table: Table, names: Iterable[str]) -> None:
