@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup lint check format demo examples docs docs-pages names test
+.PHONY: setup lint check format stub demo examples docs docs-pages names test
 setup: $(VENV)/.done
 
 $(VENV)/.done: pyproject.toml
@@ -15,6 +15,10 @@ $(VENV)/.done: pyproject.toml
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The types of the package's lazy names, and of pipeline() for every task.
+stub: setup
+	$(BIN)/python tests/write_stub.py
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Given:
+class PassedComponents:
     """The components that the user passed: a name, `(name, {keywords})`, or the thing itself; None for none.
 
     Attributes:
@@ -31,7 +31,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Home:
+class ComponentSource:
     """Where components come from that were not passed.
 
     Attributes:
@@ -48,7 +48,7 @@ class Home:
 
 
 @dataclass(frozen=True)
-class _Kind:
+class ComponentType:
     """A kind of component.
 
     Attributes:
@@ -64,25 +64,25 @@ class _Kind:
     files: tuple[str, ...] = ()
 
 
-_TOKENIZER = _Kind(
+_TOKENIZER = ComponentType(
     "tokenizer", "AutoTokenizer", "PreTrainedTokenizer",
     ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model"),
 )  # fmt: skip
-_IMAGES = _Kind(
+_IMAGES = ComponentType(
     "image processor", "AutoImageProcessor", "PreTrainedImageProcessor",
     ("preprocessor_config.json", "processor_config.json"),
 )  # fmt: skip
-_SOUNDS = _Kind(
+_SOUNDS = ComponentType(
     "feature extractor", "AutoFeatureExtractor", "SequenceFeatureExtractor",
     ("preprocessor_config.json", "processor_config.json"),
 )  # fmt: skip
-_VIDEOS = _Kind(
+_VIDEOS = ComponentType(
     "video processor", "AutoVideoProcessor", "PreTrainedVideoProcessor", ("video_preprocessor_config.json",)
 )
-_BOTH = _Kind("processor", "AutoProcessor", "ProcessorMixin")
+_BOTH = ComponentType("processor", "AutoProcessor", "ProcessorMixin")
 
 
-def load_parts(cls: type[Pipeline], task: str, given: Given, home: Home) -> dict[str, Any]:
+def load_parts(cls: type[Pipeline], task: str, given: PassedComponents, home: ComponentSource) -> dict[str, Any]:
     """The components of a task, by the names that its constructor has.
 
     Args:
@@ -128,11 +128,11 @@ def load_parts(cls: type[Pipeline], task: str, given: Given, home: Home) -> dict
     return parts
 
 
-def _has(folder: Path | None, kind: _Kind) -> bool:
+def _has(folder: Path | None, kind: ComponentType) -> bool:
     return folder is not None and any((folder / name).is_file() for name in kind.files)
 
 
-def _load_if_known(kind: _Kind, home: Home) -> Any:
+def _load_if_known(kind: ComponentType, home: ComponentSource) -> Any:
     """For classes of the user's own, which may not want it at all."""
     try:
         return _load(kind, None, home)
@@ -140,7 +140,7 @@ def _load_if_known(kind: _Kind, home: Home) -> Any:
         return None
 
 
-def _load(kind: _Kind, given: Any, home: Home) -> Any:
+def _load(kind: ComponentType, given: Any, home: ComponentSource) -> Any:
     keywords: dict[str, Any] = {"use_fast": home.use_fast} if kind is _TOKENIZER else {}
     if isinstance(given, tuple):
         name, own = given
@@ -159,7 +159,7 @@ def _load(kind: _Kind, given: Any, home: Home) -> Any:
     )
 
 
-def _loader(kind: _Kind) -> Any:
+def _loader(kind: ComponentType) -> Any:
     if kind is _TOKENIZER:
         return AutoTokenizer.from_pretrained
     from onnxpipe.processing import auto  # not at the top: tasks of text need none of it

@@ -10,7 +10,7 @@ from typing import Any
 
 from onnxpipe.bundle import AutoConfig, Config, HubOptions
 from onnxpipe.bundle.hub_options import refuse_remote_code
-from onnxpipe.components import Given, Home, load_parts
+from onnxpipe.components import ComponentSource, PassedComponents, load_parts
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModel
 from onnxpipe.models.base import Model
@@ -135,8 +135,8 @@ def pipeline(
         check_outputs(loaded, auto.outputs, f"the task {name!r}", name)
     if settings is not None:
         loaded.config = settings
-    given = Given(tokenizer, feature_extractor, image_processor, video_processor, processor)
-    home = Home(loaded.bundle.folder if source else None, config, {**hub, "revision": revision}, use_fast)
+    given = PassedComponents(tokenizer, feature_extractor, image_processor, video_processor, processor)
+    home = ComponentSource(loaded.bundle.folder if source else None, config, {**hub, "revision": revision}, use_fast)
     parts = load_parts(cls, name, given, home)
     kwargs.pop("args_parser", None)
     if name == task == "translation":

@@ -89,7 +89,7 @@ def command(
             f"{model} has no chat template: it can only continue texts. Run "
             f'onnxpipe run text-generation --model {model} "Once upon a time"'
         )
-    if not {"max_new_tokens", "max_length"} & {*options, *pipe.chosen()}:
+    if not {"max_new_tokens", "max_length"} & {*options, *pipe.model_parameters()}:
         options["max_new_tokens"] = _TOKENS
     reader = TurnReader(sys.stdin.isatty())
     if reader.terminal:

@@ -1,29 +1,51 @@
-"""summarization: a long text made short by an encoder-decoder model (semantics of transformers 4.57)."""
+"""summarization: summarize texts with an encoder-decoder model (semantics of transformers 4.57)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack, overload
 
 from onnxpipe.models.auto import AutoModelForSeq2SeqLM
+from onnxpipe.tasks.base.call_types import Stream
 from onnxpipe.tasks.base.columns import text_columns
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.spec import TaskSpec
-from onnxpipe.tasks.text2text_generation import Text2TextGenerationPipeline
+from onnxpipe.tasks.text2text_generation import (
+    Text2TextCallOptions,
+    Text2TextGenerationOptions,
+    Text2TextGenerationPipeline,
+)
 
 
-class SummarizationPipeline(Text2TextGenerationPipeline):
-    """Summarizes texts: `[{"summary_text": str}]`. Its parameters are those of text2text-generation."""
+class SummaryText(TypedDict):
+    """A summary; with `return_tensors` it has `summary_token_ids` instead."""
+
+    summary_text: str
+
+
+class SummarizationPipeline(Text2TextGenerationPipeline[Text2TextGenerationOptions]):
+    """Summarize texts: `[{"summary_text": str}]`. Its options are those of text2text-generation."""
 
     return_name: ClassVar[str] = "summary"
 
-    def __call__(self, documents: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override] # transformers' name
+    @overload  # type: ignore[override] # transformers' name of the first argument; its answers have another key
+    def __call__(self, documents: str | list[str], **options: Unpack[Text2TextCallOptions]) -> list[SummaryText]: ...
+    @overload
+    def __call__(
+        self, documents: list[list[str]], **options: Unpack[Text2TextCallOptions]
+    ) -> list[list[SummaryText]]: ...
+    @overload
+    def __call__(
+        self, documents: Stream, **options: Unpack[Text2TextCallOptions]
+    ) -> PipelineIterator[list[SummaryText]]: ...
+    def __call__(self, documents: Any, *args: Any, **options: Any) -> Any:
         """See `Text2TextGenerationPipeline.__call__`."""
-        return super().__call__(documents, *args, **kwargs)
+        return super().__call__(documents, *args, **options)
 
-    def check(self, length: int, settled: Mapping[str, Any], options: Any) -> None:
-        limit, least = settled.get("max_length"), settled.get("min_length") or 0
+    def check(self, length: int, resolved: Mapping[str, Any], options: Text2TextGenerationOptions) -> None:
+        limit, least = resolved.get("max_length"), resolved.get("min_length") or 0
         if limit is None:
-            return  # only limits that somebody set are worth a word, not the pipeline's default
+            return  # only limits that somebody set are worth a warning, not the pipeline's default
         if limit < least:
             message = f"Your min_length={least} must be inferior than your max_length={limit}."
             self.warn("min_length", message, options)

@@ -1,4 +1,4 @@
-"""text2text-generation: a text made of another by an encoder-decoder model (semantics of transformers 4.57)."""
+"""text2text-generation: generate a text from another with an encoder-decoder model (semantics of transformers 4.57)."""
 
 from __future__ import annotations
 
@@ -7,21 +7,32 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack, overload
 
 from onnxpipe.engine.batching import Row
 from onnxpipe.engine.scheduler import Answered, ItemError, Outputs
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModelForSeq2SeqLM
+from onnxpipe.tasks.base.call_types import GenerationCallOptions, Stream
 from onnxpipe.tasks.base.columns import text_columns
-from onnxpipe.tasks.base.generation import GeneratingPipeline, GenerationOptions, Keywords
+from onnxpipe.tasks.base.datasets import PipelineIterator
+from onnxpipe.tasks.base.generation import GenerationOptions, GenerationPipeline, Kwargs
 from onnxpipe.tasks.base.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    Text2TextOptionsT = TypeVar("Text2TextOptionsT", bound="Text2TextGenerationOptions", default=Any)
+else:  # a default is known to Python from 3.13 on
+    from typing import TypeVar
+
+    Text2TextOptionsT = TypeVar("Text2TextOptionsT")
 
 logger = logging.getLogger("onnxpipe")
 
 
 class ReturnType(Enum):
-    """What an answer holds: token ids, or text."""
+    """The content of an answer: token ids, or text."""
 
     TENSORS = 0
     TEXT = 1
@@ -29,14 +40,14 @@ class ReturnType(Enum):
 
 @dataclass(frozen=True)
 class Text2TextGenerationOptions(GenerationOptions):
-    """Parameters of text2text-generation; every other keyword is `generate()`'s.
+    """Options of text2text-generation; every other keyword is `generate()`'s.
 
     Attributes:
-        return_tensors: give token ids, an int64 array that begins with the decoder's start token, instead of text.
+        return_tensors: return token ids, an int64 array that begins with the decoder's start token, instead of text.
         return_text: has no effect.
         return_type: a `ReturnType`, instead of the two above.
-        clean_up_tokenization_spaces: take spaces before punctuation out.
-        truncation: cut a text that is longer than the tokenizer says the model takes. By default nothing is cut.
+        clean_up_tokenization_spaces: remove spaces before punctuation.
+        truncation: cut a text that is longer than the model takes, as the tokenizer says. By default nothing is cut.
         stop_sequence: a text whose first token ends generation.
     """
 
@@ -49,8 +60,25 @@ class Text2TextGenerationOptions(GenerationOptions):
     warned: set[str] = field(default_factory=set, repr=False, compare=False)
 
 
-class Text2TextGenerationPipeline(GeneratingPipeline):
-    """Makes texts of texts. Its parameters are the fields of `Text2TextGenerationOptions`.
+class Text2TextCallOptions(GenerationCallOptions, total=False):
+    """The options of a call: see `Text2TextGenerationOptions`."""
+
+    return_tensors: bool | None
+    return_text: bool | None
+    return_type: ReturnType | None
+    clean_up_tokenization_spaces: bool | None
+    truncation: bool | str | None
+    stop_sequence: str | None
+
+
+class GeneratedText(TypedDict):
+    """A generated text; with `return_tensors` it has `generated_token_ids` instead."""
+
+    generated_text: str
+
+
+class Text2TextGenerationPipeline(GenerationPipeline[Text2TextOptionsT]):
+    """Generate texts from texts. Its options are the fields of `Text2TextGenerationOptions`.
 
     A str gives `[{"generated_text": str}]`, a list of n texts n dicts; with `num_return_sequences` above 1 each text
     has a list of them. Unless the call says otherwise 4 beams; unless it or the model does, 256 tokens.
@@ -58,27 +86,27 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
 
     Options = Text2TextGenerationOptions
     defaults: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 256, "num_beams": 4}
-    #: As a run of transformers 4.57 has it: a model's own 5 or 8 beams become 4, where neither the user nor the
-    #: config's parameters for the task say otherwise.
+    #: As in transformers 4.57: a model's own 5 or 8 beams become 4, unless the user or the config's parameters for the
+    #: task say otherwise.
     over_model: ClassVar[frozenset[str]] = frozenset({"num_beams"})
     legacy: ClassVar[bool] = True
-    not_text: ClassVar[Sequence[Any]] = (ReturnType.TENSORS,)
-    #: What the keys of an answer begin with.
+    token_return_types: ClassVar[Sequence[Any]] = (ReturnType.TENSORS,)
+    #: The beginning of an answer's keys.
     return_name: ClassVar[str] = "generated"
 
-    def parse(self, given: Mapping[str, Any], base: Any) -> Any:
-        options = super().parse(given, base)
-        kind = given.get("return_type")
+    def parse(self, kwargs: Mapping[str, Any], base: Text2TextOptionsT | None) -> Text2TextOptionsT:
+        options = super().parse(kwargs, base)
+        kind = kwargs.get("return_type")
         if kind is not None and not isinstance(kind, ReturnType):
             raise ValueError(f"return_type={kind!r}: choose one of {', '.join(map(str, ReturnType))}")
-        if kind is None and given.get("return_tensors") is not None:
-            kind = ReturnType.TENSORS if given["return_tensors"] else ReturnType.TEXT
+        if kind is None and kwargs.get("return_tensors") is not None:
+            kind = ReturnType.TENSORS if kwargs["return_tensors"] else ReturnType.TEXT
         return replace(
             options, return_type=kind or options.return_type, return_tensors=None, return_text=None, warned=set()
         )
 
-    def keywords(self, options: Any) -> Keywords:
-        keywords = super().keywords(options)
+    def generate_kwargs(self, options: Text2TextOptionsT) -> Kwargs:
+        kwargs = super().generate_kwargs(options)
         if options.stop_sequence is not None:
             ids = self.tokenizer.encode(options.stop_sequence, add_special_tokens=False)
             if len(ids) > 1 and "stop" not in options.warned:
@@ -88,35 +116,45 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
                     " stop sequence will be used as the stop sequence string in the interim.",
                     stacklevel=2,
                 )
-            keywords["eos_token_id"] = ids[0]
-        return keywords
+            kwargs["eos_token_id"] = ids[0]
+        return kwargs
 
     # -- the call ---------------------------------------------------------------------------------------------------
-    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Makes a text of one text, of each of a list, or of a stream.
+    @overload
+    def __call__(self, inputs: str | list[str], **options: Unpack[Text2TextCallOptions]) -> list[GeneratedText]: ...
+    @overload
+    def __call__(
+        self, inputs: list[list[str]], **options: Unpack[Text2TextCallOptions]
+    ) -> list[list[GeneratedText]]: ...
+    @overload
+    def __call__(
+        self, inputs: Stream, **options: Unpack[Text2TextCallOptions]
+    ) -> PipelineIterator[list[GeneratedText]]: ...
+    def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any:
+        """Generate a text from one text, from each of a list, or of a stream.
 
         Args:
             inputs: a str, a list of str, a generator or a dataset; in a list also lists of str, of which the first is
                 answered (as in transformers).
-            *args, **kwargs: see `Pipeline.__call__`.
+            *args, **options: see `Pipeline.__call__`.
         """
-        answers = super().__call__(inputs, *args, **kwargs)
+        answers = super().__call__(inputs, *args, **options)
         if not isinstance(inputs, list) or not all(isinstance(each, str) for each in inputs):
             return answers
         if not all(isinstance(answer, ItemError) or len(answer) == 1 for answer in answers):
             return answers
         return [answer if isinstance(answer, ItemError) else answer[0] for answer in answers]
 
-    def encode(self, value: Any, options: Any) -> Iterator[Row]:
+    def encode(self, value: Any, options: Text2TextOptionsT) -> Iterator[Row]:
         text = self._first(value)
-        encoding = self.encoded((self.prefix or "") + text, options)
+        encoding = self.encode_text((self.prefix or "") + text, options)
         ids = encoding["input_ids"]
-        settled = self.settled(options)
-        self.check(len(ids), settled, options)
+        resolved = self.resolved(options)
+        self.check(len(ids), resolved, options)
         yield self.row(ids, encoding.get("attention_mask"), None, options)
 
     def _first(self, value: Any) -> str:
-        """The text that is answered: of a list of texts, which transformers runs as one batch, the first."""
+        """Return the text that is answered: of a list of texts, which transformers runs as one batch, the first."""
         if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
             if self.tokenizer.pad_token_id is None:
                 raise ValueError("Please make sure that the tokenizer has a pad_token_id when using a batch input")
@@ -127,21 +165,21 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
             )
         return value
 
-    def encoded(self, text: str, options: Any) -> Mapping[str, Any]:
-        """The tokenizer's output for one text."""
+    def encode_text(self, text: str, options: Text2TextOptionsT) -> Mapping[str, Any]:
+        """Tokenize one text."""
         encoding: Mapping[str, Any] = self.tokenizer(text, truncation=options.truncation)
         return encoding
 
-    def check(self, length: int, settled: Mapping[str, Any], options: Any) -> None:
-        """Warns, once a call, where a text's length in tokens does not fit the parameters."""
+    def check(self, length: int, resolved: Mapping[str, Any], options: Text2TextOptionsT) -> None:
+        """Warn, once a call, if a text's length in tokens does not fit the generation parameters."""
 
-    def warn(self, kind: str, message: str, options: Any) -> None:
-        """Logs a warning, once a call for each kind."""
+    def warn(self, kind: str, message: str, options: Text2TextOptionsT) -> None:
+        """Log a warning, once a call for each kind."""
         if kind not in options.warned:
             options.warned.add(kind)
             logger.warning(message)
 
-    def run(self, rows: Any, options: Any) -> list[Outputs]:
+    def run(self, rows: Any, options: Text2TextOptionsT) -> list[Outputs]:
         try:
             return super().run(rows, options)
         except (RuntimeError, ValueError, IndexError) as error:
@@ -155,22 +193,22 @@ class Text2TextGenerationPipeline(GeneratingPipeline):
             raise
 
     # -- the answer -------------------------------------------------------------------------------------------------
-    def decoding(self, options: Any) -> Keywords:
+    def decode_kwargs(self, options: Text2TextOptionsT) -> Kwargs:
         return {
             "skip_special_tokens": True,
             "clean_up_tokenization_spaces": options.clean_up_tokenization_spaces,
         }
 
-    def decode(self, rows: Answered, options: Any) -> list[dict[str, Any]]:
+    def decode(self, rows: Answered, options: Text2TextOptionsT) -> list[dict[str, Any]]:
         ((_, outputs),) = rows
-        further = {name: value.tolist() for name, value in outputs.items() if name != "sequences"}
+        others = {name: value.tolist() for name, value in outputs.items() if name != "sequences"}
         records: list[dict[str, Any]] = []
         for number, sequence in enumerate(outputs["sequences"]):
-            own = {name: values[number] for name, values in further.items()}
+            own = {name: values[number] for name, values in others.items()}
             if options.return_type is ReturnType.TENSORS:
                 records.append({f"{self.return_name}_token_ids": sequence})
             else:
-                text = self.tokenizer.decode(sequence[sequence >= 0], **self.decoding(options))
+                text = self.tokenizer.decode(sequence[sequence >= 0], **self.decode_kwargs(options))
                 records.append({f"{self.return_name}_text": text, **own})
         return records
 

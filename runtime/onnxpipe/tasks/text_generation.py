@@ -1,23 +1,25 @@
-"""text-generation: texts and chats continued by a decoder-only model (semantics of transformers 5.23)."""
+"""text-generation: continue texts and answer chats with a decoder-only model (semantics of transformers 5.23)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NotRequired, TypedDict, Unpack, overload
 
 from onnxpipe.engine.batching import Row
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModelForCausalLM
+from onnxpipe.tasks.base.call_types import GenerationCallOptions, Stream
 from onnxpipe.tasks.base.chats import Chat, is_chat, with_chats
 from onnxpipe.tasks.base.columns import text_columns
-from onnxpipe.tasks.base.generation import GeneratingPipeline, GenerationOptions, Keywords
+from onnxpipe.tasks.base.datasets import PipelineIterator
+from onnxpipe.tasks.base.generation import GenerationOptions, GenerationPipeline, Kwargs
 from onnxpipe.tasks.base.spec import TaskSpec
 
 
 class ReturnType(Enum):
-    """What an answer holds: token ids with the prompt's, the new text alone, or the whole text."""
+    """The content of an answer: token ids with the prompt's, the new text alone, or the whole text."""
 
     TENSORS = 0
     NEW_TEXT = 1
@@ -26,23 +28,23 @@ class ReturnType(Enum):
 
 @dataclass(frozen=True)
 class TextGenerationOptions(GenerationOptions):
-    """Parameters of text-generation; every other keyword is `generate()`'s.
+    """Options of text-generation; every other keyword is `generate()`'s.
 
     Attributes:
-        return_full_text: True gives prompt and continuation (the default), False the continuation alone.
-        return_tensors: given at all, the answer is `generated_token_ids`: a list of ints, the prompt's included.
+        return_full_text: True returns prompt and continuation (the default), False the continuation alone.
+        return_tensors: if passed at all, the answer is `generated_token_ids`: a list of ints, the prompt's included.
         return_text: has no effect; refused together with the two above.
         return_type: a `ReturnType`, instead of the three above.
-        clean_up_tokenization_spaces: take spaces before punctuation out; None for what the tokenizer says.
-        prefix: put before every prompt; it is not part of the text that comes back.
+        clean_up_tokenization_spaces: remove spaces before punctuation; None leaves it to the tokenizer.
+        prefix: a text put before every prompt; it is not part of the answer.
         handle_long_generation: "hole" keeps of a prompt the last tokens that leave room for the new ones.
         stop_sequence: a text or several after which generation stops; it stays in the answer.
         truncation, padding, add_special_tokens: as in the tokenizer's call.
-        max_length: tokens of prompt and continuation; given at a call the tokenizer gets it too.
-        continue_final_message: write on in a chat's last message; by default if that is the assistant's.
+        max_length: tokens of prompt and continuation; if passed to a call, the tokenizer gets it too.
+        continue_final_message: continue a chat's last message; by default if that is the assistant's.
         skip_special_tokens: leave special tokens out of the text.
         tokenizer_encode_kwargs: further keywords of the tokenizer's call, or of `apply_chat_template`.
-        tools, documents: for the chat template.
+        tools, documents: passed to the chat template.
     """
 
     return_full_text: bool | None = None
@@ -64,21 +66,56 @@ class TextGenerationOptions(GenerationOptions):
     documents: Sequence[Mapping[str, str]] | None = None
 
 
+class TextGenerationCallOptions(GenerationCallOptions, total=False):
+    """The options of a call: see `TextGenerationOptions`."""
+
+    return_full_text: bool | None
+    return_tensors: bool | None
+    return_text: bool | None
+    return_type: ReturnType | None
+    clean_up_tokenization_spaces: bool | None
+    prefix: str | None
+    handle_long_generation: Literal["hole"] | None
+    stop_sequence: str | list[str] | None
+    truncation: bool | str | None
+    padding: bool | str | None
+    add_special_tokens: bool | None
+    continue_final_message: bool | None
+    skip_special_tokens: bool | None
+    tokenizer_encode_kwargs: Mapping[str, Any] | None
+    tools: Sequence[Any] | None
+    documents: Sequence[Mapping[str, str]] | None
+
+
+class GeneratedText(TypedDict):
+    """A text with its continuation; with `return_tensors` it has `generated_token_ids` instead."""
+
+    generated_text: str
+    generated_token_ids: NotRequired[list[int]]
+
+
+class GeneratedChat(TypedDict):
+    """A chat with its answer, which is the last message."""
+
+    generated_text: list[dict[str, Any]]
+    generated_token_ids: NotRequired[list[int]]
+
+
 @dataclass(frozen=True)
 class _Prompt:
-    """What decoding needs of an input.
+    """Hold what decoding needs of an input.
 
     Attributes:
         text: the text or chat.
-        length: its tokens; 0 where generation began with nothing but the model's first token.
+        length: its tokens; 0 if generation began with only the model's first token.
     """
 
     text: str | Chat
     length: int
 
 
-class TextGenerationPipeline(GeneratingPipeline):
-    """Continues texts, and answers in chats. Its parameters are the fields of `TextGenerationOptions`.
+class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
+    """Continue texts, and answer in chats. Its options are the fields of `TextGenerationOptions`.
 
     A str gives `[{"generated_text": str}]`, a list of n texts n such lists; a chat (a list of messages, dicts with
     `role` and `content`) gives `[{"generated_text": messages}]`, the answer being the last of them.
@@ -92,65 +129,84 @@ class TextGenerationPipeline(GeneratingPipeline):
 
     Options = TextGenerationOptions
     defaults: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
-    not_text: ClassVar[Sequence[Any]] = (ReturnType.TENSORS,)
+    token_return_types: ClassVar[Sequence[Any]] = (ReturnType.TENSORS,)
 
     def prepare(self) -> None:
         super().prepare()
         if self._tokenizer is not None and self._tokenizer.padding_side == "right":
-            self._tokenizer.padding_side = "left"  # the model goes on where a row ends
+            self._tokenizer.padding_side = "left"  # the model continues where a row ends
 
-    def parse(self, given: Mapping[str, Any], base: TextGenerationOptions | None) -> TextGenerationOptions:
-        kept = {name: value for name, value in given.items() if name != "max_length"}
-        options: TextGenerationOptions = super().parse(kept, base)
+    def parse(self, kwargs: Mapping[str, Any], base: TextGenerationOptions | None) -> TextGenerationOptions:
+        options = super().parse({name: value for name, value in kwargs.items() if name != "max_length"}, base)
         if options.handle_long_generation not in (None, "hole"):
             raise ValueError(
                 f"{options.handle_long_generation} is not a valid value for `handle_long_generation` parameter expected"
                 " [None, 'hole']"
             )
-        limit = given.get("max_length")
+        limit = kwargs.get("max_length")
         if limit is not None:
             options = replace(options, generate={**options.generate, "max_length": limit})
         return replace(
             options,
             max_length=limit if base is not None else None,
-            return_type=_return_type(given) or options.return_type,
+            return_type=_return_type(kwargs) or options.return_type,
             return_full_text=None,
             return_tensors=None,
             return_text=None,
         )
 
-    def keywords(self, options: TextGenerationOptions) -> Keywords:
-        keywords = super().keywords(options)
+    def generate_kwargs(self, options: TextGenerationOptions) -> Kwargs:
+        kwargs = super().generate_kwargs(options)
         if options.stop_sequence is not None:
             texts = options.stop_sequence
-            keywords |= {"stop_strings": [texts] if isinstance(texts, str) else texts, "tokenizer": self.tokenizer}
-        return self._with_prefix(keywords, options)
+            kwargs |= {"stop_strings": [texts] if isinstance(texts, str) else texts, "tokenizer": self.tokenizer}
+        return self._with_prefix(kwargs, options)
 
-    def _with_prefix(self, keywords: Keywords, options: TextGenerationOptions) -> Keywords:
-        """Limits of the whole length, moved by the tokens of the prefix, which the user does not count."""
+    def _with_prefix(self, kwargs: Kwargs, options: TextGenerationOptions) -> Kwargs:
+        """Raise the limits of the whole length by the tokens of the prefix, which the user does not count."""
         prefix = self._prefix(options)
         if not prefix:
-            return keywords
+            return kwargs
         special = bool(options.add_special_tokens)
         count = len(self.tokenizer(prefix, add_special_tokens=special)["input_ids"])
-        settled = {**self.chosen(keywords.get("generation_config")), **keywords}
+        resolved = {**self.model_parameters(kwargs.get("generation_config")), **kwargs}
         for total, new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
-            if settled.get(total) is not None and settled.get(new) is None:
-                keywords[total] = settled[total] + count
-        return keywords
+            if resolved.get(total) is not None and resolved.get(new) is None:
+                kwargs[total] = resolved[total] + count
+        return kwargs
 
     def _prefix(self, options: TextGenerationOptions) -> str:
         return (self.prefix or "") if options.prefix is None else options.prefix
 
     # -- the call ---------------------------------------------------------------------------------------------------
-    def __call__(self, text_inputs: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override] # transformers' name
-        """Continues one text or chat, a list of them, or a stream.
+    @overload
+    def __call__(self, text_inputs: str, **options: Unpack[TextGenerationCallOptions]) -> list[GeneratedText]: ...
+    @overload
+    def __call__(
+        self, text_inputs: list[str], **options: Unpack[TextGenerationCallOptions]
+    ) -> list[list[GeneratedText]]: ...
+    @overload
+    def __call__(
+        self, text_inputs: list[dict[str, str]] | list[dict[str, Any]], **options: Unpack[TextGenerationCallOptions]
+    ) -> list[GeneratedChat]: ...
+    @overload
+    def __call__(
+        self,
+        text_inputs: list[list[dict[str, str]]] | list[list[dict[str, Any]]],
+        **options: Unpack[TextGenerationCallOptions],
+    ) -> list[list[GeneratedChat]]: ...
+    @overload
+    def __call__(
+        self, text_inputs: Stream, **options: Unpack[TextGenerationCallOptions]
+    ) -> PipelineIterator[list[GeneratedText]]: ...
+    def __call__(self, text_inputs: Any, *args: Any, **options: Any) -> Any:
+        """Continue one text or chat, a list of them, or a stream.
 
         Args:
             text_inputs: a str; a chat; a list, generator or dataset of either.
-            *args, **kwargs: see `Pipeline.__call__`.
+            *args, **options: see `Pipeline.__call__`.
         """
-        return super().__call__(with_chats(text_inputs), *args, **kwargs)
+        return super().__call__(with_chats(text_inputs), *args, **options)
 
     def one_input(self, inputs: Any) -> Any:
         marked = with_chats(inputs)
@@ -174,39 +230,39 @@ class TextGenerationPipeline(GeneratingPipeline):
         yield self.row(ids, mask, prompt, options)
 
     def _tokens(self, chat: str | Chat, options: TextGenerationOptions) -> Mapping[str, Any]:
-        """The prompt's arrays, of shape (1, tokens)."""
+        """Tokenize the prompt: arrays of shape (1, tokens)."""
         tokenizer = self.tokenizer
         names = ("add_special_tokens", "truncation", "padding", "max_length")
-        given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-        given |= dict(options.tokenizer_encode_kwargs or {})
-        found: Mapping[str, Any]
+        kwargs = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        kwargs |= dict(options.tokenizer_encode_kwargs or {})
+        encoding: Mapping[str, Any]
         if isinstance(chat, str):
-            found = tokenizer(self._prefix(options) + chat, **given, return_tensors="np")
+            encoding = tokenizer(self._prefix(options) + chat, **kwargs, return_tensors="np")
         else:
-            given.pop("add_special_tokens", None)  # the template writes them
-            go_on = self._continues(chat, options)
-            found = tokenizer.apply_chat_template(
+            kwargs.pop("add_special_tokens", None)  # the template writes them
+            continues = self._continues(chat, options)
+            encoding = tokenizer.apply_chat_template(
                 chat.messages,
                 tools=options.tools,
                 documents=options.documents,
-                add_generation_prompt=not go_on,
-                continue_final_message=go_on,
+                add_generation_prompt=not continues,
+                continue_final_message=continues,
                 return_dict=True,
                 return_tensors="np",
-                **given,
+                **kwargs,
             )
-        return found
+        return encoding
 
     def _continues(self, chat: Chat, options: TextGenerationOptions) -> bool:
-        asked = options.continue_final_message
-        return not chat.unanswered if asked is None else asked
+        continues = options.continue_final_message
+        return not chat.unanswered if continues is None else continues
 
     def _room(self, prompt: int, options: TextGenerationOptions) -> int:
-        """How many of the prompt's last tokens leave room for what will be written."""
-        settled, limit = self.settled(options), self.tokenizer.model_max_length
-        new = settled.get("max_new_tokens")
+        """Count the prompt's last tokens that leave room for those to be generated."""
+        resolved, limit = self.resolved(options), self.tokenizer.model_max_length
+        new = resolved.get("max_new_tokens")
         if new is None:
-            new = settled["max_length"] - prompt
+            new = resolved["max_length"] - prompt
             if new < 0:
                 raise ValueError("We cannot infer how many new tokens are expected")
         if prompt + new <= limit:
@@ -219,14 +275,14 @@ class TextGenerationPipeline(GeneratingPipeline):
         return int(limit - new)
 
     def _first_token(self, options: TextGenerationOptions) -> int:
-        """The token that generation begins with where the prompt has none."""
-        first = self.settled(options).get("bos_token_id")
+        """The token that generation begins with if the prompt has none."""
+        first = self.resolved(options).get("bos_token_id")
         if first is None:
             raise ValueError("`bos_token_id` has to be defined when no `input_ids` are provided.")
         return int(first)
 
     # -- the answer -------------------------------------------------------------------------------------------------
-    def decoding(self, options: TextGenerationOptions) -> Keywords:
+    def decode_kwargs(self, options: TextGenerationOptions) -> Kwargs:
         return {
             "skip_special_tokens": options.skip_special_tokens,
             "clean_up_tokenization_spaces": options.clean_up_tokenization_spaces,
@@ -234,19 +290,19 @@ class TextGenerationPipeline(GeneratingPipeline):
 
     def decode(self, rows: Answered, options: TextGenerationOptions) -> list[dict[str, Any]]:
         ((row, outputs),) = rows
-        further = {name: value.tolist() for name, value in outputs.items() if name != "sequences"}
+        others = {name: value.tolist() for name, value in outputs.items() if name != "sequences"}
         records = []
         for number, sequence in enumerate(outputs["sequences"]):
             if options.return_type is ReturnType.TENSORS:
                 records.append({"generated_token_ids": sequence.tolist()})
                 continue
             record = {"generated_text": self._text(row.extra, sequence, options)}
-            records.append({**record, **{name: values[number] for name, values in further.items()}})
+            records.append({**record, **{name: values[number] for name, values in others.items()}})
         return records
 
     def _text(self, prompt: _Prompt, sequence: Any, options: TextGenerationOptions) -> Any:
-        written = sequence[prompt.length :]
-        text = self.tokenizer.decode(written[written >= 0], **self.decoding(options))
+        generated = sequence[prompt.length :]
+        text = self.tokenizer.decode(generated[generated >= 0], **self.decode_kwargs(options))
         if options.return_type is ReturnType.NEW_TEXT:
             return text
         if isinstance(prompt.text, str):
@@ -258,10 +314,10 @@ class TextGenerationPipeline(GeneratingPipeline):
         return [*messages, {"role": "assistant", "content": text}]
 
 
-def _return_type(given: Mapping[str, Any]) -> ReturnType | None:
-    """What one set of keywords asks to be returned; None where it says nothing."""
+def _return_type(kwargs: Mapping[str, Any]) -> ReturnType | None:
+    """Read the return type from keywords; None if they do not name one."""
     full, tensors, text, kind = (
-        given.get(name) for name in ("return_full_text", "return_tensors", "return_text", "return_type")
+        kwargs.get(name) for name in ("return_full_text", "return_tensors", "return_text", "return_type")
     )
     if kind is not None:
         if not isinstance(kind, ReturnType):

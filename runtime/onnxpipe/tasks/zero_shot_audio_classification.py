@@ -13,7 +13,7 @@ from onnxpipe.engine.scheduler import Answered, Outputs
 from onnxpipe.models.auto import AutoModelForZeroShotAudioClassification
 from onnxpipe.processing.scores import softmax
 from onnxpipe.tasks.base.audio import AudioPipeline
-from onnxpipe.tasks.base.candidate_labels import LabelTexts, check_labels, ranked
+from onnxpipe.tasks.base.candidate_labels import CandidateLabelEncoder, check_labels, ranked
 from onnxpipe.tasks.base.columns import score_columns
 from onnxpipe.tasks.base.spec import TaskSpec
 
@@ -40,11 +40,11 @@ class ZeroShotAudioClassificationPipeline(AudioPipeline):
 
     Options = ZeroShotAudioClassificationOptions
     _load_tokenizer = True
-    takes_dicts = False
+    accepts_dict = False
 
     def prepare(self) -> None:
         super().prepare()
-        self._texts = LabelTexts(self.model, self.tokenizer)
+        self._texts = CandidateLabelEncoder(self.model, self.tokenizer)
 
     def __call__(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
         """See `Pipeline.__call__`; `audios` is transformers' name of the first argument."""

@@ -13,7 +13,7 @@ from onnxpipe.engine.batching import Row, stack
 from onnxpipe.engine.scheduler import Answered, Outputs
 from onnxpipe.models.auto import AutoModelForZeroShotImageClassification
 from onnxpipe.processing.scores import sigmoid, softmax
-from onnxpipe.tasks.base.candidate_labels import LabelTexts, check_labels, ranked
+from onnxpipe.tasks.base.candidate_labels import CandidateLabelEncoder, check_labels, ranked
 from onnxpipe.tasks.base.columns import score_columns
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
 from onnxpipe.tasks.base.spec import TaskSpec
@@ -47,7 +47,7 @@ class ZeroShotImageClassificationPipeline(ImagePipeline):
 
     def prepare(self) -> None:
         super().prepare()
-        self._texts = LabelTexts(self.model, self.tokenizer)
+        self._texts = CandidateLabelEncoder(self.model, self.tokenizer)
 
     def __call__(self, inputs: Any = None, candidate_labels: Any = None, *args: Any, **kwargs: Any) -> Any:
         """See `Pipeline.__call__`. The labels may be the second positional argument."""

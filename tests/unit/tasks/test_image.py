@@ -33,7 +33,7 @@ from onnxpipe import (
     ZeroShotImageClassificationPipeline,
     ZeroShotObjectDetectionPipeline,
 )
-from onnxpipe.components import Given, Home, load_parts
+from onnxpipe.components import ComponentSource, PassedComponents, load_parts
 from onnxpipe.errors import BundleError, UnknownArgumentError, UnsupportedError
 from unit.fakes import tokenizer
 
@@ -759,27 +759,32 @@ def test_labels_of_several_images() -> None:
 
 # -- what the factory gives ---
 def test_components(tmp_path: Path) -> None:
-    home = Home(None)
+    home = ComponentSource(None)
     processor = Processor()
-    given = Given(image_processor=processor)
+    given = PassedComponents(image_processor=processor)
     assert load_parts(ImageClassificationPipeline, "t", given, home) == {"image_processor": processor}
-    assert load_parts(ImageClassificationPipeline, "t", Given(feature_extractor=processor), home) == {
+    assert load_parts(ImageClassificationPipeline, "t", PassedComponents(feature_extractor=processor), home) == {
         "image_processor": processor
     }
     with pytest.raises(UnsupportedError, match="takes no tokenizer"):
-        load_parts(ImageClassificationPipeline, "t", Given(tokenizer=tokenizer(), image_processor=processor), home)
+        load_parts(
+            ImageClassificationPipeline, "t", PassedComponents(tokenizer=tokenizer(), image_processor=processor), home
+        )
     with pytest.raises(Exception, match="Impossible to guess which image processor"):
-        load_parts(ImageClassificationPipeline, "t", Given(), home)
+        load_parts(ImageClassificationPipeline, "t", PassedComponents(), home)
     whole = SimpleNamespace(tokenizer=None, image_processor=processor)
-    assert load_parts(ImageClassificationPipeline, "t", Given(processor=whole), home) == {"processor": whole}
+    assert load_parts(ImageClassificationPipeline, "t", PassedComponents(processor=whole), home) == {"processor": whole}
     processor.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(
         (tmp_path / "preprocessor_config.json").read_text().replace("Processor", "ViTImageProcessor", 1)
     )
-    for named in (Given(image_processor=str(tmp_path)), Given(image_processor=(str(tmp_path), {}))):
+    for named in (
+        PassedComponents(image_processor=str(tmp_path)),
+        PassedComponents(image_processor=(str(tmp_path), {})),
+    ):
         parts = load_parts(ImageClassificationPipeline, "t", named, home)
         assert type(parts["image_processor"]).__name__ == "ViTImageProcessor"
-    assert load_parts(VideoClassificationPipeline, "t", Given(), home) == {}
+    assert load_parts(VideoClassificationPipeline, "t", PassedComponents(), home) == {}
 
 
 def test_processors_of_no_family() -> None:

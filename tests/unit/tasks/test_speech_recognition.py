@@ -16,7 +16,7 @@ import pytest
 from onnxpipe import AutoTokenizer, Config, ItemError, pipeline
 from onnxpipe.errors import AudioError, MissingDependencyError, ModelNotFoundError, UnsupportedError
 from onnxpipe.processing.audio.wav2vec2 import Wav2Vec2FeatureExtractor
-from onnxpipe.tasks.speech_recognition import windows as speech
+from onnxpipe.tasks.speech_recognition import chunks as speech
 from onnxpipe.tasks.speech_recognition.pipeline import AutomaticSpeechRecognitionPipeline
 from unit.audio_files import wav
 
@@ -205,10 +205,10 @@ def test_windows_cover_everything_once() -> None:
         samples = np.arange(int(rng.integers(1, 300)), dtype=np.float32)
         if left + right >= length:
             with pytest.raises(ValueError, match="Chunk length must be superior to stride length"):
-                list(speech.windows(speech.Speech(samples, RATE), length, left, right))
+                list(speech.cut(speech.AudioInput(samples, RATE), length, left, right))
             continue
         own = []
-        for window in speech.windows(speech.Speech(Blocks(samples, rng), RATE), length, left, right):
+        for window in speech.cut(speech.AudioInput(Blocks(samples, rng), RATE), length, left, right):
             count, before, after = window.stride
             assert count == len(window.samples) <= length
             own.append(window.samples[before : count - after])
@@ -244,7 +244,7 @@ def test_long_recordings_are_never_in_memory(pipe: Any, monkeypatch: pytest.Monk
 
     count = 400
     monkeypatch.setattr(
-        "onnxpipe.tasks.speech_recognition.pipeline.speech_of", lambda *_: speech.Speech(Endless(count), RATE)
+        "onnxpipe.tasks.speech_recognition.pipeline.open_input", lambda *_: speech.AudioInput(Endless(count), RATE)
     )
     tracemalloc.start()
     assert pipe(b"", chunk_length_s=2)["text"] == ("abcdefghi " * count).strip()

@@ -1,4 +1,4 @@
-"""The assistant of assisted generation: a smaller model that drafts what the pipeline's own model checks."""
+"""Load the assistant of assisted generation: a smaller model that drafts what the pipeline's own model checks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _SPECIAL = ("eos_token_id", "pad_token_id", "bos_token_id")
 def load_assistant(
     model: Any, assistant_model: Any, assistant_tokenizer: Tokenizer | None
 ) -> tuple[Any, Tokenizer | None]:
-    """The assistant, loaded to the model's device, and its tokenizer where that is another than the model's.
+    """Load the assistant to the model's device, and its tokenizer if it is another than the model's.
 
     Args:
         model: the pipeline's.
         assistant_model: a folder, a Hub id, a model, or None.
-        assistant_tokenizer: its tokenizer; of a folder or Hub id its own is taken.
+        assistant_tokenizer: its tokenizer; for a folder or Hub id it is loaded from there.
 
     Raises:
-        ValueError: the two models have unlike vocabularies and there is no tokenizer for the assistant.
+        ValueError: the two models have different vocabularies and there is no tokenizer for the assistant.
     """
     if assistant_model is None:
         return None, None

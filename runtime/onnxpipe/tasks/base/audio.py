@@ -20,7 +20,7 @@ from onnxpipe.processing.arrays import as_array
 from onnxpipe.tasks.base.pipeline import Pipeline
 
 #: Names under which feature extractors give what is heard.
-SOUNDS = ("input_values", "input_features")
+AUDIO_INPUT_NAMES = ("input_values", "input_features")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class AudioPipeline(Pipeline):
     #: Recordings are large: a stream reads few ahead.
     window = 8
     #: Whether `{"raw" or "array": ..., "sampling_rate": ...}` is an input.
-    takes_dicts: ClassVar[bool] = True
+    accepts_dict: ClassVar[bool] = True
 
     def prepare(self) -> None:
         check_feature_extractor(self)
@@ -77,7 +77,7 @@ class AudioPipeline(Pipeline):
             ValueError: an array of more than one axis, a dict without its array or rate.
             TypeError: no form that a recording has.
         """
-        recording = recording_of(source, type(self).__name__, dicts=self.takes_dicts)
+        recording = recording_of(source, type(self).__name__, dicts=self.accepts_dict)
         if recording is None:
             return load_file(source, self.sampling_rate)
         if recording.array.ndim != 1:
@@ -123,7 +123,7 @@ def audio_row(model: Any, processed: Mapping[str, Any], cost: int, extra: Any = 
     known = model.session.inputs
     feeds = {name: np.asarray(value)[0] for name, value in processed.items() if name in known}
     if not feeds.keys() & {model.main_input_name}:
-        sounds = [name for name in SOUNDS if name in processed]
+        sounds = [name for name in AUDIO_INPUT_NAMES if name in processed]
         if len(known) != 1 or not sounds:  # a graph of one input takes what is heard by any name
             raise BundleError(
                 f"{model.name_or_path} reads {', '.join(known)}, and its feature extractor makes {', '.join(processed)}"

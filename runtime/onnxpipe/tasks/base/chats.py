@@ -1,4 +1,4 @@
-"""Chats: what a conversation looks like among inputs, and when a list is one."""
+"""Recognise chats among inputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Chat:
     """One conversation.
 
     Attributes:
-        messages: dicts with a `role` and a `content`, and whatever else the chat template reads.
+        messages: dicts with a `role` and a `content`, and other keys that the chat template reads.
 
     Raises:
         ValueError: a message without the two keys.
@@ -47,10 +47,10 @@ def is_chat(value: Any) -> bool:
 
 
 def with_chats(inputs: Any) -> Any:
-    """The inputs of a pipeline's call with the conversations in them marked as `Chat`.
+    """Mark the conversations among the inputs of a call as `Chat`.
 
     A list or tuple of messages, and a generator or dataset of messages, is one conversation. Of a generator of
-    conversations only the first is looked at, the rest as they are asked for. As in transformers 5.23.
+    conversations only the first is read here, the rest as they are requested. As in transformers 5.23.
     """
     if isinstance(inputs, types.GeneratorType):
         return _generated(inputs)
@@ -72,5 +72,5 @@ def _generated(inputs: Iterator[Any]) -> Any:
 
 
 def _marked(values: Iterator[Any]) -> Iterator[Any]:
-    """A generator again, with conversations marked."""
+    """Mark the conversations of a generator; it stays a generator."""
     return (Chat(value) if is_chat(value) else value for value in values)

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    AnswerT = TypeVar("AnswerT", default=Any)
+else:  # a default is known to Python from 3.13 on
+    from typing import TypeVar
+
+    AnswerT = TypeVar("AnswerT")
 
 
 class KeyDataset:
@@ -36,24 +45,24 @@ class KeyPairDataset:
         return {"text": row[self.key1], "text_pair": row[self.key2]}
 
 
-class PipelineIterator:
-    """Answers, one by one, computed as they are asked for.
+class PipelineIterator(Generic[AnswerT]):
+    """Iterate over answers, which are computed as they are requested.
 
     `len()` is known for datasets alone, and then counts batches, as in transformers.
     """
 
-    def __init__(self, start: Callable[[], Iterator[Any]], batches: int | None = None) -> None:
+    def __init__(self, start: Callable[[], Iterator[AnswerT]], batches: int | None = None) -> None:
         self._start = start
         self._batches = batches
-        self._running: Iterator[Any] | None = None
+        self._running: Iterator[AnswerT] | None = None
 
-    def __iter__(self) -> PipelineIterator:
-        # A dataset begins anew; a generator goes on, since what was read of it ahead cannot be read again.
+    def __iter__(self) -> PipelineIterator[AnswerT]:
+        # A dataset begins again; a generator continues, since what was read ahead of it cannot be read again.
         if self._running is None or self._batches is not None:
             self._running = self._start()
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> AnswerT:
         if self._running is None:
             self._running = self._start()
         return next(self._running)
@@ -65,12 +74,12 @@ class PipelineIterator:
 
 
 def is_dataset(inputs: Any) -> bool:
-    """Whether `inputs` is a dataset: indexable and of known length, but none of the types that are one example."""
+    """Whether `inputs` is a dataset: indexable and of known length, but not a type that is one example."""
     if isinstance(inputs, (str, bytes, bytearray, list, tuple, dict)) or hasattr(inputs, "__array__"):
         return False
     return hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__") and not hasattr(inputs, "keys")
 
 
 def rows_of(dataset: Sequence[Any]) -> Iterator[Any]:
-    """The rows of a dataset by index (some datasets do not iterate)."""
+    """Iterate over the rows of a dataset by index (some datasets do not iterate)."""
     return (dataset[i] for i in range(len(dataset)))

@@ -1,4 +1,4 @@
-"""Pipelines written for transformers: its four methods, carried over to rows.
+"""Run pipelines that were written for transformers: adapt its four methods to rows.
 
 _sanitize_parameters(**kwargs) -> (preprocess, forward, postprocess parameters)
 preprocess(input, ...)         -> a dict of arrays with a leading axis of 1 (or a generator of such dicts: chunks)
@@ -39,37 +39,37 @@ class Stages:
 
 
 @dataclass(frozen=True)
-class _Side:
-    """What of a preprocessed dict is no array, and whether the input was cut into chunks."""
+class _Extra:
+    """The values of a preprocessed dict that are not arrays, and whether the input was cut into chunks."""
 
     values: Mapping[str, Any]
     chunked: bool
 
 
-def parse(pipe: Any, given: Mapping[str, Any], base: Stages | None) -> Stages:
-    """The class's own sorter, run on every call, its result over the constructor's."""
-    pre, fwd, post = pipe._sanitize_parameters(**given)
+def parse(pipe: Any, kwargs: Mapping[str, Any], base: Stages | None) -> Stages:
+    """Sort keywords with the class's `_sanitize_parameters`, on every call, and put them over the constructor's."""
+    pre, fwd, post = pipe._sanitize_parameters(**kwargs)
     base = base or Stages()
     return Stages({**base.preprocess, **pre}, {**base.forward, **fwd}, {**base.postprocess, **post})
 
 
 def encode(pipe: Any, value: Any, stages: Stages) -> Iterable[Row]:
-    """Rows from what `preprocess` gives."""
-    made = pipe.preprocess(value, **stages.preprocess)
-    chunked = isinstance(made, types.GeneratorType)
-    return _rows(made if chunked else [made], chunked)
+    """Turn the output of `preprocess` into rows."""
+    processed = pipe.preprocess(value, **stages.preprocess)
+    chunked = isinstance(processed, types.GeneratorType)
+    return _rows(processed if chunked else [processed], chunked)
 
 
 def _rows(dicts: Iterable[Mapping[str, Any]], chunked: bool) -> Iterator[Row]:
     for each in dicts:
         arrays = {k: np.asarray(v)[0] for k, v in each.items() if hasattr(v, "__array__") and np.ndim(v)}
-        side = {k: v for k, v in each.items() if k not in arrays}
+        others = {k: v for k, v in each.items() if k not in arrays}
         length = max((len(a) for a in arrays.values() if a.ndim), default=1)
-        yield Row(arrays, length, _Side(side, chunked))
+        yield Row(arrays, length, _Extra(others, chunked))
 
 
 def run(pipe: BatchRunner, rows: Sequence[Row], stages: Stages) -> list[Outputs]:
-    """`_forward` on the stacked rows; values that are no arrays become lists."""
+    """Call `_forward` on the stacked rows; values that are not arrays become lists."""
     padding = pipe.padding()
     batch: dict[str, Any] = dict(stack(rows, padding)) if rows[0].feeds else {}
     for name in rows[0].extra.values:
@@ -86,6 +86,6 @@ def run(pipe: BatchRunner, rows: Sequence[Row], stages: Stages) -> list[Outputs]
 
 
 def decode(pipe: Any, rows: Answered, stages: Stages) -> Any:
-    """`postprocess` on outputs that have their leading axis of 1 again."""
+    """Call `postprocess` on outputs that have their leading axis of 1 again."""
     outputs = [{k: v[None] if isinstance(v, np.ndarray) else v for k, v in out.items()} for _, out in rows]
     return pipe.postprocess(outputs if rows[0][0].extra.chunked else outputs[0], **stages.postprocess)

@@ -1,9 +1,9 @@
-"""The pipeline that every task is: options, encode, run, decode, around one scheduler.
+"""The base class of every task's pipeline: options, encode, run, decode, around one scheduler.
 
 A task of ours is a subclass with a frozen dataclass `Options` and two methods, `encode` (one input to rows) and
 `decode` (the rows of one input, with their outputs, to the answer). Code written for transformers subclasses the same
-class with its four methods (`_sanitize_parameters`, `preprocess`, `_forward`, `postprocess`) instead; `custom.py`
-carries them over.
+class with its four methods (`_sanitize_parameters`, `preprocess`, `_forward`, `postprocess`) instead; `legacy.py`
+adapts them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, cast
 
 import numpy as np
 
@@ -23,59 +23,69 @@ from onnxpipe.engine.scheduler import TOKEN_BUDGET, WINDOW_ROWS, Answered, ItemE
 from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 from onnxpipe.models.base import Model
 from onnxpipe.processing.text.tokenizer import Tokenizer
-from onnxpipe.tasks.base import legacy as custom
+from onnxpipe.tasks.base import legacy
+from onnxpipe.tasks.base.call_types import CallOptions
 from onnxpipe.tasks.base.datasets import PipelineIterator, is_dataset, rows_of
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    OptionsT = TypeVar("OptionsT", default=Any)
+else:  # a default is known to Python from 3.13 on
+    from typing import TypeVar
+
+    OptionsT = TypeVar("OptionsT")
 
 logger = logging.getLogger("onnxpipe")
 
 
-class Pipeline:
-    """A model with its tokenizer behind `transformers.pipeline`'s call.
+class Pipeline(Generic[OptionsT]):
+    """Run a model with its tokenizer and processors behind the call of `transformers.pipeline`.
 
     Args:
         model: the model, as `AutoModel….from_pretrained` gives it.
         tokenizer: its tokenizer.
-        feature_extractor: of tasks of sound; of pictures it is the old name of the next.
-        image_processor: of tasks of pictures.
-        video_processor: of tasks of films.
-        processor: holds the others; they are taken from it where none of them is given.
-        modelcard: kept.
+        feature_extractor: for audio tasks; for image tasks it is the old name of `image_processor`.
+        image_processor: for image tasks.
+        video_processor: for video tasks.
+        processor: holds the others, which are taken from it if none of them is passed.
+        modelcard: kept as an attribute.
         framework: "pt" or None, for code written for transformers 4; "tf" is refused.
-        task: the name the user asked for (an alias stays one).
-        device: refused unless it is the model's own: a session cannot move; give it to `pipeline()`.
+        task: the name that the user passed (an alias stays one).
+        device: refused unless it is the model's own: a session cannot move; pass it to `pipeline()`.
         binary_output: kept for the command line, without effect on calls (as in transformers).
-        batch_size: rows a batch; None groups rows of like length by itself.
+        batch_size: rows of a batch; None groups rows of similar length.
         num_workers: threads that encode inputs ahead of the model.
-        **options: the task's own parameters, see its `Options`.
+        **options: the task's own options, see its `Options`.
 
     Attributes:
-        options: the parameters given at construction; those of a call win over them.
+        options: the options of the constructor; those of a call take precedence.
     """
 
-    #: The task's parameters: a frozen dataclass. None for classes written with transformers' four methods.
+    #: The task's options: a frozen dataclass. None for classes written with transformers' four methods.
     Options: ClassVar[Any] = None
-    #: Parameters for which None is a value of its own; elsewhere None means "not given".
+    #: Options for which None is a value of its own; elsewhere None means "not passed".
     none_counts: ClassVar[frozenset[str]] = frozenset()
-    #: What the factory loads beside the model: True (needed), None (if present), False. Our tasks of text all need a
+    #: What the factory loads beside the model: True (needed), None (if present), False. Our text tasks all need a
     #: tokenizer.
     _load_tokenizer: ClassVar[bool | None] = None
     _load_feature_extractor: ClassVar[bool | None] = False
     _load_image_processor: ClassVar[bool | None] = None
     _load_video_processor: ClassVar[bool | None] = None
-    #: Whether a `processor` is taken by a task of text; the others take one wherever it holds what they need.
+    #: Whether a text task accepts a `processor`; the others accept one wherever it holds what they need.
     _load_processor: ClassVar[bool | None] = False
-    #: What a model that generates gives.
+    #: The modalities of what a generating model returns.
     output_modalities: ClassVar[tuple[str, ...]] = ("text",)
     input_modalities: ClassVar[str] = "text"
-    #: What a batch may hold that the scheduler cuts: its rows times the longest `Row.length`.
+    #: The limit of a batch, at which the scheduler cuts: its rows times the longest `Row.length`.
     token_budget: ClassVar[int] = TOKEN_BUDGET
     #: Rows that are gathered and sorted by length at a time.
     window: ClassVar[int] = WINDOW_ROWS
-    #: Whether rows are tokens, which only a tokenizer with a padding token can make alike.
+    #: Whether rows are tokens, which only a tokenizer with a padding token can bring to one length.
     rows_are_tokens: ClassVar[bool] = True
-    #: Whether the rows of one input are made as they are needed, and let go of once they have run.
+    #: Whether the rows of one input are built as they are needed, and dropped once they have run.
     lazy: ClassVar[bool] = False
-    #: How many times these two the device takes.
+    #: The factor by which the device takes more than these two limits.
     at_once: int = 1
 
     def __init__(
@@ -122,76 +132,73 @@ class Pipeline:
         self._batch_size = batch_size
         self._num_workers = num_workers
         self.prepare()
-        self.options = self.parse(options, None)
+        self.options: OptionsT = self.parse(options, None)
 
     # -- what a task defines ----------------------------------------------------------------------------------------
     def prepare(self) -> None:
-        """Checks and precomputes what depends on the model and tokenizer alone; called once, before options."""
+        """Check and precompute what depends on the model and its processors alone; called once, before options."""
 
-    def parse(self, given: Mapping[str, Any], base: Any) -> Any:
-        """Options from keywords, over those of the constructor.
+    def parse(self, kwargs: Mapping[str, Any], base: OptionsT | None) -> OptionsT:
+        """Put keywords over the options of the constructor.
+
+        Args:
+            kwargs: the keywords of the constructor or of a call.
+            base: the options of the constructor; None where it is being called.
 
         Raises:
-            UnknownArgumentError: a keyword that is no parameter of the task.
+            UnknownArgumentError: a keyword that is not an option of the task.
         """
+        before: Any = base
         if self.Options is None:
-            return custom.parse(self, given, base)
+            stages: Any = legacy.parse(self, kwargs, before)
+            return cast("OptionsT", stages)
         known = {field.name for field in dataclasses.fields(self.Options)}
-        for name in given:
+        for name in kwargs:
             if name not in known:
                 raise UnknownArgumentError.among(f"{type(self).__name__}", name, known)
-        kept = {k: v for k, v in given.items() if v is not None or k in self.none_counts}
-        return dataclasses.replace(base or self.Options(), **kept)
+        kept = {k: v for k, v in kwargs.items() if v is not None or k in self.none_counts}
+        return cast("OptionsT", dataclasses.replace(before or self.Options(), **kept))
 
-    def encode(self, value: Any, options: Any) -> Iterable[Row]:
-        """The rows of one input."""
-        return custom.encode(self, value, options)
+    def encode(self, value: Any, options: OptionsT) -> Iterable[Row]:
+        """Turn one input into rows."""
+        return legacy.encode(self, value, cast("legacy.Stages", options))
 
-    def decode(self, rows: Answered, options: Any) -> Any:
-        """The answer to one input from its rows and their outputs."""
-        return custom.decode(self, rows, options)
+    def decode(self, rows: Answered, options: OptionsT) -> Any:
+        """Turn the rows of one input and their outputs into its answer."""
+        return legacy.decode(self, rows, cast("legacy.Stages", options))
 
-    def run(self, rows: Sequence[Row], options: Any) -> list[Outputs]:
-        """The model's outputs for one batch, row by row, without padding."""
+    def run(self, rows: Sequence[Row], options: OptionsT) -> list[Outputs]:
+        """Run the model on one batch; return its outputs row by row, without padding."""
         if self.Options is None:
-            return custom.run(self, rows, options)
+            return legacy.run(self, rows, cast("legacy.Stages", options))
         padding = self.padding()
         outputs = self.model.run(stack(rows, padding))
         return split(outputs, rows, self.model.per_token, padding)
 
     # -- the call ---------------------------------------------------------------------------------------------------
-    def __call__(
-        self,
-        inputs: Any,
-        *args: Any,
-        num_workers: int | None = None,
-        batch_size: int | None = None,
-        on_error: OnError = "raise",
-        **options: Any,
-    ) -> Any:
-        """Answers one input, a list of inputs, or a stream.
+    def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any:
+        """Answer one input, a list of inputs, or a stream.
 
         Args:
             inputs: one example; a list (a list of answers comes back); a generator or dataset (a lazy iterator).
             *args: ignored with a warning, as in transformers.
-            num_workers: threads that encode inputs ahead of the model; 0 for none.
-            batch_size: rows a batch; None groups rows of like length by itself.
-            on_error: "raise", or "return" to get an `ItemError` in the place of a bad input's answer.
-            **options: the task's parameters for this call.
+            **options: the task's options for this call, and those of `CallOptions`: `batch_size`, `num_workers`,
+                `on_error`.
         """
         if args:
             logger.warning("Ignoring args : %s", args)
-        return self.dispatch(inputs, self.parse(options, self.options), num_workers, batch_size, on_error)
+        call = {name: options.pop(name) for name in CallOptions.__annotations__ if name in options}
+        return self.dispatch(inputs, self.parse(options, self.options), **call)
 
     def dispatch(
         self,
         inputs: Any,
-        options: Any,
+        options: OptionsT,
         num_workers: int | None = None,
         batch_size: int | None = None,
         on_error: OnError = "raise",
     ) -> Any:
-        """What `__call__` does once the options are known."""
+        """Answer as `__call__` does, with options that are parsed already."""
         size = self._size(batch_size)
         workers = num_workers if num_workers is not None else self._num_workers or 0
         if on_error not in ("raise", "return"):
@@ -248,7 +255,7 @@ class Pipeline:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer; its special tokens may be changed."""
         if self._tokenizer is None:
-            raise AttributeError(f"{type(self).__name__} was made without a tokenizer")
+            raise AttributeError(f"{type(self).__name__} has no tokenizer: pass tokenizer= to pipeline()")
         return self._tokenizer
 
     @tokenizer.setter
@@ -263,18 +270,18 @@ class Pipeline:
     torch_dtype = dtype
 
     def padding(self) -> Padding:
-        """How rows of unlike length share a batch: the tokenizer's padding token and side."""
+        """The padding with which rows of different lengths share a batch: the tokenizer's token and side."""
         if self._tokenizer is None:
             return Padding(None if self.image_processor is not None else 0)
         side: Literal["left", "right"] = "left" if self._tokenizer.padding_side == "left" else "right"
         return Padding(self._tokenizer.pad_token_id, side)
 
     def placement(self) -> Any:
-        """Which of the graph's nodes run on which execution provider."""
+        """Tell which of the graph's nodes run on which execution provider."""
         return self.model.placement()
 
     def check_model_type(self, supported_models: Any) -> None:
-        """Logs an error where the model's type is not among `supported_models` (names of types or of classes)."""
+        """Log an error if the model's type is not among `supported_models` (names of types or of classes)."""
         names = supported_models.values() if isinstance(supported_models, Mapping) else supported_models
         known = {name for value in names for name in ([value] if isinstance(value, str) else value)}
         mine = {self.model.config.model_type, *(self.model.config.architectures or [])}
@@ -282,43 +289,49 @@ class Pipeline:
             logger.error("The model %s is not supported for %s.", sorted(mine), self.task)
 
     def save_pretrained(self, save_directory: str | Path) -> None:
-        """Writes the model's folder, with the tokenizer and processors as they are now, to a directory."""
+        """Write the model's folder, with the tokenizer and processors as they are now, to a directory."""
         target = Path(save_directory)
         if target.is_file():
             logger.error("Provided path (%s) should be a directory, not a file", target)
             return
         self.model.save_pretrained(target)
-        sounds = None if self.feature_extractor is self.image_processor else self.feature_extractor
-        parts = (self._tokenizer, sounds, self.image_processor, self.video_processor)
-        for part in parts:
-            if part is not None:
-                part.save_pretrained(target)
-        if any(part is not None for part in parts):
+        feature_extractor = None if self.feature_extractor is self.image_processor else self.feature_extractor
+        components = (self._tokenizer, feature_extractor, self.image_processor, self.video_processor)
+        for component in components:
+            if component is not None:
+                component.save_pretrained(target)
+        if any(component is not None for component in components):
             relist(target)
 
     def __repr__(self) -> str:
-        shown: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "model": (self.model.config.architectures or [self.model.config.model_type])[0],
             "dtype": self.dtype,
             "device": str(self.device),
             "input_modalities": self.input_modalities,
         }
         if self.model.can_generate():
-            shown["output_modalities"] = self.output_modalities
-        return f"{type(self).__name__}: {shown}"
+            fields["output_modalities"] = self.output_modalities
+        return f"{type(self).__name__}: {fields}"
 
 
-def text_rows(tokenizer: Tokenizer, value: Any, keywords: Mapping[str, Any]) -> list[Row]:
-    """The rows of one example. A str has one; anything else (a tuple of texts) is one call to the tokenizer, as in
-    transformers, and its texts must have equal lengths in tokens."""
+def text_rows(tokenizer: Tokenizer, value: Any, kwargs: Mapping[str, Any]) -> list[Row]:
+    """Tokenize one example. A str has one row; anything else (a tuple of texts) is one call to the tokenizer, as in
+    transformers, and its texts must have equal lengths in tokens.
+
+    Args:
+        tokenizer: the model's.
+        value: the example.
+        kwargs: keywords of the tokenizer's call.
+    """
     if isinstance(value, str):
-        return [text_row(tokenizer, tokenizer(value, **keywords))]
-    encoding = tokenizer(value, **{**keywords, "return_tensors": "np"})
+        return [text_row(tokenizer, tokenizer(value, **kwargs))]
+    encoding = tokenizer(value, **{**kwargs, "return_tensors": "np"})
     count = len(encoding["input_ids"])
     return [text_row(tokenizer, {name: rows[i] for name, rows in encoding.items()}) for i in range(count)]
 
 
 def text_row(tokenizer: Tokenizer, encoding: Mapping[str, Any], extra: Any = None) -> Row:
-    """The row of one encoded text: those of the tokenizer's outputs that models read, as int64 of shape (tokens,)."""
+    """Build the row of one encoded text: the tokenizer's outputs that models read, as int64 of shape (tokens,)."""
     feeds = {k: np.asarray(encoding[k], np.int64) for k in tokenizer.model_input_names if k in encoding}
     return Row(feeds, len(feeds["input_ids"]), extra)

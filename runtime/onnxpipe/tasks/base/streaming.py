@@ -1,4 +1,4 @@
-"""Text as it comes: the model writes in a thread of its own, its text is handed over piece by piece."""
+"""Stream text: the model generates in a thread of its own, its text is handed over piece by piece."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from onnxpipe.generation import StoppingCriteria, StoppingCriteriaList, TextIter
 
 
 class TextStreamer(Protocol):
-    """What streaming needs of a pipeline that generates text."""
+    """The parts of a pipeline that streaming needs."""
 
     tokenizer: Any
 
-    def decoding(self, options: Any) -> dict[str, Any]:
+    def decode_kwargs(self, options: Any) -> dict[str, Any]:
         """Keywords of the tokenizer's `decode` for generated text."""
         ...
 
@@ -27,47 +27,47 @@ class TextStreamer(Protocol):
         ...
 
 
-class _Asked(StoppingCriteria):
-    """Stops when somebody asks for it."""
+class _StopOnEvent(StoppingCriteria):
+    """Stop generation when `event` is set."""
 
     def __init__(self) -> None:
         self.event = threading.Event()
 
     def __call__(self, input_ids: Array, scores: Any, **kwargs: Any) -> Array:
-        """All rows alike."""
+        """Stop all rows, or none."""
         return np.full(len(input_ids), self.event.is_set())
 
 
 def text_pieces(pipe: TextStreamer, value: Any, options: Any) -> Iterator[str]:
-    """The text of one answer, in pieces.
+    """Generate the text of one answer, in pieces.
 
-    Nothing runs before the first piece is asked for. An error of the model is raised where the pieces are read. When
+    Nothing runs before the first piece is requested. An error of the model is raised where the pieces are read. When
     the iterator is closed, the model stops after the token that it is at.
     """
-    stop = _Asked()
+    stop = _StopOnEvent()
     tokenizer: Any = pipe.tokenizer
-    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, **pipe.decoding(options))
+    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, **pipe.decode_kwargs(options))
     criteria = StoppingCriteriaList([*(options.generate.get("stopping_criteria") or ()), stop])
     options = replace(
         options, generate={**options.generate, "streamer": streamer, "stopping_criteria": criteria}
     )  # fmt: skip
     failures: list[BaseException] = []
 
-    def write() -> None:
+    def generate() -> None:
         try:
             pipe.dispatch(value, options)
         except BaseException as error:
             failures.append(error)
             streamer.end()  # the reader waits for it
 
-    writer = threading.Thread(target=write, name="onnxpipe-stream", daemon=True)
-    writer.start()
+    generator = threading.Thread(target=generate, name="onnxpipe-stream", daemon=True)
+    generator.start()
     try:
         for piece in streamer:
             if piece:
                 yield piece
     finally:
         stop.event.set()
-        writer.join()
+        generator.join()
     if failures:
         raise failures[0]

@@ -1,4 +1,4 @@
-"""A language model for CTC recognisers, by pyctcdecode and KenLM: beams of words rather than the best token a frame."""
+"""Load a language model for CTC with pyctcdecode and KenLM: beams of words rather than the best token of a frame."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from onnxpipe.errors import MissingDependencyError, ModelNotFoundError
 
 logger = logging.getLogger("onnxpipe")
 
-#: What pyctcdecode writes: the letters, and the folder of words and their order.
+#: The files of pyctcdecode: the alphabet, and the folder of its n-grams.
 _ALPHABET, _FOLDER = "alphabet.json", "language_model"
 _CONFIGS = ("preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
 
 
 def load_language_model(decoder: Any, model: Any) -> Any:
-    """The decoder of a CTC recogniser.
+    """Load the decoder of a CTC model.
 
     Args:
         decoder: one with `decode_beams(logits, ...)`, taken as it is; a folder of one; or None.
-        model: its folder has a language model where its files name a class of processors "with LM".
+        model: its folder has a language model if its files name a class of processors "with LM".
 
     Returns:
-        pyctcdecode's `BeamSearchDecoderCTC`; None where there is none.
+        pyctcdecode's `BeamSearchDecoderCTC`; None if there is none.
 
     Raises:
         ModelNotFoundError: no such folder, or no language model in it.
-        MissingDependencyError: a folder was passed, and pyctcdecode or KenLM is not installed. Of a model's own that is
-            only warned of, as transformers does.
+        MissingDependencyError: a folder was passed, and pyctcdecode or KenLM is not installed. For the model's own
+            language model this is only a warning, as in transformers.
     """
     if decoder is not None and not isinstance(decoder, (str, os.PathLike)):
         return decoder
@@ -54,12 +54,12 @@ def _with_language_model(path: Path) -> bool:
 
 def _load(folder: Path) -> Any:
     if not (folder / _ALPHABET).is_file():
-        raise ModelNotFoundError(f"{folder} has no {_ALPHABET}: it is no language model of pyctcdecode")
+        raise ModelNotFoundError(f"{folder} has no {_ALPHABET}: it is not a language model of pyctcdecode")
     try:
         from pyctcdecode import BeamSearchDecoderCTC
 
         if (folder / _FOLDER).is_dir() and importlib.util.find_spec("kenlm") is None:
-            raise ImportError("there is no kenlm")  # pyctcdecode goes on without it, and fails later
+            raise ImportError("kenlm is not installed")  # pyctcdecode goes on without it, and fails later
     except ImportError as error:
         raise MissingDependencyError(
             f'the language model in {folder} needs pyctcdecode and kenlm: pip install "onnxpipe[lm]" ({error})'

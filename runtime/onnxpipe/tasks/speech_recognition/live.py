@@ -1,4 +1,4 @@
-"""Live recognition: text while somebody is still speaking, of which the final part never changes again.
+"""Transcribe speech live: text while somebody is still speaking, of which the final part never changes again.
 
 The audio that is not final yet is recognised again whenever a little more has come. What two recognitions in a row
 agree on from the beginning is final (LocalAgreement-2: Liu et al. 2020; Macháček et al. 2023, "Turning Whisper into
@@ -21,24 +21,24 @@ from onnxpipe.engine.batching import Array
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.arrays import as_array
 
-#: Quieter than this (root mean square, of full scale) nothing is said: recognisers make words up for silence.
+#: Audio quieter than this (root mean square, of full scale) is silence, for which models make words up.
 _SILENCE = 1e-3
 _PIECE_S = 0.02
-#: From this part of the window on audio is dropped: what went before helps to understand what follows.
+#: From this part of the window on audio is dropped: what went before is context for what follows.
 _ROOM = 0.6
-#: Words' times are so uncertain; the quietest moment around is where to cut.
+#: The uncertainty of words' times; the quietest moment around is where to cut.
 _AROUND_S = 0.2
-#: Ends of one word in two recognitions differ by less.
+#: The ends of one word in two recognitions differ by less.
 _SAME_S = 0.15
 
 
 @dataclass(frozen=True)
 class LiveText:
-    """What was understood so far.
+    """The text so far.
 
     Attributes:
-        final: text that does not change any more; the next one begins with it.
-        partial: what follows, as far as it is guessed.
+        final: text that does not change any more; that of the next `LiveText` begins with it.
+        partial: the text after it, which may change.
         seconds: how much audio has come.
         done: whether the audio has ended; then everything is final.
     """
@@ -50,13 +50,13 @@ class LiveText:
 
     @property
     def text(self) -> str:
-        """Both."""
+        """The final and the partial text."""
         return self.final + self.partial
 
 
 @dataclass(frozen=True)
 class _Word:
-    """A word with the space before it; where it begins and ends in the audio that is held, in seconds, where known."""
+    """A word with the space before it; its start and end in the buffered audio, in seconds, if they are known."""
 
     text: str
     start: float | None
@@ -64,11 +64,11 @@ class _Word:
 
     @property
     def key(self) -> str:
-        """What two recognitions are compared by: letters and digits."""
+        """Its letters and digits, by which two recognitions are compared."""
         return re.sub(r"\W+", "", self.text).casefold()
 
     def earlier(self, seconds: float) -> _Word:
-        """The same word where the audio begins so much later."""
+        """Move the word to audio that begins so much later."""
         start, end = (None if each is None else max(0.0, each - seconds) for each in (self.start, self.end))
         return _Word(self.text, start, end)
 
@@ -87,123 +87,123 @@ def live_text(
     window_s: float = 20.0,
     options: Mapping[str, Any],
 ) -> Iterator[LiveText]:
-    """Text for pieces of audio as they come.
+    """Transcribe pieces of audio as they come.
 
     Args:
         pipe: an automatic-speech-recognition pipeline.
         chunks: pieces of any length: float (samples,) or (samples, channels), int16 of the same shapes, bytes of 16-bit
             samples, or `{"raw", "sampling_rate"}`.
-        sampling_rate: samples a second of the pieces; None where they are at the model's rate.
+        sampling_rate: samples a second of the pieces; None if they are at the model's rate.
         step_s: recognise again after so many seconds of new audio.
-        window_s: the most audio that is recognised at once; where it is full, everything is final up to its quietest
+        window_s: the most audio that is recognised at once; when it is full, everything is final up to its quietest
             moment near the end.
-        options: parameters of the pipeline's call.
+        options: the options of the pipeline's call.
 
     Yields:
         A `LiveText` a step, and one with `done` at the end.
 
     Raises:
         ValueError: a step or window of no length, or a window shorter than two steps.
-        TypeError: a piece of no known form.
+        TypeError: a piece of an unknown form.
     """
     if step_s <= 0 or window_s < 2 * step_s:
         raise ValueError(f"step_s={step_s} must be positive and window_s={window_s} at least twice as long")
-    listener = _Listener(pipe, options, window_s)
+    transcriber = _Transcriber(pipe, options, window_s)
     rate = int(pipe.feature_extractor.sampling_rate)
     fresh = 0
     for piece in _at_rate(chunks, sampling_rate, rate):
-        listener.add(piece)
+        transcriber.add(piece)
         fresh += len(piece)
         if fresh < step_s * rate:
             continue
         fresh = 0
-        listener.recognise()
-        if len(listener.held) > window_s * rate:
-            listener.cut(step_s)
-        yield listener.state()
-    yield listener.finish()
+        transcriber.recognise()
+        if len(transcriber.audio) > window_s * rate:
+            transcriber.cut(step_s)
+        yield transcriber.state()
+    yield transcriber.finish()
 
 
-class _Listener:
-    """What was heard and understood.
+class _Transcriber:
+    """Keep the audio and the words of a live recognition.
 
     Attributes:
-        held: float32 (samples,): the audio whose words are not all final.
+        audio: float32 (samples,), whose words are not all final.
     """
 
     def __init__(self, pipe: Any, options: Mapping[str, Any], window_s: float) -> None:
         self._pipe, self._rate = pipe, int(pipe.feature_extractor.sampling_rate)
         self._options = {**_timestamps(pipe), **options}
-        self._roomy = int(_ROOM * window_s * self._rate)
-        self.held: Array = np.zeros(0, np.float32)
+        self._full = int(_ROOM * window_s * self._rate)
+        self.audio: Array = np.zeros(0, np.float32)
         self._text = ""
-        self._settled: list[_Word] = []  # final words of what is held
-        self._guessed: list[_Word] = []  # the words after them, of the last recognition
+        self._final: list[_Word] = []  # final words of the audio
+        self._partial: list[_Word] = []  # the words after them, of the last recognition
         self._samples = 0
 
     def add(self, piece: Array) -> None:
-        """More audio."""
-        self.held = np.concatenate((self.held, piece))
+        """Append audio."""
+        self.audio = np.concatenate((self.audio, piece))
         self._samples += len(piece)
 
     def recognise(self) -> None:
-        """Recognises what is held, settles what agrees with the last time, and makes room."""
-        words = self._new_words(self.held)
-        agreed = _agreement(self._guessed, words)
-        self._settle(words[:agreed])
-        self._guessed = words[agreed:]
+        """Recognise the audio, make final what agrees with the last time, and make room."""
+        words = self._new_words(self.audio)
+        agreed = _agreement(self._partial, words)
+        self._finalize(words[:agreed])
+        self._partial = words[agreed:]
         self._drop()
 
     def cut(self, step_s: float) -> None:
-        """Settles everything up to the quietest moment of the last steps, and drops its audio."""
-        seconds = len(self.held) / self._rate
-        at = _quietest(self.held, self._rate, seconds - 2 * step_s, seconds)
-        self._settle(self._new_words(self.held[:at]))
-        self.held, self._settled, self._guessed = self.held[at:].copy(), [], []
+        """Make everything up to the quietest moment of the last steps final, and drop its audio."""
+        seconds = len(self.audio) / self._rate
+        at = _quietest(self.audio, self._rate, seconds - 2 * step_s, seconds)
+        self._finalize(self._new_words(self.audio[:at]))
+        self.audio, self._final, self._partial = self.audio[at:].copy(), [], []
 
     def finish(self) -> LiveText:
-        """Settles the rest."""
-        self._settle(self._new_words(self.held))
+        """Make the rest final."""
+        self._finalize(self._new_words(self.audio))
         return LiveText(self._text, "", self._samples / self._rate, done=True)
 
     def state(self) -> LiveText:
-        """What was understood so far."""
-        partial = "".join(word.text for word in self._guessed)
+        """The text so far."""
+        partial = "".join(word.text for word in self._partial)
         return LiveText(self._text, partial if self._text else partial.lstrip(), self._samples / self._rate)
 
     def _new_words(self, audio: Array) -> list[_Word]:
-        """The words after those that are final."""
+        """Recognise audio; return the words after those that are final."""
         if not len(audio) or float(np.sqrt(np.mean(np.square(audio)))) < _SILENCE:
             return []
         words = list(_words_of(self._pipe(audio, **self._options)))
-        return words[_resume(self._settled, self._guessed, words) :]
+        return words[_resume(self._final, self._partial, words) :]
 
-    def _settle(self, words: Sequence[_Word]) -> None:
+    def _finalize(self, words: Sequence[_Word]) -> None:
         for word in words:
             self._text += word.text if self._text else word.text.lstrip()
-            self._settled.append(word)
+            self._final.append(word)
 
     def _drop(self) -> None:
-        """Where the window is filling up, drops the audio of what is final: up to the end of its last sentence, else of
-        its last word; what is left out of a sentence is heard wrong."""
-        if len(self.held) < self._roomy:
+        """Drop the audio of final words when the window is filling up: to the end of their last sentence, else of the
+        last word; the rest of a sentence without its beginning is misrecognised."""
+        if len(self.audio) < self._full:
             return
-        words = [*self._settled, *self._guessed]
-        known = [i for i, word in enumerate(self._settled) if word.end is not None]
+        words = [*self._final, *self._partial]
+        known = [i for i, word in enumerate(self._final) if word.end is not None]
         last = next((i for i in reversed(known) if words[i].ends_sentence), known[-1] if known else None)
         if last is None:
             return
         end = words[last].end or 0.0
         following = words[last + 1].start if last + 1 < len(words) else None
         until = end if following is None else max(end, following)
-        cut = _quietest(self.held, self._rate, end - _AROUND_S, until + _AROUND_S)
-        self.held, at = self.held[cut:].copy(), cut / self._rate
-        self._settled = [word.earlier(at) for word in self._settled[last + 1 :]]
-        self._guessed = [word.earlier(at) for word in self._guessed]
+        cut = _quietest(self.audio, self._rate, end - _AROUND_S, until + _AROUND_S)
+        self.audio, at = self.audio[cut:].copy(), cut / self._rate
+        self._final = [word.earlier(at) for word in self._final[last + 1 :]]
+        self._partial = [word.earlier(at) for word in self._partial]
 
 
 def _timestamps(pipe: Any) -> dict[str, Any]:
-    """What tells where words end: words' own times, segments', or nothing."""
+    """Choose the timestamps that tell where words end: those of words, of segments, or none."""
     if pipe.type == "seq2seq":
         return {}
     if pipe.type != "seq2seq_whisper":
@@ -212,9 +212,9 @@ def _timestamps(pipe: Any) -> dict[str, Any]:
 
 
 def _words_of(answer: Mapping[str, Any]) -> Iterator[_Word]:
-    """The words of an answer: its chunks are words (then they have their times) or segments, or there are none.
+    """Iterate over the words of an answer: its chunks are words (then they have times) or segments, or there are none.
 
-    Whisper's words bring their spaces; those of CTC have none, and get one.
+    Whisper's words include their spaces; those of CTC have none, and get one.
     """
     chunks = answer.get("chunks", [{"text": answer["text"], "timestamp": (None, None)}])
     spaced = any(str(chunk["text"])[:1].isspace() for chunk in chunks)
@@ -228,40 +228,40 @@ def _words_of(answer: Mapping[str, Any]) -> Iterator[_Word]:
 
 
 def _unspaced(word: str) -> bool:
-    """Whether it is of a script without spaces between words: Chinese, Japanese, Thai, Lao, Khmer, Burmese."""
+    """Whether a word is of a script without spaces between words: Chinese, Japanese, Thai, Lao, Khmer, Burmese."""
     return bool(re.match(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff。、，！？]", word))
 
 
 def _agreement(before: Sequence[_Word], now: Sequence[_Word]) -> int:
-    """How many words from the beginning are the same."""
+    """Count the words from the beginning that are the same."""
     for count, (one, other) in enumerate(zip(before, now, strict=False)):
         if one.key != other.key:
             return count
     return min(len(before), len(now))
 
 
-def _resume(settled: Sequence[_Word], guessed: Sequence[_Word], words: Sequence[_Word]) -> int:
-    """How many of the words of a new recognition say what is final already.
+def _resume(final: Sequence[_Word], partial: Sequence[_Word], words: Sequence[_Word]) -> int:
+    """Count the words of a new recognition that repeat what is final already.
 
     Args:
-        settled: the words that are final.
-        guessed: those that followed in the last recognition.
-        words: the new ones. Where they say otherwise what is final, times decide, or else what is said alike.
+        final: the words that are final.
+        partial: those that followed in the last recognition.
+        words: the new ones. Where they differ from what is final, times decide, or else the words in common.
     """
-    count = len(settled)
-    if _agreement(settled, words) == count:
+    count = len(final)
+    if _agreement(final, words) == count:
         return count
-    last = settled[-1].end
+    last = final[-1].end
     if last is not None and all(word.end is not None for word in words):
         return sum(word.end <= last + _SAME_S for word in words if word.end is not None)
-    before, now = ([word.key for word in each] for each in ([*settled, *guessed], words))
+    before, now = ([word.key for word in each] for each in ([*final, *partial], words))
     blocks = [block for block in SequenceMatcher(None, before, now, autojunk=False).get_matching_blocks() if block.size]
     across = next((block for block in blocks if block.a + block.size > count), blocks[-1] if blocks else None)
     return min(count if across is None else max(0, across.b + count - across.a), len(words))
 
 
 def _quietest(audio: Array, rate: int, start_s: float, end_s: float) -> int:
-    """The middle, in samples, of the quietest 20 ms between two times."""
+    """Find the middle, in samples, of the quietest 20 ms between two times."""
     size = max(1, int(_PIECE_S * rate))
     start, end = max(0, int(start_s * rate)), min(len(audio), int(end_s * rate))
     pieces = audio[start : start + max(0, end - start) // size * size].reshape(-1, size)
@@ -270,7 +270,7 @@ def _quietest(audio: Array, rate: int, start_s: float, end_s: float) -> int:
 
 # -- pieces -----------------------------------------------------------------------------------------------------------
 def _at_rate(chunks: Iterable[Any], sampling_rate: int | None, wanted: int) -> Iterator[Array]:
-    """The pieces as float32 (samples,) of one channel at the model's rate; resampled as one stream."""
+    """Convert the pieces to float32 (samples,) of one channel at the model's rate; resampled as one stream."""
     pieces = (_samples(chunk, sampling_rate) for chunk in chunks)
     first = next(pieces, None)
     if first is None:

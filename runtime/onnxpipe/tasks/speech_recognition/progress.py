@@ -1,4 +1,4 @@
-"""How far a long recording is, as a bar on standard error."""
+"""Show the progress of a long recording as a bar on standard error."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 
 class Progress:
-    """Seconds of one recording that are done.
+    """Show how many seconds of one recording are done.
 
     Args:
-        total: how long it is; None where nobody knows.
-        name: what the bar is called.
+        total: its length; None if it is not known.
+        name: the bar's title.
     """
 
     def __init__(self, total: float | None, name: str) -> None:
@@ -22,15 +22,15 @@ class Progress:
         )  # fmt: skip
 
     def add(self, seconds: float) -> None:
-        """Says that more is done."""
+        """Add seconds that are done."""
         self.reach(self._bar.n + seconds)
 
     def reach(self, seconds: float) -> None:
-        """Says that everything up to a second is done."""
+        """Set the bar to a second up to which everything is done."""
         done = seconds if self._bar.total is None else min(seconds, self._bar.total)
         if done > self._bar.n:
             self._bar.update(done - self._bar.n)
 
     def close(self) -> None:
-        """Takes the bar away."""
+        """Remove the bar."""
         self._bar.close()

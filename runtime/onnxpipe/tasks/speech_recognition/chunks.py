@@ -1,4 +1,4 @@
-"""What a recogniser hears of one input: samples, whole or in windows that overlap, read no earlier than needed."""
+"""Open an input of speech recognition, and cut it into chunks that overlap; nothing is read earlier than needed."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from onnxpipe.errors import AudioError
 from onnxpipe.tasks.base.audio import Recording, at_rate, is_file, recording_of
 from onnxpipe.tasks.speech_recognition.progress import Progress
 
-#: (samples, left, right): a window's length, and how many of its samples are only context.
+#: (samples, left, right): a chunk's length, and how many of its samples are only context.
 Stride = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Speech:
-    """One input.
+class AudioInput:
+    """Read the audio of one input.
 
     Attributes:
         samples: (n,) at the model's rate; or a stream of them (`onnxpipe.processing.audio.io.stream.AudioStream`).
         rate: samples a second.
         stride: samples at its left and right that are only context; None for none.
-        extra: further keys of the dict it came in, for the answer.
+        extra: further keys of the dict that held it, for the answer.
     """
 
     samples: Any
@@ -35,18 +35,18 @@ class Speech:
 
     @property
     def seconds(self) -> float | None:
-        """How long it is, of files as they say; None where they do not."""
+        """Its length; for a file as the file says, None if it does not."""
         if isinstance(self.samples, np.ndarray):
             return len(self.samples) / self.rate
         duration: float | None = self.samples.duration
         return duration
 
     def blocks(self, size: int) -> Iterator[Array]:
-        """The samples from the beginning, in blocks of any length; of arrays there is one."""
+        """Iterate over the samples from the beginning, in blocks of any length; an array is one block."""
         return iter([self.samples]) if isinstance(self.samples, np.ndarray) else self.samples.blocks(size)
 
     def read(self, limit: int | None = None) -> Array:
-        """The samples from the beginning, all or the first ones."""
+        """Read the samples from the beginning, all or the first ones."""
         if isinstance(self.samples, np.ndarray):
             return self.samples[:limit]
         kept, count = [], 0
@@ -59,16 +59,16 @@ class Speech:
 
 
 @dataclass(frozen=True)
-class Part:
-    """What an answer needs of one row.
+class ChunkInfo:
+    """Hold what the answer needs of one row.
 
     Attributes:
-        stride: where the window lies in its context; None of an input that was not cut.
+        stride: where the chunk lies in its context; None for an input that was not cut.
         extra: further keys of the input.
-        features: of a recording that is longer than a window of the model and was not cut: makes its features.
-        progress: what is told how far it is; None for nobody.
+        features: computes the features of a recording that is longer than a window of the model and was not cut.
+        progress: the progress bar; None for none.
         seconds: how much of the recording is done with this row.
-        number: of the row in its input, from 0.
+        number: the row's number in its input, from 0.
     """
 
     stride: Stride | None = None
@@ -80,8 +80,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Window:
-    """Samples that are heard at once.
+class AudioChunk:
+    """Hold samples that run at once.
 
     Attributes:
         samples: (n,).
@@ -92,29 +92,29 @@ class Window:
     stride: Stride
 
 
-def speech_of(source: Any, rate: int, who: str) -> Speech:
-    """The input that a source is.
+def open_input(source: Any, rate: int, who: str) -> AudioInput:
+    """Open the audio of a source.
 
     Args:
         source: see `onnxpipe.tasks.base.audio`.
-        rate: samples a second that the model hears.
+        rate: samples a second that the model reads.
         who: the pipeline's class, for errors.
 
     Raises:
         ValueError: a dict without its array or rate, more than two channels, a stride that is too large.
         TypeError: none of the forms that a recording has.
-        FileNotFoundError, AudioError: a file that is missing, or holds no sound.
+        FileNotFoundError, AudioError: a file that is missing, or holds no audio.
     """
     if is_file(source):
         from onnxpipe.processing.audio.io.load import open_audio
 
-        return Speech(open_audio(source, rate), rate)
+        return AudioInput(open_audio(source, rate), rate)
     recording = recording_of(source, who)
     assert recording is not None
     mono = Recording(_one_channel(recording.array, who), recording.rate)
     samples = at_rate(mono, rate)
     if not len(samples):
-        raise AudioError("a recording has no samples: there is nothing to hear in it")
+        raise AudioError("the recording has no samples")
     stride = recording.stride
     if stride is not None:
         ratio = rate / (recording.rate or rate)
@@ -125,11 +125,11 @@ def speech_of(source: Any, rate: int, who: str) -> Speech:
                 "only context"
             )
         stride = (left, right)
-    return Speech(samples, rate, stride, recording.extra)
+    return AudioInput(samples, rate, stride, recording.extra)
 
 
 def _one_channel(array: Array, who: str) -> Array:
-    """The mean of the channels of (channels, samples).
+    """Average the channels of (channels, samples).
 
     Raises:
         ValueError: more than two channels, or axes.
@@ -151,13 +151,14 @@ def _one_channel(array: Array, who: str) -> Array:
     return np.asarray(array.mean(axis=0))
 
 
-def windows(speech: Speech, length: int, left: int, right: int) -> Iterator[Window]:
-    """Windows of `length` samples, the last one shorter, each overlapping its neighbours by `left` plus `right`.
+def cut(audio: AudioInput, length: int, left: int, right: int) -> Iterator[AudioChunk]:
+    """Cut audio into chunks of `length` samples, the last one shorter, each overlapping its neighbours by `left` plus
+    `right`.
 
-    Only one window and a block of the recording are in memory.
+    Only one chunk and a block of the recording are in memory.
 
     Raises:
-        ValueError: no step from one window to the next.
+        ValueError: no step from one chunk to the next.
     """
     step = length - left - right
     if step < 1:
@@ -165,7 +166,7 @@ def windows(speech: Speech, length: int, left: int, right: int) -> Iterator[Wind
             f"Chunk length must be superior to stride length: chunks of {length} samples cannot overlap by {left} and "
             f"{right}"
         )
-    blocks = speech.blocks(step)
+    blocks = audio.blocks(step)
     held = next(blocks, np.zeros(0, np.float32))
     first = True
     while True:
@@ -174,15 +175,15 @@ def windows(speech: Speech, length: int, left: int, right: int) -> Iterator[Wind
             more = _at_least(blocks, missing)
             held = np.concatenate([held, *more]) if more else held
         samples, last = held[:length], len(held) <= length
-        yield Window(samples, (len(samples), 0 if first else left, 0 if last else right))
+        yield AudioChunk(samples, (len(samples), 0 if first else left, 0 if last else right))
         if last:
             return
         held, first = held[step:], False
 
 
 def _at_least(blocks: Iterator[Array], count: int) -> list[Array]:
-    found: list[Array] = []
+    blocks_read: list[Array] = []
     while count > 0 and (block := next(blocks, None)) is not None:
-        found.append(block)
+        blocks_read.append(block)
         count -= len(block)
-    return found
+    return blocks_read
