@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -18,7 +19,7 @@ import numpy as np
 from onnxpipe.bundle import proof
 from onnxpipe.engine import Session, open_session, parse_device
 from onnxpipe.errors import BundleError, CertificateError, ExportError
-from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport
+from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport, Run
 
 # Largest absolute difference of a row's answer alone and in a batch.
 BATCH_INVARIANCE: Mapping[str, float] = {"fp32": 1e-5, "int8": 1e-5, "q4": 1e-5, "fp16": 1e-2}
@@ -34,10 +35,15 @@ _ROUNDED = 1e-6
 # times this.
 _ORIGINAL_SLACK = 1.5
 
-# A model that magnifies rounding errors may differ by the first times what its own answers move when its pixels are
-# rounded differently (which is one rounding; a graph's operators round in another order everywhere), but never by more
-# than the second.
-_ROUNDING_SLACK, _MOST_ROUNDING = 4.0, 5e-3
+# An answer may differ by this times what float32 answers of the original are away from float64, but never by more than
+# `proof.MOST_RELATIVE`. The graph's answer and the original's both round, each in its own order, so twice is expected.
+_ROUNDING_SLACK = 4.0
+
+# Seeds of the random roundings of the original that are tried beside its own.
+_SEEDS = (0, 1)
+
+# How many cases are looked at before the original answers all of them, and how many times the limit is plainly wrong.
+_FIRST_CASES, _PLAINLY = 8, 10
 
 
 @dataclass(frozen=True)
@@ -67,18 +73,17 @@ class Reference:
         """How much the original's own answers differ alone and in a batch."""
         return self.graph.invariance(self.graph.reference, self.tokenizer)
 
-    @cached_property
-    def original_rounding(self) -> float:
-        """The largest relative difference of the original's answers when the last bits of its pixels change."""
-        generator = np.random.default_rng(0)
-        differences = [0.0]
-        for case, answer in zip(self.cases, self.answers, strict=True):
-            pixels = case.feeds.get("pixel_values")
-            if pixels is not None:
-                noise = generator.choice(np.array([-1, 1], np.float32), pixels.shape) * np.float32(2**-22)
-                other = self.graph.reference({**case.feeds, "pixel_values": pixels + pixels * noise})
-                differences.append(proof.compare(answer, other, scales=self.scales).max_relative)
-        return max(differences)
+    def rounding(self, number: int) -> float:
+        """Compute how far float32 answers of the original to a case are from its float64 answer; see `exact`."""
+        return _rounding(self.graph, self.cases[number], self.answers[number], self.scales)
+
+    def chain_roundings(self, run: Run) -> list[float]:
+        """Compute the same for the chains, which the graph runs once more."""
+        runs = [[expected for expected, _ in self.graph.chains(run, self.tokenizer)]]
+        for seed in (None, *_SEEDS):
+            with _exact(self.graph, seed):
+                runs.append([expected for expected, _ in self.graph.chains(run, self.tokenizer)])
+        return [_largest_difference(answers, None, self.scales) for answers in zip(*runs, strict=True)]
 
     @property
     def calibration(self) -> list[Feeds]:
@@ -86,20 +91,62 @@ class Reference:
         return [case.feeds for case in self.cases if case.calibrates]
 
 
-def run_original(graph: GraphExport, tokenizer: Any) -> Reference:
+def run_original(graph: GraphExport, tokenizer: Any, path: Path | None = None, root: Path | None = None) -> Reference:
     """Run the original on every case.
+
+    Args:
+        graph: how the graph is exported and the original is run.
+        tokenizer: the original's tokenizer, None if it has none.
+        path: the fp32 file, whose answers to the first cases are looked at on the way: what is plainly wrong is
+            refused before the original has answered all cases. None to look at nothing.
+        root: the bundle's folder.
 
     Raises:
         ExportError: the original fails on one of them.
+        CertificateError: the graph's first answers are plainly wrong.
     """
+    answers: list[Feeds] = []
     try:
         cases = graph.cases(tokenizer)
-        answers = [graph.reference(case.feeds) for case in cases]
+        for number, case in enumerate(cases):
+            answers.append(graph.reference(case.feeds))
+            if path is not None and root is not None and number + 1 == min(_FIRST_CASES, len(cases)):
+                _look_at_first(path, root, graph, cases[: number + 1], answers)
+    except CertificateError:
+        raise
     except Exception as error:  # a model's forward can raise anything
         raise ExportError(
             f"the original model fails on the inputs that the export is verified with: {error}"
         ) from error
     return Reference(graph, tokenizer, cases, answers)
+
+
+def _look_at_first(path: Path, root: Path, graph: GraphExport, cases: Sequence[Case], answers: Sequence[Feeds]) -> None:
+    """Refuse a graph whose answers to these cases differ plainly, not by rounding.
+
+    Raises:
+        CertificateError: it does.
+    """
+    limit = proof.TOLERANCES["fp32"].max_relative
+    assert limit is not None
+    masks = [graph.mask_of(case.feeds) for case in cases]
+    scales = proof.scales(zip(answers, masks, strict=True))
+    try:
+        session = open_session(path, root=root, device=parse_device("cpu"))
+        _check_interface(session, graph)
+        for case, answer, mask in zip(cases, answers, masks, strict=True):
+            difference = proof.compare(answer, session.run(case.feeds, list(answer)), mask, scales).max_relative
+            if not difference <= _PLAINLY * limit and not difference <= _rounding_limit(
+                limit, _rounding(graph, case, answer, scales)
+            ):
+                raise CertificateError(
+                    f"the outputs of {path.name} differ from the original's in the first cases already: relative "
+                    f"difference {difference:.3g} > {limit:g}. Nothing was written"
+                )
+    except (BundleError, RuntimeError, ValueError) as error:
+        if isinstance(error, CertificateError):
+            raise
+        raise CertificateError(f"{path.name} cannot be verified: {error}. Nothing was written") from error
 
 
 def verify(path: Path, root: Path, precision: str, reference: Reference) -> dict[str, Any]:
@@ -118,12 +165,13 @@ def verify(path: Path, root: Path, precision: str, reference: Reference) -> dict
     try:
         session = open_session(path, root=root, device=parse_device("cpu"))
         _check_interface(session, graph)
-        difference, agreement = _compare(session, reference)
+        differences, agreement = _compare(session, reference)
+        difference = proof.Difference.worst(differences)
+        tolerance, beyond = _tolerance(precision, differences, session, reference)
         invariance = graph.invariance(session.run, reference.tokenizer)
     except (BundleError, RuntimeError, ValueError) as error:
         raise CertificateError(f"{path.name} cannot be verified: {error}. Nothing was written") from error
-    tolerance = _tolerance(precision, difference, reference)
-    faults = tolerance.faults(difference, agreement)
+    faults = beyond + tolerance.faults(difference, agreement)
     largest = max(1.0, *reference.scales.values())
     allowed = BATCH_INVARIANCE[precision]
     allowed = allowed * largest if precision in _RELATIVE else max(allowed, _ROUNDED * largest)
@@ -157,13 +205,58 @@ def verify(path: Path, root: Path, precision: str, reference: Reference) -> dict
     }
 
 
-def _tolerance(precision: str, difference: proof.Difference, reference: Reference) -> proof.Tolerance:
-    """Return the tolerance of this precision, widened where the original's own answers move as much by rounding."""
+def _tolerance(
+    precision: str, differences: Sequence[proof.Difference], session: Session, reference: Reference
+) -> tuple[proof.Tolerance, list[str]]:
+    """Return the tolerance of this precision, and the faults of single cases.
+
+    The relative difference is judged case by case: one in which the original's own rounding is large may differ by more
+    (see `exact`), the others may not.
+    """
     tolerance = proof.TOLERANCES[precision]
-    if tolerance.max_relative is None or difference.max_relative <= tolerance.max_relative:
-        return tolerance
-    own = min(_ROUNDING_SLACK * reference.original_rounding, _MOST_ROUNDING)
-    return dataclasses.replace(tolerance, max_relative=max(tolerance.max_relative, own))
+    limit = tolerance.max_relative
+    if limit is None or all(difference.max_relative <= limit for difference in differences):
+        return tolerance, []
+    chains: list[float] | None = None
+    widest, faults = limit, []
+    for number, difference in enumerate(differences):
+        if difference.max_relative <= limit:
+            continue
+        if number < len(reference.cases):
+            rounding = reference.rounding(number)
+        else:
+            chains = reference.chain_roundings(session.run) if chains is None else chains
+            rounding = chains[number - len(reference.cases)]
+        allowed = _rounding_limit(limit, rounding)
+        widest = max(widest, allowed)
+        if not difference.max_relative <= allowed:
+            faults.append(f"relative difference {difference.max_relative:.3g} > {allowed:.3g}")
+    return dataclasses.replace(tolerance, max_relative=widest), faults[:1]
+
+
+def _rounding_limit(limit: float, rounding: float) -> float:
+    """Return what a float32 answer may differ by where the original's own is away from float64 by `rounding`."""
+    return max(limit, min(_ROUNDING_SLACK * rounding, proof.MOST_RELATIVE))
+
+
+def _rounding(graph: GraphExport, case: Case, answer: Feeds, scales: Mapping[str, float]) -> float:
+    answers = [answer]
+    for seed in (None, *_SEEDS):
+        with _exact(graph, seed):
+            answers.append(graph.reference(case.feeds))
+    return _largest_difference(answers, graph.mask_of(case.feeds), scales)
+
+
+def _largest_difference(answers: Sequence[Feeds], mask: np.ndarray | None, scales: Mapping[str, float]) -> float:
+    """Return how far float32 answers, the first and those after the second, are from the second, in float64."""
+    single, exact, *rounded = answers
+    return max(proof.compare(exact, other, mask, scales).max_relative for other in (single, *rounded))
+
+
+def _exact(graph: GraphExport, seed: int | None) -> contextlib.AbstractContextManager[None]:
+    from onnxpipe_export.exact import double_precision
+
+    return double_precision(graph.checkpoint.model, seed)
 
 
 def _check_interface(session: Session, graph: GraphExport) -> None:
@@ -173,15 +266,15 @@ def _check_interface(session: Session, graph: GraphExport) -> None:
             raise ValueError(f"its {kind} are {', '.join(names)} instead of {', '.join(wanted)}")
 
 
-def _compare(session: Session, reference: Reference) -> tuple[proof.Difference, float | None]:
-    """Compute the worst difference over all cases and chains, and the share of equal decisions (None for features)."""
+def _compare(session: Session, reference: Reference) -> tuple[list[proof.Difference], float | None]:
+    """Compute the difference in each case and then each chain, and the share of equal decisions (None for features)."""
     graph, differences, agreements, weights = reference.graph, [], [], []
     for expected, got, mask, decides in _pairs(session, reference):
         differences.append(proof.compare(expected, got, mask, reference.scales))
         if decides and graph.decisions & set(expected):
             agreements.append(proof.agreement(expected, got, mask, graph.decisions))
             weights.append(differences[-1].vectors)
-    return proof.Difference.worst(differences), float(np.average(agreements, weights=weights)) if agreements else None
+    return differences, float(np.average(agreements, weights=weights)) if agreements else None
 
 
 def _pairs(session: Session, reference: Reference) -> Iterator[tuple[Feeds, Feeds, np.ndarray | None, bool]]:

@@ -84,7 +84,7 @@ def export(
             say(f"tracing {graph.name} of {source.config.model_type} for {source.task.name}")
             full = _trace(graph, folder)
             say("running the original")
-            references.append(certify.run_original(graph, source.tokenizer))
+            references.append(certify.run_original(graph, source.tokenizer, full, folder))
             entries[graph.name], files[graph.name] = _make_and_certify(full, folder, precisions, references[-1], say)
 
         generation = {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -116,6 +116,25 @@ TOLERANCES: Mapping[str, Tolerance] = {
     "q4f16": _FOUR_BITS,
     "bnb4": _FOUR_BITS,
 }
+
+
+#: The largest relative difference that a certificate may allow float32, where the original's own rounding is large.
+MOST_RELATIVE = 5e-3
+
+
+def certified_tolerance(precision: str, entry: Mapping[str, Any] | None) -> Tolerance:
+    """Give what a graph must hold: its precision's tolerance, or the wider relative difference of its certificate.
+
+    Args:
+        precision: the graph's.
+        entry: what the certificate says of the graph in this precision; None without a certificate.
+    """
+    tolerance = TOLERANCES[precision]
+    limits = entry.get("tolerance") if isinstance(entry, Mapping) else None
+    allowed = limits.get("max_relative") if isinstance(limits, Mapping) else None
+    if tolerance.max_relative is None or not isinstance(allowed, float):
+        return tolerance
+    return replace(tolerance, max_relative=max(tolerance.max_relative, min(allowed, MOST_RELATIVE)))
 
 
 def scales(cases: Iterable[tuple[Mapping[str, Array], Array | None]]) -> dict[str, float]:

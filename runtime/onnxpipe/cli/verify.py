@@ -171,13 +171,19 @@ def _check_graph(
         return GraphCheck(graph, precision, faults=("golden.npz has no case for it",))
     try:
         session = open_session(path, root=bundle.folder, device=device, providers=list(providers) or None)
-        return _compare(session, graph, precision, cases)
+        return _compare(session, graph, precision, cases, _certificate_entry(bundle, graph, precision))
     except (ValueError, OSError, RuntimeError) as error:
         return GraphCheck(graph, precision, cases=len(cases), faults=(describe(error),))
 
 
-def _compare(session: Session, graph: str, precision: str, cases: Sequence[Golden]) -> GraphCheck:
-    from onnxpipe.bundle.proof import TOLERANCES, Difference, agreement, compare, scales
+def _certificate_entry(bundle: Bundle, graph: str, precision: str) -> Any:
+    graphs = (bundle.certificate or {}).get("graphs")
+    entries = graphs.get(graph) if isinstance(graphs, Mapping) else None
+    return entries.get(precision) if isinstance(entries, Mapping) else None
+
+
+def _compare(session: Session, graph: str, precision: str, cases: Sequence[Golden], entry: Any) -> GraphCheck:
+    from onnxpipe.bundle.proof import Difference, agreement, certified_tolerance, compare, scales
 
     differences, agreements = [], []
     scale = scales((case.outputs, case.inputs.get("attention_mask")) for case in cases)
@@ -190,7 +196,7 @@ def _compare(session: Session, graph: str, precision: str, cases: Sequence[Golde
             agreements.append(agreement(case.outputs, outputs, mask, decided))
     worst = Difference.worst(differences)
     agreed = sum(agreements) / len(agreements) if agreements else None
-    tolerance = TOLERANCES[precision]
+    tolerance = certified_tolerance(precision, entry)
     return GraphCheck(
         graph,
         precision,

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from onnxpipe.bundle.proof import TOLERANCES, Difference, Tolerance, agreement, compare, read_golden, scales
+from onnxpipe.bundle.proof import (
+    MOST_RELATIVE,
+    TOLERANCES,
+    Difference,
+    Tolerance,
+    agreement,
+    certified_tolerance,
+    compare,
+    read_golden,
+    scales,
+)  # fmt: skip
 from onnxpipe.errors import BundleError
 
 MASK = np.array([[1, 1, 0], [1, 0, 0]])
@@ -128,3 +139,20 @@ def test_a_difference_is_relative_to_the_scale_over_all_cases() -> None:
 def test_a_tie_may_fall_either_way() -> None:
     reference = {"logits": np.array([[1.0, 0.999, -1.0], [1.0, 0.9, -1.0]])}
     assert agreement(reference, {"logits": reference["logits"][:, [1, 0, 2]]}) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("entry", "limit"),
+    [
+        (None, 1e-4),
+        ({"tolerance": {"max_relative": 8e-4}}, 8e-4),
+        ({"tolerance": {"max_relative": 1e-9}}, 1e-4),
+        ({"tolerance": {"max_relative": 0.5}}, MOST_RELATIVE),
+        ({"tolerance": {"max_relative": "0.5"}}, 1e-4),
+        ({"tolerance": []}, 1e-4),
+    ],
+    ids=["no certificate", "wider", "narrower", "too wide", "a text", "a list"],
+)
+def test_a_certificate_may_widen_the_limit_of_float32(entry: Any, limit: float) -> None:
+    assert certified_tolerance("fp32", entry).max_relative == limit
+    assert certified_tolerance("int8", entry).max_relative is None
