@@ -1,10 +1,10 @@
-"""background-removal: a picture whose background is transparent, as transformers.js has it."""
+"""background-removal: make the background of images transparent, as transformers.js does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 
@@ -13,38 +13,55 @@ from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModel
 from onnxpipe.processing.scores import sigmoid
+from onnxpipe.tasks.base.call_types import ImageCallOptions, ImageInput, Stream
 from onnxpipe.tasks.base.columns import no_columns
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, size_of
 from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.image_segmentation import mask_of, semantic_map
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 #: A matte whose values go further beyond 0 to 1 holds logits. Source: transformers.js.
 _EPSILON = 1e-5
-#: What segmentation models call the label of everything else.
+#: Names of the background among the labels of segmentation models.
 _BACKGROUND = frozenset({"background", "__background__", "bg"})
 
 
 @dataclass(frozen=True)
 class BackgroundRemovalOptions(ImageOptions):
-    """Parameters of background-removal."""
+    """Options of background-removal."""
 
 
-class BackgroundRemovalPipeline(ImagePipeline):
-    """A PIL image in RGBA, of the picture's size, whose alpha is how much of a pixel is foreground.
+class BackgroundRemovalPipeline(ImagePipeline[BackgroundRemovalOptions]):
+    """Make the background transparent: a PIL image in RGBA, of the image's size; alpha is the share of foreground.
 
-    Two kinds of models do: those that give a matte, one channel of probabilities or logits (MODNet, RMBG, BiRefNet),
-    and segmentation models one of whose labels is the background.
+    Two kinds of models work: those that return a matte, one channel of probabilities or logits (MODNet, RMBG,
+    BiRefNet), and segmentation models one of whose labels is the background.
     """
 
     Options = BackgroundRemovalOptions
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(  # type: ignore[overload-overlap] # a list is a dataset too
+            self, inputs: list[Any], **options: Unpack[ImageCallOptions]
+        ) -> list[Image]: ...
+        @overload
+        def __call__(self, inputs: ImageInput, **options: Unpack[ImageCallOptions]) -> Image: ...
+        @overload
+        def __call__(self, inputs: Stream, **options: Unpack[ImageCallOptions]) -> PipelineIterator[Image]: ...
+        def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any: ...
 
     def encode(self, value: Any, options: BackgroundRemovalOptions) -> Iterable[Row]:
         image = self.load(value, options)
         return [self.image_row(self.image_processor(image, return_tensors="np"), image)]
 
-    def decode(self, rows: Answered, options: BackgroundRemovalOptions) -> Any:
+    def decode(self, rows: Answered, options: BackgroundRemovalOptions) -> Image:
         row, outputs = rows[0]
-        image = row.extra
+        image: Image = row.extra
         matte = next(iter(outputs.values()))
         alpha = _resized(matte, image) if _is_matte(matte) else mask_of(self._foreground(outputs, image))
         image.putalpha(alpha)
@@ -52,22 +69,22 @@ class BackgroundRemovalPipeline(ImagePipeline):
 
     def _foreground(self, outputs: Mapping[str, Array], image: Any) -> Array:
         labels = self.model.config.id2label
-        behind = [i for i, label in labels.items() if str(label).lower() in _BACKGROUND]
-        if not behind or not hasattr(self.image_processor, "post_process_semantic_segmentation"):
+        background = [i for i, label in labels.items() if str(label).lower() in _BACKGROUND]
+        if not background or not hasattr(self.image_processor, "post_process_semantic_segmentation"):
             raise UnsupportedError(
-                f"{self.model.name_or_path} gives no matte (one channel of probabilities), nor has it a label "
-                f"'background' among {len(labels)}: its background cannot be told"
+                f"{self.model.name_or_path} cannot remove a background: it returns no matte (one channel of "
+                f"probabilities), and none of its {len(labels)} labels is 'background'"
             )
-        return ~np.isin(semantic_map(self.image_processor, batch_of_one(outputs), size_of(image)), behind)
+        return ~np.isin(semantic_map(self.image_processor, batch_of_one(outputs), size_of(image)), background)
 
 
 def _is_matte(output: Array) -> bool:
-    """Whether the first output of a row is one channel of a picture: (1, height, width) or (height, width)."""
+    """Whether the first output of a row is one channel of an image: (1, height, width) or (height, width)."""
     return output.ndim == 2 or (output.ndim == 3 and output.shape[0] == 1)
 
 
 def _resized(matte: Array, image: Any) -> Any:
-    """A matte as a grey PIL image of the size of `image`."""
+    """Convert a matte to a grey PIL image of the size of `image`."""
     from PIL import Image
 
     values = matte.reshape(matte.shape[-2:]).astype(np.float32)

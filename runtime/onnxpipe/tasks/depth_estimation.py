@@ -1,57 +1,90 @@
-"""depth-estimation: how far away each pixel of a picture is."""
+"""depth-estimation: estimate how far away each pixel of an image is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxpipe.engine.batching import Array
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnknownArgumentError
 from onnxpipe.models.auto import AutoModelForDepthEstimation
+from onnxpipe.tasks.base.call_types import ImageCallOptions, ImageInput, Stream
 from onnxpipe.tasks.base.columns import Cells, fixed_columns
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, post_processor
 from onnxpipe.tasks.base.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
 class DepthEstimationOptions(ImageOptions):
-    """Parameters of depth-estimation; `parameters={"timeout": ...}` is another way to give them."""
+    """Options of depth-estimation; `parameters={"timeout": ...}` is another way to pass them."""
 
 
-class DepthEstimationPipeline(ImagePipeline):
-    """`{"predicted_depth": float32 (height, width), "depth": a grey PIL image}`, both of the picture's size.
+class DepthEstimationCallOptions(ImageCallOptions, total=False):
+    """The options of a call: see `DepthEstimationOptions`."""
 
-    The image is the depth stretched from black (least) to white (most); what the numbers mean is the model's matter.
+    parameters: Mapping[str, Any] | None
+
+
+class DepthMap(TypedDict):
+    """The depth of an image, as float32 (height, width) and as a grey image."""
+
+    predicted_depth: NDArray[np.float32]
+    depth: Image
+
+
+class DepthEstimationPipeline(ImagePipeline[DepthEstimationOptions]):
+    """Estimate depth: `{"predicted_depth": float32 (height, width), "depth": a grey PIL image}`, of the image's size.
+
+    The grey image is the depth stretched from black (least) to white (most); the unit of the numbers depends on the
+    model.
     """
 
     Options = DepthEstimationOptions
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(  # type: ignore[overload-overlap] # a list is a dataset too
+            self, inputs: list[Any], **options: Unpack[DepthEstimationCallOptions]
+        ) -> list[DepthMap]: ...
+        @overload
+        def __call__(self, inputs: ImageInput, **options: Unpack[DepthEstimationCallOptions]) -> DepthMap: ...
+        @overload
+        def __call__(
+            self, inputs: Stream, **options: Unpack[DepthEstimationCallOptions]
+        ) -> PipelineIterator[DepthMap]: ...
+        def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any: ...
 
     def prepare(self) -> None:
         super().prepare()
         self._post_process = post_processor(self.image_processor, ["post_process_depth_estimation"], self.task)
 
-    def parse(self, given: Mapping[str, Any], base: DepthEstimationOptions | None) -> DepthEstimationOptions:
-        kept = dict(given)
+    def parse(self, kwargs: Mapping[str, Any], base: DepthEstimationOptions | None) -> DepthEstimationOptions:
+        kept = dict(kwargs)
         inner = kept.pop("parameters", None) or {}
         for name in inner:
             if name != "timeout":
                 raise UnknownArgumentError.among(f"{type(self).__name__}(parameters=...)", name, ["timeout"])
-        options: DepthEstimationOptions = super().parse({**kept, **inner}, base)
-        return options
+        return super().parse({**kept, **inner}, base)
 
-    def decode(self, rows: Answered, options: DepthEstimationOptions) -> dict[str, Any]:
+    def decode(self, rows: Answered, options: DepthEstimationOptions) -> DepthMap:
         row, outputs = rows[0]
-        # of ZoeDepth's post-processing the second argument is the source sizes, of every other's the target sizes
+        # the second argument of ZoeDepth's post-processing is the source sizes, of every other's the target sizes
         depth = np.asarray(self._post_process(batch_of_one(outputs), [row.extra])[0]["predicted_depth"])
         return {"predicted_depth": depth, "depth": grey(depth)}
 
 
 def grey(depth: Array) -> Any:
-    """A grey PIL image of an array (height, width), its least value black and its largest white."""
+    """Convert an array (height, width) to a grey PIL image, its least value black and its largest white."""
     from PIL import Image
 
     low, high = depth.min(), depth.max()

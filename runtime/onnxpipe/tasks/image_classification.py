@@ -1,10 +1,10 @@
-"""image-classification: the labels of a picture, best first."""
+"""image-classification: label images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from onnxpipe.engine.batching import Array
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModelForImageClassification
 from onnxpipe.processing.scores import sigmoid, softmax
+from onnxpipe.tasks.base.call_types import ImageCallOptions, ImageInput, LabelScore, Stream
 from onnxpipe.tasks.base.columns import top_k_columns
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
 from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.text_classification import ClassificationFunction
@@ -26,34 +28,57 @@ FUNCTIONS: Mapping[ClassificationFunction, Callable[[Array], Array]] = {
 
 @dataclass(frozen=True)
 class ImageClassificationOptions(ImageOptions):
-    """Parameters of image-classification.
+    """Options of image-classification.
 
     Attributes:
-        top_k: how many labels, best first; at most as many as the model has.
-        function_to_apply: "sigmoid", "softmax" or "none"; by default what the model's problem type asks for.
+        top_k: the number of labels, best first; at most as many as the model has.
+        function_to_apply: the function from logits to scores: "sigmoid", "softmax" or "none"; by default that of the
+            model's problem type.
     """
 
     top_k: int = 5
     function_to_apply: ClassificationFunction | str | None = None
 
 
-class ImageClassificationPipeline(ImagePipeline):
-    """Labels a picture: a list of `{"label", "score"}`. Its parameters are those of `ImageClassificationOptions`."""
+class ImageClassificationCallOptions(ImageCallOptions, total=False):
+    """The options of a call: see `ImageClassificationOptions`."""
+
+    top_k: int | None
+    function_to_apply: ClassificationFunction | Literal["sigmoid", "softmax", "none"] | None
+
+
+class ImageClassificationPipeline(ImagePipeline[ImageClassificationOptions]):
+    """Label images: a list of `{"label", "score"}`. Its options are those of `ImageClassificationOptions`."""
 
     Options = ImageClassificationOptions
 
-    def parse(self, given: Mapping[str, Any], base: ImageClassificationOptions | None) -> ImageClassificationOptions:
-        kept = dict(given)
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(  # type: ignore[overload-overlap] # a list is a dataset too
+            self, inputs: list[Any], **options: Unpack[ImageClassificationCallOptions]
+        ) -> list[list[LabelScore]]: ...
+        @overload
+        def __call__(
+            self, inputs: ImageInput, **options: Unpack[ImageClassificationCallOptions]
+        ) -> list[LabelScore]: ...
+        @overload
+        def __call__(
+            self, inputs: Stream, **options: Unpack[ImageClassificationCallOptions]
+        ) -> PipelineIterator[list[LabelScore]]: ...
+        def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any: ...
+
+    def parse(self, kwargs: Mapping[str, Any], base: ImageClassificationOptions | None) -> ImageClassificationOptions:
+        kept = dict(kwargs)
         if kept.get("function_to_apply") is not None:
             kept["function_to_apply"] = function_named(kept["function_to_apply"])
-        options: ImageClassificationOptions = super().parse(kept, base)
-        return options
+        return super().parse(kept, base)
 
-    def decode(self, rows: Answered, options: ImageClassificationOptions) -> list[dict[str, Any]]:
+    def decode(self, rows: Answered, options: ImageClassificationOptions) -> list[LabelScore]:
         logits = rows[0][1]["logits"].astype(np.float32)
         scores = FUNCTIONS[options.function_to_apply or self._function()](logits)  # type: ignore[index]
         labels = self.model.config.id2label
-        answer = [{"label": labels[i], "score": float(score)} for i, score in enumerate(scores)]
+        answer: list[LabelScore] = [{"label": labels[i], "score": float(score)} for i, score in enumerate(scores)]
         answer.sort(key=lambda entry: -entry["score"])
         return answer[: min(options.top_k, self.model.config.num_labels)]
 
@@ -67,7 +92,7 @@ class ImageClassificationPipeline(ImagePipeline):
 
 
 def function_named(value: ClassificationFunction | str) -> ClassificationFunction:
-    """The function of that name, in any case.
+    """Find a function by its name, in any case.
 
     Raises:
         ValueError: there is none.

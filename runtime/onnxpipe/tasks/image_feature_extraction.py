@@ -1,26 +1,30 @@
-"""image-feature-extraction: the bare model's features of a picture."""
+"""image-feature-extraction: return the bare model's features of an image."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
+
+from numpy.typing import NDArray
 
 from onnxpipe.engine.batching import Row
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModel
+from onnxpipe.tasks.base.call_types import ImageCallOptions, ImageInput, Stream
 from onnxpipe.tasks.base.columns import one_column
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
 from onnxpipe.tasks.base.spec import TaskSpec
 
 
 @dataclass(frozen=True)
 class ImageFeatureExtractionOptions(ImageOptions):
-    """Parameters of image-feature-extraction.
+    """Options of image-feature-extraction.
 
     Attributes:
-        pool: give the model's pooled vector instead of the features of every place.
-        return_tensors: give a numpy array instead of nested lists.
+        pool: return the model's pooled vector instead of the features of every patch.
+        return_tensors: return a numpy array instead of nested lists.
         image_processor_kwargs: keywords of the image processor's call, e.g. `{"size": {"height": 448, "width": 448}}`.
     """
 
@@ -29,25 +33,68 @@ class ImageFeatureExtractionOptions(ImageOptions):
     image_processor_kwargs: Mapping[str, Any] | None = None
 
 
-class ImageFeatureExtractionPipeline(ImagePipeline):
-    """A picture's features, with a leading axis of 1: (1, places, hidden), or of convolutions (1, hidden, h, w).
+class ImageFeatureCallOptions(ImageCallOptions, total=False):
+    """The options of a call: see `ImageFeatureExtractionOptions`."""
 
-    Its parameters are those of `ImageFeatureExtractionOptions`.
+    pool: bool | None
+    image_processor_kwargs: Mapping[str, Any] | None
+
+
+class ImageFeatureExtractionPipeline(ImagePipeline[ImageFeatureExtractionOptions]):
+    """Return an image's features, with a leading axis of 1: (1, patches, hidden), or of convolutions (1, hidden, h, w).
+
+    Its options are those of `ImageFeatureExtractionOptions`.
     """
 
     Options = ImageFeatureExtractionOptions
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(
+            self,
+            inputs: ImageInput,
+            *,
+            return_tensors: Literal[False] | None = ...,
+            **options: Unpack[ImageFeatureCallOptions],
+        ) -> list[Any]: ...
+        @overload
+        def __call__(
+            self,
+            inputs: ImageInput,
+            *,
+            return_tensors: Literal[True] | str,
+            **options: Unpack[ImageFeatureCallOptions],
+        ) -> NDArray[Any]: ...
+        @overload
+        def __call__(  # type: ignore[overload-overlap] # a list is a dataset too
+            self,
+            inputs: list[Any],
+            *,
+            return_tensors: bool | str | None = ...,
+            **options: Unpack[ImageFeatureCallOptions],
+        ) -> list[Any]: ...
+        @overload
+        def __call__(
+            self,
+            inputs: Stream,
+            *,
+            return_tensors: bool | str | None = ...,
+            **options: Unpack[ImageFeatureCallOptions],
+        ) -> PipelineIterator[Any]: ...
+        def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any: ...
+
     def parse(
-        self, given: Mapping[str, Any], base: ImageFeatureExtractionOptions | None
+        self, kwargs: Mapping[str, Any], base: ImageFeatureExtractionOptions | None
     ) -> ImageFeatureExtractionOptions:
-        options: ImageFeatureExtractionOptions = super().parse(given, base)
-        before = (base.image_processor_kwargs if base else None) or {}  # those of a call are added to them
+        options = super().parse(kwargs, base)
+        before = (base.image_processor_kwargs if base else None) or {}  # a call adds to the constructor's
         return replace(options, image_processor_kwargs={**before, **(options.image_processor_kwargs or {})})
 
     def encode(self, value: Any, options: ImageFeatureExtractionOptions) -> Iterable[Row]:
         image = self.load(value, options)
-        keywords = {"return_tensors": "np", **(options.image_processor_kwargs or {})}
-        return [self.image_row(self.image_processor(image, **keywords))]
+        kwargs = {"return_tensors": "np", **(options.image_processor_kwargs or {})}
+        return [self.image_row(self.image_processor(image, **kwargs))]
 
     def decode(self, rows: Answered, options: ImageFeatureExtractionOptions) -> Any:
         outputs = rows[0][1]

@@ -1,4 +1,4 @@
-"""keypoint-matching: which points of one picture are which of another."""
+"""keypoint-matching: find the points that two images have in common."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import GeneratorType
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
 from onnxpipe.engine.batching import Row
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModelForKeypointMatching
+from onnxpipe.tasks.base.call_types import ImageCallOptions, ImageInput, Stream
 from onnxpipe.tasks.base.columns import one_column
-from onnxpipe.tasks.base.datasets import is_dataset
+from onnxpipe.tasks.base.datasets import PipelineIterator, is_dataset
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, post_processor
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 
 @dataclass(frozen=True)
 class KeypointMatchingOptions(ImageOptions):
-    """Parameters of keypoint-matching.
+    """Options of keypoint-matching.
 
     Attributes:
         threshold: the score that a match must exceed.
@@ -28,11 +29,32 @@ class KeypointMatchingOptions(ImageOptions):
     threshold: float = 0.0
 
 
-class KeypointMatchingPipeline(ImagePipeline):
-    """Matches two pictures: a list of `{"keypoint_image_0": {"x", "y"}, "keypoint_image_1": {"x", "y"}, "score"}`.
+class KeypointMatchingCallOptions(ImageCallOptions, total=False):
+    """The options of a call: see `KeypointMatchingOptions`."""
 
-    An input is a pair of pictures; a list of pairs gives a list of lists, save that a list of one pair gives that
-    pair's matches (as in transformers). Its parameters are those of `KeypointMatchingOptions`.
+    threshold: float | None
+
+
+class Keypoint(TypedDict):
+    """A point in pixels of an image."""
+
+    x: int
+    y: int
+
+
+class KeypointMatch(TypedDict):
+    """A point of the first image and the same point in the second."""
+
+    keypoint_image_0: Keypoint
+    keypoint_image_1: Keypoint
+    score: float
+
+
+class KeypointMatchingPipeline(ImagePipeline[KeypointMatchingOptions]):
+    """Match two images: a list of `{"keypoint_image_0": {"x", "y"}, "keypoint_image_1": {"x", "y"}, "score"}`.
+
+    An input is a pair of images; a list of pairs gives a list of lists, but a list of one pair gives that pair's
+    matches (as in transformers). Its options are those of `KeypointMatchingOptions`.
     """
 
     Options = KeypointMatchingOptions
@@ -41,6 +63,18 @@ class KeypointMatchingPipeline(ImagePipeline):
         super().prepare()
         self._post_process = post_processor(self.image_processor, ["post_process_keypoint_matching"], self.task)
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap] # a str is a sequence too
+        self, inputs: Sequence[ImageInput], **options: Unpack[KeypointMatchingCallOptions]
+    ) -> list[KeypointMatch]: ...
+    @overload
+    def __call__(
+        self, inputs: Sequence[Sequence[ImageInput]], **options: Unpack[KeypointMatchingCallOptions]
+    ) -> list[list[KeypointMatch]]: ...
+    @overload
+    def __call__(
+        self, inputs: Stream, **options: Unpack[KeypointMatchingCallOptions]
+    ) -> PipelineIterator[list[KeypointMatch]]: ...
     def __call__(self, inputs: Any = None, *args: Any, **kwargs: Any) -> Any:
         """See `Pipeline.__call__`. Generators and datasets of pairs are answered one by one."""
         inputs = self.first_argument(inputs, kwargs)
@@ -52,35 +86,35 @@ class KeypointMatchingPipeline(ImagePipeline):
 
     def encode(self, value: Any, options: KeypointMatchingOptions) -> Iterable[Row]:
         if not _is_pair(value):
-            raise _no_pairs()
+            raise _not_pairs()
         images = [self.load(source, options) for source in value]
-        # transformers gives (width, height) here, and its post-processing turns them round
+        # transformers passes (width, height) here, and its post-processing swaps them
         sizes = [image.size for image in images]
         return [self.image_row(self.image_processor(images, return_tensors="np"), sizes)]
 
-    def decode(self, rows: Answered, options: KeypointMatchingOptions) -> list[dict[str, Any]]:
+    def decode(self, rows: Answered, options: KeypointMatchingOptions) -> list[KeypointMatch]:
         row, outputs = rows[0]
-        found = self._post_process(batch_of_one(outputs), target_sizes=[row.extra], threshold=options.threshold)[0]
-        matches = [
+        result = self._post_process(batch_of_one(outputs), target_sizes=[row.extra], threshold=options.threshold)[0]
+        matches: list[KeypointMatch] = [
             {"keypoint_image_0": _point(first), "keypoint_image_1": _point(second), "score": float(score)}
             for first, second, score in zip(
-                found["keypoints0"], found["keypoints1"], found["matching_scores"], strict=True
+                result["keypoints0"], result["keypoints1"], result["matching_scores"], strict=True
             )
         ]
         return sorted(matches, key=lambda match: match["score"], reverse=True)
 
 
-def _point(xy: Any) -> dict[str, Any]:
+def _point(xy: Any) -> Keypoint:
     return {"x": xy[0].item(), "y": xy[1].item()}
 
 
 def _pairs(inputs: Any) -> list[Any]:
-    """The pairs among what was passed: one pair, or a list of them."""
+    """Return the pairs of an input: one pair, or a list of them."""
     if _is_pair(inputs):
         return [inputs]
     if not _is_list(inputs) or not all(_is_list(pair) for pair in inputs):
-        raise _no_pairs()
-    return list(inputs)  # one that is no pair is told of in its turn
+        raise _not_pairs()
+    return list(inputs)  # one that is not a pair raises in its turn
 
 
 def _is_list(value: Any) -> bool:
@@ -97,7 +131,7 @@ def _is_source(value: Any) -> bool:
     return hasattr(value, "getbands") and hasattr(value, "convert")  # a PIL image, without importing PIL
 
 
-def _no_pairs() -> ValueError:
+def _not_pairs() -> ValueError:
     return ValueError(
         "Input images must be a one of the following :", " - A pair of images.", " - A list of pairs of images."
     )

@@ -1,20 +1,22 @@
-"""object-detection: boxes around the things in a picture, with their labels."""
+"""object-detection: find the objects in images: boxes with labels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModelForObjectDetection
+from onnxpipe.tasks.base.call_types import DetectedObject, ImageCallOptions, ImageInput, Stream
 from onnxpipe.tasks.base.columns import one_column
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, box_of, post_processor
 from onnxpipe.tasks.base.spec import TaskSpec
 
 
 @dataclass(frozen=True)
 class ObjectDetectionOptions(ImageOptions):
-    """Parameters of object-detection.
+    """Options of object-detection.
 
     Attributes:
         threshold: the score that a box must exceed.
@@ -23,26 +25,48 @@ class ObjectDetectionOptions(ImageOptions):
     threshold: float = 0.5
 
 
-class ObjectDetectionPipeline(ImagePipeline):
-    """Finds things: a list of `{"score", "label", "box"}`, the boxes in pixels of the picture, in the model's order.
+class ObjectDetectionCallOptions(ImageCallOptions, total=False):
+    """The options of a call: see `ObjectDetectionOptions`."""
 
-    Its parameters are those of `ObjectDetectionOptions`.
+    threshold: float | None
+
+
+class ObjectDetectionPipeline(ImagePipeline[ObjectDetectionOptions]):
+    """Find objects: a list of `{"score", "label", "box"}`, the boxes in pixels of the image, in the model's order.
+
+    Its options are those of `ObjectDetectionOptions`.
     """
 
     Options = ObjectDetectionOptions
 
-    def decode(self, rows: Answered, options: ObjectDetectionOptions) -> list[dict[str, Any]]:
-        row, outputs = rows[0]
-        found = self._post_process(batch_of_one(outputs), threshold=options.threshold, target_sizes=[row.extra])[0]
-        labels = self.model.config.id2label
-        return [
-            {"score": float(score), "label": labels[int(label)], "box": box_of(box)}
-            for score, label, box in zip(found["scores"], found["labels"], found["boxes"], strict=True)
-        ]
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(  # type: ignore[overload-overlap] # a list is a dataset too
+            self, inputs: list[Any], **options: Unpack[ObjectDetectionCallOptions]
+        ) -> list[list[DetectedObject]]: ...
+        @overload
+        def __call__(
+            self, inputs: ImageInput, **options: Unpack[ObjectDetectionCallOptions]
+        ) -> list[DetectedObject]: ...
+        @overload
+        def __call__(
+            self, inputs: Stream, **options: Unpack[ObjectDetectionCallOptions]
+        ) -> PipelineIterator[list[DetectedObject]]: ...
+        def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any: ...
 
     def prepare(self) -> None:
         super().prepare()
         self._post_process = post_processor(self.image_processor, ["post_process_object_detection"], self.task)
+
+    def decode(self, rows: Answered, options: ObjectDetectionOptions) -> list[DetectedObject]:
+        row, outputs = rows[0]
+        result = self._post_process(batch_of_one(outputs), threshold=options.threshold, target_sizes=[row.extra])[0]
+        labels = self.model.config.id2label
+        return [
+            {"score": float(score), "label": labels[int(label)], "box": box_of(box)}
+            for score, label, box in zip(result["scores"], result["labels"], result["boxes"], strict=True)
+        ]
 
 
 TASK = TaskSpec(

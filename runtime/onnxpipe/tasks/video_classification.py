@@ -1,10 +1,10 @@
-"""video-classification: the labels of a film, best first."""
+"""video-classification: label videos."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from onnxpipe.engine.batching import Row
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModelForVideoClassification
+from onnxpipe.tasks.base.call_types import ImageCallOptions, LabelScore, Stream, VideoInput
 from onnxpipe.tasks.base.columns import top_k_columns
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
 from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.image_classification import FUNCTIONS
@@ -21,13 +23,14 @@ from onnxpipe.tasks.text_classification import ClassificationFunction
 
 @dataclass(frozen=True)
 class VideoClassificationOptions(ImageOptions):
-    """Parameters of video-classification.
+    """Options of video-classification.
 
     Attributes:
-        top_k: how many labels, best first; at most as many as the model has.
-        num_frames: frames to look at; by default as many as the model was made for.
-        frame_sampling_rate: take one frame of this many, from the film's beginning on.
-        function_to_apply: "softmax", "sigmoid" or "none"; by default what the model's problem type asks for.
+        top_k: the number of labels, best first; at most as many as the model has.
+        num_frames: the number of frames to classify; by default as many as the model was trained on.
+        frame_sampling_rate: take one frame of this many, from the beginning of the video on.
+        function_to_apply: the function from logits to scores: "softmax", "sigmoid" or "none"; by default that of the
+            model's problem type.
     """
 
     top_k: int = 5
@@ -36,8 +39,17 @@ class VideoClassificationOptions(ImageOptions):
     function_to_apply: str | None = None
 
 
-class VideoClassificationPipeline(ImagePipeline):
-    """Labels a film: a list of `{"score", "label"}`. Its parameters are those of `VideoClassificationOptions`."""
+class VideoClassificationCallOptions(ImageCallOptions, total=False):
+    """The options of a call: see `VideoClassificationOptions`."""
+
+    top_k: int | None
+    num_frames: int | None
+    frame_sampling_rate: int | None
+    function_to_apply: Literal["softmax", "sigmoid", "none"] | None
+
+
+class VideoClassificationPipeline(ImagePipeline[VideoClassificationOptions]):
+    """Label videos: a list of `{"score", "label"}`. Its options are those of `VideoClassificationOptions`."""
 
     Options = VideoClassificationOptions
     _load_image_processor = None
@@ -46,8 +58,24 @@ class VideoClassificationPipeline(ImagePipeline):
     window = 1
     input_names = ("videos",)
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(  # type: ignore[overload-overlap] # a list is a dataset too
+            self, inputs: list[Any], **options: Unpack[VideoClassificationCallOptions]
+        ) -> list[list[LabelScore]]: ...
+        @overload
+        def __call__(
+            self, inputs: VideoInput, **options: Unpack[VideoClassificationCallOptions]
+        ) -> list[LabelScore]: ...
+        @overload
+        def __call__(
+            self, inputs: Stream, **options: Unpack[VideoClassificationCallOptions]
+        ) -> PipelineIterator[list[LabelScore]]: ...
+        def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any: ...
+
     def check_processor(self) -> None:
-        """A video processor will do too."""
+        """Refuse a pipeline with neither a video processor nor an image processor."""
         if self.video_processor is None and self.image_processor is None:
             raise ValueError(
                 "The video-classification pipeline requires either a video processor or an image processor. "
@@ -55,20 +83,19 @@ class VideoClassificationPipeline(ImagePipeline):
             )
         axes = getattr(self.model.session.inputs.get("pixel_values"), "shape", ())
         if len(axes) == 4:
-            raise UnsupportedError(f"{self.model.name_or_path} is a model of single pictures, not of videos")
+            raise UnsupportedError(f"{self.model.name_or_path} classifies single images, not videos")
 
-    def parse(self, given: Mapping[str, Any], base: VideoClassificationOptions | None) -> VideoClassificationOptions:
-        function = given.get("function_to_apply")
+    def parse(self, kwargs: Mapping[str, Any], base: VideoClassificationOptions | None) -> VideoClassificationOptions:
+        function = kwargs.get("function_to_apply")
         if function is not None and function not in ("softmax", "sigmoid", "none"):
             raise ValueError(
                 f"Invalid value for `function_to_apply`: {function}. Valid options are ['softmax', 'sigmoid', 'none']"
             )
         for name in ("num_frames", "frame_sampling_rate"):
-            count = given.get(name)
+            count = kwargs.get(name)
             if count is not None and count < 1:
                 raise ValueError(f"{name} must be at least 1, got {count}")
-        options: VideoClassificationOptions = super().parse(given, base)
-        return options
+        return super().parse(kwargs, base)
 
     def encode(self, value: Any, options: VideoClassificationOptions) -> Iterable[Row]:
         from onnxpipe.processing.video.read import read_frames
@@ -78,7 +105,7 @@ class VideoClassificationPipeline(ImagePipeline):
         processor = self.video_processor if self.video_processor is not None else self.image_processor
         return [self.image_row(processor(list(frames), return_tensors="np"))]
 
-    def decode(self, rows: Answered, options: VideoClassificationOptions) -> list[dict[str, Any]]:
+    def decode(self, rows: Answered, options: VideoClassificationOptions) -> list[LabelScore]:
         config = self.model.config
         function = options.function_to_apply or {
             "regression": "none", "multi_label_classification": "sigmoid"

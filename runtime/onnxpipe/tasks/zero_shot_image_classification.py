@@ -1,11 +1,11 @@
-"""zero-shot-image-classification: labels chosen at call time, compared with a picture."""
+"""zero-shot-image-classification: compare images with labels that are chosen at call time."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack, overload
 
 import numpy as np
 
@@ -13,18 +13,20 @@ from onnxpipe.engine.batching import Row, stack
 from onnxpipe.engine.scheduler import Answered, Outputs
 from onnxpipe.models.auto import AutoModelForZeroShotImageClassification
 from onnxpipe.processing.scores import sigmoid, softmax
+from onnxpipe.tasks.base.call_types import ImageCallOptions, ImageInput, LabelScore, Stream
 from onnxpipe.tasks.base.candidate_labels import CandidateLabelEncoder, check_labels, ranked
 from onnxpipe.tasks.base.columns import score_columns
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
 from onnxpipe.tasks.base.spec import TaskSpec
 
 
 @dataclass(frozen=True)
 class ZeroShotImageClassificationOptions(ImageOptions):
-    """Parameters of zero-shot-image-classification.
+    """Options of zero-shot-image-classification.
 
     Attributes:
-        candidate_labels: the labels, a list.
+        candidate_labels: the list of labels to choose from.
         hypothesis_template: the sentence in which a label takes the place of `{}`.
         tokenizer_kwargs: keywords of the tokenizer's call (deprecated in transformers).
     """
@@ -34,11 +36,18 @@ class ZeroShotImageClassificationOptions(ImageOptions):
     tokenizer_kwargs: Mapping[str, Any] | None = None
 
 
-class ZeroShotImageClassificationPipeline(ImagePipeline):
-    """Scores labels for a picture: a list of `{"score", "label"}`, best first.
+class ZeroShotImageCallOptions(ImageCallOptions, total=False):
+    """The options of a call: see `ZeroShotImageClassificationOptions`."""
 
-    Its parameters are those of `ZeroShotImageClassificationOptions`. The labels of a call hold for all its pictures,
-    and are read by the model once.
+    hypothesis_template: str | None
+    tokenizer_kwargs: Mapping[str, Any] | None
+
+
+class ZeroShotImageClassificationPipeline(ImagePipeline[ZeroShotImageClassificationOptions]):
+    """Score labels for images: a list of `{"score", "label"}`, best first.
+
+    Its options are those of `ZeroShotImageClassificationOptions`. The labels of a call hold for all its images, and are
+    encoded once.
     """
 
     Options = ZeroShotImageClassificationOptions
@@ -47,8 +56,29 @@ class ZeroShotImageClassificationPipeline(ImagePipeline):
 
     def prepare(self) -> None:
         super().prepare()
-        self._texts = CandidateLabelEncoder(self.model, self.tokenizer)
+        self._encoder = CandidateLabelEncoder(self.model, self.tokenizer)
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap] # a list is a dataset too
+        self,
+        inputs: list[Any],
+        candidate_labels: Sequence[str] | None = None,
+        **options: Unpack[ZeroShotImageCallOptions],
+    ) -> list[list[LabelScore]]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: ImageInput,
+        candidate_labels: Sequence[str] | None = None,
+        **options: Unpack[ZeroShotImageCallOptions],
+    ) -> list[LabelScore]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: Stream,
+        candidate_labels: Sequence[str] | None = None,
+        **options: Unpack[ZeroShotImageCallOptions],
+    ) -> PipelineIterator[list[LabelScore]]: ...
     def __call__(self, inputs: Any = None, candidate_labels: Any = None, *args: Any, **kwargs: Any) -> Any:
         """See `Pipeline.__call__`. The labels may be the second positional argument."""
         if candidate_labels is not None:
@@ -58,23 +88,22 @@ class ZeroShotImageClassificationPipeline(ImagePipeline):
         return super().__call__(inputs, *args, **kwargs)
 
     def parse(
-        self, given: Mapping[str, Any], base: ZeroShotImageClassificationOptions | None
+        self, kwargs: Mapping[str, Any], base: ZeroShotImageClassificationOptions | None
     ) -> ZeroShotImageClassificationOptions:
-        check_labels(self.task, given.get("candidate_labels"))
-        if given.get("tokenizer_kwargs") is not None:
+        check_labels(self.task, kwargs.get("candidate_labels"))
+        if kwargs.get("tokenizer_kwargs") is not None:
             warnings.warn("The `tokenizer_kwargs` argument is deprecated.", FutureWarning, stacklevel=4)
-        options: ZeroShotImageClassificationOptions = super().parse(given, base)
-        return options
+        return super().parse(kwargs, base)
 
     def run(self, rows: Sequence[Row], options: ZeroShotImageClassificationOptions) -> list[Outputs]:
-        keywords: dict[str, Any] = {"padding": True}
+        kwargs: dict[str, Any] = {"padding": True}
         if self._siglip:
-            keywords = {"padding": "max_length", "max_length": 64, "truncation": True}
-        keywords |= options.tokenizer_kwargs or {}
-        texts = self._texts.features(options.candidate_labels or (), options.hypothesis_template, keywords)
-        return [{"logits": row} for row in self._texts.similarities(texts, stack(rows, self.padding()))]
+            kwargs = {"padding": "max_length", "max_length": 64, "truncation": True}
+        kwargs |= options.tokenizer_kwargs or {}
+        texts = self._encoder.features(options.candidate_labels or (), options.hypothesis_template, kwargs)
+        return [{"logits": row} for row in self._encoder.similarities(texts, stack(rows, self.padding()))]
 
-    def decode(self, rows: Answered, options: ZeroShotImageClassificationOptions) -> list[dict[str, Any]]:
+    def decode(self, rows: Answered, options: ZeroShotImageClassificationOptions) -> list[LabelScore]:
         logits = rows[0][1]["logits"].astype(np.float32)
         return ranked(sigmoid(logits) if self._siglip else softmax(logits), options.candidate_labels or ())
 

@@ -1,10 +1,10 @@
-"""zero-shot-object-detection: boxes around things that are named at call time."""
+"""zero-shot-object-detection: find objects that are named at call time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack, overload
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from onnxpipe.engine.batching import Array, Padding, Row, stack
 from onnxpipe.engine.scheduler import Answered, Outputs
 from onnxpipe.models.auto import AutoModelForZeroShotObjectDetection
 from onnxpipe.processing.model_output import ModelOutput
+from onnxpipe.tasks.base.call_types import DetectedObject, ImageCallOptions, ImageInput, Stream
 from onnxpipe.tasks.base.columns import one_column
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, Size, box_of, known_feeds, post_processor, size_of
 from onnxpipe.tasks.base.pipeline import text_row
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
@@ -20,12 +22,12 @@ from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 @dataclass(frozen=True)
 class ZeroShotObjectDetectionOptions(ImageOptions):
-    """Parameters of zero-shot-object-detection.
+    """Options of zero-shot-object-detection.
 
     Attributes:
-        candidate_labels: what to look for: a list, or one string with commas (spaces after them belong to the labels).
+        candidate_labels: the objects to find: a list, or one string with commas (spaces after them are part of labels).
         threshold: the score that a box must exceed.
-        top_k: how many boxes, best first; None for all.
+        top_k: the number of boxes, best first; None for all.
     """
 
     candidate_labels: Any = None
@@ -33,19 +35,26 @@ class ZeroShotObjectDetectionOptions(ImageOptions):
     top_k: int | None = None
 
 
+class ZeroShotDetectionCallOptions(ImageCallOptions, total=False):
+    """The options of a call: see `ZeroShotObjectDetectionOptions`."""
+
+    threshold: float | None
+    top_k: int | None
+
+
 @dataclass(frozen=True)
-class _Asked:
-    """What the answer needs of a row: the picture's size, and the labels that were looked for in it."""
+class _Query:
+    """Hold what the answer needs of a row: the image's size, and the labels of the objects to find in it."""
 
     size: Size
     labels: Sequence[str]
 
 
-class ZeroShotObjectDetectionPipeline(ImagePipeline):
-    """Finds named things: a list of `{"score", "label", "box"}`, best first; boxes may reach beyond the picture.
+class ZeroShotObjectDetectionPipeline(ImagePipeline[ZeroShotObjectDetectionOptions]):
+    """Find named objects: a list of `{"score", "label", "box"}`, best first; boxes may reach beyond the image.
 
-    An input is a picture, with the call's `candidate_labels`, or `{"image", "candidate_labels"}`. Its parameters are
-    those of `ZeroShotObjectDetectionOptions`.
+    An input is an image, with the call's `candidate_labels`, or `{"image", "candidate_labels"}`. Its options are those
+    of `ZeroShotObjectDetectionOptions`.
     """
 
     Options = ZeroShotObjectDetectionOptions
@@ -56,17 +65,38 @@ class ZeroShotObjectDetectionPipeline(ImagePipeline):
         super().prepare()
         self._post_process = post_processor(self.image_processor, ["post_process_object_detection"], self.task)
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap] # a list is a dataset too
+        self,
+        inputs: list[Any],
+        candidate_labels: str | Sequence[str] | Sequence[Sequence[str]] | None = None,
+        **options: Unpack[ZeroShotDetectionCallOptions],
+    ) -> list[list[DetectedObject]]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: ImageInput | Mapping[str, Any],
+        candidate_labels: str | Sequence[str] | None = None,
+        **options: Unpack[ZeroShotDetectionCallOptions],
+    ) -> list[DetectedObject]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: Stream,
+        candidate_labels: str | Sequence[str] | None = None,
+        **options: Unpack[ZeroShotDetectionCallOptions],
+    ) -> PipelineIterator[list[DetectedObject]]: ...
     def __call__(self, inputs: Any = None, candidate_labels: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """See `Pipeline.__call__`. The labels may be the second argument; a list of lists has labels for each picture.
+        """See `Pipeline.__call__`. The labels may be the second argument; a list of lists has labels for each image.
 
         Args:
-            inputs: a picture, `{"image", "candidate_labels"}`, a list, generator or dataset of either.
-            candidate_labels: what to look for (`text_queries` is its old name).
+            inputs: an image, `{"image", "candidate_labels"}`, a list, generator or dataset of either.
+            candidate_labels: the objects to find (`text_queries` is the old name).
             *args: ignored with a warning, as in transformers.
             **kwargs: see `Pipeline.__call__`.
 
         Raises:
-            ValueError: lists of labels that are not as many as the pictures.
+            ValueError: not as many lists of labels as images.
         """
         labels = kwargs.pop("text_queries", None)
         labels = candidate_labels if labels is None else labels
@@ -78,25 +108,25 @@ class ZeroShotObjectDetectionPipeline(ImagePipeline):
         return super().__call__(inputs, *args, candidate_labels=labels, **kwargs)
 
     def encode(self, value: Any, options: ZeroShotObjectDetectionOptions) -> Iterable[Row]:
-        asked = value if isinstance(value, Mapping) else {"image": value}
-        labels = asked.get("candidate_labels", options.candidate_labels)
+        parts = value if isinstance(value, Mapping) else {"image": value}
+        labels = parts.get("candidate_labels", options.candidate_labels)
         if labels is None:
-            raise ValueError("zero-shot-object-detection needs candidate_labels: what to look for")
+            raise ValueError("zero-shot-object-detection needs candidate_labels: the objects to find")
         labels = labels.split(",") if isinstance(labels, str) else list(labels)
         if not labels:
-            raise ValueError("candidate_labels is empty: there is nothing to look for")
-        image = self.load(asked["image"], options)
+            raise ValueError("candidate_labels is empty: name the objects to find")
+        image = self.load(parts["image"], options)
         row = self.image_row(self.image_processor(image, return_tensors="np"))
-        # OWL's labels do not see each other: one run for all. Other models read them with the picture, one by one.
+        # OWL's labels are independent: one run for all. Other models encode them with the image, one by one.
         groups = [labels] if self._apart else [[label] for label in labels]
-        return [replace(row, extra=_Asked(size_of(image), group)) for group in groups]
+        return [replace(row, extra=_Query(size_of(image), group)) for group in groups]
 
     def run(self, rows: Sequence[Row], options: ZeroShotObjectDetectionOptions) -> list[Outputs]:
-        return [self._look(row) for row in rows]
+        return [self._detect(row) for row in rows]
 
-    def _look(self, row: Row) -> Outputs:
-        picture = {name: array[None] for name, array in row.feeds.items()}
-        outputs = self.model.run({**self._tokens(row.extra.labels), **picture})
+    def _detect(self, row: Row) -> Outputs:
+        image = {name: array[None] for name, array in row.feeds.items()}
+        outputs = self.model.run({**self._tokens(row.extra.labels), **image})
         return {name: outputs[name][0] for name in ("logits", "pred_boxes")}
 
     def _tokens(self, labels: Sequence[str]) -> dict[str, Array]:
@@ -104,17 +134,17 @@ class ZeroShotObjectDetectionPipeline(ImagePipeline):
         feeds = stack(rows, Padding(self.tokenizer.pad_token_id or 0))
         return known_feeds(feeds, self.model.session.inputs, self.model.name_or_path)
 
-    def decode(self, rows: Answered, options: ZeroShotObjectDetectionOptions) -> list[dict[str, Any]]:
-        found = []
+    def decode(self, rows: Answered, options: ZeroShotObjectDetectionOptions) -> list[DetectedObject]:
+        objects: list[DetectedObject] = []
         for row, outputs in rows:
             for i, label in enumerate(row.extra.labels):
                 logits = outputs["logits"][:, i : i + 1] if self._apart else outputs["logits"]
-                mine = ModelOutput(logits=logits[None], pred_boxes=outputs["pred_boxes"][None])
-                found += self._boxes(label, mine, row.extra.size, options.threshold)
-        found.sort(key=lambda entry: entry["score"], reverse=True)
-        return found[: options.top_k] if options.top_k else found
+                own = ModelOutput(logits=logits[None], pred_boxes=outputs["pred_boxes"][None])
+                objects += self._boxes(label, own, row.extra.size, options.threshold)
+        objects.sort(key=lambda entry: entry["score"], reverse=True)
+        return objects[: options.top_k] if options.top_k else objects
 
-    def _boxes(self, label: str, outputs: ModelOutput, size: Size, threshold: float) -> list[dict[str, Any]]:
+    def _boxes(self, label: str, outputs: ModelOutput, size: Size, threshold: float) -> list[DetectedObject]:
         answer = self._post_process(outputs, threshold=threshold, target_sizes=[size])[0]
         return [
             {"score": float(answer["scores"][n]), "label": label, "box": box_of(answer["boxes"][n])}
@@ -123,12 +153,12 @@ class ZeroShotObjectDetectionPipeline(ImagePipeline):
 
     @property
     def _apart(self) -> bool:
-        """Whether the model judges each label by itself: (boxes, labels) logits, a column a label."""
+        """Whether the model scores each label by itself: (boxes, labels) logits, a column a label."""
         return str(self.model.config.model_type).startswith("owl")
 
 
 def _labels_of_each(labels: Any, count: int) -> list[Any]:
-    """The labels of each of `count` pictures: the same for all, or a list of lists."""
+    """Return the labels of each of `count` images: the same for all, or a list of lists."""
     if isinstance(labels, str) or _are_texts(labels):
         return [labels] * count
     if not isinstance(labels, (list, tuple)) or not all(_are_texts(own) for own in labels):
@@ -143,7 +173,7 @@ def _are_texts(labels: Any) -> bool:
 
 
 def _with_labels(value: Any, labels: Any) -> Any:
-    """An input with the call's labels, unless it has its own."""
+    """Add the call's labels to an input, unless it has its own."""
     return {"candidate_labels": labels, **value} if isinstance(value, Mapping) else {
         "image": value, "candidate_labels": labels
     }  # fmt: skip

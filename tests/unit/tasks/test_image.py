@@ -577,7 +577,7 @@ def test_keypoint_matching() -> None:
 def test_an_image_model_is_not_a_video_model() -> None:
     model = FakeModel(means)
     model.session.inputs["pixel_values"] = SimpleNamespace(shape=("b", 3, SIDE, SIDE))
-    with pytest.raises(UnsupportedError, match="single pictures"):
+    with pytest.raises(UnsupportedError, match="single images"):
         VideoClassificationPipeline(model, image_processor=Clips(), task="video-classification")
 
 
@@ -690,7 +690,7 @@ def test_wrong_labels() -> None:
         pipe(plain(RED), candidate_labels=[])
     for number in range(20):
         pipe(plain(RED), candidate_labels=[f"r{number}"])
-    assert len(pipe._texts) <= 8
+    assert len(pipe._encoder) <= 8
 
 
 # -- zero-shot-object-detection ---

@@ -1,7 +1,7 @@
-"""What the tasks of sound share: a source of any form becomes samples at the model's rate, and samples a row.
+"""The base class of the audio tasks: turn a source of any form into samples at the model's rate, and these into a row.
 
-A source is a path, a URL, the bytes of a file, an array or tensor at the model's rate, torchcodec's decoder, or (where
-the task takes them) a dict of an array and its rate. Files and URLs can be read block by block, so that long ones are
+A source is a path, a URL, the bytes of a file, an array or tensor at the model's rate, torchcodec's decoder, or (if
+the task accepts it) a dict of an array and its rate. Files and URLs can be read block by block, so that long ones are
 never in memory.
 """
 
@@ -17,21 +17,21 @@ import numpy as np
 from onnxpipe.engine.batching import Array, Padding, Row
 from onnxpipe.errors import AudioError, BundleError
 from onnxpipe.processing.arrays import as_array
-from onnxpipe.tasks.base.pipeline import Pipeline
+from onnxpipe.tasks.base.pipeline import OptionsT, Pipeline
 
-#: Names under which feature extractors give what is heard.
+#: Names of the feature extractors' outputs that hold the audio.
 AUDIO_INPUT_NAMES = ("input_values", "input_features")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """An array that came with its rate, or without one.
+    """An array of samples with its rate, or without one.
 
     Attributes:
         array: its samples, (n,) or (channels, n).
-        rate: samples a second; None where they are at the model's rate.
+        rate: samples a second; None if they are at the model's rate.
         stride: samples at the left and right that are only context, at `rate`; None for none.
-        extra: the other keys of the dict it came in.
+        extra: the other keys of the dict that held it.
     """
 
     array: Array
@@ -40,8 +40,8 @@ class Recording:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-class AudioPipeline(Pipeline):
-    """The base of the tasks whose input is a recording and whose answer is one row's.
+class AudioPipeline(Pipeline[OptionsT]):
+    """The base class of the tasks whose input is a recording and whose answer comes from one row.
 
     The samples are dropped once they are a row.
     """
@@ -63,15 +63,15 @@ class AudioPipeline(Pipeline):
 
     @property
     def sampling_rate(self) -> int:
-        """Samples a second that the model hears."""
+        """Samples a second that the model reads."""
         return int(self.feature_extractor.sampling_rate)
 
     def padding(self) -> Padding:
-        """Rows of unlike length share a batch where the graph is told what is padding."""
+        """The padding with which rows of different lengths share a batch, if the graph reads a mask of it."""
         return Padding(0 if getattr(self.model, "pads", False) else None)
 
     def load(self, source: Any) -> Array:
-        """The samples that a source names, of one channel, at the model's rate: (n,).
+        """Load the samples of a source: one channel, at the model's rate: (n,).
 
         Raises:
             ValueError: an array of more than one axis, a dict without its array or rate.
@@ -87,7 +87,7 @@ class AudioPipeline(Pipeline):
             )
         return at_rate(recording, self.sampling_rate)
 
-    def encode(self, value: Any, options: Any) -> Iterable[Row]:
+    def encode(self, value: Any, options: OptionsT) -> Iterable[Row]:
         samples, rate = self.load(value), self.sampling_rate
         least = getattr(self.model, "shortest", 1)
         if len(samples) < least:
@@ -95,12 +95,12 @@ class AudioPipeline(Pipeline):
         return [self.audio_row(self.feature_extractor(samples, sampling_rate=rate, return_tensors="np"), len(samples))]
 
     def audio_row(self, processed: Mapping[str, Any], cost: int, extra: Any = None) -> Row:
-        """The row of what the feature extractor made of one recording (arrays with a leading axis of 1)."""
+        """Build the row of one processed recording (arrays with a leading axis of 1)."""
         return audio_row(self.model, processed, cost, extra)
 
 
 def check_feature_extractor(pipe: Pipeline) -> None:
-    """Refuses a pipeline without what turns sound into numbers."""
+    """Refuse a pipeline without a feature extractor."""
     if pipe.feature_extractor is None:
         raise ValueError(
             f"{type(pipe).__name__} needs a feature extractor, and {pipe.model.name_or_path} has no "
@@ -109,13 +109,13 @@ def check_feature_extractor(pipe: Pipeline) -> None:
 
 
 def audio_row(model: Any, processed: Mapping[str, Any], cost: int, extra: Any = None) -> Row:
-    """A row of those of a feature extractor's arrays (leading axis 1) that the model's graph reads.
+    """Build a row of the feature extractor's arrays (leading axis 1) that the model's graph reads.
 
     Args:
-        model: of one graph.
-        processed: from the feature extractor, for one recording.
-        cost: what the row costs in a batch: its samples.
-        extra: what the task wants back.
+        model: a model of one graph.
+        processed: the feature extractor's outputs for one recording.
+        cost: the row's cost in a batch: its samples.
+        extra: kept with the row for the task.
 
     Raises:
         BundleError: the graph reads none of them.
@@ -123,12 +123,13 @@ def audio_row(model: Any, processed: Mapping[str, Any], cost: int, extra: Any = 
     known = model.session.inputs
     feeds = {name: np.asarray(value)[0] for name, value in processed.items() if name in known}
     if not feeds.keys() & {model.main_input_name}:
-        sounds = [name for name in AUDIO_INPUT_NAMES if name in processed]
-        if len(known) != 1 or not sounds:  # a graph of one input takes what is heard by any name
+        names = [name for name in AUDIO_INPUT_NAMES if name in processed]
+        if len(known) != 1 or not names:  # a graph of one input takes the audio by any name
             raise BundleError(
-                f"{model.name_or_path} reads {', '.join(known)}, and its feature extractor makes {', '.join(processed)}"
+                f"{model.name_or_path} reads {', '.join(known)}, and its feature extractor returns "
+                f"{', '.join(processed)}"
             )
-        feeds = {next(iter(known)): np.asarray(processed[sounds[0]])[0]}
+        feeds = {next(iter(known)): np.asarray(processed[names[0]])[0]}
     for name, value in feeds.items():
         if value.dtype.kind in "iu":
             feeds[name] = value.astype(np.int64)
@@ -142,23 +143,23 @@ def is_file(source: Any) -> bool:
 
 
 def load_file(source: Any, sampling_rate: int) -> Array:
-    """The samples of a path, a URL or the bytes of a file: float32 (n,), one channel."""
+    """Load the samples of a path, a URL or the bytes of a file: float32 (n,), one channel."""
     from onnxpipe.processing.audio.io.load import load_audio
 
     return np.asarray(load_audio(source, sampling_rate))
 
 
 def recording_of(source: Any, who: str, *, dicts: bool = True) -> Recording | None:
-    """The array that a source is or holds; None for files.
+    """Read the array that a source is or holds; None for files.
 
     Args:
         source: see the module.
         who: the class of the pipeline, for errors.
-        dicts: whether dicts are taken.
+        dicts: whether dicts are accepted.
 
     Raises:
         ValueError: a dict without its array or rate.
-        TypeError: none of the forms that a recording has.
+        TypeError: not one of the forms that a recording has.
     """
     if is_file(source):
         return None
@@ -171,8 +172,8 @@ def recording_of(source: Any, who: str, *, dicts: bool = True) -> Recording | No
     return Recording(array_of(source, who))
 
 
-def _from_dict(given: Mapping[str, Any], who: str) -> Recording:
-    rest = dict(given)  # the caller's stays as it is
+def _from_dict(source: Mapping[str, Any], who: str) -> Recording:
+    rest = dict(source)  # the caller's stays as it is
     stride = rest.pop("stride", None)
     if "sampling_rate" not in rest or not rest.keys() & {"raw", "array"}:
         raise ValueError(
@@ -194,11 +195,11 @@ def _from_dict(given: Mapping[str, Any], who: str) -> Recording:
 
 
 def array_of(value: Any, who: str) -> Array:
-    """The array that is passed as one, or that a tensor holds.
+    """Convert an array or a tensor to an array.
 
     Raises:
         TypeError: something else, a list of numbers too (it would be a batch).
-        AudioError: samples that are no finite numbers.
+        AudioError: samples that are not finite numbers.
     """
     array = as_array(value)
     if array is None:
@@ -207,12 +208,12 @@ def array_of(value: Any, who: str) -> Array:
             "or the bytes of a file)"
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise AudioError("the recording has samples that are infinite or no numbers (NaN)")
+        raise AudioError("the recording has samples that are infinite or not a number (NaN)")
     return array
 
 
 def at_rate(recording: Recording, sampling_rate: int) -> Array:
-    """The samples, (n,), resampled where they came at another rate."""
+    """Resample (n,) samples to a rate, if they have another."""
     if recording.rate is None or recording.rate == sampling_rate:
         return recording.array
     from onnxpipe.processing.audio.io.load import resample

@@ -11,6 +11,7 @@ import numpy as np
 from onnxpipe.engine.batching import Array
 from onnxpipe.models.dual_encoder import DualEncoderModel
 from onnxpipe.processing.text.tokenizer import Tokenizer
+from onnxpipe.tasks.base.call_types import LabelScore
 
 #: Sets of labels whose encodings are kept.
 _CAPACITY = 8
@@ -75,7 +76,7 @@ def check_labels(task: str, labels: Any) -> None:
         raise ValueError(f"candidate_labels of {task} is empty: there is nothing to choose from")
 
 
-def ranked(scores: Array, labels: Sequence[str]) -> list[dict[str, Any]]:
+def ranked(scores: Array, labels: Sequence[str]) -> list[LabelScore]:
     """Pair labels with their scores, best first."""
     pairs = zip(scores, labels, strict=True)
     return [{"score": float(score), "label": label} for score, label in sorted(pairs, key=lambda pair: -pair[0])]
