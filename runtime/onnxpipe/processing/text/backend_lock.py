@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeVar
 
+from onnxpipe.processing.text.panics import damage_reported
 from onnxpipe.processing.text.strategies import Truncation
 
 T = TypeVar("T")
@@ -45,10 +47,12 @@ class BackendLock:
 
     Args:
         backend: the `tokenizers.Tokenizer`.
+        source: the file that it was loaded from, for errors.
     """
 
-    def __init__(self, backend: Any) -> None:
+    def __init__(self, backend: Any, source: str = "the tokenizer") -> None:
         self.backend = backend
+        self.source = source
         self._free = threading.Condition()
         self._inside = 0
         self._state: Any = None
@@ -59,26 +63,25 @@ class BackendLock:
         """Run `call()` while the backend is in `state`, without padding.
 
         Raises:
-            ValueError: the backend's panic over a stride that is not less than the room for tokens.
+            BundleError, ValueError: see `reported`.
         """
-        self._enter(state)
-        try:
-            return call()
-        except BaseException as error:
-            # a panic of the backend is not an Exception: no handler would catch it, and worker threads would end
-            if type(error).__name__ == "PanicException":
-                raise ValueError(str(error)) from None
-            raise
-        finally:
-            self._leave()
+        return self._run(state, call)
 
     def run_exclusively(self, call: Callable[[], T]) -> T:
         """Run `call()` while no other call runs: for calls that change the backend."""
-        self._enter(_EXCLUSIVE)
-        try:
-            return call()
-        finally:
-            self._leave()
+        return self._run(_EXCLUSIVE, call)
+
+    def reported(self) -> AbstractContextManager[None]:
+        """Return a context in which failures of the library become errors that name the file; see `damage_reported`."""
+        return damage_reported(self.source)
+
+    def _run(self, state: Any, call: Callable[[], T]) -> T:
+        with self.reported():
+            self._enter(state)
+            try:
+                return call()
+            finally:
+                self._leave()
 
     def _enter(self, wanted: Any) -> None:
         with self._free:

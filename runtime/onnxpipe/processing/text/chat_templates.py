@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.processing.text.backend_lock import BackendLock
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.processing.text.chat import messages as chat
 from onnxpipe.processing.text.chat.control_tokens import ControlTokens
@@ -20,6 +21,8 @@ class _Host(Protocol):
     model_max_length: int
     truncation_side: str
     padding_side: str
+
+    _lock: BackendLock
 
     @property
     def special_tokens_map(self) -> dict[str, str]: ...
@@ -179,7 +182,8 @@ def _encode_marked(
     rest = {name: value for name, value in options.items() if name not in ("add_special_tokens", "truncation")}
     limits = Limits(host.model_max_length, host.truncation_side, host.padding_side)
     _, cut, _ = resolve(False, options["truncation"], options["max_length"], 0, None, None, limits, verbose=False)
-    rows = [control.encode(host.backend_tokenizer, text) for text in texts]
+    with host._lock.reported():
+        rows = [control.encode(host.backend_tokenizer, text) for text in texts]
     if cut is not None:
         rows = [row[: cut.max_length] if cut.direction == "right" else row[-cut.max_length :] for row in rows]
     return host.pad({"input_ids": rows if batched else rows[0]}, **rest)

@@ -48,7 +48,8 @@ class DecodingMixin(Vocabulary):
         if isinstance(ids, (list, tuple)) and ids and not isinstance(ids[0], int) and hasattr(ids[0], "__len__"):
             return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
         ids = [ids] if isinstance(ids, int) else [int(i) for i in ids]
-        text: str = self._decoder.backend.decode(ids, skip_special_tokens=skip_special_tokens)
+        with self._decoder.reported():
+            text: str = self._decoder.backend.decode(ids, skip_special_tokens=skip_special_tokens)
         clean = clean_up_tokenization_spaces
         if self.clean_up_tokenization_spaces if clean is None else clean:
             text = self._clean_up(text)
@@ -64,7 +65,8 @@ class DecodingMixin(Vocabulary):
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """Join tokens to a text, with no clean-up other than the decoder's own."""
         decoder = self._decoder.backend.decoder
-        return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+        with self._decoder.reported():
+            return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
 
     def piece_kind(self) -> Literal["byte_level", "byte_fallback"] | None:
         """Find which tokens may be parts of characters: any ("byte_level"), those like `<0x0A>`, or none (None)."""
@@ -79,16 +81,19 @@ class DecodingMixin(Vocabulary):
         Stop strings and the like are matched against them. Source: the cleaned vocabulary of transformers 5.23's
         `StopStringCriteria`.
         """
-        vocabulary = self._decoder.backend.get_vocab(with_added_tokens=True)
-        decoder = self._decoder.backend.decoder
+        with self._decoder.reported():
+            return self._pieces_of(self._decoder.backend)
+
+    def _pieces_of(self, backend: Any) -> dict[int, bytes]:
+        vocabulary, decoder = backend.get_vocab(with_added_tokens=True), backend.decoder
         kind = self.piece_kind()
-        before = self._decoder.backend.encode(_BEFORE, add_special_tokens=False).tokens
+        before = backend.encode(_BEFORE, add_special_tokens=False).tokens
         found: dict[int, bytes] = {}
         for token, i in vocabulary.items():
             piece = _bytes_of(token) if kind == "byte_level" else _fallback(token) if kind == "byte_fallback" else None
             if piece is None:
                 text = " ".join([*before, token]) if decoder is None else decoder.decode([*before, token])
-                piece = text[text.index(_BEFORE) + len(_BEFORE) :].encode()
+                piece = text.partition(_BEFORE)[2].encode()
             found[i] = piece
         return found
 

@@ -15,6 +15,7 @@ from onnxpipe.errors import BundleError, UnknownArgumentError, UnsupportedError
 from onnxpipe.processing.text import vocabulary_files
 from onnxpipe.processing.text.families import CLASS_OF, RENAMED, TokenizerFamily, family_of
 from onnxpipe.processing.text.flags import FLAGS, apply_flags
+from onnxpipe.processing.text.hostile import check_merges, growth
 from onnxpipe.processing.text.languages import LanguageConfig
 from onnxpipe.processing.text.metaspace import adapt as adapt_metaspace
 from onnxpipe.processing.text.strategies import UNLIMITED
@@ -80,6 +81,10 @@ class TokenizerSettings:
     tgt_lang: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     vocabularies: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def source(self, file: str) -> str:
+        """Name a file of the tokenizer, for errors."""
+        return str(Path(self.name_or_path) / file) if self.name_or_path else f"the tokenizer's {file}"
 
     def __post_init__(self) -> None:
         for kind, side in (("Padding", self.padding_side), ("Truncation", self.truncation_side)):
@@ -350,7 +355,16 @@ def _read(path: Path) -> Any:
     if path.stat().st_size > TOKENIZER_LIMIT:
         raise BundleError(f"{path} is larger than {TOKENIZER_LIMIT} bytes: the tokenizer.json of a model is smaller")
     try:
-        return Tokenizer.from_file(str(path))
+        raw = path.read_bytes()
+        check_merges(raw, path)
+        backend = Tokenizer.from_buffer(raw)
+        for part in ("normalizer", "decoder"):
+            growth(getattr(backend, part))
+        return backend
+    except BundleError:
+        raise
+    except OverflowError as error:
+        raise BundleError(f"{path}: the {part} is refused: {error}") from None
     except Exception as error:  # the library raises a bare Exception
         raise BundleError(f"{path} is not a tokenizer that this version of tokenizers reads: {error}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 from onnxpipe.processing.padding_strategy import padding_strategy, truncation_strategy
@@ -80,8 +81,13 @@ def resolve(
     padding to the maximum are off. Source: transformers 5.23, which agrees with 4.57.
 
     Raises:
-        ValueError: an unknown strategy, or a truncation length that is not a multiple of `pad_to_multiple_of`.
+        ValueError: an unknown strategy, a number out of its range, or a truncation length that is not a multiple of
+            `pad_to_multiple_of`.
     """
+    max_length = None if max_length is None else _whole("max_length", max_length, 1)
+    stride = _whole("stride", stride, 0)
+    if pad_to_multiple_of is not None:
+        pad_to_multiple_of = _whole("pad_to_multiple_of", pad_to_multiple_of, 1)
     if max_length is not None and padding is False and truncation is None:
         truncation = "longest_first"
     pad, cut = padding_strategy(padding), truncation_strategy(truncation)
@@ -115,3 +121,14 @@ def resolve(
         else Truncation(max_length, stride, cut, limits.truncation_side)
     )
     return None if pad == "do_not_pad" else PaddingStrategy(length, pad_to_multiple_of, side), window, max_length
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    """Return a whole number of at least `least`.
+
+    Raises:
+        ValueError: something else.
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not least <= (number := index(value)) <= UNLIMITED:
+        raise ValueError(f"{name}={value!r} is not possible: pass a whole number of at least {least}")
+    return number

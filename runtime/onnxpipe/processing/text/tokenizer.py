@@ -20,12 +20,15 @@ from onnxpipe.processing.text.chat_templates import ChatTemplateMixin
 from onnxpipe.processing.text.decoding import DecodingMixin
 from onnxpipe.processing.text.families import IN_PYTHON
 from onnxpipe.processing.text.files import TokenizerSettings, load, save
+from onnxpipe.processing.text.hostile import MAX_TEXT, growth
 from onnxpipe.processing.text.inputs import as_batch
 from onnxpipe.processing.text.keywords import TokenizerCallOptions, TokenizerKeywords, TokenizerOverrides
 from onnxpipe.processing.text.languages import LanguageMixin
 from onnxpipe.processing.text.padding import PaddingMixin
+from onnxpipe.processing.text.panics import damage_reported
 from onnxpipe.processing.text.strategies import Limits, Truncation, resolve
 from onnxpipe.processing.text.vocabulary import Vocabulary
+from onnxpipe.processing.text.windows import check_windows
 
 
 class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
@@ -50,8 +53,8 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
 
     def __init__(self, backend: Any, settings: TokenizerSettings | None = None, target: Any = None) -> None:
         settings = TokenizerSettings() if settings is None else settings
-        super().__init__(backend, settings.named, settings.extra)
-        self._target = self._lock if target is None else BackendLock(target)
+        super().__init__(backend, settings.named, settings.extra, settings.source("tokenizer.json"))
+        self._target = self._lock if target is None else BackendLock(target, settings.source("target_tokenizer.json"))
         self._decoder = self._target if settings.config.get("separate_vocabs") else self._lock
         self._languages = settings.languages
         self._src_lang = None
@@ -68,6 +71,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         self.chat_control_tokens = settings.config.get("chat_control_tokens")
         self.name_or_path = settings.name_or_path
         self._warned: set[str] = set()
+        self._longest = MAX_TEXT // growth(backend.normalizer)
         forced = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
         self._cleans_bpe = bool(settings.config.get(forced)) or settings.tokenizer_class in IN_PYTHON
         if settings.languages is not None:
@@ -111,8 +115,9 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
     def _load(cls, folder: Path, name: str, overrides: Mapping[str, Any]) -> Tokenizer:
         if not folder.is_dir():
             raise ModelNotFoundError(f"no folder {folder}")
-        backend, settings, target = load(folder, name, dict(overrides))
-        return (_class_of(settings) if cls is Tokenizer else cls)(backend, settings, target)
+        with damage_reported(str(folder / "tokenizer.json")):
+            backend, settings, target = load(folder, name, dict(overrides))
+            return (_class_of(settings) if cls is Tokenizer else cls)(backend, settings, target)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> tuple[str, ...]:
         """Write the tokenizer as it is now to a folder, which is created if needed; return the paths of the files."""
@@ -153,8 +158,9 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         state = dict(state)
         backend, target = state.pop("backends")
         self.__dict__.update(state)
-        Vocabulary.__init__(self, backend, state["_named"], state["_extra"])
-        self._target = self._lock if target is None else BackendLock(target)
+        source = self._settings.source
+        Vocabulary.__init__(self, backend, state["_named"], state["_extra"], source("tokenizer.json"))
+        self._target = self._lock if target is None else BackendLock(target, source("target_tokenizer.json"))
         self._decoder = self._target if self._settings.config.get("separate_vocabs") else self._lock
 
     def __repr__(self) -> str:
@@ -226,7 +232,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
             UnsupportedError: tensors of another framework.
         """
         if text is None and text_target is None:
-            raise ValueError("You need to specify either `text` or `text_target`.")
+            raise ValueError("You need to specify either `text` or `text_target`: the text is missing (None).")
         check_tensor_type(return_tensors)
         names = (
             ("token_type_ids", return_token_type_ids),
@@ -329,10 +335,13 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         if call.pad is not None:
             self._need_pad_token()
         batched, texts = as_batch(text, text_pair, call.words)
+        self._check_length(texts)
         lock = self._target if is_target else self._lock
         language = language or (self.tgt_lang if is_target and self.tgt_lang is not None else self._src_lang)
+        state = BackendState(call.cut, call.split, self._surrounding_tokens(language))
+        check_windows(lock, texts, call, state)
         encodings = lock.run(
-            BackendState(call.cut, call.split, self._surrounding_tokens(language)),
+            state,
             lambda: lock.backend.encode_batch(
                 texts, is_pretokenized=call.words, add_special_tokens=call.add_special_tokens
             ),
@@ -342,6 +351,15 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         if call.warn:
             self._warn_of_length(encodings)
         return build_batch(encodings, call, batched=batched)
+
+    def _check_length(self, texts: Sequence[Any]) -> None:
+        for text in texts:
+            for part in (text,) if isinstance(text, str) else text:
+                if len(part) > self._longest:
+                    raise ValueError(
+                        f"a text of {len(part):,} characters is longer than the {self._longest:,} that this tokenizer "
+                        "takes at once: split it"
+                    )
 
     def _warn_of_length(self, rows: Sequence[Any]) -> None:
         longest = max(map(len, rows), default=0)

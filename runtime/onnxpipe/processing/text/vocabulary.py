@@ -48,6 +48,7 @@ class Vocabulary:
         backend: the `tokenizers.Tokenizer`.
         named: special tokens by role; roles beyond the usual seven are allowed (`image_token`, ...).
         extra: further special tokens, without a role.
+        source: the file that the backend was loaded from, for errors.
     """
 
     bos_token = _Token()
@@ -65,8 +66,10 @@ class Vocabulary:
     cls_token_id = _TokenId()
     mask_token_id = _TokenId()
 
-    def __init__(self, backend: Any, named: Mapping[str, str], extra: Iterable[str]) -> None:
-        self._lock = BackendLock(backend)
+    def __init__(
+        self, backend: Any, named: Mapping[str, str], extra: Iterable[str], source: str = "the tokenizer"
+    ) -> None:
+        self._lock = BackendLock(backend, source)
         self._named = dict(named)
         self._extra = list(extra)
 
@@ -144,7 +147,8 @@ class Vocabulary:
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """Count the special tokens that are added to a text, or to a pair of texts."""
-        return int(self.backend_tokenizer.num_special_tokens_to_add(pair))
+        with self._lock.reported():
+            return int(self.backend_tokenizer.num_special_tokens_to_add(pair))
 
     # -- special tokens ---------------------------------------------------------------------------------------------
     @property

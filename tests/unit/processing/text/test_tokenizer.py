@@ -19,6 +19,7 @@ from tokenizers import Tokenizer as Backend
 
 from onnxpipe.errors import BundleError, ModelNotFoundError, UnknownArgumentError, UnsupportedError
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
+from onnxpipe.processing.text.inputs import text_list
 from onnxpipe.processing.text.tokenizer import AutoTokenizer, Tokenizer
 
 WORDS = [
@@ -148,8 +149,8 @@ def test_what_comes_back(tokenizer: Tokenizer) -> None:
 
 
 def test_wrong_calls(tokenizer: Tokenizer) -> None:
-    for wrong in (5, [1], {"text": "a"}, [[1]]):
-        with pytest.raises(ValueError, match="text input must be of type `str`"):
+    for wrong, why in {5: "int", ("a", b"b"): "bytes"}.items():
+        with pytest.raises(ValueError, match=rf"of type {why} \("):
             tokenizer(wrong)
     with pytest.raises(ValueError, match="You need to specify"):
         tokenizer()
@@ -172,11 +173,133 @@ def test_wrong_calls(tokenizer: Tokenizer) -> None:
         tokenizer("a", padding=True)
 
 
-def test_a_stride_without_room_is_a_value_error(tokenizer: Tokenizer) -> None:
-    """The library panics there, with an error that no `except Exception` catches."""
+@pytest.mark.parametrize(
+    ("texts", "words", "why"),
+    [
+        ([None, "a"], False, r"text\[0\] is missing \(None\)"),
+        (["a", float("nan")], False, r"text\[1\] is missing \(nan\)"),
+        (["a", 3], False, r"text\[1\] is of type int \(3\)"),
+        ([["a"]], False, r"text\[0\] has 1 texts"),
+        ([("a", "b", "c")], False, r"text\[0\] has 3 texts"),
+        ([("a", None)], False, r"text\[0\]\[1\] is missing"),
+        ({"text": "a"}, False, r"text is of type dict"),
+        ("a\ud800", False, r"text is not valid Unicode: its character 1 is half of a surrogate pair \(U\+D800\)"),
+        (["é", "é\udfff"], False, r"text\[1\] is not valid Unicode: its character 1"),
+        ("a b", True, r"text must be a list of words"),
+        (["a", None], True, r"text\[1\] is missing"),
+        ([["a"], ["b", 1]], True, r"text\[1\]\[1\] is of type int"),
+        ([(["a"], ["b", None])], True, r"text\[0\]\[1\]\[1\] is missing"),
+    ],
+)
+def test_which_text_is_wrong(tokenizer: Tokenizer, texts: Any, words: bool, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        tokenizer(texts, is_split_into_words=words)
+
+
+@pytest.mark.parametrize("second", [None, 5, ["b", None], "b\udcff"])
+def test_which_second_text_is_wrong(tokenizer: Tokenizer, second: Any) -> None:
+    if second is None:
+        with pytest.raises(ValueError, match=r"text_pair\[0\] is missing"):
+            tokenizer(["a"], [None])
+    else:
+        with pytest.raises(ValueError, match="text_pair"):
+            tokenizer("a", second)
+
+
+def test_texts_of_other_types_that_are_right(tokenizer: Tokenizer) -> None:
+    assert tokenizer(np.str_("a"))["input_ids"] == [CLS, 10, SEP]
+    assert tokenizer("a", "")["input_ids"] == tokenizer("a")["input_ids"]
+    assert tokenizer([["a", "b"]], [["c"]], is_split_into_words=True)["input_ids"] == [[CLS, 10, 11, SEP, 12, SEP]]
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ("cup", r"documents is the text 'cup', where a list of texts belongs"),
+        (["cup", None], r"documents\[1\] is missing \(None\)"),
+        (np.array(["a", float("nan")], object), r"documents\[1\] is missing \(nan\)"),
+        ({"a": 1}, "documents is of type dict"),
+        (b"cup", "documents is of type bytes"),
+        (None, r"documents is missing \(None\)"),
+        (5, "documents is of type int"),
+        (["\ud800"], r"documents\[0\] is not valid Unicode"),
+    ],
+)
+def test_lists_of_texts(values: Any, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        text_list(values, "documents")
+
+
+def test_what_counts_as_a_list_of_texts() -> None:
+    for values in (["a", "b"], ("a", "b"), np.array(["a", "b"]), iter("ab"), {"a": 0, "b": 1}.keys()):
+        assert text_list(values, "documents") == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"stride": -1},
+        {"stride": 1.5},
+        {"stride": True},
+        {"max_length": -5},
+        {"max_length": 0},
+        {"max_length": 2.5},
+        {"max_length": "3"},
+        {"max_length": 10**40},
+        {"max_length": 8, "pad_to_multiple_of": 0},
+        {"max_length": 8, "pad_to_multiple_of": -8},
+    ],
+)
+def test_numbers_out_of_their_range(tokenizer: Tokenizer, options: dict[str, Any]) -> None:
+    name = list(options)[-1]
+    with pytest.raises(ValueError, match=rf"{name}={options[name]!r} is not possible: pass a whole number of at least"):
+        tokenizer("a", padding="max_length", truncation=True, **options)
+
+
+def test_a_length_without_room_for_the_special_tokens(tokenizer: Tokenizer) -> None:
+    """The library would not cut at all."""
+    with pytest.raises(ValueError, match="max_length=1 leaves no room for text: 2 special tokens"):
+        tokenizer("a b c", truncation=True, max_length=1)
+    with pytest.raises(ValueError, match="max_length=2 leaves no room for text: 3 special tokens"):
+        tokenizer("a", "b", truncation=True, max_length=2)
+    assert tokenizer("a b c", truncation=True, max_length=2)["input_ids"] == [CLS, SEP]
+    assert tokenizer("a b c", truncation=True, max_length=1, add_special_tokens=False)["input_ids"] == [10]
+
+
+@pytest.mark.parametrize(
+    ("texts", "strategy", "length", "stride"),
+    [
+        (("a b c d e", None), True, 4, 2),
+        (("a", None), True, 4, 3),
+        (("a b c", "a b c d e"), "only_second", 8, 2),
+        (("a b c d e", "a b c"), "only_first", 8, 2),
+        (("a b c d e", "a b c d e"), "longest_first", 8, 2),
+        (("a", "a b c d e"), "longest_first", 7, 3),
+    ],
+)
+def test_a_stride_without_room(
+    tokenizer: Tokenizer, capfd: pytest.CaptureFixture[str], texts: Any, strategy: Any, length: int, stride: int
+) -> None:
+    """The library panics there: it prints, and raises an error that no `except Exception` catches."""
     with pytest.raises(ValueError, match="stride"):
-        tokenizer("a b c d e", truncation=True, max_length=4, stride=2)
+        tokenizer(*texts, truncation=strategy, max_length=length, stride=stride)
+    assert capfd.readouterr().err == ""
     assert tokenizer("a")["input_ids"] == [CLS, 10, SEP]
+
+
+def test_the_greatest_strides(tokenizer: Tokenizer) -> None:
+    """One less than in the test above, or with nothing to cut, windows are made."""
+    options: dict[str, Any] = {"return_overflowing_tokens": True}
+    for texts, strategy, length, stride, count in [
+        (("a b c d e", None), True, 4, 1, 4),
+        (("a b c", "a b c d e"), "only_second", 8, 1, 4),
+        (("a b c", "a b"), "only_second", 8, 2, 1),
+        (("a b c d e", "a b c d e"), "longest_first", 8, 1, None),
+        (("a", "a b c d e"), "longest_first", 7, 2, 3),
+    ]:
+        rows = tokenizer(*texts, truncation=strategy, max_length=length, stride=stride, **options)["input_ids"]
+        assert count is None or len(rows) == count
+        assert max(map(len, rows)) <= length
 
 
 def test_long_texts_are_warned_of_once(tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture) -> None:

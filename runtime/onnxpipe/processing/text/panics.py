@@ -1,0 +1,34 @@
+"""Turn the failures of the `tokenizers` library into errors: its panics are not even `Exception`s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from onnxpipe.errors import BundleError
+
+_TOO_LONG = "Truncation error"
+"""How the library's error begins where the other text of a pair leaves no room for the one that is cut."""
+
+
+@contextmanager
+def damage_reported(file: str) -> Iterator[None]:
+    """Raise a `BundleError` that names `file` where the library panics, or fails with an error without a type.
+
+    A panic is a `BaseException`: no handler of errors would catch it, and worker threads would end.
+
+    Args:
+        file: the file that the tokenizer was loaded from.
+
+    Raises:
+        BundleError: the library failed.
+        Exception: a pair of texts cannot be cut as asked (as in transformers).
+    """
+    try:
+        yield
+    except BaseException as error:
+        panic = type(error).__name__ == "PanicException"
+        if not panic and (type(error) is not Exception or str(error).startswith(_TOO_LONG)):
+            raise
+        # the panic itself is not kept as the cause: whoever pickles or logs the error would meet it again
+        raise BundleError(f"{file} is damaged: the tokenizers library failed with: {error}") from None
