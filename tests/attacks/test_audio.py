@@ -90,20 +90,6 @@ def test_raw_samples_have_no_header(tmp_path: Path) -> None:
         load_audio(tmp_path / "samples.raw", RATE)
 
 
-@pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
-def test_a_file_that_breaks_off_says_where(part: float) -> None:
-    data = encoded("FLAC")
-    with pytest.raises(AudioError, match="is broken after") as caught:
-        load_audio(data[: int(len(data) * part)], RATE)
-    second = float(str(caught.value).split("after ")[1].split(" s")[0])
-    assert 5 * part - 1.1 < second <= 5 * part
-    blocks = open_audio(data[: int(len(data) * part)], RATE).blocks(1600)
-    before = []
-    with pytest.raises(AudioError, match="is broken after"):
-        before.extend(blocks)
-    assert len(before) >= int(second * 10) - 1  # what comes before the break is given first
-
-
 def test_a_file_that_breaks_in_the_middle_says_where() -> None:
     random = np.random.default_rng(1)
     whole = encoded("FLAC", random.normal(0, 0.1, 8 * RATE).astype(np.float32))
@@ -117,12 +103,16 @@ def test_a_file_that_breaks_in_the_middle_says_where() -> None:
     assert samples < 8 * RATE
 
 
-@pytest.mark.parametrize(("kind", "subtype"), [("WAV", "PCM_16"), ("MP3", None), ("OGG", "VORBIS"), ("AIFF", "PCM_16")])
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [("WAV", "PCM_16"), ("MP3", None), ("OGG", "VORBIS"), ("AIFF", "PCM_16"), ("FLAC", None)],
+)
 def test_what_is_left_of_a_cut_file_is_read(kind: str, subtype: str | None, caplog: Any) -> None:
     data = encoded(kind, subtype=subtype)
     samples = load_audio(data[: len(data) * 6 // 10], RATE)
     assert 0.3 * len(NOISE) < len(samples) < 0.65 * len(NOISE)
-    assert ("40 % of its audio is missing" in caplog.text) == (kind == "WAV")
+    assert len(caplog.records) == 1
+    assert "is truncated" in caplog.text
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -163,8 +153,7 @@ def test_a_header_that_claims_terabytes_takes_no_memory() -> None:
     data[21] |= 0x0F
     data[22:26] = b"\xff\xff\xff\xff"  # 2^36 - 1 samples
     before = memory()
-    with pytest.raises(AudioError, match="broken after"):
-        load_audio(bytes(data), RATE)
+    assert len(load_audio(bytes(data), RATE)) == len(NOISE)
     rf64 = b"RF64" + b"\xff" * 4 + b"WAVE" + b"ds64" + struct.pack("<IQQQI", 28, 2**42, 2**42, 2**41, 0)
     rf64 += b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, RATE, 32_000, 2, 16) + b"data" + b"\xff" * 4 + bytes(3200)
     samples = load_or_refuse(lambda: load_audio(rf64, RATE), AudioError)

@@ -6,6 +6,7 @@ itself here: it gets bytes, may use no protocol, and knows only formats that con
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import IO, Any
 
 #: The formats of videos, and those of audio, by FFmpeg's names.
@@ -30,4 +31,24 @@ def open_container(stream: IO[bytes], formats: str) -> Any:
     """
     import av
 
-    return av.open(stream, mode="r", container_options={"format_whitelist": formats, "protocol_whitelist": "none"})
+    options = {"format_whitelist": formats, "protocol_whitelist": "none"}
+    return av.open(stream, mode="r", container_options=options, metadata_errors="replace")  # titles in any encoding
+
+
+def default_track(tracks: Sequence[Any]) -> Any:
+    """Choose the track that FFmpeg chooses: one that is flagged as the default, of those the one with most channels.
+
+    Args:
+        tracks: the audio streams of a container.
+
+    Returns:
+        One with a known codec; None where there is none.
+    """
+    known = [track for track in tracks if track.codec_context is not None]
+    return max(known, key=lambda track: (_is_default(track), track.codec_context.channels), default=None)
+
+
+def _is_default(track: Any) -> bool:
+    from av.stream import Disposition
+
+    return bool(track.disposition & Disposition.default)

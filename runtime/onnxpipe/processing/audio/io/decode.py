@@ -1,7 +1,9 @@
 """Decode audio files block by block: with libsndfile where it knows the format, else with FFmpeg's libraries.
 
-The length in a file's header is never trusted: memory is allocated only for decoded samples. How FFmpeg opens a file
-safely: `processing.av`.
+The length in a file's header is a hint: memory is allocated only for decoded samples, and all samples are read that
+there are, also those of further recordings in the file (`parts`). A file that ends too early is read as far as it goes,
+and what is missing is told; bytes that cannot be decoded in the middle are an error. How FFmpeg opens a file safely:
+`processing.av`.
 """
 
 from __future__ import annotations
@@ -9,8 +11,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +22,8 @@ import numpy as np
 
 from onnxpipe.errors import AudioError, MissingDependencyError
 from onnxpipe.processing.audio.io.arrays import Array
-from onnxpipe.processing.av import AUDIO_FORMATS, open_container
+from onnxpipe.processing.audio.io.parts import Part, SplicedFile, find_parts
+from onnxpipe.processing.av import AUDIO_FORMATS, default_track, open_container
 from onnxpipe.processing.file_kinds import is_container, kind_of
 
 #: The lowest and highest sampling rate of a file, in Hz.
@@ -33,6 +37,10 @@ _UNKNOWN = 2**63 - 1
 _STREAMED = 0x7FFF_0000
 #: Formats whose length libsndfile knows to the sample, from the file itself and not only from its header.
 _COUNTED = ("OGG", "FLAC")
+#: Audio that begins or ends so many seconds later or earlier than a film says is not late, and not truncated: a packet
+#: or two.
+_LATE = 0.1
+_ROUNDED = 0.25
 #: Longer durations in a header (more than a year) are not reported.
 _MAX_SECONDS = 365 * 86_400
 
@@ -70,17 +78,14 @@ class AudioFile:
         """Open it as a stream of bytes."""
         return BytesIO(self.content) if isinstance(self.content, bytes) else Path(self.content).open("rb")
 
-
-class _Bytes(BytesIO):
-    """Bytes that allow seeking to before their beginning, as libsndfile does in broken files: an exception in its
-    callback would be printed."""
-
-    def seek(self, place: int, whence: int = os.SEEK_SET, /) -> int:
-        start = (0, self.tell(), len(self.getbuffer()))[whence]
-        return super().seek(max(0, start + place))
+    @cached_property
+    def parts(self) -> list[Part]:
+        """The recordings in it; empty where libsndfile reads all of it as it is."""
+        with self.open() as stream:
+            return find_parts(stream)
 
 
-@dataclass(frozen=True)
+@dataclass
 class DecodedAudio:
     """The audio of an open file.
 
@@ -88,13 +93,18 @@ class DecodedAudio:
         rate: samples per second.
         duration: seconds, as the file says; None where it does not.
         blocks: float32 (samples, channels) each, which can be read once.
-        missing: the share of the audio that the header claims and a truncated file does not have.
+        missing: the share of the audio that the header claims and a truncated file does not have. What libsndfile
+            does not read is known after the last block.
+        cut: whether the file ends too early, by as much or as little as it may be.
+        start: seconds from the beginning of a film to that of its audio.
     """
 
     rate: int
     duration: float | None
-    blocks: Iterator[Array]
+    blocks: Iterator[Array] = field(default_factory=lambda: iter(()))
     missing: float = 0.0
+    cut: bool = False
+    start: float = 0.0
 
 
 @contextmanager
@@ -111,29 +121,42 @@ def open_decoded(file: AudioFile) -> Iterator[DecodedAudio]:
         raise AudioError(MALFORMED.format(name=file.name, what="empty"))
     if (kind := kind_of(file.head())) is not None:
         raise AudioError(MALFORMED.format(name=file.name, what=kind))
-    try:
-        opened = soundfile.SoundFile(_Bytes(file.content) if isinstance(file.content, bytes) else file.content)
-    except (soundfile.LibsndfileError, TypeError):  # soundfile raises TypeError for names that end in .raw
-        with _open_ffmpeg(file) as audio:
-            yield audio
-        return
-    if opened.frames == _UNKNOWN:  # a FLAC that was written to a pipe: libsndfile needs the length to read it
-        opened.close()
-        with _open_ffmpeg(file) as audio:
-            yield audio
-        return
-    with opened:
-        if not _usable(opened.samplerate, opened.channels):
-            raise _unsupported_format(file, opened.samplerate, opened.channels)
-        seconds = opened.frames / opened.samplerate
+    with ExitStack() as stack:
+        opened = _open_parts(soundfile, file, stack)
+        if not opened:
+            yield stack.enter_context(_open_ffmpeg(file))
+            return
+        first = opened[0]
+        if not _usable(first.samplerate, first.channels):
+            raise _unsupported_format(file, first.samplerate, first.channels)
+        lengths = [each.frames / first.samplerate for each in opened]
+        shares = [part.missing for part in file.parts] or [_missing(first.extra_info)]
+        claimed = sum(length / (1 - share) for length, share in zip(lengths, shares, strict=True) if share < 1)
         yield DecodedAudio(
-            opened.samplerate, seconds if 0 < seconds < _MAX_SECONDS else None, _read(soundfile, opened, file),
-            _missing(opened.extra_info),
+            first.samplerate, sum(lengths) if 0 < sum(lengths) < _MAX_SECONDS else None,
+            _read_parts(soundfile, opened, file), 1 - sum(lengths) / claimed if any(shares) and claimed else 0.0,
+            any(part.cut for part in file.parts),
         )  # fmt: skip
 
 
+def _open_parts(soundfile: Any, file: AudioFile, stack: ExitStack) -> list[Any]:
+    """Open the recordings of a file with libsndfile; none where it does not read the file."""
+    whole: list[Part | None] = [Part(((0, file.size()),)) if isinstance(file.content, bytes) else None]
+    opened: list[Any] = []
+    for part in file.parts or whole:
+        source = file.content if part is None else SplicedFile(stack.enter_context(file.open()), part.pieces)
+        try:
+            each = stack.enter_context(soundfile.SoundFile(source))
+        except (soundfile.LibsndfileError, TypeError):  # soundfile raises TypeError for names that end in .raw
+            break
+        if each.frames == _UNKNOWN:  # a FLAC that was written to a pipe: libsndfile needs the length to read it
+            break
+        opened.append(each)
+    return opened
+
+
 def _missing(log: str) -> float:
-    """Compute the share of a wav file's audio that is missing, from libsndfile's log.
+    """Compute the share of a file's audio that is missing, from libsndfile's log.
 
     Programs that write to a pipe do not know the length, and claim the largest that is possible: their files are whole.
     """
@@ -142,20 +165,34 @@ def _missing(log: str) -> float:
     return 1 - present / claimed if present < claimed < _STREAMED else 0.0
 
 
-def _read(soundfile: Any, opened: Any, file: AudioFile) -> Iterator[Array]:
+def _read_parts(soundfile: Any, opened: list[Any], file: AudioFile) -> Iterator[Array]:
+    """Read recordings one after another, with the channels of the first."""
+    rate, channels, done = opened[0].samplerate, opened[0].channels, 0
+    for each in opened:
+        if each.samplerate != rate:
+            raise _other_rate(file, rate, each.samplerate, done / rate)
+        for block in _read(soundfile, each, file, done):
+            done += len(block)
+            if each.channels != channels:
+                block = np.repeat(block.mean(axis=1, keepdims=True), channels, axis=1)
+            yield block
+
+
+def _read(soundfile: Any, opened: Any, file: AudioFile, before: int) -> Iterator[Array]:
     size = max(1, _BLOCK // opened.channels)
     done = 0
     while True:
+        seconds = (before + done) / opened.samplerate
         try:
             block = opened.read(size, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise _broken(file, done / opened.samplerate, error) from error
+            raise _broken(file, seconds, error) from error
         if not len(block):
             if done < opened.frames and opened.format in _COUNTED:
-                raise _broken(file, done / opened.samplerate, "the rest cannot be read")
+                raise _broken(file, seconds, "the rest cannot be read")
             return
         done += len(block)
-        yield _finite(block, file, done / opened.samplerate)
+        yield _finite(block, file, (before + done) / opened.samplerate)
 
 
 # -- FFmpeg -----------------------------------------------------------------------------------------------------------
@@ -170,37 +207,68 @@ def _open_ffmpeg(file: AudioFile) -> Iterator[DecodedAudio]:
         with container:
             if not container.streams.audio:
                 raise AudioError(f"{file.name} has no audio in it")
-            track = container.streams.audio[0]
-            codec = track.codec_context
-            if codec is None:
+            track = default_track(container.streams.audio)
+            if track is None:
                 raise AudioError(f"the audio of {file.name} has a codec that PyAV does not know")
+            codec = track.codec_context
             if not _usable(codec.sample_rate, codec.channels):
                 raise _unsupported_format(file, codec.sample_rate, codec.channels)
-            yield DecodedAudio(codec.sample_rate, _duration(container, track), _frames(av, container, track, file))
+            audio = DecodedAudio(codec.sample_rate, _duration(container, track), start=_start(container, track))
+            audio.blocks = _frames(av, container, track, file, audio)
+            yield audio
+
+
+def _start(container: Any, track: Any) -> float:
+    """Compute how many seconds after the beginning of a film its audio begins; 0 for less than a frame or so."""
+    if track.start_time is None or track.time_base is None:
+        return 0.0
+    seconds = float(track.start_time * track.time_base) - (container.start_time or 0) / 1e6
+    return seconds if _LATE <= seconds < _MAX_SECONDS else 0.0
 
 
 def _duration(container: Any, track: Any) -> float | None:
     if track.duration is not None and track.time_base is not None:
         seconds = float(track.duration * track.time_base)
     else:
-        seconds = (container.duration or 0) / 1e6
+        seconds = (container.duration or 0) / 1e6 - _start(container, track)
     return seconds if 0 < seconds < _MAX_SECONDS else None
 
 
-def _frames(av: Any, container: Any, track: Any, file: AudioFile) -> Iterator[Array]:
-    rate, done = track.codec_context.sample_rate, 0
+def _frames(av: Any, container: Any, track: Any, file: AudioFile, audio: DecodedAudio) -> Iterator[Array]:
+    rate, done = audio.rate, 0
+    failed: Exception | None = None
+    reached = 0.0  # in the film, by the packets of all tracks: one without a length of its own may end before the film
+    packets = container.demux(track) if track.duration is not None else container.demux()
     try:
-        for frame in container.decode(track):
-            if frame.sample_rate != rate:
-                raise AudioError(
-                    f"the sampling rate of {file.name} changes from {rate} to {frame.sample_rate} Hz at "
-                    f"{done / rate:.2f} s"
-                )
-            block = _floats(frame)
-            done += len(block)
-            yield _finite(block, file, done / rate)
+        for packet in packets:
+            if packet.pts is not None:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                reached = max(reached, end - (container.start_time or 0) / 1e6 - audio.start)
+            if packet.stream.index != track.index:
+                continue
+            if failed is not None and packet.size:
+                raise failed  # it was not the end of the file that could not be read
+            try:
+                frames = packet.decode()
+            except av.error.EOFError:
+                continue
+            except av.error.FFmpegError as error:
+                failed = error
+                continue
+            for frame in frames:
+                if frame.sample_rate != rate:
+                    raise _other_rate(file, rate, frame.sample_rate, done / rate)
+                block = _floats(frame)
+                done += len(block)
+                yield _finite(block, file, done / rate)
     except av.error.FFmpegError as error:
         raise _broken(file, done / rate, error) from error
+    if failed is not None and not done:
+        raise _broken(file, 0.0, failed) from failed
+    present = max(done / rate, 0.0 if track.duration is not None else reached)
+    if audio.duration is not None and audio.duration - present > max(_ROUNDED, 0.01 * audio.duration):
+        audio.missing = 1 - present / audio.duration
+    audio.cut = failed is not None or audio.missing > 0
 
 
 def _floats(frame: Any) -> Array:
@@ -224,6 +292,10 @@ def _unsupported_format(file: AudioFile, rate: int, channels: int) -> AudioError
         f"the header of {file.name} has a sampling rate of {rate} Hz and {channels} channels; supported are "
         f"{RATES[0]}–{RATES[1]} Hz and 1–{_MAX_CHANNELS} channels"
     )
+
+
+def _other_rate(file: AudioFile, rate: int, other: int, seconds: float) -> AudioError:
+    return AudioError(f"the sampling rate of {file.name} changes from {rate} to {other} Hz at {seconds:.2f} s")
 
 
 def _broken(file: AudioFile, seconds: float, error: Exception | str) -> AudioError:

@@ -9,13 +9,15 @@ import numpy as np
 
 from onnxpipe.errors import AudioError
 from onnxpipe.processing.audio.io.arrays import Array
-from onnxpipe.processing.audio.io.decode import MALFORMED, AudioFile, open_decoded
+from onnxpipe.processing.audio.io.decode import MALFORMED, AudioFile, DecodedAudio, open_decoded
 from onnxpipe.processing.audio.io.resample import resample_blocks
 
 logger = logging.getLogger("onnxpipe")
 
 #: The default number of samples of a block: half a minute at 16 kHz.
 BLOCK = 480_000
+#: The smallest share of a recording that a warning says as a number.
+_TOLD = 0.01
 
 
 class AudioStream:
@@ -30,6 +32,7 @@ class AudioStream:
     Attributes:
         name, sampling_rate: as above.
         duration: seconds, as the file says, which may be wrong; None where the file does not say.
+        start: seconds from the beginning of a film to that of its audio; 0 for other recordings.
 
     Raises:
         AudioError: a file without audio.
@@ -41,11 +44,12 @@ class AudioStream:
         self.name = name
         self.sampling_rate = sampling_rate
         self.duration: float | None
+        self.start = 0.0
+        self._warned = False
         if isinstance(content, AudioFile):
             with open_decoded(content) as audio:
-                self.duration = audio.duration
-            if audio.missing:
-                logger.warning("%s is truncated: %.0f %% of its audio is missing", name, 100 * audio.missing)
+                self.duration, self.start = audio.duration, audio.start
+            self._warn(audio)
         else:
             self.duration = len(content) / sampling_rate
 
@@ -85,6 +89,17 @@ class AudioStream:
             blocks = map(_mono, audio.blocks) if self._mono else audio.blocks
             for block in resample_blocks(blocks, audio.rate, self.sampling_rate):
                 yield block[:, 0] if self._mono else block
+            self._warn(audio)
+
+    def _warn(self, audio: DecodedAudio) -> None:
+        """Warn once of a truncated file."""
+        if self._warned or not (audio.cut or audio.missing):
+            return
+        self._warned = True
+        if audio.missing >= _TOLD:
+            logger.warning("%s is truncated: %.0f %% of its audio is missing", self.name, 100 * audio.missing)
+        else:
+            logger.warning("%s is truncated or damaged: some of its audio is missing", self.name)
 
 
 def _mono(block: Array) -> Array:
