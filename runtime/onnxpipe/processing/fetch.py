@@ -2,26 +2,31 @@
 
 A server that loads URLs for its users must not become a way into its own network. So an address is checked, and the
 connection is made to that very address (a name can resolve differently a moment later). Every redirect is checked
-again, and size and time have limits. Proxies of the environment are not used, because a proxy would resolve the name
-itself, after the check.
+again, and size and time have limits. Where the environment names a proxy, the proxy resolves names and connects: then
+it is the boundary, and only addresses that stand in the URL itself are checked here.
 """
 
 from __future__ import annotations
 
 import base64
-import http.client
-import io
 import ipaddress
 import os
 import socket
 import ssl
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
+from urllib.parse import urljoin
+
+import h11
 
 from onnxpipe._version import __version__
+from onnxpipe.processing.proxies import proxy_for
+from onnxpipe.processing.urls import FetchError, Url, is_url, without_secrets
+
+__all__ = ["ALLOW_PRIVATE", "DEFAULT_SECONDS", "FetchError", "fetch", "is_public", "is_url", "without_secrets"]
 
 #: Seconds that a download may take if no timeout is passed.
 DEFAULT_SECONDS = 60.0
@@ -30,15 +35,12 @@ ALLOW_PRIVATE = "ONNXPIPE_ALLOW_PRIVATE_URLS"
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MAX_REDIRECTS = 5
-_PORTS = {"http": 80, "https": 443}
 _BLOCK = 2**16
+#: Bytes of the headers of an answer, and of the line before a chunk.
+_MAX_HEADERS = 2**16
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-class FetchError(ValueError):
-    """A download that failed. Loaders raise their own error with its message."""
 
 
 def fetch(url: str, timeout: float | None, *, max_bytes: int) -> bytes:
@@ -52,25 +54,28 @@ def fetch(url: str, timeout: float | None, *, max_bytes: int) -> bytes:
 
     Raises:
         FetchError: there is no such host, an address is not public, the status is not 200, there are too many
-            redirects, the body is too large, the time is over, or the TLS certificate is not valid.
+            redirects, the body is too large or ends too early, the answer is not HTTP, the time is over, the TLS
+            certificate is not valid, or the proxy refuses.
     """
     seconds = DEFAULT_SECONDS if timeout is None else float(timeout)
     deadline = _Deadline(time.monotonic() + seconds, seconds)
     here = url
     try:
         for _ in range(_MAX_REDIRECTS + 1):
-            target, body = _get(_split(here), deadline, max_bytes)
+            target, body = _get(Url.parse(here), deadline, max_bytes)
             if target is None:
                 return body
             here = _redirected(here, target)
     except TimeoutError as error:
-        raise FetchError(f"{_for_message(url)} took longer than {seconds:g} s; pass a longer timeout=") from error
+        raise FetchError(f"{without_secrets(url)} took longer than {seconds:g} s; pass a longer timeout=") from error
     except ssl.SSLCertVerificationError as error:
-        failure = f"TLS certificate verification failed for {_for_message(here)}: {error.verify_message}"
+        failure = f"TLS certificate verification failed for {without_secrets(here)}: {error.verify_message}"
         raise FetchError(failure) from error
-    except (OSError, http.client.HTTPException, UnicodeError) as error:
-        raise FetchError(f"{_for_message(here)} could not be downloaded: {error or type(error).__name__}") from error
-    raise FetchError(f"{_for_message(url)} redirects more than {_MAX_REDIRECTS} times")
+    except h11.ProtocolError as error:
+        raise FetchError(f"the answer of {without_secrets(here)} is not valid HTTP: {str(error)[:200]}") from error
+    except (OSError, UnicodeError) as error:
+        raise FetchError(f"{without_secrets(here)} could not be downloaded: {error or type(error).__name__}") from error
+    raise FetchError(f"{without_secrets(url)} redirects more than {_MAX_REDIRECTS} times")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,126 +95,184 @@ class _Deadline:
         return left
 
 
-class _Timed(io.RawIOBase):
-    """Wrap a connected socket for `http.client` so that every wait ends at the deadline."""
+class _Exchange:
+    """Send one request on a connected socket and read its answer; every wait ends at the deadline."""
 
     def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
         self._sock = sock
         self._deadline = deadline
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEADERS)
+        self._ended = False
 
-    def readable(self) -> bool:
-        return True
+    def ask(self, method: str, target: str, headers: dict[str, str]) -> h11.Response:
+        """Send a request without a body; return the head of its answer."""
+        request = h11.Request(method=method, target=target, headers=list(headers.items()))
+        for event in (request, h11.EndOfMessage()):
+            self._sock.settimeout(self._deadline.left())
+            self._sock.sendall(self._http.send(event) or b"")
+        while not isinstance(answer := self._next(), h11.Response):
+            pass  # 1xx: the answer is still to come
+        return answer
 
-    def readinto(self, buffer: Any) -> int:
-        self._sock.settimeout(self._deadline.left())
-        return self._sock.recv_into(buffer)
+    def body(self) -> Iterator[bytes]:
+        """Yield the parts of the body as they come."""
+        while isinstance(event := self._next(), h11.Data):
+            yield bytes(event.data)
 
-    def sendall(self, data: Any) -> None:
-        self._sock.settimeout(self._deadline.left())
-        self._sock.sendall(data)
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(self, _BLOCK)
-
-
-def _split(url: str) -> SplitResult:
-    """Split a URL into its parts, and check that it is http:// or https://."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise FetchError(f"{_for_message(url)} is not a valid URL: {error}") from error
-    if parts.scheme not in _PORTS or not parts.hostname or port == 0:
-        raise FetchError(f"{_for_message(url)} is not an http:// or https:// URL")
-    return parts
+    def _next(self) -> Any:
+        try:
+            while (event := self._http.next_event()) is h11.NEED_DATA:
+                self._sock.settimeout(self._deadline.left())
+                block = self._sock.recv(_BLOCK)
+                self._ended = not block
+                self._http.receive_data(block)
+        except h11.RemoteProtocolError as error:
+            if self._ended:
+                raise ConnectionError("the connection ended before the answer was complete") from error
+            raise
+        return event
 
 
 def _redirected(here: str, target: str) -> str:
-    following = urljoin(here, target)
-    if urlsplit(here).scheme == "https" and urlsplit(following).scheme != "https":
-        raise FetchError(f"{_for_message(here)} redirects from https to {_for_message(following)}, which is not secure")
+    try:
+        following = urljoin(here, target)
+    except ValueError:  # its message may hold a part of the URL
+        raise FetchError(f"{without_secrets(here)} redirects to what is not a valid URL") from None
+    if here[:6].lower() == "https:" and following[:6].lower() != "https:":
+        shown = without_secrets(following)
+        raise FetchError(f"{without_secrets(here)} redirects from https to {shown}, which is not secure")
     return following
 
 
-def _get(parts: SplitResult, deadline: _Deadline, max_bytes: int) -> tuple[str | None, bytes]:
+def _get(url: Url, deadline: _Deadline, max_bytes: int) -> tuple[str | None, bytes]:
     """Send one request; return the URL that it redirects to, or the body."""
-    host = parts.hostname or ""
-    with _connect(parts, host, deadline) as sock:
-        connection = http.client.HTTPConnection(host, parts.port or _PORTS[parts.scheme])
-        if parts.scheme == "https":
-            connection.default_port = 443  # so that the Host header names no port
-        connection.sock = _Timed(sock, deadline)  # it has every method of a socket that http.client calls
-        path = quote(parts.path or "/", safe="/%:=&~+!$,;'@()*[]")
-        query = "?" + quote(parts.query, safe="/%:=&?~+!$,;'@()*[]") if parts.query else ""
-        connection.request("GET", path + query, headers=_headers(parts))
-        response = connection.getresponse()
-        if response.status in _REDIRECTS and (target := response.getheader("Location")):
-            return target, b""
-        if response.status != 200:
-            raise FetchError(f"{_for_message(parts.geturl())} answers {response.status} {response.reason}".rstrip())
-        return None, _body(response, parts.geturl(), max_bytes)
+    proxy = proxy_for(url)
+    with _connect(url, proxy, deadline) as sock:
+        headers = {"Host": url.host_header, "User-Agent": f"onnxpipe/{__version__}", "Accept": "*/*",
+                   "Accept-Encoding": "identity", "Connection": "close"}  # fmt: skip
+        if url.login is not None:
+            headers["Authorization"] = _basic(url.login)
+        target = url.target
+        if proxy is not None and url.scheme == "http":
+            target = f"http://{url.host_header}{target}"
+            headers.update(_proxy_login(proxy))
+        exchange = _Exchange(sock, deadline)
+        answer = exchange.ask("GET", target, headers)
+        answered = {name.decode("ascii"): value.decode("utf-8", "replace") for name, value in answer.headers}
+        if answer.status_code in _REDIRECTS and answered.get("location"):
+            return answered["location"], b""
+        if answer.status_code != 200:
+            raise FetchError(f"{url.shown} answers {_status(answer)}")
+        return None, _body(exchange, answered, url.shown, max_bytes)
 
 
-def _headers(parts: SplitResult) -> dict[str, str]:
-    headers = {"User-Agent": f"onnxpipe/{__version__}", "Accept-Encoding": "identity", "Connection": "close"}
-    if parts.username is not None:
-        login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
-    return headers
-
-
-def _body(response: http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:
-    too_large = FetchError(f"{_for_message(url)} is larger than {max_bytes / 2**20:g} MB")
-    if (response.length or 0) > max_bytes:
+def _body(exchange: _Exchange, headers: dict[str, str], shown: str, max_bytes: int) -> bytes:
+    too_large = FetchError(f"{shown} is larger than {max_bytes / 2**20:g} MB")
+    if (encoding := headers.get("content-encoding", "identity").lower()) != "identity":
+        raise FetchError(f"{shown} answers with Content-Encoding {encoding}, which was not requested")
+    if "transfer-encoding" not in headers and int(headers.get("content-length", 0)) > max_bytes:
         raise too_large
-    if (encoding := response.getheader("Content-Encoding", "identity")) != "identity":
-        raise FetchError(f"{_for_message(url)} answers with Content-Encoding {encoding}, which was not requested")
     body = bytearray()
-    while block := response.read(_BLOCK):
-        body += block
+    for part in exchange.body():
+        body += part
         if len(body) > max_bytes:
             raise too_large
-    if response.length:  # http.client ends quietly where a body is shorter than its Content-Length
-        raise FetchError(f"{_for_message(url)} ended too early: {response.length} bytes are missing")
     return bytes(body)
 
 
-def _connect(parts: SplitResult, host: str, deadline: _Deadline) -> socket.socket:
-    """Connect to one of the addresses of a host, which are all checked first."""
-    failure: OSError | None = None
-    for family, address in _addresses(parts, host):
+def _basic(login: str) -> str:
+    return "Basic " + base64.b64encode(login.encode()).decode()
+
+
+def _proxy_login(proxy: Url) -> dict[str, str]:
+    return {} if proxy.login is None else {"Proxy-Authorization": _basic(proxy.login)}
+
+
+def _status(answer: h11.Response) -> str:
+    return f"{answer.status_code} {bytes(answer.reason).decode('utf-8', 'replace')}".rstrip()
+
+
+def _connect(url: Url, proxy: Url | None, deadline: _Deadline) -> socket.socket:
+    """Connect to the host of a URL, directly after its addresses are checked or through a proxy."""
+    if proxy is None:
+        addresses = _resolve(url)
+        _check_addresses(url, [str(address[0]) for _, address in addresses])
+        sock = _connect_to_one(addresses, deadline)
+    else:
+        _check_addresses(url, _addresses_in(url.host))
+        try:
+            sock = _connect_to_one(_resolve(proxy), deadline)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise OSError(f"the proxy {proxy.shown} cannot be reached: {error}") from error
+    if url.scheme == "http":
+        return sock
+    try:
+        if proxy is not None:
+            _open_tunnel(sock, url, proxy, deadline)
+        sock.settimeout(deadline.left())
+        return _tls().wrap_socket(sock, server_hostname=url.host)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _connect_to_one(addresses: list[tuple[int, Any]], deadline: _Deadline) -> socket.socket:
+    """Connect to the first of the addresses that answers."""
+    failure = OSError("the host has no address")
+    for family, address in addresses:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.settimeout(deadline.left())
             sock.connect(address)
-            if parts.scheme == "http":
-                return sock
-            sock.settimeout(deadline.left())
-            return _tls().wrap_socket(sock, server_hostname=host)
-        except (TimeoutError, ssl.SSLError):
+            return sock
+        except TimeoutError:
             sock.close()
             raise
         except OSError as error:
             sock.close()
             failure = error
-    raise failure or OSError("the host has no address")
+    raise failure
 
 
-def _addresses(parts: SplitResult, host: str) -> list[tuple[int, Any]]:
-    """Resolve a host; return its address families and socket addresses.
+def _open_tunnel(sock: socket.socket, url: Url, proxy: Url, deadline: _Deadline) -> None:
+    """Ask a proxy to connect to the host of a URL."""
+    headers = {"Host": url.authority, "User-Agent": f"onnxpipe/{__version__}", **_proxy_login(proxy)}
+    answer = _Exchange(sock, deadline).ask("CONNECT", url.authority, headers)
+    if not 200 <= answer.status_code < 300:
+        raise FetchError(f"the proxy {proxy.shown} answers {_status(answer)} when asked for {url.shown}")
 
-    Raises:
-        FetchError: one of them is not public, and private ones are not allowed.
-    """
-    resolved = socket.getaddrinfo(host, parts.port or _PORTS[parts.scheme], type=socket.SOCK_STREAM)
-    if os.environ.get(ALLOW_PRIVATE) != "1":
-        for *_, address in resolved:
-            if not is_public(str(address[0])):
-                raise FetchError(
-                    f"{_for_message(parts.geturl())} resolves to {address[0]}, an address of this machine or of a "
-                    f"private network; set {ALLOW_PRIVATE}=1 to allow it"
-                )
+
+def _resolve(url: Url) -> list[tuple[int, Any]]:
+    """Resolve the host of a URL; return address families and socket addresses."""
+    resolved = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
     return [(family, address) for family, _, _, _, address in resolved]
+
+
+def _check_addresses(url: Url, addresses: list[str]) -> None:
+    """Raise where one of the addresses of a URL is not public, and private ones are not allowed."""
+    if os.environ.get(ALLOW_PRIVATE) == "1":
+        return
+    for address in addresses:
+        if not is_public(address):
+            raise FetchError(
+                f"{url.shown} resolves to {address}, an address of this machine or of a private network; set "
+                f"{ALLOW_PRIVATE}=1 to allow it"
+            )
+
+
+def _addresses_in(host: str) -> list[str]:
+    """Return the address that a host is by itself, in any of its forms (127.1, 0x7f.1), as a list; names have none."""
+    host = host.rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return ["127.0.0.1"]
+    if ":" in host:
+        return [host]
+    try:
+        return [socket.inet_ntoa(socket.inet_aton(host))]
+    except OSError:
+        return []
 
 
 def is_public(address: str) -> bool:
@@ -239,10 +302,3 @@ def _tls() -> ssl.SSLContext:
         return context
     context.load_verify_locations(certifi.where())
     return context
-
-
-def _for_message(url: str) -> str:
-    """Shorten a URL for a message, and hide its user name and password."""
-    head, at, tail = url.partition("@")
-    text = f"{head.partition('://')[0]}://…@{tail}" if at and "/" not in head.partition("://")[2] else url
-    return text if len(text) <= 200 else text[:200] + "…"

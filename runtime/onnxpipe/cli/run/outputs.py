@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from onnxpipe.cli.run.table import check_output
+from onnxpipe.processing.urls import is_url
 
 #: Longest name of a file, without its extension.
 _STEM = 80
@@ -118,7 +119,7 @@ def stem_of(value: Any, default: str) -> str:
     if isinstance(value, (list, tuple)):
         return "-".join(stem_of(each, default) for each in value)[:_STEM]
     text = str(value)
-    if text.startswith(("http://", "https://")):
+    if is_url(text):
         text = urlsplit(text).path
     elif text.startswith("data:") or len(text) > 4096:
         return default

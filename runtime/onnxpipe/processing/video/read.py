@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from onnxpipe.errors import ImageError, ImageNotFoundError, MissingDependencyError
 from onnxpipe.processing.av import VIDEO_FORMATS, open_container
 from onnxpipe.processing.images.io.fetch import fetch
+from onnxpipe.processing.urls import is_url, without_secrets
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -81,6 +82,7 @@ def _opened(source: Any, timeout: float | None) -> Iterator[tuple[InputContainer
     """Open a video; yield its container, its first video stream, and its name for messages."""
     av = _import_av()
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the video"
+    name = without_secrets(name) if isinstance(source, str) and is_url(source) else name
     with _file(source, timeout) as file:
         try:
             with open_container(file, VIDEO_FORMATS) as container:
@@ -101,17 +103,18 @@ def _check_size(width: int, height: int, name: str) -> None:
 
 
 def _file(source: Any, timeout: float | None) -> IO[bytes]:
-    if isinstance(source, str) and source.startswith(("http://", "https://")):
+    if isinstance(source, str) and is_url(source):
         return BytesIO(fetch(source, timeout, max_bytes=MAX_VIDEO_BYTES))
     if isinstance(source, (str, os.PathLike)):
+        name = without_secrets(str(os.fspath(source)))
         try:
             return open(source, "rb")  # noqa: PTH123  # closed by the caller; a str or a path
         except FileNotFoundError as error:
-            raise ImageNotFoundError(f"there is no such file: {os.fspath(source)[:200]}") from error
+            raise ImageNotFoundError(f"there is no such file: {name}") from error
         except IsADirectoryError as error:
-            raise ImageNotFoundError(f"{os.fspath(source)[:200]} is a folder, not a file") from error
+            raise ImageNotFoundError(f"{name} is a folder, not a file") from error
         except (OSError, ValueError) as error:
-            raise ImageError(f"{os.fspath(source)[:200]} could not be opened: {error}") from error
+            raise ImageError(f"{name} could not be opened: {error}") from error
     if isinstance(source, (bytes, bytearray, memoryview)):
         return BytesIO(source)
     raise TypeError(f"a video must be a path, a URL or bytes, not {type(source).__name__}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import http.server
+import os
 import shutil
 import socket
 import ssl
@@ -91,6 +92,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None: ...
 
 
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave only the proxies that a test names."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A server of this machine, which is allowed."""
@@ -156,7 +164,7 @@ def test_sizes(server: str) -> None:
     for path in ("ok", "chunked"):
         with pytest.raises(ImageError, match="larger than"):
             fetch(f"{server}/{path}", max_bytes=len(BODY) - 1)
-    with pytest.raises(ImageError, match=r"5 bytes are missing|IncompleteRead"):
+    with pytest.raises(ImageError, match="ended before the answer was complete"):
         fetch(f"{server}/short")
 
 

@@ -210,6 +210,19 @@ def test_what_is_not_a_path_says_nothing_of_files(source: str) -> None:
     assert "no such file" not in str(error.value)
 
 
+def test_urls_in_capitals_are_fetched_and_their_secrets_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "fetch", lambda url, timeout: _file() if "image" in url else b"text")
+    assert (np.asarray(load_image("HTTPS://example.com/image.png")) == PIXELS).all()
+    for source in (
+        "http://me:sec/ret@host/page?ret@",
+        "HTTP://host/page?secret",
+        "s3://me:sec/ret@bucket/x.png?secret",
+    ):
+        with pytest.raises(ImageError) as error:
+            load_image(source)
+        assert "ret" not in str(error.value).removeprefix("Incorrect")
+
+
 def test_long_strings_are_not_repeated_in_full() -> None:
     with pytest.raises(ImageError) as error:
         load_image("A" * 10**6)

@@ -20,6 +20,7 @@ from onnxpipe.processing.arrays import as_array
 from onnxpipe.processing.file_kinds import kind_of
 from onnxpipe.processing.images.io.fetch import fetch
 from onnxpipe.processing.images.io.pillow import import_pillow, readable_formats
+from onnxpipe.processing.urls import is_url, without_secrets
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -92,15 +93,16 @@ def load_image(source: Any, timeout: float | None = None, *, max_pixels: int = M
 
 
 def _from_string(source: str, timeout: float | None, max_pixels: int) -> Image:
-    if source.startswith(("http://", "https://")):
-        return _decode(BytesIO(fetch(source, timeout)), source, max_pixels)
+    if is_url(source):
+        return _decode(BytesIO(fetch(source, timeout)), without_secrets(source), max_pixels)
     if os.path.isfile(source):  # noqa: PTH113  # any string may come, and Path.is_file raises on some
         return _decode(source, source, max_pixels)
     text = source.partition(",")[2] if source.startswith("data:image/") else source
     try:
         return _decode(BytesIO(base64.decodebytes(text.encode())), "the decoded string", max_pixels)
     except (ImageError, ValueError) as error:
-        got = source if len(source) <= 200 else f"{source[:200]}… ({len(source)} characters)"
+        got = without_secrets(source) if "://" in source else source
+        got = got if len(got) <= 200 else f"{got[:200]}… ({len(source)} characters)"
         message = _BAD_STRING.format(got=got, why=error)
         if missing := _missing_file(source, got):
             raise ImageNotFoundError(f"{message}; {missing}") from error
