@@ -18,7 +18,7 @@ from onnxpipe import (
     TranslationPipeline,
     pipeline,
 )
-from onnxpipe.tasks.base.call_types import DetectedObject
+from onnxpipe.tasks.base.call_types import DetectedObject, LabelScore
 
 
 class Own(Pipeline):
@@ -66,3 +66,18 @@ def generating_calls() -> None:
     generate("Once", max_new_token=5)  # type: ignore[call-overload]
     assert_type(pipeline("translation_en_to_fr")("Hello")[0]["translation_text"], str)
     assert_type(pipeline("summarization")(["A long text."], min_length=5)[0]["summary_text"], str)
+
+
+def text_calls() -> None:
+    classify = pipeline("sentiment-analysis")
+    assert_type(classify("Good"), list[LabelScore])
+    assert_type(classify(["Good"], top_k=2), list[list[LabelScore]])
+    assert_type(pipeline("question-answering")(question="Who?", context="Ann.")["answer"], str)
+    assert_type(pipeline("text-ranking")("cats", ["A cat."])[0]["index"], int)
+    assert_type(pipeline("sentence-similarity")("cats", ["A cat."]), list[float])
+    assert_type(pipeline("embedding")("cats"), NDArray[np.float32])
+    assert_type(pipeline("feature-extraction")("cats"), list[list[list[float]]])
+    assert_type(pipeline("zero-shot-classification")("cats", ["pets"])["labels"], list[str])
+    assert_type(pipeline("ner")("Ann")[0]["word"], str)
+    assert_type(pipeline("text-to-speech")("Hello")["sampling_rate"], int)
+    assert_type([fill["token_str"] for fill in pipeline("fill-mask")("a [MASK]") if isinstance(fill, dict)], list[str])

@@ -1,35 +1,38 @@
-"""embedding and sentence-similarity: one vector a text, with the pooling that the model's own files declare."""
+"""embedding and sentence-similarity: turn texts into vectors, pooled as the model's own files declare."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModel
 from onnxpipe.processing.text.pooling import PoolingConfig, l2_normalize, pooling_modes, read_pooling_config
+from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import Cells, fixed_columns, one_column
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.pipeline import Pipeline, text_row
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 
 @dataclass(frozen=True)
 class EmbeddingOptions:
-    """Parameters of embedding and sentence-similarity.
+    """Options of embedding and sentence-similarity.
 
     Attributes:
-        pooling: "mean", "cls", "lasttoken", "max", ... instead of what the model declares.
-        normalize: scale vectors to length 1; by default what the model declares.
-        truncate_dim: keep so many of the first dimensions (of models trained for it, Matryoshka).
-        prompt_name: a prompt that the model declares, e.g. "query".
+        pooling: how token vectors become one: "mean", "cls", "lasttoken", "max", ...; by default as the model declares.
+        normalize: scale vectors to length 1; by default as the model declares.
+        truncate_dim: keep only so many of the first dimensions (for models trained for it: Matryoshka).
+        prompt_name: the name of a prompt that the model declares, e.g. "query".
         prompt: a text put before each input.
-        truncation: cut texts that are too long for the model; False raises instead.
-        max_length: longest text in tokens; by default what the model declares.
+        truncation: cut texts that are too long for the model; False raises an error instead.
+        max_length: the longest text in tokens; by default as the model declares.
     """
 
     pooling: str | tuple[str, ...] | None = None
@@ -41,26 +44,52 @@ class EmbeddingOptions:
     max_length: int | None = None
 
 
-class EmbeddingPipeline(Pipeline):
-    """Embeds texts: a float32 array of shape (dimensions,) a text.
+class EmbeddingCallOptions(CallOptions, total=False):
+    """The options of a call: see `EmbeddingOptions`."""
+
+    pooling: str | tuple[str, ...] | None
+    normalize: bool | None
+    truncate_dim: int | None
+    prompt_name: str | None
+    prompt: str | None
+    truncation: bool | None
+    max_length: int | None
+
+
+class EmbeddingPipeline(Pipeline[EmbeddingOptions]):
+    """Embed texts: a float32 array of shape (dimensions,) for each text.
 
     Pooling, normalisation, prompts and length come from the model's sentence-transformers files; a model without them
-    gets the mean over tokens.
+    uses the mean over tokens.
     """
 
     Options = EmbeddingOptions
 
-    def prepare(self) -> None:
-        self.recipe: PoolingConfig = read_pooling_config(self.model.bundle.folder)
+    if TYPE_CHECKING:
 
-    def parse(self, given: Mapping[str, Any], base: Any) -> Any:
-        options = super().parse(given, base)
+        @overload
+        def __call__(  # type: ignore[overload-overlap] # a list is a dataset too
+            self, inputs: list[Any], **options: Unpack[EmbeddingCallOptions]
+        ) -> list[NDArray[np.float32]]: ...
+        @overload
+        def __call__(self, inputs: str, **options: Unpack[EmbeddingCallOptions]) -> NDArray[np.float32]: ...
+        @overload
+        def __call__(
+            self, inputs: Stream, **options: Unpack[EmbeddingCallOptions]
+        ) -> PipelineIterator[NDArray[np.float32]]: ...
+        def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any: ...
+
+    def prepare(self) -> None:
+        self.pooling_config: PoolingConfig = read_pooling_config(self.model.bundle.folder)
+
+    def parse(self, kwargs: Mapping[str, Any], base: EmbeddingOptions | None) -> EmbeddingOptions:
+        options = super().parse(kwargs, base)
         if options.pooling is not None:
             pooling_modes(options.pooling)
         if options.truncate_dim is not None and options.truncate_dim < 1:
             raise UnsupportedError(f"truncate_dim must be at least 1, got {options.truncate_dim}")
-        if options.prompt_name is not None and options.prompt_name not in (self.recipe.prompts or {}):
-            known = ", ".join(self.recipe.prompts or {}) or "none"
+        if options.prompt_name is not None and options.prompt_name not in (self.pooling_config.prompts or {}):
+            known = ", ".join(self.pooling_config.prompts or {}) or "none"
             raise UnsupportedError(f"prompt_name={options.prompt_name!r}: the model declares these prompts: {known}")
         return options
 
@@ -68,12 +97,12 @@ class EmbeddingPipeline(Pipeline):
         if not isinstance(value, str):
             raise ValueError(f"an input of embedding is a str, got {type(value).__name__}")
         prompt = self._prompt(options)
-        limit = options.max_length or self.recipe.max_seq_length
+        limit = options.max_length or self.pooling_config.max_seq_length
         if limit is not None:
             limit = min(limit, self.tokenizer.model_max_length)
         encoding = self.tokenizer(prompt + value, truncation=options.truncation, max_length=limit)
         skip = 0
-        if prompt and not self.recipe.include_prompt:
+        if prompt and not self.pooling_config.include_prompt:
             skip = len(self.tokenizer(prompt)["input_ids"])
             if encoding["input_ids"][skip - 1 : skip] != self.tokenizer(prompt)["input_ids"][-1:]:
                 skip -= 1  # the prompt alone ends with a special token that the whole text has at its end
@@ -81,29 +110,43 @@ class EmbeddingPipeline(Pipeline):
 
     def decode(self, rows: Answered, options: EmbeddingOptions) -> Any:
         ((row, outputs),) = rows
-        recipe = (
-            self.recipe if options.pooling is None else replace(self.recipe, pooling=pooling_modes(options.pooling))
+        pooling = (
+            self.pooling_config
+            if options.pooling is None
+            else replace(self.pooling_config, pooling=pooling_modes(options.pooling))
         )
-        vector = recipe.embed(_tokens(outputs), skip=row.extra)
+        vector = pooling.embed(_tokens(outputs), skip=row.extra)
         if options.truncate_dim is not None:
             vector = vector[: options.truncate_dim]
-        normalize = recipe.normalize if options.normalize is None else options.normalize
+        normalize = pooling.normalize if options.normalize is None else options.normalize
         return l2_normalize(vector) if normalize else vector
 
     def _prompt(self, options: EmbeddingOptions) -> str:
         if options.prompt is not None:
             return options.prompt
-        name = options.prompt_name or self.recipe.default_prompt_name
-        return (self.recipe.prompts or {}).get(name, "") if name else ""
+        name = options.prompt_name or self.pooling_config.default_prompt_name
+        return (self.pooling_config.prompts or {}).get(name, "") if name else ""
 
 
 class SentenceSimilarityPipeline(EmbeddingPipeline):
-    """Cosine similarity of sentences to a source: a list of floats, in the order of `sentences`.
+    """Compare sentences with a source: a list of cosine similarities, in the order of `sentences`.
 
-    Takes `{"source_sentence": str, "sentences": [str, ...]}` (the Hub's form), or the two as arguments; a list or
+    It accepts `{"source_sentence": str, "sentences": [str, ...]}` (the Hub's form), or the two as arguments; a list or
     stream of such dicts; and a plain `str`, which gives its embedding as `EmbeddingPipeline` does.
     """
 
+    @overload  # type: ignore[override] # a second argument, and answers of another type
+    def __call__(
+        self, inputs: str, sentences: Sequence[str], **options: Unpack[EmbeddingCallOptions]
+    ) -> list[float]: ...
+    @overload
+    def __call__(self, inputs: Mapping[str, Any], **options: Unpack[EmbeddingCallOptions]) -> list[float]: ...
+    @overload
+    def __call__(
+        self, inputs: list[Mapping[str, Any]], **options: Unpack[EmbeddingCallOptions]
+    ) -> list[list[float]]: ...
+    @overload
+    def __call__(self, inputs: Stream, **options: Unpack[EmbeddingCallOptions]) -> PipelineIterator[list[float]]: ...
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """See `Pipeline.__call__`."""
         sentences = kwargs.pop("sentences", None)
@@ -138,7 +181,7 @@ class SentenceSimilarityPipeline(EmbeddingPipeline):
 
 
 def _tokens(outputs: Mapping[str, Array]) -> Array:
-    """Token features: `last_hidden_state`, `token_embeddings` (sentence-transformers' own exports), or the first."""
+    """Select the token vectors: `last_hidden_state`, `token_embeddings` (sentence-transformers), or the first."""
     for name in ("last_hidden_state", "token_embeddings"):
         if name in outputs:
             return outputs[name]

@@ -1,29 +1,32 @@
-"""feature-extraction: the model's first output, token by token."""
+"""feature-extraction: return the model's features of every token of a text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxpipe.engine.batching import Row
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModel
+from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import one_column
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.pipeline import Pipeline, text_rows
 from onnxpipe.tasks.base.spec import TaskSpec
 
 
 @dataclass(frozen=True)
 class FeatureExtractionOptions:
-    """Parameters of feature-extraction.
+    """Options of feature-extraction.
 
     Attributes:
         truncation: as in the tokenizer's call; not together with `tokenize_kwargs["truncation"]`.
         tokenize_kwargs: further keywords of the tokenizer's call.
-        return_tensors: an array of shape (1, tokens, hidden) instead of nested lists.
+        return_tensors: return an array of shape (1, tokens, hidden) instead of nested lists.
     """
 
     truncation: Any = None
@@ -31,13 +34,56 @@ class FeatureExtractionOptions:
     return_tensors: bool | str = False
 
 
-class FeatureExtractionPipeline(Pipeline):
-    """Features of a text's tokens, nested lists [1][tokens][hidden]. Padding never shows, whatever the batch."""
+class FeatureExtractionCallOptions(CallOptions, total=False):
+    """The options of a call: see `FeatureExtractionOptions`."""
+
+    truncation: Any
+    tokenize_kwargs: Mapping[str, Any] | None
+
+
+class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
+    """Return the features of a text's tokens, nested lists [1][tokens][hidden], without padding whatever the batch."""
 
     Options = FeatureExtractionOptions
 
-    def parse(self, given: Mapping[str, Any], base: FeatureExtractionOptions | None) -> FeatureExtractionOptions:
-        options: FeatureExtractionOptions = super().parse(given, base)
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(
+            self,
+            inputs: str,
+            *,
+            return_tensors: Literal[False] | None = ...,
+            **options: Unpack[FeatureExtractionCallOptions],
+        ) -> list[list[list[float]]]: ...
+        @overload
+        def __call__(
+            self,
+            inputs: str,
+            *,
+            return_tensors: Literal[True] | str,
+            **options: Unpack[FeatureExtractionCallOptions],
+        ) -> NDArray[Any]: ...
+        @overload
+        def __call__(  # type: ignore[overload-overlap] # a list is a dataset too
+            self,
+            inputs: list[Any],
+            *,
+            return_tensors: bool | str | None = ...,
+            **options: Unpack[FeatureExtractionCallOptions],
+        ) -> list[Any]: ...
+        @overload
+        def __call__(
+            self,
+            inputs: Stream,
+            *,
+            return_tensors: bool | str | None = ...,
+            **options: Unpack[FeatureExtractionCallOptions],
+        ) -> PipelineIterator[Any]: ...
+        def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any: ...
+
+    def parse(self, kwargs: Mapping[str, Any], base: FeatureExtractionOptions | None) -> FeatureExtractionOptions:
+        options = super().parse(kwargs, base)
         if options.truncation is not None and "truncation" in options.tokenize_kwargs:
             raise ValueError(
                 "truncation parameter defined twice (given as keyword argument as well as in tokenize_kwargs)"
@@ -45,10 +91,10 @@ class FeatureExtractionPipeline(Pipeline):
         return options
 
     def encode(self, value: Any, options: FeatureExtractionOptions) -> Iterator[Row]:
-        keywords = dict(options.tokenize_kwargs)
+        kwargs = dict(options.tokenize_kwargs)
         if options.truncation is not None:
-            keywords["truncation"] = options.truncation
-        yield from text_rows(self.tokenizer, value, keywords)
+            kwargs["truncation"] = options.truncation
+        yield from text_rows(self.tokenizer, value, kwargs)
 
     def decode(self, rows: Answered, options: FeatureExtractionOptions) -> Any:
         stacked = np.stack([next(iter(outputs.values())) for _, outputs in rows])

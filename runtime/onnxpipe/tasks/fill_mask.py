@@ -1,11 +1,11 @@
-"""fill-mask: likely tokens for each mask in a text."""
+"""fill-mask: suggest tokens for each mask in a text."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import PipelineException
 from onnxpipe.models.auto import AutoModelForMaskedLM
 from onnxpipe.processing.scores import softmax
+from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import top_k_columns
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.pipeline import Pipeline, text_rows
 from onnxpipe.tasks.base.spec import TaskSpec
 
@@ -23,23 +25,40 @@ logger = logging.getLogger("onnxpipe")
 
 @dataclass(frozen=True)
 class FillMaskOptions:
-    """Parameters of fill-mask.
+    """Options of fill-mask.
 
     Attributes:
-        top_k: how many tokens for each mask, best first.
-        targets: only these words; one that is no token counts as its first token (with a warning).
+        top_k: the number of tokens for each mask, best first.
+        targets: choose among these words only; one that is not a token counts as its first token (with a warning).
         tokenizer_kwargs: keywords of the tokenizer's call.
-        target_ids: token ids of `targets`; follows from it.
+        target_ids: the token ids of `targets`, from which they follow.
     """
 
     top_k: int = 5
     targets: str | list[str] | None = None
     tokenizer_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    target_ids: tuple[int, ...] | None = None
+    target_ids: tuple[int, ...] | None = field(default=None, repr=False)
 
 
-class FillMaskPipeline(Pipeline):
-    """Fills masks: one mask gives a list of dicts, several give a list of such lists."""
+class FillMaskCallOptions(CallOptions, total=False):
+    """The options of a call: see `FillMaskOptions`."""
+
+    top_k: int | None
+    targets: str | list[str] | None
+    tokenizer_kwargs: Mapping[str, Any] | None
+
+
+class FilledMask(TypedDict):
+    """A token for a mask, and the text with it."""
+
+    score: float
+    token: int
+    token_str: str
+    sequence: str
+
+
+class FillMaskPipeline(Pipeline[FillMaskOptions]):
+    """Fill masks: one mask gives a list of dicts, several give a list of such lists."""
 
     Options = FillMaskOptions
 
@@ -47,12 +66,20 @@ class FillMaskPipeline(Pipeline):
         if self.tokenizer.mask_token_id is None:
             raise self._refuse("The tokenizer does not define a `mask_token`.")
 
-    def parse(self, given: Mapping[str, Any], base: FillMaskOptions | None) -> FillMaskOptions:
-        options: FillMaskOptions = super().parse(given, base)
-        if given.get("targets") is not None:
-            return replace(options, target_ids=self._target_ids(given["targets"]))
+    def parse(self, kwargs: Mapping[str, Any], base: FillMaskOptions | None) -> FillMaskOptions:
+        options = super().parse(kwargs, base)
+        if kwargs.get("targets") is not None:
+            return replace(options, target_ids=self._target_ids(kwargs["targets"]))
         return options
 
+    @overload
+    def __call__(
+        self, inputs: str, **options: Unpack[FillMaskCallOptions]
+    ) -> list[FilledMask] | list[list[FilledMask]]: ...
+    @overload
+    def __call__(self, inputs: list[str], **options: Unpack[FillMaskCallOptions]) -> list[Any]: ...
+    @overload
+    def __call__(self, inputs: Stream, **options: Unpack[FillMaskCallOptions]) -> PipelineIterator[Any]: ...
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """See `Pipeline.__call__`. A list of one input comes back as that input's answer (as in transformers)."""
         result = super().__call__(inputs, *args, **kwargs)
@@ -72,15 +99,15 @@ class FillMaskPipeline(Pipeline):
         filled = [self._fill(ids, at, logits[at], options, single) for at in masks.tolist()]
         return filled[0] if single else filled
 
-    def _fill(self, ids: Array, at: int, logits: Array, options: FillMaskOptions, single: bool) -> list[dict[str, Any]]:
+    def _fill(self, ids: Array, at: int, logits: Array, options: FillMaskOptions, single: bool) -> list[FilledMask]:
         scores = softmax(logits.astype(np.float32))
         targets = None if options.target_ids is None else np.array(options.target_ids)
-        among = scores if targets is None else scores[targets]
+        candidates = scores if targets is None else scores[targets]
         top_k = options.top_k if targets is None else min(options.top_k, len(targets))
-        if top_k > len(among):
-            raise RuntimeError(f"top_k={top_k} is more than the {len(among)} tokens of the vocabulary")
-        answers = []
-        for i in np.argsort(-among, kind="stable")[:top_k]:
+        if top_k > len(candidates):
+            raise RuntimeError(f"top_k={top_k} is more than the {len(candidates)} tokens of the vocabulary")
+        answers: list[FilledMask] = []
+        for i in np.argsort(-candidates, kind="stable")[:top_k]:
             token = int(i if targets is None else targets[i])
             tokens = ids.copy()
             tokens[at] = token
@@ -89,7 +116,7 @@ class FillMaskPipeline(Pipeline):
             sequence = self.tokenizer.decode(tokens.tolist(), skip_special_tokens=single)
             answers.append(
                 {
-                    "score": float(among[i]),
+                    "score": float(candidates[i]),
                     "token": token,
                     "token_str": self.tokenizer.decode([token]),
                     "sequence": sequence,

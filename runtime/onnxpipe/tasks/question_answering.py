@@ -1,4 +1,4 @@
-"""question-answering: the span of a context that answers a question (semantics of transformers 4.57)."""
+"""question-answering: find the span of a context that answers a question (semantics of transformers 4.57)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import types
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from onnxpipe.engine.batching import Array, Row
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnknownArgumentError
 from onnxpipe.models.auto import AutoModelForQuestionAnswering
+from onnxpipe.tasks.base.call_types import CallOptions
 from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.datasets import is_dataset
 from onnxpipe.tasks.base.pipeline import Pipeline, text_row
@@ -34,15 +35,15 @@ class SquadExample:
 
 @dataclass(frozen=True)
 class QuestionAnsweringOptions:
-    """Parameters of question-answering.
+    """Options of question-answering.
 
     Attributes:
-        top_k: how many answers, best first (`topk` is its deprecated spelling).
+        top_k: the number of answers, best first (`topk` is its deprecated spelling).
         doc_stride: tokens by which windows of a long context overlap; by default the lesser of half a window and 128.
-        max_answer_len: longest answer in tokens.
-        max_seq_len: longest window in tokens, question included; by default the lesser of the model's limit and 384.
-        max_question_len: kept for slow tokenizers, of which there are none here.
-        handle_impossible_answer: let "no answer" (an empty string) compete.
+        max_answer_len: the longest answer in tokens.
+        max_seq_len: the longest window in tokens with the question; by default the lesser of the model's limit and 384.
+        max_question_len: without effect: it is for slow tokenizers, and all here are fast.
+        handle_impossible_answer: let "no answer" (an empty string) be among the answers.
         align_to_words: widen an answer to whole words.
         padding: as in the tokenizer's call.
     """
@@ -57,9 +58,30 @@ class QuestionAnsweringOptions:
     padding: bool | str = "do_not_pad"
 
 
+class QuestionAnsweringCallOptions(CallOptions, total=False):
+    """The options of a call: see `QuestionAnsweringOptions`."""
+
+    doc_stride: int | None
+    max_answer_len: int | None
+    max_seq_len: int | None
+    max_question_len: int | None
+    handle_impossible_answer: bool | None
+    align_to_words: bool | None
+    padding: bool | str | None
+
+
+class Answer(TypedDict):
+    """An answer, and its place in the context."""
+
+    score: float
+    start: int
+    end: int
+    answer: str
+
+
 @dataclass(frozen=True)
 class _Window:
-    """What decoding needs of one window: the context, the tokenizer's encoding, and the tokens an answer may use."""
+    """Hold what decoding needs of one window: the context, its encoding, and the tokens an answer may use."""
 
     context: str
     encoding: Any
@@ -67,17 +89,17 @@ class _Window:
     shift: int
 
 
-class QuestionAnsweringPipeline(Pipeline):
-    """Answers questions from contexts: `{"score", "start", "end", "answer"}`, or a list of them.
+class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
+    """Answer questions from contexts: `{"score", "start", "end", "answer"}`, or a list of them.
 
-    Accepts `question=` and `context=` (each a str or a list), a dict with both, a list of such dicts, or a stream.
+    It accepts `question=` and `context=` (each a str or a list), a dict with both, a list of such dicts, or a stream.
     """
 
     Options = QuestionAnsweringOptions
     _INPUTS = frozenset({"question", "context", "data", "X"})
 
-    def parse(self, given: Mapping[str, Any], base: QuestionAnsweringOptions | None) -> QuestionAnsweringOptions:
-        kept = dict(given)
+    def parse(self, kwargs: Mapping[str, Any], base: QuestionAnsweringOptions | None) -> QuestionAnsweringOptions:
+        kept = dict(kwargs)
         topk = kept.pop("topk", None)
         if topk is not None and kept.get("top_k") is None:
             warnings.warn("topk parameter is deprecated, use top_k instead", UserWarning, stacklevel=4)
@@ -86,13 +108,23 @@ class QuestionAnsweringPipeline(Pipeline):
             raise ValueError(f"top_k parameter should be >= 1 (got {kept['top_k']})")
         if kept.get("max_answer_len") is not None and kept["max_answer_len"] < 1:
             raise ValueError(f"max_answer_len parameter should be >= 1 (got {kept['max_answer_len']}")
-        options: QuestionAnsweringOptions = super().parse(kept, base)
-        return options
+        return super().parse(kept, base)
 
+    @overload
+    def __call__(self, *, question: str, context: str, **options: Unpack[QuestionAnsweringCallOptions]) -> Answer: ...
+    @overload
+    def __call__(
+        self,
+        *args: Any,
+        question: str | list[str] = ...,
+        context: str | list[str] = ...,
+        top_k: int | None = ...,
+        **options: Unpack[QuestionAnsweringCallOptions],
+    ) -> Any: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """See `Pipeline.__call__`. A list of one example comes back as one answer (as in transformers)."""
-        given = {name: kwargs.pop(name) for name in tuple(kwargs) if name in self._INPUTS}
-        examples = _examples(args, given, kwargs)
+        parts = {name: kwargs.pop(name) for name in tuple(kwargs) if name in self._INPUTS}
+        examples = _examples(args, parts, kwargs)
         if isinstance(examples, list) and len(examples) == 1:
             examples = examples[0]
         return super().__call__(examples, **kwargs)
@@ -131,7 +163,7 @@ class QuestionAnsweringPipeline(Pipeline):
             yield Row(row.feeds, row.length, window)
 
     def decode(self, rows: Answered, options: QuestionAnsweringOptions) -> Any:
-        answers: list[dict[str, Any]] = []
+        answers: list[Answer] = []
         null_score = 1e6
         for row, outputs in rows:
             window: _Window = row.extra
@@ -149,7 +181,7 @@ class QuestionAnsweringPipeline(Pipeline):
         return best[0] if len(best) == 1 else best
 
     def _characters(self, window: _Window, s: int, e: int, align_to_words: bool) -> tuple[int, int]:
-        """The span of tokens `s` to `e` in characters of the context, widened to whole words where they are known."""
+        """Convert the span of tokens `s` to `e` to characters of the context, widened to whole words if possible."""
         encoding = window.encoding
         if align_to_words:
             side = 1 if self.tokenizer.padding_side == "right" else 0
@@ -158,12 +190,12 @@ class QuestionAnsweringPipeline(Pipeline):
                 finish = encoding.word_to_chars(encoding.token_to_word(e), side)
                 return begin[0], finish[1]
             except (TypeError, ValueError, IndexError, OverflowError):
-                pass  # some tokenizers know no words
+                pass  # some tokenizers do not know words
         return encoding.offsets[s][0], encoding.offsets[e][1]
 
 
 def _probabilities(logits: Array, allowed: Array) -> Array:
-    """Softmax over one window with the tokens that cannot answer pushed away, as transformers does it."""
+    """Compute the softmax over one window without the tokens that cannot answer, as transformers does."""
     kept = np.where(allowed, logits, -10000.0)
     shifted = np.exp(kept - kept.max())
     return np.asarray(shifted / shifted.sum())
@@ -172,7 +204,7 @@ def _probabilities(logits: Array, allowed: Array) -> Array:
 def _spans(
     start: Array, end: Array, allowed: Array, count: int, max_answer_len: int
 ) -> Iterator[tuple[int, int, float]]:
-    """The `count` likeliest (start, end, score), both ends allowed; ties in the order numpy's sort leaves them."""
+    """Find the `count` likeliest (start, end, score), both ends allowed; ties in the order of numpy's sort."""
     scores = np.tril(np.triu(np.outer(start, end)), max_answer_len - 1)
     flat = scores.ravel()
     if count == 1:
@@ -188,8 +220,8 @@ def _spans(
             yield s, e, float(scores[s, e])
 
 
-def _add(answers: list[dict[str, Any]], score: float, span: tuple[int, int], context: str) -> None:
-    """Adds an answer; one that says the same, in any case, as an earlier one adds its score to that."""
+def _add(answers: list[Answer], score: float, span: tuple[int, int], context: str) -> None:
+    """Add an answer; if an earlier one has the same text, in any case, add the score to that."""
     text = context[span[0] : span[1]]
     for answer in answers:
         if answer["answer"].lower() == text.lower():
@@ -198,8 +230,8 @@ def _add(answers: list[dict[str, Any]], score: float, span: tuple[int, int], con
     answers.append({"score": score, "start": span[0], "end": span[1], "answer": text})
 
 
-def _examples(args: tuple[Any, ...], given: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:
-    """Examples from the many ways of passing them: a list of `SquadExample`, or a stream left as it is."""
+def _examples(args: tuple[Any, ...], parts: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:
+    """Read examples from the many ways of passing them: a list of `SquadExample`, or a stream left as it is."""
     if args:
         warnings.warn(
             "Passing a list of SQuAD examples to the pipeline is deprecated. Inputs should be passed using the "
@@ -210,21 +242,21 @@ def _examples(args: tuple[Any, ...], given: Mapping[str, Any], rest: Mapping[str
         inputs = args[0] if len(args) == 1 else list(args)
         if len(args) == 2 and all(type(each) is str for each in args):
             inputs = [{"question": args[0], "context": args[1]}]
-    elif "X" in given or "data" in given:
+    elif "X" in parts or "data" in parts:
         warnings.warn("Use `question` and `context` instead of `X` or `data`.", FutureWarning, stacklevel=3)
-        inputs = given["X"] if "X" in given else given["data"]
-    elif "question" in given and "context" in given:
-        inputs = _pairs(given["question"], given["context"])
-    elif rest and not given:
+        inputs = parts["X"] if "X" in parts else parts["data"]
+    elif "question" in parts and "context" in parts:
+        inputs = _pairs(parts["question"], parts["context"])
+    elif rest and not parts:
         raise UnknownArgumentError(f"Unknown arguments {dict(rest)}: pass `question` and `context`")
     else:
-        raise ValueError(f"Unknown arguments {dict(given)}")
+        raise ValueError(f"Unknown arguments {dict(parts)}")
     if isinstance(inputs, types.GeneratorType) or is_dataset(inputs):
         return inputs
     if isinstance(inputs, dict):
         inputs = [inputs]
     if not isinstance(inputs, Iterable):
-        raise ValueError(f"Invalid arguments {dict(given)}")
+        raise ValueError(f"Invalid arguments {dict(parts)}")
     return [_example(each) for each in inputs]
 
 
@@ -240,7 +272,7 @@ def _pairs(question: Any, context: Any) -> list[dict[str, Any]]:
 
 
 def _example(item: Any) -> Any:
-    """A `SquadExample` (or whatever has its two texts) from a dict, checked."""
+    """Check an example; convert a dict to a `SquadExample`."""
     if isinstance(item, dict):
         for key in ("question", "context"):
             if key not in item:

@@ -1,4 +1,4 @@
-"""text-classification (sentiment-analysis): one or several labels for a text or a pair of texts."""
+"""text-classification (sentiment-analysis): label texts or pairs of texts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, Literal, Unpack, overload
 
 import numpy as np
 
@@ -16,14 +16,17 @@ from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnknownArgumentError
 from onnxpipe.models.auto import AutoModelForSequenceClassification
 from onnxpipe.processing.scores import sigmoid, softmax
+from onnxpipe.processing.text.keywords import TokenizerCallOptions
 from onnxpipe.processing.text.tokenizer import Tokenizer
+from onnxpipe.tasks.base.call_types import CallOptions, LabelScore, Stream
 from onnxpipe.tasks.base.columns import ResultColumns, ranked_columns
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.pipeline import Pipeline, text_row, text_rows
 from onnxpipe.tasks.base.spec import TaskSpec
 
 
 class ClassificationFunction(Enum):
-    """What turns logits into scores."""
+    """The function from logits to scores."""
 
     SIGMOID = "sigmoid"
     SOFTMAX = "softmax"
@@ -36,7 +39,7 @@ _FUNCTIONS: Mapping[ClassificationFunction, Callable[[Array], Array]] = {
     ClassificationFunction.NONE: lambda logits: logits,
 }
 
-#: The parameters of a tokenizer's call that a user may pass through.
+#: The keywords of a tokenizer's call that a user may pass through.
 _TOKENIZER_OPTIONS = frozenset(inspect.signature(Tokenizer.__call__).parameters) - {
     "self", "text", "text_pair", "return_tensors", "return_overflowing_tokens", "is_split_into_words",
 }  # fmt: skip
@@ -44,11 +47,12 @@ _TOKENIZER_OPTIONS = frozenset(inspect.signature(Tokenizer.__call__).parameters)
 
 @dataclass(frozen=True)
 class TextClassificationOptions:
-    """Parameters of text-classification.
+    """Options of text-classification.
 
     Attributes:
-        top_k: how many labels, best first; None for all; "" (not given) for the best alone.
-        function_to_apply: "sigmoid", "softmax" or "none"; by default what the model's problem type asks for.
+        top_k: the number of labels, best first; None for all; "" (not passed) for the best alone.
+        function_to_apply: the function from logits to scores: "sigmoid", "softmax" or "none"; by default that of the
+            model's problem type.
         return_all_scores: deprecated spelling of `top_k=None`, with the labels in their own order.
         tokenizer: every other keyword goes to the tokenizer (`truncation=True`, `max_length`, ...).
     """
@@ -60,12 +64,20 @@ class TextClassificationOptions:
 
     @property
     def legacy(self) -> bool:
-        """Whether `top_k` was not given: one dict an input, not a list."""
+        """Whether `top_k` was not passed: an answer is one dict, not a list."""
         return self.top_k == ""
 
 
-class TextClassificationPipeline(Pipeline):
-    """Labels a text. Its parameters are the fields of `TextClassificationOptions`.
+class TextClassificationCallOptions(CallOptions, TokenizerCallOptions, total=False):
+    """The options of a call but for `top_k`: see `TextClassificationOptions`."""
+
+    function_to_apply: ClassificationFunction | Literal["sigmoid", "softmax", "none"] | None
+    return_all_scores: bool | None
+    add_special_tokens: bool
+
+
+class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
+    """Label texts. Its options are the fields of `TextClassificationOptions`.
 
     A `str` gives a list of one dict, a list of n gives n dicts; with `top_k` each answer is a list, best first.
     """
@@ -74,9 +86,9 @@ class TextClassificationPipeline(Pipeline):
     none_counts = frozenset({"top_k"})
     function_to_apply = ClassificationFunction.NONE
 
-    def parse(self, given: Mapping[str, Any], base: TextClassificationOptions | None) -> TextClassificationOptions:
-        own = {k: v for k, v in given.items() if k in {"top_k", "function_to_apply", "return_all_scores"}}
-        rest = {k: v for k, v in given.items() if k not in own}
+    def parse(self, kwargs: Mapping[str, Any], base: TextClassificationOptions | None) -> TextClassificationOptions:
+        own = {k: v for k, v in kwargs.items() if k in {"top_k", "function_to_apply", "return_all_scores"}}
+        rest = {k: v for k, v in kwargs.items() if k not in own}
         for name in rest:
             if name not in _TOKENIZER_OPTIONS:
                 raise UnknownArgumentError.among(type(self).__name__, name, {*_TOKENIZER_OPTIONS, "top_k", *own})
@@ -89,11 +101,33 @@ class TextClassificationPipeline(Pipeline):
             )
         if isinstance(own.get("function_to_apply"), str):
             own["function_to_apply"] = ClassificationFunction[own["function_to_apply"].upper()]
-        options: TextClassificationOptions = super().parse(own, base)
+        options = super().parse(own, base)
         return replace(options, tokenizer={**options.tokenizer, **rest})
 
+    @overload
+    def __call__(
+        self, inputs: str | list[str] | list[dict[str, str]], **options: Unpack[TextClassificationCallOptions]
+    ) -> list[LabelScore]: ...
+    @overload
+    def __call__(self, inputs: dict[str, str], **options: Unpack[TextClassificationCallOptions]) -> LabelScore: ...
+    @overload
+    def __call__(
+        self, inputs: str | dict[str, str], *, top_k: int | None, **options: Unpack[TextClassificationCallOptions]
+    ) -> list[LabelScore]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: list[str] | list[dict[str, str]],
+        *,
+        top_k: int | None,
+        **options: Unpack[TextClassificationCallOptions],
+    ) -> list[list[LabelScore]]: ...
+    @overload
+    def __call__(
+        self, inputs: Stream, *, top_k: int | None = ..., **options: Unpack[TextClassificationCallOptions]
+    ) -> PipelineIterator[Any]: ...
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
-        """See `Pipeline.__call__`. A `str` comes back as a list unless this call gives `top_k` (as in transformers)."""
+        """See `Pipeline.__call__`. A `str` comes back as a list unless the call passes `top_k`, as in transformers."""
         result = super().__call__(inputs, *args, **kwargs)
         return [result] if isinstance(inputs, str) and "top_k" not in kwargs else result
 
@@ -102,7 +136,7 @@ class TextClassificationPipeline(Pipeline):
         if isinstance(value, Mapping):
             yield text_row(tokenizer, tokenizer(**value, **options.tokenizer))
         elif isinstance(value, list) and len(value) == 1 and isinstance(value[0], list) and len(value[0]) == 2:
-            first, second = value[0]  # pairs as they were once spelt
+            first, second = value[0]  # the old spelling of pairs
             yield text_row(tokenizer, tokenizer(first, second, **options.tokenizer))
         elif isinstance(value, list):
             raise ValueError(

@@ -1,10 +1,10 @@
-"""text-ranking: documents ordered by how well they answer a query, judged by a cross-encoder."""
+"""text-ranking: rank documents by how well they answer a query, with a cross-encoder."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -13,20 +13,23 @@ from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModelForSequenceClassification
 from onnxpipe.processing.scores import sigmoid
+from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import Cells, fixed_columns
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.pipeline import Pipeline, text_row
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 
 @dataclass(frozen=True)
 class TextRankingOptions:
-    """Parameters of text-ranking.
+    """Options of text-ranking.
 
     Attributes:
-        top_k: keep so many of the best documents.
-        function_to_apply: "sigmoid" or "none"; by default what the model declares, else sigmoid.
+        top_k: the number of documents to return, best first; None for all.
+        function_to_apply: the function from logits to scores: "sigmoid" or "none"; by default what the model declares,
+            else sigmoid.
         return_documents: put each document's text into its entry.
-        max_length: longest pair in tokens; the document is cut.
+        max_length: the longest pair in tokens; the document is cut.
     """
 
     top_k: int | None = None
@@ -35,10 +38,27 @@ class TextRankingOptions:
     max_length: int | None = None
 
 
-class TextRankingPipeline(Pipeline):
-    """Ranks documents for a query: `[{"index", "score", "document"}, ...]`, best first.
+class TextRankingCallOptions(CallOptions, total=False):
+    """The options of a call: see `TextRankingOptions`."""
 
-    Takes `{"query": str, "documents": [str, ...]}`, the two as arguments, or a list or stream of such dicts.
+    top_k: int | None
+    function_to_apply: Literal["sigmoid", "none"] | None
+    return_documents: bool | None
+    max_length: int | None
+
+
+class RankedDocument(TypedDict):
+    """A document's place in the input, its score and its text."""
+
+    index: int
+    score: float
+    document: NotRequired[str]
+
+
+class TextRankingPipeline(Pipeline[TextRankingOptions]):
+    """Rank documents for a query: `[{"index", "score", "document"}, ...]`, best first.
+
+    It accepts `{"query": str, "documents": [str, ...]}`, the two as arguments, or a list or stream of such dicts.
     """
 
     Options = TextRankingOptions
@@ -50,12 +70,28 @@ class TextRankingPipeline(Pipeline):
                 "for labels use text-classification"
             )
 
-    def parse(self, given: Mapping[str, Any], base: TextRankingOptions | None) -> TextRankingOptions:
-        options: TextRankingOptions = super().parse(given, base)
+    def parse(self, kwargs: Mapping[str, Any], base: TextRankingOptions | None) -> TextRankingOptions:
+        options = super().parse(kwargs, base)
         if options.function_to_apply not in (None, "sigmoid", "none"):
             raise UnsupportedError(f"function_to_apply={options.function_to_apply!r}: choose 'sigmoid' or 'none'")
         return options
 
+    @overload
+    def __call__(
+        self, inputs: str, documents: Sequence[str], **options: Unpack[TextRankingCallOptions]
+    ) -> list[RankedDocument]: ...
+    @overload
+    def __call__(
+        self, inputs: Mapping[str, Any], **options: Unpack[TextRankingCallOptions]
+    ) -> list[RankedDocument]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap] # a list is a dataset too
+        self, inputs: list[Any], **options: Unpack[TextRankingCallOptions]
+    ) -> list[list[RankedDocument]]: ...
+    @overload
+    def __call__(
+        self, inputs: Stream, **options: Unpack[TextRankingCallOptions]
+    ) -> PipelineIterator[list[RankedDocument]]: ...
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """See `Pipeline.__call__`."""
         documents = kwargs.pop("documents", None)
@@ -75,19 +111,20 @@ class TextRankingPipeline(Pipeline):
             pair = self.tokenizer(value["query"], document, truncation="longest_first", max_length=options.max_length)
             yield text_row(self.tokenizer, pair, (i, document))
 
-    def decode(self, rows: Answered, options: TextRankingOptions) -> Any:
+    def decode(self, rows: Answered, options: TextRankingOptions) -> list[RankedDocument]:
         function = options.function_to_apply or self._declared()
-        ranked = []
+        ranked: list[RankedDocument] = []
         for row, outputs in rows:
             logit = outputs["logits"].astype(np.float32)
             index, document = row.extra
-            entry = {"index": index, "score": float((sigmoid(logit) if function == "sigmoid" else logit)[0])}
+            score = float((sigmoid(logit) if function == "sigmoid" else logit)[0])
+            entry: RankedDocument = {"index": index, "score": score}
             ranked.append({**entry, "document": document} if options.return_documents else entry)
         ranked.sort(key=lambda entry: -entry["score"])
         return ranked[: options.top_k]
 
     def _declared(self) -> str:
-        """The activation that sentence-transformers wrote into config.json, for cross-encoders."""
+        """Read the activation that sentence-transformers wrote into the config.json of a cross-encoder."""
         config = self.model.config
         named = (config.get("sentence_transformers") or {}).get("activation_fn")
         named = named or config.get("sbert_ce_default_activation_function") or "Sigmoid"

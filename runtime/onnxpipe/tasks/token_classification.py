@@ -1,30 +1,38 @@
-"""token-classification (ner): a label for each token, or entities put together from them."""
+"""token-classification (ner): label the tokens of a text, or put entities together from them.
+
+The rules of entities are those of transformers: labels are `B-x`, `I-x` or plain `x` (which counts as `I-x`); a token
+joins the group before it if the tag is the same and it is not a `B-`.
+"""
 
 from __future__ import annotations
 
 import types
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict, Unpack, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxpipe.engine.batching import Row
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModelForTokenClassification
 from onnxpipe.processing.scores import softmax
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
+from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import one_column
-from onnxpipe.tasks.base.datasets import is_dataset
+from onnxpipe.tasks.base.datasets import PipelineIterator, is_dataset
 from onnxpipe.tasks.base.pipeline import Pipeline, text_row
 from onnxpipe.tasks.base.spec import TaskSpec
-from onnxpipe.tasks.entities import Token, group, resolve_overlaps, tokens_as_entities, words_as_entities
+
+Entity = dict[str, Any]
+Joined = Callable[[list[str]], str]
 
 
 class AggregationStrategy(Enum):
-    """How tokens become entities: not at all, by label, or by word (its first token, the mean, the best token)."""
+    """The way from tokens to entities: none, by label, or by word (its first token, the mean, the best token)."""
 
     NONE = "none"
     SIMPLE = "simple"
@@ -38,15 +46,15 @@ _BY_WORD = frozenset({AggregationStrategy.FIRST, AggregationStrategy.AVERAGE, Ag
 
 @dataclass(frozen=True)
 class TokenClassificationOptions:
-    """Parameters of token-classification.
+    """Options of token-classification.
 
     Attributes:
         ignore_labels: labels that are left out of the answer.
-        aggregation_strategy: "none", "simple", "first", "average", "max".
+        aggregation_strategy: the way from tokens to entities: "none", "simple", "first", "average" or "max".
         stride: cut a long text into windows of the model's length that overlap by so many tokens.
-        offset_mapping: character spans of the tokens, instead of the tokenizer's; one list an input.
-        is_split_into_words: an input is a list of words.
-        delimiter: what the words are joined with for `start` and `end`.
+        offset_mapping: the character spans of the tokens, instead of the tokenizer's; one list for each input.
+        is_split_into_words: whether an input is a list of words.
+        delimiter: the text between the words of an input, for `start` and `end`.
         grouped_entities, ignore_subwords: deprecated; "simple", or "first" with both.
     """
 
@@ -62,26 +70,51 @@ class TokenClassificationOptions:
 
 @dataclass(frozen=True)
 class _Window:
-    """What decoding needs of one window of a text. Spans are character offsets in `sentence`."""
+    """Hold what decoding needs of one window of a text. Spans are character offsets in `sentence`."""
 
     sentence: str
     special: Sequence[int]
     spans: Sequence[tuple[int, int]]
 
 
-class TokenClassificationPipeline(Pipeline):
-    """Labels tokens: a list of dicts a text, `entity` for each token or `entity_group` with an aggregation strategy."""
+class TokenClassificationCallOptions(CallOptions, total=False):
+    """The options of a call: see `TokenClassificationOptions`."""
+
+    ignore_labels: Sequence[str] | None
+    aggregation_strategy: AggregationStrategy | Literal["none", "simple", "first", "average", "max"] | None
+    stride: int | None
+    offset_mapping: Any
+    is_split_into_words: bool | None
+    delimiter: str | None
+    grouped_entities: bool | None
+    ignore_subwords: bool | None
+
+
+class TaggedText(TypedDict):
+    """A token with its `entity` and `index`; with an aggregation strategy a span with its `entity_group`."""
+
+    score: float
+    word: str
+    start: int | None
+    end: int | None
+    entity: NotRequired[str]
+    index: NotRequired[int]
+    entity_group: NotRequired[str]
+
+
+class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
+    """Label tokens: a list of dicts, with the `entity` of a token or the `entity_group` of an aggregation strategy."""
 
     Options = TokenClassificationOptions
 
-    def parse(self, given: Mapping[str, Any], base: TokenClassificationOptions | None) -> TokenClassificationOptions:
-        kept = dict(given)
+    def parse(self, kwargs: Mapping[str, Any], base: TokenClassificationOptions | None) -> TokenClassificationOptions:
+        kept = dict(kwargs)
         if isinstance(kept.get("aggregation_strategy"), str):
             kept["aggregation_strategy"] = AggregationStrategy[kept["aggregation_strategy"].upper()]
         self._deprecated(kept)
-        if base is not None:  # as in transformers, these two count in the call alone
+        if base is not None:  # as in transformers, these two hold for the call alone
             base = replace(base, is_split_into_words=False, delimiter=" ")
-        options: TokenClassificationOptions = super().parse(kept, base)
+        options = super().parse(kept, base)
         if kept.get("stride") is not None:
             self._check_stride(options.stride, kept.get("aggregation_strategy"))
         return options
@@ -115,6 +148,16 @@ class TokenClassificationPipeline(Pipeline):
                 f'"{strategy}"`, please select another one instead.'
             )
 
+    @overload
+    def __call__(self, inputs: str, **options: Unpack[TokenClassificationCallOptions]) -> list[TaggedText]: ...
+    @overload
+    def __call__(  # type: ignore[overload-overlap] # a list is a dataset too
+        self, inputs: list[Any] | tuple[str, ...], **options: Unpack[TokenClassificationCallOptions]
+    ) -> list[list[TaggedText]]: ...
+    @overload
+    def __call__(
+        self, inputs: Stream, **options: Unpack[TokenClassificationCallOptions]
+    ) -> PipelineIterator[list[TaggedText]]: ...
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """See `Pipeline.__call__`. With `is_split_into_words=True` one list of words is one input."""
         stream = isinstance(inputs, types.GeneratorType) or is_dataset(inputs)
@@ -154,11 +197,11 @@ class TokenClassificationPipeline(Pipeline):
             yield text_row(self.tokenizer, one, _Window(sentence, one["special_tokens_mask"], spans))
 
     def decode(self, rows: Answered, options: TokenClassificationOptions) -> Any:
-        found = []
+        entities = []
         for row, outputs in rows:
             scores = softmax(outputs["logits"].astype(np.float32))
-            found.extend(self._entities(row, scores, options))
-        return resolve_overlaps(found) if len(rows) > 1 else found
+            entities.extend(self._entities(row, scores, options))
+        return resolve_overlaps(entities) if len(rows) > 1 else entities
 
     def _entities(self, row: Row, scores: Any, options: TokenClassificationOptions) -> list[dict[str, Any]]:
         strategy = options.aggregation_strategy or AggregationStrategy.NONE
@@ -174,7 +217,7 @@ class TokenClassificationPipeline(Pipeline):
         return [e for e in entities if e.get("entity") not in ignored and e.get("entity_group") not in ignored]
 
     def _tokens(self, row: Row, scores: Any, by_word: bool) -> list[Token]:
-        """The window's own tokens, special ones left out."""
+        """List the window's tokens without the special ones."""
         window: _Window = row.extra
         prefix = getattr(self.tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None)
         if by_word and not prefix:
@@ -199,7 +242,7 @@ class TokenClassificationPipeline(Pipeline):
 def _in_sentence(
     spans: Sequence[tuple[int, int]], encoding: BatchEncoding, window: int, words: Sequence[str], gap: int
 ) -> list[tuple[int, int]]:
-    """Spans within words moved to spans in the sentence that the words make, `gap` characters between them."""
+    """Move spans within words to spans in the sentence of the words, with `gap` characters between them."""
     begins, at = [], 0
     for word in words:
         begins.append(at)
@@ -207,6 +250,113 @@ def _in_sentence(
     ids = encoding.word_ids(window)
     shifts = [0 if i is None else begins[i] for i in ids]
     return [(int(a) + shift, int(b) + shift) for (a, b), shift in zip(spans, shifts)]
+
+
+# -- from tokens to entities ------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token of a text: its vocabulary form, scores over the labels, span in characters, position, and whether it
+    continues the word before it."""
+
+    word: str
+    scores: NDArray[Any]
+    start: int
+    end: int
+    index: int
+    subword: bool
+
+
+def tokens_as_entities(tokens: Sequence[Token], labels: Mapping[int, str]) -> list[Entity]:
+    """Build one entity for each token, by its best label."""
+    return [
+        {
+            "entity": labels[int(t.scores.argmax())],
+            "score": float(t.scores.max()),
+            "index": t.index,
+            "word": t.word,
+            "start": t.start,
+            "end": t.end,
+        }
+        for t in tokens
+    ]
+
+
+def words_as_entities(
+    tokens: Sequence[Token], strategy: str, labels: Mapping[int, str], joined: Joined
+) -> list[Entity]:
+    """Build one entity for each word; `strategy` ("first", "max", "average") chooses the scores of the word."""
+    words: list[list[Token]] = []
+    for token in tokens:
+        if words and token.subword:
+            words[-1].append(token)
+        else:
+            words.append([token])
+    entities = []
+    for word in words:
+        scores = _word_scores(word, strategy)
+        best = int(scores.argmax())
+        entities.append(
+            {
+                "entity": labels[best],
+                "score": float(scores[best]),
+                "word": joined([t.word for t in word]),
+                "start": word[0].start,
+                "end": word[-1].end,
+            }
+        )
+    return entities
+
+
+def _word_scores(word: Sequence[Token], strategy: str) -> NDArray[Any]:
+    if strategy == "first":
+        return word[0].scores
+    if strategy == "max":
+        return max(word, key=lambda t: float(t.scores.max())).scores
+    return np.asarray(np.nanmean(np.stack([t.scores for t in word]), axis=0))
+
+
+def group(entities: Sequence[Entity], joined: Joined) -> list[Entity]:
+    """Join neighbouring entities of one tag."""
+    groups: list[list[Entity]] = []
+    for entity in entities:
+        begins, tag = _tag(entity["entity"])
+        if groups and not begins and tag == _tag(groups[-1][-1]["entity"])[1]:
+            groups[-1].append(entity)
+        else:
+            groups.append([entity])
+    return [
+        {
+            "entity_group": members[0]["entity"].split("-", 1)[-1],
+            "score": float(np.nanmean([np.float32(e["score"]) for e in members])),
+            "word": joined([e["word"] for e in members]),
+            "start": members[0]["start"],
+            "end": members[-1]["end"],
+        }
+        for members in groups
+    ]
+
+
+def _tag(label: str) -> tuple[bool, str]:
+    """Tell whether a label begins an entity, and its tag."""
+    if label.startswith(("B-", "I-")):
+        return label[0] == "B", label[2:]
+    return False, label
+
+
+def resolve_overlaps(entities: list[Entity]) -> list[Entity]:
+    """Keep one of the entities of overlapping windows at each place: the longer, on equal length the higher score."""
+    kept: list[Entity] = []
+    for entity in sorted(entities, key=lambda e: e["start"]):
+        if not kept or not kept[-1]["start"] <= entity["start"] < kept[-1]["end"]:
+            kept.append(entity)
+            continue
+        if _weight(entity) > _weight(kept[-1]):
+            kept[-1] = entity
+    return kept
+
+
+def _weight(entity: Entity) -> tuple[int, float]:
+    return entity["end"] - entity["start"], entity["score"]
 
 
 TASK = TaskSpec(

@@ -1,19 +1,21 @@
-"""zero-shot-classification: labels chosen at call time, judged by a model of natural language inference."""
+"""zero-shot-classification: label texts with labels that are chosen at call time, by natural language inference."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 
 from onnxpipe.engine.batching import Row
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModelForSequenceClassification
+from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import Cells, fixed_columns
+from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.pipeline import Pipeline, text_row
 from onnxpipe.tasks.base.spec import TaskSpec
 
@@ -21,13 +23,13 @@ logger = logging.getLogger("onnxpipe")
 
 
 @dataclass(frozen=True)
-class ZeroShotOptions:
-    """Parameters of zero-shot-classification.
+class ZeroShotClassificationOptions:
+    """Options of zero-shot-classification.
 
     Attributes:
-        candidate_labels: a list, or one string with commas.
+        candidate_labels: the labels to choose from: a list, or one string with commas.
         hypothesis_template: the sentence in which a label takes the place of `{}`.
-        multi_label: judge each label by itself (entailment against contradiction), so that scores do not sum to 1.
+        multi_label: score each label by itself (entailment against contradiction), so that scores do not sum to 1.
         multi_class: deprecated spelling of `multi_label`.
     """
 
@@ -37,10 +39,26 @@ class ZeroShotOptions:
     multi_class: bool | None = None
 
 
-class ZeroShotClassificationPipeline(Pipeline):
-    """Scores candidate labels for a text: `{"sequence", "labels", "scores"}`, best first."""
+class ZeroShotCallOptions(CallOptions, total=False):
+    """The options of a call: see `ZeroShotClassificationOptions`."""
 
-    Options = ZeroShotOptions
+    hypothesis_template: str | None
+    multi_label: bool | None
+    multi_class: bool | None
+
+
+class ZeroShotAnswer(TypedDict):
+    """A text with the labels, best first, and their scores."""
+
+    sequence: str
+    labels: list[str]
+    scores: list[float]
+
+
+class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
+    """Score candidate labels for texts: `{"sequence", "labels", "scores"}`, best first."""
+
+    Options = ZeroShotClassificationOptions
     none_counts = frozenset({"candidate_labels", "hypothesis_template", "multi_label"})
 
     def prepare(self) -> None:
@@ -55,24 +73,46 @@ class ZeroShotClassificationPipeline(Pipeline):
 
     @property
     def entailment_id(self) -> int:
-        """Index of the first label whose name starts with "entail", in any case; -1 if there is none."""
+        """The index of the first label whose name starts with "entail", in any case; -1 if there is none."""
         for label, index in self.model.config.label2id.items():
             if label.lower().startswith("entail"):
                 return int(index)
         return -1
 
-    def parse(self, given: Mapping[str, Any], base: ZeroShotOptions | None) -> ZeroShotOptions:
-        kept = dict(given)
+    def parse(
+        self, kwargs: Mapping[str, Any], base: ZeroShotClassificationOptions | None
+    ) -> ZeroShotClassificationOptions:
+        kept = dict(kwargs)
         if kept.get("multi_class") is not None:
             warnings.warn("The `multi_class` argument is called `multi_label` now.", FutureWarning, stacklevel=4)
             kept["multi_label"] = kept.pop("multi_class")
         labels = kept.get("candidate_labels")
         if isinstance(labels, str):
             kept["candidate_labels"] = [label.strip() for label in labels.split(",") if label.strip()]
-        options: ZeroShotOptions = super().parse(kept, base)
-        return options
+        return super().parse(kept, base)
 
-    def __call__(self, sequences: Any, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    @overload
+    def __call__(
+        self,
+        sequences: str,
+        candidate_labels: str | Sequence[str] | None = None,
+        **options: Unpack[ZeroShotCallOptions],
+    ) -> ZeroShotAnswer: ...
+    @overload
+    def __call__(
+        self,
+        sequences: list[str],
+        candidate_labels: str | Sequence[str] | None = None,
+        **options: Unpack[ZeroShotCallOptions],
+    ) -> list[ZeroShotAnswer]: ...
+    @overload
+    def __call__(
+        self,
+        sequences: Stream,
+        candidate_labels: str | Sequence[str] | None = None,
+        **options: Unpack[ZeroShotCallOptions],
+    ) -> PipelineIterator[ZeroShotAnswer]: ...
+    def __call__(self, sequences: Any, *args: Any, **kwargs: Any) -> Any:
         """See `Pipeline.__call__`. The labels may be the second positional argument."""
         if len(args) == 1 and "candidate_labels" not in kwargs:
             kwargs["candidate_labels"] = args[0]
@@ -80,7 +120,7 @@ class ZeroShotClassificationPipeline(Pipeline):
             raise ValueError(f"Unable to understand extra arguments {args}")
         return super().__call__(sequences, **kwargs)
 
-    def encode(self, value: Any, options: ZeroShotOptions) -> Iterator[Row]:
+    def encode(self, value: Any, options: ZeroShotClassificationOptions) -> Iterator[Row]:
         labels, template = options.candidate_labels, options.hypothesis_template
         if len(labels) == 0 or len(value) == 0:
             raise ValueError("You must include at least one label and at least one sequence.")
@@ -98,12 +138,12 @@ class ZeroShotClassificationPipeline(Pipeline):
         try:
             return self.tokenizer(sequence, hypothesis, truncation="only_first")
         except Exception as error:
-            # the hypothesis alone is longer than the model takes: then nothing is cut, as in transformers
+            # if the hypothesis alone is longer than the model takes, nothing is cut, as in transformers
             if "too short" not in str(error):
                 raise
             return self.tokenizer(sequence, hypothesis, truncation=False)
 
-    def decode(self, rows: Answered, options: ZeroShotOptions) -> Any:
+    def decode(self, rows: Answered, options: ZeroShotClassificationOptions) -> ZeroShotAnswer:
         logits = np.stack([outputs["logits"] for _, outputs in rows]).astype(np.float32)
         entailment = self.entailment_id
         if options.multi_label or len(rows) == 1:

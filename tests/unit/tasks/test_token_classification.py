@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onnxpipe.tasks.entities import Token, group, resolve_overlaps, tokens_as_entities, words_as_entities
+from onnxpipe.tasks.token_classification import Token, group, resolve_overlaps, tokens_as_entities, words_as_entities
 
 LABELS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "LOC"}
 
