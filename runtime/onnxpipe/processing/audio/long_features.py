@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from onnxpipe.errors import AudioError, UnsupportedError
-from onnxpipe.processing.audio.io.arrays import Array
+from onnxpipe.processing.audio.io.arrays import Array, as_samples
 from onnxpipe.processing.audio.io.stream import AudioStream
 from onnxpipe.processing.audio.mel import SpectrogramConfig, logarithm, mel_spectrogram, too_short_error
 from onnxpipe.processing.audio.whisper import WhisperFeatureExtractor, compress_range
@@ -120,7 +120,7 @@ class _ArraySamples:
     """Samples in memory."""
 
     def __init__(self, samples: Any) -> None:
-        self._samples = np.asarray(samples, np.float32)
+        self._samples = as_samples(samples)
         if self._samples.ndim != 1:
             raise AudioError(
                 f"Only mono-channel audio is supported; this recording has the shape {self._samples.shape}"

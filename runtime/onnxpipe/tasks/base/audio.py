@@ -17,6 +17,7 @@ import numpy as np
 from onnxpipe.engine.batching import Array, Padding, Row
 from onnxpipe.errors import AudioError, BundleError
 from onnxpipe.processing.arrays import as_array
+from onnxpipe.processing.audio.io.arrays import scale_samples
 from onnxpipe.tasks.base.pipeline import OptionsT, Pipeline
 
 #: Names of the feature extractors' outputs that hold the audio.
@@ -195,11 +196,11 @@ def _from_dict(source: Mapping[str, Any], who: str) -> Recording:
 
 
 def array_of(value: Any, who: str) -> Array:
-    """Convert an array or a tensor to an array.
+    """Convert an array or a tensor to an array of floats; integers are scaled by the range of their type.
 
     Raises:
         TypeError: something else, a list of numbers too (it would be a batch).
-        AudioError: samples that are not finite numbers.
+        AudioError: samples that are not finite numbers, or integers without a known range.
     """
     array = as_array(value)
     if array is None:
@@ -209,7 +210,7 @@ def array_of(value: Any, who: str) -> Array:
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise AudioError("the recording has samples that are infinite or not a number (NaN)")
-    return array
+    return scale_samples(array)
 
 
 def at_rate(recording: Recording, sampling_rate: int) -> Array:

@@ -20,6 +20,7 @@ import numpy as np
 from onnxpipe.engine.batching import Array
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.arrays import as_array
+from onnxpipe.processing.audio.io.arrays import scale_samples
 
 #: Audio quieter than this (root mean square, of full scale) is silence, for which models make words up.
 _SILENCE = 1e-3
@@ -298,11 +299,10 @@ def _samples(chunk: Any, sampling_rate: int | None) -> tuple[Array, int | None]:
     if isinstance(chunk, (bytes, bytearray, memoryview)):
         chunk = np.frombuffer(chunk, "<i2")
     array = as_array(chunk)
-    if array is None or array.ndim not in (1, 2) or array.dtype.kind not in "fi":
+    if array is None or array.ndim not in (1, 2) or array.dtype.kind not in "fiu":
         raise TypeError(
             "a piece of live audio is float or int16 of shape (samples,) or (samples, channels), bytes of 16-bit "
             f"samples, or {{'raw', 'sampling_rate'}}; got {type(chunk).__name__}"
         )
-    scale = float(np.iinfo(array.dtype).max) + 1 if array.dtype.kind == "i" else 1.0
-    samples = array.astype(np.float32) / np.float32(scale)
+    samples = np.asarray(scale_samples(array), np.float32)
     return (samples.mean(axis=1) if samples.ndim == 2 else samples), sampling_rate

@@ -6,6 +6,7 @@ import base64
 import builtins
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +18,11 @@ import pytest
 soundfile = pytest.importorskip("soundfile")
 
 from onnxpipe.errors import AudioError, AudioNotFoundError, MissingDependencyError  # noqa: E402
+from onnxpipe.processing.audio.encodec import EncodecFeatureExtractor  # noqa: E402
 from onnxpipe.processing.audio.io.load import load_audio, open_audio  # noqa: E402
 from onnxpipe.processing.audio.io.resample import resample, resample_blocks  # noqa: E402
+from onnxpipe.processing.audio.wav2vec2 import Wav2Vec2FeatureExtractor  # noqa: E402
+from onnxpipe.tasks.base.audio import array_of, recording_of  # noqa: E402
 from unit.audio_files import wav  # noqa: E402
 from zoo.audio.recordings import encoded  # noqa: E402
 
@@ -73,6 +77,52 @@ def test_tensors_and_decoders() -> None:
     assert load_audio(decoder, RATE, mono=False).shape == (len(samples), 2)
     assert len(load_audio(decoder, 8000)) == len(samples) // 2
     assert open_audio(decoder, 8000).duration == 0.5
+
+
+# -- integers ---------------------------------------------------------------------------------------------------------
+WAVE = np.array([0.0, 0.5, -0.5, 0.25, -1.0], np.float32)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int16", "int32", "uint8", "uint16", "uint32", ">i2"])
+def test_integers_are_scaled_by_the_range_of_their_type(kind: str) -> None:
+    dtype = np.dtype(kind)
+    half = 2 ** (8 * dtype.itemsize - 1)
+    middle = half if dtype.kind == "u" else 0
+    array = (WAVE.astype(np.float64) * half + middle).astype(dtype)
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=False)
+    decoder = SimpleNamespace(get_all_samples=lambda: SimpleNamespace(data=array[None], sample_rate=RATE))
+    for found in (
+        load_audio(array, RATE),
+        next(open_audio(array, RATE).blocks()),
+        load_audio(decoder, RATE),
+        extractor(array, RATE)["input_values"][0],
+        extractor([array, array], RATE)["input_values"][1],
+        array_of(array, "a pipeline"),
+        recording_of({"array": array, "sampling_rate": RATE}, "a pipeline").array,  # type: ignore[union-attr]
+        recording_of({"raw": array, "sampling_rate": RATE}, "a pipeline").array,  # type: ignore[union-attr]
+        EncodecFeatureExtractor(feature_size=1)(array, sampling_rate=24_000)["input_values"][0][0],
+    ):
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, WAVE)
+
+
+@pytest.mark.parametrize("array", [np.array([5, -7]), np.array([2**40], np.uint64), np.array([0, 1000])])
+def test_integers_without_a_range_are_refused(array: np.ndarray) -> None:
+    extractor = Wav2Vec2FeatureExtractor()
+    for load in (
+        lambda: load_audio(array, RATE),
+        lambda: open_audio(array, RATE),
+        lambda: extractor(array, RATE),
+        lambda: extractor(array.tolist(), RATE),
+        lambda: array_of(array, "a pipeline"),
+    ):
+        with pytest.raises(
+            AudioError, match="int64 have no known range: pass floats" if array.dtype.kind == "i" else "no known range"
+        ):
+            load()
+    for other in (np.array([1j]), np.array([True]), np.array(["a"])):
+        with pytest.raises(AudioError, match="must be an array of floats or of 16-bit integers"):
+            load_audio(other, RATE)
 
 
 @pytest.mark.parametrize("load", [load_audio, open_audio])
@@ -209,6 +259,88 @@ def filmed(container: str, codec: str, rate: int, layout: str) -> bytes:
         for shaped in [*shaper.resample(frame), *shaper.resample(None), None]:
             video.mux(track.encode(shaped))
     return buffer.getvalue()
+
+
+def tracks(path: Path, *made: tuple[float, float, bool], container: str = "matroska", start: float = 0.0) -> bytes:
+    """A video of audio tracks, each a tone: its Hertz, its channels and whether it is the default; with a picture."""
+    av = pytest.importorskip("av")
+    from av.stream import Disposition
+
+    with av.open(str(path), "w", format=container) as video:
+        picture = video.add_stream("mpeg4", rate=10)
+        picture.width = picture.height = 32
+        streams = []
+        for hertz, channels, default in made:
+            layout = "mono" if channels == 1 else "stereo"
+            codec = "aac" if container in ("mp4", "mov") else "pcm_s16le"
+            track = video.add_stream(codec, rate=RATE, layout=layout)
+            track.disposition = Disposition.default if default else Disposition(0)
+            streams.append((track, hertz, layout))
+        for number in range(10 * int(start + 2)):
+            frame = av.VideoFrame(32, 32, "yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            video.mux(picture.encode(frame))
+        video.mux(picture.encode(None))
+        for track, hertz, layout in streams:
+            samples = (tone(RATE, 2.0, hertz) * 32_767).astype(np.int16)
+            packed = samples if layout == "mono" else samples.repeat(2)
+            shaper = av.AudioResampler(track.codec_context.format, layout, RATE, track.codec_context.frame_size or 1024)
+            frame = av.AudioFrame.from_ndarray(packed[None], format="s16", layout=layout)
+            frame.rate, frame.pts, frame.time_base = RATE, round(start * RATE), Fraction(1, RATE)
+            for shaped in [*shaper.resample(frame), *shaper.resample(None), None]:
+                video.mux(track.encode(shaped))
+    return path.read_bytes()
+
+
+def pitch(samples: np.ndarray) -> float:
+    return float(np.abs(np.fft.rfft(samples[4000:20_000])).argmax())
+
+
+@pytest.mark.parametrize("container", ["matroska", "mp4"])
+@pytest.mark.parametrize(
+    ("made", "hertz"),
+    [
+        ([(300, 1, False), (700, 1, True)], 700),
+        ([(300, 1, True), (700, 1, False)], 300),
+        ([(300, 2, False), (700, 1, True), (900, 2, False)], 700),
+        ([(300, 1, True), (700, 1, True)], 300),
+    ],
+)
+def test_the_default_track_of_a_video_is_heard(container: str, made: Any, hertz: float, tmp_path: Path) -> None:
+    assert pitch(load_audio(tracks(tmp_path / "a.bin", *made, container=container), RATE)) == hertz
+
+
+def test_without_a_default_track_the_one_with_most_channels_is_heard(tmp_path: Path) -> None:
+    made = [(300, 1, False), (700, 2, False), (900, 2, False)]
+    assert pitch(load_audio(tracks(tmp_path / "a.mkv", *made), RATE)) == 700
+
+
+@pytest.mark.parametrize("container", ["matroska", "mp4"])
+def test_audio_that_begins_late_has_a_start(container: str, tmp_path: Path) -> None:
+    data = tracks(tmp_path / "a.bin", (300, 1, True), container=container, start=3.0)
+    stream = open_audio(data, RATE)
+    assert stream.start == pytest.approx(3.0, abs=0.07)
+    assert stream.duration == pytest.approx(2.0, abs=0.1)
+    assert len(load_audio(data, RATE)) == pytest.approx(2 * RATE, rel=0.07)
+    assert open_audio(tracks(tmp_path / "b.bin", (300, 1, True), container=container), RATE).start == 0.0
+
+
+@pytest.mark.parametrize("container", ["matroska", "mp4", "avi"])
+def test_tags_in_any_encoding(container: str, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "a.bin"), "w", format=container) as video:
+        video.metadata["title"] = "Titel xxxx"
+        track = video.add_stream("aac" if container == "mp4" else "pcm_s16le", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray((tone(RATE) * 32_767).astype(np.int16)[None], "s16", "mono")
+        frame.rate = RATE
+        shaper = av.AudioResampler(track.codec_context.format, "mono", RATE, track.codec_context.frame_size or 1024)
+        for shaped in [*shaper.resample(frame), *shaper.resample(None), None]:
+            video.mux(track.encode(shaped))
+    data = (tmp_path / "a.bin").read_bytes()
+    for title in (b"T\xe4tel \xfcber", "제목제목".encode("cp949") + b"  "):
+        wrong = data.replace(b"Titel xxxx", title)
+        assert wrong != data
+        np.testing.assert_array_equal(load_audio(wrong, RATE), load_audio(data, RATE))
 
 
 def test_a_video_without_audio() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from onnxpipe.errors import AudioError, AudioNotFoundError
 from onnxpipe.processing.arrays import as_array
-from onnxpipe.processing.audio.io.arrays import Array
+from onnxpipe.processing.audio.io.arrays import Array, scale_samples
 from onnxpipe.processing.audio.io.decode import AudioFile
 from onnxpipe.processing.audio.io.resample import resample
 from onnxpipe.processing.audio.io.stream import AudioStream
@@ -47,7 +47,7 @@ def load_audio(
     Args:
         source: a path (str or `Path`), an http(s) URL, `data:audio/…;base64,…`, the bytes of a file, an object with
             `get_all_samples()` (torchcodec's AudioDecoder), or an array or tensor, which must have the rate already
-            and is returned as float32 of its shape.
+            and is returned as float32 of its shape; samples of 8 to 32-bit integers are scaled to -1 to 1.
         sampling_rate: samples per second of the result.
         mono: whether to return the mean of the channels; else all channels.
         timeout: seconds for a URL; None for `fetch.DEFAULT_SECONDS`.
@@ -63,7 +63,7 @@ def load_audio(
         MissingDependencyError: soundfile, soxr or PyAV are needed and not installed.
     """
     if (array := as_array(source)) is not None:
-        return np.asarray(array, np.float32)
+        return np.asarray(scale_samples(array), np.float32)
     if hasattr(source, "get_all_samples"):
         return _of_decoder(source, sampling_rate, mono)
     stream = open_audio(source, sampling_rate, mono=mono, timeout=timeout)
@@ -95,7 +95,7 @@ def open_audio(source: Any, sampling_rate: int, *, mono: bool = True, timeout: f
     if array is None and hasattr(source, "get_all_samples"):
         array = _of_decoder(source, sampling_rate, mono)
     if array is not None:
-        return AudioStream(np.asarray(array, np.float32), "the recording", sampling_rate, mono)
+        return AudioStream(np.asarray(scale_samples(array), np.float32), "the recording", sampling_rate, mono)
     file = _file(source, timeout)
     return AudioStream(file, file.name, sampling_rate, mono)
 
@@ -137,5 +137,6 @@ def _of_decoder(decoder: Any, rate: int, mono: bool) -> Array:
     channels = as_array(audio.data)
     if channels is None or channels.ndim != 2:
         raise TypeError(_BAD_TYPE.format(got=type(audio.data)))
+    channels = scale_samples(channels)
     values = channels.mean(axis=0, dtype=np.float32) if mono else channels.T
     return resample(values, int(audio.sample_rate), rate)
