@@ -1,4 +1,4 @@
-"""What a task gets beside its model: a tokenizer, a processor of sound or pictures, as its class asks for them."""
+"""Load what a task needs beside its model: a tokenizer, and processors of audio, images or videos."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PassedComponents:
-    """The components that the user passed: a name, `(name, {keywords})`, or the thing itself; None for none.
+    """The components that the user passed: a name, `(name, {keywords})`, or the object itself; None for none.
 
     Attributes:
         tokenizer, feature_extractor, image_processor, video_processor, processor: as in `pipeline()`.
@@ -32,13 +32,13 @@ class PassedComponents:
 
 @dataclass(frozen=True)
 class ComponentSource:
-    """Where components come from that were not passed.
+    """The place from which components are loaded that were not passed.
 
     Attributes:
-        folder: the model's; None where the model was passed as an object.
+        folder: the model's folder; None if the model was passed as an object.
         config: the config that was passed: a name, a `Config`, or None.
         hub: keywords of the loaders: revision, token, cache_dir, local_files_only.
-        use_fast: of the tokenizer's loader.
+        use_fast: a keyword of the tokenizer's loader.
     """
 
     folder: Path | None
@@ -49,13 +49,13 @@ class ComponentSource:
 
 @dataclass(frozen=True)
 class ComponentType:
-    """A kind of component.
+    """A type of component.
 
     Attributes:
-        title: what messages call it.
+        title: its name in messages.
         loader: the class with `from_pretrained`.
         base: the class that transformers' message names.
-        files: one of these is in a folder that has one.
+        files: the files that mark a folder which has one; one of them is enough.
     """
 
     title: str
@@ -68,91 +68,93 @@ _TOKENIZER = ComponentType(
     "tokenizer", "AutoTokenizer", "PreTrainedTokenizer",
     ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model"),
 )  # fmt: skip
-_IMAGES = ComponentType(
+_IMAGE_PROCESSOR = ComponentType(
     "image processor", "AutoImageProcessor", "PreTrainedImageProcessor",
     ("preprocessor_config.json", "processor_config.json"),
 )  # fmt: skip
-_SOUNDS = ComponentType(
+_FEATURE_EXTRACTOR = ComponentType(
     "feature extractor", "AutoFeatureExtractor", "SequenceFeatureExtractor",
     ("preprocessor_config.json", "processor_config.json"),
 )  # fmt: skip
-_VIDEOS = ComponentType(
+_VIDEO_PROCESSOR = ComponentType(
     "video processor", "AutoVideoProcessor", "PreTrainedVideoProcessor", ("video_preprocessor_config.json",)
 )
-_BOTH = ComponentType("processor", "AutoProcessor", "ProcessorMixin")
+_PROCESSOR = ComponentType("processor", "AutoProcessor", "ProcessorMixin")
 
 
-def load_parts(cls: type[Pipeline], task: str, given: PassedComponents, home: ComponentSource) -> dict[str, Any]:
-    """The components of a task, by the names that its constructor has.
+def load_components(
+    cls: type[Pipeline], task: str, passed: PassedComponents, source: ComponentSource
+) -> dict[str, Any]:
+    """Load the components of a task, by the names that its constructor has.
 
     Args:
-        cls: the task's class; its `_load_...` tell what it needs (True), takes (None) or refuses (False).
+        cls: the task's class; its `_load_...` say what it needs (True), accepts (None) or refuses (False).
         task: its name, for errors.
-        given: what the user passed.
-        home: where the rest comes from.
+        passed: the components that the user passed.
+        source: where the others come from.
 
     Raises:
-        UnsupportedError: something was passed that the task has no use for.
-        Exception: something that the task needs was not passed, and the model is no name.
+        UnsupportedError: a component was passed that the task does not use.
+        Exception: a component that the task needs was not passed, and the model is not a name.
     """
-    hears = cls._load_feature_extractor is not False
-    pictures = given.image_processor
-    if pictures is None and not hears:
-        pictures = given.feature_extractor  # its old name
-    sounds = given.feature_extractor if hears else None
-    if cls.Options is not None and cls.input_modalities == "text" and not hears:
-        refused = [pictures, given.video_processor, None if cls._load_processor is None else given.processor]
-        if any(part is not None for part in refused):
+    takes_audio = cls._load_feature_extractor is not False
+    image_processor = passed.image_processor
+    if image_processor is None and not takes_audio:
+        image_processor = passed.feature_extractor  # its old name
+    feature_extractor = passed.feature_extractor if takes_audio else None
+    if cls.Options is not None and cls.input_modalities == "text" and not takes_audio:
+        refused = [image_processor, passed.video_processor, None if cls._load_processor is None else passed.processor]
+        if any(component is not None for component in refused):
             raise UnsupportedError(f"{task} works on text: it takes no feature extractor, image processor or processor")
-        if given.processor is not None and given.tokenizer is None:
-            return {"processor": _load(_BOTH, given.processor, home)}
-        return {} if cls._load_tokenizer is False else {"tokenizer": _load(_TOKENIZER, given.tokenizer, home)}
-    parts: dict[str, Any] = {}
-    if given.processor is not None:
-        parts["processor"] = _load(_BOTH, given.processor, home)
-        if given.tokenizer is pictures is sounds is None:
-            return parts  # the constructor takes the others from it
-    wishes = (
-        ("tokenizer", _TOKENIZER, cls._load_tokenizer, given.tokenizer),
-        ("feature_extractor", _SOUNDS, cls._load_feature_extractor, sounds),
-        ("image_processor", _IMAGES, cls._load_image_processor, pictures),
-        ("video_processor", _VIDEOS, cls._load_video_processor, given.video_processor),
+        if passed.processor is not None and passed.tokenizer is None:
+            return {"processor": _load(_PROCESSOR, passed.processor, source)}
+        return {} if cls._load_tokenizer is False else {"tokenizer": _load(_TOKENIZER, passed.tokenizer, source)}
+    loaded: dict[str, Any] = {}
+    if passed.processor is not None:
+        loaded["processor"] = _load(_PROCESSOR, passed.processor, source)
+        if passed.tokenizer is image_processor is feature_extractor is None:
+            return loaded  # the constructor takes the others from it
+    components = (
+        ("tokenizer", _TOKENIZER, cls._load_tokenizer, passed.tokenizer),
+        ("feature_extractor", _FEATURE_EXTRACTOR, cls._load_feature_extractor, feature_extractor),
+        ("image_processor", _IMAGE_PROCESSOR, cls._load_image_processor, image_processor),
+        ("video_processor", _VIDEO_PROCESSOR, cls._load_video_processor, passed.video_processor),
     )
-    for name, kind, wanted, passed in wishes:
-        if passed is not None and wanted is False:
-            raise UnsupportedError(f"{task} takes no {kind.title}")
-        if passed is not None or wanted:
-            parts[name] = _load(kind, passed, home)
-        elif wanted is None and _has(home.folder, kind):
-            parts[name] = _load_if_known(kind, home) if cls.Options is None else _load(kind, None, home)
-    return parts
+    for name, kind, needed, component in components:
+        if component is not None and needed is False:
+            raise UnsupportedError(f"{task} takes no {kind.title}: leave {name}= out")
+        if component is not None or needed:
+            loaded[name] = _load(kind, component, source)
+        elif needed is None and _has(source.folder, kind):
+            loaded[name] = _load_if_known(kind, source) if cls.Options is None else _load(kind, None, source)
+    return loaded
 
 
 def _has(folder: Path | None, kind: ComponentType) -> bool:
     return folder is not None and any((folder / name).is_file() for name in kind.files)
 
 
-def _load_if_known(kind: ComponentType, home: ComponentSource) -> Any:
-    """For classes of the user's own, which may not want it at all."""
+def _load_if_known(kind: ComponentType, source: ComponentSource) -> Any:
+    """Load a component for a class of the user's own, which may not need it at all."""
     try:
-        return _load(kind, None, home)
+        return _load(kind, None, source)
     except UnsupportedError:
         return None
 
 
-def _load(kind: ComponentType, given: Any, home: ComponentSource) -> Any:
-    keywords: dict[str, Any] = {"use_fast": home.use_fast} if kind is _TOKENIZER else {}
-    if isinstance(given, tuple):
-        name, own = given
-        return _loader(kind)(name, **{**keywords, **home.hub, **own})
-    if isinstance(given, (str, os.PathLike)):
-        return _loader(kind)(given, **keywords, **home.hub)
-    if given is not None:
-        return given
-    if home.folder is not None:
-        return _loader(kind)(home.folder, **keywords)
-    if isinstance(home.config, str):
-        return _loader(kind)(home.config, **keywords, **home.hub)
+def _load(kind: ComponentType, component: Any, source: ComponentSource) -> Any:
+    kwargs: dict[str, Any] = {"use_fast": source.use_fast} if kind is _TOKENIZER else {}
+    if isinstance(component, tuple):
+        name, own = component
+        return _loader(kind)(name, **{**kwargs, **source.hub, **own})
+    if isinstance(component, (str, os.PathLike)):
+        return _loader(kind)(component, **kwargs, **source.hub)
+    if component is not None:
+        return component
+    if source.folder is not None:
+        return _loader(kind)(source.folder, **kwargs)
+    if isinstance(source.config, str):
+        return _loader(kind)(source.config, **kwargs, **source.hub)
     raise Exception(
         f"Impossible to guess which {kind.title} to use. "
         f"Please provide a {kind.base} class or a path/identifier to a pretrained {kind.title}."

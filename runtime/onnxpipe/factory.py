@@ -1,4 +1,4 @@
-"""pipeline(): a task and a model in, a ready `Pipeline` out."""
+"""pipeline(): build the `Pipeline` of a task and a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from onnxpipe.bundle import AutoConfig, Config, HubOptions
 from onnxpipe.bundle.hub_options import refuse_remote_code
-from onnxpipe.components import ComponentSource, PassedComponents, load_parts
+from onnxpipe.components import ComponentSource, PassedComponents, load_components
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModel
 from onnxpipe.models.base import Model
@@ -18,11 +18,11 @@ from onnxpipe.models.encoder import check_outputs
 from onnxpipe.models.loading import Source, Target, find_bundle, load_model
 from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base.pipeline import Pipeline
-from onnxpipe.tasks.registry import check_task
+from onnxpipe.tasks.registry import check_task, task_spec
 
 logger = logging.getLogger("onnxpipe")
 
-#: `model_kwargs` whose meaning is kept, with the keyword of `Source` or `Target` that they are.
+#: The `model_kwargs` that are supported; each is a keyword of `pipeline()` too.
 _MODEL_KWARGS = frozenset(
     {"dtype", "torch_dtype", "device_map", "revision", "token", "cache_dir", "local_files_only", "providers",
      "provider_options", "threads"}
@@ -57,17 +57,17 @@ def pipeline(
     local_files_only: bool = False,
     **kwargs: Any,
 ) -> Any:
-    """A ready pipeline, as `transformers.pipeline` gives it, without PyTorch.
+    """Build a pipeline, as `transformers.pipeline` does, without PyTorch.
 
     Args:
-        task: its name or alias, "translation_en_to_fr" for any two languages; None takes what the model was exported
-            for.
+        task: its name or alias, "translation_en_to_fr" for any two languages; None takes the task that the model was
+            exported for.
         model: a folder, a Hub id, or a model from an Auto class; None takes the task's default (with a warning).
         config: replaces the model's config (an id, a folder, or a `Config`).
         tokenizer: an id, a folder, `(name, {keywords})`, or a tokenizer; by default the model's own.
         image_processor: an id, a folder, `(name, {keywords})`, or an image processor; by default the model's own.
-            `feature_extractor` is its old name. The tasks of text refuse it, and the next two.
-        video_processor: the same, of films.
+            `feature_extractor` is its old name. The text tasks refuse it, and the next two.
+        video_processor: the same for videos.
         processor: a tokenizer and an image processor in one.
         framework: "pt" or None; "tf" is refused.
         revision: branch, tag or commit on the Hub.
@@ -80,7 +80,7 @@ def pipeline(
         trust_remote_code: refused when true.
         model_kwargs: keywords of the model's loader: dtype, device_map, revision, token, cache_dir, local_files_only,
             providers, provider_options, threads; others are refused by name.
-        pipeline_class: instead of the task's class.
+        pipeline_class: the class to build, instead of the task's.
         torch_dtype: the old name of `dtype`.
         providers, provider_options: ONNX Runtime's execution providers, instead of the device's.
         threads: threads of an operator; None for what the container grants.
@@ -89,18 +89,18 @@ def pipeline(
             that generate text `assistant_model`, `assistant_tokenizer` and every parameter of `generate()`.
 
     Raises:
-        RuntimeError: neither task nor model given.
+        RuntimeError: neither task nor model was passed.
         KeyError: no such task.
         UnknownArgumentError: a keyword that the task does not know.
         ModelNotFoundError, NotExportedError, BundleError, PrecisionError, DeviceError, UnsupportedError.
     """
     _check(task, model, tokenizer, feature_extractor, framework, trust_remote_code)
     extra = _model_kwargs(model_kwargs, dtype)
-    where = _device(device, _once("device_map", device_map, extra.pop("device_map", None)))
-    chosen = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
-    chosen = extra.pop("dtype", extra.pop("torch_dtype", None)) or chosen
+    device = _device(device, _once("device_map", device_map, extra.pop("device_map", None)))
+    dtype = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
+    dtype = extra.pop("dtype", extra.pop("torch_dtype", None)) or dtype
     target = Target(
-        chosen, where, extra.get("providers", providers), extra.get("provider_options", provider_options),
+        dtype, device, extra.get("providers", providers), extra.get("provider_options", provider_options),
         extra.get("threads", threads),
     )  # fmt: skip
     hub = {
@@ -109,23 +109,23 @@ def pipeline(
         "local_files_only": extra.get("local_files_only", local_files_only),
     }
     revision = extra.get("revision", revision)
-    settings = _config(config, hub)
+    loaded_config = _config(config, hub)
 
     source: Source | None = None
     if model is None or isinstance(model, (str, os.PathLike)):
         name, revision = (os.fspath(model), revision) if model is not None else _default(task, revision)
         source = Source(name, HubOptions(revision, **hub))
-    told = task is not None
+    task_given = task is not None
     if task is None:
         task = _infer(source, target)
     name, entry, _ = check_task(task)
     cls = pipeline_class or entry["impl"]
     auto = _auto_class(entry)
-    # a model without a graph, whose task was told from its config, has been exported for it by now
+    # if the task was inferred, a model without a graph has been exported for it by now
     loaded = (
         model
         if source is None
-        else load_model(source, target, _export_task(entry, name) if told else None, auto.loader)
+        else load_model(source, target, _export_task(entry, name) if task_given else None, auto.loader)
     )
     if not isinstance(loaded, Model):
         raise UnsupportedError(f"model is a {type(loaded).__name__}: pass a folder, a Hub id, or a model of onnxpipe")
@@ -133,15 +133,17 @@ def pipeline(
         raise UnsupportedError(f"{name} needs a {auto.model_class.__name__}, and model is a {type(loaded).__name__}")
     if entry["pt"]:
         check_outputs(loaded, auto.outputs, f"the task {name!r}", name)
-    if settings is not None:
-        loaded.config = settings
-    given = PassedComponents(tokenizer, feature_extractor, image_processor, video_processor, processor)
-    home = ComponentSource(loaded.bundle.folder if source else None, config, {**hub, "revision": revision}, use_fast)
-    parts = load_parts(cls, name, given, home)
+    if loaded_config is not None:
+        loaded.config = loaded_config
+    passed = PassedComponents(tokenizer, feature_extractor, image_processor, video_processor, processor)
+    folder = loaded.bundle.folder if source else None
+    components = load_components(
+        cls, name, passed, ComponentSource(folder, config, {**hub, "revision": revision}, use_fast)
+    )
     kwargs.pop("args_parser", None)
-    if name == task == "translation":
+    if task_spec(name).languages and name == task:
         task = _languages(loaded, task)
-    return cls(model=loaded, task=task, framework=framework, **parts, **kwargs)
+    return cls(model=loaded, task=task, framework=framework, **components, **kwargs)
 
 
 def _check(
@@ -169,15 +171,17 @@ def _check(
     refuse_remote_code(remote)
 
 
-def _model_kwargs(given: Mapping[str, Any] | None, dtype: Any) -> dict[str, Any]:
-    kept = dict(given or {})
+def _model_kwargs(model_kwargs: Mapping[str, Any] | None, dtype: Any) -> dict[str, Any]:
+    kept = dict(model_kwargs or {})
     for name in kept:
         if name == "attn_implementation":
-            raise UnsupportedError("model_kwargs['attn_implementation'] is refused: attention is fixed in the graph")
+            raise UnsupportedError(
+                "model_kwargs['attn_implementation'] is not supported: attention is fixed in the graph"
+            )
         if name not in _MODEL_KWARGS:
             raise UnsupportedError(
-                f"model_kwargs[{name!r}] is refused: it steers PyTorch's loader; "
-                f"known here: {', '.join(sorted(_MODEL_KWARGS))}"
+                f"model_kwargs[{name!r}] is not supported: it is for PyTorch's loader; "
+                f"supported: {', '.join(sorted(_MODEL_KWARGS))}"
             )
     if dtype != "auto" and ("dtype" in kept or "torch_dtype" in kept):
         raise ValueError(
@@ -249,18 +253,18 @@ def _infer(source: Source | None, target: Target) -> str:
         )
     tasks = find_bundle(source, target.dtype).tasks
     if not tasks:
-        raise RuntimeError(f"the task of {source.model} could not be told from its config: pass task=")
+        raise RuntimeError(f"the task of {source.model} cannot be inferred from its config: pass task=")
     return tasks[0]
 
 
 def _auto_class(entry: Mapping[str, Any]) -> type[AutoModel]:
-    """The Auto class that loads the task's models."""
+    """Choose the Auto class that loads the task's models."""
     autos = entry["pt"]
     return autos[0] if autos and issubclass(autos[0], AutoModel) else AutoModel
 
 
 def _languages(loaded: Model, task: str) -> str:
-    """The name of the first translation that the model's config has parameters for ("translation_en_to_fr")."""
+    """Name the first translation that the model's config has parameters for ("translation_en_to_fr")."""
     for key in loaded.config.task_specific_params or {}:
         if key.startswith("translation"):
             warnings.warn(
@@ -273,7 +277,7 @@ def _languages(loaded: Model, task: str) -> str:
 
 
 def _export_task(entry: Mapping[str, Any], name: str) -> str:
-    """The task for which a model without a graph is exported: that of the Auto class that loads it."""
+    """Choose the task for which a model without a graph is exported: that of the Auto class that loads it."""
     autos = entry["pt"]
     if "export" in entry:
         return str(entry["export"])

@@ -90,11 +90,11 @@ class PipelineRegistry:
     specs: dict[str, TaskSpec] = field(default_factory=lambda: {spec.name: spec for spec in TASKS})
 
     def get_supported_tasks(self) -> list[str]:
-        """Names and aliases, sorted."""
+        """List names and aliases, sorted."""
         return sorted([*self.supported_tasks, *self.task_aliases])
 
     def check_task(self, task: str) -> tuple[str, dict[str, Any], tuple[str, str] | None]:
-        """The task's own name, its entry, and the languages ("en", "fr") of a "translation_en_to_fr", else None.
+        """Look a task up: its own name, its entry, and the languages ("en", "fr") of "translation_en_to_fr", else None.
 
         Raises:
             KeyError: no such task.
@@ -113,7 +113,7 @@ class PipelineRegistry:
         raise KeyError(f"Unknown task {task}, available tasks are {known}{hint}")
 
     def spec(self, task: str) -> TaskSpec:
-        """The record of a task; of one that a user registered what its entry says.
+        """Return the record of a task; for one that a user registered it holds what the entry says.
 
         Args:
             task: its name or alias, or a "translation_en_to_fr".
@@ -138,14 +138,14 @@ class PipelineRegistry:
         default: Mapping[str, Any] | tuple[str, str] | None = None,
         type: str | None = None,
     ) -> None:
-        """Adds a task of the user's own; see `onnxpipe.tasks.base.legacy` for the class's four methods.
+        """Add a task of the user's own; see `onnxpipe.tasks.base.legacy` for the class's four methods.
 
         Args:
             task: its name.
             pipeline_class: a subclass of `onnxpipe.Pipeline`.
             pt_model: the Auto class (or several) that loads its model; the name is transformers'.
             default: default model and revision, `(id, revision)` or `{"model": (id, revision)}`.
-            type: "text", "image", "video", "audio", "multimodal"; kept.
+            type: the type of its input: "text", "image", "video", "audio" or "multimodal".
         """
         if task in self.supported_tasks:
             logger.warning("%s is already registered. Overwriting pipeline for task %s...", task, task)
@@ -168,7 +168,7 @@ class PipelineRegistry:
         pipeline_class._registered_impl = {task: entry}  # type: ignore[attr-defined]
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """The live table."""
+        """Return the live table."""
         return self.supported_tasks
 
 
@@ -176,7 +176,7 @@ PIPELINE_REGISTRY = PipelineRegistry()
 
 
 def get_supported_tasks() -> list[str]:
-    """Names and aliases of all tasks, sorted."""
+    """List the names and aliases of all tasks, sorted."""
     return PIPELINE_REGISTRY.get_supported_tasks()
 
 

@@ -33,7 +33,7 @@ from onnxpipe import (
     ZeroShotImageClassificationPipeline,
     ZeroShotObjectDetectionPipeline,
 )
-from onnxpipe.components import ComponentSource, PassedComponents, load_parts
+from onnxpipe.components import ComponentSource, PassedComponents, load_components
 from onnxpipe.errors import BundleError, UnknownArgumentError, UnsupportedError
 from unit.fakes import tokenizer
 
@@ -762,18 +762,20 @@ def test_components(tmp_path: Path) -> None:
     home = ComponentSource(None)
     processor = Processor()
     given = PassedComponents(image_processor=processor)
-    assert load_parts(ImageClassificationPipeline, "t", given, home) == {"image_processor": processor}
-    assert load_parts(ImageClassificationPipeline, "t", PassedComponents(feature_extractor=processor), home) == {
+    assert load_components(ImageClassificationPipeline, "t", given, home) == {"image_processor": processor}
+    assert load_components(ImageClassificationPipeline, "t", PassedComponents(feature_extractor=processor), home) == {
         "image_processor": processor
     }
     with pytest.raises(UnsupportedError, match="takes no tokenizer"):
-        load_parts(
+        load_components(
             ImageClassificationPipeline, "t", PassedComponents(tokenizer=tokenizer(), image_processor=processor), home
         )
     with pytest.raises(Exception, match="Impossible to guess which image processor"):
-        load_parts(ImageClassificationPipeline, "t", PassedComponents(), home)
+        load_components(ImageClassificationPipeline, "t", PassedComponents(), home)
     whole = SimpleNamespace(tokenizer=None, image_processor=processor)
-    assert load_parts(ImageClassificationPipeline, "t", PassedComponents(processor=whole), home) == {"processor": whole}
+    assert load_components(ImageClassificationPipeline, "t", PassedComponents(processor=whole), home) == {
+        "processor": whole
+    }
     processor.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(
         (tmp_path / "preprocessor_config.json").read_text().replace("Processor", "ViTImageProcessor", 1)
@@ -782,9 +784,9 @@ def test_components(tmp_path: Path) -> None:
         PassedComponents(image_processor=str(tmp_path)),
         PassedComponents(image_processor=(str(tmp_path), {})),
     ):
-        parts = load_parts(ImageClassificationPipeline, "t", named, home)
+        parts = load_components(ImageClassificationPipeline, "t", named, home)
         assert type(parts["image_processor"]).__name__ == "ViTImageProcessor"
-    assert load_parts(VideoClassificationPipeline, "t", PassedComponents(), home) == {}
+    assert load_components(VideoClassificationPipeline, "t", PassedComponents(), home) == {}
 
 
 def test_processors_of_no_family() -> None:

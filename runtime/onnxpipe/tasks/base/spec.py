@@ -1,4 +1,4 @@
-"""What there is to know about a task, said once: the registry, the command line, the docs and the types read it."""
+"""The record of a task: all facts about it, which the registry, the command line, the docs and the types read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class InputPart:
     Attributes:
         name: its key in an input, and in `--column NAME=COLUMN`.
         is_list: its value is a list, of texts.
-        option: the command line's option that gives it to every input (`--question`); None where none does.
+        option: the command line's option that sets it for every input (`--question`); None if there is none.
     """
 
     name: str
@@ -46,16 +46,16 @@ class TaskSpec:
         auto_classes: the Auto classes of its models, best first; the first one loads them.
         help: what it does, in one line, for `--help` and the docs.
         example: the arguments of a call, as they stand in code, for the docs.
-        default_model: the model where none is named; for translation one for each pair of languages; None for none.
-        input: what an input is. All but "text" are files by path, URL or bytes; "multimodal" are images with texts.
-            None where a task that a user registered does not say.
+        default_model: the model if none is named; for translation one for each pair of languages; None for none.
+        input: the type of its inputs. All but "text" are files by path, URL or bytes; "multimodal" are images with
+            texts. None if a user registered the task without one.
         aliases: its other names.
-        export_as: the task for which a model without a graph is exported, where it is not that of the Auto class.
+        export_as: the task for which a model without a graph is exported, if it is not that of the Auto class.
         parts: the named parts of an input, if it has several.
         parts_as_list: an input is a list of its parts, not a dict.
         columns: the columns that a table job adds.
-        output: what an answer is for the command line, if not data: "image" (or has one), "audio" (which is written to
-            files), or "transcript" (which may become subtitles).
+        output: the type of its answers on the command line, if not data: "image" (or one that has an image), "audio"
+            (written to files), or "transcript" (which may become subtitles).
         text_key: the key of an answer's text, of tasks that generate one.
         draws: answers can be drawn into the image.
         ranked: an answer is a list of guesses, of which a table gets the best (`top_k` is 1 there by default).
