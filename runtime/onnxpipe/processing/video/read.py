@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from onnxpipe.errors import ImageError, ImageNotFoundError, MissingDependencyError
 from onnxpipe.processing.av import VIDEO_FORMATS, open_container
+from onnxpipe.processing.data_urls import decode_data_url, is_data_url
 from onnxpipe.processing.images.io.fetch import fetch
 from onnxpipe.processing.urls import is_url, without_secrets
 
@@ -83,6 +84,7 @@ def _opened(source: Any, timeout: float | None) -> Iterator[tuple[InputContainer
     av = _import_av()
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the video"
     name = without_secrets(name) if isinstance(source, str) and is_url(source) else name
+    name = "the data: URL" if is_data_url(name) else name
     with _file(source, timeout) as file:
         try:
             with open_container(file, VIDEO_FORMATS) as container:
@@ -105,6 +107,11 @@ def _check_size(width: int, height: int, name: str) -> None:
 def _file(source: Any, timeout: float | None) -> IO[bytes]:
     if isinstance(source, str) and is_url(source):
         return BytesIO(fetch(source, timeout, max_bytes=MAX_VIDEO_BYTES))
+    if isinstance(source, str) and is_data_url(source):
+        try:
+            return BytesIO(decode_data_url(source))
+        except ValueError as error:
+            raise ImageError(f"the data: URL cannot be read: {error}") from error
     if isinstance(source, (str, os.PathLike)):
         name = without_secrets(str(os.fspath(source)))
         try:

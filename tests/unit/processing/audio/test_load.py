@@ -24,6 +24,7 @@ from onnxpipe.processing.audio.io.resample import resample, resample_blocks  # n
 from onnxpipe.processing.audio.wav2vec2 import Wav2Vec2FeatureExtractor  # noqa: E402
 from onnxpipe.tasks.base.audio import array_of, recording_of  # noqa: E402
 from unit.audio_files import wav  # noqa: E402
+from unit.processing.test_data_urls import data_urls  # noqa: E402
 from zoo.audio.recordings import encoded  # noqa: E402
 
 RATE = 16_000
@@ -41,7 +42,7 @@ def test_every_form_is_the_same_recording(tmp_path: Path, monkeypatch: pytest.Mo
     path.write_bytes(data)
     monkeypatch.setattr("onnxpipe.processing.audio.io.load.fetch", lambda *_, **__: data)
     forms: list[Any] = [
-        path, str(path), data, bytearray(data), memoryview(data), "https://example.com/tone.wav",
+        "HTTPS://example.com/tone.wav", path, str(path), data, bytearray(data), memoryview(data), "https://example.com/tone.wav",
         "data:audio/wav;base64," + base64.b64encode(data).decode(), samples, samples.astype(np.float64),
     ]  # fmt: skip
     for form in forms:
@@ -49,6 +50,12 @@ def test_every_form_is_the_same_recording(tmp_path: Path, monkeypatch: pytest.Mo
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, samples, atol=1e-7)
         np.testing.assert_array_equal(np.concatenate(list(open_audio(form, RATE).blocks(777))), found)
+
+
+def test_data_urls_are_read_as_by_browsers() -> None:
+    samples = tone(RATE)
+    for form in data_urls(wav(samples), "audio/wav"):
+        np.testing.assert_array_equal(load_audio(form, RATE), samples)
 
 
 def test_tensors_and_decoders() -> None:
@@ -149,7 +156,9 @@ def test_errors_say_what_is_wrong() -> None:
             load_audio(other, RATE)
     with pytest.raises(AudioError, match="base64"):
         load_audio("data:audio/wav;base64,§§§", RATE)
-    with pytest.raises(AudioError, match="not a base64 data URL"):
+    with pytest.raises(AudioError, match="the data: URL cannot be read: it has no comma"):
+        load_audio("data:audio/wav;base64", RATE)
+    with pytest.raises(AudioError, match="malformed"):
         load_audio("data:audio/wav,RIFF", RATE)
     with pytest.raises(AudioError, match=r"more than 100 samples .* open_audio"):
         load_audio(wav(tone(RATE)), RATE, max_samples=100)

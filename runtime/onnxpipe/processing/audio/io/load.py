@@ -6,7 +6,6 @@ additions.
 
 from __future__ import annotations
 
-import base64
 import os
 from typing import Any
 
@@ -18,7 +17,9 @@ from onnxpipe.processing.audio.io.arrays import Array, scale_samples
 from onnxpipe.processing.audio.io.decode import AudioFile
 from onnxpipe.processing.audio.io.resample import resample
 from onnxpipe.processing.audio.io.stream import AudioStream
+from onnxpipe.processing.data_urls import decode_data_url, is_data_url
 from onnxpipe.processing.fetch import FetchError, fetch
+from onnxpipe.processing.urls import is_url, without_secrets
 
 __all__ = ["MAX_AUDIO_BYTES", "MAX_SAMPLES", "load_audio", "open_audio", "resample"]
 
@@ -45,7 +46,7 @@ def load_audio(
     """Load the samples of a recording.
 
     Args:
-        source: a path (str or `Path`), an http(s) URL, `data:audio/…;base64,…`, the bytes of a file, an object with
+        source: a path (str or `Path`), an http(s) or data: URL, the bytes of a file, an object with
             `get_all_samples()` (torchcodec's AudioDecoder), or an array or tensor, which must have the rate already
             and is returned as float32 of its shape; samples of 8 to 32-bit integers are scaled to -1 to 1.
         sampling_rate: samples per second of the result.
@@ -103,13 +104,16 @@ def open_audio(source: Any, sampling_rate: int, *, mono: bool = True, timeout: f
 def _file(source: Any, timeout: float | None) -> AudioFile:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return AudioFile(bytes(source), "the recording")
-    if isinstance(source, str) and source.startswith(("http://", "https://")):
+    if isinstance(source, str) and is_url(source):
         try:
-            return AudioFile(fetch(source, timeout, max_bytes=MAX_AUDIO_BYTES), source)
+            return AudioFile(fetch(source, timeout, max_bytes=MAX_AUDIO_BYTES), without_secrets(source))
         except FetchError as error:
             raise AudioError(str(error)) from error
-    if isinstance(source, str) and source.startswith("data:"):
-        return AudioFile(_decoded(source), "the data: string")
+    if isinstance(source, str) and is_data_url(source):
+        try:
+            return AudioFile(decode_data_url(source), "the data: URL")
+        except ValueError as error:
+            raise AudioError(f"the data: URL cannot be read: {error}") from error
     if isinstance(source, (str, os.PathLike)):
         path = str(os.fspath(source))
         # os.path, as a string may be anything, and the methods of Path raise on some strings
@@ -119,16 +123,6 @@ def _file(source: Any, timeout: float | None) -> AudioFile:
             raise AudioNotFoundError(f"there is no such file: {path[:300]}. {_PASS}")
         return AudioFile(path, path)
     raise TypeError(_BAD_TYPE.format(got=type(source)))
-
-
-def _decoded(source: str) -> bytes:
-    head, _, text = source.partition(",")
-    if not head.endswith(";base64"):
-        raise AudioError(f'{head[:100]}, is not a base64 data URL: expected "data:audio/…;base64,"')
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise AudioError(f"the data: string is not valid base64: {error}") from error
 
 
 def _of_decoder(decoder: Any, rate: int, mono: bool) -> Array:

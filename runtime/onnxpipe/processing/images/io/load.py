@@ -6,7 +6,6 @@ additions.
 
 from __future__ import annotations
 
-import base64
 import os
 import re
 from io import BytesIO
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from onnxpipe.errors import ImageError, ImageNotFoundError
 from onnxpipe.processing.arrays import as_array
+from onnxpipe.processing.data_urls import decode_base64, decode_data_url, is_data_url
 from onnxpipe.processing.file_kinds import kind_of
 from onnxpipe.processing.images.io.fetch import fetch
 from onnxpipe.processing.images.io.pillow import import_pillow, readable_formats
@@ -64,9 +64,9 @@ def load_image(source: Any, timeout: float | None = None, *, max_pixels: int = M
     """Load an image as RGB, upright as its EXIF data says and without transparency; of an animation, the first frame.
 
     Args:
-        source: a path (str or `Path`), an http(s) URL, base64 with or without `data:image/…;base64,`, the bytes of a
-            file, a PIL image, or an array or tensor of shape (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels,
-            holding bool, integers of 0–255 or floats of 0–1. Where both ends of a shape could be the channels, the last
+        source: a path (str or `Path`), an http(s) URL, a data: URL, base64, the bytes of a file, a PIL
+            image, or an array or tensor of shape (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels, holding
+            bool, integers of 0–255 or floats of 0–1. Where both ends of a shape could be the channels, the last
             axis is.
         timeout: seconds for a URL; None for `fetch.DEFAULT_SECONDS`.
         max_pixels: largest width times height, as the file's header has them, that is decoded.
@@ -97,9 +97,9 @@ def _from_string(source: str, timeout: float | None, max_pixels: int) -> Image:
         return _decode(BytesIO(fetch(source, timeout)), without_secrets(source), max_pixels)
     if os.path.isfile(source):  # noqa: PTH113  # any string may come, and Path.is_file raises on some
         return _decode(source, source, max_pixels)
-    text = source.partition(",")[2] if source.startswith("data:image/") else source
     try:
-        return _decode(BytesIO(base64.decodebytes(text.encode())), "the decoded string", max_pixels)
+        data = decode_data_url(source) if is_data_url(source) else decode_base64(source)
+        return _decode(BytesIO(data), "the decoded string", max_pixels)
     except (ImageError, ValueError) as error:
         got = without_secrets(source) if "://" in source else source
         got = got if len(got) <= 200 else f"{got[:200]}… ({len(source)} characters)"
@@ -113,7 +113,7 @@ def _missing_file(source: str, name: str) -> str | None:
     """Say that a string is the path of no file; None where it does not look like a path."""
     if os.path.isdir(source):  # noqa: PTH112  # see _from_string
         return f"{name} is a folder, not a file"
-    if len(source) > _LONGEST_PATH or "://" in source or source.startswith("data:"):
+    if len(source) > _LONGEST_PATH or "://" in source or is_data_url(source):
         return None
     separated = "/" in source or os.sep in source
     if _FILE_SUFFIX.search(source) or (separated and not _BASE64.fullmatch(source)):
