@@ -35,7 +35,8 @@ class BackgroundRemovalOptions(ImageOptions):
 
 
 class BackgroundRemovalPipeline(ImagePipeline[BackgroundRemovalOptions]):
-    """Make the background transparent: a PIL image in RGBA, of the image's size; alpha is the share of foreground.
+    """Make the background transparent: a PIL image in RGBA, of the image's size; alpha is the share of foreground,
+    and where the image already has transparency never above its own.
 
     Two kinds of models work: those that return a matte, one channel of probabilities or logits (MODNet, RMBG,
     BiRefNet), and segmentation models one of whose labels is the background.
@@ -56,14 +57,20 @@ class BackgroundRemovalPipeline(ImagePipeline[BackgroundRemovalOptions]):
         def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any: ...
 
     def encode(self, value: Any, options: BackgroundRemovalOptions) -> Iterable[Row]:
-        image = self.load(value, options)
-        return [self.image_row(self.image_processor(image, return_tensors="np"), image)]
+        from onnxpipe.processing.images.io.load import load_with_alpha
+
+        image = load_with_alpha(value, options.timeout)
+        return [self.image_row(self.image_processor(image.convert("RGB"), return_tensors="np"), image)]
 
     def decode(self, rows: Answered, options: BackgroundRemovalOptions) -> Image:
         row, outputs = rows[0]
         image: Image = row.extra
         matte = next(iter(outputs.values()))
         alpha = _resized(matte, image) if _is_matte(matte) else mask_of(self._foreground(outputs, image))
+        if image.mode == "RGBA":  # what was transparent before stays so
+            from PIL import ImageChops
+
+            alpha = ImageChops.darker(alpha, image.getchannel("A"))
         image.putalpha(alpha)
         return image
 

@@ -436,6 +436,29 @@ def test_background_removal() -> None:
         BackgroundRemovalPipeline(semantic, image_processor=Semantic())(image)
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "RGB", "L"])
+def test_background_removal_brings_nothing_transparent_back(mode: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    matte = np.full((1, 1, SIDE, SIDE), 0.5, np.float32)
+    pipe = BackgroundRemovalPipeline(FakeModel(lambda feeds: {"output": matte}, ["input"]), image_processor=Processor())
+    image = plain(RED, (16, 16))
+    before = np.full((16, 16), 255, np.uint8)
+    if mode in ("P", "L", "RGB"):  # one colour is transparent
+        image.paste((0, 0, 0), (0, 0, 16, 4))
+        image = image.convert(mode)
+        image.info["transparency"] = image.getpixel((0, 0))
+        before[:4] = 0
+    else:
+        before[:4], before[4:8] = 0, 60
+        image.putalpha(Image.fromarray(before))
+        image = image.convert(mode)
+    image.save(tmp_path / "image.png")
+    for source in (image, tmp_path / "image.png"):
+        alpha = np.asarray(pipe(source).getchannel("A"))
+        assert (alpha == np.minimum(before, 127)).all()
+
+
 # -- mask-generation ---
 class Crops(Processor):
     """Two crops; masks are the points' own pixels."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from onnxpipe.errors import ImageError
 from onnxpipe.processing.arrays import as_array
+from onnxpipe.processing.images.io.grey import to_eight_bits
 from onnxpipe.processing.images.io.load import load_image
 from onnxpipe.processing.images.io.pillow import import_pillow
 from onnxpipe.processing.images.settings import ImageProcessorSettings
@@ -71,6 +72,7 @@ def to_image_or_array(image: Any, settings: ImageProcessorSettings) -> ImageOrAr
         image = load_image(image)
     if image.width < 1 or image.height < 1:
         raise ImageError(f"an image of {image.width}x{image.height} pixels is empty")
+    image = to_eight_bits(image)
     if grey:
         return _mode(image, "L")
     return _on_white(image) if settings.do_convert_rgb else _mode(image, "RGB")

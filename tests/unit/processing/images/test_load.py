@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import struct
 import warnings
+from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ Image = pytest.importorskip("PIL.Image")
 from onnxpipe.errors import ImageError, ImageNotFoundError, OnnxPipeError  # noqa: E402
 from onnxpipe.processing.images.io import load  # noqa: E402
 from onnxpipe.processing.images.io.load import load_image  # noqa: E402
+from onnxpipe.processing.images.io.pillow import without_warnings  # noqa: E402
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
 
@@ -91,11 +94,150 @@ def test_formats(kind: str) -> None:
     assert np.abs(found.astype(int) - flat).max() <= 4
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F", "YCbCr"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "F", "YCbCr"])
 def test_modes_become_rgb_as_pillow_has_them(mode: str) -> None:
-    image = Image.fromarray(PIXELS)
-    image = Image.fromarray(PIXELS[..., 0].astype(np.uint16) * 3) if mode == "I;16" else image.convert(mode)
-    assert (np.asarray(load_image(image)) == np.asarray(image.convert("RGB"))).all()
+    image = Image.fromarray(PIXELS).convert(mode)
+    expected = image.convert("RGB") if mode != "F" else Image.fromarray(PIXELS).convert("L").convert("RGB")
+    assert (np.asarray(load_image(image)) == np.asarray(expected)).all()
+
+
+#: Values of 16 bits, and what they are in 8.
+DEEP = np.array([[0, 255, 256, 32_767], [32_768, 40_000, 65_279, 65_535]], np.uint16)
+SCALED = np.array([[0, 0, 1, 127], [128, 156, 254, 255]], np.uint8)
+
+
+def _pgm(values: np.ndarray, top: int) -> bytes:
+    return b"P5 %d %d %d\n" % (values.shape[1], values.shape[0], top) + values.astype(">u2").tobytes()
+
+
+def _tiff(values: np.ndarray, bits: int = 16, black_is_zero: int = 1, order: str = "<") -> bytes:
+    data = values.tobytes()
+    height, width = values.shape
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    tags = [(256, 4, width), (257, 4, height), (258, 4, bits), (259, 4, 1), (262, 4, black_is_zero), (273, 4, 200),
+            (277, 4, 1), (278, 4, height), (279, 4, len(data)), (339, 4, kind)]  # fmt: skip
+    rows = b"".join(struct.pack(f"{order}HHII", tag, type_, 1, value) for tag, type_, value in tags)
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(tags))
+    return (head + rows + bytes(4)).ljust(200, b"\0") + data
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        Image.fromarray(DEEP),
+        Image.fromarray(DEEP.astype(np.int32)),
+        Image.fromarray(DEEP.astype(np.float32)),
+        _file(Image.fromarray(DEEP), "PNG"),
+        _file(Image.fromarray(DEEP), "TIFF"),
+        _file(Image.fromarray(DEEP), "TIFF", compression="tiff_lzw"),
+        _pgm(DEEP, 65_535),
+        _tiff(DEEP),
+        _tiff(DEEP.astype(">u2"), order=">"),
+        _tiff(65_535 - DEEP, black_is_zero=0),
+        _tiff(DEEP.astype(np.int32), 32),
+        _tiff(DEEP.astype(np.float32), 32),
+    ],
+    ids=["I;16", "I", "F", "PNG", "TIFF", "TIFF, LZW", "PGM", "TIFF by hand", "TIFF, big-endian", "TIFF, white is zero",
+         "TIFF, 32 bits", "TIFF, floats"],
+)  # fmt: skip
+def test_grey_of_sixteen_bits_is_scaled_as_rgb_of_sixteen_bits_is(source: Any) -> None:
+    found = np.asarray(load_image(source))
+    assert np.abs(found - SCALED[..., None].astype(int)).max() <= (1 if "F" in getattr(source, "mode", "F") else 0)
+    assert (found[0, 0] == 0).all()
+    assert (found[-1, -1] == 255).all()
+
+
+def test_grey_with_another_number_of_bits_reaches_white() -> None:
+    assert np.asarray(load_image(_pgm(np.array([[0, 512, 1023]]), 1023)))[0, :, 0].tolist() == [0, 128, 255]
+    packed = np.array([[0x00, 0x08, 0x00, 0xFF, 0xF8, 0x00]], np.uint8)  # 0, 2048, 4095, 2048 in 12 bits
+    data = bytearray(_tiff(packed, bits=12))
+    data[10 + 8 : 10 + 12] = struct.pack("<I", 4)  # the width: four values in six bytes
+    assert np.asarray(load_image(bytes(data)))[0, :, 0].tolist() == [0, 128, 255, 128]
+
+
+def test_floats_of_zero_to_one_reach_white() -> None:
+    values = np.array([[0, 0.25, 1]], np.float32)
+    for source in (Image.fromarray(values), _tiff(values, 32), b"Pf 3 1 -1.0\n" + values.tobytes()):
+        assert np.asarray(load_image(source))[0, :, 0].tolist() == [0, 64, 255]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.array([[-1, 5]], np.int32), np.array([[0, 65_536]], np.int32), np.array([[0, np.nan]], np.float32),
+     np.array([[-0.5, 1]], np.float32), np.array([[0, np.inf]], np.float32)],
+    ids=["negative", "large", "NaN", "negative float", "infinite"],
+)  # fmt: skip
+def test_grey_without_a_known_white_is_refused(values: np.ndarray) -> None:
+    for source in (Image.fromarray(values), _tiff(values, 32)):
+        with pytest.raises(ImageError, match=r"must have values of 0–65535; this one goes from .*65,535 is white"):
+            load_image(source)
+
+
+def test_grey_of_sixteen_bits_is_turned_upright_too() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    found = np.asarray(load_image(_file(Image.fromarray(DEEP), "PNG", exif=exif.tobytes())))
+    assert (found[..., 0] == np.rot90(SCALED, -1)).all()
+
+
+def test_an_image_processor_scales_it_too() -> None:
+    from onnxpipe.processing.images.classifiers import ViTImageProcessor
+
+    deep = np.tile(DEEP, (8, 8))
+    processor = ViTImageProcessor(size={"height": 16, "width": 32})
+    expected = processor(Image.fromarray(np.tile(SCALED, (8, 8))).convert("RGB"))
+    for mode in (np.uint16, np.int32):
+        assert (processor(Image.fromarray(deep.astype(mode))).pixel_values == expected.pixel_values).all()
+
+
+def test_transparency_is_kept_where_it_is_asked_for() -> None:
+    alpha = np.arange(13 * 17, dtype=np.uint8).reshape(13, 17)
+    image = Image.fromarray(np.dstack([PIXELS, alpha]))
+    for source in (image, _file(image), np.asarray(image)):
+        found = load.load_with_alpha(source)
+        assert found.mode == "RGBA"
+        assert (np.asarray(found) == np.asarray(image)).all()
+    assert load.load_with_alpha(_file()).mode == "RGB"
+    deep = _file(Image.fromarray(DEEP), transparency=40_000)
+    found = np.asarray(load.load_with_alpha(deep))
+    assert (found[..., 0] == SCALED).all()
+    assert (found[..., 3] == np.where(DEEP == 40_000, 0, 255)).all()
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\xff" * 50,
+     b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\xff\xff\0\0\0\0"],
+    ids=["cut off", "too large"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_pillow_warns_of_nothing(kind: str, exif: bytes) -> None:
+    data = _file(PIXELS, kind, exif=exif)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        before = list(warnings.filters)
+        image = Image.open(BytesIO(data))
+        assert not image.getexif() or caught  # Pillow itself does
+        caught.clear()
+        load_image(data)
+        with pytest.raises(ImageError):
+            load_image(data[:40])
+        assert warnings.filters == before
+    assert not caught
+
+
+def test_threads_share_the_silence() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        before = list(warnings.filters)
+        with ExitStack() as first, ExitStack() as second:
+            first.enter_context(without_warnings())
+            second.enter_context(without_warnings())
+            first.close()
+            warnings.warn_explicit("broken", UserWarning, "file.py", 1, module="PIL.TiffImagePlugin")
+            warnings.warn_explicit("another's", UserWarning, "file.py", 1, module="PILLAR")
+        assert warnings.filters == before
+    assert [str(warning.message) for warning in caught] == ["another's"]
 
 
 def test_transparent_palettes_keep_their_colours_and_warn_of_nothing() -> None:

@@ -19,7 +19,8 @@ from onnxpipe.processing.arrays import as_array
 from onnxpipe.processing.data_urls import decode_base64, decode_data_url, is_data_url
 from onnxpipe.processing.file_kinds import kind_of
 from onnxpipe.processing.images.io.fetch import fetch
-from onnxpipe.processing.images.io.pillow import import_pillow, readable_formats
+from onnxpipe.processing.images.io.grey import to_eight_bits
+from onnxpipe.processing.images.io.pillow import import_pillow, readable_formats, without_warnings
 from onnxpipe.processing.urls import is_url, without_secrets
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ _LONGEST_PATH = 4096
 def load_image(source: Any, timeout: float | None = None, *, max_pixels: int = MAX_PIXELS) -> Image:
     """Load an image as RGB, upright as its EXIF data says and without transparency; of an animation, the first frame.
 
+    Grey images of more than 8 bits are scaled to 8 (`to_eight_bits`).
+
     Args:
         source: a path (str or `Path`), an http(s) URL, a data: URL, base64, the bytes of a file, a PIL
             image, or an array or tensor of shape (H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels, holding
@@ -78,9 +81,18 @@ def load_image(source: Any, timeout: float | None = None, *, max_pixels: int = M
         TypeError: something else.
         MissingDependencyError: Pillow is not installed.
     """
+    image = load_with_alpha(source, timeout, max_pixels=max_pixels)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def load_with_alpha(source: Any, timeout: float | None = None, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Load an image as `load_image` does, but as RGBA where it has transparency.
+
+    Args and errors: see `load_image`.
+    """
     pillow = import_pillow()
     if isinstance(source, pillow.Image):
-        return _upright_rgb(source, "the PIL image")
+        return _upright(source, "the PIL image")
     if isinstance(source, str):
         return _from_string(source, timeout, max_pixels)
     if isinstance(source, os.PathLike):
@@ -125,11 +137,11 @@ def _decode(file: str | os.PathLike[str] | BytesIO, name: str, max_pixels: int) 
     """Decode a file. Until its size is known to be allowed, only its header is read."""
     pillow = import_pillow()
     try:
-        with pillow.open(file, formats=readable_formats()) as image:
+        with without_warnings(), pillow.open(file, formats=readable_formats()) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise _too_large(name, f"{width}x{height} pixels", max_pixels)
-            return _upright_rgb(image, name)
+            return _upright(image, name)
     except (ImageError, MemoryError):
         raise
     except pillow.DecompressionBombError as error:
@@ -168,17 +180,18 @@ def _kind(file: str | os.PathLike[str] | BytesIO) -> str:
     return kind_of(head) or ("not an image" if head else "empty")
 
 
-def _upright_rgb(image: Image, name: str) -> Image:
+def _upright(image: Image, name: str) -> Image:
+    """Return a copy of an image, upright, in RGB or, where it has transparency, RGBA."""
     pillow = import_pillow()
     try:
-        image.load()
-        turn = _UPRIGHT.get(_orientation(image))
-        if turn:
-            image = image.transpose(pillow.Transpose[turn])
-        if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
-            image = image.convert("RGBA")  # the same colours, without Pillow's warning that the transparency is lost
-        return image.convert("RGB")
-    except MemoryError:
+        with without_warnings():
+            image.load()
+            turn = _UPRIGHT.get(_orientation(image))
+            image = to_eight_bits(image)
+            if turn:
+                image = image.transpose(pillow.Transpose[turn])
+            return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    except (ImageError, MemoryError):
         raise
     except Exception as error:  # see _decode
         raise _broken(name, error) from error
@@ -194,7 +207,7 @@ def _orientation(image: Image) -> Any:
 
 def _from_array(array: NDArray[Any]) -> Image:
     image: Image = import_pillow().fromarray(_to_bytes(_channels_last(array)))
-    return image.convert("RGB")
+    return image.convert("RGBA" if image.mode == "RGBA" else "RGB")
 
 
 def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
