@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from onnxpipe.processing.urls import is_url, without_secrets
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
 #: Largest video, in bytes, that is fetched from a URL.
@@ -26,6 +28,11 @@ MAX_VIDEO_BYTES = 512 * 2**20
 
 #: Largest frame, in pixels: four times those of 8K.
 MAX_FRAME_PIXELS = 2**27
+
+#: How many packets of a file with several video streams are looked at to find the film.
+_MAX_PACKETS = 2000
+#: The numbers of a display matrix: nine, row by row.
+_MATRIX = np.dtype(np.int32)
 
 
 def read_frames(
@@ -46,7 +53,8 @@ def read_frames(
         allow_fewer: return those that there are where the video is too short.
 
     Returns:
-        (frames, height, width, 3) uint8, RGB. The rotation that the file names is not applied, as in transformers.
+        (frames, height, width, 3) uint8, RGB, upright as the file's display matrix says. A cover or another still
+        beside the film is not a video.
 
     Raises:
         ImageNotFoundError: a path at which there is no file, or a folder.
@@ -65,7 +73,7 @@ def read_frames(
             count = number + 1
             if number == wanted[len(frames)]:
                 _check_size(frame.width, frame.height, name)
-                frames.append(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
+                frames.append(_upright(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), frame))
             if len(frames) == num_frames:
                 break
     if not frames or (len(frames) < num_frames and not allow_fewer):
@@ -80,7 +88,7 @@ def read_frames(
 
 @contextmanager
 def _opened(source: Any, timeout: float | None) -> Iterator[tuple[InputContainer, VideoStream, str]]:
-    """Open a video; yield its container, its first video stream, and its name for messages."""
+    """Open a video; yield its container, the stream of its film, and its name for messages."""
     av = _import_av()
     name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the video"
     name = without_secrets(name) if isinstance(source, str) and is_url(source) else name
@@ -90,13 +98,52 @@ def _opened(source: Any, timeout: float | None) -> Iterator[tuple[InputContainer
             with open_container(file, VIDEO_FORMATS) as container:
                 if not container.streams.video:
                     raise ImageError(f"{name} has no video stream")
-                stream = container.streams.video[0]
+                stream = container.streams.video[_film_in(file) if len(container.streams.video) > 1 else 0]
                 if stream.codec_context is None:
                     raise ImageError(f"the video stream of {name} has a codec that PyAV does not know")
                 _check_size(stream.codec_context.width, stream.codec_context.height, name)
                 yield container, stream, name
         except av.error.FFmpegError as error:
             raise ImageError(f"{name} is broken, or not a video: {error.strerror or error}") from error
+
+
+def _film_in(file: IO[bytes]) -> int:
+    """Find the film among the video streams of a file: the first, by its flags, that has more than one frame."""
+    place = file.tell()
+    file.seek(0)
+    with open_container(file, VIDEO_FORMATS) as container:
+        streams = list(container.streams.video)
+        best = sorted(range(len(streams)), key=lambda number: _rank(streams[number]))
+        numbers = {stream.index: number for number, stream in enumerate(streams)}
+        packets = [0] * len(streams)
+        for packet in islice(container.demux(streams), _MAX_PACKETS):
+            packets[numbers[packet.stream_index]] += packet.size > 0
+            if packets[best[0]] > 1:
+                break
+    file.seek(place)
+    return next((number for number in best if packets[number] > 1), best[0])
+
+
+def _rank(stream: VideoStream) -> tuple[bool, bool, bool]:
+    """Order the streams of a file: those with a known codec first, stills last, and before others the default one."""
+    from av.stream import Disposition
+
+    flags = stream.disposition
+    still = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
+    return stream.codec_context is None, bool(flags & still), not flags & Disposition.default
+
+
+def _upright(pixels: NDArray[np.uint8], frame: VideoFrame) -> NDArray[np.uint8]:
+    """Turn and mirror the pixels of a frame as its display matrix says, to the nearest right angle."""
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    matrix = b"" if data is None else bytes(data)
+    if len(matrix) != _MATRIX.itemsize * 9:
+        return pixels
+    # The pixel at (x, y) belongs at (a x + c y, b x + d y).
+    a, b, _, c, d = (int(value) for value in np.frombuffer(matrix, _MATRIX)[:5])
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        pixels, a, d = pixels.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def _check_size(width: int, height: int, name: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -117,6 +119,89 @@ def test_a_path_without_a_file_is_also_a_file_not_found_error(source: Any) -> No
 def test_numbers_below_one(count: int, rate: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         read_frames(VIDEO, count, rate)
+
+
+def make_turned(turn: Callable[[Any], None]) -> tuple[bytes, np.ndarray]:
+    """A video with a display matrix, and its frame as it is stored: a white corner, and a grey side."""
+    stored = np.zeros((48, 64, 3), np.uint8)
+    stored[:16, :16] = 255
+    stored[:, 48:] = 128
+    file = BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=25, options={"qscale": "1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        turn(stream)
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(stored, format="rgb24")))
+        container.mux(stream.encode())
+    return file.getvalue(), stored
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270, -90])
+def test_frames_are_turned_upright(degrees: int) -> None:
+    data, stored = make_turned(lambda stream: stream.set_display_rotation(degrees))
+    with av.open(BytesIO(data)) as container:
+        told = next(container.decode(video=0)).rotation  # counter-clockwise, of what has to be turned
+    frames = read_frames(data, 2)
+    expected = np.rot90(stored, told // 90)
+    assert frames.shape[1:] == expected.shape
+    assert np.abs(frames[0].astype(int) - expected).mean() < 8
+    assert frames.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c", "d", "mend"),
+    [
+        (-1, 0, 0, 1, lambda image: image[:, ::-1]),
+        (1, 0, 0, -1, lambda image: image[::-1]),
+        (0, 1, 1, 0, lambda image: image.swapaxes(0, 1)),
+        (0, -1, -1, 0, lambda image: image[::-1, ::-1].swapaxes(0, 1)),
+        (0, 1, -1, 0, lambda image: np.rot90(image, -1)),
+        (0, -1, 1, 0, lambda image: np.rot90(image)),
+    ],
+    ids=["mirrored", "upside down", "transposed", "transposed the other way", "clockwise", "counter-clockwise"],
+)
+def test_every_display_matrix(a: int, b: int, c: int, d: int, mend: Any) -> None:
+    matrix = np.array([a * 65_536, b * 65_536, 0, c * 65_536, d * 65_536, 0, 0, 0, 1 << 30], np.int32)
+    frame = SimpleNamespace(side_data={"DISPLAYMATRIX": matrix.tobytes()})
+    stored = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    assert (video._upright(stored, frame) == mend(stored)).all()
+
+
+def make_with_still(kind: str, still: str, first: bool, flag: int) -> bytes:
+    """A video beside a still of one frame."""
+    file = BytesIO()
+    with av.open(file, "w", format=kind) as container:
+        streams: dict[str, Any] = {}
+        for name in (still, "mpeg4") if first else ("mpeg4", still):
+            streams[name] = container.add_stream(name, rate=25)
+            streams[name].width, streams[name].height = 64, 48
+            streams[name].pix_fmt = {"png": "rgb24", "mjpeg": "yuvj420p"}.get(name, "yuv420p")
+        if flag:
+            streams[still].disposition = flag
+        for i in range(20):
+            grey = av.VideoFrame.from_ndarray(np.full((48, 64, 3), i * STEP, np.uint8), format="rgb24")
+            if i == 0:
+                container.mux(streams[still].encode(grey))
+            container.mux(streams["mpeg4"].encode(grey))
+        for stream in streams.values():
+            container.mux(stream.encode())
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["still first", "film first"])
+@pytest.mark.parametrize("flag", ["", "attached_pic", "default"])
+@pytest.mark.parametrize(("kind", "still"), [("mov", "png"), ("matroska", "mjpeg"), ("matroska", "mpeg2video"),
+                                             ("mp4", "mjpeg"), ("avi", "mjpeg")])  # fmt: skip
+def test_a_still_beside_the_film_is_not_the_video(kind: str, still: str, flag: str, first: bool) -> None:
+    data = make_with_still(kind, still, first, getattr(av.stream.Disposition, flag) if flag else 0)
+    with av.open(BytesIO(data)) as container:
+        assert len(container.streams.video) == 2 or (kind, flag) == ("mov", "attached_pic")  # which is not written
+    assert _numbers(read_frames(data, 8, 2)) == np.linspace(0, 15, 8, dtype=int).tolist()
+
+
+def test_a_still_alone_is_one_frame() -> None:
+    assert len(read_frames(make_video(1), 1)) == 1
 
 
 def test_large_frames_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
