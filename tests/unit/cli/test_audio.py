@@ -60,6 +60,20 @@ def test_subtitles_to_stdout_and_files(transcribe: Callable[..., Result], tmp_pa
     assert sorted(path.name for path in (tmp_path / "subtitles").iterdir()) == ["talk.vtt", "video-2.vtt", "video.vtt"]
 
 
+def test_a_last_subtitle_without_an_end_is_shown_to_the_end_of_the_recording(
+    cli: FakeCLI, transcribe: Callable[..., Result], tmp_path: Path
+) -> None:
+    soundfile = pytest.importorskip("soundfile")
+    soundfile.write(tmp_path / "talk.wav", [0.0] * 40_000, 8_000)
+    cli.answer = lambda value: {"text": " Bye.", "chunks": [{"timestamp": (1.5, None), "text": " Bye."}]}
+    found = transcribe(str(tmp_path / "talk.wav"), str(tmp_path / "none.wav"), "--format", "srt").stdout
+    assert [line for line in found.splitlines() if "-->" in line] == [
+        "00:00:01,500 --> 00:00:05,000", "00:00:01,500 --> 00:00:03,500"
+    ]  # fmt: skip
+    transcribe(str(tmp_path / "talk.wav"), "-o", tmp_path / "talk.vtt")
+    assert "00:00:01.500 --> 00:00:05.000" in (tmp_path / "talk.vtt").read_text()
+
+
 def test_json_is_the_whole_answer(transcribe: Callable[..., Result]) -> None:
     assert json.loads(transcribe("a.wav", "--format", "json").stdout)["chunks"][1]["timestamp"] == [1.5, 3.0]
     assert json.loads(transcribe("a.wav", "--json").stdout)["text"] == TRANSCRIPT["text"]

@@ -6,6 +6,7 @@ import json
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -179,6 +180,31 @@ def test_time_stamps_of_characters_and_words(pipe: Any) -> None:
     assert words == [{"text": "ab", "timestamp": (0.0, 0.14)}, {"text": "cd", "timestamp": (0.24, 0.38)}]
 
 
+@pytest.mark.parametrize("container", ["matroska", "mov"])
+def test_timestamps_of_audio_that_begins_late_count_from_the_beginning_of_the_video(
+    pipe: Any, tmp_path: Path, container: str
+) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "late.bin"), "w", format=container) as video:
+        picture = video.add_stream("mpeg4", rate=10)
+        picture.width = picture.height = 32
+        track = video.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for number in range(50):
+            still = av.VideoFrame(32, 32, "yuv420p")
+            still.pts, still.time_base = number, Fraction(1, 10)
+            video.mux(picture.encode(still))
+        video.mux(picture.encode(None))
+        frame = av.AudioFrame.from_ndarray(np.rint(said("ab cd") * 32_768).astype(np.int16)[None], "s16", "mono")
+        frame.rate, frame.pts, frame.time_base = RATE, 3 * RATE, Fraction(1, RATE)
+        for packet in [*track.encode(frame), *track.encode(None)]:
+            video.mux(packet)
+    for options in ({}, {"chunk_length_s": 0.2}):
+        found = pipe(tmp_path / "late.bin", return_timestamps="word", **options)
+        assert found["text"] == "ab cd"
+        assert [chunk["timestamp"] for chunk in found["chunks"]] == [(3.0, 3.14), (3.24, 3.38)]
+    assert pipe(tmp_path / "late.bin") == {"text": "ab cd"}
+
+
 def test_a_stride_is_not_written_down(pipe: Any) -> None:
     given = {"raw": said("abcd"), "sampling_rate": RATE, "stride": (4 * STEP, 4 * STEP)}
     assert pipe(given) == {"text": "bc"}
@@ -234,6 +260,7 @@ class Blocks:
 def test_long_recordings_are_never_in_memory(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Endless:
         duration = None
+        start = 0.0
 
         def __init__(self, count: int) -> None:
             self.count = count

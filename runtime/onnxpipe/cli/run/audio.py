@@ -17,6 +17,8 @@ from onnxpipe.cli.run.plain import plain, printable, visible
 
 #: The formats of a transcript that `--format` names; without it a transcript is plain text.
 TRANSCRIPT_FORMATS = ("srt", "vtt", "json")
+#: The rate at which the length of a recording is measured.
+_CLOCK_HZ = 16_000
 #: Characters of the text from which a recording's file is named.
 _NAME = 40
 
@@ -61,7 +63,7 @@ class TranscriptOutput:
 
     def write(self, value: Any, answer: Mapping[str, Any]) -> list[Path]:
         """Write a transcript to its file, if it has one."""
-        return [] if self.files is None else [self.files.save(self._text(answer), value)]
+        return [] if self.files is None else [self.files.save(self._text(value, answer), value)]
 
     def document(self, answer: Mapping[str, Any], files: Sequence[Path]) -> Any:
         """Convert the answer to JSON, with the file that was written."""
@@ -69,16 +71,33 @@ class TranscriptOutput:
 
     def lines(self, renderer: Any, value: Any, answer: Mapping[str, Any]) -> Iterator[str]:
         """Return the transcript, or the input's name where the transcript went to a file."""
-        yield printable(str(value)) if self.files is not None else self._text(answer).removesuffix("\n")
+        yield printable(str(value)) if self.files is not None else self._text(value, answer).removesuffix("\n")
 
-    def _text(self, answer: Mapping[str, Any]) -> str:
+    def _text(self, value: Any, answer: Mapping[str, Any]) -> str:
         if self.format is None:
             return visible(str(answer["text"]).strip()) + "\n"
         if self.format == "json":
             return json.dumps(plain(dict(answer)), ensure_ascii=False, indent=2) + "\n"
         from onnxpipe.processing.audio.io.subtitles import subtitles
 
-        return subtitles(answer, "srt" if self.format == "srt" else "vtt", words=self.words)
+        chunks = answer.get("chunks") or [{"timestamp": (0.0, 0.0)}]
+        end = _end_of(value) if chunks[-1]["timestamp"][1] is None else None
+        return subtitles(answer, "srt" if self.format == "srt" else "vtt", words=self.words, duration=end)
+
+
+def _end_of(source: Any) -> float | None:
+    """Find where a recording ends, in seconds; None if it cannot be read once more."""
+    from onnxpipe.errors import AudioError
+    from onnxpipe.processing.audio.io.load import open_audio
+
+    try:
+        stream = open_audio(source, _CLOCK_HZ)
+        seconds = stream.duration
+        if seconds is None:
+            seconds = sum(map(len, stream.blocks())) / _CLOCK_HZ
+    except (AudioError, OSError, TypeError):
+        return None
+    return stream.start + seconds
 
 
 def open_recordings(path: Path | None, overwrite: bool, task: str) -> RecordingOutput:

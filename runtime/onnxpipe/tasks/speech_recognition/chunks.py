@@ -41,6 +41,11 @@ class AudioInput:
         duration: float | None = self.samples.duration
         return duration
 
+    @property
+    def start(self) -> float:
+        """Seconds from the beginning of a video to that of its audio."""
+        return 0.0 if isinstance(self.samples, np.ndarray) else float(self.samples.start)
+
     def blocks(self, size: int) -> Iterator[Array]:
         """Iterate over the samples from the beginning, in blocks of any length; an array is one block."""
         return iter([self.samples]) if isinstance(self.samples, np.ndarray) else self.samples.blocks(size)
@@ -69,6 +74,7 @@ class ChunkInfo:
         progress: the progress bar; None for none.
         seconds: how much of the recording is done with this row.
         number: the row's number in its input, from 0.
+        start: seconds from the beginning of a video to that of its audio, which timestamps count.
     """
 
     stride: Stride | None = None
@@ -77,6 +83,7 @@ class ChunkInfo:
     progress: Progress | None = None
     seconds: float = 0.0
     number: int = 0
+    start: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from onnxpipe.engine.batching import Array
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.arrays import as_array
 from onnxpipe.processing.audio.io.arrays import scale_samples
+from onnxpipe.processing.audio.io.subtitles import is_unspaced
 
 #: Audio quieter than this (root mean square, of full scale) is silence, for which models make words up.
 _SILENCE = 1e-3
@@ -223,14 +224,9 @@ def _words_of(answer: Mapping[str, Any]) -> Iterator[_Word]:
         words = re.findall(r"\s*\S+", str(chunk["text"]))
         start, end = chunk["timestamp"]
         for number, word in enumerate(words):
-            bare = not spaced and number == 0 and not _unspaced(word)
+            bare = not spaced and number == 0 and not is_unspaced(word)
             is_first, is_last = number == 0, number == len(words) - 1
             yield _Word(f" {word}" if bare else word, start if is_first else None, end if is_last else None)
-
-
-def _unspaced(word: str) -> bool:
-    """Whether a word is of a script without spaces between words: Chinese, Japanese, Thai, Lao, Khmer, Burmese."""
-    return bool(re.match(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff。、，！？]", word))
 
 
 def _agreement(before: Sequence[_Word], now: Sequence[_Word]) -> int:

@@ -257,7 +257,7 @@ class AutomaticSpeechRecognitionPipeline(GenerationPipeline[SpeechRecognitionOpt
         progress = self._progress(audio) if options.progress else None
         if not options.chunk_length_s:
             stride = None if audio.stride is None else (len(audio.samples), *audio.stride)
-            info = ChunkInfo(stride, audio.extra, progress=progress, seconds=audio.seconds or 0.0)
+            info = ChunkInfo(stride, audio.extra, progress=progress, seconds=audio.seconds or 0.0, start=audio.start)
             yield self.backend.whole(audio, info, options)
             return
         if audio.stride is not None:
@@ -265,7 +265,7 @@ class AutomaticSpeechRecognitionPipeline(GenerationPipeline[SpeechRecognitionOpt
         length, left, right = self._chunk(options)
         for number, chunk in enumerate(cut(audio, length, left, right)):
             seconds = (chunk.stride[0] - chunk.stride[1] - chunk.stride[2]) / rate
-            info = ChunkInfo(chunk.stride, audio.extra, progress=progress, seconds=seconds, number=number)
+            info = ChunkInfo(chunk.stride, audio.extra, None, progress, seconds, number, audio.start)
             yield self.backend.row(chunk.samples, info)
 
     def _chunk(self, options: SpeechRecognitionOptions) -> tuple[int, int, int]:
@@ -303,6 +303,8 @@ class AutomaticSpeechRecognitionPipeline(GenerationPipeline[SpeechRecognitionOpt
     def decode(self, rows: Answered, options: SpeechRecognitionOptions) -> dict[str, Any]:
         infos: list[ChunkInfo] = [row.extra for row, _ in rows]
         text, chunks = self.backend.decode([(row.extra, outputs) for row, outputs in rows], options)
+        if infos[0].start and "chunks" in chunks:
+            chunks = {**chunks, "chunks": [_later(chunk, infos[0].start) for chunk in chunks["chunks"]]}
         for progress in {info.progress for info in infos if info.progress is not None}:
             progress.close()
         extra: dict[str, list[Any]] = {}
@@ -346,6 +348,14 @@ class AutomaticSpeechRecognitionPipeline(GenerationPipeline[SpeechRecognitionOpt
         raise UnsupportedError(
             "speech recognition does not give text token by token: pass pieces of audio to live() instead"
         )
+
+
+def _later(chunk: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """Move the timestamp of a chunk."""
+    if "timestamp" not in chunk:
+        return dict(chunk)
+    times = tuple(None if each is None else round(each + seconds, 2) for each in chunk["timestamp"])
+    return {**chunk, "timestamp": times}
 
 
 def _samples(temperature: Any) -> bool:

@@ -56,6 +56,37 @@ def test_words_are_gathered() -> None:
         assert all(len(line) <= 42 for line in lines[2:])
 
 
+def lines(text: str, *words: str) -> list[str]:
+    """The text of the subtitles of words, a quarter of a second each."""
+    chunks = transcript(*((word, i * 0.25, i * 0.25 + 0.25) for i, word in enumerate(words)))
+    blocks = subtitles({**chunks, "text": text}, "srt", words=True).removesuffix("\n").split("\n\n")
+    return [" / ".join(block.splitlines()[2:]) for block in blocks]
+
+
+def test_words_are_joined_as_in_the_transcript() -> None:
+    assert lines(" It is 50% off.", " It", " is", " 50", "%", " off.") == ["It is 50% off."]
+    assert lines("IT IS 50 % OFF", "IT", "IS", "50", "%", "OFF") == ["IT IS 50 % OFF"]
+    assert lines("", " It", " is", " 50", "%") == ["It is 50%"]
+    assert lines("今日は良い天気。", "今日", "は", "良い", "天気", "。") == ["今日は良い天気。"]
+    assert lines("", "今日", "は", "良い") == ["今日は良い"]
+    assert lines("I like 寿司 much", "I", "like", "寿", "司", "much") == ["I like 寿司 much"]
+    assert lines(' He said "hi." Then', " He", " said", ' "hi', ".", '"', " Then") == ['He said "hi."', "Then"]
+    assert lines("今日は。明日は。", "今日", "は", "。", "明日", "は", "。") == ["今日は。", "明日は。"]
+
+
+def test_long_words_and_scripts_without_blanks_are_broken_into_lines() -> None:
+    text = "今日は良い天気です" * 12
+    found = lines(text, *text)
+    assert "".join(found).replace(" / ", "") == text
+    assert all(len(line) <= 42 for block in found for line in block.split(" / "))
+
+
+def test_an_end_in_the_middle_that_nobody_knows() -> None:
+    answer = transcript((" a", 0.0, None), (" b", 5.5, None))
+    found = subtitles(answer, "srt", duration=9.0)
+    assert "00:00:00,000 --> 00:00:05,500" in found and "00:00:05,500 --> 00:00:09,000" in found
+
+
 def test_without_timestamps() -> None:
     with pytest.raises(ValueError, match="return_timestamps"):
         subtitles({"text": "a"}, "srt")
