@@ -1,7 +1,8 @@
 """The command line: `onnxpipe export | run | chat | inspect | verify | doctor`.
 
 Results go to stdout, progress and warnings to stderr. Exit codes: 0 done, 1 an error (one line, `error: ...`), 2
-wrong arguments, 130 interrupted, 141 stdout was closed (as by `head`).
+wrong arguments, 3 done, but some inputs or rows have an error (`--on-error return`), 130 interrupted, 141
+stdout was closed (as by `head`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import click
 
 from onnxpipe.cli.guard import describe, device_argument, hub_options, traceback_option
 from onnxpipe.cli.run.params import parse_params
-from onnxpipe.cli.run.plain import visible
+from onnxpipe.cli.terminal import echo, visible
 from onnxpipe.errors import OnnxPipeError
 
 #: Longest answer in tokens, where neither the user nor the model sets a limit.
@@ -116,7 +116,7 @@ class TurnReader:
             return turn
         except EOFError:
             if self.terminal:
-                click.echo()
+                echo()
             return None
 
     def _turn(self) -> str:
@@ -165,7 +165,7 @@ class Conversation:
     def run(self, reader: TurnReader) -> None:
         """Answer message by message, until there are no more or the user leaves."""
         if reader.terminal:
-            click.echo(f"{self.pipe.model.name_or_path}, {self.pipe.dtype} on {self.pipe.device}. /help for help.")
+            echo(f"{self.pipe.model.name_or_path}, {self.pipe.dtype} on {self.pipe.device}. /help for help.")
         while True:
             try:
                 turn = reader.turn()
@@ -174,11 +174,11 @@ class Conversation:
             except KeyboardInterrupt:
                 if not reader.terminal:
                     raise
-                click.echo("\n(Ctrl-D or /exit leaves)")
+                echo("\n(Ctrl-D or /exit leaves)")
             except Exception as error:
                 if not reader.terminal:
                     raise
-                click.echo(f"error: {describe(error)}", err=True)
+                echo(f"error: {describe(error)}", err=True)
 
     def _take(self, turn: str) -> bool:
         """Carry out a command or answer a message; return False to leave."""
@@ -200,11 +200,11 @@ class Conversation:
         try:
             for piece in pieces:
                 written.append(piece)
-                click.echo(visible(piece), nl=False)
-            click.echo()
+                echo(visible(piece), nl=False)
+            echo()
             whole = True
         except KeyboardInterrupt:
-            click.echo(" (stopped)")
+            echo(" (stopped)")
         finally:
             pieces.close()
         if written or whole:
@@ -214,7 +214,7 @@ class Conversation:
         """Carry out a line that begins with /; return False to leave."""
         name, _, rest = line[1:].partition(" ")
         known: dict[str, Callable[[str], None]] = {
-            "help": lambda _: click.echo(_HELP, nl=False),
+            "help": lambda _: echo(_HELP, nl=False),
             "clear": lambda _: self.turns.clear(),
             "system": self._set_system,
             "save": self._save,
@@ -228,7 +228,7 @@ class Conversation:
 
     def _set_system(self, text: str) -> None:
         if not text:
-            click.echo(visible(self.system or "(none)"))
+            echo(visible(self.system or "(none)"))
             return
         self.system = text
         self.turns.clear()
@@ -238,4 +238,4 @@ class Conversation:
             raise ChatError("/save needs a file: /save FILE")
         target = Path(path).expanduser()
         target.write_text(json.dumps(self.messages, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        click.echo(f"{len(self.messages)} messages written to {visible(str(target))}")
+        echo(f"{len(self.messages)} messages written to {visible(str(target))}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import click
 from onnxpipe.cli import machine
 from onnxpipe.cli.cuda import run_problem
 from onnxpipe.cli.guard import describe, traceback_option
-from onnxpipe.cli.run.plain import printable
+from onnxpipe.cli.terminal import echo, json_text, printable
 
 Level = Literal["ok", "warning", "broken"]
 
@@ -56,13 +55,13 @@ def command(ctx: click.Context, as_json: bool) -> None:
         findings.append(finding)
         if not as_json:
             mark = "" if finding.level == "ok" else f"{finding.level}: "
-            click.echo(printable(f"{finding.topic:<15} {mark}{finding.value}"))
+            echo(printable(f"{finding.topic:<15} {mark}{finding.value}"))
             if finding.fix:
-                click.echo(f"{'':<15} fix: {finding.fix}")
+                echo(f"{'':<15} fix: {finding.fix}")
     broken = any(finding.level == "broken" for finding in findings)
     if as_json:
         document = {"ok": not broken, "findings": [asdict(finding) for finding in findings]}
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        echo(json_text(document, indent=2))
     ctx.exit(1 if broken else 0)
 
 

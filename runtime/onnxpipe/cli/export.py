@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxpipe.cli.guard import hub_options, traceback_option
+from onnxpipe.cli.terminal import echo
 
 if TYPE_CHECKING:
     from onnxpipe.bundle.exporter import Attention
@@ -58,7 +59,7 @@ def command(
     begin = time.monotonic()
 
     def progress(message: str) -> None:
-        click.echo(f"{time.monotonic() - begin:7.1f} s  {message}", err=True)
+        echo(f"{time.monotonic() - begin:7.1f} s  {message}", err=True)
 
     report = exporter.export(
         model,
@@ -73,4 +74,4 @@ def command(
         local_files_only=offline,
         progress=progress,
     )
-    click.echo(str(report))
+    echo(str(report))

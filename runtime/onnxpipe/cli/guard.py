@@ -1,4 +1,4 @@
-"""Shared by every command: errors and warnings in one line, quiet ends by Ctrl-C, SIGTERM and closed pipes."""
+"""Shared by every command: errors and warnings in one line, quiet ends by signals and closed pipes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 
 import click
 
+from onnxpipe.cli.terminal import echo, printable, visible
 from onnxpipe.errors import OnnxPipeError
 
-#: Exit codes, as shells use them: 128 plus the number of the signal.
+#: Exit codes. Those of signals are as shells have them: 128 plus the signal's number.
+SOME_FAILED = 3
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 
@@ -33,11 +35,15 @@ class GuardedGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. With `--traceback` an error is raised on."""
         try:
-            with _warnings_to_stderr(), _sigterm_as_exit():
-                result = super().invoke(ctx)
-                sys.stdout.flush()  # here, where a closed pipe can still be handled
-                return result
-        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            with _warnings_to_stderr(), _signals_as_exit():
+                try:
+                    return super().invoke(ctx)
+                finally:
+                    sys.stdout.flush()  # here, where a closed pipe or a full disk can still be handled
+        except click.ClickException as error:
+            error.message = visible(error.message)  # type: ignore[misc]
+            raise
+        except (click.Abort, click.exceptions.Exit):
             raise
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
@@ -45,9 +51,10 @@ class GuardedGroup(click.Group):
             _forget_stdout()
             ctx.exit(CLOSED_PIPE)
         except Exception as error:
+            _forget_stdout_if_broken()
             if ctx.meta.get(_TRACEBACK):
                 raise
-            click.echo(f"error: {describe(error)}", err=True)
+            echo(f"error: {printable(describe(error))}", err=True)
             ctx.exit(1)
 
 
@@ -80,11 +87,16 @@ def describe(error: BaseException) -> str:
     """Describe an error in one line."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         text = f"{error.filename}: {error.strerror}"
+    elif isinstance(error, OSError) and error.strerror:
+        text = error.strerror
     elif isinstance(error, KeyError) and error.args:
         text = str(error.args[0])  # str() of a KeyError is the repr of its message
     else:
         text = str(error)
     text = " ".join(text.split()) or type(error).__name__
+    text = text.replace("pass truncation=True", "pass -p truncation=true").replace(
+        "(truncation=True", "(-p truncation=true"
+    )
     if isinstance(error, _EXPECTED):
         return text
     return f"{type(error).__name__}: {text}"
@@ -103,7 +115,7 @@ def device_argument(value: str | None) -> str | int | None:
 class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
-        click.echo(f"{level}: {record.getMessage()}", err=True)
+        echo(f"{level}: {printable(record.getMessage())}", err=True)
 
 
 @contextlib.contextmanager
@@ -111,7 +123,7 @@ def _warnings_to_stderr() -> Iterator[None]:
     """Write warnings (of `warnings` and of onnxpipe's logger) as `warning: ...` to stderr while a command runs."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        click.echo(f"warning: {' '.join(str(message).split())}", err=True)
+        echo(f"warning: {printable(' '.join(str(message).split()))}", err=True)
 
     logger = logging.getLogger("onnxpipe")
     handler, propagate = _Handler(logging.WARNING), logger.propagate
@@ -127,20 +139,26 @@ def _warnings_to_stderr() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """Let SIGTERM, with which containers stop, unwind the command as Ctrl-C does, so that no half file stays."""
+def _signals_as_exit() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP, with which containers and terminals stop, unwind the command as Ctrl-C does.
+
+    A signal that the parent has set to be ignored (as `nohup` does) stays so.
+    """
 
     def stop(number: int, _: object) -> None:
         raise SystemExit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _forget_stdout() -> None:
@@ -149,3 +167,11 @@ def _forget_stdout() -> None:
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, sys.stdout.fileno())
         os.close(sink)
+
+
+def _forget_stdout_if_broken() -> None:
+    """Forget what stdout still holds where it cannot be written (a full disk), as for a closed pipe."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        _forget_stdout()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,7 +11,8 @@ from typing import Any
 import click
 
 from onnxpipe.cli.guard import describe, hub_options, traceback_option
-from onnxpipe.cli.run.plain import megabytes, printable
+from onnxpipe.cli.run.plain import megabytes
+from onnxpipe.cli.terminal import echo, json_text, printable
 
 #: A name with a layer's number in it: past_key_values.3.key.
 _NUMBERED = re.compile(r"([a-z_]+\.)(\d+)(\.[a-z_.]+)")
@@ -78,10 +78,10 @@ def command(
     hub = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": offline}
     inspection = inspect_model(model, hub)
     if as_json:
-        click.echo(json.dumps(asdict(inspection), indent=2, ensure_ascii=False))
+        echo(json_text(asdict(inspection), indent=2))
     else:
         for line in _lines(inspection):
-            click.echo(printable(line))
+            echo(printable(line))
 
 
 def inspect_model(model: str, hub: Mapping[str, Any]) -> Inspection:
@@ -149,7 +149,7 @@ def _files_on_hub(
             allow_patterns=["config.json", "bundle.json", "certificate.json", "modules.json"],
         )
     except (*HfHubHTTPError.__bases__, HfHubHTTPError, OSError) as error:
-        click.echo(f"warning: the Hub did not answer ({describe(error)}); showing what its cache holds", err=True)
+        echo(f"warning: the Hub did not answer ({describe(error)}); showing what its cache holds", err=True)
         return folder, files
     sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or ()}
     return Path(snapshot), dict(sorted(sizes.items()))

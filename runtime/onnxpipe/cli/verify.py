@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpipe.cli.guard import describe, device_argument, hub_options, traceback_option
-from onnxpipe.cli.run.plain import megabytes, printable
+from onnxpipe.cli.run.plain import megabytes
+from onnxpipe.cli.terminal import echo, json_text, printable
 
 if TYPE_CHECKING:
     from onnxpipe.bundle import Bundle
@@ -110,10 +110,10 @@ def command(
     if as_json:
         document = {"model": model, "ok": ok, "proved": bool(graphs), "files": asdict(files),
                     "graphs": [asdict(graph) for graph in graphs]}  # fmt: skip
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        echo(json_text(document, indent=2))
     else:
         for line in (*_file_lines(bundle, files), *_graph_lines(graphs), "ok" if ok else "FAILED"):
-            click.echo(printable(line))
+            echo(printable(line))
     ctx.exit(0 if ok else 1)
 
 

@@ -104,7 +104,7 @@ def test_a_bad_recording_leaves_the_others(cli: FakeCLI, transcribe: Callable[..
         return TRANSCRIPT
 
     cli.answer = answer
-    lines = transcribe("bad.wav", "a.wav", "--on-error", "return").stdout.splitlines()
+    lines = transcribe("bad.wav", "a.wav", "--on-error", "return", code=3).stdout.splitlines()
     assert lines[0].startswith("error: input 1: malformed")
     assert lines[1] == "Good morning. Bye."
 

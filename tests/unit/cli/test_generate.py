@@ -87,7 +87,7 @@ def test_a_bad_prompt(cli: FakeCLI) -> None:
     chat = json.dumps([{"role": "user", "content": "hello"}])
     result = cli.run("text-generation", "a", chat, *GREEDY, code=1)
     assert "error: input 2: Cannot use chat template functions" in result.stderr
-    result = cli.run("text-generation", chat, "a", "--on-error", "return", *GREEDY)
+    result = cli.run("text-generation", chat, "a", "--on-error", "return", *GREEDY, code=3)
     assert result.stdout.startswith("error: input 1: Cannot use chat template")
     assert result.stdout.endswith(f"\n\n{visible(text_of('a'))}\n")
     result = cli.run("text-generation", "a", "-p", "max_new_tokenz=3", code=1)

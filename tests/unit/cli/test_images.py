@@ -170,7 +170,7 @@ def test_bad_images_are_reported(cli: FakeCLI, photos: list[Path], tmp_path: Pat
         return DETECTED
 
     cli.answer = answer
-    result = cli.run("object-detection", *photos, "--on-error", "return", "--draw", tmp_path / "d")
+    result = cli.run("object-detection", *photos, "--on-error", "return", "--draw", tmp_path / "d", code=3)
     assert "error: input 3: no such image" in result.stdout
     assert len(list((tmp_path / "d").iterdir())) == 2
     assert "input 3: no such image" in cli.run("object-detection", *photos, code=1).stderr
@@ -259,6 +259,6 @@ def test_tables_of_pairs_labels_and_images(cli: FakeCLI, photos: list[Path], tmp
 
 def test_cells_without_an_image(cli: FakeCLI, tmp_path: Path) -> None:
     source = table(tmp_path, [{"image": "", "id": 1}, {"image": "x.png", "id": 2}])
-    first, second = rows_of(cli.run("object-detection", "--input", source, "--on-error", "return").stdout)
+    first, second = rows_of(cli.run("object-detection", "--input", source, "--on-error", "return", code=3).stdout)
     assert first["error"] == "nothing in the column 'image'"
     assert json.loads(second["objects"]) == DETECTED

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
+import os
+import re
+import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +40,7 @@ def rows(path: Path) -> list[dict]:
 # -- words ---
 def test_one_line_a_text(cli: FakeCLI) -> None:
     result = cli.run("text-classification", "-m", "M", "so good", "so\x1b[31m so", "--device", "0", "--threads", 2)
-    assert result.stdout == "GOOD     0.9000  so good\nNEUTRAL  0.9000  so [31m so\n"
+    assert result.stdout == "GOOD     0.9000  so good\nNEUTRAL  0.9000  so\\x1b[31m so\n"
     (args, kwargs) = cli.loaded[0]
     assert args == ("text-classification", "M")
     assert (kwargs["device"], kwargs["threads"], kwargs["dtype"], kwargs["providers"]) == (0, 2, "auto", None)
@@ -60,12 +65,12 @@ def test_a_bad_input(cli: FakeCLI) -> None:
     result = cli.run("text-classification", "good", "bad", "good", code=1)
     assert result.stderr == "error: input 2: this text is bad\n"
     assert result.stdout.count("\n") == 1
-    result = cli.run("text-classification", "good", "bad", '{"text"', "good", "--on-error", "return")
+    result = cli.run("text-classification", "good", "bad", '{"text"', "good", "--on-error", "return", code=3)
     lines = result.stdout.splitlines()
     assert lines[1] == "error: input 2: this text is bad"
     assert lines[2].startswith("error: input 3: an input that begins with '{' must be JSON")
     assert lines[3] == lines[0]
-    result = cli.run("text-classification", "bad", "--on-error", "return", "--json")
+    result = cli.run("text-classification", "bad", "--on-error", "return", "--json", code=3)
     assert json.loads(result.stdout) == {"error": "this text is bad"}
 
 
@@ -262,7 +267,7 @@ def test_a_prefix_keeps_both_columns(cli: FakeCLI, tmp_path: Path) -> None:
     source, out = reviews(tmp_path, "text,label\ngood,A\nbad,B\n"), tmp_path / "out.csv"
     args = ("text-classification", "--input", source, "--output", out, "--on-error", "return")
     assert "--prefix pred_ names the result column 'pred_label'" in cli.run(*args, code=1).stderr
-    cli.run(*args, "--prefix", "p_")
+    cli.run(*args, "--prefix", "p_", code=3)
     assert rows(out) == [
         {"text": "good", "label": "A", "p_label": "GOOD", "p_score": "0.8999999761581421", "p_error": ""},
         {"text": "bad", "label": "B", "p_label": "", "p_score": "", "p_error": "this text is bad"},
@@ -288,7 +293,10 @@ def test_nothing_is_loaded_for_a_table_that_will_not_do(cli: FakeCLI, tmp_path: 
 def test_a_bad_row_is_named(cli: FakeCLI, tmp_path: Path) -> None:
     source, out = reviews(tmp_path, "text\ngood\ngood\ngood\nbad\ngood\n"), tmp_path / "out.csv"
     result = cli.run("text-classification", "--input", source, "--output", out, code=1)
-    assert result.stderr == "error: row 4 (line 5): this text is bad\n"
+    kept, error = result.stderr.splitlines()
+    assert error == "error: row 4 (line 5): this text is bad"
+    (part,) = tmp_path.glob(".out.csv.*.part")
+    assert kept == f"3 rows are finished and kept in {part}; --resume goes on"
     assert not out.exists()
 
 
@@ -297,7 +305,7 @@ def test_bad_rows_are_kept(cli: FakeCLI, tmp_path: Path) -> None:
     source, out = reviews(tmp_path, content, "r.jsonl"), tmp_path / "out.csv"
     args = ("text-classification", "--input", source, "--output", out)
     assert cli.run(*args, code=1).stderr.startswith("error: row ")
-    result = cli.run(*args, "--on-error", "return")
+    result = cli.run(*args, "--on-error", "return", code=3)
     assert "6 rows" in result.stderr
     assert "4 of them failed" in result.stderr
     assert [(row["label"], row["error"]) for row in rows(out)] == [
@@ -310,10 +318,150 @@ def test_bad_rows_are_kept(cli: FakeCLI, tmp_path: Path) -> None:
     ]
 
 
-def test_a_broken_row_stops_whatever_was_asked(cli: FakeCLI, tmp_path: Path) -> None:
-    source = reviews(tmp_path, "text,n\ngood,1\ngood, but,2\n")
-    result = cli.run("text-classification", "--input", source, "--on-error", "return", code=1)
-    assert "row 2 (line 3) has 3 cells" in result.stderr
+BROKEN = [
+    ("r.csv", b"text,n\nso,1\ngood, but,2\ngood,3\n", "it has 3 cells, the header 2"),
+    ("r.csv", b"text,n\nso,1\ncaf\xe9,2\ngood,3\n", "byte 0xe9 is not utf-8"),
+    ("r.csv", b'text,n\nso,1\n"open,2\ngood,3\n', "the quote that opens on line 3 is never closed"),
+    ("r.tsv", b"text\tn\nso\t1\ncaf\xe9\t2\ngood\t3\n", "byte 0xe9 is not utf-8"),
+    ("r.jsonl", b'{"text": "so"}\n{"text": "go\n{"text": "good"}\n', "it is not JSON"),
+    ("r.jsonl", b'{"text": "so"}\n["good"]\n{"text": "good"}\n', "it holds a JSON list"),
+    ("r.jsonl", b'{"text": "so"}\n{"text": "\\ud83d"}\n{"text": "good"}\n', "a lone surrogate, U+D83D"),
+    ("r.jsonl", b'{"text": "so"}\n{"text": "\xff"}\n{"text": "good"}\n', "byte 0xff is not utf-8"),
+    ("r.jsonl", b'{"text": "so"}\n{"text": null}\n{"text": "good"}\n', "the column 'text' is null"),
+    ("r.jsonl", b'{"text": "so"}\n{"text": 5}\n{"text": "good"}\n', "the column 'text' is 5, not text"),
+    ("r.txt", b"so\n\xff\ngood\n", "byte 0xff is not utf-8"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message"), BROKEN)
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_a_broken_row_does_not_take_the_others_down(
+    cli: FakeCLI, tmp_path: Path, name: str, content: bytes, message: str, format: str
+) -> None:
+    source, out = tmp_path / name, tmp_path / f"out.{format}"
+    source.write_bytes(content)
+    args = ("text-classification", "--column", "text", "--input", source, "--output", out)
+    result = cli.run(*args, "--on-error", "return", code=3)
+    assert "1 of them failed" in result.stderr
+    found = rows(out) if format == "csv" else [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert [row["label"] or None for row in found] == ["NEUTRAL", None, "GOOD"]
+    assert message in found[1]["error"]
+    out.unlink()
+    error = cli.run(*args, code=1).stderr.splitlines()[-1]
+    assert re.match(rf"error: row 2 \(line 3\): .*{re.escape(message)}" if name.endswith(("csv", "tsv")) else
+                    rf"error: row 2 \(line 2\): .*{re.escape(message)}", error)  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ["-", "fifo"])
+@pytest.mark.parametrize(
+    ("format", "header", "line"),
+    [
+        ("csv", "text,id\n", "good,{}\n"),
+        ("tsv", "text\tid\n", "good\t{}\n"),
+        ("jsonl", "", '{{"text": "good", "id": {}}}\n'),
+        ("text", "", "good {}\n"),
+    ],
+)
+def test_a_stream_is_read_once(cli: FakeCLI, tmp_path: Path, source: str, format: str, header: str, line: str) -> None:
+    content = header + "".join(line.format(number) for number in range(3000))
+    args: tuple[Any, ...] = ("text-classification", "--format", format, "--column", "text", "-o", tmp_path / "o.jsonl")
+    if source == "-":
+        cli.run(*args, "--input", "-", stdin=content)
+    else:
+        fifo = tmp_path / "fifo"
+        os.mkfifo(fifo)
+        writer = threading.Thread(target=fifo.write_text, args=(content,))
+        writer.start()
+        cli.run(*args, "--input", fifo)
+        writer.join()
+    found = [json.loads(each) for each in (tmp_path / "o.jsonl").read_text().splitlines()]
+    numbers = [int(row["text"].split()[1] if format == "text" else row["id"]) for row in found]
+    assert numbers == list(range(3000))
+    assert {row["label"] for row in found} == {"GOOD"}
+
+
+def test_a_stream_has_no_extension(cli: FakeCLI) -> None:
+    result = cli.run("text-classification", "--input", "-", stdin="text\ngood\n", code=1)
+    assert "give --format csv, tsv, jsonl or text" in result.stderr
+    assert cli.loaded == []
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, ValueError])
+def test_resume(cli: FakeCLI, tmp_path: Path, name: str, stop: type[BaseException]) -> None:
+    content = "id,text\n" + "".join(f'{number},"good, ""ü""\n{number}"\n' for number in range(200))
+    source, out = reviews(tmp_path, content), tmp_path / name
+    seen: list[str] = []
+
+    def answer(value: str) -> dict:
+        if len(seen) == 120:
+            seen.append("stop")
+            raise stop
+        seen.append(value)
+        return classify(value)
+
+    cli.answer = answer
+    args = ("text-classification", "--input", source, "--column", "text", "--output", out)
+    CliRunner().invoke(main, ["run", *map(str, args)])
+    assert not out.exists()
+    (part,) = tmp_path.glob(f".{name}.*.part")
+    with part.open("ab") as file:
+        file.write(b'119,"half a r')  # as after a crash of the machine
+    seen.append("go on")
+    result = cli.run(*args, "--resume")
+    assert "80 rows in" in result.stderr
+    found = rows(out) if name == "out.csv" else [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert [row["id"] for row in found] == [str(number) for number in range(200)]
+    assert {row["label"] for row in found} == {"GOOD"}
+    assert sorted(tmp_path.iterdir()) == sorted([source, out])
+
+
+def test_resume_does_not_mix_jobs(cli: FakeCLI, tmp_path: Path) -> None:
+    source, out = reviews(tmp_path, "text\n" + "good\n" * 9 + "bad\n"), tmp_path / "out.csv"
+    args = ("text-classification", "--input", source, "--output", out)
+    cli.run(*args, code=1)
+    assert "another model or other options" in cli.run(*args, "--resume", "-m", "other", code=1).stderr
+    changed = source.read_text().replace("good", "well", 1)
+    source.write_text(changed.replace("bad", "good"))
+    assert "row 1 of" in cli.run(*args, "--resume", code=1).stderr
+    source.write_text(changed.replace("well", "good", 1).replace("bad", "good"))
+    cli.run(*args, "--resume")
+    assert [row["label"] for row in rows(out)] == ["GOOD"] * 10
+    assert "--resume needs --output" in cli.run("text-classification", "--input", source, "--resume", code=2).stderr
+    assert "--resume needs --input" in cli.run("text-classification", "good", "--resume", code=2).stderr
+
+
+def test_stdin_that_is_not_text(cli: FakeCLI) -> None:
+    arguments = ["run", "text-classification", "-", "--on-error", "return"]
+    result = CliRunner().invoke(main, arguments, input=b"good\ncaf\xe9\nso\n")
+    assert result.exit_code == 3
+    assert result.stdout.splitlines()[1] == "error: input 2: byte 0xe9 is not UTF-8"
+    assert cli.inputs == ["good", "so"]
+
+
+def test_formulas_are_escaped_where_asked(cli: FakeCLI, tmp_path: Path) -> None:
+    source = reviews(tmp_path, "text\n=good\n")
+    args = ("text-classification", "--input", source)
+    assert cli.run(*args).stdout.splitlines()[1].startswith("=good,")
+    assert cli.run(*args, "--escape-formulas").stdout.splitlines()[1].startswith("'=good,")
+
+
+def test_no_control_character_reaches_the_terminal(cli: FakeCLI, caplog: pytest.LogCaptureFixture) -> None:
+    evil = "\x1b]0;x\x07\r\x9b31m\u202e\x7f"
+
+    def answer(value: str) -> dict:
+        logging.getLogger("onnxpipe").warning("label %s", evil)
+        warnings.warn(f"warned {evil}", stacklevel=1)
+        if value == "bad":
+            raise ValueError(f"failed {evil}")
+        return {"label": f"GOOD{evil}", "score": 0.5}
+
+    cli.answer = answer
+    for args in (["good"], ["good", "--json"], ["bad", "--on-error", "return"], ["bad"], ["-p", f"top_k={evil}", "a"]):
+        result = CliRunner().invoke(main, ["run", "text-classification", *args])
+        shown = result.stdout + result.stderr
+        assert not set(evil) & set(shown) - set("]0;x31m"), args
+        assert "\\x1b" in shown or "\\u001b" in shown
 
 
 @pytest.mark.parametrize(
@@ -377,7 +525,7 @@ def test_columns_of_inputs(
 def test_lists_in_cells(cli: FakeCLI, tmp_path: Path) -> None:
     source = reviews(tmp_path, 'query,documents\nq,"[""a"", ""b""]"\nq,[a\n')
     cli.answer = lambda value: []
-    cli.run("text-ranking", "--input", source, "--output", tmp_path / "out.csv", "--on-error", "return")
+    cli.run("text-ranking", "--input", source, "--output", tmp_path / "out.csv", "--on-error", "return", code=3)
     assert cli.pipe is not None
     assert cli.pipe.inputs == [{"query": "q", "documents": ["a", "b"]}]
     assert "is not a JSON list" in rows(tmp_path / "out.csv")[1]["error"]

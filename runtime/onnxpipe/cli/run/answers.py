@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from onnxpipe.cli.guard import describe
+from onnxpipe.cli.run.plain import text_problem
 from onnxpipe.errors import OnnxPipeError
 
 Key = TypeVar("Key")
@@ -15,6 +16,25 @@ Key = TypeVar("Key")
 
 class InputError(OnnxPipeError, ValueError):
     """An input could not be read, or the task could not answer it."""
+
+
+def readable(value: Any) -> Any:
+    """Return an input, or an `InputError` where a text in it is none, or has bytes that could not be decoded."""
+    if value is None:
+        return InputError("the input is null")
+    problem = next(filter(None, map(text_problem, _texts(value))), None)
+    return InputError(problem) if problem else value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _texts(each)
 
 
 class Answers(Generic[Key]):
@@ -42,7 +62,7 @@ class Answers(Generic[Key]):
         self._name_of = name_of
         self._keep = keep
         self._waiting: deque[tuple[Key, InputError | None]] = deque()
-        self._source_failed: BaseException | None = None
+        self._source_error: Exception | None = None
 
     def __iter__(self) -> Iterator[tuple[Key, Any]]:
         from onnxpipe.engine.scheduler import ItemError
@@ -54,14 +74,16 @@ class Answers(Generic[Key]):
             except StopIteration:
                 break
             except Exception as error:
-                if error is self._source_failed or not self._waiting:
-                    raise  # no input failed, but the source of the inputs, or the call itself
+                if not self._waiting:
+                    raise  # no input failed, but the call itself
                 raise InputError(f"{self._name_of(self._waiting[0][0])}: {describe(error)}") from error
             yield from self._failed_inputs()
             key, _ = self._waiting.popleft()
             yield key, InputError(describe(answer.error)) if isinstance(answer, ItemError) else answer
             yield from self._failed_inputs()
         yield from self._failed_inputs()
+        if self._source_error is not None:
+            raise self._source_error
 
     def _start(self) -> Iterator[Any]:
         with warnings.catch_warnings():
@@ -70,18 +92,20 @@ class Answers(Generic[Key]):
             return iter(self._pipe(self._inputs(), **self._call))
 
     def _inputs(self) -> Iterator[Any]:
+        """Pass on the inputs; where they end with an error, the answers to those before it come first."""
         try:
             for key, value in self._pairs:
+                value = readable(value)
                 if not isinstance(value, InputError):
                     self._waiting.append((key, None))
                     yield value
                 elif self._keep:
                     self._waiting.append((key, value))
                 else:
-                    raise InputError(f"{self._name_of(key)}: {value}")
+                    self._source_error = InputError(f"{self._name_of(key)}: {value}")
+                    return
         except Exception as error:
-            self._source_failed = error
-            raise
+            self._source_error = error
 
     def _failed_inputs(self) -> Iterator[tuple[Key, InputError]]:
         while self._waiting and (error := self._waiting[0][1]) is not None:

@@ -13,7 +13,8 @@ from typing import Any
 import click
 
 from onnxpipe.cli.run.outputs import FileKind, OutputFiles
-from onnxpipe.cli.run.plain import plain, printable, visible
+from onnxpipe.cli.run.plain import plain
+from onnxpipe.cli.terminal import printable, visible
 
 #: The formats of a transcript that `--format` names; without it a transcript is plain text.
 TRANSCRIPT_FORMATS = ("srt", "vtt", "json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from onnxpipe.cli.guard import device_argument, hub_options, traceback_option
+from onnxpipe.cli.guard import SOME_FAILED, device_argument, hub_options, traceback_option
 from onnxpipe.cli.run.answers import Answers, InputError
 from onnxpipe.cli.run.audio import (
     TRANSCRIPT_FORMATS,
@@ -23,6 +23,7 @@ from onnxpipe.cli.run.audio import (
 from onnxpipe.cli.run.files import file_columns, file_inputs
 from onnxpipe.cli.run.images import ImageOutput, open_drawings, open_images
 from onnxpipe.cli.run.job import Job
+from onnxpipe.cli.run.lines import Lines
 from onnxpipe.cli.run.options import (
     TABLE_FORMATS,
     RunOptions,
@@ -32,12 +33,12 @@ from onnxpipe.cli.run.options import (
 )
 from onnxpipe.cli.run.outputs import AnswerOutput, OutputFiles
 from onnxpipe.cli.run.params import parse_params
-from onnxpipe.cli.run.plain import printable
 from onnxpipe.cli.run.render import Renderer
 from onnxpipe.cli.run.streaming import can_stream, stream
 from onnxpipe.cli.run.table import Format, Table, open_table
 from onnxpipe.cli.run.task_help import TaskCommand
 from onnxpipe.cli.run.words import column_inputs, word_inputs
+from onnxpipe.cli.terminal import echo, json_text, printable
 
 if TYPE_CHECKING:
     from onnxpipe.tasks.base.spec import TaskSpec
@@ -66,7 +67,7 @@ if TYPE_CHECKING:
 @click.option("--tgt-lang", help="Language to translate to.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document per line.")
 @click.option("--input", "source", type=click.Path(), metavar="FILE",
-              help="Table to read: CSV, TSV, JSONL or lines of text.")  # fmt: skip
+              help="Table to read: CSV, TSV, JSONL or lines of text; - for stdin.")  # fmt: skip
 @click.option("--column", help="Column of the table to read: NAME, or KEYWORD=NAME,KEYWORD=NAME.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE|DIR",
               help="With --input: table to write (CSV, TSV or JSONL; by default stdout). Without: file of an answer "
@@ -78,6 +79,10 @@ if TYPE_CHECKING:
               )  # fmt: skip
 @click.option("--delimiter", help="Delimiter of the table's cells; by default found out.")
 @click.option("--encoding", help="Encoding of the table; by default UTF-8.")
+@click.option("--resume", is_flag=True, help="Go on after the rows that an interrupted job has finished.")
+@click.option("--escape-formulas", is_flag=True,
+              help="Put ' before text of CSV and TSV that begins with =, +, - or @, which spreadsheets would run.",
+              )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace output files that exist.")
 @click.option("--overwrite-columns", is_flag=True, help="Replace columns of the table that the result has too.")
 @click.option("--prefix", default="", help="Prefix of the names of the result columns.")
@@ -107,12 +112,14 @@ def command(task: str, inputs: tuple[str, ...], source: str | None, **arguments:
         values = _inputs(spec, inputs, options)
         open_output = _output_opener(spec, drawings, params, options)
         pipe = _pipeline(pipeline_name, options)
-        _answer_inputs(spec, pipe, values, params, options, open_output(pipe))
+        failed = _answer_inputs(spec, pipe, values, params, options, open_output(pipe))
     elif inputs:
         raise click.UsageError("give INPUTs or --input FILE, not both")
     else:
         check_table_options(spec, options)
-        _answer_table(spec, pipeline_name, source, params, options, drawings)
+        failed = _answer_table(spec, pipeline_name, source, params, options, drawings)
+    if failed:
+        raise click.exceptions.Exit(SOME_FAILED)
 
 
 def _params(spec: TaskSpec, options: RunOptions) -> dict[str, Any]:
@@ -132,8 +139,13 @@ def _params(spec: TaskSpec, options: RunOptions) -> dict[str, Any]:
 
 def _inputs(spec: TaskSpec, words: tuple[str, ...], options: RunOptions) -> Iterable[Any]:
     if spec.takes_files:
-        return file_inputs(spec, words, sys.stdin)
-    return word_inputs(spec, words, options.parts, sys.stdin)
+        return file_inputs(spec, words, _stdin_lines())
+    return word_inputs(spec, words, options.parts, _stdin_lines())
+
+
+def _stdin_lines() -> Iterable[str]:
+    """Return the lines of stdin: opened when the first is asked for; bytes that are not text become surrogates."""
+    return (line for source in (sys.stdin.buffer,) for line in Lines(Path("stdin"), source, "utf-8"))
 
 
 def _output_opener(
@@ -167,23 +179,25 @@ def _answer_inputs(
     params: dict[str, Any],
     options: RunOptions,
     output: AnswerOutput,
-) -> None:
-    """Answer inputs one after the other, and write the answers to stdout and to files."""
+) -> int:
+    """Answer inputs one after the other, and write the answers to stdout and to files; return how many failed."""
     if spec.streams and not options.as_json and options.batch_size is None and can_stream(pipe, params):
-        stream(pipe, values, params, options.keep)
-        return
+        return stream(pipe, values, params, options.keep)
+    failed = 0
     renderer = Renderer(_labels(pipe))
     pairs = (((number, value), value) for number, value in enumerate(values, 1))
     for (number, value), answer in Answers(pipe, pairs, _call(params, options), _input_name, options.keep):
         if isinstance(answer, InputError):
+            failed += 1
             document: Any = {"error": str(answer)}
             lines = renderer.lines(value, InputError(f"input {number}: {answer}"))
         else:
             files = output.write(value, answer)
             document = output.document(answer, files)
             lines = chain(output.lines(renderer, value, answer), (f"  -> {printable(str(file))}" for file in files))
-        for line in [json.dumps(document, ensure_ascii=False)] if options.as_json else lines:
-            click.echo(line)
+        for line in [json_text(document)] if options.as_json else lines:
+            echo(line)
+    return failed
 
 
 def _input_name(key: tuple[int, Any]) -> str:
@@ -197,31 +211,35 @@ def _answer_table(
     params: dict[str, Any],
     options: RunOptions,
     drawings: OutputFiles | None,
-) -> None:
-    """Answer the rows of a table, and write the table with the answers."""
+) -> int:
+    """Answer the rows of a table, and write the table with the answers; return how many rows failed."""
     delimiter = "\t" if options.delimiter == "\\t" else options.delimiter
-    table = open_table(
-        source, format=cast("Format | None", options.format), delimiter=delimiter, encoding=options.encoding
-    )
     if spec.ranked:
         params.setdefault("top_k", 1)
     if drawings is None and not spec.columns(params, None).names:
         raise click.UsageError(f"the answers of {spec.name} are images: --draw DIR writes them")
     if drawings is not None and drawings.single:
         raise click.UsageError(f"--draw {drawings.path} is one image: for a table name a folder")
-    job = Job(
-        table=table,
-        build=_row_builder(spec, table, options),
-        output=options.output,
-        overwrite=options.overwrite,
-        overwrite_columns=options.overwrite_columns,
-        prefix=options.prefix,
-        keep=options.keep,
-        save_image=ImageOutput(spec, drawings, None).write_row if drawings is not None else None,
-    )
-    job.check(spec.columns(params, None))
-    pipe = _pipeline(pipeline_name, options)
-    job.run(pipe, _call(params, options), spec.columns(params, len(_labels(pipe)) or None))
+    format = cast("Format | None", options.format)
+    table = open_table(source, format=format, delimiter=delimiter, encoding=options.encoding)
+    with contextlib.closing(table):
+        job = Job(
+            table=table,
+            build=_row_builder(spec, table, options),
+            output=options.output,
+            overwrite=options.overwrite,
+            overwrite_columns=options.overwrite_columns,
+            prefix=options.prefix,
+            keep=options.keep,
+            resume=options.resume,
+            identity=repr((pipeline_name, options.model, options.revision, options.dtype, sorted(params.items()),
+                           options.column, options.parts)),
+            escape_formulas=options.escape_formulas,
+            save_image=ImageOutput(spec, drawings, None).write_row if drawings is not None else None,
+        )  # fmt: skip
+        job.check(spec.columns(params, None))
+        pipe = _pipeline(pipeline_name, options)
+        return job.run(pipe, _call(params, options), spec.columns(params, len(_labels(pipe)) or None))
 
 
 def _row_builder(spec: TaskSpec, table: Table, options: RunOptions) -> Callable[[Mapping[str, Any]], Any]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpipe.cli.run.answers import InputError
-from onnxpipe.cli.run.table import Table, TableError
+from onnxpipe.cli.run.lines import TableError
+from onnxpipe.cli.run.table import Table
 from onnxpipe.cli.run.words import check_columns, expand, parse_json, parse_list, parse_pairs, quoted
 
 if TYPE_CHECKING:

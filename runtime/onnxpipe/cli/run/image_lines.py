@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from onnxpipe.cli.run.plain import is_image, printable
+from onnxpipe.cli.run.plain import is_image
+from onnxpipe.cli.terminal import printable
 
 #: Lines of a list of matches or masks.
 _LINES = 10

@@ -49,6 +49,8 @@ class RunOptions:
     format: str | None
     delimiter: str | None
     encoding: str | None
+    resume: bool
+    escape_formulas: bool
     overwrite: bool
     overwrite_columns: bool
     prefix: str
@@ -101,7 +103,7 @@ def check_file_options(spec: TaskSpec, options: RunOptions) -> None:
         click.UsageError: an option is only for tables.
     """
     writes = spec.output is not None
-    refused = ["column", "delimiter", "encoding", "overwrite_columns", "prefix"]
+    refused = ["column", "delimiter", "encoding", "overwrite_columns", "prefix", "resume", "escape_formulas"]
     if not (spec.output == "transcript" and options.format in (None, *TRANSCRIPT_FORMATS)):
         refused.append("format")
     if not writes:
@@ -126,6 +128,10 @@ def check_table_options(spec: TaskSpec, options: RunOptions) -> None:
         raise click.UsageError(
             f"--format {options.format} is only for INPUTs of {tasks}; for a table: {', '.join(TABLE_FORMATS)}"
         )
+    if options.resume and options.output is None:
+        raise click.UsageError("--resume needs --output FILE: the finished rows are kept beside it")
+    if options.resume and options.draw is not None and not options.overwrite:
+        raise click.UsageError("--resume with --draw needs --overwrite: the last image may be there already")
     if spec.output == "audio":
         raise click.UsageError(f"{spec.name} writes recordings: give INPUTs (- for the lines of stdin) and -o DIR")
 

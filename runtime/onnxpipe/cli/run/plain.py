@@ -1,10 +1,13 @@
-"""Convert answers to plain Python values, and text to what a terminal shows safely."""
+"""Convert answers to plain Python values."""
 
 from __future__ import annotations
 
 import base64
 import io
+import re
 from typing import Any
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def plain(value: Any) -> Any:
@@ -47,14 +50,20 @@ def mask_image(mask: Any) -> Any:
     return Image.fromarray(mask.astype("uint8") * 255)
 
 
-def printable(text: str) -> str:
-    """Replace line ends and control characters by spaces: text of an input or a model must not control the terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)
+def text_problem(text: str, encoding: str = "UTF-8") -> str | None:
+    """Tell what makes a text unreadable: a lone surrogate, or a byte that was not in the encoding; None if nothing."""
+    found = _SURROGATE.search(text)
+    if found is None:
+        return None
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"byte 0x{code - 0xDC00:02x} is not {encoding}"
+    return f"the text has a lone surrogate, U+{code:04X}, which is no character"
 
 
-def visible(text: str) -> str:
-    """Replace control characters by spaces, but keep lines and tabs."""
-    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
+def without_surrogates(text: str) -> str:
+    """Replace lone surrogates by U+FFFD, the replacement character."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def megabytes(size: int) -> str:

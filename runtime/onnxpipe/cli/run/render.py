@@ -11,7 +11,8 @@ from typing import Any
 
 from onnxpipe.cli.run.answers import InputError
 from onnxpipe.cli.run.image_lines import image_lines, image_title
-from onnxpipe.cli.run.plain import plain, printable, visible
+from onnxpipe.cli.run.plain import plain
+from onnxpipe.cli.terminal import printable, visible
 
 _FIRST_VALUES = 5
 _LABEL_COLUMNS = 24

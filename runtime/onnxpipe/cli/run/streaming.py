@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import click
-
 from onnxpipe.cli.guard import describe
-from onnxpipe.cli.run.answers import InputError
-from onnxpipe.cli.run.plain import printable, visible
+from onnxpipe.cli.run.answers import InputError, readable
+from onnxpipe.cli.terminal import echo, printable
 
 
 def can_stream(pipe: Any, params: Mapping[str, Any]) -> bool:
@@ -19,7 +16,7 @@ def can_stream(pipe: Any, params: Mapping[str, Any]) -> bool:
     return can is not None and bool(can(**params))
 
 
-def stream(pipe: Any, values: Iterable[Any], params: Mapping[str, Any], keep: bool) -> None:
+def stream(pipe: Any, values: Iterable[Any], params: Mapping[str, Any], keep: bool) -> int:
     """Write the answers to stdout while the model generates them, with an empty line between them.
 
     Args:
@@ -28,33 +25,46 @@ def stream(pipe: Any, values: Iterable[Any], params: Mapping[str, Any], keep: bo
         params: keywords of the call.
         keep: write a bad input's error in the place of its answer, instead of raising it.
 
+    Returns:
+        how many inputs failed.
+
     Raises:
         InputError: an input could not be answered.
     """
+    failed = 0
     whole = params.get("return_full_text") is not False
     for number, value in enumerate(values, 1):
         if number > 1:
-            click.echo()
-        try:
-            if isinstance(value, InputError):
-                raise value
-            write_pieces(([value] if whole and isinstance(value, str) else []), pipe.stream(value, **params))
-        except Exception as error:
-            message = f"input {number}: {describe(error)}"
-            if not keep:
-                raise InputError(message) from error
-            click.echo(f"error: {printable(message)}")
+            echo()
+        before = [value] if whole and isinstance(value, str) else []
+        begun = False
+        for piece in _pieces(pipe, readable(value), params):
+            if isinstance(piece, InputError):
+                message = f"input {number}: {piece}"
+                if not keep:
+                    raise InputError(message) from piece.__cause__
+                failed += 1
+                echo(f"error: {printable(message)}", nl=False)
+                break
+            for text in (piece,) if begun else (*before, piece):
+                echo(text, nl=False)
+            begun = True
+        echo()
+    return failed
 
 
-def write_pieces(before: Iterable[str], pieces: Iterable[str]) -> None:
-    """Write pieces of text as they come, and a line end.
+def _pieces(pipe: Any, value: Any, params: Mapping[str, Any]) -> Iterator[str | InputError]:
+    """Generate the pieces of an answer; an `InputError` is the last if the model fails.
 
-    Args:
-        before: texts to write before the first piece.
-        pieces: the pieces; errors of the input are raised by the first one, before anything is written.
+    So an error of writing, outside, is not taken for the input's.
     """
-    pieces = iter(pieces)
-    first = next(pieces, "")
-    for piece in chain(before, (first,), pieces):
-        click.echo(visible(piece), nl=False)
-    click.echo()
+    try:
+        if isinstance(value, InputError):
+            raise value
+        pieces = iter(pipe.stream(value, **params))
+        yield next(pieces, "")
+        yield from pieces
+    except Exception as error:
+        failure = InputError(describe(error))
+        failure.__cause__ = error
+        yield failure

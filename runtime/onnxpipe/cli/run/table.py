@@ -1,4 +1,4 @@
-"""Read and write tables row by row: CSV, TSV, JSONL and plain text."""
+"""Read and write tables row by row: CSV, TSV, JSONL and plain text, from a file or from a stream that is read once."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import csv
 import io
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
-from onnxpipe.errors import OnnxPipeError
+from onnxpipe.cli.run.csv_records import csv_records
+from onnxpipe.cli.run.lines import Lines, TableError
+from onnxpipe.cli.run.plain import text_problem, without_surrogates
+from onnxpipe.cli.terminal import json_text
 
 Format = Literal["csv", "tsv", "jsonl", "text"]
 
@@ -26,15 +30,9 @@ _BOM = "\ufeff"
 _DELIMITERS = ",;\t|"
 _SAMPLE_CHARS = 1 << 16
 _SAMPLE_RECORDS = 50
-#: Longest cell in characters. Python's own limit of 131072 is too short for documents; without a limit, one quote that
-#: is never closed would read the whole file into memory.
-_CELL_LIMIT = 1 << 24
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 #: Files up to this size are read once beforehand, to count their rows.
 _COUNT_BYTES = 1 << 26
-
-
-class TableError(OnnxPipeError, ValueError):
-    """A file cannot be read as a table, or written as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +43,13 @@ class Record:
         number: counted from 1, the header not included.
         line: the line of the file on which it ends, from 1.
         cells: values by column; text, save in JSONL.
+        problem: why the row cannot be answered: its cells may then be incomplete.
     """
 
     number: int
     line: int
     cells: dict[str, Any]
+    problem: str | None = None
 
     @property
     def name(self) -> str:
@@ -59,12 +59,13 @@ class Record:
 
 @dataclass(frozen=True)
 class Table:
-    """A table on disk. Its rows are read one by one while they are iterated over.
+    """An open table. Its rows are read one by one while they are iterated over, once: it may be a stream.
 
     Attributes:
-        path: the file.
+        path: the file; "stdin" for stdin.
         format: the file's format.
         columns: the header; for JSONL the keys of the first row.
+        lines: the lines after the header.
         delimiter: separates the cells of CSV and TSV.
         encoding: Python's name of the encoding.
         newline: the line end.
@@ -74,68 +75,69 @@ class Table:
     path: Path
     format: Format
     columns: tuple[str, ...]
+    lines: Lines
     delimiter: str = ","
     encoding: str = "utf-8"
     newline: str = "\n"
     bom: bool = False
 
     def rows(self) -> Iterator[Record]:
-        """Iterate over the rows in order.
+        """Iterate over the rows in order. A row that cannot be read is a `Record` with a `problem`.
 
         Raises:
-            TableError: a row is not JSON, or has more cells than the header.
+            TableError: the rest of the file cannot be read.
         """
-        with _open(self.path, self.encoding) as file:
-            read = {"text": self._text, "jsonl": self._jsonl}.get(self.format, self._delimited)
-            try:
-                yield from read(file)
-            except UnicodeDecodeError as error:
-                raise _not_text(self.path, self.encoding, error) from None
-            except csv.Error as error:
-                raise TableError(f"{self.path}: {error}; is a quote left open?") from None
+        read = {"text": self._text, "jsonl": self._jsonl}.get(self.format, self._delimited)
+        return read()
 
     def count(self) -> int | None:
-        """Count the rows, unchecked; None where counting would take long."""
-        if self.path.stat().st_size > _COUNT_BYTES:
+        """Count the rows of a file; None for a stream, or where counting would take long."""
+        if not self.path.is_file() or self.path.stat().st_size > _COUNT_BYTES:
             return None
-        with _open(self.path, self.encoding) as file, contextlib.suppress(UnicodeDecodeError, csv.Error):
-            if self.format == "text":
-                return sum(1 for _ in file)
-            if self.format == "jsonl":
-                return sum(1 for line in file if line.strip())
-            return sum(1 for cells in self._reader(file) if cells) - 1
+        with contextlib.suppress(TableError):
+            again = open_table(self.path, format=self.format, delimiter=self.delimiter, encoding=self.encoding)
+            with contextlib.closing(again):
+                return sum(1 for _ in again.rows())
         return None
 
-    def _text(self, file: IO[str]) -> Iterator[Record]:
-        for number, line in enumerate(file, 1):
-            yield Record(number, number, {"text": line.rstrip("\r\n")})
+    def close(self) -> None:
+        """Close the file."""
+        self.lines.close()
 
-    def _jsonl(self, file: IO[str]) -> Iterator[Record]:
+    def _text(self) -> Iterator[Record]:
+        for number, line in enumerate(self.lines, 1):
+            cell = line.rstrip("\r\n")
+            yield Record(number, number, {"text": without_surrogates(cell)}, self._not_text(cell))
+
+    def _jsonl(self) -> Iterator[Record]:
         number = 0
-        for at, line in enumerate(file, 1):
+        for line in self.lines:
             if line.strip():
                 number += 1
-                yield Record(number, at, _object(line, self.path, at))
+                cells, problem = _object(without_surrogates(line))
+                yield Record(number, self.lines.number, cells, self._not_text(line) or problem)
 
-    def _delimited(self, file: IO[str]) -> Iterator[Record]:
-        reader = self._reader(file)
-        next(reader, None)  # the header
+    def _delimited(self) -> Iterator[Record]:
         number, width = 0, len(self.columns)
-        for cells in reader:
+        for cells, problem in csv_records(self.lines, self.delimiter):
             if not cells:
                 continue  # an empty line; an empty cell in a table of one column is written ""
             number += 1
-            if len(cells) > width:
-                raise TableError(
-                    f"{self.path}: row {number} (line {reader.line_num}) has {len(cells)} cells, the header {width}; "
-                    f"is {self.delimiter!r} the delimiter (--delimiter), and are the texts quoted?"
+            if problem is None:
+                problem = next(filter(None, map(self._not_text, cells)), None)
+            if problem is None and len(cells) > width:
+                problem = (
+                    f"it has {len(cells)} cells, the header {width}; is {self.delimiter!r} the delimiter "
+                    "(--delimiter), and are the texts quoted?"
                 )
             # a row that is too short is filled up, as spreadsheets omit empty cells at the end
-            yield Record(number, reader.line_num, dict(zip(self.columns, cells + [""] * (width - len(cells)))))
+            filled = [without_surrogates(cell) for cell in cells] + [""] * (width - len(cells))
+            yield Record(number, self.lines.number, dict(zip(self.columns, filled)), problem)
 
-    def _reader(self, file: IO[str]) -> Any:
-        csv.field_size_limit(_CELL_LIMIT)
-        return csv.reader(file, delimiter=self.delimiter)
+    def _not_text(self, text: str) -> str | None:
+        """Tell which byte of a text could not be decoded."""
+        problem = text_problem(text, self.encoding)
+        return problem and f"{problem}; give the table's encoding, e.g. --encoding cp1252"
 
 
 def open_table(
@@ -145,10 +147,10 @@ def open_table(
     delimiter: str | None = None,
     encoding: str | None = None,
 ) -> Table:
-    """Open a table: read its header and find out its delimiter and line ends.
+    """Open a table: read its header and find out its delimiter and line ends. It is opened once, so a stream will do.
 
     Args:
-        path: the file.
+        path: the file, or "-" for stdin.
         format: by default the extension's.
         delimiter: one character; by default the one that splits the first rows most evenly.
         encoding: by default UTF-8, with or without a byte order mark.
@@ -157,35 +159,45 @@ def open_table(
         FileNotFoundError: no such file.
         TableError: an unknown extension, not text, no header, or two columns of one name.
     """
-    path = Path(path)
-    format = format or format_of(path)
+    path, stdin = (Path("stdin"), True) if str(path) == "-" else (Path(path), False)
     encoding = encoding or "utf-8"
+    format = format or format_of(path)
     try:
-        with _open(path, encoding, keep_bom=True) as file:
-            sample = file.read(_SAMPLE_CHARS)
-    except UnicodeDecodeError as error:
-        raise _not_text(path, encoding, error) from None
+        lines = Lines(path, sys.stdin.buffer if stdin else path.open("rb"), encoding)
     except LookupError:
         raise TableError(f"unknown encoding {encoding!r}") from None
-    bom = sample.startswith(_BOM)
-    sample = sample.removeprefix(_BOM)
-    newline = "\r\n" if "\r\n" in sample else "\n"
-    if format == "text":
-        return Table(path, format, ("text",), encoding=encoding, newline=newline)
-    if format == "jsonl":
-        return Table(path, format, _keys(path, encoding), encoding=encoding, newline=newline)
-    delimiter = delimiter or ("\t" if format == "tsv" else _sniff(sample))
     try:
-        reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
-        header = next((cells for cells in reader if cells), None)
+        return _read_header(path, lines, format, delimiter, encoding)
+    except BaseException:
+        lines.close()
+        raise
+
+
+def _read_header(path: Path, lines: Lines, format: Format, delimiter: str | None, encoding: str) -> Table:
+    first = next(lines, "")
+    bom = first.startswith(_BOM)
+    first = first.removeprefix(_BOM)
+    newline = "\r\n" if first.endswith("\r\n") else "\n"
+    if first:
+        lines.give_back([first])
+    if format == "text":
+        return Table(path, format, ("text",), lines, encoding=encoding, newline=newline)
+    if format == "jsonl":
+        return Table(path, format, _keys(path, lines), lines, encoding=encoding, newline=newline)
+    delimiter = delimiter or ("\t" if format == "tsv" else _sniff(lines.sample(_SAMPLE_CHARS)))
+    try:
+        header, problem = next(((cells, why) for cells, why in csv_records(lines, delimiter) if cells), ([], None))
     except (csv.Error, TypeError) as error:
         raise TableError(f"{path}: {error}") from None
-    if header is None:
+    if not header:
         raise TableError(f"{path} is empty: a table begins with a header")
+    problem = problem or next(filter(None, (text_problem(name, encoding) for name in header)), None)
+    if problem:
+        raise TableError(f"{path}: the header cannot be read: {problem}")
     duplicates = sorted({name for name in header if header.count(name) > 1})
     if duplicates:
         raise TableError(f"{path} has several columns {', '.join(map(repr, duplicates))}: give each its own name")
-    return Table(path, format, tuple(header), delimiter, encoding, newline, bom)
+    return Table(path, format, tuple(header), lines, delimiter, encoding, newline, bom)
 
 
 def format_of(path: Path) -> Format:
@@ -193,52 +205,81 @@ def format_of(path: Path) -> Format:
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:
-        raise TableError(f"{path}: unknown table format {path.suffix!r}; known: {', '.join(FORMATS)}") from None
+        if path.suffix:
+            raise TableError(f"{path}: unknown table format {path.suffix!r}; known: {', '.join(FORMATS)}") from None
+        raise TableError(
+            f"{path} has no extension that tells its format: give --format csv, tsv, jsonl or text"
+        ) from None
 
 
-def write_rows(file: IO[str], rows: Iterable[dict[str, Any]], like: Table, format: Format, columns: list[str]) -> None:
-    """Write rows.
+@dataclass(frozen=True)
+class RowFormat:
+    """Formats rows as the lines of a table.
 
-    Args:
-        file: opened with `newline=""`.
-        rows: values by column.
-        like: the table whose delimiter and line ends are kept, where it has the same `format`.
-        format: csv, tsv or jsonl; text becomes csv.
+    Attributes:
+        format: csv, tsv or jsonl.
         columns: the header of csv and tsv.
+        delimiter: separates their cells.
+        newline: their line end.
+        bom: begin with a byte order mark.
+        escape_formulas: put a `'` before text in csv and tsv that a spreadsheet would run as a formula.
     """
-    if format == "jsonl":
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        return
-    same = format == like.format
-    delimiter = like.delimiter if same else "\t" if format == "tsv" else ","
-    if same and like.bom:
-        file.write(_BOM)
-    writer = csv.writer(file, delimiter=delimiter, lineterminator=like.newline if same else "\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([_cell(row.get(name)) for name in columns])
+
+    format: Format
+    columns: tuple[str, ...]
+    delimiter: str = ","
+    newline: str = "\n"
+    bom: bool = False
+    escape_formulas: bool = False
+
+    @classmethod
+    def like(cls, table: Table, format: Format, columns: Sequence[str], escape_formulas: bool = False) -> RowFormat:
+        """Return the format of an output, with the table's delimiter and line ends where it has the same `format`."""
+        if format == table.format:
+            return cls(format, tuple(columns), table.delimiter, table.newline, table.bom, escape_formulas)
+        return cls(format, tuple(columns), "\t" if format == "tsv" else ",", escape_formulas=escape_formulas)
+
+    def header(self) -> str:
+        """Return what comes before the first row."""
+        if self.format == "jsonl":
+            return ""
+        return (_BOM if self.bom else "") + self._line(self.columns)
+
+    def header_cells(self) -> tuple[str, ...]:
+        """Return the names of the columns as they are written."""
+        return tuple(str(self._cell(name)) for name in self.columns)
+
+    def row(self, row: Mapping[str, Any]) -> str:
+        """Return the line of a row of values by column."""
+        if self.format == "jsonl":
+            return json_text(row) + "\n"
+        return self._line([row.get(name) for name in self.columns])
+
+    def same(self, row: Mapping[str, Any], written: Mapping[str, Any], columns: Iterable[str]) -> bool:
+        """Tell whether a row that was written has the values of `row` in these columns."""
+        if self.format == "jsonl":
+            names = [name for name in columns if name in row]
+            return json_text([row[name] for name in names]) == json_text([written.get(name) for name in names])
+        return all(str(self._cell(row.get(name))) == written.get(str(self._cell(name))) for name in columns)
+
+    def _line(self, values: Iterable[Any]) -> str:
+        line = io.StringIO()
+        writer = csv.writer(line, delimiter=self.delimiter, lineterminator=self.newline)
+        writer.writerow([self._cell(value) for value in values])
+        return line.getvalue()
+
+    def _cell(self, value: Any) -> Any:
+        """Convert a value to a cell: text and numbers as they are, None as an empty cell, the rest as JSON."""
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return value
+        text = value if isinstance(value, str) else "" if value is None else json_text(value)
+        text = without_surrogates(text)
+        return f"'{text}" if self.escape_formulas and _is_formula(text) else text
 
 
-@contextlib.contextmanager
-def replacing(path: Path, overwrite: bool) -> Iterator[IO[str]]:
-    """Open a text file that replaces `path` when it is complete; on an error `path` stays as it is.
-
-    Raises:
-        FileExistsError: the file exists, and `overwrite` is false.
-    """
-    check_output(path, overwrite)
-    target = path.resolve()  # through a link, so that the link stays
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    part = Path(name)
-    try:
-        with open(handle, "w", encoding="utf-8", newline="") as file:  # noqa: PTH123 - a descriptor
-            yield file
-        part.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+def _is_formula(text: str) -> bool:
+    """Tell whether a spreadsheet takes a text for a formula; a number is none."""
+    return text.startswith(("=", "+", "-", "@", "\t", "\r")) and not _NUMBER.fullmatch(text)
 
 
 def check_output(path: Path, overwrite: bool) -> None:
@@ -251,50 +292,36 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise FileExistsError(f"the output {path} exists; --overwrite replaces it")
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _cell(value: Any) -> Any:
-    """Convert a value to a cell of CSV: text and numbers as they are, None as an empty cell, the rest as JSON."""
-    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-        return value
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _open(path: Path, encoding: str, keep_bom: bool = False) -> IO[str]:
-    # newline="" leaves line ends inside quoted cells alone; plain text and JSONL strip theirs themselves
-    name = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") and not keep_bom else encoding
-    return path.open(encoding=name, newline="")
-
-
-def _not_text(path: Path, encoding: str, error: UnicodeDecodeError) -> TableError:
-    return TableError(
-        f"{path} is not {encoding}: {error.reason} (byte 0x{error.object[error.start]:02x}); "
-        "give its encoding, e.g. --encoding cp1252"
-    )
-
-
-def _object(line: str, path: Path, at: int) -> dict[str, Any]:
+def _object(line: str) -> tuple[dict[str, Any], str | None]:
+    """Parse a line of JSONL to an object; what is not one has no cells, but a problem."""
     hint = "JSONL has one JSON object per line"
-    if at == 1 and line.lstrip().startswith("["):
-        hint += "; this looks like one JSON array: jq -c '.[]' splits it into lines"
     try:
         value = json.loads(line)
-    except ValueError as error:
-        raise TableError(f"{path}, line {at}: {error}; {hint}") from None
+    except (ValueError, RecursionError) as error:
+        return {}, f"it is not JSON: {error}; {hint}"
     if not isinstance(value, dict):
-        raise TableError(f"{path}, line {at} holds a JSON {type(value).__name__}; {hint}")
-    return value
+        return {}, f"it holds a JSON {type(value).__name__}; {hint}"
+    return value, None
 
 
-def _keys(path: Path, encoding: str) -> tuple[str, ...]:
-    with _open(path, encoding) as file:
-        for at, line in enumerate(file, 1):
+def _keys(path: Path, lines: Lines) -> tuple[str, ...]:
+    """Return the keys of the first line that is a JSON object, among the first ones."""
+    taken: list[str] = []
+    first_problem = None
+    try:
+        while sum(map(len, taken)) < _SAMPLE_CHARS and (line := next(lines, "")):
+            taken.append(line)
             if line.strip():
-                return tuple(_object(line, path, at))
+                cells, problem = _object(without_surrogates(line))
+                if problem is None:
+                    return tuple(cells)
+                first_problem = first_problem or f"{path}, line {len(taken)}: {problem}"
+    finally:
+        lines.give_back(taken)
+    if first_problem is not None:
+        array = "".join(taken).lstrip().startswith("[")
+        hint = "; this looks like one JSON array: jq -c '.[]' splits it into lines" if array else ""
+        raise TableError(first_problem + hint)
     return ()
 
 

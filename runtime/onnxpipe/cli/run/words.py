@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpipe.cli.run.answers import InputError
-from onnxpipe.cli.run.table import Table, TableError
+from onnxpipe.cli.run.lines import TableError
+from onnxpipe.cli.run.table import Table
 
 if TYPE_CHECKING:
     from onnxpipe.tasks.base.spec import TaskSpec
@@ -101,6 +102,9 @@ def column_inputs(
         missing = [name for name in names if name not in cells]
         if missing:
             return InputError(f"no column {missing[0]!r}")
+        unfit = next(filter(None, (_unfit(name, cells[name]) for name in names)), None)
+        if unfit is not None:
+            return InputError(unfit)
         if isinstance(columns, str):
             return _chat_or_text(cells[columns]) if spec.chats else cells[columns]
         try:
@@ -130,6 +134,15 @@ def _columns(spec: TaskSpec, table: Table, column: str | None, shared: Mapping[s
             return {missing[0]: evident} if missing else evident
     example = f"{missing[0]}=NAME,{missing[1]}=NAME" if len(missing) == 2 else "NAME"
     raise TableError(f"name the column to read: --column {example}; {table.path} has {quoted(table.columns)}")
+
+
+def _unfit(name: str, cell: Any) -> str | None:
+    """Tell why a cell of JSONL is not text, or a list or object of texts; None if it may be."""
+    if cell is None:
+        return f"the column {name!r} is null"
+    if isinstance(cell, (bool, int, float)):
+        return f"the column {name!r} is {json.dumps(cell)}, not text"
+    return None
 
 
 def _list_parts() -> set[str]:
