@@ -59,7 +59,7 @@ def fetch(url: str, timeout: float | None, *, max_bytes: int) -> bytes:
     """
     seconds = DEFAULT_SECONDS if timeout is None else float(timeout)
     deadline = _Deadline(time.monotonic() + seconds, seconds)
-    here = url
+    here = url.strip()
     try:
         for _ in range(_MAX_REDIRECTS + 1):
             target, body = _get(Url.parse(here), deadline, max_bytes)
@@ -135,7 +135,7 @@ class _Exchange:
 
 def _redirected(here: str, target: str) -> str:
     try:
-        following = urljoin(here, target)
+        following = urljoin(here, target.strip())
     except ValueError:  # its message may hold a part of the URL
         raise FetchError(f"{without_secrets(here)} redirects to what is not a valid URL") from None
     if here[:6].lower() == "https:" and following[:6].lower() != "https:":

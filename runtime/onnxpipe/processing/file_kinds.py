@@ -19,6 +19,15 @@ _KINDS = (
     (b"pk\x03\x04", "a zip archive"),
     (b"8bps", "a Photoshop file"),
     (b"\0\0\0\x0cjp  ", "a JPEG 2000 image"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (b"\0\0\0\x0cjxl ", "a JPEG XL image"),
+    (b"\xff\x0a", "a JPEG XL image"),
+    (b"icns", "an ICNS icon"),
+    (b"dds ", "a DDS texture"),
+    (b"qoif", "a QOI image"),
+    (b"v/1\x01", "an OpenEXR image"),
+    (b"#?radiance", "a Radiance HDR image"),
+    (b"simple  =", "a FITS image"),
 )
 #: Offset and bytes near the beginning of files in FFmpeg's formats.
 _CONTAINERS = (

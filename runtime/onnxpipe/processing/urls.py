@@ -22,7 +22,7 @@ class FetchError(ValueError):
 
 def is_url(text: str) -> bool:
     """Return whether a string is an http:// or https:// URL; the scheme may be in capitals."""
-    return text[:8].lower().startswith(("http://", "https://"))
+    return text[:32].lstrip()[:8].lower().startswith(("http://", "https://"))
 
 
 def without_secrets(url: str) -> str:
@@ -66,6 +66,7 @@ class Url:
         Raises:
             FetchError: it is not an http:// or https:// URL.
         """
+        url = url.strip()
         shown = without_secrets(url)
         try:
             parts = urlsplit(url)

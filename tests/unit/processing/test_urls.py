@@ -7,7 +7,7 @@ import pytest
 from onnxpipe.processing.urls import FetchError, Url, is_url, without_secrets
 
 
-@pytest.mark.parametrize("text", ["http://a/b", "https://a/b", "HTTP://a/b", "Https://A"])
+@pytest.mark.parametrize("text", ["http://a/b", "https://a/b", "HTTP://a/b", "Https://A", " http://a/b\n"])
 def test_schemes_may_be_in_capitals(text: str) -> None:
     assert is_url(text)
     assert Url.parse(text).scheme in ("http", "https")

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import click
 
 from onnxpipe.cli.run.table import check_output
+from onnxpipe.processing.data_urls import is_data_url
 from onnxpipe.processing.urls import is_url
 
 #: Longest name of a file, without its extension.
@@ -121,7 +122,7 @@ def stem_of(value: Any, default: str) -> str:
     text = str(value)
     if is_url(text):
         text = urlsplit(text).path
-    elif text.startswith("data:") or len(text) > 4096:
+    elif is_data_url(text) or len(text) > 4096:
         return default
     stem = re.sub(r"[^\w.-]+", "_", PurePosixPath(text.replace("\\", "/")).stem).strip("._")
     return stem[:_STEM] or default

@@ -90,8 +90,7 @@ def read_frames(
 def _opened(source: Any, timeout: float | None) -> Iterator[tuple[InputContainer, VideoStream, str]]:
     """Open a video; yield its container, the stream of its film, and its name for messages."""
     av = _import_av()
-    name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the video"
-    name = without_secrets(name) if isinstance(source, str) and is_url(source) else name
+    name = without_secrets(str(os.fspath(source))) if isinstance(source, (str, os.PathLike)) else "the video"
     name = "the data: URL" if is_data_url(name) else name
     with _file(source, timeout) as file:
         try:

@@ -74,6 +74,15 @@ def test_every_kind_of_source_gives_the_same_image(source: Any) -> None:
     assert (np.asarray(image) == PIXELS).all()
 
 
+@pytest.mark.parametrize("kind", ["JPEG2000", "TGA", "ICNS", "DDS"])
+def test_other_formats_get_the_list_of_those_that_are_read(kind: str) -> None:
+    word = {"JPEG2000": "a JPEG 2000 image", "TGA": "not an image of a format", "ICNS": "ICNS", "DDS": "a DDS"}[kind]
+    data = _file(np.tile(PIXELS, (2, 2, 1))[:16, :16], kind)
+    with pytest.raises(ImageError, match=rf"{word}.*; pass one of JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM, .*ICO"):
+        load_image(data)
+    assert load_image(Image.open(BytesIO(data))).size[0] >= 16  # the user's own Pillow may
+
+
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "http_an image.png"
     path.write_bytes(_file())

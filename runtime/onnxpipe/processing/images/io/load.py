@@ -177,7 +177,7 @@ def _kind(file: str | os.PathLike[str] | BytesIO) -> str:
             head = opened.read(64)
     if head[4:8] == b"ftyp":
         return "a HEIC image (which Pillow reads once pillow-heif is registered) or a video"
-    return kind_of(head) or ("not an image" if head else "empty")
+    return kind_of(head) or ("not an image of a format that is read here" if head else "empty")
 
 
 def _upright(image: Image, name: str) -> Image:
