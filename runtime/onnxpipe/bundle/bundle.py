@@ -13,7 +13,7 @@ from typing import Any
 
 from onnxpipe.bundle.config import Config
 from onnxpipe.bundle.external import check_external
-from onnxpipe.bundle.files import inside, read_json
+from onnxpipe.bundle.files import has_file, inside, read_json
 from onnxpipe.bundle.hub import listing, no_precision, not_exported
 from onnxpipe.bundle.layout import graph_files, has_weights, side_files
 from onnxpipe.bundle.precision import SUFFIXES, canonical_dtype, pick
@@ -63,7 +63,7 @@ class Bundle:
         """Tasks the model is for, best first: the manifest's, else inferred from config.json and modules.json."""
         if self.manifest is not None and self.manifest.get("tasks"):
             return tuple(str(task) for task in self.manifest["tasks"])
-        return infer_tasks(self.config, (self.folder / "modules.json").is_file())
+        return infer_tasks(self.config, has_file(self.folder, "modules.json"))
 
     def check_task(self, task: str, name_or_path: str) -> None:
         """Refuse a task that the model is not for; where its tasks are unknown, nothing is refused.
@@ -116,13 +116,13 @@ def open_bundle(folder: str | Path) -> Bundle:
     if not root.is_dir():
         raise ModelNotFoundError(f"no folder {root}")
     names = listing(root)
-    manifest = _manifest(root) if "bundle.json" in names else None
+    manifest = _manifest(root) if has_file(root, "bundle.json") else None
     graphs = _listed_graphs(root, manifest) if manifest else _found_graphs(root, names)
     if not graphs:
         if has_weights(names):
             raise not_exported(str(root))
         raise ModelNotFoundError(f"{root} has neither ONNX graphs (model.onnx, onnx/model.onnx) nor weights")
-    certificate = _json_of_format(root, "certificate.json") if "certificate.json" in names else None
+    certificate = _json_of_format(root, "certificate.json") if has_file(root, "certificate.json") else None
     bundle = Bundle(root, Config.from_folder(root), manifest, certificate, graphs)
     for name in side_files(names, "model"):
         if name != "bundle.json":
@@ -149,7 +149,7 @@ def _manifest(root: Path) -> dict[str, Any]:
 
 
 def _json_of_format(root: Path, name: str) -> dict[str, Any]:
-    value = read_json(inside(root, name))
+    value = read_json(root, name)
     version = value.get("format")
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise BundleError(f"{root / name} has no 'format' number")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxpipe.bundle.files import inside, read_json
+from onnxpipe.bundle.files import read_json
 from onnxpipe.bundle.hub import fetch
 from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
 from onnxpipe.errors import BundleError
@@ -101,7 +101,7 @@ class Config:
             BundleError: the file is not a config.
         """
         root = Path(folder)
-        return cls(read_json(inside(root, "config.json")), str(folder))
+        return cls(read_json(root, "config.json"), str(folder))
 
     @property
     def num_labels(self) -> int:
@@ -199,7 +199,7 @@ class AutoConfig:
         """
         hub, overrides = HubOptions.split(keywords, HubKeywords)
         folder = fetch(pretrained_model_name_or_path, need="config", **hub.keywords)
-        values = read_json(inside(folder, "config.json"))
+        values = read_json(folder, "config.json")
         labels = overrides.pop("num_labels", None)
         config = Config({**values, **overrides}, os.fspath(pretrained_model_name_or_path))
         if labels is not None:

@@ -3,51 +3,92 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import stat
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from onnxpipe.errors import BundleError, ModelNotFoundError
 
 MIB = 1 << 20
-JSON_LIMIT = 16 * MIB
-#: tokenizer.json holds the vocabulary; the largest in use are below 40 MiB.
-TOKENIZER_LIMIT = 256 * MIB
+#: Most bytes of a file beside the graphs.
+SMALL_LIMIT = 16 * MIB
+#: These hold a vocabulary; the largest in use are below 40 MiB.
+_LIMITS = dict.fromkeys(("tokenizer.json", "target_tokenizer.json", "vocab.json", "vocab.txt", "merges.txt"), 256 * MIB)
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
-def read_json(path: Path, limit: int | None = None) -> dict[str, Any]:
-    """Read the object in a JSON file.
+def has_file(folder: Path, name: str) -> bool:
+    """Whether something of this name lies in a model's folder; whether it may be read is found when it is read."""
+    return os.path.lexists(folder / name)
+
+
+def read_bytes(folder: Path, name: str, limit: int | None = None) -> bytes:
+    """Read a file of a model's folder.
 
     Args:
-        path: the file.
-        limit: most bytes; by default 256 MiB for tokenizer.json and 16 MiB for all others.
+        folder: the model's folder.
+        name: the file's path in it, with "/".
+        limit: most bytes; by default 256 MiB for tokenizers and vocabularies and 16 MiB for all others.
 
     Raises:
         ModelNotFoundError: no such file.
-        BundleError: too large, not JSON, too deep, not an object, or with NaN in it.
+        BundleError: it lies outside the folder, is not a regular file, is too large, or cannot be read.
     """
-    if limit is None:
-        limit = TOKENIZER_LIMIT if path.name == "tokenizer.json" else JSON_LIMIT
+    return read_file(inside(folder, name), limit)
+
+
+def read_file(path: Path, limit: int | None = None) -> bytes:
+    """Read a file that the user named, wherever it lies; else as `read_bytes`, which is for files of a model."""
+    limit = _LIMITS.get(path.name, SMALL_LIMIT) if limit is None else limit
     try:
-        with path.open("rb") as file:
-            raw = file.read(limit + 1)
+        # Without waiting: a pipe that nobody writes to would be waited for until the end of days.
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(file, "rb") as stream:  # noqa: PTH123 - a descriptor
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                raise BundleError(f"{path} is not a file")
+            content = b"" if status.st_size > limit else stream.read(limit + 1)
     except FileNotFoundError:
         raise ModelNotFoundError(f"no file {path}") from None
-    except OSError as error:
-        raise BundleError(f"{path} could not be read: {error}") from error
-    if len(raw) > limit:
+    except (OSError, ValueError) as error:
+        raise error if isinstance(error, BundleError) else BundleError(f"{path} could not be read: {error}") from error
+    if max(status.st_size, len(content)) > limit:
         raise BundleError(f"{path} is larger than {limit} bytes, so it is not the {path.name} of a model")
+    return content
+
+
+def read_text(folder: Path, name: str, limit: int | None = None) -> str:
+    """Read a text in UTF-8; otherwise as `read_bytes`."""
     try:
-        value = json.loads(raw, parse_constant=_constant)
-    except RecursionError:
-        raise BundleError(f"{path} is nested too deeply") from None
-    except ValueError as error:
-        raise BundleError(f"{path} is not valid JSON: {error}") from None
+        return read_bytes(folder, name, limit).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{folder / name} is not a text in UTF-8: {error}") from None
+
+
+def read_json(folder: Path, name: str, limit: int | None = None) -> dict[str, Any]:
+    """Read the object in a JSON file; otherwise as `read_bytes`.
+
+    Raises:
+        BundleError: not JSON, too deep, not an object, or with NaN in it.
+    """
+    value = read_json_value(folder, name, limit)
     if not isinstance(value, dict):
-        raise BundleError(f"{path} must hold a JSON object, not a {type(value).__name__}")
+        raise BundleError(f"{folder / name} must hold a JSON object, not a {type(value).__name__}")
     return value
+
+
+def read_json_value(folder: Path, name: str, limit: int | None = None) -> Any:
+    """Read a JSON file that may hold any value; otherwise as `read_json`."""
+    raw = read_bytes(folder, name, limit)
+    try:
+        return json.loads(raw, parse_constant=_constant)
+    except RecursionError:
+        raise BundleError(f"{folder / name} is nested too deeply") from None
+    except ValueError as error:
+        raise BundleError(f"{folder / name} is not valid JSON: {error}") from None
 
 
 def _constant(name: str) -> float:
@@ -95,11 +136,12 @@ def check_inside(root: Path, path: Path) -> None:
 
 
 def _blobs(real_root: Path) -> Path | None:
-    """Find the blobs folder, if `real_root` is <repository>/snapshots/<commit> in the Hub's cache.
+    """Find the blobs folder, if `real_root` is, or is in, <repository>/snapshots/<commit> in the Hub's cache.
 
     It is not resolved: were `blobs` itself a link, then its files' real paths would not lie in it, and be refused.
     """
-    snapshots = real_root.parent
-    if snapshots.name != "snapshots" or not snapshots.parent.name.startswith("models--"):
-        return None
-    return snapshots.parent / "blobs"
+    for commit in (real_root, *real_root.parents):  # a model may lie in a subfolder of its repository
+        snapshots = commit.parent
+        if snapshots.name == "snapshots" and snapshots.parent.name.startswith("models--"):
+            return snapshots.parent / "blobs"
+    return None

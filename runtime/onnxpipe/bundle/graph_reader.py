@@ -4,7 +4,8 @@ An ONNX file is a protobuf message; this reads just enough of the wire format
 (https://protobuf.dev/programming-guides/encoding/) to walk every place where a tensor can stand: initializers, sparse
 initializers, attributes, subgraphs, functions and training graphs (onnx/onnx.proto of ONNX 1.19). Weights inside the
 file are stepped over, and so is every part without the word "location", the key that each reference has. Whatever a
-well-behaved writer would not write is refused, since ONNX Runtime's own parser may see it differently.
+well-behaved writer would not write is refused (tags and lengths above 32 bits or padded, field 0, groups), since ONNX
+Runtime's own parser may see it differently.
 """
 
 from __future__ import annotations
@@ -195,10 +196,12 @@ class _Walk:
             if tag < 128:
                 position += 1
             else:
-                tag, position = self._varint(position, stop)
+                tag, position = self._short(position, stop)
             wire = tag & 7
+            if tag < 8:
+                raise ValueError(f"field 0 at byte {position}")
             if wire == 2:
-                size, position = self._varint(position, stop)
+                size, position = self._short(position, stop)
                 last = position + size
                 if last > stop:
                     raise ValueError(f"cut off or overlapping at byte {position}")
@@ -216,6 +219,17 @@ class _Walk:
             else:
                 raise ValueError(f"wire type {wire} at byte {position}")
         self._left = left
+
+    def _short(self, position: int, stop: int) -> tuple[int, int]:
+        """Read a tag or a length: a number of 32 bits in as few bytes as hold it.
+
+        Parsers differ in what they make of any other: protobuf drops the bits above 32, so that a tag could be that of
+        another field for it than for us.
+        """
+        value, after = self._varint(position, stop)
+        if value >> 32 or (after - position > 1 and not self._data[after - 1]):
+            raise ValueError(f"a tag or a length of more than 32 bits, or padded, at byte {position}")
+        return value, after
 
     def _varint(self, position: int, stop: int) -> tuple[int, int]:
         value = shift = 0

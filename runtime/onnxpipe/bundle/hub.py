@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from onnxpipe.bundle.external import data_locations
+from onnxpipe.bundle.files import inside
 from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
 from onnxpipe.bundle.layout import Need, data_files, graph_files, has_weights, needed_graphs, side_files
 from onnxpipe.bundle.precision import AUTO_ORDER, canonical_dtype, pick
@@ -255,5 +256,5 @@ def _data_of(folder: Path, graphs: list[str]) -> list[str]:
     return [
         posixpath.normpath(posixpath.join(posixpath.dirname(graph), location))
         for graph in graphs
-        for location in data_locations(folder / graph)
+        for location in data_locations(inside(folder, graph))
     ]

@@ -23,6 +23,8 @@ _CERTIFICATE = frozenset({"bundle.json", "certificate.json", "golden.npz"})
 _TOKENIZER = frozenset(
     {
         "tokenizer.json",
+        "target_tokenizer.json",  # Marian: the texts to translate into have a vocabulary of their own
+        "vocab.json",  # of CTC and VITS it goes before tokenizer.json
         "tokenizer_config.json",
         "special_tokens_map.json",
         "added_tokens.json",
@@ -32,12 +34,16 @@ _TOKENIZER = frozenset(
     }
 )
 #: Only needed where tokenizer.json, which holds the same, is missing.
-_VOCABULARY = re.compile(r"vocab\.(txt|json)|merges\.txt|.*\.(model|spm)|.*\.bpe")
+_VOCABULARY = re.compile(r"vocab\.txt|merges\.txt|.*\.(model|spm)|.*\.bpe")
 _PROCESSORS = frozenset({"preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"})
 #: Kokoro's voices, a file each; Bark's: the list of them, and three arrays each.
 _VOICES = re.compile(r"voices/[^/]+\.bin|speaker_embeddings_path\.json|speaker_embeddings/(?!\.).+\.npy")
 #: A language model of pyctcdecode for speech recognition: its alphabet, and the folder of its n-grams.
 _LANGUAGE = re.compile(r"alphabet\.json|language_model/(?!\.)[^/]+")
+#: The names of OneFormer's classes; its processor's config says in which file they are (`class_info_file`).
+_CLASSES = re.compile(r"[^/]*(panoptic|class)[^/]*\.json")
+#: The modules of sentence-transformers: 1_Pooling/config.json, 2_Dense/model.safetensors and the like.
+_MODULES = re.compile(r"(?!onnx/)\w+/config\.json|(\d+_\w+|\w*Dense\w*)/model\.safetensors", re.ASCII)
 _SENTENCE = frozenset({"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"})
 
 
@@ -86,8 +92,9 @@ def side_files(names: Iterable[str], need: Need) -> list[str]:
             chosen += [name for name in names if _VOCABULARY.fullmatch(name) and "/" not in name]
     if need == "model":
         chosen += [name for name in names if _VOICES.fullmatch(name) or _LANGUAGE.fullmatch(name)]
-        # The modules of sentence-transformers: 1_Pooling/config.json, 2_Dense/model.safetensors and the like.
-        chosen += [name for name in names if re.fullmatch(r"\d+_\w+/(config\.json|model\.safetensors)", name)]
+        chosen += [name for name in names if "modules.json" in names and _MODULES.fullmatch(name)]
+    if need in ("processor", "model"):
+        chosen += [name for name in names if _CLASSES.fullmatch(name)]
     return chosen
 
 

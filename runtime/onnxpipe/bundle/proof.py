@@ -6,16 +6,16 @@ golden.npz holds a few inputs with the original's outputs, so a device without P
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpipe.bundle.files import MIB, inside
+from onnxpipe.bundle.arrays import read_npz
+from onnxpipe.bundle.files import MIB, read_bytes
 from onnxpipe.bundle.objects import more_confident, same_order
 from onnxpipe.errors import BundleError
 
@@ -239,44 +239,19 @@ def read_golden(folder: Path) -> list[Golden]:
         ModelNotFoundError: there is no such file.
         BundleError: it is damaged, too large, or holds anything but plain arrays. No pickle is ever opened.
     """
-    path = inside(folder, "golden.npz")
+    path = folder / "golden.npz"
     cases: dict[tuple[str, int], dict[str, dict[str, Array]]] = {}
     try:
-        for key, array in _arrays(path):
+        for key, array in read_npz(read_bytes(folder, path.name, _GOLDEN_LIMIT), _GOLDEN_LIMIT):
             graph, number, kind, name = key.split("/", 3)
             if kind not in ("input", "output"):
                 raise ValueError(f"{key!r} is neither input nor output")
             cases.setdefault((graph, int(number)), {"input": {}, "output": {}})[kind][name] = array
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
+    except BundleError:
+        raise
+    except ValueError as error:
         raise BundleError(f"{path} is not a file of cases: {error}") from None
     return [Golden(graph, number, case["input"], case["output"]) for (graph, number), case in sorted(cases.items())]
-
-
-def _arrays(path: Path) -> Iterable[tuple[str, Array]]:
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        if sum(entry.file_size for entry in entries) > _GOLDEN_LIMIT:
-            raise ValueError(f"it unpacks to more than {_GOLDEN_LIMIT} bytes")
-        for entry in entries:
-            with archive.open(entry) as file:
-                yield entry.filename.removesuffix(".npy"), _array(file, entry.file_size)
-
-
-def _array(file: IO[bytes], size: int) -> Array:
-    """Read an array in numpy's format. numpy trusts the header, so it is compared with the size first.
-
-    Source: numpy.lib.format (NEP 1).
-    """
-    version = np.lib.format.read_magic(file)
-    if version != (1, 0):
-        raise ValueError(f"an array of the format {version}")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype.hasobject or fortran:
-        raise ValueError("an array of objects, or in Fortran order")
-    count = math.prod(shape)
-    if count * dtype.itemsize > size:
-        raise ValueError(f"an array of the shape {shape} in {size} bytes")
-    return np.frombuffer(file.read(count * dtype.itemsize), dtype, count).reshape(shape)
 
 
 def _mask(name: str, value: Array, mask: Array | None) -> Array | None:

@@ -116,9 +116,9 @@ def inspect_model(model: str, hub: Mapping[str, Any]) -> Inspection:
 
 
 def _json(folder: Path, name: str) -> dict[str, Any] | None:
-    from onnxpipe.bundle.files import read_json
+    from onnxpipe.bundle.files import has_file, read_json
 
-    return read_json(folder / name) if (folder / name).is_file() else None
+    return read_json(folder, name) if has_file(folder, name) else None
 
 
 def _tasks(manifest: Mapping[str, Any], config: Any, has_modules: bool) -> tuple[str, ...]:

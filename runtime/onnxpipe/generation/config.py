@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.bundle import Config, HubKeywords, HubOptions, fetch
-from onnxpipe.bundle.files import inside, read_json
+from onnxpipe.bundle.files import read_json
 from onnxpipe.errors import ModelNotFoundError, UnknownArgumentError
 from onnxpipe.generation.fields import DEFAULTS, FIELDS
 from onnxpipe.generation.validation import validate
@@ -155,13 +155,13 @@ class GenerationConfig:
         """
         hub, fields = HubOptions.split(keywords, HubKeywords)
         folder = fetch(pretrained_model_name, need="config", **hub.keywords)
-        return cls.from_dict(read_json(inside(folder, config_file_name or _FILE)), **fields)
+        return cls.from_dict(read_json(folder, config_file_name or _FILE), **fields)
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str], config: Config) -> GenerationConfig:
         """Load the config of a model in `folder`: its generation_config.json, else the fields of its config.json."""
         try:
-            return cls.from_dict(read_json(inside(Path(folder), _FILE)))
+            return cls.from_dict(read_json(Path(folder), _FILE))
         except ModelNotFoundError:
             return cls.from_model_config(config)
 

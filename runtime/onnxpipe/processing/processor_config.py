@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from onnxpipe.bundle.files import inside, read_json
+from onnxpipe.bundle.files import has_file, read_json
 from onnxpipe.bundle.hub import fetch
 from onnxpipe.bundle.hub_options import HubOptions
 from onnxpipe.errors import ModelNotFoundError
@@ -100,7 +100,7 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def _read(folder: Path, file: str) -> dict[str, Any]:
-    return read_json(inside(folder, file)) if (folder / file).is_file() else {}
+    return read_json(folder, file) if has_file(folder, file) else {}
 
 
 def _is_older(config: dict[str, Any], model: dict[str, Any], file: str) -> bool:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from onnxpipe.bundle import Bundle
-from onnxpipe.bundle.files import check_inside
+from onnxpipe.bundle.files import read_bytes
 from onnxpipe.engine import Session
 from onnxpipe.errors import BundleError, UnsupportedError
 from onnxpipe.models.base import Array, Model, Opener
@@ -150,9 +149,8 @@ class Kokoro(Model):
 
 
 def _read_voice(bundle: Bundle, voice: str, size: int) -> Array:
-    path: Path = bundle.folder / "voices" / f"{voice}.bin"
-    check_inside(bundle.folder, path)
-    length = path.stat().st_size
-    if not length or length % (4 * size) or length > _MOST_BYTES:
-        raise BundleError(f"{path} has {length} bytes, not whole rows of {size} float32: download it again")
-    return np.fromfile(path, "<f4").reshape(-1, size)
+    content = read_bytes(bundle.folder, f"voices/{voice}.bin", _MOST_BYTES)
+    if not content or len(content) % (4 * size):
+        path = bundle.folder / "voices" / f"{voice}.bin"
+        raise BundleError(f"{path} has {len(content)} bytes, not whole rows of {size} float32: download it again")
+    return np.frombuffer(content, "<f4").reshape(-1, size)

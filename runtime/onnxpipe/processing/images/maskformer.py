@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
-from onnxpipe.bundle.files import inside, read_json
+from onnxpipe.bundle.files import has_file, read_json
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images import transforms
@@ -94,9 +94,9 @@ class OneFormerImageProcessor(ImageProcessor):
 
     def _load_more(self, folder: Path | None) -> None:
         file = self.class_info_file
-        if folder is None or not file or not (folder / Path(file).name).is_file():
+        if folder is None or not file or not has_file(folder, Path(file).name):
             return
-        classes = read_json(inside(folder, Path(file).name))
+        classes = read_json(folder, Path(file).name)
         names = {key: entry["name"] for key, entry in classes.items()}
         things = [int(key) for key, entry in classes.items() if entry["isthing"]]
         self.metadata = {**names, "thing_ids": things, "class_names": list(names.values())}

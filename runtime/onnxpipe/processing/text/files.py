@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from onnxpipe.bundle.files import TOKENIZER_LIMIT, read_json
+from onnxpipe.bundle.files import has_file, read_bytes, read_json, read_text
 from onnxpipe.errors import BundleError, UnknownArgumentError, UnsupportedError
 from onnxpipe.processing.text import vocabulary_files
 from onnxpipe.processing.text.families import CLASS_OF, RENAMED, TokenizerFamily, family_of
@@ -103,7 +103,7 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, To
         ModelNotFoundError: no tokenizer.json, and no vocabulary files that a tokenizer can be built from.
         BundleError: a damaged file.
     """
-    config = _optional(folder / "tokenizer_config.json")
+    config = _optional(folder, "tokenizer_config.json")
     tokenizer_class = _class(folder, config)
     family = family_of(tokenizer_class)
     if "auto_map" in config:
@@ -124,7 +124,7 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, To
     backend.no_truncation()
     _apply_flags(backend, family, config, overrides)
     _add_missing(backend, _added_tokens(folder, config, literal=family.literal), named, specs, extra)
-    options = overrides if (folder / "tokenizer.json").is_file() else {**config, **overrides}
+    options = overrides if has_file(folder, "tokenizer.json") else {**config, **overrides}
     if {"add_bos_token", "add_eos_token"} & options.keys() and family.open_ended:
         _set_post_processor(backend, named, options)
     kept = {k: v for k, v in {**config, **overrides}.items() if k not in _NOT_SAVED}
@@ -215,14 +215,14 @@ def _check_overrides(overrides: Mapping[str, Any], more: set[str]) -> None:
             raise UnknownArgumentError.among("AutoTokenizer.from_pretrained", name, known)
 
 
-def _optional(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
+def _optional(folder: Path, name: str) -> dict[str, Any]:
+    return read_json(folder, name) if has_file(folder, name) else {}
 
 
 def _class(folder: Path, config: Mapping[str, Any]) -> str | None:
-    model = _optional(folder / "config.json")
+    model = _optional(folder, "config.json")
     named = config.get("tokenizer_class")
-    if model.get("model_type") in RENAMED and (folder / "tokenizer.json").is_file():
+    if model.get("model_type") in RENAMED and has_file(folder, "tokenizer.json"):
         return RENAMED[model["model_type"]]
     if isinstance(named, str):
         return named
@@ -232,7 +232,7 @@ def _class(folder: Path, config: Mapping[str, Any]) -> str | None:
 
 def _legacy_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Read `special_tokens_map.json`, which counts only in folders from before `added_tokens_decoder` existed."""
-    return {} if "added_tokens_decoder" in config else _optional(folder / "special_tokens_map.json")
+    return {} if "added_tokens_decoder" in config else _optional(folder, "special_tokens_map.json")
 
 
 def _added_tokens(folder: Path, config: Mapping[str, Any], *, literal: bool = False) -> dict[int, Any]:
@@ -245,9 +245,9 @@ def _added_tokens(folder: Path, config: Mapping[str, Any], *, literal: bool = Fa
             return {int(i): _spec({**token, "normalized": False} if literal else token) for i, token in listed}
         except (AttributeError, TypeError, ValueError) as error:
             raise BundleError(f"added_tokens_decoder in {folder / 'tokenizer_config.json'}: {error}") from error
-    if (folder / "tokenizer.json").is_file():
+    if has_file(folder, "tokenizer.json"):
         return {}  # tokenizer.json has them all, with their flags
-    added = _optional(folder / "added_tokens.json")
+    added = _optional(folder, "added_tokens.json")
     return {int(i): AddedToken(token, normalized=True) for token, i in added.items()}
 
 
@@ -294,7 +294,7 @@ def _backend(
     folder: Path, family: TokenizerFamily, named: Mapping[str, str], merged: Mapping[str, Any]
 ) -> tuple[Any, Mapping[str, Mapping[str, int]]]:
     """Build the backend; also return the vocabularies by language, where each language has its own."""
-    if family.vocabulary == "ctc" and (folder / "vocab.json").is_file():
+    if family.vocabulary == "ctc" and has_file(folder, "vocab.json"):
         from onnxpipe.processing.text.speech import ctc_vocabulary
 
         vocabulary, vocabularies = ctc_vocabulary.read(folder, merged.get("target_lang"))
@@ -303,8 +303,8 @@ def _backend(
         from onnxpipe.processing.text.speech import characters
 
         return characters.build(folder, named, merged.get("added_tokens_decoder")), {}
-    path = folder / "tokenizer.json"
-    return _read(path) if path.is_file() else vocabulary_files.build(folder, family, named), {}
+    built = has_file(folder, "tokenizer.json")
+    return _read(folder, "tokenizer.json") if built else vocabulary_files.build(folder, family, named), {}
 
 
 def _set_post_processor(backend: Any, named: Mapping[str, str], options: Mapping[str, Any]) -> None:
@@ -323,10 +323,9 @@ def _set_post_processor(backend: Any, named: Mapping[str, str], options: Mapping
 
 
 def _target(folder: Path, named: Mapping[str, str], specs: Mapping[str, Any], extra: list[Any]) -> Any:
-    path = folder / "target_tokenizer.json"
-    if not path.is_file():
+    if not has_file(folder, "target_tokenizer.json"):
         return None
-    backend = _read(path)
+    backend = _read(folder, "target_tokenizer.json")
     backend.no_padding()
     backend.no_truncation()
     _add_missing(backend, {}, named, specs, extra)
@@ -349,15 +348,13 @@ def _languages(family: TokenizerFamily, merged: Mapping[str, Any]) -> LanguageCo
     return languages
 
 
-def _read(path: Path) -> Any:
+def _read(folder: Path, name: str) -> Any:
     from tokenizers import Tokenizer
 
-    if path.stat().st_size > TOKENIZER_LIMIT:
-        raise BundleError(f"{path} is larger than {TOKENIZER_LIMIT} bytes: the tokenizer.json of a model is smaller")
+    path, content = folder / name, read_bytes(folder, name)
     try:
-        raw = path.read_bytes()
-        check_merges(raw, path)
-        backend = Tokenizer.from_buffer(raw)
+        check_merges(content, path)
+        backend = Tokenizer.from_buffer(content)
         for part in ("normalizer", "decoder"):
             growth(getattr(backend, part))
         return backend
@@ -414,10 +411,10 @@ def _add_missing(
 
 def _chat_template(folder: Path, config: Mapping[str, Any]) -> Any:
     named = {path.stem: path for path in sorted((folder / "additional_chat_templates").glob("*.jinja"))}
-    if (folder / "chat_template.jinja").is_file():
+    if has_file(folder, "chat_template.jinja"):
         named = {"default": folder / "chat_template.jinja", **named}
     if named:
-        texts = {name: path.read_text(encoding="utf-8") for name, path in named.items()}
+        texts = {name: read_text(folder, path.relative_to(folder).as_posix()) for name, path in named.items()}
         return texts["default"] if list(texts) == ["default"] else texts
     template = config.get("chat_template")
     if isinstance(template, list):

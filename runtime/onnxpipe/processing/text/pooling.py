@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpipe.bundle.files import MIB, has_file, read_bytes, read_json_value
 from onnxpipe.errors import BundleError, UnsupportedError
 
 Array = NDArray[Any]
@@ -34,6 +35,9 @@ MODES: Mapping[str, Callable[[Array], Array]] = {
     "weightedmean": _weighted_mean,
     "lasttoken": lambda tokens: np.asarray(tokens[-1]),
 }
+
+#: The largest linear layer after pooling is a few MiB.
+_DENSE_LIMIT = 256 * MIB
 
 _ALIASES = {"last": "lasttoken", "last_token": "lasttoken", "mean_sqrt_len": "mean_sqrt_len_tokens"}
 
@@ -130,30 +134,36 @@ def read_pooling_config(folder: Path) -> PoolingConfig:
         UnsupportedError: `modules.json` names an unknown step.
         BundleError: a required file is missing or damaged.
     """
-    modules = _json(folder / "modules.json", list)
-    extra = _json(folder / "config_sentence_transformers.json", dict) or {}
-    limits = _json(folder / "sentence_bert_config.json", dict) or {}
+    modules = _json(folder, "modules.json", list)
+    extra = _json(folder, "config_sentence_transformers.json", dict) or {}
+    limits = _json(folder, "sentence_bert_config.json", dict) or {}
     pooling: tuple[str, ...] = ("mean",)
     dense: list[Dense] = []
     normalize, include_prompt = False, True
     for module in modules or []:
+        if not isinstance(module, dict):
+            raise BundleError(f"{folder / 'modules.json'} must list objects, and has {module!r}")
         kind = str(module.get("type", "")).rsplit(".", 1)[-1]
-        path = folder / str(module.get("path", ""))
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise BundleError(f"{folder / 'modules.json'}: the path {module.get('path')!r} leaves the folder")
+        where = str(module.get("path", "")).rstrip("/")
+        if ".." in where.split("/"):
+            raise BundleError(f"{folder / 'modules.json'}: the path {module.get('path')!r} points out of the folder")
         if kind == "Pooling":
-            config = _json(path / "config.json", dict) or {}
+            config = _json(folder, f"{where}/config.json" if where else "config.json", dict) or {}
             pooling, include_prompt = _modes(config), bool(config.get("include_prompt", True))
         elif kind == "Dense":
-            dense.append(_dense(path))
+            dense.append(_dense(folder, where))
         elif kind == "Normalize":
             normalize = True
         elif kind not in ("Transformer", "Dropout"):
             raise UnsupportedError(f"{folder / 'modules.json'} names the step {kind!r}, which is not supported")
-    prompts = {str(k): str(v) for k, v in (extra.get("prompts") or {}).items() if v}
+    prompts = extra.get("prompts") or {}
+    if not isinstance(prompts, dict):
+        raise BundleError(f"{folder / 'config_sentence_transformers.json'}: prompts must map names to texts")
     limit = limits.get("max_seq_length")
+    if limit is not None and not (isinstance(limit, int) and limit > 0):
+        raise BundleError(f"{folder / 'sentence_bert_config.json'}: max_seq_length is {limit!r}, not a length")
     return PoolingConfig(
-        pooling, tuple(dense), normalize, int(limit) if limit else None, include_prompt, prompts,
+        pooling, tuple(dense), normalize, limit, include_prompt, {str(k): str(v) for k, v in prompts.items() if v},
         extra.get("default_prompt_name"),
     )  # fmt: skip
 
@@ -161,44 +171,47 @@ def read_pooling_config(folder: Path) -> PoolingConfig:
 def _modes(config: dict[str, Any]) -> tuple[str, ...]:
     if "pooling_mode" in config:
         mode = config["pooling_mode"]
+        if not isinstance(mode, str) and not (isinstance(mode, list) and all(isinstance(one, str) for one in mode)):
+            raise BundleError(f"pooling_mode of the folder's Pooling is {mode!r}, not a name or a list of names")
         return pooling_modes(mode if isinstance(mode, str) else tuple(mode))
     return tuple(mode for key, mode in _KEYS.items() if config.get(key)) or ("mean",)
 
 
-def _dense(path: Path) -> Dense:
-    config = _json(path / "config.json", dict) or {}
+def _dense(folder: Path, where: str) -> Dense:
+    config = _json(folder, f"{where}/config.json", dict) or {}
     activation = str(config.get("activation_function", "torch.nn.modules.activation.Tanh")).rsplit(".", 1)[-1]
     if activation not in _ACTIVATIONS:
-        raise UnsupportedError(f"{path / 'config.json'}: the activation {activation!r} is not supported")
-    weights = _read_safetensors(path / "model.safetensors")
-    return Dense(weights["linear.weight"], weights.get("linear.bias"), activation)
+        raise UnsupportedError(f"{folder / where / 'config.json'}: the activation {activation!r} is not supported")
+    name = f"{where}/model.safetensors"
+    weights = _read_safetensors(folder, name)
+    weight, bias = weights.get("linear.weight"), weights.get("linear.bias")
+    if weight is None or weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
+        raise BundleError(f"{folder / name} has no 'linear.weight' of two axes, or a 'linear.bias' of another width")
+    return Dense(weight, bias, activation)
 
 
-def _read_safetensors(path: Path) -> dict[str, Array]:
+def _read_safetensors(folder: Path, name: str) -> dict[str, Array]:
     """Read the float tensors of a safetensors file (8 bytes header size, JSON header, raw data) as float32."""
     kinds = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
+    raw = read_bytes(folder, name, _DENSE_LIMIT)
     try:
-        raw = path.read_bytes()
         size = int.from_bytes(raw[:8], "little")
         header = json.loads(raw[8 : 8 + size])
         out = {}
-        for name, spec in header.items():
-            if name != "__metadata__":
+        for tensor, spec in header.items():
+            if tensor != "__metadata__":
                 begin, end = spec["data_offsets"]
                 flat = np.frombuffer(raw[8 + size + begin : 8 + size + end], kinds[spec["dtype"]])
-                out[name] = flat.reshape(spec["shape"]).astype(np.float32)
+                out[tensor] = flat.reshape([abs(length) for length in spec["shape"]]).astype(np.float32)
         return out
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BundleError(f"{path} could not be read: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise BundleError(f"{folder / name} could not be read: {error}") from error
 
 
-def _json(path: Path, kind: type) -> Any:
-    if not path.is_file():
+def _json(folder: Path, name: str, kind: type) -> Any:
+    if not has_file(folder, name):
         return None
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{path} could not be read: {error}") from error
+    value = read_json_value(folder, name)
     if not isinstance(value, kind):
-        raise BundleError(f"{path} holds a {type(value).__name__}, not a {kind.__name__}")
+        raise BundleError(f"{folder / name} holds a {type(value).__name__}, not a {kind.__name__}")
     return value

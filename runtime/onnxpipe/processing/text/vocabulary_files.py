@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxpipe.bundle.files import read_json
+from onnxpipe.bundle.files import has_file, read_json, read_text
 from onnxpipe.errors import BundleError, ModelNotFoundError
 from onnxpipe.processing.text.families import TokenizerFamily
 
@@ -26,9 +26,9 @@ def build(folder: Path, family: TokenizerFamily, tokens: Mapping[str, str]) -> A
         ModelNotFoundError: the files are missing, or the class needs more than they hold.
         BundleError: the files are damaged.
     """
-    if family.vocabulary == "vocab.txt" and (folder / "vocab.txt").is_file():
-        backend = _wordpiece(_lines(folder / "vocab.txt"), tokens)
-    elif family.vocabulary == "vocab.json" and (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+    if family.vocabulary == "vocab.txt" and has_file(folder, "vocab.txt"):
+        backend = _wordpiece(_lines(folder, "vocab.txt"), tokens)
+    elif family.vocabulary == "vocab.json" and has_file(folder, "vocab.json") and has_file(folder, "merges.txt"):
         backend = _byte_level(folder)
     else:
         raise ModelNotFoundError(
@@ -53,8 +53,8 @@ def _wordpiece(words: list[str], tokens: Mapping[str, str]) -> Any:
 def _byte_level(folder: Path) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-    vocabulary = read_json(folder / "vocab.json")
-    lines = _lines(folder / "merges.txt")
+    vocabulary = read_json(folder, "vocab.json")
+    lines = _lines(folder, "merges.txt")
     pairs = (line.partition(" ") for line in lines if line.strip() and not line.startswith("#version"))
     merges = [(left, right) for left, _, right in pairs]
     try:
@@ -87,10 +87,6 @@ def _set_post_processor(backend: Any, family: TokenizerFamily, tokens: Mapping[s
     )
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path} could not be read: {error}") from error
+def _lines(folder: Path, name: str) -> list[str]:
     # not splitlines(): a vocabulary may hold characters that Python takes for line ends
-    return text.removesuffix("\n").split("\n")
+    return read_text(folder, name).removesuffix("\n").split("\n")

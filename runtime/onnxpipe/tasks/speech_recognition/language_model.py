@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from onnxpipe.bundle.files import read_json
+from onnxpipe.bundle.files import has_file, inside, read_json
 from onnxpipe.errors import MissingDependencyError, ModelNotFoundError
 
 logger = logging.getLogger("onnxpipe")
@@ -38,7 +38,7 @@ def load_language_model(decoder: Any, model: Any) -> Any:
     if decoder is not None:
         return _load(Path(decoder))
     folder: Path = model.bundle.folder
-    if not (folder / _ALPHABET).is_file() or not any(map(_with_language_model, map(folder.joinpath, _CONFIGS))):
+    if not has_file(folder, _ALPHABET) or not any(_with_language_model(folder, name) for name in _CONFIGS):
         return None
     try:
         return _load(folder)
@@ -47,13 +47,13 @@ def load_language_model(decoder: Any, model: Any) -> Any:
         return None
 
 
-def _with_language_model(path: Path) -> bool:
+def _with_language_model(folder: Path, name: str) -> bool:
     """Whether a file names a class of processors with a language model ("Wav2Vec2ProcessorWithLM")."""
-    return path.is_file() and str(read_json(path).get("processor_class")).endswith("WithLM")
+    return has_file(folder, name) and str(read_json(folder, name).get("processor_class")).endswith("WithLM")
 
 
 def _load(folder: Path) -> Any:
-    if not (folder / _ALPHABET).is_file():
+    if not has_file(folder, _ALPHABET):
         raise ModelNotFoundError(f"{folder} has no {_ALPHABET}: it is not a language model of pyctcdecode")
     try:
         from pyctcdecode import BeamSearchDecoderCTC
@@ -64,4 +64,13 @@ def _load(folder: Path) -> Any:
         raise MissingDependencyError(
             f'the language model in {folder} needs pyctcdecode and kenlm: pip install "onnxpipe[lm]" ({error})'
         ) from error
+    _check_files(folder)
     return BeamSearchDecoderCTC.load_from_dir(str(folder))
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse a language model whose files are links out of the folder, pipes or devices: pyctcdecode opens them."""
+    inside(folder, _ALPHABET)
+    for path in sorted((folder / _FOLDER).rglob("*")):
+        if path.is_symlink() or not path.is_dir():
+            inside(folder, path.relative_to(folder).as_posix())

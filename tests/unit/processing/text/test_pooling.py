@@ -98,7 +98,7 @@ def test_what_is_not_known_is_refused(tmp_path: Path) -> None:
 def test_paths_stay_in_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     write(folder, "modules.json", [{"path": "../elsewhere", "type": "sentence_transformers.models.Pooling"}])
-    with pytest.raises(BundleError, match="leaves the folder"):
+    with pytest.raises(BundleError, match="out of the folder"):
         read_pooling_config(folder)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from onnxpipe.bundle.files import MIB, inside, read_json
+from onnxpipe.bundle.arrays import read_npy, read_npz
+from onnxpipe.bundle.files import MIB, read_bytes, read_file, read_json
 from onnxpipe.errors import BundleError, ModelNotFoundError
 from onnxpipe.models.base import Array
 from onnxpipe.processing.arrays import to_array
@@ -70,9 +70,9 @@ def _load(name: str, folder: Path) -> Mapping[str, Any]:
     listed = _listed(folder)
     paths = listed.get(name) if name != "repo_or_path" else None
     if isinstance(paths, Mapping):
-        return {prompt: _array(inside(folder, str(path))) for prompt, path in paths.items() if prompt in PROMPTS}
+        return {prompt: _array(folder, str(path)) for prompt, path in paths.items() if prompt in PROMPTS}
     path = Path(name if name.endswith(".npz") else f"{name}.npz").expanduser()
-    if not path.is_file():
+    if not path.exists():
         own = ", ".join(sorted(voices(folder))[:6]) or "none"
         raise ModelNotFoundError(
             f"no voice {name!r}: neither a file {path} nor one of the model's own ({own}); a voice may also be a dict "
@@ -84,31 +84,29 @@ def _load(name: str, folder: Path) -> Mapping[str, Any]:
 def _listed(folder: Path) -> dict[str, Any]:
     """Read the folder's list of voices; empty if it has none."""
     try:
-        return read_json(inside(folder, LIST))
+        return read_json(folder, LIST)
     except ModelNotFoundError:
         return {}
 
 
-def _array(path: Path) -> Array:
+def _array(folder: Path, name: str) -> Array:
     """Read the array of an .npy file; no pickle is read."""
-    if path.stat().st_size > _LIMIT:
-        raise BundleError(f"{path} is larger than {_LIMIT} bytes, so it is not a voice")
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (ValueError, EOFError, OSError) as error:
-        raise BundleError(f"{path} is not an array: {error}") from error
+        return read_npy(read_bytes(folder, name, _LIMIT))
+    except BundleError:
+        raise
+    except ValueError as error:
+        raise BundleError(f"{folder / name} is not an array: {error}") from error
 
 
 def _arrays(path: Path) -> dict[str, Array]:
     """Read the arrays of a voice from an .npz file; pickles and files that unpack to more than `_LIMIT` are refused."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _LIMIT:
-                raise BundleError(f"{path} unpacks to more than {_LIMIT} bytes, so it is not a voice")
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files if name in PROMPTS}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise error if isinstance(error, BundleError) else BundleError(f"{path} is not a voice: {error}") from error
+        return {name: array for name, array in read_npz(read_file(path, _LIMIT), _LIMIT) if name in PROMPTS}
+    except BundleError:
+        raise
+    except ValueError as error:
+        raise BundleError(f"{path} is not a voice: {error}") from error
 
 
 def _checked(name: str, array: Array) -> Array:

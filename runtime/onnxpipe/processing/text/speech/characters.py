@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxpipe.bundle.files import read_json
+from onnxpipe.bundle.files import has_file, read_json
 from onnxpipe.errors import BundleError, ModelNotFoundError
 
 
@@ -49,11 +49,11 @@ def decode_characters(tokenizer: Any, token_ids: Any, skip_special_tokens: bool,
 def _read(folder: Path) -> dict[str, int]:
     vocabulary: Any
     path = folder / "vocab.json"
-    if path.is_file():
-        vocabulary = read_json(path)
-    elif (folder / "tokenizer.json").is_file():
+    if has_file(folder, path.name):
+        vocabulary = read_json(folder, path.name)
+    elif has_file(folder, "tokenizer.json"):
         path = folder / "tokenizer.json"
-        model = read_json(path).get("model")
+        model = read_json(folder, path.name).get("model")
         vocabulary = model.get("vocab") if isinstance(model, dict) else None
     else:
         raise ModelNotFoundError(f"{folder} has neither vocab.json nor tokenizer.json")

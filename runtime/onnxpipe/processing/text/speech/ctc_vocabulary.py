@@ -53,7 +53,7 @@ def read(folder: Path, target_lang: str | None) -> tuple[dict[str, int], dict[st
         BundleError: no vocabulary, or none for that language.
     """
     path = folder / "vocab.json"
-    found = read_json(path)
+    found = read_json(folder, path.name)
     nested = {name: value for name, value in found.items() if isinstance(value, dict)}
     if not nested:
         return _checked(found, path), {}
