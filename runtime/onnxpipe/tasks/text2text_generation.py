@@ -71,7 +71,7 @@ class Text2TextCallOptions(GenerationCallOptions, total=False):
     stop_sequence: str | None
 
 
-class GeneratedText(TypedDict):
+class Text2TextOutput(TypedDict):
     """A generated text; with `return_tensors` it has `generated_token_ids` instead."""
 
     generated_text: str
@@ -121,15 +121,15 @@ class Text2TextGenerationPipeline(GenerationPipeline[Text2TextOptionsT]):
 
     # -- the call ---------------------------------------------------------------------------------------------------
     @overload
-    def __call__(self, inputs: str | list[str], **options: Unpack[Text2TextCallOptions]) -> list[GeneratedText]: ...
+    def __call__(self, inputs: str | list[str], **options: Unpack[Text2TextCallOptions]) -> list[Text2TextOutput]: ...
     @overload
     def __call__(
         self, inputs: list[list[str]], **options: Unpack[Text2TextCallOptions]
-    ) -> list[list[GeneratedText]]: ...
+    ) -> list[list[Text2TextOutput]]: ...
     @overload
     def __call__(
         self, inputs: Stream, **options: Unpack[Text2TextCallOptions]
-    ) -> PipelineIterator[list[GeneratedText]]: ...
+    ) -> PipelineIterator[list[Text2TextOutput]]: ...
     def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any:
         """Generate a text from one text, from each of a list, or of a stream.
 

@@ -13,8 +13,8 @@ from onnxpipe.engine.batching import Array
 from onnxpipe.generation import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
 
-class TextStreamer(Protocol):
-    """The parts of a pipeline that streaming needs."""
+class TextGenerator(Protocol):
+    """A pipeline that generates text: the parts that streaming needs."""
 
     tokenizer: Any
 
@@ -38,7 +38,7 @@ class _StopOnEvent(StoppingCriteria):
         return np.full(len(input_ids), self.event.is_set())
 
 
-def text_pieces(pipe: TextStreamer, value: Any, options: Any) -> Iterator[str]:
+def text_pieces(pipe: TextGenerator, value: Any, options: Any) -> Iterator[str]:
     """Generate the text of one answer, in pieces.
 
     Nothing runs before the first piece is requested. An error of the model is raised where the pieces are read. When
