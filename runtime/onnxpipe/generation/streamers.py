@@ -71,7 +71,7 @@ class TextStreamer(BaseStreamer):
         text = self._text()
         if text.endswith("\n"):
             ready = text[self.print_len :]
-            self.token_cache, self.print_len = [], 0
+            self.start_line()
         else:
             whole = len(text) if text and _is_ideograph(text[-1]) else text.rfind(" ") + 1
             ready = text[self.print_len : whole]
@@ -84,6 +84,10 @@ class TextStreamer(BaseStreamer):
         self.token_cache, self.print_len = [], 0
         self.next_tokens_are_prompt = True
         self.on_finalized_text(ready, stream_end=True)
+
+    def start_line(self) -> None:
+        """Drop the tokens of the lines that were passed on; what follows is decoded without them."""
+        self.token_cache, self.print_len = [], 0
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Take text that is ready; by default it is printed, with a newline at the end."""

@@ -16,6 +16,7 @@ from onnxpipe.tasks.base.columns import text_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.generation import GenerationOptions, GenerationPipeline, Kwargs
 from onnxpipe.tasks.base.spec import TaskSpec
+from onnxpipe.tasks.base.streaming import text_after
 
 
 class ReturnType(Enum):
@@ -300,9 +301,13 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
             records.append({**record, **{name: values[number] for name, values in others.items()}})
         return records
 
+    def continues_prompt(self, value: Any, options: TextGenerationOptions) -> bool:
+        return not isinstance(value, Chat) or self._continues(value, options)
+
     def _text(self, prompt: _Prompt, sequence: Any, options: TextGenerationOptions) -> Any:
+        before = sequence[: prompt.length] if self.continues_prompt(prompt.text, options) else sequence[:0]
         generated = sequence[prompt.length :]
-        text = self.tokenizer.decode(generated[generated >= 0], **self.decode_kwargs(options))
+        text = text_after(self.tokenizer, before, generated[generated >= 0], **self.decode_kwargs(options))
         if options.return_type is ReturnType.NEW_TEXT:
             return text
         if isinstance(prompt.text, str):

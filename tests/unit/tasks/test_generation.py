@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers
 
 from onnxpipe import (
     GenerationConfig,
@@ -23,9 +25,12 @@ from onnxpipe import (
     pipeline,
     set_seed,
 )
+from onnxpipe.processing.text.files import TokenizerSettings
+from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.text_generation import ReturnType
-from unit.fakes import BOS, EOS, LETTERS, PAD, TEMPLATE, FakeCausal, FakeSeq2Seq, tokenizer
+from unit.fakes import BOS, EOS, FIRST, LETTERS, PAD, TEMPLATE, FakeCausal, FakeSeq2Seq, tokenizer
 
+BLANK = FIRST + LETTERS.index(" ")
 GREEDY = {"do_sample": False, "max_new_tokens": 8}
 PROMPTS = ["once upon a time", "hello", "a", "the cat sat on the mat, and the dog"]
 
@@ -81,6 +86,51 @@ def test_what_comes_back() -> None:
     quiet = writer(return_full_text=False)
     assert quiet("hello", **GREEDY) == [{"generated_text": full[5:]}]
     assert quiet("hello", return_full_text=True, **GREEDY) == [{"generated_text": full}]
+
+
+def metaspace_writer() -> Any:
+    """A writer whose decoder drops the blank before a first word, as SentencePiece's do."""
+    pipe = writer(template=TEMPLATE)
+    tokens = {token: i for token, i in pipe.tokenizer.get_vocab().items() if i >= FIRST and token != " "}
+    backend = Backend(models.BPE({"<pad>": PAD, "<s>": BOS, "</s>": EOS, **tokens, "▁": BLANK}, []))
+    backend.add_special_tokens(["<pad>", "<s>", "</s>"])
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    backend.decoder = decoders.Metaspace(prepend_scheme="always")
+    named = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
+    pipe.tokenizer = Tokenizer(backend, TokenizerSettings(named, chat_template=TEMPLATE))
+    return pipe
+
+
+#: Words of one letter, each with its blank; a line end after every third.
+WORDS = {"do_sample": False, "max_new_tokens": 14, "prefix_allowed_tokens_fn": lambda row, ids: _next_word(ids)}
+
+
+def _next_word(ids: Any) -> list[int]:
+    last, count = int(ids[-1]), int((ids == BLANK).sum())
+    if last == BLANK:
+        return [FIRST + LETTERS.index("x")]
+    return [FIRST + LETTERS.index("\n")] if last != FIRST + LETTERS.index("\n") and count % 3 == 0 else [BLANK]
+
+
+def test_the_blank_between_prompt_and_answer_is_kept() -> None:
+    pipe = metaspace_writer()
+    (full,) = pipe("the dog", **WORDS)
+    assert full["generated_text"] == "the dog x\n x x x\n x x"
+    (new,) = pipe("the dog", return_full_text=False, **WORDS)
+    assert new["generated_text"] == " x\n x x x\n x x"
+    assert "".join(pipe.stream("the dog", **WORDS)) == new["generated_text"]
+
+
+def test_a_continued_message_keeps_its_blank_and_a_new_one_has_none() -> None:
+    pipe = metaspace_writer()
+    begun = [user("hi"), {"role": "assistant", "content": "the dog"}]
+    plain = {**WORDS, "prefix_allowed_tokens_fn": lambda row, ids: [BLANK] if ids[-1] != BLANK else [FIRST]}
+    (record,) = pipe(begun, continue_final_message=True, **plain)
+    assert record["generated_text"][-1]["content"] == "the dog" + " a" * 7
+    assert "".join(pipe.stream(begun, continue_final_message=True, **plain)) == " a" * 7
+    (record,) = pipe([user("hi")], **plain)
+    assert record["generated_text"][-1]["content"] == "a" + " a" * 6
+    assert "".join(pipe.stream([user("hi")], **plain)) == "a" + " a" * 6
 
 
 @pytest.mark.parametrize("pair", [("return_full_text", "return_text"), ("return_full_text", "return_tensors"),

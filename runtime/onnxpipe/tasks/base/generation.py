@@ -356,6 +356,10 @@ class GenerationPipeline(Pipeline[GenerationOptionsT]):
         """Kwargs of the tokenizer's `decode` for generated text."""
         return {"skip_special_tokens": True}
 
+    def continues_prompt(self, value: Any, options: GenerationOptionsT) -> bool:
+        """Whether the generated text continues a text of the prompt, so that both are decoded together."""
+        return False
+
     def one_input(self, inputs: Any) -> Any:
         """Check the single input of `stream`.
 

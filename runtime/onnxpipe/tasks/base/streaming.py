@@ -1,9 +1,13 @@
-"""Stream text: the model generates in a thread of its own, its text is handed over piece by piece."""
+"""Text of an answer, whole or piece by piece: what is generated is decoded with the tokens that it follows.
+
+Decoders drop the blank before a first word, so an answer that is decoded alone may lose the blank that parts it from
+its prompt.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -11,6 +15,9 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array
 from onnxpipe.generation import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
+
+#: Tokens that are decoded again before those that follow them: more than the parts of one character.
+_CONTEXT = 8
 
 
 class TextGenerator(Protocol):
@@ -22,9 +29,65 @@ class TextGenerator(Protocol):
         """Keywords of the tokenizer's `decode` for generated text."""
         ...
 
+    def continues_prompt(self, value: Any, options: Any) -> bool:
+        """Whether the generated text continues a text of the prompt."""
+        ...
+
     def dispatch(self, inputs: Any, options: Any) -> Any:
         """Answer inputs with parsed options."""
         ...
+
+
+def text_after(tokenizer: Any, before: Sequence[int], generated: Sequence[int], **kwargs: Any) -> str:
+    """Decode tokens as the continuation of others: the text of both without what the first have of it.
+
+    Source: the text-generation pipeline of transformers 4.57.
+
+    Args:
+        tokenizer: decodes.
+        before: the tokens of the prompt.
+        generated: the tokens after them.
+        **kwargs: of `decode`.
+    """
+    alone = str(tokenizer.decode(before, **kwargs)) if len(before) else ""
+    together = str(tokenizer.decode([*before, *generated], **kwargs))
+    # not only its length: the last token of a prompt that was cut may be half of a character
+    if together.startswith(alone):
+        return together[len(alone) :]
+    return together[next((i for i, pair in enumerate(zip(alone, together)) if pair[0] != pair[1]), len(together)) :]
+
+
+class _AnswerStreamer(TextIteratorStreamer):
+    """Iterate over pieces of an answer, in another thread than the one that generates.
+
+    Joined they are the text of the whole: each line is decoded with the last tokens before it.
+
+    Args:
+        tokenizer: decodes.
+        continues_prompt: decode the first line with the prompt, which it continues.
+        **decode_kwargs: of `decode`.
+    """
+
+    def __init__(self, tokenizer: Any, continues_prompt: bool, **decode_kwargs: Any) -> None:
+        super().__init__(tokenizer, **decode_kwargs)
+        self._continues_prompt = continues_prompt
+
+    def put(self, value: Array) -> None:
+        """Take the prompt once, and then the next tokens."""
+        if not self.next_tokens_are_prompt:
+            super().put(value)
+            return
+        self.next_tokens_are_prompt = False
+        if self._continues_prompt:
+            self.token_cache = np.ravel(value).tolist()
+            self.start_line()
+
+    def start_line(self) -> None:
+        """Keep the last tokens, whose text was passed on, so that the next are decoded as what follows them."""
+        every, self.token_cache = self.token_cache, self.token_cache[-_CONTEXT:]
+        if not self._text():  # special tokens alone, which tell nothing
+            self.token_cache = every
+        self.print_len = len(self._text().rstrip("\N{REPLACEMENT CHARACTER}"))
 
 
 class _StopOnEvent(StoppingCriteria):
@@ -46,7 +109,7 @@ def text_pieces(pipe: TextGenerator, value: Any, options: Any) -> Iterator[str]:
     """
     stop = _StopOnEvent()
     tokenizer: Any = pipe.tokenizer
-    streamer = TextIteratorStreamer(tokenizer, skip_prompt=True, **pipe.decode_kwargs(options))
+    streamer = _AnswerStreamer(tokenizer, pipe.continues_prompt(value, options), **pipe.decode_kwargs(options))
     criteria = StoppingCriteriaList([*(options.generate.get("stopping_criteria") or ()), stop])
     options = replace(
         options, generate={**options.generate, "streamer": streamer, "stopping_criteria": criteria}
