@@ -14,6 +14,7 @@
     ├── AudioError              (ValueError)   a recording that cannot be read or fetched, or is too long
     │   └── AudioNotFoundError  (FileNotFoundError)  no such audio file
     ├── UnsupportedError        (ValueError)   an argument or a model that is not supported here
+    │   └── UnknownChoiceError  (KeyError)     a name that is none of those an argument takes
     ├── UnknownArgumentError    (TypeError)    a misspelt or unknown argument; the message names the nearest known one
     └── PipelineException                      an input the task cannot answer (transformers' own name)
 
@@ -80,6 +81,12 @@ class AudioNotFoundError(AudioError, FileNotFoundError):
 
 class UnsupportedError(OnnxPipeError, ValueError):
     """An argument or a model that this runtime does not support."""
+
+
+class UnknownChoiceError(UnsupportedError, KeyError):
+    """A name that is none of those that an argument takes."""
+
+    __str__ = Exception.__str__  # KeyError shows the repr of its message
 
 
 class UnknownArgumentError(OnnxPipeError, TypeError):

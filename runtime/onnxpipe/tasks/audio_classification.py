@@ -16,6 +16,7 @@ from onnxpipe.tasks.base.audio import AudioPipeline
 from onnxpipe.tasks.base.call_types import AudioSource, CallOptions, LabelScore, Stream
 from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.spec import TaskSpec
 
 _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {"softmax": softmax, "sigmoid": sigmoid, "none": lambda x: x}
@@ -34,7 +35,7 @@ class AudioClassificationOptions:
             model's problem type.
     """
 
-    top_k: int | None = None
+    top_k: int | None = number_option(None, least=1)
     function_to_apply: str | None = None
 
 
@@ -68,13 +69,11 @@ class AudioClassificationPipeline(AudioPipeline[AudioClassificationOptions]):
         def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any: ...
 
     def parse(self, kwargs: Mapping[str, Any], base: AudioClassificationOptions | None) -> AudioClassificationOptions:
-        function, top_k = kwargs.get("function_to_apply"), kwargs.get("top_k")
-        if function is not None and function not in _FUNCTIONS:
+        function = kwargs.get("function_to_apply")
+        if isinstance(function, str) and function not in _FUNCTIONS:
             raise ValueError(
                 f"Invalid value for `function_to_apply`: {function}. Valid options are ['softmax', 'sigmoid', 'none']"
             )
-        if top_k is not None and (isinstance(top_k, bool) or not isinstance(top_k, (int, np.integer)) or top_k < 1):
-            raise ValueError(f"top_k must be a positive whole number, or None for all labels; got {top_k!r}")
         return super().parse(kwargs, base)
 
     def decode(self, rows: Answered, options: AudioClassificationOptions) -> list[LabelScore]:

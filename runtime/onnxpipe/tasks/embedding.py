@@ -17,6 +17,7 @@ from onnxpipe.processing.text.pooling import PoolingConfig, l2_normalize, poolin
 from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import Cells, fixed_columns, one_column
 from onnxpipe.tasks.base.datasets import PipelineIterator
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import Pipeline, text_row
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
@@ -37,11 +38,11 @@ class EmbeddingOptions:
 
     pooling: str | tuple[str, ...] | None = None
     normalize: bool | None = None
-    truncate_dim: int | None = None
+    truncate_dim: int | None = number_option(None, least=1)
     prompt_name: str | None = None
     prompt: str | None = None
     truncation: bool = True
-    max_length: int | None = None
+    max_length: int | None = number_option(None, least=1)
 
 
 class EmbeddingCallOptions(CallOptions, total=False):
@@ -86,8 +87,6 @@ class EmbeddingPipeline(Pipeline[EmbeddingOptions]):
         options = super().parse(kwargs, base)
         if options.pooling is not None:
             pooling_modes(options.pooling)
-        if options.truncate_dim is not None and options.truncate_dim < 1:
-            raise UnsupportedError(f"truncate_dim must be at least 1, got {options.truncate_dim}")
         if options.prompt_name is not None and options.prompt_name not in (self.pooling_config.prompts or {}):
             known = ", ".join(self.pooling_config.prompts or {}) or "none"
             raise UnsupportedError(f"prompt_name={options.prompt_name!r}: the model declares these prompts: {known}")

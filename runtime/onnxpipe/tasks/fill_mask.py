@@ -17,6 +17,7 @@ from onnxpipe.processing.scores import softmax
 from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import Pipeline, text_rows
 from onnxpipe.tasks.base.spec import TaskSpec
 
@@ -34,7 +35,7 @@ class FillMaskOptions:
         target_ids: the token ids of `targets`, from which they follow.
     """
 
-    top_k: int = 5
+    top_k: int = number_option(5, least=1)
     targets: str | list[str] | None = None
     tokenizer_kwargs: Mapping[str, Any] = field(default_factory=dict)
     target_ids: tuple[int, ...] | None = field(default=None, repr=False)

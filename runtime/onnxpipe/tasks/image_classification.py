@@ -16,6 +16,7 @@ from onnxpipe.tasks.base.call_types import ImageCallOptions, ImageInput, LabelSc
 from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.text_classification import ClassificationFunction
 
@@ -36,7 +37,7 @@ class ImageClassificationOptions(ImageOptions):
             model's problem type.
     """
 
-    top_k: int = 5
+    top_k: int = number_option(5, least=1)
     function_to_apply: ClassificationFunction | str | None = None
 
 
@@ -70,7 +71,7 @@ class ImageClassificationPipeline(ImagePipeline[ImageClassificationOptions]):
 
     def parse(self, kwargs: Mapping[str, Any], base: ImageClassificationOptions | None) -> ImageClassificationOptions:
         kept = dict(kwargs)
-        if kept.get("function_to_apply") is not None:
+        if isinstance(kept.get("function_to_apply"), str):
             kept["function_to_apply"] = function_named(kept["function_to_apply"])
         return super().parse(kept, base)
 

@@ -16,6 +16,7 @@ from onnxpipe.tasks.base.call_types import ImageCallOptions, ImageInput, Stream
 from onnxpipe.tasks.base.columns import mask_share, one_column
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, Size, size_of
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.spec import TaskSpec
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ class ImageSegmentationOptions(ImageOptions):
     """
 
     subtask: str | None = None
-    threshold: float = 0.9
-    mask_threshold: float = 0.5
-    overlap_mask_area_threshold: float = 0.5
+    threshold: float = number_option(0.9, least=0, most=1)
+    mask_threshold: float = number_option(0.5, least=0, most=1)
+    overlap_mask_area_threshold: float = number_option(0.5, least=0, most=1)
 
 
 class ImageSegmentationCallOptions(ImageCallOptions, total=False):

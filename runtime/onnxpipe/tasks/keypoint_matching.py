@@ -15,6 +15,7 @@ from onnxpipe.tasks.base.call_types import ImageCallOptions, ImageInput, Stream
 from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.datasets import PipelineIterator, is_dataset
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, post_processor
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 
@@ -26,7 +27,7 @@ class KeypointMatchingOptions(ImageOptions):
         threshold: the score that a match must exceed.
     """
 
-    threshold: float = 0.0
+    threshold: float = number_option(0.0, least=0, most=1)
 
 
 class KeypointMatchingCallOptions(ImageCallOptions, total=False):

@@ -21,6 +21,7 @@ from onnxpipe.tasks.base.call_types import ImageCallOptions, ImageInput, Stream
 from onnxpipe.tasks.base.columns import mask_share, one_column
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, Size
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.spec import TaskSpec
 
 
@@ -43,16 +44,16 @@ class MaskGenerationOptions(ImageOptions):
         output_bboxes_mask: return the masks' boxes too, as "bounding_boxes" of shape (masks, 4).
     """
 
-    points_per_batch: int | None = 64
-    points_per_crop: int = 32
-    crops_n_layers: int = 0
-    crop_overlap_ratio: float = 512 / 1500
-    crop_n_points_downscale_factor: int = 1
-    pred_iou_thresh: float = 0.88
-    stability_score_thresh: float = 0.95
-    stability_score_offset: float = 1
-    mask_threshold: float = 0
-    crops_nms_thresh: float = 0.7
+    points_per_batch: int | None = number_option(64, least=1)
+    points_per_crop: int = number_option(32, least=1)
+    crops_n_layers: int = number_option(0, least=0)
+    crop_overlap_ratio: float = number_option(512 / 1500, least=0, most=1)
+    crop_n_points_downscale_factor: int = number_option(1, least=1)
+    pred_iou_thresh: float = number_option(0.88, least=0, most=1)
+    stability_score_thresh: float = number_option(0.95, least=0, most=1)
+    stability_score_offset: float = number_option(1, least=0)
+    mask_threshold: float = number_option(0)
+    crops_nms_thresh: float = number_option(0.7, least=0, most=1)
     output_rle_mask: bool = False
     output_bboxes_mask: bool = False
 
@@ -133,13 +134,7 @@ class MaskGenerationPipeline(ImagePipeline[MaskGenerationOptions]):
             if kwargs.get(name) is not None:
                 raise UnsupportedError(f"{name} is not supported: no image processor of transformers uses it")
         kept = {name: value for name, value in kwargs.items() if name not in ("max_hole_area", "max_sprinkle_area")}
-        options = super().parse(kept, base)
-        if options.points_per_batch is not None and options.points_per_batch <= 0:
-            raise ValueError(
-                "Cannot have points_per_batch<=0. Must be >=1 to returned batched outputs. "
-                "To return all points at once, set points_per_batch to None"
-            )
-        return options
+        return super().parse(kept, base)
 
     def encode(self, value: Any, options: MaskGenerationOptions) -> Iterator[Row]:
         image = self.load(value, options)

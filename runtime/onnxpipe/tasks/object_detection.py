@@ -11,6 +11,7 @@ from onnxpipe.tasks.base.call_types import DetectedObject, ImageCallOptions, Ima
 from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, batch_of_one, box_of, post_processor
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.spec import TaskSpec
 
 
@@ -22,7 +23,7 @@ class ObjectDetectionOptions(ImageOptions):
         threshold: the score that a box must exceed.
     """
 
-    threshold: float = 0.5
+    threshold: float = number_option(0.5, least=0, most=1)
 
 
 class ObjectDetectionCallOptions(ImageCallOptions, total=False):

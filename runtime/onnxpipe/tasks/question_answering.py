@@ -17,6 +17,7 @@ from onnxpipe.models.auto import AutoModelForQuestionAnswering
 from onnxpipe.tasks.base.call_types import CallOptions
 from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.datasets import is_dataset
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import Pipeline, text_row
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
@@ -48,11 +49,11 @@ class QuestionAnsweringOptions:
         padding: as in the tokenizer's call.
     """
 
-    top_k: int = 1
-    doc_stride: int | None = None
-    max_answer_len: int = 15
-    max_seq_len: int | None = None
-    max_question_len: int = 64
+    top_k: int = number_option(1, least=1)
+    doc_stride: int | None = number_option(None, least=0)
+    max_answer_len: int = number_option(15, least=1)
+    max_seq_len: int | None = number_option(None, least=1)
+    max_question_len: int = number_option(64, least=1)
     handle_impossible_answer: bool = False
     align_to_words: bool = True
     padding: bool | str = "do_not_pad"
@@ -104,10 +105,6 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         if topk is not None and kept.get("top_k") is None:
             warnings.warn("topk parameter is deprecated, use top_k instead", UserWarning, stacklevel=4)
             kept["top_k"] = topk
-        if kept.get("top_k") is not None and kept["top_k"] < 1:
-            raise ValueError(f"top_k parameter should be >= 1 (got {kept['top_k']})")
-        if kept.get("max_answer_len") is not None and kept["max_answer_len"] < 1:
-            raise ValueError(f"max_answer_len parameter should be >= 1 (got {kept['max_answer_len']}")
         return super().parse(kept, base)
 
     @overload

@@ -21,6 +21,7 @@ from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base.call_types import CallOptions, LabelScore, Stream
 from onnxpipe.tasks.base.columns import ResultColumns, ranked_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import Pipeline, text_row, text_rows
 from onnxpipe.tasks.base.spec import TaskSpec
 
@@ -57,7 +58,7 @@ class TextClassificationOptions:
         tokenizer: every other keyword goes to the tokenizer (`truncation=True`, `max_length`, ...).
     """
 
-    top_k: int | str | None = ""
+    top_k: int | Literal[""] | None = number_option("", least=1)
     function_to_apply: ClassificationFunction | str | None = None
     return_all_scores: bool | None = None
     tokenizer: Mapping[str, Any] = field(default_factory=dict)
@@ -99,8 +100,6 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
                 UserWarning,
                 stacklevel=4,
             )
-        if isinstance(own.get("function_to_apply"), str):
-            own["function_to_apply"] = ClassificationFunction[own["function_to_apply"].upper()]
         options = super().parse(own, base)
         return replace(options, tokenizer={**options.tokenizer, **rest})
 

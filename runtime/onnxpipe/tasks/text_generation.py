@@ -15,6 +15,7 @@ from onnxpipe.tasks.base.chats import Chat, is_chat, with_chats
 from onnxpipe.tasks.base.columns import text_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.generation import GenerationOptions, GenerationPipeline, Kwargs
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.base.streaming import text_after
 
@@ -59,7 +60,7 @@ class TextGenerationOptions(GenerationOptions):
     truncation: bool | str | None = None
     padding: bool | str | None = None
     add_special_tokens: bool | None = None
-    max_length: int | None = None
+    max_length: int | None = number_option(None, least=1)
     continue_final_message: bool | None = None
     skip_special_tokens: bool = True
     tokenizer_encode_kwargs: Mapping[str, Any] | None = None

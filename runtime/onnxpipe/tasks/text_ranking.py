@@ -16,6 +16,7 @@ from onnxpipe.processing.scores import sigmoid
 from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import Cells, fixed_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
+from onnxpipe.tasks.base.option_rules import choice_option, number_option
 from onnxpipe.tasks.base.pipeline import Pipeline, text_row
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
@@ -32,10 +33,10 @@ class TextRankingOptions:
         max_length: the longest pair in tokens; the document is cut.
     """
 
-    top_k: int | None = None
-    function_to_apply: str | None = None
+    top_k: int | None = number_option(None, least=1)
+    function_to_apply: str | None = choice_option(None, "sigmoid", "none")
     return_documents: bool = True
-    max_length: int | None = None
+    max_length: int | None = number_option(None, least=1)
 
 
 class TextRankingCallOptions(CallOptions, total=False):
@@ -71,10 +72,7 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
             )
 
     def parse(self, kwargs: Mapping[str, Any], base: TextRankingOptions | None) -> TextRankingOptions:
-        options = super().parse(kwargs, base)
-        if options.function_to_apply not in (None, "sigmoid", "none"):
-            raise UnsupportedError(f"function_to_apply={options.function_to_apply!r}: choose 'sigmoid' or 'none'")
-        return options
+        return super().parse(kwargs, base)
 
     @overload
     def __call__(

@@ -20,6 +20,7 @@ from onnxpipe.models.text_to_audio.vocoder import DEFAULT_VOCODER, SpeechT5HifiG
 from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.generation import seed_of
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.spec import TaskSpec
 
@@ -48,7 +49,7 @@ class TextToAudioOptions:
     generate_kwargs: Kwargs = field(default_factory=dict)
     preprocess_params: Kwargs = field(default_factory=dict)
     processor_kwargs: Kwargs = field(default_factory=dict)
-    seed: int | None = None
+    seed: int | None = number_option(None, least=0)
     squeeze: bool = True
     generate: Kwargs = field(default_factory=dict)
 

@@ -24,6 +24,7 @@ from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.datasets import PipelineIterator, is_dataset
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import Pipeline, text_row
 from onnxpipe.tasks.base.spec import TaskSpec
 
@@ -60,7 +61,7 @@ class TokenClassificationOptions:
 
     ignore_labels: Sequence[str] = ("O",)
     aggregation_strategy: AggregationStrategy | str | None = None
-    stride: int | None = None
+    stride: int | None = number_option(None, least=0)
     offset_mapping: Any = None
     is_split_into_words: bool = False
     delimiter: str = " "
@@ -109,8 +110,6 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
 
     def parse(self, kwargs: Mapping[str, Any], base: TokenClassificationOptions | None) -> TokenClassificationOptions:
         kept = dict(kwargs)
-        if isinstance(kept.get("aggregation_strategy"), str):
-            kept["aggregation_strategy"] = AggregationStrategy[kept["aggregation_strategy"].upper()]
         self._deprecated(kept)
         if base is not None:  # as in transformers, these two hold for the call alone
             base = replace(base, is_split_into_words=False, delimiter=" ")

@@ -16,6 +16,7 @@ from onnxpipe.tasks.base.call_types import ImageCallOptions, LabelScore, Stream,
 from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.image_classification import FUNCTIONS
 from onnxpipe.tasks.text_classification import ClassificationFunction
@@ -33,9 +34,9 @@ class VideoClassificationOptions(ImageOptions):
             model's problem type.
     """
 
-    top_k: int = 5
-    num_frames: int | None = None
-    frame_sampling_rate: int = 1
+    top_k: int = number_option(5, least=1)
+    num_frames: int | None = number_option(None, least=1)
+    frame_sampling_rate: int = number_option(1, least=1)
     function_to_apply: str | None = None
 
 
@@ -87,14 +88,10 @@ class VideoClassificationPipeline(ImagePipeline[VideoClassificationOptions]):
 
     def parse(self, kwargs: Mapping[str, Any], base: VideoClassificationOptions | None) -> VideoClassificationOptions:
         function = kwargs.get("function_to_apply")
-        if function is not None and function not in ("softmax", "sigmoid", "none"):
+        if isinstance(function, str) and function not in ("softmax", "sigmoid", "none"):
             raise ValueError(
                 f"Invalid value for `function_to_apply`: {function}. Valid options are ['softmax', 'sigmoid', 'none']"
             )
-        for name in ("num_frames", "frame_sampling_rate"):
-            count = kwargs.get(name)
-            if count is not None and count < 1:
-                raise ValueError(f"{name} must be at least 1, got {count}")
         return super().parse(kwargs, base)
 
     def encode(self, value: Any, options: VideoClassificationOptions) -> Iterable[Row]:

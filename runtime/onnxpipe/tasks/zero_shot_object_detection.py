@@ -16,6 +16,7 @@ from onnxpipe.tasks.base.call_types import DetectedObject, ImageCallOptions, Ima
 from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, Size, box_of, known_feeds, post_processor, size_of
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import text_row
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
@@ -31,8 +32,8 @@ class ZeroShotObjectDetectionOptions(ImageOptions):
     """
 
     candidate_labels: Any = None
-    threshold: float = 0.1
-    top_k: int | None = None
+    threshold: float = number_option(0.1, least=0, most=1)
+    top_k: int | None = number_option(None, least=1)
 
 
 class ZeroShotDetectionCallOptions(ImageCallOptions, total=False):

@@ -40,7 +40,7 @@ CASES = (
     _case("timeout", PHOTO, **EASY, timeout=3.0),
     Case("own image processor", TASK, (PHOTO,), EASY, ctor={"image_processor": PipeImageProcessor()}),
     *(_case(f"image, {name}", Image(name), **EASY) for name in (*CORE_ODD, "square", "wide", "one")),
-    _case("no points at all", PHOTO, points_per_batch=0),
+    _case("no points at all", PHOTO, points_per_batch=0, message=False),
     _case("text that is not an image", "no such picture", message=False),
     _case("number", 3, message=False),
 )

@@ -548,7 +548,7 @@ def test_embeddings_are_dropped_with_their_last_row() -> None:
 
 def test_wrong_masks() -> None:
     pipe = masker()
-    with pytest.raises(ValueError, match="points_per_batch<=0"):
+    with pytest.raises(ValueError, match="points_per_batch=0: pass a whole number, at least 1"):
         pipe(plain("white"), points_per_batch=0)
     with pytest.raises(UnsupportedError, match="max_hole_area"):
         pipe(plain("white"), max_hole_area=3)

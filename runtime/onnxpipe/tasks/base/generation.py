@@ -20,6 +20,7 @@ from onnxpipe.generation.fields import FIELDS
 from onnxpipe.generation.seed import next_seed
 from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base.assistant import load_assistant
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.sequences import SequenceEnds, split_sequences
 from onnxpipe.tasks.base.streaming import text_pieces
@@ -82,7 +83,7 @@ class GenerationOptions:
         generate: every other keyword: the fields of a `GenerationConfig` and the arguments of `generate()`.
     """
 
-    seed: int | None = None
+    seed: int | None = number_option(None, least=0)
     response_format: Any = None
     generate: Mapping[str, Any] = field(default_factory=dict)
 

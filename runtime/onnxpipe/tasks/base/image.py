@@ -12,6 +12,7 @@ from onnxpipe.engine.batching import Array, Padding, Row
 from onnxpipe.errors import BundleError, UnsupportedError
 from onnxpipe.processing.model_output import ModelOutput
 from onnxpipe.tasks.base.call_types import Box
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class ImageOptions:
         timeout: seconds that fetching an image from the web may take; None for the loader's own limit.
     """
 
-    timeout: float | None = None
+    timeout: float | None = number_option(None, least=0)
 
 
 class ImagePipeline(Pipeline[ImageOptionsT]):

@@ -41,7 +41,7 @@ def option_docs(options: Any) -> list[OptionDoc]:
     for cls in reversed(options.__mro__):
         texts |= attribute_texts(inspect.cleandoc(cls.__doc__ or ""))
     return [
-        OptionDoc(field.name, str(field.type), _default(field), texts.get(field.name, ""))
+        OptionDoc(field.name, str(field.type), _default(field), texts.get(field.name, "") + _range(field))
         for field in dataclasses.fields(options)
         if field.repr  # what is kept between calls is no option
     ]
@@ -62,6 +62,11 @@ def attribute_texts(docstring: str) -> dict[str, str]:
         elif line.strip():
             found |= {name: f"{found[name]} {line.strip()}" for name in names}
     return found
+
+
+def _range(field: dataclasses.Field[Any]) -> str:
+    limits = field.metadata.get("range")
+    return f" Range: {limits}." if limits is not None else ""
 
 
 def _default(field: dataclasses.Field[Any]) -> str:

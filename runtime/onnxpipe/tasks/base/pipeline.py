@@ -26,6 +26,7 @@ from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base import legacy
 from onnxpipe.tasks.base.call_types import CallOptions
 from onnxpipe.tasks.base.datasets import PipelineIterator, is_dataset, rows_of
+from onnxpipe.tasks.base.option_rules import check_count, checked_options
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -147,6 +148,7 @@ class Pipeline(Generic[OptionsT]):
 
         Raises:
             UnknownArgumentError: a keyword that is not an option of the task.
+            UnsupportedError: a value that the option does not take.
         """
         before: Any = base
         if self.Options is None:
@@ -156,7 +158,8 @@ class Pipeline(Generic[OptionsT]):
         for name in kwargs:
             if name not in known:
                 raise UnknownArgumentError.among(f"{type(self).__name__}", name, known)
-        kept = {k: v for k, v in kwargs.items() if v is not None or k in self.none_counts}
+        kept = checked_options(self.Options, kwargs)
+        kept = {k: v for k, v in kept.items() if v is not None or k in self.none_counts}
         return cast("OptionsT", dataclasses.replace(before or self.Options(), **kept))
 
     def encode(self, value: Any, options: OptionsT) -> Iterable[Row]:
@@ -201,6 +204,7 @@ class Pipeline(Generic[OptionsT]):
         """Answer as `__call__` does, with options that are parsed already."""
         size = self._size(batch_size)
         workers = num_workers if num_workers is not None else self._num_workers or 0
+        check_count("num_workers", workers, 0)
         if on_error not in ("raise", "return"):
             raise UnsupportedError(f"on_error={on_error!r}: choose 'raise' or 'return'")
         self.call_count += 1

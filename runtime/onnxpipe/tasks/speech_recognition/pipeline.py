@@ -18,6 +18,7 @@ from onnxpipe.tasks.base.call_types import AudioSource, GenerationCallOptions, S
 from onnxpipe.tasks.base.columns import ResultColumns
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.generation import GenerationOptions, GenerationPipeline, Kwargs, seed_of
+from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.speech_recognition.backends import CTCBackend, Seq2SeqBackend, SpeechBackend, WhisperBackend
@@ -47,8 +48,8 @@ class SpeechRecognitionOptions(GenerationOptions):
         progress: show a progress bar for long recordings on standard error.
     """
 
-    chunk_length_s: float = 0
-    stride_length_s: float | Sequence[float] | None = None
+    chunk_length_s: float = number_option(0, least=0)
+    stride_length_s: float | Sequence[float] | None = number_option(None, least=0)
     return_timestamps: bool | str | None = None
     return_language: bool | None = None
     ignore_warning: bool = False
