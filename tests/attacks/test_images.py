@@ -126,6 +126,17 @@ def test_bombs_in_metadata_do_no_harm() -> None:
         assert memory() - before < 100 * MIB
 
 
+@pytest.mark.parametrize("setting", ["size", "crop_size", "pad_size"])
+def test_sizes_of_a_config_fill_no_memory(setting: str) -> None:
+    from onnxpipe.processing.images.classifiers import CLIPImageProcessor
+
+    config = {setting: {"height": 12_000, "width": 12_000}, "do_center_crop": True, "do_pad": True}
+    before = memory()
+    with pytest.raises(ImageError, match="would become one of 12000x12000"):
+        CLIPImageProcessor.from_dict(config)(IMAGE)
+    assert memory() - before < 100 * MIB
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])
 @pytest.mark.parametrize("part", [0.02, 0.3, 0.7, 0.97])
 def test_truncated_files_are_refused(kind: str, part: float) -> None:

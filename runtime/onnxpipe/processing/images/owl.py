@@ -66,6 +66,7 @@ class Owlv2ImageProcessor(ImageProcessor):
             values = transforms.pad(values, (side, side))
         if settings.do_resize:
             size = transforms.target_size(values.shape[-2], values.shape[-1], settings.size)
+            size = transforms.checked_size(size, (values.shape[-2], values.shape[-1]))
             values = smooth_resize(values, size, bool(settings.resample))
         return np.asarray(transforms.normalize(values, settings), np.float32)
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Array: TypeAlias = NDArray[Any]
 ImageOrArray: TypeAlias = "Image | Array"
 
+#: Pixels that an image may have once it is resized and padded: 4096 x 4096, more than any model takes.
+MAX_RESULT = 2**24
+
 
 # -- sizes ------------------------------------------------------------------------------------------------------------
 def size_of(image: ImageOrArray) -> tuple[int, int]:
@@ -101,17 +104,20 @@ def shortest_edge(size: Size | None) -> int:
 
 
 def checked_size(size: tuple[int, int], original: tuple[int, int]) -> tuple[int, int]:
-    """Return `size`, to which an image of the size `original` is resized or padded, if it is allowed.
+    """Return `size`, to which an image of the size `original` is resized, cropped or padded, if it is allowed.
+
+    Sizes come from a model's files, and must not fill the memory: each pixel of the result takes 12 bytes and more.
 
     Raises:
-        ImageError: a side of 0, or more than 178,956,970 pixels.
+        ImageError: a side of 0, or more pixels than `MAX_RESULT` and four times the image's own.
     """
     height, width = size
-    if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        why = "has a side of 0 pixels" if min(size) < 1 else f"has more than {MAX_PIXELS} pixels"
+    limit = min(MAX_PIXELS, max(MAX_RESULT, 4 * original[0] * original[1]))
+    if height < 1 or width < 1 or height * width > limit:
+        why = "has a side of 0 pixels" if min(size) < 1 else f"has more than the {limit} pixels allowed"
         raise ImageError(
             f"this image of {original[1]}x{original[0]} pixels would become one of {width}x{height}, which {why}: "
-            "crop it, or pass another size"
+            "crop it, or pass another size (size, crop_size and pad_size are in preprocessor_config.json)"
         )
     return size
 
@@ -129,7 +135,7 @@ def resize(image: ImageOrArray, size: tuple[int, int], resample: int | None) -> 
     Floats in 0–1 are converted to bytes and back to float32, as in transformers.
 
     Raises:
-        ImageError: a side of 0, more than 178,956,970 pixels, or floats that are not an image.
+        ImageError: a size that is not allowed (`checked_size`), or floats that are not an image.
     """
     height, width = checked_size(size, size_of(image))
     if not isinstance(image, np.ndarray):
@@ -159,9 +165,7 @@ def center_crop(image: ImageOrArray, size: Size | None) -> Array:
     top, left = (height - crop_height) // 2, (width - crop_width) // 2
     if top >= 0 and left >= 0:
         return array[top : top + crop_height, left : left + crop_width]
-    canvas_height, canvas_width = max(height, crop_height), max(width, crop_width)
-    if canvas_height * canvas_width > MAX_PIXELS:
-        raise ImageError(f"this image of {width}x{height} pixels cannot be cropped to {crop_width}x{crop_height}")
+    canvas_height, canvas_width = checked_size((max(height, crop_height), max(width, crop_width)), (height, width))
     canvas = np.zeros((canvas_height, canvas_width, array.shape[2]), array.dtype)
     above, before = ceil((canvas_height - height) / 2), ceil((canvas_width - width) / 2)
     canvas[above : above + height, before : before + width] = array

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
+from onnxpipe.errors import ImageError
 from onnxpipe.processing.arrays import check_tensor_type
 from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images import transforms
@@ -21,6 +22,9 @@ from onnxpipe.processing.images.settings import (
     ImageProcessorSettings,
 )
 from onnxpipe.processing.images.transforms import Array
+
+#: Pixels that all frames of a video may have together: 64 of 1024 x 1024.
+MAX_RESULT = 2**26
 
 _VIDEO = ImageProcessorSettings(
     do_resize=True, size={"shortest_edge": 224}, resample=BILINEAR, do_center_crop=True,
@@ -53,10 +57,22 @@ class _VideoProcessor(ImageProcessor):
         settings = self.settings
         if overrides:
             settings = replace(settings, **self._parsed(overrides, "the call"))
-        videos = [[self._one(frame, settings).values for frame in frames] for frames in group_videos(images)]
+        videos = [self._frames(frames, settings) for frames in group_videos(images)]
         if return_tensors is None:
             return BatchFeature(pixel_values=videos)
         return BatchFeature(pixel_values=stack("pixel_values", [stack("pixel_values", frames) for frames in videos]))
+
+    def _frames(self, frames: list[Any], settings: ImageProcessorSettings) -> list[Array]:
+        prepared: list[Array] = []
+        for frame in frames:
+            prepared.append(self._one(frame, settings).values)
+            height, width = prepared[0].shape[-2:]
+            if len(frames) * height * width > MAX_RESULT:
+                raise ImageError(
+                    f"a video of {len(frames)} frames of {width}x{height} pixels has more than the {MAX_RESULT} pixels "
+                    "allowed: pass fewer frames or a smaller size"
+                )
+        return prepared
 
 
 class VideoMAEImageProcessor(_VideoProcessor):

@@ -29,6 +29,12 @@ MAX_VIDEO_BYTES = 512 * 2**20
 #: Largest frame, in pixels: four times those of 8K.
 MAX_FRAME_PIXELS = 2**27
 
+#: Pixels that the frames of a call may have together: 16 frames of 8K.
+MAX_PIXELS = 2**29
+
+#: Most frames of a call, and most frames between two of them.
+MAX_FRAMES = 2**16
+
 #: How many packets of a file with several video streams are looked at to find the film.
 _MAX_PACKETS = 2000
 #: The numbers of a display matrix: nine, row by row.
@@ -60,11 +66,13 @@ def read_frames(
         ImageNotFoundError: a path at which there is no file, or a folder.
         ImageError: a file that cannot be opened, holds no video or is broken, frames too large, or too few of them.
         TypeError: a source of another type.
-        ValueError: numbers below 1.
+        ValueError: numbers below 1, or above `MAX_FRAMES`.
         MissingDependencyError: PyAV is not installed.
     """
     if num_frames < 1 or frame_sampling_rate < 1:
         raise ValueError(f"{num_frames=} and {frame_sampling_rate=} must be at least 1")
+    if num_frames > MAX_FRAMES or frame_sampling_rate > MAX_FRAMES:
+        raise ValueError(f"{num_frames=} and {frame_sampling_rate=} must be at most {MAX_FRAMES}")
     wanted = np.linspace(0, num_frames * frame_sampling_rate - 1, num_frames, dtype=np.int64)
     frames: list[NDArray[np.uint8]] = []
     count = 0
@@ -73,6 +81,11 @@ def read_frames(
             count = number + 1
             if number == wanted[len(frames)]:
                 _check_size(frame.width, frame.height, name)
+                if (len(frames) + 1) * frame.width * frame.height > MAX_PIXELS:
+                    raise ImageError(
+                        f"{num_frames} frames of {name}, {frame.width}x{frame.height} pixels each, have more than the "
+                        f"{MAX_PIXELS} pixels allowed: pass a smaller num_frames= or a smaller video"
+                    )
                 frames.append(_upright(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), frame))
             if len(frames) == num_frames:
                 break

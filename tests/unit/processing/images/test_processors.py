@@ -213,6 +213,61 @@ def test_images_too_long_for_a_class(name: str) -> None:
         CLASSES[name](**settings)(image)
 
 
+#: Sizes that a file may name, of a side of 12,000.
+HUGE: list[dict[str, Any]] = [
+    {"size": {"height": 12_000, "width": 12_000}},
+    {"size": {"shortest_edge": 12_000}},
+    {"size": {"shortest_edge": 12_000, "longest_edge": 12_000}},
+    {"size": {"longest_edge": 12_000}},
+    {"size": {"max_height": 12_000, "max_width": 12_000}},
+    {"crop_size": {"height": 12_000, "width": 12_000}, "do_center_crop": True},
+    {"pad_size": {"height": 12_000, "width": 12_000}, "do_pad": True},
+    {"size_divisor": 12_000, "do_pad": True},
+    {"ensure_multiple_of": 12_000, "keep_aspect_ratio": True},
+    {"patch_size": 12_000},
+    {"patch_size": 128, "max_num_patches": 12_000},
+    {"crop_pct": 0.001},
+]
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+def test_no_size_of_a_file_fills_the_memory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is refused before anything is allocated, or means nothing to the class and makes a usual array."""
+    monkeypatch.setattr(transforms, "MAX_RESULT", 2**20)  # so that a result that slips through is seen cheaply
+    cls = CLASSES[f"{name}ImageProcessor"]
+    image = synthetic_image(30, 40)
+    images = [image, image] if name in ("EfficientLoFTR", "LightGlue", "SuperGlue") else image
+    refused = 0
+    for settings in HUGE:
+        known = {key: value for key, value in settings.items() if key in cls.known_settings}
+        if not known:
+            continue
+        try:
+            found = cls.from_dict(known)(images)
+        except (ImageError, UnsupportedError, BundleError):
+            refused += 1
+            continue
+        pixels = np.asarray(next(iter(found.values())))
+        assert pixels.size <= 2**23, (name, settings, pixels.shape)
+    assert refused or name == "GLPN"
+
+
+def test_the_error_of_a_huge_size_says_where_it_stands() -> None:
+    processor = ViTImageProcessor.from_dict({"size": {"height": 12_000, "width": 12_000}})
+    with pytest.raises(ImageError, match=r"40x30 pixels would become one of 12000x12000, .*preprocessor_config\.json"):
+        processor(synthetic_image(30, 40))
+    with pytest.raises(ImageError, match=r"16777216 pixels allowed"):
+        ViTImageProcessor(size={"height": 4096, "width": 4097})(synthetic_image(30, 40))
+
+
+def test_large_images_may_stay_large() -> None:
+    size = (5000, 6000)
+    assert transforms.checked_size(size, (4990, 5990)) == size
+    assert transforms.checked_size((4096, 4096), (1, 1)) == (4096, 4096)
+    with pytest.raises(ImageError, match="178956970 pixels allowed"):
+        transforms.checked_size((20_000, 20_000), (10_000, 10_000))
+
+
 # -- settings ---------------------------------------------------------------------------------------------------------
 def test_settings_are_attributes() -> None:
     processor = DetrImageProcessor(size=100)

@@ -210,6 +210,27 @@ def test_large_frames_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         read_frames(VIDEO, 2)
 
 
+def test_the_frames_of_a_call_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for count, rate in ((10**9, 1), (2, 10**30)):
+        with pytest.raises(ValueError, match="must be at most"):
+            read_frames(VIDEO, count, rate)
+    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 48 * 3)
+    assert len(read_frames(VIDEO, 3)) == 3
+    with pytest.raises(ImageError, match="4 frames of the video, 64x48 pixels each, have more than the 9216 pixels"):
+        read_frames(VIDEO, 4)
+
+
+def test_the_arrays_of_a_video_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxpipe.processing.video import processors
+
+    frames = list(read_frames(VIDEO, 4))
+    processor = processors.VideoMAEImageProcessor(size=48, crop_size=48)
+    monkeypatch.setattr(processors, "MAX_RESULT", 48 * 48 * 3)
+    assert processor(frames[:3]).pixel_values.shape == (1, 3, 3, 48, 48)
+    with pytest.raises(ImageError, match="a video of 4 frames of 48x48 pixels has more than the 6912 pixels allowed"):
+        processor(frames)
+
+
 def test_without_pyav_the_error_has_the_line_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
