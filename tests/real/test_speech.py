@@ -191,3 +191,16 @@ def _mels(recording: np.ndarray, rate: int) -> np.ndarray:
 def _hertz(mels: np.ndarray) -> np.ndarray:
     """Slaney's scale: straight below 1 kHz (15 mels), then 27 mels for every 6.4 times."""
     return np.where(mels < 15, 200 / 3 * mels, 1000 * 6.4 ** ((np.maximum(mels, 15) - 15) / 27))
+
+
+def test_live_recognition_ends_in_the_text_of_the_whole_file(
+    ours: Callable[[str], Any], clips: dict[Path, str]
+) -> None:
+    """Pieces of half a second: the first words are heard wrong, several times alike, and are not final before."""
+    path = next(path for path in clips if path.name == "jfk.flac")
+    samples = recordings.decoded(path.read_bytes(), RATE)
+    pieces = [samples[start : start + RATE // 2] for start in range(0, len(samples), RATE // 2)]
+    found = list(ours("int8").live(pieces, sampling_rate=RATE))
+    assert found[-1].final == ours("int8")(path)["text"].strip()
+    assert all(after.final.startswith(before.final) for before, after in pairwise(found))
+    assert len({each.final for each in found}) > 2

@@ -2,8 +2,8 @@
 
 The audio that is not final yet is recognised again whenever a little more has come. What two recognitions in a row
 agree on from the beginning is final (LocalAgreement-2: Liu et al. 2020; Macháček et al. 2023, "Turning Whisper into
-real-time transcription system"); what follows is partial. Audio whose words are final is dropped, so memory and work a
-step do not grow.
+real-time transcription system"), if enough audio follows it; what follows is partial. Audio whose words are final is
+dropped, so memory and work a step do not grow.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ _SILENCE = 1e-3
 _PIECE_S = 0.02
 #: From this part of the window on audio is dropped: what went before is context for what follows.
 _ROOM = 0.6
+#: Nothing is final in less audio than this part of the window (of a usual one at most), nor before so much follows it.
+_LEAST = 0.4
+_AHEAD = 0.15
+_USUAL_S = 20.0
 #: The uncertainty of words' times; the quietest moment around is where to cut.
 _AROUND_S = 0.2
 #: The ends of one word in two recognitions differ by less.
@@ -135,7 +139,10 @@ class _Transcriber:
 
     def __init__(self, pipe: Any, options: Mapping[str, Any], window_s: float) -> None:
         self._pipe, self._rate = pipe, int(pipe.feature_extractor.sampling_rate)
+        self._user_options = dict(options)
         self._options = {**_timestamps(pipe), **options}
+        self._least_s = _LEAST * min(window_s, _USUAL_S)
+        self._ahead_s = _AHEAD * min(window_s, _USUAL_S)
         self._full = int(_ROOM * window_s * self._rate)
         self.audio: Array = np.zeros(0, np.float32)
         self._text = ""
@@ -151,10 +158,29 @@ class _Transcriber:
     def recognise(self) -> None:
         """Recognise the audio, make final what agrees with the last time, and make room."""
         words = self._new_words(self.audio)
-        agreed = _agreement(self._partial, words)
+        agreed = self._settled(words)
         self._finalize(words[:agreed])
         self._partial = words[agreed:]
         self._drop()
+
+    def _settled(self, words: Sequence[_Word]) -> int:
+        """Count the new words from the beginning that are as in the last recognition, and have enough audio after them.
+
+        A short beginning is misrecognised alike more than once, so that nothing is settled in it. Words that differ in
+        their punctuation or case alone need twice as much audio after them.
+        """
+        seconds = len(self.audio) / self._rate
+        if seconds < self._least_s:
+            return 0
+        for count, (before, word) in enumerate(zip(self._partial, words, strict=False)):
+            end = next((each.end for each in words[count:] if each.end is not None), None)
+            if end is None:  # times are not known: words are taken to be equally long
+                known = len(self._final)
+                end = seconds * (known + count + 1) / (known + len(words))
+            ahead = self._ahead_s if before.text.strip() == word.text.strip() else 2 * self._ahead_s
+            if before.key != word.key or end > seconds - ahead:
+                return count
+        return min(len(self._partial), len(words))
 
     def cut(self, step_s: float) -> None:
         """Make everything up to the quietest moment of the last steps final, and drop its audio."""
@@ -164,8 +190,11 @@ class _Transcriber:
         self.audio, self._final, self._partial = self.audio[at:].copy(), [], []
 
     def finish(self) -> LiveText:
-        """Make the rest final."""
-        self._finalize(self._new_words(self.audio))
+        """Make the rest final, in the words of a call without timestamps if it repeats what is final."""
+        words = self._words(self.audio, self._user_options)
+        final = self._final
+        repeats = _agreement(final, words) == len(final)
+        self._finalize(words[len(final) :] if repeats else self._new_words(self.audio))
         return LiveText(self._text, "", self._samples / self._rate, done=True)
 
     def state(self) -> LiveText:
@@ -175,10 +204,13 @@ class _Transcriber:
 
     def _new_words(self, audio: Array) -> list[_Word]:
         """Recognise audio; return the words after those that are final."""
+        words = self._words(audio, self._options)
+        return words[_resume(self._final, self._partial, words) :] if words else []
+
+    def _words(self, audio: Array, options: Mapping[str, Any]) -> list[_Word]:
         if not len(audio) or float(np.sqrt(np.mean(np.square(audio)))) < _SILENCE:
             return []
-        words = list(_words_of(self._pipe(audio, **self._options)))
-        return words[_resume(self._final, self._partial, words) :]
+        return list(_words_of(self._pipe(audio, **options)))
 
     def _finalize(self, words: Sequence[_Word]) -> None:
         for word in words:
