@@ -44,17 +44,18 @@ class SummarizationPipeline(Text2TextGenerationPipeline[Text2TextGenerationOptio
 
     def check(self, length: int, resolved: Mapping[str, Any], options: Text2TextGenerationOptions) -> None:
         limit, least = resolved.get("max_length"), resolved.get("min_length") or 0
-        if limit is None:
-            return  # only limits that somebody set are worth a warning, not the pipeline's default
+        if limit is None or resolved.get("max_new_tokens") is not None:
+            return  # only the limit that holds is worth a warning, and only if somebody set it
         if limit < least:
             message = f"Your min_length={least} must be inferior than your max_length={limit}."
             self.warn("min_length", message, options)
-        if length < limit:
+        half = length // 2
+        if length < limit and half > 1:
             self.warn(
                 "max_length",
                 f"Your max_length is set to {limit}, but your input_length is only {length}. Since this is a "
                 "summarization task, where outputs shorter than the input are typically wanted, you might consider "
-                f"decreasing max_length manually, e.g. summarizer('...', max_length={length // 2})",
+                f"decreasing max_length manually, e.g. summarizer('...', max_length={half})",
                 options,
             )
 

@@ -116,7 +116,7 @@ class TranslationPipeline(Text2TextGenerationPipeline[TranslationOptions]):
 
     def check(self, length: int, resolved: Mapping[str, Any], options: TranslationOptions) -> None:
         limit = resolved.get("max_length")
-        if limit is not None and length > 0.9 * limit:
+        if resolved.get("max_new_tokens") is None and limit is not None and length > 0.9 * limit:
             self.warn(
                 "max_length",
                 f"Your input_length: {length} is bigger than 0.9 * max_length: {limit}. You might consider increasing "

@@ -439,6 +439,17 @@ def test_stdin_that_is_not_text(cli: FakeCLI) -> None:
     assert cli.inputs == ["good", "so"]
 
 
+def test_too_long_a_text(cli: FakeCLI) -> None:
+    def answer(value: str) -> dict:
+        logging.getLogger("onnxpipe").warning("Running this sequence through the model will result in indexing errors")
+        raise ValueError("the input has 600 tokens and the model takes at most 512: pass truncation=True to cut it")
+
+    cli.answer = answer
+    assert cli.run("text-classification", "a", code=1).stderr == (
+        "error: input 1: the input has 600 tokens and the model takes at most 512: pass -p truncation=true to cut it\n"
+    )
+
+
 def test_formulas_are_escaped_where_asked(cli: FakeCLI, tmp_path: Path) -> None:
     source = reviews(tmp_path, "text\n=good\n")
     args = ("text-classification", "--input", source)

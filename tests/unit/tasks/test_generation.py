@@ -616,6 +616,15 @@ def test_lengths_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
     assert "bigger than 0.9 * max_length: 5" in caplog.text
 
 
+def test_lengths_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    config = {"task_specific_params": {"summarization": {"max_length": 60}, "translation": {"max_length": 4}}}
+    maker(SummarizationPipeline, "summarization", config)("hello", max_new_tokens=5)  # the limit that holds is 5
+    maker(TranslationPipeline, "translation", config)("hello", max_new_tokens=5)
+    for text in ("", "a", "abc"):  # half of it is no length to propose
+        maker(SummarizationPipeline, "summarization", config)(text)
+    assert "Your" not in caplog.text
+
+
 def test_a_text_that_is_too_long() -> None:
     class Short(FakeSeq2Seq):
         def start(self, prompt: Any, inputs: Any, **kw: Any) -> Any:
