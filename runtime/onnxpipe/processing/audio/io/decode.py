@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from io import BytesIO
@@ -23,6 +23,7 @@ import numpy as np
 from onnxpipe.errors import AudioError, MissingDependencyError
 from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.io.parts import Part, SplicedFile, find_parts
+from onnxpipe.processing.audio.io.quiet import QuietDecoder
 from onnxpipe.processing.av import AUDIO_FORMATS, default_track, open_container
 from onnxpipe.processing.file_kinds import is_container, kind_of
 
@@ -37,7 +38,9 @@ _UNKNOWN = 2**63 - 1
 _STREAMED = 0x7FFF_0000
 #: Formats whose length libsndfile knows to the sample, from the file itself and not only from its header.
 _COUNTED = ("OGG", "FLAC")
-#: Audio that begins or ends so many seconds later or earlier than a film says is not late, and not truncated: a packet
+#: Formats whose decoder prints what is wrong.
+_PRINTING = ("MP3", "MPEG")
+#: Audio that begins or ends so many seconds later or earlier than a video says is not late, and not truncated: a packet
 #: or two.
 _LATE = 0.1
 _ROUNDED = 0.25
@@ -96,7 +99,7 @@ class DecodedAudio:
         missing: the share of the audio that the header claims and a truncated file does not have. What libsndfile
             does not read is known after the last block.
         cut: whether the file ends too early, by as much or as little as it may be.
-        start: seconds from the beginning of a film to that of its audio.
+        start: seconds from the beginning of a video to that of its audio.
     """
 
     rate: int
@@ -122,7 +125,8 @@ def open_decoded(file: AudioFile) -> Iterator[DecodedAudio]:
     if (kind := kind_of(file.head())) is not None:
         raise AudioError(MALFORMED.format(name=file.name, what=kind))
     with ExitStack() as stack:
-        opened = _open_parts(soundfile, file, stack)
+        decoder = QuietDecoder(stack)
+        opened = _open_parts(soundfile, file, stack, decoder)
         if not opened:
             yield stack.enter_context(_open_ffmpeg(file))
             return
@@ -131,22 +135,24 @@ def open_decoded(file: AudioFile) -> Iterator[DecodedAudio]:
             raise _unsupported_format(file, first.samplerate, first.channels)
         lengths = [each.frames / first.samplerate for each in opened]
         shares = [part.missing for part in file.parts] or [_missing(first.extra_info)]
-        claimed = sum(length / (1 - share) for length, share in zip(lengths, shares, strict=True) if share < 1)
-        yield DecodedAudio(
-            first.samplerate, sum(lengths) if 0 < sum(lengths) < _MAX_SECONDS else None,
-            _read_parts(soundfile, opened, file), 1 - sum(lengths) / claimed if any(shares) and claimed else 0.0,
-            any(part.cut for part in file.parts),
-        )  # fmt: skip
+        claimed = sum(length / (1 - share) for length, share in zip(lengths, shares, strict=False) if share < 1)
+        audio = DecodedAudio(first.samplerate, sum(lengths) if 0 < sum(lengths) < _MAX_SECONDS else None)
+        audio.missing = 1 - sum(lengths) / claimed if any(shares) and claimed else 0.0
+        audio.cut = len(opened) < len(file.parts) or any(part.cut for part in file.parts)
+        audio.blocks = _read_parts(soundfile, opened, file, decoder, audio)
+        yield audio
 
 
-def _open_parts(soundfile: Any, file: AudioFile, stack: ExitStack) -> list[Any]:
-    """Open the recordings of a file with libsndfile; none where it does not read the file."""
-    whole: list[Part | None] = [Part(((0, file.size()),)) if isinstance(file.content, bytes) else None]
+def _open_parts(soundfile: Any, file: AudioFile, stack: ExitStack, decoder: QuietDecoder) -> list[Any]:
+    """Open the recordings of a file with libsndfile; none where it does not read the first."""
     opened: list[Any] = []
+    stream = stack.enter_context(file.open())  # the parts read it in turn
+    whole: list[Part | None] = [Part(((0, file.size()),)) if isinstance(file.content, bytes) else None]
     for part in file.parts or whole:
-        source = file.content if part is None else SplicedFile(stack.enter_context(file.open()), part.pieces)
+        source = file.content if part is None else SplicedFile(stream, part.pieces)
         try:
-            each = stack.enter_context(soundfile.SoundFile(source))
+            with decoder.quiet():
+                each = stack.enter_context(soundfile.SoundFile(source))
         except (soundfile.LibsndfileError, TypeError):  # soundfile raises TypeError for names that end in .raw
             break
         if each.frames == _UNKNOWN:  # a FLAC that was written to a pipe: libsndfile needs the length to read it
@@ -165,26 +171,30 @@ def _missing(log: str) -> float:
     return 1 - present / claimed if present < claimed < _STREAMED else 0.0
 
 
-def _read_parts(soundfile: Any, opened: list[Any], file: AudioFile) -> Iterator[Array]:
+def _read_parts(
+    soundfile: Any, opened: list[Any], file: AudioFile, decoder: QuietDecoder, audio: DecodedAudio
+) -> Iterator[Array]:
     """Read recordings one after another, with the channels of the first."""
     rate, channels, done = opened[0].samplerate, opened[0].channels, 0
     for each in opened:
         if each.samplerate != rate:
             raise _other_rate(file, rate, each.samplerate, done / rate)
-        for block in _read(soundfile, each, file, done):
+        for block in _read(soundfile, each, file, done, decoder):
             done += len(block)
             if each.channels != channels:
                 block = np.repeat(block.mean(axis=1, keepdims=True), channels, axis=1)
             yield block
+    audio.cut = audio.cut or decoder.complained
 
 
-def _read(soundfile: Any, opened: Any, file: AudioFile, before: int) -> Iterator[Array]:
+def _read(soundfile: Any, opened: Any, file: AudioFile, before: int, decoder: QuietDecoder) -> Iterator[Array]:
     size = max(1, _BLOCK // opened.channels)
     done = 0
     while True:
         seconds = (before + done) / opened.samplerate
         try:
-            block = opened.read(size, dtype="float32", always_2d=True)
+            with decoder.quiet() if opened.format in _PRINTING else nullcontext():
+                block = opened.read(size, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise _broken(file, seconds, error) from error
         if not len(block):
@@ -219,7 +229,7 @@ def _open_ffmpeg(file: AudioFile) -> Iterator[DecodedAudio]:
 
 
 def _start(container: Any, track: Any) -> float:
-    """Compute how many seconds after the beginning of a film its audio begins; 0 for less than a frame or so."""
+    """Compute how many seconds after the beginning of a video its audio begins; 0 for less than a frame or so."""
     if track.start_time is None or track.time_base is None:
         return 0.0
     seconds = float(track.start_time * track.time_base) - (container.start_time or 0) / 1e6
@@ -237,7 +247,7 @@ def _duration(container: Any, track: Any) -> float | None:
 def _frames(av: Any, container: Any, track: Any, file: AudioFile, audio: DecodedAudio) -> Iterator[Array]:
     rate, done = audio.rate, 0
     failed: Exception | None = None
-    reached = 0.0  # in the film, by the packets of all tracks: one without a length of its own may end before the film
+    reached = 0.0  # by the packets of all tracks: one without a length of its own may end before the video
     packets = container.demux(track) if track.duration is not None else container.demux()
     try:
         for packet in packets:

@@ -523,11 +523,13 @@ class _MpegStream:
         self.ranges: list[tuple[int, int]] = [(place, place)]
         self.count, self.cut = 0, False
         self.claimed: int | None = None
+        self.sized: int | None = None
         self.header = _count_header(reader, place, frame)
         if self.header is not None:
             at, name = self.header
             flags = int.from_bytes(reader.at(at + 4, 4), "big")
             counted = at + 14 if name == b"VBRI" else at + 8 if flags & 1 else None
+            self.sized = int.from_bytes(reader.at(at + 12, 4), "big") if name != b"VBRI" and flags & 3 == 3 else None
             self.claimed = None if counted is None else int.from_bytes(reader.at(counted, 4), "big")
             self.count = -1  # the frame of the header has no samples
 
@@ -548,7 +550,7 @@ class _MpegStream:
         if self.header is None or (self.claimed is None and self.header[1] != b"VBRI"):
             head = _xing_frame(self.first, self.count + (self.header is not None), size)
             return Part((head, *self.ranges), missing, self.cut)
-        if self.claimed == self.count:
+        if self.claimed == self.count and self.sized in (None, size):
             return Part(tuple(self.ranges), missing, self.cut)
         (at, name), (begin, end) = self.header, self.ranges[0]
         counts = self.count.to_bytes(4, "big")

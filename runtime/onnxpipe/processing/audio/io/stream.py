@@ -32,7 +32,7 @@ class AudioStream:
     Attributes:
         name, sampling_rate: as above.
         duration: seconds, as the file says, which may be wrong; None where the file does not say.
-        start: seconds from the beginning of a film to that of its audio; 0 for other recordings.
+        start: seconds from the beginning of a video to that of its audio; 0 for other recordings.
 
     Raises:
         AudioError: a file without audio.
