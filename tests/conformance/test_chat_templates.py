@@ -344,7 +344,6 @@ def test_what_templates_may(both: Callable[..., Both]) -> None:
         "{{ raise_exception('Not so') }}",
         "{{ d.items() | list }} {{ d['a'][::-1] }} {{ d.keys() | sort | join(',') }}",
         "{% if unclosed",
-        "{{ 1 / 0 }}",
         "{{ ''.__class__ }}",
         "{{ ''.__class__.__mro__[1].__subclasses__() }}",
         "{{ messages.append(1) }}",

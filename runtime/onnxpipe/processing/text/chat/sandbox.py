@@ -1,7 +1,7 @@
 """Render chat templates safely: in Jinja's immutable sandbox, on plain data, with limits on time and memory.
 
 Templates come with models, so they are untrusted code. Jinja's sandbox keeps them from Python; it does not limit time
-and memory, so this module does: loop steps, the length of any text, and the size of the rendered text. Import this
+and memory, so this module does (see `budget`), and bounds the size of the template itself. Import this
 module only where a template is rendered: it imports jinja2.
 
 Sources: Jinja 3.1's manual (sandbox, extensions); the functions and filters for templates are transformers 5.23's.
@@ -9,16 +9,14 @@ Sources: Jinja 3.1's manual (sandbox, extensions); the functions and filters for
 
 from __future__ import annotations
 
+import functools
 import json
-import re
 from collections.abc import Callable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import Environment, Template, nodes
+from jinja2 import DictLoader, Environment, Template, nodes
 from jinja2.exceptions import SecurityError, TemplateError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.meta import find_undeclared_variables
@@ -27,32 +25,30 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from onnxpipe.errors import BundleError
+from onnxpipe.errors import BundleError, OnnxPipeError
+from onnxpipe.processing.text.chat.budget import (
+    MAX_TEXT,
+    RUN,
+    Run,
+    Span,
+    charge,
+    check_binary,
+    check_method,
+    listed,
+    long_of,
+    made,
+    size_of,
+    too_large,
+)
 
-MAX_STEPS = 1_000_000
-"""The most loop steps and calls of one rendering: a second's work, a hundred times as many as a long chat needs."""
+MAX_SOURCE = 100_000
+"""The most characters of a template: three times the longest of real models."""
 
-MAX_TEXT = 1 << 26
-"""The most characters of any text that a template builds, the rendered text included."""
+MAX_DEPTH = 100
+"""How deeply a template's parts may be nested in each other."""
 
-_MAX_ITEMS = 1 << 20
-_MAX_BITS = 4096
-
-Span = tuple[int, int]
-
-
-@dataclass
-class _Run:
-    """The state of one rendering: the steps and characters used, and the spans found."""
-
-    steps: int = 0
-    length: int = 0
-    printed: int = 0
-    track: bool = False
-    spans: list[Span] = field(default_factory=list)
-
-
-_RUN: ContextVar[_Run] = ContextVar("onnxpipe_chat_run")
+_REMOVED = ("filesizeformat", "pprint", "urlize", "wordwrap", "xmlattr")
+"""Filters for web pages, which no chat needs and whose cost has no simple bound."""
 
 
 def render(template: str, variables: Mapping[str, Any], *, track: bool = False) -> tuple[str, list[Span]]:
@@ -65,24 +61,34 @@ def render(template: str, variables: Mapping[str, Any], *, track: bool = False) 
 
     Raises:
         jinja2.TemplateError: the template is invalid, refuses the conversation, or does something that is forbidden.
-        BundleError: it takes too many steps or too much memory.
+        BundleError: it takes too much work or memory, or fails in another way.
+        TypeError: the conversation has another form than the template expects (as in transformers).
     """
-    run = _Run(track=track)
-    token = _RUN.set(run)
+    run = Run(track=track)
+    token = RUN.set(run)
     parts: list[str] = []
     try:
         for part in _compiled(template).generate(variables):
             parts.append(part)
             run.length += len(part)
             if run.length > MAX_TEXT:
-                raise _too_large("the rendered text")
-    except (MemoryError, OverflowError) as error:
-        raise BundleError(f"the chat template was stopped: {str(error) or 'it takes too much memory'}") from error
-    except RecursionError as error:
-        raise BundleError("the chat template calls itself without end") from error
+                raise too_large("the rendered text")
+    except (TemplateError, OnnxPipeError, TypeError):  # TypeError: a conversation of another form than it expects
+        raise
+    except Exception as error:
+        raise _failed(error) from error
     finally:
-        _RUN.reset(token)
+        RUN.reset(token)
     return "".join(parts), run.spans
+
+
+def _failed(error: Exception) -> BundleError:
+    """Build the error of a template that does what Python cannot do: divide by zero, call itself without end, ..."""
+    if isinstance(error, RecursionError):
+        return BundleError("the chat template calls itself without end, or is nested too deeply")
+    if isinstance(error, MemoryError):
+        return BundleError("the chat template was stopped: it takes too much memory")
+    return BundleError(f"the chat template failed with {type(error).__name__}: {str(error)[:500]}")
 
 
 @lru_cache(maxsize=64)
@@ -101,49 +107,93 @@ def variables_of(template: str) -> frozenset[str]:
 
 
 def _tree(template: str) -> nodes.Template:
-    return Environment(extensions=[_Generation, loopcontrols]).parse(template)
+    """Parse a template.
+
+    Raises:
+        jinja2.TemplateError: it is not one.
+        BundleError: it is too long or nested too deeply.
+    """
+    if len(template) > MAX_SOURCE:
+        raise BundleError(f"the chat template has {len(template)} characters: more than {MAX_SOURCE} are refused")
+    try:
+        tree = Environment(extensions=[_Generation, loopcontrols]).parse(template)
+    except TemplateError:
+        raise
+    except Exception as error:
+        raise _failed(error) from error
+    level, depth = [tree], 0  # level by level: walking down each branch would itself be nested
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise BundleError(f"the chat template is nested more than {MAX_DEPTH} deep")
+        level = [child for node in level for child in node.iter_child_nodes()]  # type: ignore[misc]
+    return tree
 
 
 @lru_cache(maxsize=64)
 def _compiled(template: str) -> Template:
+    _tree(template)  # checks it
     environment = _Environment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, _Limits, loopcontrols], finalize=_printed
-    )
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, _Limits, loopcontrols], finalize=_printed,
+        loader=DictLoader({}),
+    )  # fmt: skip
     environment.filters.update(tojson=_tojson, format=_format)
+    for name in _REMOVED:
+        del environment.filters[name]
+    other = {"format": "format filter", "string": "string test"}  # methods and tests have these names too
+    kinds: tuple[tuple[dict[str, Any], str], ...] = ((environment.filters, "format"), (environment.tests, "string"))
+    for known, ambiguous in kinds:
+        for name, function in known.items():
+            known[name] = _charged(other[name] if name == ambiguous else name, function)
     del environment.globals["lipsum"]  # generates text of any length, which no chat needs
     environment.globals.update(
         raise_exception=_raise_exception, strftime_now=_strftime_now, dict=_Dict(), namespace=_Namespace
     )
-    return environment.from_string(template)
+    try:
+        return environment.from_string(template)
+    except TemplateError:
+        raise
+    except Exception as error:  # of Python's own compiler: blocks nested too deeply, ...
+        raise _failed(error) from error
+
+
+def _charged(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a filter or test: its cost is estimated and charged before it runs."""
+    passed = 1 if hasattr(function, "jinja_pass_arg") else 0  # the context or environment, which Jinja puts first
+
+    @functools.wraps(function)
+    def charged(*args: Any, **kwargs: Any) -> Any:
+        charge(3)
+        if len(args) > passed:
+            owner = listed(args[passed])
+            rest = check_method(owner, name, args[passed + 1 :], kwargs)
+            args = (*args[:passed], owner, *rest)
+        return made(function(*args, **kwargs))
+
+    return charged
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """The sandbox, with every loop step and call counted and every text measured."""
+    """The sandbox, with all work and every text and list counted."""
 
-    intercepted_binops = frozenset(["*", "**", "+", "%"])
+    intercepted_binops = frozenset(["+", "-", "*", "/", "//", "%", "**"])
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Run an arithmetic operation, unless its result would be huge."""
-        if operator == "*":
-            _check_product(left, right)
-            _check_product(right, left)
-        elif operator == "%" and isinstance(left, str):
-            _check_format(left, right if isinstance(right, tuple) else (right,), r"\*")
-        if operator in ("*", "**") and _bits(left, operator, right) > _MAX_BITS:
-            raise BundleError(f"the chat template was stopped: it computes integers larger than {_MAX_BITS} bits")
-        return _bounded(super().call_binop(context, operator, left, right))
+        check_binary(operator, left, right)
+        return made(super().call_binop(context, operator, left, right))
 
     def call(self, context: Any, called: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Run a call, and count it."""
-        _step(1)
+        charge(6 + len(args) // 2 + len(kwargs))
         method = getattr(called, "__wrapped__", called)  # the sandbox wraps str.format
-        name, owner = getattr(method, "__name__", ""), getattr(method, "__self__", None)
-        if isinstance(owner, str):
-            if name in ("format", "format_map"):
-                _check_format(owner, (*args, *kwargs.values()), r"{[^{}]*{")
-            elif name in ("ljust", "rjust", "center", "zfill", "expandtabs"):
-                _check_sizes(args)
-        return _bounded(super().call(context, called, *args, **kwargs))
+        owner = getattr(method, "__self__", None)
+        if isinstance(owner, (str, bytes, int, float, list, tuple, dict, set)) and not isinstance(owner, bool):
+            args = check_method(owner, getattr(method, "__name__", ""), args, kwargs)
+        else:
+            args = tuple(listed(value) for value in args)
+            charge(sum(long_of(value) for value in args) // 8)
+        return made(super().call(context, called, *args, **kwargs))
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
         limits = self.extensions[_Limits.identifier]
@@ -151,95 +201,78 @@ class _Environment(ImmutableSandboxedEnvironment):
         return super()._generate(limits.rewritten(source), *args, **kwargs)
 
 
-def _step(weight: int) -> None:
-    run = _RUN.get()
-    run.steps += weight
-    if run.steps > MAX_STEPS:
-        raise BundleError(f"the chat template was stopped after {MAX_STEPS} loop steps and calls: it may never end")
-
-
 def _printed(value: Any) -> Any:
     """Count the characters that `{{ … }}` prints anywhere, so that texts that grow in a loop are stopped in time."""
-    if isinstance(value, str):
-        run = _RUN.get()
-        run.printed += len(value)
-        if run.printed > MAX_TEXT:
-            raise _too_large("the printed text")
+    run = RUN.get()
+    charge(0)
+    run.printed += len(value) if isinstance(value, str) else 2 * size_of(value)
+    if run.printed > MAX_TEXT:
+        raise too_large("the printed text")
     return value
-
-
-def _bounded(value: Any) -> Any:
-    if isinstance(value, str) and len(value) > MAX_TEXT:
-        raise _too_large("a text of its own")
-    if isinstance(value, (list, tuple, dict)) and len(value) > _MAX_ITEMS:
-        raise BundleError(f"the chat template was stopped: it builds a list of more than {_MAX_ITEMS} items")
-    return value
-
-
-def _too_large(what: str) -> BundleError:
-    return BundleError(f"the chat template was stopped: {what} would have more than {MAX_TEXT} characters")
-
-
-def _check_product(texts: Any, times: Any) -> None:
-    limit = MAX_TEXT if isinstance(texts, str) else _MAX_ITEMS
-    if isinstance(texts, (str, list, tuple)) and isinstance(times, int) and len(texts) * times > limit:
-        raise _too_large("a text of its own")
-
-
-def _check_sizes(sizes: tuple[Any, ...]) -> None:
-    if any(isinstance(size, int) and size > _MAX_ITEMS for size in sizes):
-        raise _too_large("a text of its own")
-
-
-def _check_format(text: str, values: tuple[Any, ...], from_values: str) -> None:
-    """Raise for widths of more than six digits, in the text or (where `from_values` matches) among the values."""
-    if re.search(r"\d{7}", text):
-        raise _too_large("a formatted text")
-    if re.search(from_values, text):
-        _check_sizes(values)
-
-
-def _bits(left: Any, operator: str, right: Any) -> int:
-    if not (isinstance(left, int) and isinstance(right, int)):
-        return 0
-    return left.bit_length() * abs(right) if operator == "**" else left.bit_length() + right.bit_length()
 
 
 class _Limits(Extension):
-    """Counts loop steps and checks the length of texts, by calls that it inserts into the parsed template."""
+    """Counts passes of loops, and the cost of comparisons, by calls that it inserts into the parsed template."""
 
     def rewritten(self, tree: nodes.Template) -> nodes.Template:
         """Insert the calls into the tree."""
+        rewritten: nodes.Template = _InsertChecks(self).visit(tree)
         kinds: Any = (nodes.For, nodes.Macro, nodes.CallBlock)
         for loop in tree.find_all(kinds):
-            # a pass costs as much as it may copy: 64 characters count as a step
-            weight = 1 + sum(len(text.data) for text in loop.find_all(nodes.TemplateData)) // 64
+            # a pass costs as much as it may copy and compute
+            texts = sum(len(text.data) for text in loop.find_all(nodes.TemplateData))
+            weight = texts // 64 + sum(1 for _ in loop.find_all(nodes.Expr)) // 16
             step = self.call_method("step", [nodes.Const(weight)], lineno=loop.lineno)
             loop.body.insert(0, nodes.ExprStmt(step).set_lineno(loop.lineno))
-        rewritten: nodes.Template = _InsertChecks(self).visit(tree)
         return rewritten
 
     def step(self, weight: int) -> None:
         """Count one pass of a loop."""
-        _step(weight)
+        charge(weight)
+
+    def passed(self, value: Any) -> Any:
+        """Count one test of a loop's `if`."""
+        charge(1)
+        return value
 
     def join(self, texts: list[Any]) -> str:
         """Join texts (`~`)."""
-        joined: str = _bounded("".join(map(str, texts)))
+        if (
+            2 * size_of(*(text for text in texts if not isinstance(text, str)))
+            + sum(len(text) for text in texts if isinstance(text, str))
+            > MAX_TEXT
+        ):
+            raise too_large("a text of its own")
+        joined: str = made("".join(map(str, texts)))
         return joined
 
-    def bounded(self, value: Any) -> Any:
-        """Check the size of a filter's result."""
-        return _bounded(value)
-
-    def size(self, value: Any) -> Any:
-        """Check that a filter's argument is not a huge number."""
-        _check_sizes((value,))
+    def compared(self, value: Any) -> Any:
+        """Charge for a value that is compared with another."""
+        if isinstance(value, str):
+            charge(len(value) // 512)
+        elif not isinstance(value, dict):
+            size_of(value)
+        else:
+            charge(1)
         return value
+
+    def equated(self, value: Any) -> Any:
+        """Charge for a value that is compared with another, item by item."""
+        if isinstance(value, (str, int, float)):
+            return self.compared(value)
+        size_of(value)
+        return value
+
+    def sliced(self, value: Any) -> Any:
+        """Charge for a value that is copied in part (`[a:b]`)."""
+        value = listed(value)
+        if isinstance(value, (str, bytes)):
+            charge(len(value) // 512)
+        return made(value)
 
 
 class _InsertChecks(NodeTransformer):
-    """Replaces `a ~ b` by a call that checks the length, and checks the arguments and results of filters."""
+    """Replaces `a ~ b` by a call that checks the length, and charges for comparisons, slices and tests of loops."""
 
     def __init__(self, limits: _Limits) -> None:
         self._limits = limits
@@ -249,16 +282,32 @@ class _InsertChecks(NodeTransformer):
         self.generic_visit(node)
         return self._limits.call_method("join", [nodes.List(list(node.nodes))], lineno=node.lineno)
 
-    def visit_Filter(self, node: nodes.Filter) -> nodes.Node:  # noqa: N802
-        """Rewrite a filter."""
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
+        """Rewrite a comparison."""
         self.generic_visit(node)
-        if node.name in ("batch", "center", "indent", "slice", "wordwrap"):
-            node.args = [self._limits.call_method("size", [argument]) for argument in node.args]
-            for pair in node.kwargs:
-                pair.value = self._limits.call_method("size", [pair.value])
-        if node.node is None:  # the filter of a block, which takes the block's text instead of a value
-            return node
-        return self._limits.call_method("bounded", [node], lineno=node.lineno)
+        within = {"in", "notin"} >= {operand.op for operand in node.ops}
+        if not isinstance(node.expr, nodes.Const):
+            node.expr = self._limits.call_method("equated", [node.expr], lineno=node.lineno)
+        for operand in node.ops:
+            if not isinstance(operand.expr, nodes.Const):
+                name = "compared" if within else "equated"
+                operand.expr = self._limits.call_method(name, [operand.expr], lineno=node.lineno)
+        return node
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
+        """Rewrite a slice."""
+        self.generic_visit(node)
+        if isinstance(node.arg, nodes.Slice):
+            node.node = self._limits.call_method("sliced", [node.node], lineno=node.lineno)
+        return node
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
+        """Rewrite the `if` of a loop."""
+        self.generic_visit(node)
+        test: Any = node.test
+        if test is not None:
+            node.test = self._limits.call_method("passed", [test], lineno=node.lineno)
+        return node
 
 
 class _Generation(Extension):
@@ -274,7 +323,7 @@ class _Generation(Extension):
 
     def record(self, caller: Callable[[], str]) -> str:
         """Return the text of a block, and record its place in the rendered text."""
-        run, text = _RUN.get(), caller()
+        run, text = RUN.get(), caller()
         if run.track:
             run.spans.append((run.length, run.length + len(text)))
         return text
@@ -288,7 +337,6 @@ def _tojson(
 
 
 def _format(text: Any, *args: Any, **kwargs: Any) -> str:
-    _check_format(str(text), (*args, *kwargs.values()), r"\*")
     return str(text) % (kwargs or args)
 
 
@@ -297,6 +345,8 @@ def _raise_exception(message: str) -> None:
 
 
 def _strftime_now(format: str) -> str:  # templates pass it by this name
+    if len(format) > 200:  # Python makes room for 256 characters of each
+        raise too_large("a date")
     return datetime.now().strftime(format)
 
 
