@@ -104,6 +104,8 @@ def test_loading(name: str, tmp_path: Path) -> None:
     """What the processors get is the same to begin with: turned upright, in RGB."""
     path = write(name, tmp_path)
     ours, expected = load_image(path), their_load_image(str(path))
+    if name == "grey 16":  # theirs is white from 256 on
+        expected = Image.fromarray((np.asarray(Image.open(path)) >> 8).astype(np.uint8)).convert("RGB")
     assert np.array_equal(np.asarray(ours), np.asarray(expected))
     # What a file says of transparency outlives the loading, and some classes act on it.
     for cls in ("CLIPImageProcessor", "ViTImageProcessor"):

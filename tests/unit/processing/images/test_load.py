@@ -258,6 +258,15 @@ def test_transparent_palettes_keep_their_colours_and_warn_of_nothing() -> None:
     assert (found == np.asarray(image.convert("RGB"))).all()
 
 
+@pytest.mark.parametrize("mode", ["P", "L", "RGB"])
+def test_what_a_file_says_of_a_transparent_colour_outlives_the_loading(mode: str) -> None:
+    image = Image.fromarray(PIXELS).convert(mode)
+    transparent = (int(PIXELS[0, 0, 0]), 2, 3) if mode == "RGB" else 7
+    found = load_image(_file(image, transparency=transparent))
+    assert found.mode == "RGB"
+    assert isinstance(found.info["transparency"], tuple)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
 def test_exif_turns_it_upright(kind: str, orientation: int) -> None:

@@ -81,8 +81,7 @@ def load_image(source: Any, timeout: float | None = None, *, max_pixels: int = M
         TypeError: something else.
         MissingDependencyError: Pillow is not installed.
     """
-    image = load_with_alpha(source, timeout, max_pixels=max_pixels)
-    return image if image.mode == "RGB" else image.convert("RGB")
+    return _load(source, timeout, max_pixels, alpha=False)
 
 
 def load_with_alpha(source: Any, timeout: float | None = None, *, max_pixels: int = MAX_PIXELS) -> Image:
@@ -90,28 +89,32 @@ def load_with_alpha(source: Any, timeout: float | None = None, *, max_pixels: in
 
     Args and errors: see `load_image`.
     """
+    return _load(source, timeout, max_pixels, alpha=True)
+
+
+def _load(source: Any, timeout: float | None, max_pixels: int, *, alpha: bool) -> Image:
     pillow = import_pillow()
     if isinstance(source, pillow.Image):
-        return _upright(source, "the PIL image")
+        return _upright(source, "the PIL image", alpha)
     if isinstance(source, str):
-        return _from_string(source, timeout, max_pixels)
+        return _from_string(source, timeout, max_pixels, alpha)
     if isinstance(source, os.PathLike):
-        return _decode(source, os.fspath(source), max_pixels)
+        return _decode(source, os.fspath(source), max_pixels, alpha)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _decode(BytesIO(source), "the data", max_pixels)
+        return _decode(BytesIO(source), "the data", max_pixels, alpha)
     if (array := as_array(source)) is not None:
-        return _from_array(array)
+        return _converted(pillow.fromarray(_to_bytes(_channels_last(array))), alpha)
     raise TypeError(_BAD_TYPE.format(got=type(source).__name__))
 
 
-def _from_string(source: str, timeout: float | None, max_pixels: int) -> Image:
+def _from_string(source: str, timeout: float | None, max_pixels: int, alpha: bool) -> Image:
     if is_url(source):
-        return _decode(BytesIO(fetch(source, timeout)), without_secrets(source), max_pixels)
+        return _decode(BytesIO(fetch(source, timeout)), without_secrets(source), max_pixels, alpha)
     if os.path.isfile(source):  # noqa: PTH113  # any string may come, and Path.is_file raises on some
-        return _decode(source, source, max_pixels)
+        return _decode(source, source, max_pixels, alpha)
     try:
         data = decode_data_url(source) if is_data_url(source) else decode_base64(source)
-        return _decode(BytesIO(data), "the decoded string", max_pixels)
+        return _decode(BytesIO(data), "the decoded string", max_pixels, alpha)
     except (ImageError, ValueError) as error:
         got = without_secrets(source) if "://" in source else source
         got = got if len(got) <= 200 else f"{got[:200]}… ({len(source)} characters)"
@@ -133,7 +136,7 @@ def _missing_file(source: str, name: str) -> str | None:
     return None
 
 
-def _decode(file: str | os.PathLike[str] | BytesIO, name: str, max_pixels: int) -> Image:
+def _decode(file: str | os.PathLike[str] | BytesIO, name: str, max_pixels: int, alpha: bool) -> Image:
     """Decode a file. Until its size is known to be allowed, only its header is read."""
     pillow = import_pillow()
     try:
@@ -141,7 +144,7 @@ def _decode(file: str | os.PathLike[str] | BytesIO, name: str, max_pixels: int) 
             width, height = image.size
             if width * height > max_pixels:
                 raise _too_large(name, f"{width}x{height} pixels", max_pixels)
-            return _upright(image, name)
+            return _upright(image, name, alpha)
     except (ImageError, MemoryError):
         raise
     except pillow.DecompressionBombError as error:
@@ -180,8 +183,8 @@ def _kind(file: str | os.PathLike[str] | BytesIO) -> str:
     return kind_of(head) or ("not an image of a format that is read here" if head else "empty")
 
 
-def _upright(image: Image, name: str) -> Image:
-    """Return a copy of an image, upright, in RGB or, where it has transparency, RGBA."""
+def _upright(image: Image, name: str, alpha: bool) -> Image:
+    """Return a copy of an image, upright, in RGB or, with `alpha` where it has transparency, RGBA."""
     pillow = import_pillow()
     try:
         with without_warnings():
@@ -190,11 +193,20 @@ def _upright(image: Image, name: str) -> Image:
             image = to_eight_bits(image)
             if turn:
                 image = image.transpose(pillow.Transpose[turn])
-            return image.convert("RGBA" if image.has_transparency_data else "RGB")
+            return _converted(image, alpha)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # see _decode
         raise _broken(name, error) from error
+
+
+def _converted(image: Image, alpha: bool) -> Image:
+    """Convert to RGB; what `info` says of a transparent colour is kept, as image processors act on it. Or to RGBA."""
+    if alpha and image.has_transparency_data:
+        return image.convert("RGBA")
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # the same colours, without Pillow's warning that the transparency is lost
+    return image.convert("RGB")
 
 
 def _orientation(image: Image) -> Any:
@@ -203,11 +215,6 @@ def _orientation(image: Image) -> Any:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # see _decode
         return 1
-
-
-def _from_array(array: NDArray[Any]) -> Image:
-    image: Image = import_pillow().fromarray(_to_bytes(_channels_last(array)))
-    return image.convert("RGBA" if image.mode == "RGBA" else "RGB")
 
 
 def _channels_last(array: NDArray[Any]) -> NDArray[Any]:
