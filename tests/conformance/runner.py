@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
+from unittest.mock import patch
 
 import numpy as np
 
@@ -97,7 +98,8 @@ class Transformers:
         import transformers
 
         if name not in self._pipes:
-            self._pipes[name] = transformers.pipeline(task, model=str(folder), device="cpu", **ctor)
+            pipe = transformers.pipeline(task, model=str(folder), device="cpu", **ctor)
+            self._pipes[name] = _keeping_blanks(pipe) if task == "text-generation" else pipe
         return self._pipes[name]
 
     def settings(self, values: dict[str, Any]) -> Any:
@@ -219,6 +221,27 @@ class Ours:
         from onnxpipe import SquadExample
 
         return SquadExample(None, question, context, None, None, None)
+
+
+def _keeping_blanks(pipe: Any) -> Any:
+    """Let transformers 5 decode prompt and answer together, as 4.57 did: decoded alone, answers lose their blanks."""
+    postprocess, tokenizer = pipe.postprocess, pipe.tokenizer
+
+    def together(outputs: Any, *args: Any, **kwargs: Any) -> Any:
+        prompt, ids, decode = outputs["prompt_text"], outputs["input_ids"], tokenizer.decode
+        continues = kwargs.get("continue_final_message")
+        if not isinstance(prompt, str) and continues is None:
+            continues = prompt.messages[-1]["role"] == "assistant"
+        before = ids[0].tolist() if ids is not None and (isinstance(prompt, str) or continues) else []
+
+        def after(tokens: Any, **options: Any) -> str:
+            return str(decode([*before, *tokens], **options)[len(decode(before, **options)) :])
+
+        with patch.object(tokenizer, "decode", after):
+            return postprocess(outputs, *args, **kwargs)
+
+    pipe.postprocess = together
+    return pipe
 
 
 def outcome(library: Library, task: str, family: str, case: Case, marks: Marks, *, reference: bool = False) -> Outcome:

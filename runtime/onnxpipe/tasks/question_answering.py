@@ -14,6 +14,7 @@ from onnxpipe.engine.batching import Array, Row
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnknownArgumentError
 from onnxpipe.models.auto import AutoModelForQuestionAnswering
+from onnxpipe.processing.text.inputs import one_text
 from onnxpipe.tasks.base.call_types import CallOptions
 from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.datasets import is_dataset
@@ -175,6 +176,9 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         if options.handle_impossible_answer:
             answers.append({"score": null_score, "start": 0, "end": 0, "answer": ""})
         best = sorted(answers, key=lambda a: a["score"], reverse=True)[: options.top_k]
+        for answer in best:
+            # a text that several windows have adds up to more than 1, since windows overlap
+            answer["score"] = min(answer["score"], 1.0)
         return best[0] if len(best) == 1 else best
 
     def _characters(self, window: _Window, s: int, e: int, align_to_words: bool) -> tuple[int, int]:
@@ -254,7 +258,7 @@ def _examples(args: tuple[Any, ...], parts: Mapping[str, Any], rest: Mapping[str
         inputs = [inputs]
     if not isinstance(inputs, Iterable):
         raise ValueError(f"Invalid arguments {dict(parts)}")
-    return [_example(each) for each in inputs]
+    return list(inputs)
 
 
 def _pairs(question: Any, context: Any) -> list[dict[str, Any]]:
@@ -278,11 +282,14 @@ def _example(item: Any) -> Any:
                 raise ValueError(f"`{key}` cannot be None")
             if isinstance(item[key], str) and not item[key]:
                 raise ValueError(f"`{key}` cannot be empty")
+            one_text(item[key], key)
         for key in item:
             if key not in ("question", "context"):
                 raise TypeError(f"QuestionAnsweringPipeline.create_sample() got an unexpected keyword argument '{key}'")
         return SquadExample(None, item["question"], item["context"])
     if hasattr(item, "question_text") and hasattr(item, "context_text"):
+        one_text(item.question_text, "question_text")
+        one_text(item.context_text, "context_text")
         return item
     raise ValueError(f"{item} argument needs to be of type (SquadExample, dict)")
 

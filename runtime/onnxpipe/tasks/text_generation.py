@@ -221,6 +221,8 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
                 "an input of text-generation is a str or a chat (a list of dicts with 'role' and 'content'), got "
                 f"{type(value).__name__}"
             )
+        if isinstance(chat, Chat):
+            chat.check()
         encoding = self._tokens(chat, options)
         ids, mask = encoding["input_ids"][0], encoding.get("attention_mask", [None])[0]
         if options.handle_long_generation == "hole":

@@ -13,6 +13,7 @@ from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModelForSequenceClassification
 from onnxpipe.processing.scores import sigmoid
+from onnxpipe.processing.text.inputs import one_text, text_list
 from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import Cells, fixed_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
@@ -105,8 +106,9 @@ class TextRankingPipeline(Pipeline[TextRankingOptions]):
                 'text-ranking takes {"query": str, "documents": [str, ...]} or (query, documents); '
                 f"got {value!r:.200}"
             )
-        for i, document in enumerate(value["documents"]):
-            pair = self.tokenizer(value["query"], document, truncation="longest_first", max_length=options.max_length)
+        query = one_text(value["query"], "query")
+        for i, document in enumerate(text_list(value["documents"], "documents")):
+            pair = self.tokenizer(query, document, truncation="longest_first", max_length=options.max_length)
             yield text_row(self.tokenizer, pair, (i, document))
 
     def decode(self, rows: Answered, options: TextRankingOptions) -> list[RankedDocument]:

@@ -13,6 +13,7 @@ import numpy as np
 from onnxpipe.engine.batching import Row
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.models.auto import AutoModelForSequenceClassification
+from onnxpipe.processing.text.inputs import one_text, text_list
 from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import Cells, fixed_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
@@ -122,14 +123,16 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
 
     def encode(self, value: Any, options: ZeroShotClassificationOptions) -> Iterator[Row]:
         labels, template = options.candidate_labels, options.hypothesis_template
-        if len(labels) == 0 or len(value) == 0:
+        if labels is not None:
+            labels = text_list(labels, "candidate_labels")
+        if value is None or len(labels) == 0 or len(value) == 0:
             raise ValueError("You must include at least one label and at least one sequence.")
         if template.format(labels[0]) == template:  # type: ignore[union-attr]
             raise ValueError(
                 f'The provided hypothesis_template "{template}" was not able to be formatted with the target labels. '
                 "Make sure the passed template includes formatting syntax such as {} where the label should go."
             )
-        sequence = value if isinstance(value, str) else value[0]
+        sequence = one_text(value[0] if isinstance(value, (list, tuple)) else value, "the sequence")
         for label in labels:
             hypothesis = template.format(label)  # type: ignore[union-attr]
             yield text_row(self.tokenizer, self._pair(sequence, hypothesis), (sequence, label))

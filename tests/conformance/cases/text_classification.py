@@ -80,7 +80,7 @@ TOKENIZER = (
 ERRORS = (
     _case("list in a list", [[TEXTS[0], TEXTS[1]]]),
     _case("mixed list", [TEXTS[0], [TEXTS[1]]]),
-    _case("unknown function", TEXTS[0], function_to_apply="bad", message=False),
+    Case("unknown function", HEAD, (TEXTS[0],), {"function_to_apply": "bad"}, message=False),
     Case("none", HEAD, (None,), message=False),
     Case("int", HEAD, (3,), message=False),
     Case("dict without text", HEAD, ({"text_pair": "x"},), message=False),

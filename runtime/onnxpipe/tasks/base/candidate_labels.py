@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array
 from onnxpipe.models.dual_encoder import DualEncoderModel
+from onnxpipe.processing.text.inputs import text_list
 from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base.call_types import LabelScore
 
@@ -65,7 +66,7 @@ class CandidateLabelEncoder:
 
 
 def check_labels(task: str, labels: Any) -> None:
-    """Refuse labels that are a text or an empty list.
+    """Refuse labels that are a text, an empty list, or a list with something that is not a text.
 
     Raises:
         ValueError: they are.
@@ -74,6 +75,8 @@ def check_labels(task: str, labels: Any) -> None:
         raise ValueError(f"candidate_labels of {task} is the text {labels!r}: pass a list of labels")
     if labels is not None and not len(labels):
         raise ValueError(f"candidate_labels of {task} is empty: there is nothing to choose from")
+    if labels is not None:
+        text_list(labels, "candidate_labels")
 
 
 def ranked(scores: Array, labels: Sequence[str]) -> list[LabelScore]:

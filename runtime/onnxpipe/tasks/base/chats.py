@@ -19,14 +19,12 @@ class Chat:
 
     Attributes:
         messages: dicts with a `role` and a `content`, and other keys that the chat template reads.
-
-    Raises:
-        ValueError: a message without the two keys.
     """
 
     messages: Sequence[Message]
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raise ValueError if a message lacks one of the two keys."""
         if not all(is_message(message) for message in self.messages):
             raise ValueError("When passing chat dicts as input, each dict must have a 'role' and 'content' key.")
 
