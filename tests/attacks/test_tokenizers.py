@@ -140,6 +140,11 @@ def test_growth_of_what_models_have() -> None:
     assert growth(normalizers.Sequence([normalizers.Prepend("▁"), spaces])) == 2
     assert growth(normalizers.Sequence([normalizers.Replace("``", '"'), normalizers.NFKD()])) == 1
     assert growth(normalizers.Sequence([normalizers.Replace(Regex(r"\s+"), " "), normalizers.NFC()])) == 2
+    # a decoder of Marian and SpeechT5: blanks after marks, whose matches all begin with the mark
+    marks = [normalizers.Replace(Regex(f"{mark} *"), f"{mark} ") for mark in ("</s>", "<unk>", "<pad>")]
+    assert growth(normalizers.Sequence(marks)) == 4
+    assert growth(normalizers.Replace(Regex("a*"), "b" * 9)) == 10  # between all characters
+    assert growth(normalizers.Replace(Regex("ab|"), "b" * 9)) == 10
     # capitals of all letters, as CTC vocabularies need: one step a letter, some of two letters
     capitals = [normalizers.Replace(chr(i), chr(i).upper()) for i in range(0xDF, 0x180) if chr(i).upper() != chr(i)]
     assert growth(normalizers.Sequence(capitals)) == 2

@@ -101,7 +101,7 @@ def test_what_is_not_known_raises_and_names_the_nearest(vits: Any, speecht5: Any
         speecht5(TEXT, generate_kwargs={"treshold": 2.0})
     with pytest.raises(ValueError, match="forward-only model"):
         vits(TEXT, generate_kwargs={"max_new_tokens": 3})
-    with pytest.raises(TypeError, match="forward_params should be a dict"):
+    with pytest.raises(UnsupportedError, match=r"forward_params=\[1\]: pass a dict"):
         vits(TEXT, forward_params=[1])
     for wrong in (3, [{"role": "user", "content": TEXT}]):
         with pytest.raises(ValueError, match="is a str"):

@@ -18,6 +18,7 @@ _MAX_GROWTH = 64
 """The most characters that normalizers, or decoders, may make of one. Real ones make up to four (a tab to blanks)."""
 
 _PREFIX = re.compile(rb'"continuing_subword_prefix"\s*:\s*"[^"]')
+_LITERAL = re.compile(r"[^\\.^$|?*+()\[\]{}]+")
 _ESCAPED = re.compile(rb"\\u00[2-7]")
 
 
@@ -72,6 +73,8 @@ def growth(part: Any) -> int:
         if kind == "Replace" and replaced:
             for letter in replaced:
                 weights[letter] = max(weights.get(letter, rest) if len(replaced) > 1 else 1, -(-added // len(replaced)))
+        elif kind == "Replace" and (width := _least_width(pattern)):
+            rest, weights = max(rest, *weights.values(), 1, -(-added // width)), {}
         elif kind in ("Replace", "Prepend"):  # an expression may match nothing, and so insert between characters
             rest, weights = added + max(rest, *weights.values(), 1), {}
         elif kind == "Precompiled":
@@ -82,6 +85,16 @@ def growth(part: Any) -> int:
         if max(rest, *weights.values(), 1) > _MAX_GROWTH:
             raise OverflowError(f"it may make more than {_MAX_GROWTH} characters of one")
     return max(rest, *weights.values(), 1)
+
+
+def _least_width(pattern: Any) -> int:
+    """Count the characters that every match of an expression begins with; 0 where that is not evident."""
+    expression = pattern.get("Regex") if isinstance(pattern, dict) else None
+    if not isinstance(expression, str) or "|" in expression:
+        return 0
+    literal = _LITERAL.match(expression)
+    size = literal.end() if literal is not None else 0
+    return size - (1 if expression[size : size + 1] in ("?", "*", "{") and size else 0)
 
 
 def _check_charsmap(encoded: str) -> None:
