@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import logging
 import os
 import re
+import signal
 import threading
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from onnxpipe.cli import main
+from onnxpipe.cli.run import streaming
 from unit.cli.fakes import AHEAD, FakeCLI
 
 
@@ -414,6 +418,61 @@ def test_resume(cli: FakeCLI, tmp_path: Path, name: str, stop: type[BaseExceptio
     assert [row["id"] for row in found] == [str(number) for number in range(200)]
     assert {row["label"] for row in found} == {"GOOD"}
     assert sorted(tmp_path.iterdir()) == sorted([source, out])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_signals_keep_finished_rows(cli: FakeCLI, tmp_path: Path, number: int, code: int) -> None:
+    source, out = reviews(tmp_path, "text\n" + "good\n" * 6 + "stop\n" + "good\n" * 9), tmp_path / "out.csv"
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)]
+
+    def answer(value: str) -> dict:
+        if value == "stop" and len(cli.loaded) == 1:
+            os.kill(os.getpid(), number)
+        return classify(value)
+
+    cli.answer = answer
+    args = ("text-classification", "--input", source, "--output", out)
+    assert "6 rows are finished and kept in" in cli.run(*args, code=code).stderr
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)] == before
+    assert "10 rows in" in cli.run(*args, "--resume").stderr
+    assert len(rows(out)) == 16
+
+
+def test_an_ignored_signal_stays_ignored(cli: FakeCLI) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        cli.answer = lambda value: [os.kill(os.getpid(), signal.SIGHUP), classify(value)][1]
+        assert cli.run("text-classification", "good").stdout.startswith("GOOD")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, ""),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "error: No space left on device\n"),
+    ],
+)
+def test_an_error_of_writing_is_not_the_inputs(
+    cli: FakeCLI, monkeypatch: pytest.MonkeyPatch, error: OSError, code: int, message: str
+) -> None:
+    class Streaming:
+        model = SimpleNamespace(config=SimpleNamespace(id2label={}))
+
+        def can_stream(self, **params: Any) -> bool:
+            return True
+
+        def stream(self, value: str, **params: Any) -> Any:
+            yield from ("one", " two")
+
+    def fail(text: str = "", **options: Any) -> None:
+        raise error
+
+    cli.load = lambda *args, **kwargs: Streaming()
+    monkeypatch.setattr(streaming, "echo", fail)
+    for options in ([], ["--on-error", "return"]):
+        assert cli.run("text-generation", "a", "b", *options, code=code).stderr == message
 
 
 def test_resume_does_not_mix_jobs(cli: FakeCLI, tmp_path: Path) -> None:
