@@ -80,10 +80,12 @@ class Config:
         kept = copy.deepcopy(dict(values))
         self.__dict__["_values"] = kept
         self.__dict__["name_or_path"] = name_or_path or str(kept.pop("_name_or_path", ""))
+        where = f"config.json of {self.name_or_path}" if self.name_or_path else "the config"
+        _check_kinds(kept, where)
         count = kept.pop("num_labels", None)
         given = kept.get("id2label")
         self.__dict__["_labelled"] = given is not None or count is not None
-        kept["id2label"] = _labels(count) if given is None else _numbered(given)
+        kept["id2label"] = _labels(count, where) if given is None else _numbered(given, where)
         if not isinstance(kept.get("label2id"), dict) or given is None:
             kept["label2id"] = {label: i for i, label in kept["id2label"].items()}
 
@@ -168,18 +170,65 @@ class Config:
         return f"Config({self._values!r})"
 
 
-def _labels(count: Any) -> dict[int, str]:
+class Labels(dict[int, str]):
+    """Labels by number. Of a config that has none every number has one, LABEL_<number>, as in transformers."""
+
+    def __init__(self, labels: Mapping[int, str], where: str = "") -> None:
+        super().__init__(labels)
+        self._where = where
+
+    def __missing__(self, number: int) -> str:
+        if not self._where:
+            return f"LABEL_{number}"
+        raise BundleError(f"{self._where}: id2label has no label for {number}, which the model gives: the two differ")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Labels, (dict(self), self._where)
+
+
+def _labels(count: Any, where: str = "the config") -> dict[int, str]:
     count = 2 if count is None else count
     if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= _MOST_LABELS:
-        raise BundleError(f"the config's num_labels is {count!r}: not a count of labels")
-    return {i: f"LABEL_{i}" for i in range(count)}
+        raise BundleError(f"{where}: num_labels is {count!r}: not a count of labels")
+    return Labels({i: f"LABEL_{i}" for i in range(count)})
 
 
-def _numbered(id2label: Any) -> dict[int, str]:
+def _numbered(id2label: Any, where: str) -> dict[int, str]:
     try:
-        return {int(key): value for key, value in id2label.items()}
+        labels = {int(key): value for key, value in id2label.items()}
     except (AttributeError, TypeError, ValueError):
-        raise BundleError("the config's id2label must map numbers to labels") from None
+        raise BundleError(f"{where}: id2label must map numbers to labels") from None
+    wrong = [label for label in labels.values() if not isinstance(label, str)]
+    if wrong:
+        raise BundleError(f"{where}: id2label must map numbers to labels, and {wrong[0]!r} is not a text")
+    return Labels(labels, where)
+
+
+#: What the values of keys are that any model has, and that much depends on; None stands for a key that is absent.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "model_type": (str,),
+    "architectures": (list, tuple),
+    "problem_type": (str,),
+    "label2id": (dict,),
+    "task_specific_params": (dict,),
+    "is_encoder_decoder": (bool,),
+    "pad_token_id": (int,),
+    "bos_token_id": (int,),
+    "eos_token_id": (int, list, tuple),
+    "decoder_start_token_id": (int, list, tuple),
+    "vocab_size": (int,),
+    "max_position_embeddings": (int,),
+}
+
+
+def _check_kinds(values: Mapping[str, Any], where: str) -> None:
+    for key, kinds in _KINDS.items():
+        value = values.get(key)
+        if value is not None and not isinstance(value, kinds):
+            raise BundleError(f"{where}: {key} is {value!r:.200}, a {type(value).__name__}: it must be a "
+                              f"{' or '.join(kind.__name__ for kind in kinds)}")  # fmt: skip
+    if not all(isinstance(name, str) for name in values.get("architectures") or ()):
+        raise BundleError(f"{where}: architectures must be a list of names")
 
 
 class AutoConfig:

@@ -36,6 +36,7 @@ from onnxpipe.generation.request import DecodingRequest, SearchResult
 from onnxpipe.generation.seed import row_streams
 from onnxpipe.generation.streamers import as_streamer
 from onnxpipe.generation.supported import check_supported
+from onnxpipe.generation.validation import check_size
 
 _BEAMS = frozenset(
     (
@@ -219,11 +220,15 @@ def _prepare(model: GenerationModel, inputs: Any, resolved: _ResolvedCall, extra
 
         prompt, others["attention_mask"] = heal(model, prompt, others.get("attention_mask"), extra.tokenizer)
     copies = max(config.num_beams or 1, config.num_return_sequences or 1)
+    check_size(len(prompt), copies, model.vocab_size, "the vocabulary")
     if extra.streamer is not None:
         extra.streamer.put(np.repeat(prompt, copies, axis=0))
     resolve_lengths(config, model, prompt.shape[1], default_max=resolved.default_max, default_min=resolved.default_min)
     mask = others.get("decoder_attention_mask" if model.is_encoder_decoder else "attention_mask")
     padded = None if mask is None or (mask == 1).all() else np.repeat(mask, copies, axis=0)
+    longest = max(config.max_length or 0, prompt.shape[1] + 1)
+    if (config.num_beams or 1) > 1:
+        check_size(len(prompt), copies, longest, "max_length")
     context = ProcessorContext(model, prompt.shape[1], source, padded, tokens.eos, extra.negative, extra.allowed)
     custom = [*(extra.processors or ()), *_grammar(extra, tokens, model.vocab_size)]
     criteria = build_criteria(config, model, tokens.eos, extra.tokenizer, extra.criteria)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from onnxpipe.generation.processors import LogitsProcessorList
 from onnxpipe.generation.protocols import Array, Decoder, GenerationModel, Streamer
 from onnxpipe.generation.seed import RowStreams
 from onnxpipe.generation.stopping import StoppingCriteriaList
+from onnxpipe.processing.arrays import check_numbers
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,32 @@ class DecodingRequest:
 
     def start(self, *, copies: int | None = None, hidden: bool = False) -> Decoder:
         """Make a decoder of all prompts, with `copies` rows each."""
-        return self.model.start(
+        decoder = self.model.start(
             self.prompt,
             self.inputs,
             copies=self.copies if copies is None else copies,
             max_length=self.max_length,
             hidden=hidden,
         )
+        return decoder if self.config.remove_invalid_values else cast("Decoder", NumbersOnly(decoder))
+
+
+class NumbersOnly:
+    """A decoder whose logits are checked: NaN is the largest number for a search, and its token would be chosen."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._decoder, name)
+
+    def prefill(self) -> Array:
+        """See `Decoder.prefill`."""
+        return check_numbers("logits", self._decoder.prefill())
+
+    def step(self, tokens: Array, keep: int = 1) -> Array:
+        """See `Decoder.step`."""
+        return check_numbers("logits", self._decoder.step(tokens, keep))
 
 
 @dataclass

@@ -55,11 +55,13 @@ class MaxTimeCriteria(StoppingCriteria):
 
     def __init__(self, max_time: float, initial_timestamp: float | None = None) -> None:
         self.max_time = max_time
-        self.initial_timestamp = time.time() if initial_timestamp is None else initial_timestamp
+        # Measured by a clock that nobody sets; a start that was passed is one of `time.time()`, as in transformers.
+        since = 0.0 if initial_timestamp is None else time.time() - initial_timestamp
+        self._started = time.monotonic() - since
 
     def __call__(self, input_ids: Array, scores: Scores, **kwargs: Any) -> Array:
         """Decide for all rows together."""
-        return np.full(input_ids.shape[0], time.time() - self.initial_timestamp > self.max_time)
+        return np.full(input_ids.shape[0], time.monotonic() - self._started > self.max_time)
 
 
 class EosTokenCriteria(StoppingCriteria):

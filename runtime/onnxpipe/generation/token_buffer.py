@@ -6,13 +6,16 @@ import numpy as np
 
 from onnxpipe.generation.protocols import Array
 
+#: Most tokens that memory is taken for in advance: rows end long before a large `max_length`.
+_ROOM = 1024
+
 
 class TokenBuffer:
     """int64 (rows, length) with room for more; arrays that were read from it do not change."""
 
     def __init__(self, start: Array, capacity: int) -> None:
         self.length = start.shape[1]
-        self._ids = np.empty((len(start), max(capacity, self.length + 1)), np.int64)
+        self._ids = np.empty((len(start), max(min(capacity, self.length + _ROOM), self.length + 1)), np.int64)
         self._ids[:, : self.length] = start
 
     @property

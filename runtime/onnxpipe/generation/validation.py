@@ -23,6 +23,9 @@ SAMPLING: dict[str, Any] = {
 }
 _OUTPUTS = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
 
+#: Most numbers of an array of a search: a batch of 64, with 10 beams, of 256,000 tokens has a third of them.
+_MOST_NUMBERS = 1 << 29
+
 
 def validate(config: GenerationConfig, *, strict: bool, given: frozenset[str] | None) -> None:
     """Raise ValueError for impossible values; log (or raise, if strict) fields that will be ignored.
@@ -64,6 +67,19 @@ def _values(config: GenerationConfig) -> None:
         raise ValueError(f"Invalid `cache_implementation` ({cache}). Choose one of: {CACHE_IMPLEMENTATIONS}")
     if config.watermarking_config is not None:
         config.watermarking_config.validate()
+
+
+def check_size(prompts: int, copies: int, width: int, what: str) -> None:
+    """Refuse a call whose scores or tokens would fill the memory: `prompts` * `copies` rows of `width` numbers each.
+
+    Raises:
+        ValueError: more than 536,870,912 numbers (2 GiB of float32).
+    """
+    if prompts * copies * max(width, 1) > _MOST_NUMBERS:
+        raise ValueError(
+            f"{prompts} prompts with {copies} rows each (the larger of num_beams and num_return_sequences) of {width} "
+            f"numbers ({what}) are more than {_MOST_NUMBERS}: pass fewer prompts, or a smaller value of these"
+        )
 
 
 def _return_sequences(config: GenerationConfig) -> None:

@@ -48,3 +48,17 @@ def check_tensor_type(value: Any) -> None:
             f"return_tensors={name!r}: use return_tensors='np'; NumPy arrays are what the models here take"
         )
     raise ValueError(f"{name} is not a valid TensorType, please select one of ['np']")
+
+
+def check_numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Return an output of a graph as it is, unless it has NaN; infinities may be masked positions.
+
+    Raises:
+        ValueError: it has.
+    """
+    if array.dtype.kind == "f" and array.size and np.isnan(np.min(array)):
+        raise ValueError(
+            f"the model's output {name!r} is not a number (NaN) for this input: the graph overflows or is damaged; "
+            'try dtype="fp32", or export the model again'
+        )
+    return array

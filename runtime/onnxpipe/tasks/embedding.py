@@ -114,7 +114,13 @@ class EmbeddingPipeline(Pipeline[EmbeddingOptions]):
             if options.pooling is None
             else replace(self.pooling_config, pooling=pooling_modes(options.pooling))
         )
-        vector = pooling.embed(_tokens(outputs), skip=row.extra)
+        tokens = _tokens(outputs)
+        if tokens.ndim == 1:  # a graph that pools by itself
+            if options.pooling is not None:
+                raise UnsupportedError(f"pooling={options.pooling!r}: the model's graph pools by itself")
+            vector = tokens.astype(np.float32)
+        else:
+            vector = pooling.embed(tokens, skip=row.extra)
         if options.truncate_dim is not None:
             vector = vector[: options.truncate_dim]
         normalize = pooling.normalize if options.normalize is None else options.normalize
@@ -180,7 +186,10 @@ class SentenceSimilarityPipeline(EmbeddingPipeline):
 
 
 def _tokens(outputs: Mapping[str, Array]) -> Array:
-    """Select the token vectors: `last_hidden_state`, `token_embeddings` (sentence-transformers), or the first."""
+    """Select the token vectors: `last_hidden_state`, `token_embeddings` (sentence-transformers), or the first.
+
+    The graph may give one vector a text instead, `sentence_embedding`.
+    """
     for name in ("last_hidden_state", "token_embeddings"):
         if name in outputs:
             return outputs[name]

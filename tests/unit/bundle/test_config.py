@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from onnxpipe.bundle import AutoConfig, Config
-from onnxpipe.errors import ModelNotFoundError
+from onnxpipe.errors import BundleError, ModelNotFoundError
 
 
 def test_defaults() -> None:
@@ -106,3 +106,42 @@ def test_the_same_as_transformers(tmp_path: Path) -> None:
         for name in ("hidden_size", "num_attention_heads", "num_hidden_layers", "max_position_embeddings"):
             if name in ours:
                 assert getattr(ours, name) == getattr(theirs, name), name
+
+
+def test_labels_of_a_config_without_any() -> None:
+    labels = Config.from_dict({"model_type": "bert"}).id2label
+    assert (len(labels), labels[2]) == (2, "LABEL_2")
+    assert pickle.loads(pickle.dumps(labels))[7] == copy.deepcopy(labels)[7] == "LABEL_7"  # noqa: S301 - our own
+
+
+@pytest.mark.parametrize("labels", [{}, {"0": "a", "1": "b"}])
+def test_labels_that_are_too_few(labels: dict[str, str]) -> None:
+    config = Config.from_dict({"id2label": labels}, "folder")
+    with pytest.raises(BundleError, match=r"config\.json of folder: id2label has no label for 2"):
+        _ = config.id2label[2]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("id2label", {"0": 0, "1": 1}),
+        ("id2label", {"0": None}),
+        ("id2label", ["a"]),
+        ("id2label", "a"),
+        ("num_labels", "2"),
+        ("model_type", ["bert"]),
+        ("model_type", 3),
+        ("architectures", "BertModel"),
+        ("architectures", [3]),
+        ("label2id", ["a"]),
+        ("problem_type", ["regression"]),
+        ("task_specific_params", [1]),
+        ("pad_token_id", "0"),
+        ("eos_token_id", {"a": 1}),
+        ("vocab_size", "many"),
+    ],
+)
+def test_values_of_another_kind(tmp_path: Path, key: str, value: object) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({key: value}))
+    with pytest.raises(BundleError, match=rf"config\.json.*{key}"):
+        Config.from_folder(tmp_path)

@@ -22,6 +22,7 @@ from onnxpipe.engine.batching import Padding, Row, split, stack
 from onnxpipe.engine.scheduler import TOKEN_BUDGET, WINDOW_ROWS, Answered, ItemError, OnError, Outputs, Work, answer
 from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 from onnxpipe.models.base import Model
+from onnxpipe.processing.arrays import check_numbers
 from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base import legacy
 from onnxpipe.tasks.base.call_types import CallOptions
@@ -211,7 +212,7 @@ class Pipeline(Generic[OptionsT]):
         work = Work(
             encode=lambda value: self.encode(value, options),
             run=lambda rows: self.run(rows, options),
-            decode=lambda rows: self.decode(rows, options),
+            decode=lambda rows: self.decode(_checked(rows), options),
             can_pad=self.padding().token_id is not None,
             token_budget=self.token_budget * self.at_once,
             window=self.window * self.at_once,
@@ -339,3 +340,12 @@ def text_row(tokenizer: Tokenizer, encoding: Mapping[str, Any], extra: Any = Non
     """Build the row of one encoded text: the tokenizer's outputs that models read, as int64 of shape (tokens,)."""
     feeds = {k: np.asarray(encoding[k], np.int64) for k in tokenizer.model_input_names if k in encoding}
     return Row(feeds, len(feeds["input_ids"]), extra)
+
+
+def _checked(rows: Answered) -> Answered:
+    """Return the outputs of an input as they are, unless one holds NaN, which no answer could be made from."""
+    for _, outputs in rows:
+        for name, value in outputs.items() if isinstance(outputs, Mapping) else ():
+            if isinstance(value, np.ndarray):
+                check_numbers(name, value)
+    return rows

@@ -1,0 +1,67 @@
+"""What a call may cost at most, and graphs that answer with no numbers."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from onnxpipe.generation.stopping import MaxTimeCriteria
+from onnxpipe.generation.token_buffer import TokenBuffer
+from unit.fakes import FakeCausal
+
+PROMPT = np.array([[5, 6]])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_beams": 10**8},
+        {"num_beams": 10**8, "num_return_sequences": 10**8},
+        {"num_return_sequences": 10**9, "do_sample": True},
+        {"num_beams": 10, "max_new_tokens": 10**9},
+    ],
+)
+def test_rows_are_bounded(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="num_beams and num_return_sequences"):
+        FakeCausal().generate(PROMPT, **{"max_new_tokens": 5, **options})
+    with pytest.raises(ValueError, match="num_beams and num_return_sequences"):
+        FakeCausal(**options).generate(PROMPT, **({} if "max_new_tokens" in options else {"max_new_tokens": 5}))
+
+
+def test_memory_grows_with_the_tokens() -> None:
+    rows = TokenBuffer(PROMPT, 10**9)
+    assert rows._ids.nbytes < 1 << 20
+    for token in range(3000):
+        rows.append(np.array([token]))
+    assert rows.ids[0, 2:].tolist() == list(range(3000))
+    assert FakeCausal().generate(PROMPT, max_new_tokens=10**9).shape[1] > 2
+
+
+class Broken(FakeCausal):
+    """Gives NaN for one token from the third step on."""
+
+    def scores(self, rows: list[list[int]]) -> Any:
+        found = super().scores(rows)
+        if self.steps > 2:
+            found[-1, 7] = np.nan
+        return found
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"do_sample": True}])
+def test_no_token_is_chosen_from_nan(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="'logits' is not a number"):
+        Broken().generate(PROMPT, max_new_tokens=9, **options)
+    answer = Broken().generate(PROMPT, max_new_tokens=9, remove_invalid_values=True, **options)
+    assert answer.shape[0] == 1
+
+
+def test_seconds_are_those_of_a_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    criterion = MaxTimeCriteria(1000.0)
+    monkeypatch.setattr(time, "time", lambda: 1e12)
+    assert not criterion(PROMPT, None).any()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 1001)
+    assert criterion(PROMPT, None).all()
