@@ -15,6 +15,9 @@ ROWS = [{"image": image, "name": image.name} for image in PHOTOS]
 CORE_ODD = ("grey", "rgba", "exif 6")
 """Troublesome images that every family gets; the others are for the families of the full list."""
 
+_DAMAGED = ("grey 16",)
+"""Images that the reference turns white; what is right is in tests/unit/processing/images/test_load.py."""
+
 
 def at_construction(task: str, name: str, ctor: dict[str, Any], *args: object, **kwargs: object) -> Case:
     """A call of `task` on a pipeline that was constructed with arguments."""
@@ -54,7 +57,8 @@ def inputs(task: str, skip: tuple[str, ...] = (), *, alone: str = "", **kwargs: 
         *(() if alone else (Case("batch_size at construction", task, (MATES,), kwargs, ctor={"batch_size": 4}),)),
         Case("own image processor", task, (PHOTO,), kwargs, ctor={"image_processor": PipeImageProcessor()}),
     )
-    odd = (case(f"image, {name}", Image(name), core=name in CORE_ODD, **kwargs) for name in ODD if name not in skip)
+    names = [name for name in ODD if name not in (*skip, *_DAMAGED)]
+    odd = (case(f"image, {name}", Image(name), core=name in CORE_ODD, **kwargs) for name in names)
     return (*forms, *odd)
 
 
