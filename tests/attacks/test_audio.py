@@ -21,6 +21,7 @@ from attacks.helpers import MIB, PLAYLISTS, gzip_of, load_or_refuse, memory, unt
 from onnxpipe.errors import AudioError, BundleError, UnsupportedError  # noqa: E402
 from onnxpipe.processing.audio.ast import ASTFeatureExtractor  # noqa: E402
 from onnxpipe.processing.audio.io.load import load_audio, open_audio  # noqa: E402
+from onnxpipe.processing.audio.io.parts import find_parts  # noqa: E402
 from onnxpipe.processing.audio.long_features import LongFeatures  # noqa: E402
 from onnxpipe.processing.audio.whisper import WhisperFeatureExtractor  # noqa: E402
 from onnxpipe.processing.auto import AutoFeatureExtractor  # noqa: E402
@@ -260,6 +261,29 @@ def test_two_hours_are_read_in_flat_memory(two_hours: Path) -> None:
     assert (features.n_samples, features.n_frames) == (7200 * 8000, 28_800)
     assert features.window(0, 100).max() > features.window(1200, 100).max()
     assert not features.window(28_700, 300)[:, 100:].any()
+    assert memory() - before < 60 * MIB
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xf3\x88\xc4" + b"\xff" * 2**22,
+        b"\xff\xf3\x18\xc4" * 2**20,
+        (b"\xff\xf3\x18\xc4" + bytes(32) + b"x") * 2**17,
+        b"ID3\4\0\0\0\0\0\0" * 2**19,
+        (b"RIFF\x10\0\0\0WAVEdata" + bytes(4)) * 2**18,
+        b"RIFF\0\0\0\0WAVE" + b"abcd\0\0\0\0" * 2**19,
+        (b".snd" + struct.pack(">II", 12, 0)) * 2**18,
+        b"fLaC\0\0\0\x22" * 2**19,
+        b"fLaC\0\0\0\x22" + bytes(34) + b"\xff\xf8" * 2**21,
+        b"OggSx" * 2**20,
+    ],
+    ids=["ones", "heads", "frames and junk", "tags", "waves", "chunks", "au", "flacs", "flac frames", "pages"],
+)
+def test_millions_of_little_parts_cost_no_time(data: bytes) -> None:
+    start, before = time.monotonic(), memory()
+    find_parts(BytesIO(data))
+    assert time.monotonic() - start < 5
     assert memory() - before < 60 * MIB
 
 

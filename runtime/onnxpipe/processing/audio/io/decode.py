@@ -283,7 +283,10 @@ def _frames(av: Any, container: Any, track: Any, file: AudioFile, audio: Decoded
 
 def _floats(frame: Any) -> Array:
     """Convert the samples of a frame to float32 (samples, channels)."""
-    array = frame.to_ndarray()
+    try:
+        array = frame.to_ndarray()
+    except ValueError as error:  # 64-bit integers
+        raise AudioError(f"samples of the type {frame.format.name} cannot be read") from error
     array = array.T if frame.format.is_planar else array.reshape(-1, frame.layout.nb_channels)
     if array.dtype.kind == "f":
         return np.asarray(array, np.float32)

@@ -8,6 +8,7 @@ with a header that says what there is. A count that is larger than that tells ho
 from __future__ import annotations
 
 import io
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ _STREAMED = 0x7FFF_0000
 _BLOCK = 2**16
 #: A file of more recordings is left as it is.
 _MAX_PARTS = 1000
+#: So many chunks are read, and so many places tried in search of a next frame or page: a hostile file has millions.
+_MAX_TRIES = 2**15
 
 #: Bytes, or the place from where to where the file has them.
 Piece = bytes | tuple[int, int]
@@ -126,18 +129,21 @@ class _Reader:
             self._start, self._block, skip = place, self._stream.read(max(_BLOCK, count)), 0
         return self._block[skip : skip + count]
 
-    def find(self, magic: bytes, start: int) -> int | None:
-        """Find the next place of some bytes."""
-        while len(self.at(start, len(magic))) == len(magic):
-            if (skip := self._block.find(magic, start - self._start)) >= 0:
-                return self._start + skip
-            start = self._start + len(self._block) - len(magic) + 1
+    def find(self, pattern: re.Pattern[bytes], length: int, start: int) -> int | None:
+        """Find the next place of a pattern of so many bytes."""
+        while len(self.at(start, length)) == length:
+            if found := pattern.search(self._block, start - self._start):
+                return self._start + found.start()
+            start = self._start + len(self._block) - length + 1
         return None
 
 
 def _after_id3(reader: _Reader, place: int) -> int:
     """Skip the ID3v2 tags at a place."""
-    while (head := reader.at(place, 10))[:3] == b"ID3" and len(head) == 10 and max(head[6:]) < 128:
+    for _ in range(_MAX_PARTS):
+        head = reader.at(place, 10)
+        if head[:3] != b"ID3" or len(head) < 10 or max(head[6:]) >= 128:
+            break
         place += 10 + (head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]) + (10 if head[5] & 0x10 else 0)
     return place
 
@@ -233,11 +239,15 @@ def _chunk_parts(form: _Chunks) -> Callable[[_Reader, int], list[Part]]:
 def _chunked(form: _Chunks, reader: _Reader, start: int) -> tuple[Part, int | None]:
     """Return the part that begins at a place, and the place of the next."""
     place, long = start + form.first, None
-    while (chunk := form.chunk(reader, place)) is not None and chunk[0] != form.audio and chunk[1] >= 0:
+    chunk = form.chunk(reader, place)
+    for _ in range(_MAX_TRIES):
+        if chunk is None or chunk[0] == form.audio or chunk[1] < 0:
+            break
         if chunk[0] == b"ds64":
             long = int.from_bytes(reader.at(place + form.head + 8, 8), "little")
         place = form.following(place, chunk[1], start)
-    if chunk is None or chunk[1] < 0:
+        chunk = form.chunk(reader, place)
+    if chunk is None or chunk[0] != form.audio or chunk[1] < 0:
         return Part(((start, reader.size),)), None
     body, claimed = place + form.head, chunk[1]
     if form.width == 4 and claimed == 2**32 - 1 and long is not None:
@@ -259,7 +269,7 @@ def _after_chunks(form: _Chunks, reader: _Reader, end: int, start: int) -> int |
     """Return the place after the chunks that follow the samples: where the next file begins, or the end; None if what
     follows is neither chunks nor a file."""
     place = end
-    while True:
+    for _ in range(_MAX_TRIES):
         aligned = start + -(-(place - start) // form.align) * form.align
         for here in (place, aligned):
             if form.starts(reader, here):
@@ -272,6 +282,7 @@ def _after_chunks(form: _Chunks, reader: _Reader, end: int, start: int) -> int |
         if not all(32 <= byte < 127 for byte in found[0][:4]):
             return None
         place = aligned + form.head + found[1]
+    return reader.size
 
 
 def _lengthened(form: _Chunks, reader: _Reader, start: int, place: int) -> Part:
@@ -319,18 +330,21 @@ def _au_parts(reader: _Reader, start: int) -> list[Part]:
 
 
 # -- Ogg: pages -------------------------------------------------------------------------------------------------------
+_PAGE = re.compile(b"OggS")
+
+
 def _ogg_parts(reader: _Reader, start: int) -> list[Part]:
     """Split a chain of streams where a new one begins, and leave out a last page that is not whole."""
     parts: list[Part] = []
     begin = place = start
-    running, ended, streams = False, 0, 0
-    while True:
+    running, ended, streams, tries = False, 0, 0, 0
+    while tries < _MAX_TRIES:
         head = reader.at(place, 27)
         if not head.startswith(b"OggS") or len(head) < 27:
-            following = reader.find(b"OggS", place + 1) if place < reader.size else None
+            following = reader.find(_PAGE, 4, place + 1) if place < reader.size else None
             if following is None:
                 break
-            place = following
+            place, tries = following, tries + 1
             continue
         table = reader.at(place + 27, head[26])
         end = place + 27 + head[26] + sum(table)
@@ -350,7 +364,7 @@ def _ogg_parts(reader: _Reader, start: int) -> list[Part]:
 
 
 # -- FLAC: frames with their numbers ----------------------------------------------------------------------------------
-_FLAC_HEADS = (b"fLaC\0\0\0\x22", b"fLaC\x80\0\0\x22")
+_FLAC_HEAD = re.compile(rb"fLaC[\0\x80]\0\0\x22")
 #: The bytes at a stream's end, and the frames in them, among which the last whole frame is sought.
 _FLAC_TAIL = 2**18
 _FLAC_FRAMES = 16
@@ -359,16 +373,16 @@ _FLAC_UNKNOWN = 2**36 - 1
 
 
 def _flac_parts(reader: _Reader, start: int) -> list[Part]:
-    starts = sorted(place for head in _FLAC_HEADS for place in islice(_all_of(reader, head, start), _MAX_PARTS + 1))
+    starts = list(islice(_flac_starts(reader, start), _MAX_PARTS + 1))
     ends = [*starts[1:], reader.size][: len(starts)]
     return [_flac_part(reader, begin, end) for begin, end in zip(starts, ends, strict=True)]
 
 
-def _all_of(reader: _Reader, magic: bytes, start: int) -> Iterator[int]:
-    place = reader.find(magic, start)
+def _flac_starts(reader: _Reader, start: int) -> Iterator[int]:
+    place = reader.find(_FLAC_HEAD, 8, start)
     while place is not None:
         yield place
-        place = reader.find(magic, place + 1)
+        place = reader.find(_FLAC_HEAD, 8, place + 1)
 
 
 def _flac_part(reader: _Reader, start: int, end: int) -> Part:
@@ -590,13 +604,13 @@ def _mpeg_parts(reader: _Reader, start: int) -> list[Part]:
     streams: list[_MpegStream] = []
     known: dict[bytes, _Mpeg | None] = {}
     current: _MpegStream | None = None
-    place = start
+    place, tries = start, _MAX_TRIES
     while place < reader.size:
         head = reader.at(place, 4)
         frame = known[head] if head in known else known.setdefault(head, _Mpeg.of(head))
         if frame is None or (current is not None and frame.key != current.key and not _follows(reader, place, frame)):
             tag = _tag(reader, place)
-            following = place + tag if tag else _next_frame(reader, place + 1, current)
+            following, tries = (place + tag, tries) if tag else _next_frame(reader, place + 1, current, tries)
             if following is None:
                 break
             current = None if tag else current
@@ -620,17 +634,21 @@ def _follows(reader: _Reader, place: int, frame: _Mpeg) -> bool:
     return after is not None and after.key == frame.key
 
 
-def _next_frame(reader: _Reader, place: int, current: _MpegStream | None) -> int | None:
-    """Find the next frame after bytes that are none."""
-    following = reader.find(b"\xff", place)
-    while following is not None:
+#: The first bytes of a frame of layer III, or of a tag.
+_FRAME_OR_TAG = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb][\x10-\xef]|ID3|TAG|APE", re.DOTALL)
+
+
+def _next_frame(reader: _Reader, place: int, current: _MpegStream | None, tries: int) -> tuple[int | None, int]:
+    """Find the next frame or tag after bytes that are none; returns its place, and how many tries are left."""
+    following = reader.find(_FRAME_OR_TAG, 3, place)
+    while following is not None and tries > 0:
+        tries -= 1
         frame = _Mpeg.of(reader.at(following, 4))
-        if frame is not None and (current is None or frame.key == current.key) and _follows(reader, following, frame):
-            return following
-        if _tag(reader, following):
-            return following
-        following = reader.find(b"\xff", following + 1)
-    return None
+        known = frame is not None and (current is None or frame.key == current.key)
+        if (frame is not None and known and _follows(reader, following, frame)) or _tag(reader, following):
+            return following, tries
+        following = reader.find(_FRAME_OR_TAG, 3, following + 1)
+    return None, tries
 
 
 _FINDERS: tuple[tuple[bytes, Callable[[_Reader, int], list[Part]]], ...] = (
