@@ -144,7 +144,8 @@ def _cli_page() -> str:
     parts = [
         "# Command line",
         "Results go to stdout, progress and warnings to stderr. Exit codes: 0 done, 1 an error (one line, `error: …`; "
-        "`--traceback` shows more), 2 a wrong call, 130 interrupted, 141 stdout was closed (as by `head`).",
+        "`--traceback` shows more), 2 a wrong call, 3 done, but inputs or rows have an error (`--on-error return`), "
+        "130 interrupted, 141 stdout was closed (as by `head`). [Tables](tables.md) says more of jobs over tables.",
         "`onnxpipe run TASK --help` shows what a task takes; the pages of the [tasks](tasks/index.md) hold the same.",
         f"```text\n{_help([])}\n```",
     ]

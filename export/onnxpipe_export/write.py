@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ _COPIED = (
     "video_preprocessor_config.json",
 )
 
+_ABANDONED = 24 * 3600
+"""Age in seconds from which on an unfinished folder is taken for that of an export that was killed."""
+
 _VOICES = "speaker_embeddings_path.json"
 """The list of voices in Bark's folder: name -> array's name -> file."""
 _ALPHABET, _LANGUAGE = "alphabet.json", "language_model"
@@ -42,6 +46,7 @@ def staged(target: Path) -> Iterator[Path]:
     """
     _check_target(target)
     target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target.parent)
     stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     try:
         yield stage
@@ -49,6 +54,17 @@ def staged(target: Path) -> Iterator[Path]:
         _replace(stage, target)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _sweep(parent: Path) -> None:
+    """Remove what exports that were killed left here, if nothing in it was written for a day."""
+    for stage in parent.glob(".*.*.partial"):
+        with contextlib.suppress(OSError):
+            if stage.is_symlink() or not stage.is_dir():
+                continue
+            newest = max(path.lstat().st_mtime for path in (stage, *stage.rglob("*")))
+            if time.time() - newest > _ABANDONED:
+                shutil.rmtree(stage, ignore_errors=True)
 
 
 def _check_target(target: Path) -> None:
