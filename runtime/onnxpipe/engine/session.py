@@ -67,14 +67,32 @@ class Session:
         providers: ONNX Runtime's execution providers, in the order in which they take nodes.
     """
 
-    def __init__(self, session: Any, path: Path, device: Device, kept: Sequence[mmap.mmap] = ()) -> None:
+    def __init__(
+        self,
+        session: Any,
+        path: Path,
+        device: Device,
+        kept: Sequence[mmap.mmap] = (),
+        opened_with: Mapping[str, Any] | None = None,
+    ) -> None:
         self._session = session
+        self._opened_with = opened_with
         self._kept = kept  # maps of weights: ONNX Runtime may still read from them
         self.path = path
         self.device = device
         self.providers: tuple[str, ...] = tuple(session.get_providers())
         self.inputs = {node.name: _spec(path, node) for node in session.get_inputs()}
         self.outputs = {node.name: _spec(path, node) for node in session.get_outputs()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and unpickle by opening the file again, on the same device and with as many threads as were asked for.
+
+        Raises:
+            TypeError: the session was not opened from a file, by `open_session`.
+        """
+        if self._opened_with is None:
+            raise TypeError(f"the session of {self.path.name} is in memory only: it cannot be copied or pickled")
+        return _reopen, (self.path, dict(self._opened_with))
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Run the graph.
@@ -164,6 +182,9 @@ def open_session(
         BundleError: the file is damaged, hostile, or not a graph that ONNX Runtime can load.
         DeviceError: a provider is not available, or ONNX Runtime did not start it.
     """
+    opened_with = {
+        "root": root, "device": device, "providers": providers, "provider_options": provider_options, "threads": threads
+    }  # fmt: skip
     runtime = import_onnxruntime()
     chosen: list[Provider] = list(provider_list(device))
     if providers is not None:
@@ -176,7 +197,11 @@ def open_session(
     options = _options(runtime, available_threads() if threads is None else threads)
     session, kept = _load(runtime, path, data, options, chosen)
     _check_taken(session, chosen)
-    return Session(session, path, device, kept)
+    return Session(session, path, device, kept, opened_with)
+
+
+def _reopen(path: Path, opened_with: Mapping[str, Any]) -> Session:
+    return open_session(path, **opened_with)
 
 
 def _normal(providers: Sequence[str | Provider], options: Sequence[dict[str, Any]] | None) -> list[Provider]:

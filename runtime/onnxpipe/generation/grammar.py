@@ -25,6 +25,18 @@ Array = NDArray[Any]
 KINDS = ("text", "json_object", "json_schema", "regex", "grammar")
 """The types of a `response_format`."""
 
+_WRAPPER = frozenset({"name", "description", "strict", "schema"})
+"""The keys of OpenAI's wrapper of a schema."""
+
+_KEYS: Mapping[Any, frozenset[str]] = {
+    "text": frozenset(),
+    "json_object": frozenset({"schema"}),
+    "json_schema": frozenset({"json_schema", "schema"}),
+    "regex": frozenset({"regex", "pattern"}),
+    "grammar": frozenset({"grammar"}),
+}
+"""The keys that a `response_format` may have beside its type."""
+
 _LAST_RESORT = np.float32(-1e9)
 """The score of tokens that the grammar allows if other processors have forbidden every one of them."""
 
@@ -79,10 +91,15 @@ def grammar_source(response_format: Any) -> str | None:
     if not isinstance(response_format, Mapping):
         raise ValueError(f'response_format must be a dict with a "type" of {", ".join(KINDS)}, not {response_format!r}')
     kind = response_format.get("type")
+    unknown = response_format.keys() - {"type"} - _KEYS[kind] if isinstance(kind, str) and kind in _KEYS else set()
+    if unknown:
+        raise ValueError(f"response_format: {', '.join(map(repr, sorted(unknown)))} means nothing to type {kind!r}")
     if kind == "text":
         return None
-    if kind == "json_object":
+    if kind == "json_object" and "schema" not in response_format:
         return _json_grammar({"type": "object"})
+    if kind == "json_object":
+        return _json_grammar({"allOf": [{"type": "object"}, _schema_of(response_format)]})
     if kind == "json_schema":
         return _json_grammar(_schema_of(response_format))
     if kind == "regex":
@@ -265,10 +282,20 @@ def _schema_of(response_format: Mapping[str, Any]) -> Any:
     schema = getattr(entry, "model_json_schema", None)
     if callable(schema):
         return schema()
+    if isinstance(entry, Mapping) and set(entry) <= _WRAPPER:  # OpenAI's wrapper; a bare schema has other keywords
+        entry = entry.get("schema")
+        schema = getattr(entry, "model_json_schema", None)
+        if callable(schema):
+            return schema()
+    if entry is True:  # JSON Schema's schema of anything
+        return {}
     if not isinstance(entry, Mapping):
-        raise ValueError('response_format: {"type": "json_schema"} needs "json_schema": {"schema": {…}}')
-    # OpenAI's wrapper has a name besides; a bare schema has no "schema" in it
-    return entry["schema"] if isinstance(entry.get("schema"), Mapping) else entry
+        found = "there is none" if entry is None else f"it is {entry!r:.80}"
+        raise ValueError(
+            'response_format: {"type": "json_schema"} needs "json_schema": {"schema": {…}}, the schema a dict; '
+            f"{found}"
+        )
+    return entry
 
 
 def _text(response_format: Mapping[str, Any], *names: str) -> str:

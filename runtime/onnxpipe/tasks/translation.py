@@ -73,9 +73,8 @@ class TranslationPipeline(Text2TextGenerationPipeline[TranslationOptions]):
         ) -> PipelineIterator[list[TranslatedText]]: ...
         def __call__(self, inputs: Any, **options: Any) -> Any: ...
 
-    def prepare(self) -> None:
-        super().prepare()
-        self._switching = threading.Lock()  # a tokenizer of many languages is set to one for each text
+    #: A tokenizer of many languages is set to one for each text. Of the class: pipelines are copied and pickled.
+    _switching = threading.Lock()
 
     def parse(self, kwargs: Mapping[str, Any], base: TranslationOptions | None) -> TranslationOptions:
         options = super().parse(kwargs, base)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import struct
 import time
 from pathlib import Path
@@ -320,3 +322,14 @@ def test_the_installed_runtime_is_checked(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setattr(runtime.importlib, "import_module", load_module)
         with pytest.raises(MissingDependencyError, match=why):
             runtime.import_onnxruntime.__wrapped__()
+
+
+def test_a_session_is_copied_and_pickled_by_opening_its_file_again(folder: Path) -> None:
+    session = load(folder, threads=1)
+    for twin in (pickle.loads(pickle.dumps(session)), copy.deepcopy(session)):  # noqa: S301 - our own
+        assert twin.raw is not session.raw
+        assert (twin.path, twin.inputs, twin.device) == (session.path, session.inputs, session.device)
+        for name, values in session.run(FEEDS).items():
+            np.testing.assert_array_equal(twin.run(FEEDS)[name], values)
+    with pytest.raises(TypeError, match=r"model\.onnx is in memory only"):
+        pickle.dumps(Session(session.raw, session.path, session.device))

@@ -295,3 +295,35 @@ def test_blanks_end(tokenizer_of: Callable[[str], Tokenizer]) -> None:
         if ids[0, -1] == tokenizer.eos_token_id:
             break
     assert json.loads(tokenizer.decode(ids[0, 1:], skip_special_tokens=True)) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "json_schema", "json_schema": {"name": "n"}},
+        {"type": "json_schema", "json_schema": {"name": "n", "schema": None}},
+        {"type": "json_schema", "json_schema": {"name": "n", "schema": False}},
+        {"type": "json_schema", "json_schema": {"schema": "x"}},
+        {"type": "json_schema", "json_schema": {}},
+        {"type": "json_schema", "json_schema": None},
+        {"type": "json_schema", "json_schema": False},
+        {"type": "json_schema", "schema": None},
+        {"type": "json_schema", "schema": []},
+        {"type": "json_schema"},
+        {"type": "json_object", "schema": None},
+        {"type": "json_object", "schema": False},
+        {"type": "json_object", "properties": {}},
+        {"type": "json_schema", "json_schema": SCHEMA, "shema": SCHEMA},
+        {"type": "regex", "regex": "a", "flags": "i"},
+        {"type": ["regex"], "regex": "a"},
+    ],
+)
+def test_a_format_is_obeyed_or_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="response_format"):
+        grammar.grammar_source(wrong)
+
+
+def test_a_schema_beside_json_object_is_obeyed(tokenizer_of: Callable[[str], Tokenizer]) -> None:
+    tokenizer = tokenizer_of("qwen2")
+    for text in _drive(tokenizer, _processor(tokenizer, {"type": "json_object", "schema": SCHEMA})):
+        _check_person(text)

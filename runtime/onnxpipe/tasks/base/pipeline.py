@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import pickle
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -135,6 +136,21 @@ class Pipeline(Generic[OptionsT]):
         self._num_workers = num_workers
         self.prepare()
         self.options: OptionsT = self.parse(options, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what a copy or a pickle holds: the graphs are opened again from the model's folder.
+
+        Raises:
+            TypeError: a part that is in memory only, such as a function; the message names it.
+        """
+        for name, value in vars(self).items():
+            try:
+                pickle.dumps(value)
+            except Exception as error:
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is in memory only: it cannot be copied or pickled ({error})"
+                ) from error
+        return vars(self)
 
     # -- what a task defines ----------------------------------------------------------------------------------------
     def prepare(self) -> None:
