@@ -40,8 +40,8 @@ _KEYS: Mapping[Any, frozenset[str]] = {
 _LAST_RESORT = np.float32(-1e9)
 """The score of tokens that the grammar allows if other processors have forbidden every one of them."""
 
-_JSON: dict[str, Any] = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,40}"}
-"""At most 40 blanks between parts of JSON: a model that begins to repeat newlines would never stop."""
+_JSON: dict[str, Any] = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,4}"}
+"""At most four blanks between parts of JSON: a model that begins to repeat them would spend all its tokens on them."""
 
 
 class GrammarTokenizer(Protocol):

@@ -327,3 +327,25 @@ def test_a_schema_beside_json_object_is_obeyed(tokenizer_of: Callable[[str], Tok
     tokenizer = tokenizer_of("qwen2")
     for text in _drive(tokenizer, _processor(tokenizer, {"type": "json_object", "schema": SCHEMA})):
         _check_person(text)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_prefers_blanks_ends_all_the_same(tokenizer_of: Callable[[str], Tokenizer], kind: str) -> None:
+    names = ("is_happy", "is_old", "is_tall", "is_kind")
+    schema = {"type": "object", "properties": {n: {"type": "boolean"} for n in names}, "required": list(names)}
+    tokenizer = tokenizer_of(kind)
+    processor = _processor(tokenizer, {**schema, "additionalProperties": False})
+    blanks = [i for i, piece in tokenizer.pieces().items() if piece and not piece.strip()]
+    ids = np.full((1, 4), 5)
+    for _ in range(256):
+        scores = np.zeros((1, processor.vocab_size), np.float32)
+        scores[:, blanks] = 9
+        token = int(processor(ids, scores)[0].argmax())
+        if token == tokenizer.eos_token_id:
+            break
+        ids = np.append(ids, [[token]], axis=1)
+    else:
+        pytest.fail("only blanks")
+    text = tokenizer.decode(ids[0, 4:], skip_special_tokens=True)
+    assert json.loads(text).keys() == set(names)
+    assert max(map(len, re.findall(r"\s+", text))) <= 4
