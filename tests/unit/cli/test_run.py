@@ -487,6 +487,8 @@ def test_resume_does_not_mix_jobs(cli: FakeCLI, tmp_path: Path) -> None:
     cli.run(*args, "--resume")
     assert [row["label"] for row in rows(out)] == ["GOOD"] * 10
     assert "--resume needs --output" in cli.run("text-classification", "--input", source, "--resume", code=2).stderr
+    draw = ("--resume", "-o", out, "--draw", tmp_path / "d")
+    assert "does not go with --draw" in cli.run("object-detection", "--input", source, *draw, code=2).stderr
     assert "--resume needs --input" in cli.run("text-classification", "good", "--resume", code=2).stderr
 
 

@@ -130,8 +130,8 @@ def check_table_options(spec: TaskSpec, options: RunOptions) -> None:
         )
     if options.resume and options.output is None:
         raise click.UsageError("--resume needs --output FILE: the finished rows are kept beside it")
-    if options.resume and options.draw is not None and not options.overwrite:
-        raise click.UsageError("--resume with --draw needs --overwrite: the last image may be there already")
+    if options.resume and options.draw is not None:
+        raise click.UsageError("--resume does not go with --draw: images of new rows could replace those of old ones")
     if spec.output == "audio":
         raise click.UsageError(f"{spec.name} writes recordings: give INPUTs (- for the lines of stdin) and -o DIR")
 
