@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from onnxpipe.bundle import Config, HubKeywords, HubOptions, fetch
 from onnxpipe.bundle.files import read_json
-from onnxpipe.errors import ModelNotFoundError, UnknownArgumentError
+from onnxpipe.errors import BundleError, ModelNotFoundError, UnknownArgumentError
 from onnxpipe.generation.fields import DEFAULTS, FIELDS
 from onnxpipe.generation.validation import validate
 from onnxpipe.generation.watermarking import WatermarkingConfig
@@ -151,19 +152,33 @@ class GenerationConfig:
 
         Raises:
             ModelNotFoundError: no such folder, repository or file.
-            BundleError: the file is not a config.
+            BundleError: the file is not a config, or has values that are not possible.
         """
         hub, fields = HubOptions.split(keywords, HubKeywords)
         folder = fetch(pretrained_model_name, need="config", **hub.keywords)
-        return cls.from_dict(read_json(folder, config_file_name or _FILE), **fields)
+        name = config_file_name or _FILE
+        values = read_json(folder, name)
+        try:
+            return cls.from_dict(values, **fields)
+        except (TypeError, ValueError):
+            with _naming(folder / name):  # where the file's own values are at fault
+                cls.from_dict(values)
+            raise
 
     @classmethod
     def from_folder(cls, folder: str | os.PathLike[str], config: Config) -> GenerationConfig:
-        """Load the config of a model in `folder`: its generation_config.json, else the fields of its config.json."""
+        """Load the config of a model in `folder`: its generation_config.json, else the fields of its config.json.
+
+        Raises:
+            BundleError: the file is not a config, or has values that are not possible.
+        """
         try:
-            return cls.from_dict(read_json(Path(folder), _FILE))
+            values = read_json(Path(folder), _FILE)
         except ModelNotFoundError:
-            return cls.from_model_config(config)
+            with _naming(Path(folder, "config.json")):
+                return cls.from_model_config(config)
+        with _naming(Path(folder, _FILE)):
+            return cls.from_dict(values)
 
     @classmethod
     def from_model_config(cls, model_config: Config | Mapping[str, Any]) -> GenerationConfig:
@@ -282,6 +297,15 @@ class GenerationConfig:
 
     def __repr__(self) -> str:
         return f"GenerationConfig {self.to_json_string()}"
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn errors about values that a file holds into a BundleError that names the file."""
+    try:
+        yield
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
+        raise BundleError(f"{path} has a value that is not possible: {error}") from error
 
 
 def _is_extra(name: str) -> bool:

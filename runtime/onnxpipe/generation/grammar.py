@@ -300,8 +300,10 @@ def _schema_of(response_format: Mapping[str, Any]) -> Any:
 
 def _text(response_format: Mapping[str, Any], *names: str) -> str:
     for name in names:
-        if isinstance(response_format.get(name), str):
-            return str(response_format[name])
+        if isinstance(text := response_format.get(name), str):
+            if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise ValueError(f'response_format: "{name}" has a lone surrogate, which is no character')
+            return text
     raise ValueError(f'response_format: {{"type": "{names[0]}"}} needs "{names[0]}": a str')
 
 

@@ -53,7 +53,7 @@ class ClassTable(Mapping[str, type[T]], Generic[T]):
         return found
 
     def __contains__(self, name: object) -> bool:
-        return name in self._modules
+        return isinstance(name, str) and name in self._modules  # a file may say anything
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._modules)

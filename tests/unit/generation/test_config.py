@@ -9,7 +9,7 @@ import logging
 import pytest
 
 from onnxpipe.bundle import Config
-from onnxpipe.errors import ModelNotFoundError, UnknownArgumentError, UnsupportedError
+from onnxpipe.errors import BundleError, ModelNotFoundError, UnknownArgumentError, UnsupportedError
 from onnxpipe.generation import GenerationConfig, GenerationMode, WatermarkingConfig
 from onnxpipe.generation.fields import DEFAULTS, FIELDS
 from onnxpipe.generation.logs import warn_once
@@ -65,6 +65,37 @@ def test_files(tmp_path):
         unwise.save_pretrained(tmp_path)
     with pytest.raises(ModelNotFoundError):
         GenerationConfig.from_pretrained(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"early_stopping": "x"},
+        {"max_new_tokens": "many"},
+        {"num_beams": "2", "num_return_sequences": 3},
+        {"suppress_tokens": 1, "forced_bos_token_id": 1},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_impossible_values_of_a_file_are_errors_that_name_it(tmp_path, values):
+    for name in ("generation_config.json", "config.json"):
+        path = tmp_path / name
+        path.write_text(json.dumps(values))
+        with pytest.raises(BundleError, match=f"{name} has a value that is not possible"):
+            GenerationConfig.from_folder(tmp_path, Config(values))
+        path.unlink()
+    (tmp_path / "generation_config.json").write_text(json.dumps(values))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"generation_config\.json has a value"):
+        GenerationConfig.from_pretrained(tmp_path, top_k=1)
+
+
+def test_impossible_values_of_a_call_are_not_the_files(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "generation_config.json").write_text('{"top_k": 3}')
+    with pytest.raises(ValueError, match="max_new_tokens") as caught:
+        GenerationConfig.from_pretrained(tmp_path, max_new_tokens=0)
+    assert not isinstance(caught.value, BundleError)
 
 
 def test_legacy_fields_of_config_json(tmp_path):

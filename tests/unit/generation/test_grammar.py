@@ -243,6 +243,8 @@ def test_several_ends(tokenizer_of: Callable[[str], Tokenizer]) -> None:
         ({"type": "object", "properties": {"a": {1, 2}}}, "not JSON serializable"),
         ({"type": "regex"}, 'needs "regex": a str'),
         ({"type": "regex", "regex": "(a"}, "unclosed group"),
+        ({"type": "regex", "regex": "a\ud800"}, '"regex" has a lone surrogate'),
+        ({"type": "grammar", "grammar": 'start: "\udfff"'}, '"grammar" has a lone surrogate'),
         ({"type": "grammar", "grammar": "start: nothing"}, "nothing"),
     ],
 )
