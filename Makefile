@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup lint check format stub demo examples docs docs-pages names test
+.PHONY: setup lint check format stub demo examples docs docs-pages names test fuzz
 setup: $(VENV)/.done
 
 $(VENV)/.done: pyproject.toml
@@ -57,3 +57,8 @@ demo: setup
 # All tests. ONNXPIPE_TEST_MODELS and ONNXPIPE_TEST_DATA (folders of real models and labelled data) switch on tests/real.
 test: setup
 	$(BIN)/pytest -n auto --dist loadgroup tests
+
+# Mutated images, recordings, videos, folders, graphs, tables, grammars and templates; what is found is saved under tests/fuzz/corpus.
+SECONDS ?= 600
+fuzz: setup
+	PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
