@@ -236,6 +236,12 @@ def test_a_second_recording_that_is_broken_does_not_hide_the_first(caplog: Any) 
     assert "some of its audio is missing" in caplog.text
 
 
+def test_a_video_whose_index_was_cut_off_is_refused() -> None:
+    pytest.importorskip("av")
+    with pytest.raises(AudioError, match="the recording is truncated or broken"):
+        load_audio(b"\0\0\0\x1cftypisom\0\0\2\0isomiso2mp41\0\1\0\0mdat" + bytes(5000), RATE)
+
+
 # -- pieces -----------------------------------------------------------------------------------------------------------
 def test_a_spliced_file() -> None:
     file = SplicedFile(BytesIO(b"0123456789"), [(2, 4), b"ab", (4, 4), b"", (8, 10), b"c"])

@@ -213,7 +213,8 @@ def _open_ffmpeg(file: AudioFile) -> Iterator[DecodedAudio]:
         try:
             container = open_container(stream, AUDIO_FORMATS)
         except (av.error.FFmpegError, ValueError) as error:
-            raise AudioError(MALFORMED.format(name=file.name, what="of no format that is known")) from error
+            what = "truncated or broken" if is_container(file.head()) else "of no format that is known"
+            raise AudioError(MALFORMED.format(name=file.name, what=what)) from error
         with container:
             if not container.streams.audio:
                 raise AudioError(f"{file.name} has no audio in it")
