@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 from onnxpipe.generation.fields import CACHE_IMPLEMENTATIONS
@@ -21,6 +22,13 @@ SAMPLING: dict[str, Any] = {
     "epsilon_cutoff": 0.0,
     "eta_cutoff": 0.0,
 }
+#: Fields that are whole numbers, with their least value.
+_COUNTS = {
+    "max_new_tokens": 1, "max_length": 0, "min_length": 0, "min_new_tokens": 0, "num_beams": 1,
+    "num_return_sequences": 1, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0,
+}  # fmt: skip
+#: Fields that are any number.
+_NUMBERS = ("temperature", "top_p", "min_p", "typical_p", "repetition_penalty", "length_penalty", "max_time")
 _OUTPUTS = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
 
 #: Most numbers of an array of a search: a batch of 64, with 10 beams, of 256,000 tokens has a third of them.
@@ -54,8 +62,16 @@ def _values(config: GenerationConfig) -> None:
     early = config.early_stopping
     if not (early is None or early == "never" or early is True or early is False):
         raise ValueError(f"`early_stopping` must be a boolean or 'never', but is {early}.")
-    if config.max_new_tokens is not None and config.max_new_tokens <= 0:
+    if isinstance(config.max_new_tokens, Real) and config.max_new_tokens <= 0:
         raise ValueError(f"`max_new_tokens` must be greater than 0, but is {config.max_new_tokens}.")
+    for name, least in _COUNTS.items():
+        value = getattr(config, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < least):
+            raise ValueError(f"{name}={value!r}: pass a whole number, at least {least}")
+    for name in _NUMBERS:
+        value = getattr(config, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+            raise ValueError(f"{name}={value!r}: pass a number")
     weight = config.assistant_ensemble_weight
     if weight is not None and not 0.0 < weight < 1.0:
         raise ValueError(

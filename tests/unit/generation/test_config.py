@@ -171,3 +171,16 @@ def test_what_is_not_read_is_said_once(caplog):
 )
 def test_modes(fields, assistant, mode):
     assert generation_mode(GenerationConfig(**fields), assistant=assistant) is mode
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("max_new_tokens", 1.5), ("max_new_tokens", "3"), ("max_new_tokens", True), ("min_length", -1),
+        ("min_length", "x"), ("num_beams", 0), ("num_beams", 1.5), ("num_beams", "2"), ("num_return_sequences", 0),
+        ("no_repeat_ngram_size", -1), ("top_p", "x"), ("length_penalty", "x"), ("max_time", "x"),
+    ],
+)  # fmt: skip
+def test_numbers_are_refused_by_name(name: str, wrong: object) -> None:
+    with pytest.raises(ValueError, match=f"^{name}="):
+        GenerationConfig(**{name: wrong}).validate()
