@@ -203,7 +203,7 @@ def test_golden(tmp_path: Path) -> None:
 
 def test_golden_bomb(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "golden.npz", "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a", "w") as file:
-        for _ in range(1025):
+        for _ in range(65):
             file.write(bytes(1 << 20))
     with pytest.raises(BundleError, match="unpacks to more"):
         read_golden(tmp_path)
@@ -214,3 +214,28 @@ def test_a_config_cannot_reach_python(tmp_path: Path) -> None:
     assert config.get("hidden_size", 1) == 1
     assert config.to_dict()["get"] == 3
     assert type(config) is Config
+
+
+def test_graphs_of_another_format(tmp_path: Path) -> None:
+    folder = intact(tmp_path)
+    (folder / "onnx/model.ort").write_bytes(b"x")
+    refused(write_manifest(folder, graphs={"model": {"fp32": {"path": "onnx/model.ort"}}}), "not an .onnx graph")
+
+
+def test_golden_files_that_numpy_does_not_write(tmp_path: Path) -> None:
+    path, key = tmp_path / "golden.npz", "model/0/input/x.npy"
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (-1, 4)})
+    for content, method in ((_npy([1.0]), zipfile.ZIP_LZMA), (_npy([1.0]), zipfile.ZIP_BZIP2), (header.getvalue(), 0)):
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr(key, content)
+        with pytest.raises(BundleError, match=r"golden\.npz is not a file of cases"):
+            read_golden(tmp_path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(key, _npy([1.0]))
+    raw = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        raw[raw.index(mark) + offset] |= 1  # says that it is encrypted
+    path.write_bytes(raw)
+    with pytest.raises(BundleError, match="encrypted"):
+        read_golden(tmp_path)

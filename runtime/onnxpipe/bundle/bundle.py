@@ -178,6 +178,8 @@ def _listed_graphs(root: Path, manifest: Mapping[str, Any]) -> dict[str, dict[st
             # of a bundle on the Hub only the chosen precision is downloaded: a listed file may be absent
             with contextlib.suppress(ModelNotFoundError):
                 graphs.setdefault(graph, {})[precision] = inside(root, entry["path"])
+            # the reader of graphs knows no .ort files, which ONNX Runtime tells by their name
+            _expect(entry["path"].endswith(".onnx"), root / "bundle.json", f"{what}, whose file is not an .onnx graph")
     return graphs
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import posixpath
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -91,10 +92,17 @@ def _local_folder(model: str | os.PathLike[str]) -> Path | None:
     text = os.fspath(model)
     if "\0" in text or not text:
         raise ModelNotFoundError(f"model={text!r} is neither a folder nor a Hub id")
-    path = Path(text).expanduser()
-    if path.is_dir():
+    path, short = Path(text).expanduser(), text if len(text) < 200 else f"{text[:200]}..."
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        found = None
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be entered
+        raise ModelNotFoundError(f"model={short!r} cannot be looked up: {error.__class__.__name__}: "
+                                 f"{getattr(error, 'strerror', None) or error}") from None  # fmt: skip
+    if found is not None and stat.S_ISDIR(found.st_mode):
         return path
-    if path.is_file():
+    if found is not None and stat.S_ISREG(found.st_mode):
         raise ModelNotFoundError(f"{path} is a file: pass the folder that holds it, with config.json")
     like_a_path = text.startswith((".", "/", "~")) or "\\" in text or text.count("/") > 1 or path.is_absolute()
     if like_a_path or not isinstance(model, str):

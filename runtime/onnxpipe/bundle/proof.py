@@ -24,7 +24,7 @@ Array = NDArray[Any]
 #: Outputs of two axes whose second is the sequence. Of three axes or more, all whose first two are the mask's.
 _PER_TOKEN = frozenset({"start_logits", "end_logits"})
 
-_GOLDEN_LIMIT = 1024 * MIB
+_GOLDEN_LIMIT = 64 * MIB
 
 #: A vector of a map that is shorter than this share of the longest has no direction: that of a dark pixel is noise.
 _SHORT = 0.01

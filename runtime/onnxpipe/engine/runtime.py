@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import warnings
 from functools import cache
 from types import ModuleType
@@ -15,7 +16,8 @@ _INSTALL = (
     'for NVIDIA GPUs: pip install "onnxpipe[gpu]". '
     "Install one of the two: they overwrite each other's files"
 )
-_OLDEST = (1, 22)
+#: Older ones read any file that a graph names as its weights.
+_OLDEST = (1, 24, 4)
 
 
 @cache
@@ -34,12 +36,20 @@ def import_onnxruntime() -> ModuleType:
             warnings.simplefilter("ignore")
             module = importlib.import_module("onnxruntime")
     except ImportError as error:
-        raise MissingDependencyError(_INSTALL if error.name == "onnxruntime" else f"{_INSTALL} ({error})") from error
+        if error.name == "onnxruntime":
+            raise MissingDependencyError(_INSTALL) from error
+        # The package is there, and a library did not load: no memory to map it, another platform's wheel.
+        raise MissingDependencyError(
+            f"ONNX Runtime is installed and could not be loaded: {error}. Is there too little memory (ulimit -v, the "
+            "container's limit), or is the wheel of another platform? Else install it again"
+        ) from error
+    except MemoryError as error:
+        raise MissingDependencyError("ONNX Runtime could not be loaded: there is too little memory") from error
     if not hasattr(module, "InferenceSession"):  # the remains after one of the two wheels was uninstalled
         raise MissingDependencyError(f"the files of ONNX Runtime are incomplete; install it again. {_INSTALL}")
-    if version_of(module) < _OLDEST:
+    if _parts(module) < _OLDEST:
         raise MissingDependencyError(
-            f"onnxruntime {module.__version__} is too old, 1.22 is needed: pip install -U onnxruntime"
+            f"onnxruntime {module.__version__} is too old, 1.24.4 is needed: pip install -U onnxruntime"
         )
     if hasattr(module, "disable_telemetry_events"):
         module.disable_telemetry_events()
@@ -48,5 +58,9 @@ def import_onnxruntime() -> ModuleType:
 
 def version_of(module: ModuleType) -> tuple[int, int]:
     """Major and minor version of ONNX Runtime."""
-    major, minor = module.__version__.split(".")[:2]
-    return int(major), int(minor)
+    major, minor = _parts(module)[:2]
+    return major, minor
+
+
+def _parts(module: ModuleType) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", module.__version__)[:3])

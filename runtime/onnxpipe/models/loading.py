@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,14 @@ from onnxpipe._version import __version__
 from onnxpipe.bundle import Bundle, HubOptions, canonical_dtype, fetch, load_exporter, open_bundle
 from onnxpipe.bundle.layout import needed_graphs
 from onnxpipe.engine import Session, open_session, parse_device
-from onnxpipe.errors import MissingDependencyError, NotExportedError, PrecisionError, UnsupportedError
+from onnxpipe.errors import (
+    ExportError,
+    MissingDependencyError,
+    NotExportedError,
+    OnnxPipeError,
+    PrecisionError,
+    UnsupportedError,
+)
 from onnxpipe.models.base import Model, Opener
 from onnxpipe.models.encoder import EncoderModel
 
@@ -24,6 +33,10 @@ logger = logging.getLogger("onnxpipe")
 
 #: Loads a model: from its bundle, with the opener of the graphs that it needs, under the name that the user called it.
 ModelLoader = Callable[[Bundle, Opener, str], Model]
+
+
+#: Why a cache cannot be written.
+_CACHE_ERRORS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR})
 
 
 @dataclass(frozen=True)
@@ -119,6 +132,20 @@ def cache_home() -> Path:
     return Path(own or Path(base) / "onnxpipe").expanduser()
 
 
+@contextmanager
+def writing_to_cache(target: Path) -> Iterator[None]:
+    """Name the setting that moves the cache where it cannot be written: read-only, full, another user's."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _CACHE_ERRORS or isinstance(error, OnnxPipeError):
+            raise
+        raise ExportError(
+            f"the export could not be written to {target}: {error.strerror}. Set ONNXPIPE_CACHE to a folder that "
+            "can be written and has room, or export it yourself: onnxpipe export MODEL -o DIR"
+        ) from error
+
+
 def _export_to_cache(source: Source, precision: str, task: str | None, reason: NotExportedError) -> Path:
     try:
         exporter = load_exporter()
@@ -129,8 +156,9 @@ def _export_to_cache(source: Source, precision: str, task: str | None, reason: N
     target = cache_home() / "exports" / _key(source, folder, wanted, task, __version__)
     if not (target / "bundle.json").is_file():
         logger.warning("%s has no ONNX graph: exporting it to %s (once).", source.model, target)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        exporter.export(source.model, target, task=task, precision=(wanted,), **source.hub.keywords)
+        with writing_to_cache(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            exporter.export(source.model, target, task=task, precision=(wanted,), **source.hub.keywords)
     return target
 
 

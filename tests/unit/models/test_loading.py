@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,9 @@ from onnxpipe import (
     AutoModelForSeq2SeqLM,
     pipeline,
 )
-from onnxpipe.errors import UnsupportedError
+from onnxpipe.bundle import fetch
+from onnxpipe.errors import ExportError, ModelNotFoundError, UnsupportedError
+from onnxpipe.models.loading import writing_to_cache
 
 
 @pytest.fixture
@@ -42,3 +46,18 @@ def test_a_graph_without_its_task_s_outputs_has_to_be_exported_again(tmp_path: P
         folder = write_folder(tmp_path, {"onnx/model.onnx": embedding()}, {"model_type": "of a day to come"})
         with pytest.raises(UnsupportedError, match="onnxpipe export MODEL --task fill-mask -o DIR"):
             AutoModelForMaskedLM.from_pretrained(write_manifest(folder, tasks=tasks))
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a/" + "b" * 5000])
+def test_names_that_no_file_system_takes(name: str) -> None:
+    with pytest.raises(ModelNotFoundError, match="cannot be looked up") as error:
+        fetch(name)
+    assert len(str(error.value)) < 400
+
+
+def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
+    for code in (errno.EROFS, errno.ENOSPC, errno.EACCES):
+        with pytest.raises(ExportError, match="ONNXPIPE_CACHE"), writing_to_cache(tmp_path):
+            raise OSError(code, os.strerror(code))
+    with pytest.raises(FileNotFoundError), writing_to_cache(tmp_path):
+        raise FileNotFoundError(errno.ENOENT, "gone")
