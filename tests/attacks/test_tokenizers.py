@@ -110,7 +110,7 @@ def test_decoding_and_further_calls(tmp_path: Path, token: int) -> None:
         [_replace("x" * 100, Regex="$|^")],
         [_replace("bb", String="a"), *(_replace(c * 2, String=b) for b, c in zip("bcdefgh", "cdefghi"))],
         [_replace("aa", String="a")] * 30,
-        [_replace(".", Regex=".")] * 8,
+        [_replace("..", Regex=".")] * 8,
         [{"type": "Prepend", "prepend": "x" * 1000}],
         [{"type": "Prepend", "prepend": "x"}, _replace("y" * 100, String="x")],
         [_replace("aaa", String="b"), {"type": "Lowercase"}, _replace("B" * 30, String="a")],
@@ -139,7 +139,11 @@ def test_growth_of_what_models_have() -> None:
     assert growth(None) == growth(spaces) == growth(normalizers.Lowercase()) == 1
     assert growth(normalizers.Sequence([normalizers.Prepend("▁"), spaces])) == 2
     assert growth(normalizers.Sequence([normalizers.Replace("``", '"'), normalizers.NFKD()])) == 1
-    assert growth(normalizers.Sequence([normalizers.Replace(Regex(r"\s+"), " "), normalizers.NFC()])) == 2
+    assert growth(normalizers.Sequence([normalizers.Replace(Regex(r"\s+"), " "), normalizers.NFC()])) == 1
+    # of a Marian that was exported: expressions of Oniguruma, and tokens with the blanks after them
+    ends = [normalizers.Replace(Regex(f"{token} *"), f"{token} ") for token in ("</s>", "<unk>", "<pad>")]
+    assert growth(normalizers.Sequence(ends)) == 4
+    assert growth(normalizers.Replace(Regex(r"[\x{9}-\x{a}\x{a0}]"), " ")) == 1
     # a decoder of Marian and SpeechT5: blanks after marks, whose matches all begin with the mark
     marks = [normalizers.Replace(Regex(f"{mark} *"), f"{mark} ") for mark in ("</s>", "<unk>", "<pad>")]
     assert growth(normalizers.Sequence(marks)) == 4

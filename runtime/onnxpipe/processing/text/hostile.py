@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,6 @@ _MAX_GROWTH = 64
 """The most characters that normalizers, or decoders, may make of one. Real ones make up to four (a tab to blanks)."""
 
 _PREFIX = re.compile(rb'"continuing_subword_prefix"\s*:\s*"[^"]')
-_LITERAL = re.compile(r"[^\\.^$|?*+()\[\]{}]+")
 _ESCAPED = re.compile(rb"\\u00[2-7]")
 
 
@@ -73,9 +73,9 @@ def growth(part: Any) -> int:
         if kind == "Replace" and replaced:
             for letter in replaced:
                 weights[letter] = max(weights.get(letter, rest) if len(replaced) > 1 else 1, -(-added // len(replaced)))
-        elif kind == "Replace" and (width := _least_width(pattern)):
-            rest, weights = max(rest, *weights.values(), 1, -(-added // width)), {}
-        elif kind in ("Replace", "Prepend"):  # an expression may match nothing, and so insert between characters
+        elif kind == "Replace" and (width := _least_width(str((pattern or {}).get("Regex", "")))):
+            rest, weights = max(rest, *weights.values(), -(-added // width), 1), {}
+        elif kind in ("Replace", "Prepend"):  # an expression that may match nothing inserts between characters
             rest, weights = added + max(rest, *weights.values(), 1), {}
         elif kind == "Precompiled":
             rest, weights = max(rest, *weights.values(), 1), {}
@@ -87,14 +87,16 @@ def growth(part: Any) -> int:
     return max(rest, *weights.values(), 1)
 
 
-def _least_width(pattern: Any) -> int:
-    """Count the characters that every match of an expression begins with; 0 where that is not evident."""
-    expression = pattern.get("Regex") if isinstance(pattern, dict) else None
-    if not isinstance(expression, str) or "|" in expression:
+def _least_width(expression: str) -> int:
+    """Compute how many characters an expression matches at least; 0 where that is not known."""
+    plain = re.sub(r"\\x{([0-9a-fA-F]{1,6})}", lambda code: f"\\U{int(code[1], 16):08x}", expression)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # widths that the compiler of Python's own expressions computes; a form of Oniguruma's is no error here
+            return int(re._parser.parse(plain).getwidth()[0])  # type: ignore[attr-defined]
+    except Exception:
         return 0
-    literal = _LITERAL.match(expression)
-    size = literal.end() if literal is not None else 0
-    return size - (1 if expression[size : size + 1] in ("?", "*", "{") and size else 0)
 
 
 def _check_charsmap(encoded: str) -> None:
