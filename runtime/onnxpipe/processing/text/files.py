@@ -18,6 +18,7 @@ from onnxpipe.processing.text.flags import FLAGS, apply_flags
 from onnxpipe.processing.text.hostile import check_merges, growth
 from onnxpipe.processing.text.languages import LanguageConfig
 from onnxpipe.processing.text.metaspace import adapt as adapt_metaspace
+from onnxpipe.processing.text.setting_kinds import check_settings
 from onnxpipe.processing.text.strategies import UNLIMITED
 from onnxpipe.processing.text.vocabulary import ROLES
 
@@ -104,6 +105,9 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, To
         BundleError: a damaged file.
     """
     config = _optional(folder, "tokenizer_config.json")
+    check_settings(config, folder / "tokenizer_config.json")
+    own = (*ROLES, "padding_side", "truncation_side")  # these have transformers' errors
+    check_settings({key: value for key, value in overrides.items() if key not in own}, None)
     tokenizer_class = _class(folder, config)
     family = family_of(tokenizer_class)
     if "auto_map" in config:
@@ -232,7 +236,11 @@ def _class(folder: Path, config: Mapping[str, Any]) -> str | None:
 
 def _legacy_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Read `special_tokens_map.json`, which counts only in folders from before `added_tokens_decoder` existed."""
-    return {} if "added_tokens_decoder" in config else _optional(folder, "special_tokens_map.json")
+    if "added_tokens_decoder" in config:
+        return {}
+    tokens = _optional(folder, "special_tokens_map.json")
+    check_settings(tokens, folder / "special_tokens_map.json")
+    return tokens
 
 
 def _added_tokens(folder: Path, config: Mapping[str, Any], *, literal: bool = False) -> dict[int, Any]:
@@ -377,7 +385,9 @@ def _sides(backend: Any, family: TokenizerFamily) -> tuple[str, str]:
 def _apply_flags(
     backend: Any, family: TokenizerFamily, config: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> None:
-    wanted = {flag: config.get(flag, default) for flag, default in family.flags.items()}
+    # null is as if left out, but of strip_accents, where it means: as do_lower_case
+    given = {flag: value for flag, value in config.items() if value is not None or flag == "strip_accents"}
+    wanted = {flag: given.get(flag, default) for flag, default in family.flags.items()}
     flags = {flag: value for flag, value in overrides.items() if flag in FLAGS and flag not in family.settings}
     placed = apply_flags(backend, {**wanted, **flags})
     if family.metaspace and adapt_metaspace(backend, {**config, **overrides}):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from onnxpipe.processing.text.backend_lock import SpecialTokenFrame
 from onnxpipe.processing.text.vocabulary import Vocabulary
@@ -119,6 +119,27 @@ class LanguageMixin(Vocabulary):
         return self._languages
 
 
+_MARIAN_CODE = re.compile(r">>[A-Za-z_]+<<")
+
+
+def mark_language_codes(text: Any, backend: Any, unknown: str | None) -> Any:
+    """Replace the language code that a text begins with by the unknown token, where the vocabulary lacks the code.
+
+    So Marian's tokenizer does: `>>fra<<` is a token of its own, never text to translate.
+
+    Args:
+        text: a text, or texts in lists and tuples.
+        backend: the `tokenizers.Tokenizer`.
+        unknown: the unknown token.
+    """
+    if not isinstance(text, str):
+        return type(text)(mark_language_codes(part, backend, unknown) for part in text)
+    code = _MARIAN_CODE.match(text)
+    if code is None or unknown is None or backend.token_to_id(code[0]) is not None:
+        return text
+    return unknown + text[code.end() :]
+
+
 def _as_token(languages: LanguageConfig | None, language: str | None) -> str | None:
     """Convert a code to its token; tokens are returned as they are."""
     if languages is None or language is None or re.fullmatch(languages.codes, language):
@@ -133,6 +154,9 @@ def _code(languages: LanguageConfig, token: str) -> str:
 
 def _unknown(language: str, known: list[str]) -> str:
     # "fr" is near to "fra_Latn" and to "fr_XX", which difflib's ratio may miss
-    near = [code for code in known if code.startswith(language)] or difflib.get_close_matches(language, known, 3, 0.4)
+    lower = {code.lower(): code for code in reversed(known)}
+    wanted = language.lower()
+    near = [lower[wanted]] if wanted in lower else [code for code in known if code.lower().startswith(wanted)]
+    near = near or [lower[code] for code in difflib.get_close_matches(wanted, lower, 3, 0.4)]
     hint = f"did you mean {' or '.join(map(repr, near[:4]))}?" if near else f"known: {', '.join(known)}"
     return f"no language {language!r} in this tokenizer; {hint}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from onnxpipe.bundle import HubOptions, fetch
-from onnxpipe.errors import ModelNotFoundError
+from onnxpipe.errors import BundleError, ModelNotFoundError, OnnxPipeError
 from onnxpipe.processing.arrays import check_tensor_type
 from onnxpipe.processing.text.backend_lock import BackendLock, BackendState
 from onnxpipe.processing.text.batch import ResolvedCall, build_batch
@@ -23,7 +23,7 @@ from onnxpipe.processing.text.files import TokenizerSettings, load, save
 from onnxpipe.processing.text.hostile import MAX_TEXT, growth
 from onnxpipe.processing.text.inputs import as_batch
 from onnxpipe.processing.text.keywords import TokenizerCallOptions, TokenizerKeywords, TokenizerOverrides
-from onnxpipe.processing.text.languages import LanguageMixin
+from onnxpipe.processing.text.languages import LanguageMixin, mark_language_codes
 from onnxpipe.processing.text.padding import PaddingMixin
 from onnxpipe.processing.text.panics import damage_reported
 from onnxpipe.processing.text.strategies import Limits, Truncation, resolve
@@ -70,6 +70,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         self.chat_template = settings.chat_template
         self.chat_control_tokens = settings.config.get("chat_control_tokens")
         self.name_or_path = settings.name_or_path
+        self._is_marian = (settings.tokenizer_class or "").removesuffix("Fast") == "MarianTokenizer"
         self._warned: set[str] = set()
         self._longest = MAX_TEXT // growth(backend.normalizer)
         forced = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
@@ -116,8 +117,13 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         if not folder.is_dir():
             raise ModelNotFoundError(f"no folder {folder}")
         with damage_reported(str(folder / "tokenizer.json")):
-            backend, settings, target = load(folder, name, dict(overrides))
-            return (_class_of(settings) if cls is Tokenizer else cls)(backend, settings, target)
+            try:
+                backend, settings, target = load(folder, name, dict(overrides))
+                return (_class_of(settings) if cls is Tokenizer else cls)(backend, settings, target)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                if isinstance(error, OnnxPipeError) or overrides:  # else none but the files can be the cause
+                    raise
+                raise BundleError(f"the tokenizer's files in {folder} are damaged: {error!r}") from error
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> tuple[str, ...]:
         """Write the tokenizer as it is now to a folder, which is created if needed; return the paths of the files."""
@@ -338,6 +344,8 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         self._check_length(texts)
         lock = self._target if is_target else self._lock
         language = language or (self.tgt_lang if is_target and self.tgt_lang is not None else self._src_lang)
+        if self._is_marian:
+            texts = [mark_language_codes(text, lock.backend, self.unk_token) for text in texts]
         state = BackendState(call.cut, call.split, self._surrounding_tokens(language))
         check_windows(lock, texts, call, state)
         encodings = lock.run(

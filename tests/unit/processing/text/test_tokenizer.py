@@ -607,3 +607,58 @@ def test_damaged_folders(folder: Path, tmp_path: Path) -> None:
     (folder / "tokenizer.json").write_text("{")
     with pytest.raises(BundleError, match=r"tokenizer\.json"):
         Tokenizer.from_folder(folder)
+
+
+# -- settings of a wrong kind -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model_max_length", float("inf")),
+        ("model_max_length", "abc"),
+        ("model_max_length", -4),
+        ("model_max_length", True),
+        ("max_len", [512]),
+        ("extra_special_tokens", [1]),
+        ("extra_special_tokens", {"image_token": 3}),
+        ("additional_special_tokens", "abc"),
+        ("additional_special_tokens", [{"content": 3}]),
+        ("chat_template", [{}]),
+        ("chat_template", [{"name": "a"}]),
+        ("chat_template", 3),
+        ("chat_template", {"a": 3}),
+        ("do_lower_case", "x"),
+        ("strip_accents", 1),
+        ("add_prefix_space", "yes"),
+        ("padding_side", "up"),
+        ("truncation_side", None),
+        ("model_input_names", "input_ids"),
+        ("model_input_names", [1]),
+        ("pad_token", 5),
+        ("mask_token", {"content": 1}),
+        ("unk_token", {"content": "[UNK]", "lstrip": "x"}),
+    ],
+)
+def test_settings_of_a_wrong_kind(tmp_path: Path, key: str, value: Any) -> None:
+    folder = _write(tmp_path / "t", {"tokenizer_class": "BertTokenizer", key: value})
+    with pytest.raises(BundleError, match=rf"tokenizer_config\.json: {key} must be"):
+        Tokenizer.from_folder(folder)
+
+
+def test_settings_that_the_caller_gets_wrong(folder: Path) -> None:
+    for key, value in {"model_max_length": -1, "do_lower_case": "x", "chat_template": [{}]}.items():
+        with pytest.raises(ValueError, match=f"{key}=") as caught:
+            Tokenizer.from_folder(folder, **{key: value})  # type: ignore[arg-type]
+        assert not isinstance(caught.value, BundleError)
+
+
+def test_roles_of_a_wrong_kind(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "t")
+    (folder / "special_tokens_map.json").write_text('{"cls_token": 3}')
+    with pytest.raises(BundleError, match=r"special_tokens_map\.json: cls_token must be a token"):
+        Tokenizer.from_folder(folder)
+
+
+def test_settings_that_are_null_are_as_if_left_out(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("model_max_length", "do_lower_case", "chat_template", "extra_special_tokens", "sep_token"))
+    tokenizer = Tokenizer.from_folder(_write(tmp_path / "t", {"tokenizer_class": "BertTokenizer", **nothing}))
+    assert tokenizer.model_max_length == int(1e30)
