@@ -18,7 +18,7 @@ format: setup
 
 # The types of the package's lazy names, and of pipeline() for every task.
 stub: setup
-	$(BIN)/python tests/write_stub.py
+	$(BIN)/python -m tools.write_stub
 
 lint: setup
 	$(BIN)/ruff format --check .

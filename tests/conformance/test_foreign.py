@@ -32,7 +32,7 @@ def same_answers(task: str, ours: Path, theirs: Path, calls: tuple[dict[str, Any
     import onnxpipe
 
     one, other = (onnxpipe.pipeline(task, model=str(folder), device="cpu") for folder in (ours, theirs))
-    assert other.model.bundle.certificate is None, "the folder of others is unproved"
+    assert other.model.bundle.certificate is None, "a folder of other tools has no certificate"
     for kwargs in calls:
         assert other(TEXTS, **kwargs) == one(TEXTS, **kwargs), kwargs
         assert other(TEXTS[0], **kwargs) == one(TEXTS[0], **kwargs), kwargs

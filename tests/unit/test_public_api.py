@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tools import write_stub
 
 import onnxpipe
-import write_stub
 from onnxpipe.tasks.registry import TASKS
 
 

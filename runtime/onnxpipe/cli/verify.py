@@ -108,7 +108,7 @@ def command(
     graphs = list(check_graphs(bundle, dtype, where, providers)) if (folder / "golden.npz").is_file() else []
     ok = bool(graphs) and not files.problems and not any(graph.faults for graph in graphs)
     if as_json:
-        document = {"model": model, "ok": ok, "proved": bool(graphs), "files": asdict(files),
+        document = {"model": model, "ok": ok, "verified": bool(graphs), "files": asdict(files),
                     "graphs": [asdict(graph) for graph in graphs]}  # fmt: skip
         echo(json_text(document, indent=2))
     else:

@@ -208,15 +208,15 @@ def test_a_bundle_with_a_manifest(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp
     graphs = {"model": {name: {"path": f"onnx/model{end}.onnx"} for name, end in (("fp32", ""), ("fp16", "_fp16"))}}
     source = write_manifest(write_folder(tmp_path / "made", files), graphs=graphs)
     content = {p.relative_to(source).as_posix(): p.read_bytes() for p in source.rglob("*") if p.is_file()}
-    monkeypatch.setitem(REPOS, "a/proved", content)
-    bundle = open_bundle(fetch("a/proved", dtype="fp16"))
+    monkeypatch.setitem(REPOS, "a/certified", content)
+    bundle = open_bundle(fetch("a/certified", dtype="fp16"))
     assert "onnx/model.onnx" not in hub.downloaded()
     assert bundle.choose("model")[0] == "fp16"
     bundle.verify_file(bundle.choose("model")[1])
     content["tokenizer.json"] = b"{}"
     monkeypatch.setitem(COMMIT, "main", "4" * 40)
     with pytest.raises(BundleError, match=r"tokenizer\.json"):
-        open_bundle(fetch("a/proved", dtype="fp16"))
+        open_bundle(fetch("a/certified", dtype="fp16"))
 
 
 def test_data_that_the_hub_does_not_have(hub: Hub) -> None:

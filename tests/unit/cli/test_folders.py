@@ -165,7 +165,7 @@ def test_verify_a_graph_that_does_not_load(bundle: Path) -> None:
 
 def test_verify_without_proof(bundle: Path) -> None:
     assert "not verified: no golden.npz" in run("verify", without_certificate(bundle), code=1).stdout
-    assert json.loads(run("verify", bundle, "--json", code=1).stdout)["proved"] is False
+    assert json.loads(run("verify", bundle, "--json", code=1).stdout)["verified"] is False
 
 
 def test_verify_another_precision(bundle: Path) -> None:

@@ -181,8 +181,8 @@ def test_bad_images_are_reported(cli: FakeCLI, photos: list[Path], tmp_path: Pat
     [
         ("photos/x.y.jpg", "x.y"),
         ("https://a.org/cat%20.png?size=1", "cat_20"),
-        ("data:image/png;base64,AAAA", "picture"),
-        ("../../etc/..", "picture"),
+        ("data:image/png;base64,AAAA", "image"),
+        ("../../etc/..", "image"),
         (["a/1.png", "b/2.png"], "1-2"),
         ({"image": "c.png", "candidate_labels": []}, "c"),
         (r"C:\photos\d.png", "d"),
@@ -190,7 +190,7 @@ def test_bad_images_are_reported(cli: FakeCLI, photos: list[Path], tmp_path: Pat
     ],
 )
 def test_names(value: Any, stem: str) -> None:
-    assert stem_of(value, "picture") == stem
+    assert stem_of(value, "image") == stem
 
 
 # -- tables ---
@@ -212,9 +212,9 @@ def test_a_column_of_paths(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> 
     cli.run("object-detection", "--input", source, "--output", tmp_path / "out.csv", "--draw", tmp_path / "d")
     assert cli.inputs == [str(photos[0]), str(photos[1])]  # beside the table
     first, second = rows_of((tmp_path / "out.csv").read_text())
-    assert list(first) == ["id", "path", "objects", "picture"]
+    assert list(first) == ["id", "path", "objects", "image_file"]
     assert json.loads(first["objects"]) == DETECTED
-    assert [first["picture"], second["picture"]] == [str(tmp_path / "d" / name) for name in ("a.png", "a-2.png")]
+    assert [first["image_file"], second["image_file"]] == [str(tmp_path / "d" / name) for name in ("a.png", "a-2.png")]
 
 
 def test_columns_of_answers(cli: FakeCLI, photos: list[Path], tmp_path: Path) -> None:
@@ -252,7 +252,7 @@ def test_tables_of_pairs_labels_and_images(cli: FakeCLI, photos: list[Path], tmp
     wanted = ["image-to-image", "--input", source, "--column", "one"]
     assert "--draw DIR" in cli.run(*wanted, code=2).stderr
     (row,) = rows_of(cli.run(*wanted, "--draw", tmp_path / "made").stdout)
-    assert row["picture"] == str(tmp_path / "made" / "a.png")
+    assert row["image_file"] == str(tmp_path / "made" / "a.png")
     assert "name a folder" in cli.run(*wanted, "--draw", tmp_path / "made.png", code=2).stderr
     assert "name the column to read" in cli.run("image-classification", "--input", source, code=1).stderr
 

@@ -115,12 +115,12 @@ def test_the_proof_of_a_recogniser_covers_lengths_batches_and_padding() -> None:
 
 def test_a_recogniser_in_half_precision_and_eight_bits_decides_the_same() -> None:
     folder = cached_bundle("wav2vec2-large", CTC, ("fp32", "fp16", "int8"))
-    proved = json.loads((folder / "certificate.json").read_text("utf-8"))["graphs"]["model"]
-    assert proved["fp32"]["max_relative_difference"] < MODEL
-    assert proved["fp16"]["cosine_min"] > 0.9999
-    assert proved["int8"]["cosine_mean"] > 0.999
-    assert proved["int8"]["decision_agreement"] > 0.98
-    assert proved["int8"]["batch_invariance"] < MODEL
+    entries = json.loads((folder / "certificate.json").read_text("utf-8"))["graphs"]["model"]
+    assert entries["fp32"]["max_relative_difference"] < MODEL
+    assert entries["fp16"]["cosine_min"] > 0.9999
+    assert entries["int8"]["cosine_mean"] > 0.999
+    assert entries["int8"]["decision_agreement"] > 0.98
+    assert entries["int8"]["batch_invariance"] < MODEL
     sizes = {name: (folder / "onnx" / f"model{end}.onnx").stat().st_size
              for name, end in (("fp32", ""), ("fp16", "_fp16"), ("int8", "_int8"))}  # fmt: skip
     assert sizes["fp16"] < 0.75 * sizes["fp32"]

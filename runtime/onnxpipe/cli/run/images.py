@@ -115,5 +115,5 @@ def _encode(image: Any, target: Path, option: str) -> bytes:
     return buffer.getvalue()
 
 
-#: PIL images. Their files are called "picture" where the input has no name (base64).
-IMAGES = FileKind("image", ".png", "picture", _check_suffix, _encode)
+#: PIL images. Their files are called "image" where the input has no name (base64).
+IMAGES = FileKind("image", ".png", "image", _check_suffix, _encode)

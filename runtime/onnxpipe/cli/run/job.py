@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _ERROR = "error"
 #: The column of the image files' paths. Its name is part of the output's format.
-_IMAGE = "picture"
+_IMAGE = "image_file"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Job:
         resume: go on after the rows that an interrupted job has written.
         identity: what tells the job from others: rows of jobs that differ are not mixed.
         escape_formulas: keep spreadsheets from taking texts for formulas.
-        save_image: writes the image for an input and its answer and returns its path, for a column `picture`.
+        save_image: writes the image for an input and its answer and returns its path, for a column `image_file`.
     """
 
     table: Table

@@ -180,7 +180,7 @@ def _output(spec: TaskSpec) -> Iterator[str]:
         if others != columns and (name in parameters or spec.text_key is not None):
             yield f"  with {name}={json.dumps(value)}: {', '.join(others)}"
     if spec.draws:
-        yield "With --draw DIR the column picture: the path of the image."
+        yield "With --draw DIR the column image_file: the path of the image."
 
 
 def _parameters(spec: TaskSpec) -> Iterator[tuple[str, str]]:

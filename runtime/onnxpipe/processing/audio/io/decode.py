@@ -2,7 +2,7 @@
 
 The length in a file's header is a hint: memory is allocated only for decoded samples, and all samples are read that
 there are, also those of further recordings in the file (`parts`). A file that ends too early is read as far as it goes,
-and what is missing is told; bytes that cannot be decoded in the middle are an error. How FFmpeg opens a file safely:
+and what is missing is said; bytes that cannot be decoded in the middle are an error. How FFmpeg opens a file safely:
 `processing.av`.
 """
 
