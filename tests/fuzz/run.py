@@ -32,8 +32,6 @@ _ROUND = 100
 #: Places with findings that are known and not mended yet: "<target>: <error> in <module>:<function>".
 OPEN = frozenset(
     {
-        "configs: KeyError in tasks/text_classification.py:<listcomp>",
-        "configs: TypeError in processing/text/files.py:_class",
         "configs: TypeError in processing/text/files.py:_named",
         "configs: TypeError in processing/text/files.py:_spec",
         "configs: TypeError in processing/text/files.py:load",
@@ -43,11 +41,7 @@ OPEN = frozenset(
         "configs: TypeError in processing/text/pooling.py:read_pooling_config",
         "configs: AttributeError in processing/text/pooling.py:read_pooling_config",
         "configs: TypeError in tasks/embedding.py:_prompt",
-        "templates: TypeError in processing/text/chat/sandbox.py:__init__",
         "templates: TypeError in processing/text/chat/sandbox.py:call",
-        "templates: TypeError in processing/text/chat/sandbox.py:render",
-        "templates: NameError in processing/text/chat/sandbox.py:render",
-        "templates: ZeroDivisionError in processing/text/chat/sandbox.py:render",
     }
 )
 
