@@ -25,7 +25,7 @@ SAMPLING: dict[str, Any] = {
 #: Fields that are whole numbers, with their least value.
 _COUNTS = {
     "max_new_tokens": 1, "max_length": 0, "min_length": 0, "min_new_tokens": 0, "num_beams": 1,
-    "num_return_sequences": 1, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0,
+    "num_return_sequences": 1,
 }  # fmt: skip
 #: Fields that are any number.
 _NUMBERS = ("temperature", "top_p", "min_p", "typical_p", "repetition_penalty", "length_penalty", "max_time")
