@@ -115,7 +115,8 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
             base = replace(base, is_split_into_words=False, delimiter=" ")
         options = super().parse(kept, base)
         if kept.get("stride") is not None:
-            self._check_stride(options.stride, kept.get("aggregation_strategy"))
+            given = kept.get("aggregation_strategy") is not None  # as in transformers, the two are compared as given
+            self._check_stride(options.stride, options.aggregation_strategy if given else None)
         return options
 
     @staticmethod
@@ -135,7 +136,7 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
                 )
         kept["aggregation_strategy"] = strategy
 
-    def _check_stride(self, stride: int | None, strategy: AggregationStrategy | None) -> None:
+    def _check_stride(self, stride: int | None, strategy: AggregationStrategy | str | None) -> None:
         if stride is not None and stride >= self.tokenizer.model_max_length:
             raise ValueError(
                 "`stride` must be less than `tokenizer.model_max_length` (or even lower if the tokenizer adds special "
