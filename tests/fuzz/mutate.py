@@ -124,12 +124,13 @@ def _near(random: Random, value: Any) -> Any:
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
-        return random.choice((value + 1, value - 1, -value, value * 2, value * 1000, float(value), str(value)))
+        near = float(value) if abs(value) < 2**1000 else 0.0
+        return random.choice((value + 1, value - 1, -value, value * 2, value * 1000, near, str(value)))
     if isinstance(value, float):
         return random.choice((-value, value * 1e30, int(value) if abs(value) < 1e18 else 0, str(value)))
     if isinstance(value, str):
         return mutate_text(random, value)
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):  # a tuple where a dict has become pairs
         return random.choice((value[:-1], value * 2, value[::-1], {str(i): each for i, each in enumerate(value)}))
     return [value] if value is None else list(value.items())
 

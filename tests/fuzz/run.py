@@ -42,6 +42,7 @@ OPEN = frozenset(
         "configs: AttributeError in processing/text/pooling.py:read_pooling_config",
         "configs: TypeError in tasks/embedding.py:_prompt",
         "templates: TypeError in processing/text/chat/sandbox.py:call",
+        "templates: TypeError in processing/text/chat/sandbox.py:charged",
     }
 )
 

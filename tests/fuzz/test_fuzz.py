@@ -59,6 +59,13 @@ def test_the_corpus_belongs_to_targets() -> None:
     assert {folder.name for folder in CORPUS.iterdir() if folder.is_dir()} <= targets.TARGETS.keys()
 
 
+@pytest.mark.parametrize("name", sorted(targets.TARGETS))
+def test_thousands_of_inputs_can_be_made(name: str) -> None:
+    target = targets.TARGETS[name]
+    seeds = target.seeds()
+    assert len({target.input(7, number, seeds) for number in range(3000)}) > 1000
+
+
 def test_inputs_follow_from_their_number() -> None:
     target = targets.TARGETS["tables"]
     inputs = [target.input(SEED, number, target.seeds()) for number in range(20)]
