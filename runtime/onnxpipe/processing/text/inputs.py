@@ -77,7 +77,7 @@ def as_batch(text: Any, text_pair: Any, words: bool) -> tuple[bool, list[Any]]:
     """
     for name, value in (("text", text), ("text_pair", text_pair)):
         if not isinstance(value, (str, list, tuple)) and (name == "text" or value is not None):
-            raise ValueError(f"{_WRONG_INPUT}; {name} is {described(value)}")
+            raise ValueError(f"{name} is {described(value)}: {_WRONG_INPUT}")
     listed = isinstance(text, (list, tuple))
     if not listed or (words and not (text and isinstance(text[0], (list, tuple)))):
         for name, value in (("text", text), *([("text_pair", text_pair)] if text_pair else [])):
