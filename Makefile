@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup lint check format stub demo examples docs docs-pages names test fuzz
+.PHONY: setup lint check format stub demo examples docs docs-pages names test lowest fuzz
 setup: $(VENV)/.done
 
 $(VENV)/.done: pyproject.toml
@@ -62,3 +62,8 @@ test: setup
 SECONDS ?= 600
 fuzz: setup
 	PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+# Attacks and unit tests (of what needs no exporter) with the lowest version of every package that pyproject.toml allows.
+# The environment lies in .cache, by its list of versions.
+lowest: setup
+	tools/lowest.sh tests/attacks $(addprefix tests/unit/,bundle engine generation models processing/audio processing/text processing/video)
