@@ -109,7 +109,7 @@ ERRORS = (
     _case("nothing", None),
     _case("empty str in a list", ["", TEXTS[3]]),
     _case("int", 3),
-    _case("unknown strategy", TEXTS[0], aggregation_strategy="bad"),
+    _case("unknown strategy", TEXTS[0], aggregation_strategy="bad", message=False),
     _case("unknown argument", TEXTS[0], agregation_strategy="simple", message=False),
 )
 
