@@ -125,7 +125,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
         labels, template = options.candidate_labels, options.hypothesis_template
         if labels is not None:
             labels = text_list(labels, "candidate_labels")
-        if value is None or len(labels) == 0 or len(value) == 0:
+        if len(labels) == 0 or len(value) == 0:
             raise ValueError("You must include at least one label and at least one sequence.")
         if template.format(labels[0]) == template:  # type: ignore[union-attr]
             raise ValueError(
