@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -70,6 +71,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
         folder = tmp_path_factory.mktemp("page")
         (folder / "lines.txt").write_text("What a wonderful film.\nIt was dull.\n", encoding="utf-8")
         (folder / "reviews.csv").write_text("id,text\n1,What a wonderful film.\n2,It was dull.\n", encoding="utf-8")
+        (folder / "reviews.csv.gz").write_bytes(gzip.compress((folder / "reviews.csv").read_bytes(), mtime=0))
+        question = {"q": "Where does the train go?", "c": "The train goes to Lyon at nine."}
+        (folder / "questions.jsonl").write_text(json.dumps(question) + "\n", encoding="utf-8")
         (folder / "book.csv").write_text("text\nThe train is late.\nGood morning.\n", encoding="utf-8")
         for name in ("photo.jpg", "street.jpg"):
             pillow.fromarray(images.scene(320, 240, seed=name)).save(folder / name)
