@@ -76,7 +76,7 @@ def test_resnet_top1(
 ) -> None:
     """int8 may lose one point of accuracy, and what chance gives on so few photographs; better is not a fault."""
     full, small = (_recognised(labels(d), real_model("resnet-50"), photographs[1]) for d in ("fp32", "int8"))
-    top1 = {"fp32": 100 * full.mean(), "int8": 100 * small.mean()}
+    top1 = {"fp32": float(100 * full.mean()), "int8": float(100 * small.mean())}
     record_property("top1", top1)
     print(f"resnet-50 top-1 of {len(full)} photographs: {top1}")
     assert top1["fp32"] > 65
