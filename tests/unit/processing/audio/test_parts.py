@@ -206,6 +206,13 @@ def test_truncated_films(container: str, codec: str, part: float, tmp_path: Path
     assert "is truncated" in caplog.text
 
 
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the decoder take this process for one of a single thread, which a worker of pytest-xdist is not."""
+    monkeypatch.setattr("onnxpipe.processing.audio.io.quiet.threading.active_count", lambda: 1)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("source", ["bytes", "path"])
 def test_an_mp3_with_damaged_frames_prints_nothing(source: str, tmp_path: Path, caplog: Any, capfd: Any) -> None:
     """libmpg123 prints what is wrong with a frame: here it is one warning."""
@@ -218,6 +225,7 @@ def test_an_mp3_with_damaged_frames_prints_nothing(source: str, tmp_path: Path, 
     assert [record.getMessage().split(": ")[1] for record in caplog.records] == ["some of its audio is missing"]
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_what_others_print_meanwhile_is_passed_on(capfd: Any) -> None:
     with ExitStack() as stack:
         decoder = QuietDecoder(stack)
