@@ -43,6 +43,7 @@ OPEN = frozenset(
         "configs: TypeError in tasks/embedding.py:_prompt",
         "templates: TypeError in processing/text/chat/sandbox.py:call",
         "templates: TypeError in processing/text/chat/sandbox.py:charged",
+        "templates: TypeError in processing/text/chat/sandbox.py:_tojson",
     }
 )
 
