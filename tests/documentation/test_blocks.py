@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from documentation.blocks import ROOT, Block, blocks, pages
-from documentation.hub import PRETRAINED, TINY, fill
+from documentation.hub import PRETRAINED, TINY, fill, model_package
 
 pytestmark = pytest.mark.xdist_group("real")
 
@@ -104,8 +104,10 @@ def test_blocks_run(
     )
     steps = [{"language": b.language, "code": b.code, "name": f"{page.name}:{b.line}"} for b in runnable]
     (tmp_path / "steps.json").write_text(json.dumps(steps), encoding="utf-8")
+    packages = model_package(tmp_path / "packages", real_model)
     environment = {
-        **os.environ, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1", "ONNXPIPE_CACHE": str(tmp_path / "cache"),
+        **os.environ, "PYTHONPATH": os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")]),
+        "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1", "ONNXPIPE_CACHE": str(tmp_path / "cache"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }  # fmt: skip
     done = subprocess.run(

