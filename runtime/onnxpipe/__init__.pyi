@@ -139,8 +139,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     *, pipeline_class: type[_PipelineT], torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]]
-    | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str
-    | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> _PipelineT: ...
 
 @overload
@@ -151,8 +151,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> AudioClassificationPipeline: ...
 
 @overload
@@ -164,7 +164,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
+    **kwargs: Any
 ) -> AutomaticSpeechRecognitionPipeline: ...
 
 @overload
@@ -175,8 +176,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> BackgroundRemovalPipeline: ...
 
 @overload
@@ -187,8 +188,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> DepthEstimationPipeline: ...
 
 @overload
@@ -200,7 +201,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
+    **kwargs: Any
 ) -> EmbeddingPipeline: ...
 
 @overload
@@ -211,8 +213,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> FeatureExtractionPipeline: ...
 
 @overload
@@ -223,8 +225,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> FillMaskPipeline: ...
 
 @overload
@@ -235,8 +237,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ImageClassificationPipeline: ...
 
 @overload
@@ -247,8 +249,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ImageFeatureExtractionPipeline: ...
 
 @overload
@@ -259,8 +261,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ImageSegmentationPipeline: ...
 
 @overload
@@ -271,8 +273,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ImageToImagePipeline: ...
 
 @overload
@@ -283,8 +285,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> KeypointMatchingPipeline: ...
 
 @overload
@@ -295,8 +297,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> MaskGenerationPipeline: ...
 
 @overload
@@ -307,8 +309,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ObjectDetectionPipeline: ...
 
 @overload
@@ -319,8 +321,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> QuestionAnsweringPipeline: ...
 
 @overload
@@ -331,8 +333,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> SentenceSimilarityPipeline: ...
 
 @overload
@@ -343,8 +345,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> SummarizationPipeline: ...
 
 @overload
@@ -356,8 +358,8 @@ def pipeline(
     device: Any = None, device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None,
     model_kwargs: dict[str, Any] | None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers:
     Sequence[str | tuple[str, dict[str, Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None,
-    threads: int | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
-    **kwargs: Any
+    threads: int | None = None, run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False, **kwargs: Any
 ) -> TextClassificationPipeline: ...
 
 @overload
@@ -368,8 +370,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> TextGenerationPipeline: ...
 
 @overload
@@ -380,8 +382,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> TextRankingPipeline: ...
 
 @overload
@@ -393,7 +395,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
+    **kwargs: Any
 ) -> TextToAudioPipeline: ...
 
 @overload
@@ -404,8 +407,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> Text2TextGenerationPipeline: ...
 
 @overload
@@ -417,7 +420,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
+    **kwargs: Any
 ) -> TokenClassificationPipeline: ...
 
 @overload
@@ -429,8 +433,8 @@ def pipeline(
     token: str | bool | None = None, device: Any = None, device_map: Any = None, dtype: Any = "auto", trust_remote_code:
     bool | None = None, model_kwargs: dict[str, Any] | None = None, pipeline_class: None = None, *, torch_dtype: Any =
     None, providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None, provider_options: Sequence[dict[str,
-    Any]] | None = None, threads: int | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only:
-    bool = False, **kwargs: Any
+    Any]] | None = None, threads: int | None = None, run_timeout: float | None = None, cache_dir: str | os.PathLike[str]
+    | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> TranslationPipeline: ...
 
 @overload
@@ -441,8 +445,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> VideoClassificationPipeline: ...
 
 @overload
@@ -454,7 +458,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
+    **kwargs: Any
 ) -> ZeroShotAudioClassificationPipeline: ...
 
 @overload
@@ -465,8 +470,8 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ZeroShotClassificationPipeline: ...
 
 @overload
@@ -478,7 +483,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
+    **kwargs: Any
 ) -> ZeroShotImageClassificationPipeline: ...
 
 @overload
@@ -490,7 +496,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
+    **kwargs: Any
 ) -> ZeroShotObjectDetectionPipeline: ...
 
 @overload
@@ -501,6 +508,6 @@ def pipeline(
     revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
-    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, cache_dir: str |
-    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> Pipeline[Any]: ...

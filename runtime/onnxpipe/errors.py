@@ -8,6 +8,7 @@
     ├── ExportError             (RuntimeError) a model that could not be exported
     │   └── CertificateError                   the graph does not answer as the original does; nothing was written
     ├── DeviceError             (RuntimeError) the requested device or provider is not usable here
+    ├── RunTimeoutError         (TimeoutError) one run of a graph took longer than `run_timeout` allows
     ├── MissingDependencyError  (ImportError)  an optional package is needed; the message gives the line to install it
     ├── ImageError              (ValueError)   an image or a video that cannot be read or fetched, or is too large
     │   └── ImageNotFoundError  (FileNotFoundError)  no such image or video file
@@ -57,6 +58,10 @@ class CertificateError(ExportError):
 
 class DeviceError(OnnxPipeError, RuntimeError):
     """The requested device or execution provider is not usable here."""
+
+
+class RunTimeoutError(OnnxPipeError, TimeoutError):
+    """One run of a graph took longer than `run_timeout` allows, and was stopped."""
 
 
 class MissingDependencyError(OnnxPipeError, ImportError):

@@ -25,7 +25,7 @@ logger = logging.getLogger("onnxpipe")
 #: The `model_kwargs` that are supported; each is a keyword of `pipeline()` too.
 _MODEL_KWARGS = frozenset(
     {"dtype", "torch_dtype", "device_map", "revision", "token", "cache_dir", "local_files_only", "providers",
-     "provider_options", "threads"}
+     "provider_options", "threads", "run_timeout"}
 )  # fmt: skip
 
 
@@ -53,6 +53,7 @@ def pipeline(
     providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
     provider_options: Sequence[dict[str, Any]] | None = None,
     threads: int | None = None,
+    run_timeout: float | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
     **kwargs: Any,
@@ -79,11 +80,13 @@ def pipeline(
         dtype: precision: "auto" (the fullest there is), "fp32", "fp16", "int8", "q8", "q4", ... or a dtype.
         trust_remote_code: refused when true.
         model_kwargs: keywords of the model's loader: dtype, device_map, revision, token, cache_dir, local_files_only,
-            providers, provider_options, threads; others are refused by name.
+            providers, provider_options, threads, run_timeout; others are refused by name.
         pipeline_class: the class to build, instead of the task's.
         torch_dtype: the old name of `dtype`.
         providers, provider_options: ONNX Runtime's execution providers, instead of the device's.
         threads: threads of an operator; None for what the container grants.
+        run_timeout: the most seconds of one run of a graph, after which it is stopped (`RunTimeoutError`); None for no
+            limit. A run is one batch, in generation one step; `max_time` bounds a whole generation.
         cache_dir, local_files_only: for the Hub.
         **kwargs: `batch_size`, `num_workers`, `binary_output`, `modelcard`, the task's own parameters, and for tasks
             that generate text `assistant_model`, `assistant_tokenizer` and every parameter of `generate()`.
@@ -101,7 +104,7 @@ def pipeline(
     dtype = extra.pop("dtype", extra.pop("torch_dtype", None)) or dtype
     target = Target(
         dtype, device, extra.get("providers", providers), extra.get("provider_options", provider_options),
-        extra.get("threads", threads),
+        extra.get("threads", threads), extra.get("run_timeout", run_timeout),
     )  # fmt: skip
     hub = {
         "token": extra.get("token", token),

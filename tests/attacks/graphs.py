@@ -41,6 +41,31 @@ def embedding(dtype: Any = np.float32) -> Any:
     return model(nodes, inputs, [output], tensors)
 
 
+def endless(token: int = 7) -> Any:
+    """The embedding graph, which loops for ever if a token of its input is `token`."""
+    proto, helper, kinds = embedding(), onnx.helper, onnx.TensorProto
+    proto.graph.node[-1].output[0] = "plain"
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["more"]), helper.make_node("Add", ["sum", "one"], ["next"])],
+        "body",
+        [helper.make_tensor_value_info("turn", kinds.INT64, []), helper.make_tensor_value_info("go", kinds.BOOL, []),
+         helper.make_tensor_value_info("sum", kinds.FLOAT, [])],
+        [helper.make_tensor_value_info("more", kinds.BOOL, []), helper.make_tensor_value_info("next", kinds.FLOAT, [])],
+    )  # fmt: skip
+    proto.graph.node.extend([
+        helper.make_node("Equal", ["input_ids", "token"], ["same"]),
+        helper.make_node("Cast", ["same"], ["counted"], to=kinds.INT64),
+        helper.make_node("ReduceMax", ["counted"], ["any"], keepdims=0),
+        helper.make_node("Mul", ["any", "many"], ["turns"]),
+        helper.make_node("Loop", ["turns", "", "zero"], ["count"], body=body),
+        helper.make_node("Mul", ["count", "zero"], ["nothing"]),
+        helper.make_node("Add", ["plain", "nothing"], ["last_hidden_state"]),
+    ])  # fmt: skip
+    constants = {"token": np.int64(token), "many": np.int64(2**62), "zero": np.float32(0), "one": np.float32(1)}
+    proto.graph.initializer.extend(onnx.numpy_helper.from_array(np.array(v), name) for name, v in constants.items())
+    return proto
+
+
 def model(nodes: list[Any], inputs: list[Any], outputs: list[Any], tensors: list[Any] = ()) -> Any:  # type: ignore[assignment]
     """A model of opset 17 that ONNX Runtime 1.22 and later load."""
     graph = onnx.helper.make_graph(nodes, "graph", inputs, outputs, list(tensors))

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from onnxpipe.cli.guard import describe, device_argument, hub_options, traceback_option
+from onnxpipe.cli.guard import describe, device_argument, hub_options, run_timeout_option, traceback_option
 from onnxpipe.cli.run.params import parse_params
 from onnxpipe.cli.terminal import echo, visible
 from onnxpipe.errors import OnnxPipeError
@@ -44,6 +44,7 @@ class ChatError(OnnxPipeError, ValueError):
 @click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
 @click.option("--provider", "providers", multiple=True, help="ONNX Runtime provider, instead of --device. Repeatable.")
 @click.option("--threads", type=click.IntRange(1), help="Number of threads; by default the CPUs that are available.")
+@run_timeout_option
 @hub_options
 @traceback_option
 def command(
@@ -54,6 +55,7 @@ def command(
     device: str | None,
     providers: tuple[str, ...],
     threads: int | None,
+    run_timeout: float | None,
     revision: str | None,
     token: str | None,
     cache_dir: str | None,
@@ -79,6 +81,7 @@ def command(
         device=device_argument(device),
         providers=list(providers) or None,
         threads=threads,
+        run_timeout=run_timeout,
         revision=revision,
         token=token,
         cache_dir=cache_dir,

@@ -83,6 +83,14 @@ def hub_options(command: _Command) -> _Command:
     return command
 
 
+def run_timeout_option(command: _Command) -> _Command:
+    """Add the option `--run-timeout`, a number of seconds above 0."""
+    return click.option(
+        "--run-timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+        help="Stop a run of a graph (a batch; a step of generation) that takes longer; by default none is stopped.",
+    )(command)  # fmt: skip
+
+
 def describe(error: BaseException) -> str:
     """Describe an error in one line."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpipe.cli.guard import describe, device_argument, hub_options, traceback_option
+from onnxpipe.cli.guard import describe, device_argument, hub_options, run_timeout_option, traceback_option
 from onnxpipe.cli.run.plain import megabytes
 from onnxpipe.cli.terminal import echo, json_text, printable
 
@@ -74,6 +75,7 @@ class GraphCheck:
 @click.option("--dtype", help="Precision to check; by default all in the folder.")
 @click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
 @click.option("--provider", "providers", multiple=True, help="ONNX Runtime provider, instead of --device. Repeatable.")
+@run_timeout_option
 @hub_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @traceback_option
@@ -84,6 +86,7 @@ def command(
     dtype: str | None,
     device: str | None,
     providers: tuple[str, ...],
+    run_timeout: float | None,
     revision: str | None,
     token: str | None,
     cache_dir: str | None,
@@ -105,7 +108,8 @@ def command(
     )
     bundle = open_bundle(folder)
     files = check_files(bundle, complete=Path(model).expanduser().is_dir())
-    graphs = list(check_graphs(bundle, dtype, where, providers)) if (folder / "golden.npz").is_file() else []
+    proved = (folder / "golden.npz").is_file()
+    graphs = list(check_graphs(bundle, dtype, where, providers, run_timeout)) if proved else []
     ok = bool(graphs) and not files.problems and not any(graph.faults for graph in graphs)
     if as_json:
         document = {"model": model, "ok": ok, "verified": bool(graphs), "files": asdict(files),
@@ -144,16 +148,22 @@ def check_files(bundle: Bundle, complete: bool) -> FileCheck:
     return FileCheck(checked, size, tuple(problems), tuple(unlisted), tuple(absent))
 
 
-def check_graphs(bundle: Bundle, dtype: str | None, device: Any, providers: Sequence[str]) -> Iterator[GraphCheck]:
+def check_graphs(
+    bundle: Bundle, dtype: str | None, device: Any, providers: Sequence[str], run_timeout: float | None = None
+) -> Iterator[GraphCheck]:
     """Run the cases of golden.npz for every graph and precision (or the one `dtype`) and compare the answers."""
     from onnxpipe.bundle.proof import read_golden
+    from onnxpipe.engine import open_session
 
+    opener = partial(
+        open_session, root=bundle.folder, device=device, providers=list(providers) or None, run_timeout=run_timeout
+    )
     cases = read_golden(bundle.folder)
     for graph in bundle.graphs:
         own_cases = [case for case in cases if case.graph == graph]
         files = [bundle.choose(graph, dtype)] if dtype else list(bundle.graphs[graph].items())
         for precision, path in files:
-            yield _check_graph(bundle, graph, precision, path, own_cases, device, providers)
+            yield _check_graph(bundle, graph, precision, path, own_cases, opener)
 
 
 def _check_graph(
@@ -162,16 +172,12 @@ def _check_graph(
     precision: str,
     path: Path,
     cases: Sequence[Golden],
-    device: Any,
-    providers: Sequence[str],
+    opener: Callable[[Path], Session],
 ) -> GraphCheck:
-    from onnxpipe.engine import open_session
-
     if not cases:
         return GraphCheck(graph, precision, faults=("golden.npz has no case for it",))
     try:
-        session = open_session(path, root=bundle.folder, device=device, providers=list(providers) or None)
-        return _compare(session, graph, precision, cases, _certificate_entry(bundle, graph, precision))
+        return _compare(opener(path), graph, precision, cases, _certificate_entry(bundle, graph, precision))
     except (ValueError, OSError, RuntimeError) as error:
         return GraphCheck(graph, precision, cases=len(cases), faults=(describe(error),))
 

@@ -2,6 +2,7 @@
 
 from onnxpipe.engine.device import Device, parse_device
 from onnxpipe.engine.placement import Placement
+from onnxpipe.engine.run_limit import check_run_timeout
 from onnxpipe.engine.runtime import import_onnxruntime
 from onnxpipe.engine.session import Session, TensorSpec, open_session
 from onnxpipe.engine.threads import available_threads
@@ -12,6 +13,7 @@ __all__ = [
     "Session",
     "TensorSpec",
     "available_threads",
+    "check_run_timeout",
     "import_onnxruntime",
     "open_session",
     "parse_device",

@@ -120,7 +120,7 @@ class Binding:
             The outputs that go to the host, float16 as float32.
 
         Raises:
-            ValueError, RuntimeError: as `Session.run`.
+            ValueError, RuntimeError, RunTimeoutError: as `Session.run`.
         """
         for name, value in feeds.items():
             if isinstance(value, DeviceArray):

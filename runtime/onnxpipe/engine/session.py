@@ -17,9 +17,10 @@ from onnxpipe.engine.cuda import PROVIDER as CUDA_PROVIDER
 from onnxpipe.engine.cuda import cuda_problem
 from onnxpipe.engine.device import CPU_PROVIDER, Device, device_of_provider, provider_list
 from onnxpipe.engine.placement import RECORD, Placement, read_placement
+from onnxpipe.engine.run_limit import check_run_timeout, limited_run
 from onnxpipe.engine.runtime import import_onnxruntime, version_of
 from onnxpipe.engine.threads import available_threads
-from onnxpipe.errors import BundleError, DeviceError
+from onnxpipe.errors import BundleError, DeviceError, RunTimeoutError
 
 Array = NDArray[Any]
 Provider = tuple[str, dict[str, Any]]
@@ -65,6 +66,7 @@ class Session:
         inputs, outputs: name to `TensorSpec`, in the graph's order.
         device: where it runs.
         providers: ONNX Runtime's execution providers, in the order in which they take nodes.
+        run_timeout: the most seconds of one run; None for no limit.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class Session:
         device: Device,
         kept: Sequence[mmap.mmap] = (),
         opened_with: Mapping[str, Any] | None = None,
+        run_timeout: float | None = None,
     ) -> None:
         self._session = session
+        self.run_timeout = run_timeout
         self._opened_with = opened_with
         self._kept = kept  # maps of weights: ONNX Runtime may still read from them
         self.path = path
@@ -108,16 +112,18 @@ class Session:
         Raises:
             ValueError: a feed is missing, unknown, of a wrong shape, or cannot be cast; an output is unknown.
             RuntimeError: ONNX Runtime failed, e.g. on a token number that the model does not have.
+            RunTimeoutError: it took longer than `run_timeout`. The session can be used again.
         """
         names = list(self.outputs) if outputs is None else list(outputs)
         for name in names:
             if name not in self.outputs:
                 raise ValueError(f"{self.path.name} has no output {name!r}; it has {', '.join(self.outputs)}")
         cast = self._cast(feeds)
-        try:
-            values = self._session.run(names, cast)
-        except Exception as error:  # ONNX Runtime's own errors have no base class besides Exception
-            raise self._failed(cast, error) from error
+        with limited_run(self.run_timeout) as limit:
+            try:
+                values = self._session.run(names, cast, limit)
+            except Exception as error:  # ONNX Runtime's own errors have no base class besides Exception
+                raise self._failed(cast, error, limit) from error
         return {name: _full(value) for name, value in zip(names, values, strict=True)}
 
     @property
@@ -132,14 +138,21 @@ class Session:
         return _fit(self.inputs[name], np.asarray(value))
 
     def run_bound(self, binding: Any, feeds: Mapping[str, Any]) -> None:
-        """Run with a binding; `feeds` are for the shapes in the message if it fails (RuntimeError)."""
-        try:
-            self._session.run_with_iobinding(binding)
-        except Exception as error:
-            raise self._failed(feeds, error) from error
+        """Run with a binding; `feeds` are for the shapes in the message if it fails (errors as those of `run`)."""
+        with limited_run(self.run_timeout) as limit:
+            try:
+                self._session.run_with_iobinding(binding, limit)
+            except Exception as error:
+                raise self._failed(feeds, error, limit) from error
 
-    def _failed(self, feeds: Mapping[str, Any], error: Exception) -> RuntimeError:
+    def _failed(self, feeds: Mapping[str, Any], error: Exception, limit: Any) -> RuntimeError | RunTimeoutError:
         shapes = ", ".join(f"{name} {tuple(array.shape)}" for name, array in feeds.items())
+        if limit is not None and limit.terminate:
+            return RunTimeoutError(
+                f"{self.path.name} was stopped on inputs of the shapes {shapes}: it took longer than "
+                f"run_timeout={self.run_timeout:g} seconds. If that is too short for it, load it with a larger "
+                "run_timeout (--run-timeout on the command line)"
+            )
         return RuntimeError(f"{self.path.name} failed on inputs of the shapes {shapes}: {error}")
 
     def placement(self) -> Placement:
@@ -167,6 +180,7 @@ def open_session(
     providers: Sequence[str | Provider] | None = None,
     provider_options: Sequence[dict[str, Any]] | None = None,
     threads: int | None = None,
+    run_timeout: float | None = None,
 ) -> Session:
     """Load a graph onto a device.
 
@@ -177,14 +191,18 @@ def open_session(
         providers: ONNX Runtime's execution providers instead of the device's, as names or (name, options); with
             `provider_options` the names and options can be passed separately.
         threads: threads of one operator; None for what the container grants (`available_threads`).
+        run_timeout: the most seconds of one run of the graph; None for no limit. Loading it is not bounded, and neither
+            is an operator that has begun.
 
     Raises:
         BundleError: the file is damaged, hostile, or not a graph that ONNX Runtime can load.
         DeviceError: a provider is not available, or ONNX Runtime did not start it.
     """
     opened_with = {
-        "root": root, "device": device, "providers": providers, "provider_options": provider_options, "threads": threads
+        "root": root, "device": device, "providers": providers, "provider_options": provider_options,
+        "threads": threads, "run_timeout": run_timeout,
     }  # fmt: skip
+    run_timeout = check_run_timeout(run_timeout)
     runtime = import_onnxruntime()
     chosen: list[Provider] = list(provider_list(device))
     if providers is not None:
@@ -197,7 +215,7 @@ def open_session(
     options = _options(runtime, available_threads() if threads is None else threads)
     session, kept = _load(runtime, path, data, options, chosen)
     _check_taken(session, chosen)
-    return Session(session, path, device, kept, opened_with)
+    return Session(session, path, device, kept, opened_with, run_timeout)
 
 
 def _reopen(path: Path, opened_with: Mapping[str, Any]) -> Session:

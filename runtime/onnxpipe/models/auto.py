@@ -54,6 +54,7 @@ class AutoModel:
         providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
         provider_options: Sequence[dict[str, Any]] | None = None,
         threads: int | None = None,
+        run_timeout: float | None = None,
         trust_remote_code: bool | None = None,
         **hub: Unpack[HubKeywords],
     ) -> Any:
@@ -66,6 +67,8 @@ class AutoModel:
             device: None, "cpu", "cuda", "cuda:1", an index, "coreml".
             providers, provider_options: ONNX Runtime's execution providers, instead of the device's.
             threads: threads of an operator; None for what the container grants.
+            run_timeout: the most seconds of one run of a graph, after which it is stopped (`RunTimeoutError`); None for
+                no limit. In generation each step is a run; `max_time` bounds the whole.
             trust_remote_code: refused when true.
             **hub: how to reach the Hub, see `HubKeywords`.
 
@@ -79,7 +82,7 @@ class AutoModel:
         options = HubOptions.only(hub, f"{cls.__name__}.from_pretrained")
         source = Source(os.fspath(pretrained_model_name_or_path), options)
         chosen = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
-        target = Target(chosen, device, providers, provider_options, threads)
+        target = Target(chosen, device, providers, provider_options, threads, run_timeout)
         model: Model = load_model(source, target, cls.task, cls.loader)
         check_outputs(model, cls.outputs, cls.__name__, cls.task)
         if config is not None:

@@ -16,7 +16,7 @@ from typing import Any
 from onnxpipe._version import __version__
 from onnxpipe.bundle import Bundle, HubOptions, canonical_dtype, fetch, load_exporter, open_bundle
 from onnxpipe.bundle.layout import needed_graphs
-from onnxpipe.engine import Session, open_session, parse_device
+from onnxpipe.engine import Session, check_run_timeout, open_session, parse_device
 from onnxpipe.errors import (
     ExportError,
     MissingDependencyError,
@@ -61,6 +61,7 @@ class Target:
         device: see `onnxpipe.engine.parse_device`.
         providers, provider_options: ONNX Runtime's execution providers, instead of the device's.
         threads: threads of an operator; None for what the container grants.
+        run_timeout: the most seconds of one run of a graph; None for no limit.
     """
 
     dtype: Any = "auto"
@@ -68,6 +69,7 @@ class Target:
     providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None
     provider_options: Sequence[dict[str, Any]] | None = None
     threads: int | None = None
+    run_timeout: float | None = None
 
 
 def find_bundle(source: Source, dtype: Any = "auto", task: str | None = None) -> Bundle:
@@ -102,6 +104,7 @@ def load_model(
         UnsupportedError: the model is for other tasks, or its graphs are not those that the loader needs.
     """
     device = parse_device(target.device)  # before the download, so that a mistake costs nothing
+    check_run_timeout(target.run_timeout)
     bundle = find_bundle(source, target.dtype, task)
 
     def opener(graph: str) -> tuple[Session, str]:
@@ -114,6 +117,7 @@ def load_model(
             providers=target.providers,
             provider_options=target.provider_options,
             threads=target.threads,
+            run_timeout=target.run_timeout,
         )
         return session, precision
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from onnxpipe.cli.guard import SOME_FAILED, device_argument, hub_options, traceback_option
+from onnxpipe.cli.guard import SOME_FAILED, device_argument, hub_options, run_timeout_option, traceback_option
 from onnxpipe.cli.run.answers import Answers, InputError
 from onnxpipe.cli.run.audio import (
     TRANSCRIPT_FORMATS,
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 @click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
 @click.option("--provider", "providers", multiple=True, help="ONNX Runtime provider, instead of --device. Repeatable.")
 @click.option("--threads", type=click.IntRange(1), help="Number of threads; by default the CPUs that are available.")
+@run_timeout_option
 @hub_options
 @click.option("--batch-size", type=click.IntRange(1), help="Inputs per batch; by default grouped by length.")
 @click.option("--on-error", type=click.Choice(["raise", "return"]), default="raise", show_default=True,
@@ -258,6 +259,7 @@ def _pipeline(name: str, options: RunOptions) -> Any:
         device=device_argument(options.device),
         providers=list(options.providers) or None,
         threads=options.threads,
+        run_timeout=options.run_timeout,
         revision=options.revision,
         token=options.token,
         cache_dir=options.cache_dir,

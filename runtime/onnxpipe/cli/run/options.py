@@ -29,6 +29,7 @@ class RunOptions:
     device: str | None
     providers: tuple[str, ...]
     threads: int | None
+    run_timeout: float | None
     revision: str | None
     token: str | None
     cache_dir: str | None

@@ -52,6 +52,7 @@ class SpeechT5HifiGan(Model):
         providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
         provider_options: Sequence[dict[str, Any]] | None = None,
         threads: int | None = None,
+        run_timeout: float | None = None,
         **hub: Unpack[HubKeywords],
     ) -> SpeechT5HifiGan:
         """Load a vocoder from a folder or the Hub; the arguments are those of `AutoModel.from_pretrained`.
@@ -64,7 +65,7 @@ class SpeechT5HifiGan(Model):
             os.fspath(pretrained_model_name_or_path), HubOptions.only(hub, "SpeechT5HifiGan.from_pretrained")
         )
         chosen = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
-        target = Target(chosen, device, providers, provider_options, threads)
+        target = Target(chosen, device, providers, provider_options, threads, run_timeout)
         model = load_model(source, target, "vocoder", cls.load)
         assert isinstance(model, cls)
         return model
