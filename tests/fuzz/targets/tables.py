@@ -10,8 +10,9 @@ from random import Random
 
 from fuzz.mutate import mutate_bytes, mutate_text
 from fuzz.target import Target, named, split
-from onnxpipe.cli.run.lines import TableError
-from onnxpipe.cli.run.table import RowFormat, open_table
+from onnxpipe.cli.run.table import RowFormat
+from onnxpipe.processing.tables.files import open_table
+from onnxpipe.processing.tables.lines import TableError
 
 _ROWS = [{"id": str(i), "text": text} for i, text in enumerate(("good", 'a, "b"\nc', "", "é; ü", "x\ty"))]
 

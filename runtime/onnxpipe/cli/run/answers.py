@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from onnxpipe.cli.guard import describe
-from onnxpipe.cli.run.plain import text_problem
 from onnxpipe.errors import OnnxPipeError
+from onnxpipe.processing.tables.characters import text_problem
 
 Key = TypeVar("Key")
 

@@ -23,7 +23,6 @@ from onnxpipe.cli.run.audio import (
 from onnxpipe.cli.run.files import file_columns, file_inputs
 from onnxpipe.cli.run.images import ImageOutput, open_drawings, open_images
 from onnxpipe.cli.run.job import Job
-from onnxpipe.cli.run.lines import Lines
 from onnxpipe.cli.run.options import (
     TABLE_FORMATS,
     RunOptions,
@@ -35,10 +34,11 @@ from onnxpipe.cli.run.outputs import AnswerOutput, OutputFiles
 from onnxpipe.cli.run.params import parse_params
 from onnxpipe.cli.run.render import Renderer
 from onnxpipe.cli.run.streaming import can_stream, stream
-from onnxpipe.cli.run.table import Format, Table, open_table
 from onnxpipe.cli.run.task_help import TaskCommand
 from onnxpipe.cli.run.words import column_inputs, word_inputs
 from onnxpipe.cli.terminal import echo, json_text, printable
+from onnxpipe.processing.tables.files import Format, Table, open_table
+from onnxpipe.processing.tables.lines import Lines
 
 if TYPE_CHECKING:
     from onnxpipe.tasks.base.spec import TaskSpec

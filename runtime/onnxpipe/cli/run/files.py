@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpipe.cli.run.answers import InputError
-from onnxpipe.cli.run.lines import TableError
-from onnxpipe.cli.run.table import Table
 from onnxpipe.cli.run.words import check_columns, expand, parse_json, parse_list, parse_pairs, quoted
+from onnxpipe.processing.tables.files import Table
+from onnxpipe.processing.tables.lines import TableError
 
 if TYPE_CHECKING:
     from onnxpipe.tasks.base.spec import TaskSpec

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from onnxpipe.cli.run.answers import Answers, InputError
-from onnxpipe.cli.run.lines import TableError
 from onnxpipe.cli.run.partial import PartialFile
 from onnxpipe.cli.run.plain import plain
-from onnxpipe.cli.run.table import Format, Record, RowFormat, Table, check_output, format_of, open_table
+from onnxpipe.cli.run.table import RowFormat, check_output
 from onnxpipe.cli.terminal import echo, visible
+from onnxpipe.processing.tables.files import Format, Record, Table, format_of, open_table
+from onnxpipe.processing.tables.lines import TableError
 
 if TYPE_CHECKING:
     from onnxpipe.tasks.base.columns import ResultColumns

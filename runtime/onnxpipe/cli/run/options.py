@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from onnxpipe.cli.run.audio import TRANSCRIPT_FORMATS
-from onnxpipe.cli.run.table import FORMATS
 from onnxpipe.cli.run.words import InputParts
+from onnxpipe.processing.tables.files import FORMATS
 
 if TYPE_CHECKING:
     from onnxpipe.tasks.base.spec import TaskSpec

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from onnxpipe.cli.run.lines import TableError
 from onnxpipe.cli.run.table import check_output
+from onnxpipe.processing.tables.lines import TableError
 
 #: Age in seconds from which on the unfinished files of other jobs are removed.
 _OLD = 24 * 3600

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpipe.cli.run.answers import InputError
-from onnxpipe.cli.run.lines import TableError
-from onnxpipe.cli.run.table import Table
+from onnxpipe.processing.tables.files import Table
+from onnxpipe.processing.tables.lines import TableError
 
 if TYPE_CHECKING:
     from onnxpipe.tasks.base.spec import TaskSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 
-from onnxpipe.cli.run.lines import CELL_LIMIT, Lines
+from onnxpipe.processing.tables.lines import CELL_LIMIT, Lines
 
 #: Most lines of one record: a quote that is not closed within so many is an error.
 _RECORD_LINES = 1 << 17

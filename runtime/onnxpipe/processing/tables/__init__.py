@@ -1,0 +1,1 @@
+"""Tables: read from files, and from what Python code holds them in."""
