@@ -50,7 +50,30 @@ SMALL: Mapping[str, Any] = {
     "DPTImageProcessor": {"height": 60, "width": 71},
     "PromptDepthAnythingImageProcessor": {"height": 60, "width": 71},
     "SuperPointImageProcessor": {"height": 48, "width": 64},
+    "Idefics3ImageProcessor": {"longest_edge": 160},
+    "SmolVLMImageProcessor": {"longest_edge": 100},
+    "Qwen2VLImageProcessor": {"shortest_edge": 1200, "longest_edge": 9000},
+    "GotOcr2ImageProcessor": {"height": 40, "width": 50},
+    "Gemma3ImageProcessor": {"height": 40, "width": 40},
+    "LlavaImageProcessor": {"shortest_edge": 50},
+    "LlavaNextImageProcessor": {"shortest_edge": 40},
+    "LlavaOnevisionImageProcessor": {"height": 40, "width": 40},
 }
+#: Settings beside the size that make a class show what it does.
+TILES: Mapping[str, dict[str, Any]] = {
+    "Idefics3ImageProcessor": {"max_image_size": {"longest_edge": 42}},
+    "SmolVLMImageProcessor": {"max_image_size": {"longest_edge": 50}},
+    "GotOcr2ImageProcessor": {"crop_to_patches": True},
+    "Gemma3ImageProcessor": {
+        "do_pan_and_scan": True, "pan_and_scan_min_crop_size": 20, "pan_and_scan_max_num_crops": 3,
+        "pan_and_scan_min_ratio_to_activate": 1.2,
+    },
+    "LlavaNextImageProcessor": {
+        "crop_size": {"height": 40, "width": 40},
+        "image_grid_pinpoints": [[40, 80], [80, 40], [80, 80], [120, 40], [40, 120]],
+    },
+    "LlavaOnevisionImageProcessor": {"image_grid_pinpoints": [[40 * h, 40 * w] for h in (1, 2, 3) for w in (1, 2, 3)]},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +88,7 @@ def theirs(name: str) -> Any:
 def small(name: str) -> dict[str, Any]:
     """Settings that make the images of a class smaller than by default."""
     size = CLASSES[name].defaults.size or {}
-    more = {"pad_size": {"height": 100, "width": 100}} if name == "SamImageProcessor" else {}
+    more = {"pad_size": {"height": 100, "width": 100}} if name == "SamImageProcessor" else TILES.get(name, {})
     if name in SMALL:
         return {"size": SMALL[name], **more}
     return {"size": SMALL["edges"]} if "longest_edge" in size else {}
@@ -143,7 +166,7 @@ def test_defaults(name: str, loaded: Mapping[str, Image.Image]) -> None:
 
 
 def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
 
 
 def test_matting(loaded: Mapping[str, Image.Image]) -> None:
@@ -213,6 +236,19 @@ FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("VideoMAEImageProcessor", {"size": 50, "crop_size": 40}),
     ("Owlv2ImageProcessor", {"size": 50, "do_pad": False, "resample": 0}),
     ("BeitImageProcessor", {"size": 50, "do_center_crop": True, "crop_size": 40, "do_reduce_labels": True}),
+    ("LlavaImageProcessor", {"size": 50, "do_pad": True, "crop_size": 48}),
+    ("LlavaImageProcessor", {"size": {"height": 40, "width": 60}, "do_center_crop": False, "do_pad": True}),
+    ("Idefics3ImageProcessor", {"size": {"longest_edge": 90}, "do_image_splitting": False}),
+    ("Idefics3ImageProcessor", {"size": {"height": 60, "width": 90}, "max_image_size": {"longest_edge": 30}}),
+    ("SmolVLMImageProcessor", {"do_resize": False, "max_image_size": {"longest_edge": 64}, "do_pad": False}),
+    ("Qwen2VLImageProcessor", {"min_pixels": 900, "max_pixels": 5000}),
+    ("Qwen2VLImageProcessor", {"size": {"shortest_edge": 900, "longest_edge": 90000}, "patch_size": 8,
+                               "merge_size": 3, "temporal_patch_size": 1}),
+    ("GotOcr2ImageProcessor", {"size": 30, "crop_to_patches": True, "min_patches": 2, "max_patches": 5}),
+    ("GotOcr2ImageProcessor", {"size": 30, "crop_to_patches": True, "max_patches": 1}),
+    ("LlavaNextImageProcessor", {"size": 40, "do_center_crop": False, "crop_size": 40,
+                                 "image_grid_pinpoints": [[40, 120], [80, 80], [80, 40]]}),
+    ("LlavaOnevisionImageProcessor", {"size": 40, "do_normalize": False, "image_grid_pinpoints": [[80, 80]]}),
 )  # fmt: skip
 OF_FORMS = ("photo", "odd", "wide", "square", "second", "large")
 
@@ -315,6 +351,31 @@ def test_batches_of_different_images(name: str, loaded: Mapping[str, Image.Image
     same(name, answer(ours, images), answer(other, images))
     alone = CLASSES[name](**small(name), **more)(images, return_tensors=None)["pixel_values"]
     assert isinstance(alone, list) and all(isinstance(array, np.ndarray) for array in alone)
+
+
+GROUPS = ("photo", "odd", "wide", "second")
+
+
+@pytest.mark.parametrize("name", [*TILES, "LlavaImageProcessor", "Qwen2VLImageProcessor"])
+def test_images_of_several_samples(name: str, loaded: Mapping[str, Image.Image]) -> None:
+    """A flat list, a list for each sample, and samples without an image."""
+    first, second, third, fourth = (loaded[each] for each in GROUPS)
+    ours, other = CLASSES[name](**small(name)), theirs(name)(**small(name))
+    shapes = [[first, second, third], [[first, second], [third]], [[first], [second, third, fourth]]]
+    if "Onevision" in name or "Idefics" in name:
+        shapes.append([[], [first, second]])
+    for images in shapes:
+        same(name, answer(ours, images), answer(other, images))
+
+
+@pytest.mark.parametrize("splitting", [True, False])
+def test_rows_and_columns_of_tiles(splitting: bool, loaded: Mapping[str, Image.Image]) -> None:
+    images = [[loaded["photo"], loaded["wide"]], [loaded["tall"]]]
+    settings = {**small("SmolVLMImageProcessor"), "do_image_splitting": splitting, "return_row_col_info": True}
+    found = CLASSES["SmolVLMImageProcessor"](**settings)(images)
+    expected = theirs("SmolVLMImageProcessor")(**settings)(images, return_tensors="np")
+    assert (found["rows"], found["cols"]) == (expected["rows"], expected["cols"])
+    assert len(found["rows"][0]) == 2 and (max(found["rows"][0]) > 1) is splitting
 
 
 def test_pairs(loaded: Mapping[str, Image.Image]) -> None:

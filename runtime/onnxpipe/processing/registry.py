@@ -110,8 +110,8 @@ _IMAGES: Mapping[str, Mapping[str, str]] = {
         "BeitImageProcessor": "beit data2vec-vision",
         "BitImageProcessor": "bit dinov2 dinov2_with_registers focalnet hiera pixio",
         "BlipImageProcessor": "blip blip-2 instructblip",
-        "CLIPImageProcessor": "clip clip_vision_model aimv2 aimv2_vision_model altclip git groupvit metaclip_2 mlcd "
-        "xclip",
+        "CLIPImageProcessor": "clip clip_vision_model aimv2 aimv2_vision_model altclip florence2 git groupvit "
+        "metaclip_2 mlcd xclip",
         "ChineseCLIPImageProcessor": "chinese_clip",
         "ConvNextImageProcessor": "convnext convnextv2 cvt regnet resnet",
         "DINOv3ViTImageProcessor": "dinov3_vit dinov3_convnext",
@@ -149,6 +149,11 @@ _IMAGES: Mapping[str, Mapping[str, str]] = {
         "SuperGlueImageProcessor": "superglue",
         "SuperPointImageProcessor": "superpoint",
     },
+    "images.llava": {
+        "LlavaImageProcessor": "llava",
+        "LlavaNextImageProcessor": "llava_next",
+        "LlavaOnevisionImageProcessor": "llava_onevision",
+    },
     "images.maskformer": {
         "EomtImageProcessor": "eomt eomt_dinov3",
         "Mask2FormerImageProcessor": "mask2former",
@@ -158,8 +163,15 @@ _IMAGES: Mapping[str, Mapping[str, str]] = {
     "images.naflex": {"Siglip2ImageProcessor": "siglip2", "ViltImageProcessor": "vilt"},
     "images.owl": {"OwlViTImageProcessor": "owlvit", "Owlv2ImageProcessor": "owlv2"},
     "images.plain": {"PlainImageProcessor": ""},
+    "images.qwen2_vl": {"Qwen2VLImageProcessor": "qwen2_vl qwen2_5_vl qwen3_vl"},
     "images.restoration": {"Swin2SRImageProcessor": "swin2sr", "VitMatteImageProcessor": "vitmatte"},
     "images.sam": {"Sam2ImageProcessor": "sam2 edgetam sam2_video", "SamImageProcessor": "sam sam_hq"},
+    "images.tiles": {
+        "Gemma3ImageProcessor": "gemma3",
+        "GotOcr2ImageProcessor": "got_ocr2 internvl",
+        "Idefics3ImageProcessor": "idefics3",
+        "SmolVLMImageProcessor": "smolvlm",
+    },
     "video.processors": {
         "TimesformerImageProcessor": "",
         "VideoMAEImageProcessor": "videomae timesformer",

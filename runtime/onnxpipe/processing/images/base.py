@@ -22,6 +22,7 @@ from onnxpipe.processing.images import transforms
 from onnxpipe.processing.images.inputs import flatten_images, to_image_or_array
 from onnxpipe.processing.images.settings import (
     COMMON,
+    LONGEST_SIDE,
     NAMES,
     RENAMED,
     ImageProcessorKeywords,
@@ -45,7 +46,6 @@ _REFUSED = {
     "data_format": "arrays always have their channels first",
     "device": "images are preprocessed on the CPU",
     "disable_grouping": "it is for torchvision, which is not used here",
-    "return_row_col_info": "it is for models that are not supported",
 }
 
 
@@ -93,6 +93,10 @@ class ImageProcessor(ProcessorBase):
     square: ClassVar[bool] = True
     #: The longest edge that goes with one number as the shortest edge.
     longest: ClassVar[int | None] = None
+    #: The largest number in a size.
+    size_limit: ClassVar[int] = LONGEST_SIDE
+    #: Arrays whose rows of all images follow each other in a batch, instead of being stacked.
+    packed: ClassVar[frozenset[str]] = frozenset()
     #: The settings that the class knows.
     known_settings: ClassVar[frozenset[str]] = COMMON
     #: The names of the arrays that a call returns.
@@ -170,7 +174,7 @@ class ImageProcessor(ProcessorBase):
                 raise UnknownArgumentError.among(f"{type(self).__name__} ({where})", name, known)
         if longest is not None and self.longest is None:
             renamed.setdefault("size", {**(self.defaults.size or {}), "longest_edge": longest})
-        return parse(renamed, self.square, self.longest if longest is None else longest)
+        return parse(renamed, self.square, self.longest if longest is None else longest, self.size_limit)
 
     @classmethod
     def _takes_max_size(cls) -> bool:
@@ -186,7 +190,8 @@ class ImageProcessor(ProcessorBase):
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; a setting may have any form that files and calls may use, and None turns a step off."""
         if name in self.known_settings:
-            value = parse({name: value}, self.square, self.longest).get(name, False if name.startswith("do_") else None)
+            parsed = parse({name: value}, self.square, self.longest, self.size_limit)
+            value = parsed.get(name, False if name.startswith("do_") else None)
         self.__dict__[name] = value
 
     # -- the call -----------------------------------------------------------------------------------------------------
@@ -211,7 +216,7 @@ class ImageProcessor(ProcessorBase):
         settings = self.settings
         if overrides:
             settings = replace(settings, **self._parsed(overrides, "the call"))
-        return self._features(flatten_images(images), settings, return_tensors is not None)
+        return self._converted(images, settings, return_tensors is not None)
 
     def preprocess(
         self, images: Any, *, return_tensors: Any = "np", **overrides: Unpack[ImageProcessorOverrides]
@@ -219,9 +224,18 @@ class ImageProcessor(ProcessorBase):
         """Call the processor: the same, by its other name."""
         return self(images, return_tensors=return_tensors, **overrides)
 
+    def _converted(self, images: Any, settings: ImageProcessorSettings, stacked: bool) -> BatchFeature:
+        return self._features(flatten_images(images), settings, stacked)
+
     def _features(self, images: list[Any], settings: ImageProcessorSettings, stacked: bool) -> BatchFeature:
         data = self.collect([self._one(image, settings) for image in images], settings)
-        return BatchFeature({name: stack(name, rows) for name, rows in data.items()} if stacked else data)
+        return self.batch(data) if stacked else BatchFeature(data)
+
+    def batch(self, data: Mapping[str, list[Any]]) -> BatchFeature:
+        """Make one array of the rows of each name."""
+        return BatchFeature(
+            {name: np.concatenate(rows) if name in self.packed else stack(name, rows) for name, rows in data.items()}
+        )
 
     def _one(self, image: Any, settings: ImageProcessorSettings) -> PreparedImage:
         image = to_image_or_array(image, settings)

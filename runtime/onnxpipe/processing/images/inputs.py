@@ -35,6 +35,22 @@ def flatten_images(images: Any) -> list[Any]:
     return flat
 
 
+def group_images(images: Any) -> list[list[Any]] | None:
+    """Return the images of each sample, where they come as a list of lists; None where they do not.
+
+    Raises:
+        ImageError: lists beside images, or no images in any list.
+    """
+    if not isinstance(images, (list, tuple)) or not any(isinstance(entry, (list, tuple)) for entry in images):
+        return None
+    if not all(isinstance(entry, (list, tuple)) for entry in images):
+        raise ImageError("images must be a list of images, or a list with a list of images for each text; got a mix")
+    groups = [flatten_images(entry) if entry else [] for entry in images]
+    if not any(groups):
+        raise ImageError("no images: the lists are empty")
+    return groups
+
+
 def group_videos(images: Any) -> list[list[Any]]:
     """Group frames by video: a list of images is one video, a list of such lists or of 4-axis arrays several."""
     array = as_array(images)

@@ -56,6 +56,13 @@ class ImageProcessorSettings:
         mask_size, mask_pad_size, ignore_index, num_labels, do_reduce_labels, format, do_convert_annotations,
             num_text, prompt_scale_to_meter: for training, or for inputs other than images; kept as the file has them.
         repo_path, class_info_file: where the class names of OneFormer are.
+        temporal_patch_size, merge_size: frames in a patch, and patches a side that become one token (Qwen-VL).
+        do_image_splitting, max_image_size: cut the image into square tiles of that longest edge (Idefics 3).
+        return_row_col_info: also return `rows` and `cols`, how many tiles each image is cut into (Idefics 3).
+        image_grid_pinpoints: the (height, width) of canvases of which the best is cut into tiles (LLaVA-NeXT).
+        crop_to_patches, min_patches, max_patches: cut the image into that many tiles (InternVL).
+        do_pan_and_scan, pan_and_scan_min_crop_size, pan_and_scan_max_num_crops, pan_and_scan_min_ratio_to_activate:
+            add crops of long images (Gemma 3).
     """
 
     do_convert_rgb: bool | None = None
@@ -95,6 +102,19 @@ class ImageProcessorSettings:
     prompt_scale_to_meter: float | None = None
     repo_path: str | None = None
     class_info_file: str | None = None
+    temporal_patch_size: int | None = None
+    merge_size: int | None = None
+    do_image_splitting: bool | None = None
+    max_image_size: Size | None = None
+    return_row_col_info: bool | None = None
+    image_grid_pinpoints: tuple[tuple[int, int], ...] | None = None
+    crop_to_patches: bool | None = None
+    min_patches: int | None = None
+    max_patches: int | None = None
+    do_pan_and_scan: bool | None = None
+    pan_and_scan_min_crop_size: int | None = None
+    pan_and_scan_max_num_crops: int | None = None
+    pan_and_scan_min_ratio_to_activate: float | None = None
 
 
 class ImageProcessorOverrides(TypedDict, total=False):
@@ -141,6 +161,21 @@ class ImageProcessorOverrides(TypedDict, total=False):
     prompt_scale_to_meter: float
     repo_path: str
     class_info_file: str
+    min_pixels: int
+    max_pixels: int
+    temporal_patch_size: int
+    merge_size: int
+    do_image_splitting: bool
+    max_image_size: Any
+    return_row_col_info: bool
+    image_grid_pinpoints: Any
+    crop_to_patches: bool
+    min_patches: int
+    max_patches: int
+    do_pan_and_scan: bool
+    pan_and_scan_min_crop_size: int
+    pan_and_scan_max_num_crops: int
+    pan_and_scan_min_ratio_to_activate: float
 
 
 class ImageProcessorKeywords(FileKeywords, ImageProcessorOverrides, total=False):
@@ -166,12 +201,14 @@ RENAMED = {
 }
 
 
-def parse(values: Mapping[str, Any], square: bool, longest: int | None = None) -> dict[str, Any]:
+def parse(
+    values: Mapping[str, Any], square: bool, longest: int | None = None, limit: int = LONGEST_SIDE
+) -> dict[str, Any]:
     """Parse the settings of a file or a call. A None is left out, so that the default stays.
 
     Args:
         values: by the names of `ImageProcessorSettings`.
-        square, longest: the meaning of a `size` that is one number, see `parse_size`.
+        square, longest, limit: the meaning and the bound of a `size`, see `parse_size`.
 
     Raises:
         UnsupportedError: a value that is not valid.
@@ -181,11 +218,13 @@ def parse(values: Mapping[str, Any], square: bool, longest: int | None = None) -
         if value is None:
             continue
         parser: Callable[[str, Any], Any] = _PARSERS.get(name, _flag)
-        parsed[name] = parse_size(name, value, square, longest) if name == "size" else parser(name, value)
+        parsed[name] = parse_size(name, value, square, longest, limit) if name == "size" else parser(name, value)
     return parsed
 
 
-def parse_size(name: str, value: Any, square: bool = True, longest: int | None = None) -> Size:
+def parse_size(
+    name: str, value: Any, square: bool = True, longest: int | None = None, limit: int = LONGEST_SIDE
+) -> Size:
     """Parse a size into a dict with one of these sets of keys: height and width; shortest_edge; shortest_edge and
     longest_edge; longest_edge; max_height and max_width.
 
@@ -194,9 +233,10 @@ def parse_size(name: str, value: Any, square: bool = True, longest: int | None =
         value: such a dict, a number, or (height, width).
         square: whether one number means height and width; else it is the shortest edge.
         longest: the longest edge that goes with one number.
+        limit: the largest number that is allowed.
 
     Raises:
-        UnsupportedError: none of these, or a side that is not a whole number in 1–32768.
+        UnsupportedError: none of these, or a side that is not a whole number from 1 to `limit`.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         edges = {"shortest_edge": value} if longest is None else {"shortest_edge": value, "longest_edge": longest}
@@ -205,20 +245,28 @@ def parse_size(name: str, value: Any, square: bool = True, longest: int | None =
         value = {"height": value[0], "width": value[1]}
     if not isinstance(value, Mapping):
         raise UnsupportedError(f"{name} must be a number, (height, width) or a dict of sides; got {value!r}")
-    size = {key: _side(name, side) for key, side in value.items() if side is not None}
+    size = {key: _side(name, side, limit) for key, side in value.items() if side is not None}
     if set(size) not in _SIZE_KEYS:
         forms = "; ".join(", ".join(sorted(keys)) for keys in _SIZE_KEYS)
         raise UnsupportedError(f"{name} must have one of these sets of keys: {forms}. Got {dict(value)}")
     return size
 
 
-def _side(name: str, value: Any) -> int:
+def _side(name: str, value: Any, limit: int = LONGEST_SIDE) -> int:
     number = _number(name, value)
     if number % 1:
         raise UnsupportedError(f"{name} must have sides in whole numbers; got {value!r}")
-    if not 1 <= number <= LONGEST_SIDE:
-        raise UnsupportedError(f"{name} has a side of {value}; it must lie in 1–{LONGEST_SIDE}")
+    if not 1 <= number <= limit:
+        raise UnsupportedError(f"{name} has a side of {value}; it must lie in 1–{limit}")
     return int(number)
+
+
+def _grids(name: str, value: Any) -> tuple[tuple[int, int], ...]:
+    """Parse canvases: a list of (height, width)."""
+    pairs = value if isinstance(value, (list, tuple)) else ()
+    if not pairs or any(not isinstance(pair, (list, tuple)) or len(pair) != 2 for pair in pairs):
+        raise UnsupportedError(f"{name} must be a list of [height, width]; got {value!r}")
+    return tuple((_side(name, height), _side(name, width)) for height, width in pairs)
 
 
 def _filter(name: str, value: Any) -> int:
@@ -280,15 +328,18 @@ def _text(name: str, value: Any) -> str:
     raise UnsupportedError(f"{name} must be a string; got {value!r}")
 
 
-_FRACTIONS = ("crop_pct", "ensure_multiple_of")
+_FRACTIONS = ("crop_pct", "ensure_multiple_of", "pan_and_scan_min_ratio_to_activate")
+_COUNTS = ("patch_size", "max_num_patches", "temporal_patch_size", "merge_size", "min_patches", "max_patches",
+           "pan_and_scan_min_crop_size", "pan_and_scan_max_num_crops")  # fmt: skip
 _PARSERS: dict[str, Callable[[str, Any], Any]] = {
-    **dict.fromkeys(("crop_size", "pad_size", "mask_size", "mask_pad_size"), parse_size),
+    **dict.fromkeys(("crop_size", "pad_size", "mask_size", "mask_pad_size", "max_image_size"), parse_size),
     **dict.fromkeys(("image_mean", "image_std"), _numbers),
     **dict.fromkeys(("input_data_format", "format"), _format),
     **dict.fromkeys(("rescale_offset", "offset", "include_top", "keep_aspect_ratio"), _flag),
     **dict.fromkeys(("rescale_factor", "prompt_scale_to_meter", "ignore_index"), _number),
-    **dict.fromkeys((*_FRACTIONS, "patch_size", "max_num_patches"), _positive),
+    **dict.fromkeys((*_FRACTIONS, *_COUNTS), _positive),
     **dict.fromkeys(("size_divisor", "num_labels", "num_text"), _count),
     **dict.fromkeys(("repo_path", "class_info_file"), _text),
     "resample": _filter,
+    "image_grid_pinpoints": _grids,
 }

@@ -98,6 +98,8 @@ def small(name: str) -> dict[str, Any]:
     settings: dict[str, Any] = {"crop_size": {"height": 30, "width": 34}} if defaults.crop_size else {}
     if {"shortest_edge", "longest_edge"} <= size.keys():
         return {**settings, "size": {"shortest_edge": 32, "longest_edge": 40}}
+    if defaults.max_image_size:
+        return {"size": {"longest_edge": 60}, "max_image_size": {"longest_edge": 20}}
     if "longest_edge" in size:
         return {"size": {"longest_edge": 40}, "pad_size": {"height": 40, "width": 40}}
     if "shortest_edge" in size:
