@@ -62,7 +62,7 @@ def _task_page(spec: TaskSpec) -> str:
         spec.help,
         _facts(spec),
         "## Use",
-        f'```python\nfrom onnxpipe import pipeline\n\npipe = pipeline("{_named(spec)}", model="{_model(spec)}")\n'
+        f"```python\nfrom onnxpipe import pipeline\n\npipe = pipeline({_arguments(spec)})\n"
         f"print(pipe({spec.example}))\n```",
         "A list gives a list of answers, a generator or a dataset a stream of them; `batch_size=`, `num_workers=` and "
         '`on_error="return"` are options of every call.',
@@ -81,6 +81,11 @@ def _named(spec: TaskSpec) -> str:
     return "translation_en_to_fr" if spec.languages and isinstance(spec.default_model, dict) else spec.name
 
 
+def _arguments(spec: TaskSpec) -> str:
+    """The arguments of `pipeline()`."""
+    return f'"{_named(spec)}", model="{_model(spec)}"' if spec.has_model else f'"{spec.name}"'
+
+
 def _model(spec: TaskSpec) -> str:
     default = spec.default_model
     if isinstance(default, dict):
@@ -93,7 +98,7 @@ def _facts(spec: TaskSpec) -> str:
         "Also called": ", ".join(f"`{alias}`" for alias in spec.aliases),
         "Class": f"`{spec.pipeline.__name__}`",
         "Models": ", ".join(f"`{cls.__name__}`" for cls in spec.auto_classes),
-        "Model by default": f"`{_model(spec)}`",
+        "Model by default": f"`{_model(spec)}`" if spec.has_model else "none is needed",
     }
     return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in facts.items() if value)
 

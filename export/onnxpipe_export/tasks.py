@@ -91,6 +91,7 @@ TASKS: Mapping[str, Task] = {task.name: task for task in (*_TEXT_TASKS, *_IMAGE_
 ALIASES: Mapping[str, str] = {
     name: spec.export_as or spec.auto_classes[0].task
     for spec in PIPELINE_TASKS
+    if spec.has_model
     for name in (spec.name, *spec.aliases)
     if name not in TASKS
 }

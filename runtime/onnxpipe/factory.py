@@ -16,6 +16,7 @@ from onnxpipe.models.auto import AutoModel
 from onnxpipe.models.base import Model
 from onnxpipe.models.encoder import check_outputs
 from onnxpipe.models.loading import Source, Target, find_bundle, load_model
+from onnxpipe.models.no_model import NoModel
 from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.registry import check_task, task_spec
@@ -97,6 +98,15 @@ def pipeline(
         UnknownArgumentError: a keyword that the task does not know.
         ModelNotFoundError, NotExportedError, BundleError, PrecisionError, DeviceError, UnsupportedError.
     """
+    if task is not None and not task_spec(task).has_model:
+        passed_for_model = {
+            "model": model, "config": config, "tokenizer": tokenizer, "feature_extractor": feature_extractor,
+            "image_processor": image_processor, "video_processor": video_processor, "processor": processor,
+            "revision": revision, "device": device, "device_map": device_map, "model_kwargs": model_kwargs,
+            "dtype": None if dtype == "auto" else dtype, "torch_dtype": torch_dtype, "providers": providers,
+            "provider_options": provider_options, "threads": threads,
+        }  # fmt: skip
+        return _without_model(task, passed_for_model, pipeline_class, framework, kwargs)
     _check(task, model, tokenizer, feature_extractor, framework, trust_remote_code)
     extra = _model_kwargs(model_kwargs, dtype)
     device = _device(device, _once("device_map", device_map, extra.pop("device_map", None)))
@@ -147,6 +157,21 @@ def pipeline(
     if task_spec(name).languages and name == task:
         task = _languages(loaded, task)
     return cls(model=loaded, task=task, framework=framework, **components, **kwargs)
+
+
+def _without_model(
+    task: str,
+    passed: Mapping[str, Any],
+    pipeline_class: type[Pipeline] | None,
+    framework: str | None,
+    kwargs: Mapping[str, Any],
+) -> Pipeline:
+    """Build the pipeline of a task that has no model, and refuse arguments that are for one."""
+    spec = task_spec(task)
+    for name, value in passed.items():
+        if value is not None:
+            raise UnsupportedError(f"{spec.name} runs without a model: leave {name}= out")
+    return (pipeline_class or spec.pipeline)(model=NoModel(spec.name), task=task, framework=framework, **kwargs)
 
 
 def _check(

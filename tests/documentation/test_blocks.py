@@ -65,6 +65,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
     """`workplace()`: a new folder with the files that the pages name."""
     soundfile, pillow = pytest.importorskip("soundfile"), pytest.importorskip("PIL.Image")
     from zoo.audio import recordings
+    from zoo.documents import receipt
     from zoo.vision import images
 
     def make() -> Path:
@@ -77,6 +78,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
         (folder / "book.csv").write_text("text\nThe train is late.\nGood morning.\n", encoding="utf-8")
         for name in ("photo.jpg", "street.jpg"):
             pillow.fromarray(images.scene(320, 240, seed=name)).save(folder / name)
+        receipt().image.save(folder / "receipt.png")
         images.clip("film", folder, count=32).rename(folder / "film.mp4")
         soundfile.write(folder / "talk.flac", recordings.speech(4, 16_000, seed="talk"), 16_000)
         return folder

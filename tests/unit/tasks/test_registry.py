@@ -12,7 +12,8 @@ from onnxpipe.tasks.registry import PIPELINE_REGISTRY, TASKS, PipelineRegistry, 
 def test_a_record_is_complete(spec):
     assert spec.help.endswith(".") and "\n" not in spec.help and len(spec.help) < 90
     assert spec.input == spec.pipeline.input_modalities
-    assert spec.default_model and spec.auto_classes and issubclass(spec.pipeline, Pipeline)
+    assert issubclass(spec.pipeline, Pipeline)
+    assert bool(spec.default_model) == bool(spec.auto_classes) == spec.has_model
     assert (spec.output == "image") <= spec.takes_images and spec.draws <= spec.takes_images
     columns = spec.columns({}, None)
     assert len(set(columns.names)) == len(columns.names)

@@ -107,6 +107,8 @@ def command(task: str, inputs: tuple[str, ...], source: str | None, **arguments:
     spec = task_spec(task)
     pipeline_name = spec.name if languages is None else task  # translation_en_to_fr names the languages too
     params = _params(spec, options)
+    if options.draw is not None:
+        params = {**spec.drawing_params, **params}
     drawings = open_drawings(options.draw, options.overwrite)
     if source is None:
         check_file_options(spec, options)

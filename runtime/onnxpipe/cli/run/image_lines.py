@@ -23,6 +23,8 @@ def image_lines(answer: Any) -> list[str] | None:
         return [f"{_size(answer['depth'])}, depth {float(depth.min()):.4g} to {float(depth.max()):.4g}"]
     if isinstance(answer, Mapping) and "masks" in answer:
         return list(_masks(answer))
+    if isinstance(answer, Mapping) and "words" in answer and "lines" in answer:
+        return list(_read_lines(answer))
     if not isinstance(answer, list) or not answer or not isinstance(answer[0], Mapping):
         return None
     if "mask" in answer[0]:
@@ -52,6 +54,12 @@ def _masks(answer: Mapping[str, Any]) -> Iterator[str]:
     )
     if len(masks) > _LINES:
         yield f"… and {len(masks) - _LINES} more"
+
+
+def _read_lines(answer: Mapping[str, Any]) -> Iterator[str]:
+    """Format the text that was read, a line of the image a line; the boxes are for --json and --draw."""
+    lines = [printable(line["text"]) for line in answer["lines"]]
+    yield from lines or ["(no text found)"]
 
 
 def _matches(answer: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -91,7 +91,7 @@ def example_arguments(spec: TaskSpec) -> str:
         options.append(_EXAMPLE_OUTPUTS[spec.output])
     elif spec.draws:
         options.append("--draw out.png")
-    return " ".join([_example_name(spec), "--model MODEL", *inputs, *options])
+    return " ".join([_example_name(spec), *(["--model MODEL"] if spec.has_model else []), *inputs, *options])
 
 
 def _example_name(spec: TaskSpec) -> str:

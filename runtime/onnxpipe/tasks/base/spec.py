@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from onnxpipe.tasks.base.columns import Columns, one_column
@@ -63,6 +63,8 @@ class TaskSpec:
         languages: takes `src_lang` and `tgt_lang`.
         streams: the command line shows the text while it is generated.
         chats: an input may be a chat, a list of messages.
+        has_model: whether a model answers; `ocr` alone has none.
+        drawing_params: parameters of the call that answers need to be drawn.
     """
 
     name: str
@@ -85,6 +87,8 @@ class TaskSpec:
     languages: bool = False
     streams: bool = False
     chats: bool = False
+    has_model: bool = True
+    drawing_params: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def takes_files(self) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.processing.images.drawing import canvas
+from onnxpipe.processing.images.drawing import canvas, documents
 from onnxpipe.processing.images.io.load import load_image
 from onnxpipe.processing.images.io.pillow import import_pillow
 
@@ -26,12 +26,13 @@ _SMOOTH = 4_000_000
 
 _DRAWABLE = (
     "answers of object-detection, image-segmentation, depth-estimation, image-classification, mask-generation, "
-    "keypoint-matching, background-removal and image-to-image for one input can"
+    "keypoint-matching, background-removal, image-to-image, ocr and (with return_boxes=True) "
+    "document-question-answering for one input can"
 )
 
 
 def draw(image: Any, answer: Any, *, task: str | None = None) -> Image.Image:
-    """Draw an answer into its image: boxes, masks, matches, depths, labels.
+    """Draw an answer into its image: boxes, masks, matches, depths, labels, words.
 
     Args:
         image: the input of the pipeline: whatever `load_image` takes; for keypoint-matching the pair.
@@ -316,6 +317,8 @@ _DRAWERS: tuple[tuple[Callable[[Any], bool], Callable[[Image.Image, Any], Image.
     (lambda answer: _has(answer, "label", "score"), _labels),
     (lambda answer: isinstance(answer, Mapping) and "predicted_depth" in answer, _depth),
     (lambda answer: isinstance(answer, Mapping) and "masks" in answer, _everything),
+    (lambda answer: isinstance(answer, Mapping) and "words" in answer and "lines" in answer, documents.words),
+    (lambda answer: _has(answer, "answer", "boxes"), documents.answers),
     (lambda answer: isinstance(answer, Image.Image), _output_image),
 )
 """A test for the form of an answer, and the function that draws it."""

@@ -1,0 +1,1 @@
+"""Optical character recognition (OCR): the words of an image with their boxes, read by programs that others wrote."""
