@@ -80,6 +80,7 @@ from onnxpipe.tasks.image_to_image import ImageToImagePipeline as ImageToImagePi
 from onnxpipe.tasks.keypoint_matching import KeypointMatchingPipeline as KeypointMatchingPipeline
 from onnxpipe.tasks.mask_generation import MaskGenerationPipeline as MaskGenerationPipeline
 from onnxpipe.tasks.object_detection import ObjectDetectionPipeline as ObjectDetectionPipeline
+from onnxpipe.tasks.ocr import OcrPipeline as OcrPipeline
 from onnxpipe.tasks.question_answering import QuestionAnsweringPipeline as QuestionAnsweringPipeline
 from onnxpipe.tasks.question_answering import SquadExample as SquadExample
 from onnxpipe.tasks.registry import PIPELINE_REGISTRY as PIPELINE_REGISTRY
@@ -119,14 +120,14 @@ __all__ = [
     "FillMaskPipeline", "GenerationConfig", "ImageClassificationPipeline", "ImageFeatureExtractionPipeline",
     "ImageProcessor", "ImageSegmentationPipeline", "ImageToImagePipeline", "ItemError", "KeyDataset", "KeyPairDataset",
     "KeypointMatchingPipeline", "LogitsProcessor", "LogitsProcessorList", "MaskGenerationPipeline", "ModelOutput",
-    "ObjectDetectionPipeline", "PIPELINE_REGISTRY", "Pipeline", "PipelineIterator", "QuestionAnsweringPipeline",
-    "SentenceSimilarityPipeline", "SpeechT5HifiGan", "SquadExample", "StoppingCriteria", "StoppingCriteriaList",
-    "SummarizationPipeline", "Text2TextGenerationPipeline", "TextClassificationPipeline", "TextGenerationPipeline",
-    "TextIteratorStreamer", "TextRankingPipeline", "TextStreamer", "TextToAudioPipeline", "TokenClassificationPipeline",
-    "Tokenizer", "TranslationPipeline", "VideoClassificationPipeline", "ZeroShotAudioClassificationPipeline",
-    "ZeroShotClassificationPipeline", "ZeroShotImageClassificationPipeline", "ZeroShotObjectDetectionPipeline",
-    "__version__", "check_task", "draw", "get_supported_tasks", "load_audio", "load_image", "open_bundle", "pipeline",
-    "set_seed"
+    "ObjectDetectionPipeline", "OcrPipeline", "PIPELINE_REGISTRY", "Pipeline", "PipelineIterator",
+    "QuestionAnsweringPipeline", "SentenceSimilarityPipeline", "SpeechT5HifiGan", "SquadExample", "StoppingCriteria",
+    "StoppingCriteriaList", "SummarizationPipeline", "Text2TextGenerationPipeline", "TextClassificationPipeline",
+    "TextGenerationPipeline", "TextIteratorStreamer", "TextRankingPipeline", "TextStreamer", "TextToAudioPipeline",
+    "TokenClassificationPipeline", "Tokenizer", "TranslationPipeline", "VideoClassificationPipeline",
+    "ZeroShotAudioClassificationPipeline", "ZeroShotClassificationPipeline", "ZeroShotImageClassificationPipeline",
+    "ZeroShotObjectDetectionPipeline", "__version__", "check_task", "draw", "get_supported_tasks", "load_audio",
+    "load_image", "open_bundle", "pipeline", "set_seed"
 ]
 
 _PipelineT = TypeVar("_PipelineT", bound=Pipeline[Any])
@@ -312,6 +313,18 @@ def pipeline(
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ObjectDetectionPipeline: ...
+
+@overload
+def pipeline(
+    task: Literal["ocr"], model: str | os.PathLike[str] | Model | None = None, config: str | Config | None = None,
+    tokenizer: str | tuple[str, dict[str, Any]] | Tokenizer | None = None, feature_extractor: Any = None,
+    image_processor: Any = None, video_processor: Any = None, processor: Any = None, framework: str | None = None,
+    revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
+    Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
+    pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+) -> OcrPipeline: ...
 
 @overload
 def pipeline(

@@ -104,7 +104,7 @@ def pipeline(
             "image_processor": image_processor, "video_processor": video_processor, "processor": processor,
             "revision": revision, "device": device, "device_map": device_map, "model_kwargs": model_kwargs,
             "dtype": None if dtype == "auto" else dtype, "torch_dtype": torch_dtype, "providers": providers,
-            "provider_options": provider_options, "threads": threads,
+            "provider_options": provider_options, "threads": threads, "run_timeout": run_timeout,
         }  # fmt: skip
         return _without_model(task, passed_for_model, pipeline_class, framework, kwargs)
     _check(task, model, tokenizer, feature_extractor, framework, trust_remote_code)
