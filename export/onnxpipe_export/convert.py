@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 from onnxpipe.bundle import HubKeywords, HubOptions, canonical_dtype
+from onnxpipe.bundle.folder_names import in_utf8
 from onnxpipe.bundle.precision import SUFFIXES
 from onnxpipe.errors import ExportError
 from onnxpipe_export import certify, checkpoint, manifest, write
@@ -65,9 +67,9 @@ def export(
     target = Path(output).expanduser().absolute()
     samples = Path(calibration).expanduser() if calibration is not None else None
 
-    with write.staged(target) as folder:
+    with write.staged(target) as folder, _named(os.fspath(model)) as name:
         say(f"loading {model}")
-        source = checkpoint.load(os.fspath(model), task, options, samples)
+        source = checkpoint.load(name, task, options, samples)
         graphs = describe(source, attention)
         _check_supported(precisions, graphs)
 
@@ -103,6 +105,17 @@ def export(
 
     sizes = {name: entry["size"] for name, entry in described["files"].items()}
     return ExportReport(target, source.task.name, sizes, certificate, time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def _named(model: str) -> Iterator[str]:
+    """Yield the name of a model that all libraries can open: see `in_utf8`."""
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        yield model
+        return
+    with in_utf8(folder) as named:
+        yield model if named == folder else str(named)
 
 
 def _trace(graph: GraphExport, folder: Path) -> Path:

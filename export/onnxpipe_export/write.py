@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -12,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from onnxpipe.bundle.folder_names import in_utf8
 from onnxpipe.bundle.manifest import MANIFEST
 from onnxpipe.errors import ExportError
 
@@ -47,13 +47,15 @@ def staged(target: Path) -> Iterator[Path]:
     _check_target(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     _sweep(target.parent)
-    stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
+    stage = holder / target.name  # only the holder is closed to others: what is in it has the rights of any new folder
     try:
-        yield stage
-        stage.chmod(0o777 & ~_umask())
+        stage.mkdir()
+        with in_utf8(stage) as named:
+            yield named
         _replace(stage, target)
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        shutil.rmtree(holder, ignore_errors=True)
 
 
 def _sweep(parent: Path) -> None:
@@ -91,12 +93,6 @@ def _replace(stage: Path, target: Path) -> None:
         raise
     finally:
         shutil.rmtree(old.parent, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def copy_side_files(source: Path, folder: Path) -> None:
@@ -171,5 +167,9 @@ def _copy_weights(source: Path, target: Path) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `content` as indented UTF-8 JSON with a final newline."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write `content` as indented UTF-8 JSON with a final newline.
+
+    The name of a folder may have bytes that are not UTF-8, which Python has as lone surrogates.
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    path.write_bytes(text.encode("utf-8", "backslashreplace"))  # half a surrogate pair as JSON's own escape of it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -284,7 +285,7 @@ def _load(
 
     def make() -> Any:
         # Without enable_fallback=0 a provider that fails is replaced by the CPU, here and in the middle of a run.
-        return runtime.InferenceSession(str(path), options, providers=list(providers), enable_fallback=0)
+        return runtime.InferenceSession(_native(path), options, providers=list(providers), enable_fallback=0)
 
     try:
         return make(), []
@@ -301,6 +302,25 @@ def _load(
         return make(), list(maps.values())
     except Exception as error:
         raise _load_error(runtime, path, providers, error) from error
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """A path whose name is bytes."""
+
+    name: bytes
+
+    def __fspath__(self) -> bytes:
+        return self.name
+
+
+def _native(path: Path) -> str | _Encoded:
+    """Pass a path as ONNX Runtime takes it: as a str, or, where its bytes are not UTF-8, as they are."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return _Encoded(os.fsencode(path))
+    return str(path)
 
 
 def _load_error(

@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("onnx")
 from attacks.graphs import embedding, external_folder, model, onnx, weights, write_folder
+from odd_names import odd_folder
 from onnxpipe.engine import Device, Placement, Session, cuda, device, import_onnxruntime, open_session, parse_device
 from onnxpipe.engine import session as session_module
 from onnxpipe.engine.cuda import needed_libraries
@@ -333,3 +334,13 @@ def test_a_session_is_copied_and_pickled_by_opening_its_file_again(folder: Path)
             np.testing.assert_array_equal(twin.run(FEEDS)[name], values)
     with pytest.raises(TypeError, match=r"model\.onnx is in memory only"):
         pickle.dumps(Session(session.raw, session.path, session.device))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [external_folder, lambda folder: write_folder(folder, {"onnx/model.onnx": embedding()})],
+    ids=["weights-apart", "one-file"],
+)
+def test_a_folder_whose_name_is_not_utf8(make: Any, tmp_path: Path) -> None:
+    session = load(make(odd_folder(tmp_path)))
+    np.testing.assert_array_equal(session.run(FEEDS)["last_hidden_state"][0, 0], weights()[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,12 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 onnx = pytest.importorskip("onnx")
 
+from click.testing import CliRunner  # noqa: E402
+
+from odd_names import odd_folder  # noqa: E402
+from onnxpipe import pipeline  # noqa: E402
 from onnxpipe.bundle.proof import read_golden  # noqa: E402
+from onnxpipe.cli import main  # noqa: E402
 from onnxpipe.engine import open_session, parse_device  # noqa: E402
 from onnxpipe.errors import CertificateError, ExportError, ModelNotFoundError  # noqa: E402
 from onnxpipe_export import ExportReport, export, tasks  # noqa: E402
@@ -299,3 +305,19 @@ def test_weights_beside_the_graph(report: ExportReport, tmp_path: Path) -> None:
     session = open_session(tmp_path / "onnx/model.onnx", root=tmp_path, device=parse_device("cpu"))
     case = read_golden(report.folder)[0]
     np.testing.assert_allclose(session.run(case.inputs)["logits"], case.outputs["logits"], atol=MODEL)
+
+
+def test_folders_whose_names_are_not_utf8(tmp_path: Path) -> None:
+    odd = odd_folder(tmp_path)
+    report = export(
+        make(tmp_path / "plain").rename(odd / os.fsdecode(b"m\xff")), odd / "bundle", precision=("fp32", "int8")
+    )
+    assert report.folder == odd / "bundle"
+    pipe = pipeline("text-classification", odd / "bundle", device="cpu")
+    assert pipe("good")[0]["label"].startswith("LABEL_")
+    assert json.loads((odd / "bundle/bundle.json").read_text("utf-8"))["source"]["model"] == os.fsdecode(b"m\xff")
+    verified = CliRunner().invoke(main, ["verify", str(odd / "bundle")])
+    assert verified.exit_code == 0
+    told = CliRunner().invoke(main, ["run", "text-classification", "-m", str(odd), "good"])
+    assert told.exit_code == 1
+    assert "error: " in told.stderr

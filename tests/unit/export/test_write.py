@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from onnxpipe_export.write import staged
+from odd_names import odd_folder
+from onnxpipe.bundle.folder_names import in_utf8
+from onnxpipe_export.write import staged, write_json
 
 
 def test_a_folder_is_complete_or_not_there(tmp_path: Path) -> None:
@@ -39,3 +43,27 @@ def test_what_killed_exports_left_is_swept(tmp_path: Path) -> None:
         pass
     assert not old.exists()
     assert fresh.exists() and other.exists() and outside.exists() and link.is_symlink()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights of POSIX")
+def test_a_folder_has_the_rights_of_any_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr(os, "umask", None)  # whoever changes it, changes it for files of other threads as well
+    with staged(tmp_path / "bundle") as stage:
+        (stage / "config.json").write_text("{}")
+        assert not stage.parent.stat().st_mode & 0o077  # unfinished files are nobody else's business
+    assert (tmp_path / "bundle").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_folder_whose_name_is_not_utf8(tmp_path: Path) -> None:
+    target = odd_folder(tmp_path) / os.fsdecode(b"b\xff")
+    with staged(target) as stage:
+        str(stage).encode()
+        write_json(stage / "bundle.json", {"model": target.name, "text": "\u00e9"})
+    assert json.loads((target / "bundle.json").read_text("utf-8")) == {"model": target.name, "text": "\u00e9"}
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_folders_in_utf8_keep_their_name(tmp_path: Path) -> None:
+    with in_utf8(tmp_path) as named:
+        assert named == tmp_path

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.bundle.files import has_file, inside, read_json
+from onnxpipe.bundle.folder_names import in_utf8
 from onnxpipe.errors import MissingDependencyError, ModelNotFoundError
 
 logger = logging.getLogger("onnxpipe")
@@ -65,7 +66,8 @@ def _load(folder: Path) -> Any:
             f'the language model in {folder} needs pyctcdecode and kenlm: pip install "onnxpipe[lm]" ({error})'
         ) from error
     _check_files(folder)
-    return BeamSearchDecoderCTC.load_from_dir(str(folder))
+    with in_utf8(folder) as named:
+        return BeamSearchDecoderCTC.load_from_dir(str(named))
 
 
 def _check_files(folder: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 soundfile = pytest.importorskip("soundfile")
 
+from odd_names import odd_folder  # noqa: E402
 from onnxpipe.errors import AudioError, AudioNotFoundError, MissingDependencyError  # noqa: E402
 from onnxpipe.processing.audio.encodec import EncodecFeatureExtractor  # noqa: E402
 from onnxpipe.processing.audio.io.load import load_audio, open_audio  # noqa: E402
@@ -405,3 +406,12 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
             load_audio(b"\0\0\0\x1cftypisom" + bytes(100), RATE)
         with pytest.raises(AudioError, match="of no format that is known"):
             load_audio(b"neither audio nor a video" * 9, RATE)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "MP3"])
+def test_a_path_that_is_not_utf8(kind: str, tmp_path: Path) -> None:
+    path = odd_folder(tmp_path) / "recording"
+    with path.open("wb") as file:
+        soundfile.write(file, np.zeros(RATE), RATE, format=kind)
+    assert len(load_audio(path, RATE)) == RATE
+    assert len(load_audio(str(path), RATE)) == RATE

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -81,6 +82,11 @@ class AudioFile:
         """Open it as a stream of bytes."""
         return BytesIO(self.content) if isinstance(self.content, bytes) else Path(self.content).open("rb")
 
+    @property
+    def native(self) -> str | bytes:
+        """Its path as soundfile takes it: in bytes, as a str would have to be UTF-8."""
+        return self.content if sys.platform == "win32" else os.fsencode(self.content)
+
     @cached_property
     def parts(self) -> list[Part]:
         """The recordings in it; empty where libsndfile reads all of it as it is."""
@@ -149,7 +155,7 @@ def _open_parts(soundfile: Any, file: AudioFile, stack: ExitStack, decoder: Quie
     stream = stack.enter_context(file.open())  # the parts read it in turn
     whole: list[Part | None] = [Part(((0, file.size()),)) if isinstance(file.content, bytes) else None]
     for part in file.parts or whole:
-        source = file.content if part is None else SplicedFile(stream, part.pieces)
+        source = file.native if part is None else SplicedFile(stream, part.pieces)
         try:
             with decoder.quiet():
                 each = stack.enter_context(soundfile.SoundFile(source))
