@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,19 @@ def test_both_sides_of_all_pairs_are_split_and_joined_the_same(real_model: Find,
         assert list(ours(text_target=row["fr"])["input_ids"]) == target
         for skip in (True, False):
             assert ours.decode(target, skip_special_tokens=skip) == original.decode(target, skip_special_tokens=skip)
+
+
+def test_pieces_whose_scores_tie_are_sentencepieces(real_model: Find, real_bundle: Find) -> None:
+    transformers = pytest.importorskip("transformers")
+    original = transformers.AutoTokenizer.from_pretrained(str(real_model(MODEL)))
+    ours = AutoTokenizer.from_pretrained(str(real_bundle(MODEL)))
+    draw = Random(0)
+    texts = ["Call 0999999999 now.", *(letter * n for letter in "09abcx.é☃" for n in (2, 7, 20, 61, 200))]
+    texts += ["".join(draw.choices("0123456789 ", k=draw.randint(1, 60))) for _ in range(500)]
+    assert ours(texts)["input_ids"] == original(texts)["input_ids"]
+    assert ours(text_target=texts)["input_ids"] == original(text_target=texts)["input_ids"]
+    alone = [encoding.ids for encoding in ours.backend_tokenizer.encode_batch(texts)]
+    assert alone != ours(texts)["input_ids"]  # the library's own sums, in double precision
 
 
 def test_fp32_translates_as_transformers_does(real_model: Find, real_bundle: Find, rows: Rows) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeVar
 
 from onnxpipe.processing.text.panics import damage_reported
 from onnxpipe.processing.text.strategies import Truncation
+from onnxpipe.processing.text.unigram_backend import UnigramPieces
 
 T = TypeVar("T")
 
@@ -53,6 +54,7 @@ class BackendLock:
     def __init__(self, backend: Any, source: str = "the tokenizer") -> None:
         self.backend = backend
         self.source = source
+        self._pieces = UnigramPieces(backend)
         self._free = threading.Condition()
         self._inside = 0
         self._state: Any = None
@@ -66,6 +68,16 @@ class BackendLock:
             BundleError, ValueError: see `reported`.
         """
         return self._run(state, call)
+
+    def encode(self, state: BackendState, texts: Sequence[Any], *, words: bool, add_special_tokens: bool) -> list[Any]:
+        """Encode texts, or pairs of texts, while the backend is in `state`; see `UnigramPieces.encode_batch`.
+
+        Raises:
+            BundleError, ValueError: see `reported`.
+        """
+        return self._run(
+            state, lambda: self._pieces.encode_batch(texts, words=words, add_special_tokens=add_special_tokens)
+        )
 
     def run_exclusively(self, call: Callable[[], T]) -> T:
         """Run `call()` while no other call runs: for calls that change the backend."""

@@ -348,12 +348,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
             texts = [mark_language_codes(text, lock.backend, self.unk_token) for text in texts]
         state = BackendState(call.cut, call.split, self._surrounding_tokens(language))
         check_windows(lock, texts, call, state)
-        encodings = lock.run(
-            state,
-            lambda: lock.backend.encode_batch(
-                texts, is_pretokenized=call.words, add_special_tokens=call.add_special_tokens
-            ),
-        )
+        encodings = lock.encode(state, texts, words=call.words, add_special_tokens=call.add_special_tokens)
         if call.pad is not None and encodings:
             self._pad(encodings, call.pad)
         if call.warn:

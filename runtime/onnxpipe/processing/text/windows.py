@@ -57,8 +57,7 @@ def _check_pairs(lock: BackendLock, pairs: Sequence[Any], call: ResolvedCall, un
 
     def lengths(part: int, chosen: Sequence[int]) -> list[int]:
         texts = [pairs[i][part] for i in chosen]
-        options = {"is_pretokenized": call.words, "add_special_tokens": False}
-        return [len(e) for e in lock.run(uncut, lambda: lock.backend.encode_batch(texts, **options))]
+        return [len(e) for e in lock.encode(uncut, texts, words=call.words, add_special_tokens=False)]
 
     every = range(len(pairs))
     if strategy == "longest_first":
