@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from onnxpipe.bundle.files import copy_file, inside
 from onnxpipe.bundle.folder_names import in_utf8
 from onnxpipe.bundle.manifest import MANIFEST
 from onnxpipe.errors import ExportError
@@ -99,14 +100,16 @@ def copy_side_files(source: Path, folder: Path) -> None:
     """Copy config.json, Bark's voices, a language model for CTC and the files of sentence-transformers, byte for byte.
 
     Weights of sentence-transformers' layers are written as safetensors.
+
+    Raises:
+        BundleError: one of them is a link out of the folder; what it leads to would be published with the bundle.
     """
     modules = [f"{path}/config.json" for path in _module_folders(source)]
     for name in (*_COPIED, *modules, *_voice_files(source), *_language_files(source)):
         if (source / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, folder / name)
+            copy_file(source, name, folder)
     for path in _module_folders(source):
-        _copy_weights(source / path, folder / path)
+        _copy_weights(source, path, folder)
 
 
 def write_generation_config(model: Any, folder: Path) -> None:
@@ -155,15 +158,16 @@ def _language_files(source: Path) -> list[str]:
     return [_ALPHABET, *(f"{_LANGUAGE}/{path.name}" for path in sorted((source / _LANGUAGE).glob("*")))]
 
 
-def _copy_weights(source: Path, target: Path) -> None:
-    if (source / "model.safetensors").is_file():
-        shutil.copyfile(source / "model.safetensors", target / "model.safetensors")
-    elif (source / "pytorch_model.bin").is_file():
+def _copy_weights(source: Path, module: str, folder: Path) -> None:
+    safe, pickled = f"{module}/model.safetensors", f"{module}/pytorch_model.bin"
+    if (source / safe).is_file():
+        copy_file(source, safe, folder)
+    elif (source / pickled).is_file():
         import torch
         from safetensors.torch import save_file
 
-        state = torch.load(source / "pytorch_model.bin", map_location="cpu", weights_only=True)
-        save_file({name: value.contiguous() for name, value in state.items()}, target / "model.safetensors")
+        state = torch.load(inside(source, pickled), map_location="cpu", weights_only=True)
+        save_file({name: value.contiguous() for name, value in state.items()}, folder / safe)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

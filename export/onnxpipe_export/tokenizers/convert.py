@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from onnxpipe.bundle.files import copy_file
 from onnxpipe.errors import ExportError
 from onnxpipe_export.tokenizers.slow import backends
 from onnxpipe_export.tracing import quiet
@@ -95,7 +95,7 @@ def write(tokenizer: Any, source: Path, folder: Path) -> None:
             _without_padding_and_truncation(folder / name)
     for name in _ORIGINALS:
         if (source / name).is_file():
-            shutil.copyfile(source / name, folder / name)
+            copy_file(source, name, folder)
 
 
 def _without_padding_and_truncation(path: Path) -> None:

@@ -19,6 +19,8 @@ _BITS = {
 }  # fmt: skip
 
 _MOST = (1 << 63) - 1
+#: Axes that a tensor may have. The product of a million would take minutes.
+_MOST_AXES = 64
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
@@ -90,6 +92,8 @@ def _check_range(graph: Path, tensor: ExternalTensor, size: int) -> None:
     bits = _BITS.get(tensor.data_type)
     if bits is None:
         raise BundleError(f"{where} have the type {tensor.data_type}, which cannot lie in another file")
+    if len(tensor.dims) > _MOST_AXES:
+        raise BundleError(f"{where} have {len(tensor.dims)} axes, more than {_MOST_AXES}")
     if any(dim > _MOST for dim in tensor.dims):
         raise BundleError(f"{where} have a negative dimension")
     elements = math.prod(tensor.dims)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import stat
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -133,6 +135,47 @@ def check_inside(root: Path, path: Path) -> None:
         raise BundleError(f"{path} is not a file")
     if not real.is_relative_to(real_root) and real.parent != _blobs(real_root):
         raise BundleError(f"{path} is a link to {real}, outside the model's folder: put the file itself there")
+
+
+def copy_file(root: Path, name: str, target: Path) -> None:
+    """Copy a file of the model's folder `root` into the folder `target`, under the same name; links are followed.
+
+    Raises:
+        ModelNotFoundError, BundleError: as `inside`.
+    """
+    _copy(inside(root, name), target / name)
+
+
+def copy_folder(root: Path, target: Path) -> None:
+    """Copy the files of the model's folder `root` to the folder `target`. If one may not be read, none is copied.
+
+    Raises:
+        BundleError: a file lies, with its links followed, outside the folder, or is a pipe, a device or a link to a
+            folder.
+        OSError: it cannot be read or written.
+    """
+    paths = list(_everything(root))
+    for path in paths:
+        check_inside(root, path)
+    for path in paths:
+        _copy(path, target / path.relative_to(root))
+
+
+def _everything(root: Path) -> Iterator[Path]:
+    """Yield all that a folder and those in it hold, but for the folders; one behind a link is not walked."""
+    for folder, folders, files in os.walk(root, onerror=_raise):
+        for path in (Path(folder, name) for name in (*folders, *files)):
+            if path.is_symlink() or not path.is_dir():
+                yield path
+
+
+def _copy(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, target)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _blobs(real_root: Path) -> Path | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,6 +9,7 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from onnxpipe.bundle import Bundle, Config
+from onnxpipe.bundle.files import copy_folder
 from onnxpipe.engine import Device, Session
 
 Array = NDArray[Any]
@@ -62,9 +62,13 @@ class Model:
         return False
 
     def save_pretrained(self, save_directory: str | Path) -> None:
-        """Copy the model's folder (graphs, config, tokenizer, certificate) to another."""
+        """Copy the model's folder (graphs, config, tokenizer, certificate) to another.
+
+        Raises:
+            BundleError: it has a link out of the folder in it, a pipe or a device; nothing was copied.
+        """
         if Path(save_directory).resolve() != self.bundle.folder.resolve():
-            shutil.copytree(self.bundle.folder, save_directory, dirs_exist_ok=True)
+            copy_folder(self.bundle.folder, Path(save_directory))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name_or_path!r}, dtype={self.dtype!r}, device={str(self.device)!r})"

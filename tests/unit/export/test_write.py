@@ -11,7 +11,8 @@ import pytest
 
 from odd_names import odd_folder
 from onnxpipe.bundle.folder_names import in_utf8
-from onnxpipe_export.write import staged, write_json
+from onnxpipe.errors import BundleError
+from onnxpipe_export.write import copy_side_files, staged, write_json
 
 
 def test_a_folder_is_complete_or_not_there(tmp_path: Path) -> None:
@@ -67,3 +68,30 @@ def test_a_folder_whose_name_is_not_utf8(tmp_path: Path) -> None:
 def test_folders_in_utf8_keep_their_name(tmp_path: Path) -> None:
     with in_utf8(tmp_path) as named:
         assert named == tmp_path
+
+
+LINKED = {
+    "config.json": {},
+    "generation_config.json": {},
+    "2_Dense/config.json": {"modules.json": [{"path": "2_Dense"}]},
+    "2_Dense/model.safetensors": {"modules.json": [{"path": "2_Dense"}]},
+    "2_Dense/pytorch_model.bin": {"modules.json": [{"path": "2_Dense"}]},
+    "voices/a.npy": {"speaker_embeddings_path.json": {"a": {"semantic_prompt": "voices/a.npy"}}},
+    "language_model/unigrams.txt": {"alphabet.json": {}},
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+@pytest.mark.parametrize("name", LINKED)
+def test_what_links_lead_to_elsewhere_is_not_published(tmp_path: Path, name: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("{}")
+    source, target = tmp_path / "source", tmp_path / "bundle"
+    target.mkdir()
+    (source / name).parent.mkdir(parents=True)
+    for other, content in LINKED[name].items():
+        (source / other).write_text(json.dumps(content))
+    (source / name).symlink_to(secret)
+    with pytest.raises(BundleError, match=f"{Path(name).name} is a link to .*secret"):
+        copy_side_files(source, target)
+    assert not (target / name).exists()

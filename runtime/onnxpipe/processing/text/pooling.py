@@ -6,7 +6,6 @@ Source: the folder format of sentence-transformers (`modules.json` lists the ste
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onnxpipe.bundle.arrays import read_safetensors
 from onnxpipe.bundle.files import MIB, has_file, read_bytes, read_json_value
 from onnxpipe.errors import BundleError, UnsupportedError
 
@@ -183,28 +183,19 @@ def _dense(folder: Path, where: str) -> Dense:
     if activation not in _ACTIVATIONS:
         raise UnsupportedError(f"{folder / where / 'config.json'}: the activation {activation!r} is not supported")
     name = f"{where}/model.safetensors"
-    weights = _read_safetensors(folder, name)
+    weights = _read_weights(folder, name)
     weight, bias = weights.get("linear.weight"), weights.get("linear.bias")
     if weight is None or weight.ndim != 2 or (bias is not None and bias.shape != weight.shape[:1]):
         raise BundleError(f"{folder / name} has no 'linear.weight' of two axes, or a 'linear.bias' of another width")
     return Dense(weight, bias, activation)
 
 
-def _read_safetensors(folder: Path, name: str) -> dict[str, Array]:
-    """Read the float tensors of a safetensors file (8 bytes header size, JSON header, raw data) as float32."""
-    kinds = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
-    raw = read_bytes(folder, name, _DENSE_LIMIT)
+def _read_weights(folder: Path, name: str) -> dict[str, Array]:
+    """Read the tensors of a safetensors file of a model's folder."""
+    content = read_bytes(folder, name, _DENSE_LIMIT)
     try:
-        size = int.from_bytes(raw[:8], "little")
-        header = json.loads(raw[8 : 8 + size])
-        out = {}
-        for tensor, spec in header.items():
-            if tensor != "__metadata__":
-                begin, end = spec["data_offsets"]
-                flat = np.frombuffer(raw[8 + size + begin : 8 + size + end], kinds[spec["dtype"]])
-                out[tensor] = flat.reshape([abs(length) for length in spec["shape"]]).astype(np.float32)
-        return out
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return read_safetensors(content)
+    except ValueError as error:
         raise BundleError(f"{folder / name} could not be read: {error}") from error
 
 
