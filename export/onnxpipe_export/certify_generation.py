@@ -73,6 +73,10 @@ class OriginalOutputs:
     @cached_property
     def batches(self) -> list[Batch]:
         """Each prompt alone, then all together."""
+        if self.takes_images:
+            from onnxpipe_export.graphs.vision_language import prompts
+
+            return list(prompts.batches(self.checkpoint, self.tokenizer))
         make = _audio_batches if self.takes_audio else _text_batches
         return make(self.checkpoint, self.tokenizer)
 
@@ -94,6 +98,15 @@ class OriginalOutputs:
     def takes_audio(self) -> bool:
         """Whether the model takes audio, not tokens."""
         return self.checkpoint.task.modality == "audio"
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether the model takes images beside tokens."""
+        return self.checkpoint.task.modality == "image-text"
+
+    def alone(self, batch: Batch, row: int) -> tuple[Batch, int]:
+        """Return the batch and the row in which a row can be run by itself: one with images stands alone already."""
+        return (self.batches[row], 0) if self.takes_images and len(batch["input_ids"]) > 1 else (batch, row)
 
     @property
     def padding(self) -> int:
@@ -182,12 +195,14 @@ def _limit(checkpoint: Checkpoint) -> int:
 
 
 def _runtime_model(folder: Path, precision: str, original_outputs: OriginalOutputs) -> Any:
-    from onnxpipe.models.auto import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq
+    from onnxpipe.models import auto
 
     if original_outputs.takes_audio:
-        return AutoModelForSpeechSeq2Seq.from_pretrained(folder, dtype=precision, device="cpu")
+        return auto.AutoModelForSpeechSeq2Seq.from_pretrained(folder, dtype=precision, device="cpu")
     decodes = original_outputs.checkpoint.model.config.is_encoder_decoder
-    kind = AutoModelForSeq2SeqLM if decodes else AutoModelForCausalLM
+    kind: Any = auto.AutoModelForSeq2SeqLM if decodes else auto.AutoModelForCausalLM
+    if original_outputs.takes_images:
+        kind = auto.AutoModelForImageTextToText
     return kind.from_pretrained(folder, dtype=precision, device="cpu")
 
 
@@ -200,7 +215,7 @@ def _compare(model: Any, original_outputs: OriginalOutputs, search: str) -> Sear
         skip = batch["input_ids"].shape[1] if original_outputs.before is None else original_outputs.before
         for row in range(len(expected)):
             wanted, answer = (_until_end(tokens[row, skip:], original, pad) for tokens in (expected, got))
-            pairs.append((batch, row, wanted, answer))
+            pairs.append((*original_outputs.alone(batch, row), wanted, answer))
     same = [np.array_equal(wanted, answer) for _, _, wanted, answer in pairs]
     ties = sum(
         not equal and _near_tie(original, batch, row, wanted, answer)
@@ -275,10 +290,26 @@ def _mean_log_probability(model: Any, batch: Batch, row: int, tokens: np.ndarray
             logits = model(input_ids=torch.from_numpy(prompt[None]), decoder_input_ids=fed).logits[0]
         else:
             prompt = batch["input_ids"][row][batch["attention_mask"][row].astype(bool)]
-            whole = torch.from_numpy(np.concatenate([prompt, tokens])[None])
-            logits = model(input_ids=whole).logits[0, len(prompt) - 1 : -1]
+            whole = np.concatenate([prompt, tokens])[None]
+            logits = model(**_with_images(model, batch, whole)).logits[0, len(prompt) - 1 : -1]
         chances = torch.log_softmax(logits.float(), dim=-1)
         return float(chances.gather(1, torch.from_numpy(tokens[:, None])).mean())
+
+
+def _with_images(model: Any, batch: Batch, ids: np.ndarray) -> dict[str, Any]:
+    """Return the inputs of a forward over `ids`, (1, length): they, and the images of the batch, of one row then.
+
+    Inputs by token go on with the value of the last token, which is text.
+    """
+    import torch
+
+    arrays = {"input_ids": ids}
+    for name, value in batch.items():
+        if name not in ("input_ids", "attention_mask"):
+            by_token = value.shape == batch["input_ids"].shape
+            more = ids.shape[1] - value.shape[-1] if by_token else 0
+            arrays[name] = np.concatenate([value, np.repeat(value[:, -1:], more, axis=1)], axis=1) if more else value
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
 def _first_tokens(model: Any, otherwise: int) -> list[int]:

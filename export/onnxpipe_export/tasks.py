@@ -86,7 +86,16 @@ _AUDIO_TASKS = (
     Task("vocoder", "SpeechT5HifiGan", (), "audio"),
 )  # fmt: skip
 
-TASKS: Mapping[str, Task] = {task.name: task for task in (*_TEXT_TASKS, *_IMAGE_TASKS, *_AUDIO_TASKS)}
+_MULTIMODAL_TASKS = (
+    Task(
+        "image-text-to-text", "AutoModelForImageTextToText", ("logits", "last_hidden_state"), "image-text",
+        generates=True,
+    ),
+)  # fmt: skip
+
+TASKS: Mapping[str, Task] = {
+    task.name: task for task in (*_TEXT_TASKS, *_IMAGE_TASKS, *_AUDIO_TASKS, *_MULTIMODAL_TASKS)
+}
 
 ALIASES: Mapping[str, str] = {
     name: spec.export_as or spec.auto_classes[0].task

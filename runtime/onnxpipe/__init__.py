@@ -40,6 +40,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "AutoModelForDepthEstimation",
         "AutoModelForImageClassification",
         "AutoModelForImageSegmentation",
+        "AutoModelForImageTextToText",
         "AutoModelForImageToImage",
         "AutoModelForInstanceSegmentation",
         "AutoModelForKeypointDetection",

@@ -27,6 +27,7 @@ from onnxpipe.models.auto import AutoModelForCausalLM as AutoModelForCausalLM
 from onnxpipe.models.auto import AutoModelForDepthEstimation as AutoModelForDepthEstimation
 from onnxpipe.models.auto import AutoModelForImageClassification as AutoModelForImageClassification
 from onnxpipe.models.auto import AutoModelForImageSegmentation as AutoModelForImageSegmentation
+from onnxpipe.models.auto import AutoModelForImageTextToText as AutoModelForImageTextToText
 from onnxpipe.models.auto import AutoModelForImageToImage as AutoModelForImageToImage
 from onnxpipe.models.auto import AutoModelForInstanceSegmentation as AutoModelForInstanceSegmentation
 from onnxpipe.models.auto import AutoModelForKeypointDetection as AutoModelForKeypointDetection
@@ -107,27 +108,27 @@ __all__ = [
     "AggregationStrategy", "AsyncTextIteratorStreamer", "AudioClassificationPipeline", "AutoConfig",
     "AutoFeatureExtractor", "AutoImageProcessor", "AutoModel", "AutoModelForAudioClassification", "AutoModelForCTC",
     "AutoModelForCausalLM", "AutoModelForDepthEstimation", "AutoModelForImageClassification",
-    "AutoModelForImageSegmentation", "AutoModelForImageToImage", "AutoModelForInstanceSegmentation",
-    "AutoModelForKeypointDetection", "AutoModelForKeypointMatching", "AutoModelForMaskGeneration",
-    "AutoModelForMaskedLM", "AutoModelForObjectDetection", "AutoModelForQuestionAnswering",
-    "AutoModelForSemanticSegmentation", "AutoModelForSeq2SeqLM", "AutoModelForSequenceClassification",
-    "AutoModelForSpeechSeq2Seq", "AutoModelForTextToSpectrogram", "AutoModelForTextToWaveform",
-    "AutoModelForTokenClassification", "AutoModelForUniversalSegmentation", "AutoModelForVideoClassification",
-    "AutoModelForZeroShotAudioClassification", "AutoModelForZeroShotImageClassification",
-    "AutoModelForZeroShotObjectDetection", "AutoProcessor", "AutoTokenizer", "AutoVideoProcessor",
-    "AutomaticSpeechRecognitionPipeline", "BackgroundRemovalPipeline", "BatchEncoding", "BatchFeature", "Bundle",
-    "Config", "DepthEstimationPipeline", "EmbeddingPipeline", "FeatureExtractionPipeline", "FeatureExtractor",
-    "FillMaskPipeline", "GenerationConfig", "ImageClassificationPipeline", "ImageFeatureExtractionPipeline",
-    "ImageProcessor", "ImageSegmentationPipeline", "ImageToImagePipeline", "ItemError", "KeyDataset", "KeyPairDataset",
-    "KeypointMatchingPipeline", "LogitsProcessor", "LogitsProcessorList", "MaskGenerationPipeline", "ModelOutput",
-    "ObjectDetectionPipeline", "OcrPipeline", "PIPELINE_REGISTRY", "Pipeline", "PipelineIterator",
-    "QuestionAnsweringPipeline", "SentenceSimilarityPipeline", "SpeechT5HifiGan", "SquadExample", "StoppingCriteria",
-    "StoppingCriteriaList", "SummarizationPipeline", "Text2TextGenerationPipeline", "TextClassificationPipeline",
-    "TextGenerationPipeline", "TextIteratorStreamer", "TextRankingPipeline", "TextStreamer", "TextToAudioPipeline",
-    "TokenClassificationPipeline", "Tokenizer", "TranslationPipeline", "VideoClassificationPipeline",
-    "ZeroShotAudioClassificationPipeline", "ZeroShotClassificationPipeline", "ZeroShotImageClassificationPipeline",
-    "ZeroShotObjectDetectionPipeline", "__version__", "check_task", "draw", "get_supported_tasks", "load_audio",
-    "load_image", "open_bundle", "pipeline", "set_seed"
+    "AutoModelForImageSegmentation", "AutoModelForImageTextToText", "AutoModelForImageToImage",
+    "AutoModelForInstanceSegmentation", "AutoModelForKeypointDetection", "AutoModelForKeypointMatching",
+    "AutoModelForMaskGeneration", "AutoModelForMaskedLM", "AutoModelForObjectDetection",
+    "AutoModelForQuestionAnswering", "AutoModelForSemanticSegmentation", "AutoModelForSeq2SeqLM",
+    "AutoModelForSequenceClassification", "AutoModelForSpeechSeq2Seq", "AutoModelForTextToSpectrogram",
+    "AutoModelForTextToWaveform", "AutoModelForTokenClassification", "AutoModelForUniversalSegmentation",
+    "AutoModelForVideoClassification", "AutoModelForZeroShotAudioClassification",
+    "AutoModelForZeroShotImageClassification", "AutoModelForZeroShotObjectDetection", "AutoProcessor", "AutoTokenizer",
+    "AutoVideoProcessor", "AutomaticSpeechRecognitionPipeline", "BackgroundRemovalPipeline", "BatchEncoding",
+    "BatchFeature", "Bundle", "Config", "DepthEstimationPipeline", "EmbeddingPipeline", "FeatureExtractionPipeline",
+    "FeatureExtractor", "FillMaskPipeline", "GenerationConfig", "ImageClassificationPipeline",
+    "ImageFeatureExtractionPipeline", "ImageProcessor", "ImageSegmentationPipeline", "ImageToImagePipeline",
+    "ItemError", "KeyDataset", "KeyPairDataset", "KeypointMatchingPipeline", "LogitsProcessor", "LogitsProcessorList",
+    "MaskGenerationPipeline", "ModelOutput", "ObjectDetectionPipeline", "OcrPipeline", "PIPELINE_REGISTRY", "Pipeline",
+    "PipelineIterator", "QuestionAnsweringPipeline", "SentenceSimilarityPipeline", "SpeechT5HifiGan", "SquadExample",
+    "StoppingCriteria", "StoppingCriteriaList", "SummarizationPipeline", "Text2TextGenerationPipeline",
+    "TextClassificationPipeline", "TextGenerationPipeline", "TextIteratorStreamer", "TextRankingPipeline",
+    "TextStreamer", "TextToAudioPipeline", "TokenClassificationPipeline", "Tokenizer", "TranslationPipeline",
+    "VideoClassificationPipeline", "ZeroShotAudioClassificationPipeline", "ZeroShotClassificationPipeline",
+    "ZeroShotImageClassificationPipeline", "ZeroShotObjectDetectionPipeline", "__version__", "check_task", "draw",
+    "get_supported_tasks", "load_audio", "load_image", "open_bundle", "pipeline", "set_seed"
 ]
 
 _PipelineT = TypeVar("_PipelineT", bound=Pipeline[Any])

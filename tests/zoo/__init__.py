@@ -17,6 +17,8 @@ from typing import Any
 
 from zoo.audio import families as audio
 from zoo.vision import families as vision
+from zoo.vision_language import HEAD as VISION_LANGUAGE
+from zoo.vision_language import build as build_vision_language
 
 FAMILIES = (
     "bert",
@@ -98,6 +100,9 @@ def build(family: str, head: str, folder: Path) -> Path:
     if audio.is_audio(head):
         audio.build(family, head, folder)
         return folder
+    if head == VISION_LANGUAGE:
+        build_vision_language(family, folder)
+        return folder
     if head in GENERATING:
         from zoo.text import generators
 
@@ -114,7 +119,7 @@ def build(family: str, head: str, folder: Path) -> Path:
 
 def task_of(head: str) -> str:
     """What a model with `head` is exported for."""
-    if vision.is_vision(head) or audio.is_audio(head):
+    if vision.is_vision(head) or audio.is_audio(head) or head == VISION_LANGUAGE:
         return head.partition("+")[0]
     return HEADS[head].task
 

@@ -17,7 +17,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from zoo import GENERATING, build, task_of
+from zoo import GENERATING, VISION_LANGUAGE, build, task_of
 from zoo.audio import families as audio
 from zoo.vision import families as vision
 
@@ -115,6 +115,8 @@ def _kind(head: str) -> str:
     """Which of `_SOURCES` decide what a model with `head` holds."""
     if audio.is_audio(head):
         return "audio"
+    if head == VISION_LANGUAGE:
+        return "vision-language"
     return "vision" if vision.is_vision(head) else "generators" if head in GENERATING else "encoders"
 
 
@@ -131,6 +133,14 @@ _SOURCES = {
     "encoders": ("__init__", "corpus", "text/synthetic_tokenizer", "text/tokenization", "text/encoders"),
     "generators": ("__init__", *_TOKENIZERS, "text/generators", "text/generator_*", "text/chat_templates"),
     "vision": ("variants", "vision/*", *_TOKENIZERS, "text/tokenization"),
+    "vision-language": (
+        *_TOKENIZERS,
+        "text/generators",
+        "text/generator_*",
+        "text/chat_templates",
+        "vision_language/*",
+        "vision/family",
+    ),
     "audio": ("variants", "audio/*", *_TOKENIZERS, "text/tokenization"),
 }
 """The modules that decide what a model's files hold."""

@@ -16,7 +16,7 @@ def describe(checkpoint: Checkpoint, attention: Attention = "auto") -> list[Grap
 
     Args:
         checkpoint: the loaded model.
-        attention: for text-generation only.
+        attention: for text-generation and image-text-to-text only.
 
     Raises:
         ExportError: the model is of a type that cannot be exported, or not with this attention.
@@ -25,8 +25,15 @@ def describe(checkpoint: Checkpoint, attention: Attention = "auto") -> list[Grap
         from onnxpipe_export.graphs.causal_lm.graph import describe as describe_causal
 
         return [describe_causal(checkpoint, attention)]
+    if checkpoint.task.name == "image-text-to-text":
+        from onnxpipe_export.graphs.vision_language.graph import describe as describe_vision_language
+
+        return describe_vision_language(checkpoint, attention)
     if attention != "auto":
-        raise ExportError(f"attention={attention!r} is for text-generation, not {checkpoint.task.name}; leave it out")
+        raise ExportError(
+            f"attention={attention!r} is for text-generation and image-text-to-text, not {checkpoint.task.name}; leave "
+            "it out"
+        )
     if checkpoint.task.modality in ("image", "image-text"):
         return list(_vision_module(checkpoint).describe(checkpoint))
     if checkpoint.task.modality != "text":

@@ -135,3 +135,9 @@ VISION: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_wi
 
 WAVEFORM: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_for_waveforms}
 """For graphs whose convolutions compute a waveform."""
+
+VISION_ENCODER: Mapping[str, Maker] = {**VISION, "q4": to_int8_with_convolutions}
+"""For the images of a model that generates: 4-bit weights are slow with many rows, so a q4 bundle has an int8 one."""
+
+EMBEDDING: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_weights, "q4": to_int8_weights}
+"""For a vocabulary's embeddings: rows that are looked up, in blocks of 32 with 8 bits."""

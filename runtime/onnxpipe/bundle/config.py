@@ -121,6 +121,11 @@ class Config:
         """Get the attribute's value, or `default` if there is none."""
         return getattr(self, name, default)
 
+    def get_text_config(self) -> Config:
+        """Get the config of the text part of a model of images or audio and text; of any other this config itself."""
+        inner = self.get("text_config")
+        return inner if isinstance(inner, Config) else self
+
     def to_dict(self) -> dict[str, Any]:
         """Copy it as plain dicts and lists; the keys of `id2label` are ints. Default labels are left out."""
         names = self._values if self._labelled else self._values.keys() - {"id2label", "label2id"}

@@ -14,7 +14,7 @@ from onnxpipe.bundle.external import data_locations
 from onnxpipe.bundle.files import inside
 from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
 from onnxpipe.bundle.layout import Need, data_files, graph_files, has_weights, needed_graphs, side_files
-from onnxpipe.bundle.precision import AUTO_ORDER, canonical_dtype, pick
+from onnxpipe.bundle.precision import AUTO_ORDER, Precisions, pick
 from onnxpipe.errors import BundleError, ModelNotFoundError, NotExportedError, PrecisionError
 
 #: Seconds to wait for the Hub to tell what a repository holds.
@@ -25,7 +25,7 @@ def fetch(
     model: str | os.PathLike[str],
     *,
     need: Need = "model",
-    dtype: str = "auto",
+    dtype: Any = "auto",
     graphs: tuple[str, ...] | None = None,
     **hub: Unpack[HubKeywords],
 ) -> Path:
@@ -36,7 +36,7 @@ def fetch(
             looked up on the Hub.
         need: "config", "tokenizer", "processor" (of images or videos), or "model": all of it with the graphs of one
             precision.
-        dtype: that precision; "auto" takes the fullest one.
+        dtype: that precision, or one for each graph (see `Precisions.of`); "auto" takes the fullest one.
         graphs: names of the graphs; None for those that the model needs (`needed_graphs`).
         **hub: how to reach the Hub, see `HubKeywords`.
 
@@ -51,7 +51,7 @@ def fetch(
     folder = _local_folder(model)
     if folder is not None:
         return folder
-    request = _Request(str(model), need, canonical_dtype(dtype), graphs, options)
+    request = _Request(str(model), need, Precisions.of(dtype), graphs, options)
     return _from_cache(request, None) if options.local_files_only or _offline() else _from_hub(request)
 
 
@@ -78,7 +78,7 @@ def not_exported(model: str) -> NotExportedError:
 class _Request:
     repo: str
     need: Need
-    dtype: str
+    dtype: Precisions
     graphs: tuple[str, ...] | None
     hub: HubOptions
 
@@ -239,11 +239,12 @@ def _choose_graphs(request: _Request, names: list[str]) -> list[str]:
             raise not_exported(request.repo)
         raise ModelNotFoundError(f"{request.where} has neither ONNX graphs nor weights")
     chosen = []
+    request.dtype.check(available, request.where)
     for graph in request.graphs or needed_graphs(available):
-        files = available.get(graph, {})
-        precision = pick(files, request.dtype)
+        files, wanted = available.get(graph, {}), request.dtype.wanted(graph)
+        precision = pick(files, wanted)
         if precision is None:
-            raise no_precision(request.where, graph, request.dtype, available)
+            raise no_precision(request.where, graph, wanted, available)
         chosen.append(files[precision])
     return chosen
 

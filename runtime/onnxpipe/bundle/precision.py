@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from onnxpipe.errors import PrecisionError
 
@@ -59,6 +60,48 @@ def canonical_dtype(name: object) -> str:
     known = ", ".join(("auto", *SUFFIXES))
     why = _REFUSED.get(last)
     raise PrecisionError(f"dtype={text!r}: {why}" if why else f"dtype={text!r} is not known; known: {known}")
+
+
+@dataclass(frozen=True)
+class Precisions:
+    """The precisions in which a model's graphs are wanted: one for all, or one for each.
+
+    Attributes:
+        default: of graphs that have none of their own.
+        of_graphs: graph name to precision.
+    """
+
+    default: str = "auto"
+    of_graphs: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dtype: object) -> Precisions:
+        """Read a `dtype`: a precision, `{"vision_encoder": "fp16", "decoder_model_merged": "q4"}`, or the same as a
+        text, "vision_encoder=fp16,decoder_model_merged=q4". Graphs that are not named get "auto".
+
+        Raises:
+            PrecisionError: no such precision here.
+        """
+        if isinstance(dtype, str) and "=" in dtype:
+            dtype = dict(part.strip().split("=", 1) for part in dtype.split(",") if "=" in part)
+        if isinstance(dtype, Mapping):
+            return cls("auto", {str(graph): canonical_dtype(name) for graph, name in dtype.items()})
+        return cls(canonical_dtype(dtype))
+
+    def wanted(self, graph: str) -> str:
+        """Get the precision of a graph."""
+        return self.of_graphs.get(graph, self.default)
+
+    def check(self, graphs: Iterable[str], where: str) -> None:
+        """Refuse precisions of graphs that the model does not have.
+
+        Raises:
+            PrecisionError: one of them; the message lists the graphs.
+        """
+        known = sorted(graphs)
+        for graph in self.of_graphs:
+            if graph not in known:
+                raise PrecisionError(f"dtype= names the graph {graph!r}, and {where} has {', '.join(known)}")
 
 
 def pick(available: Collection[str], wanted: str) -> str | None:

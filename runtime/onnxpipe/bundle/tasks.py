@@ -67,7 +67,12 @@ _ALL_TEXT_TO_TEXT = ("text2text-generation", "translation", "summarization")
 _CONDITIONAL: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("moonshine", "speech_to_text", "whisper"), ("automatic-speech-recognition",)),
     **dict.fromkeys(("musicgen", "musicgen_melody"), ("text-to-audio",)),
-}
+    **dict.fromkeys(
+        ("florence2", "gemma3", "idefics3", "internvl", "llava", "llava_next", "llava_onevision", "paligemma",
+         "qwen2_5_vl", "qwen2_vl", "qwen3_vl", "smolvlm"),
+        ("image-text-to-text",),
+    ),
+}  # fmt: skip
 
 #: Types of vision models whose class name ends as those of text models do, or as that of the detectors that need no
 #: text.

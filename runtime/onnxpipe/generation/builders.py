@@ -74,7 +74,7 @@ def build_processors(
     if config.do_sample:
         every += _warpers(config, context)
     if config.watermarking_config is not None:
-        vocab = context.model.config.get("vocab_size") or context.model.vocab_size
+        vocab = context.model.config.get_text_config().get("vocab_size") or context.model.vocab_size
         every.append(WatermarkLogitsProcessor(vocab, **config.watermarking_config.to_dict()))
     return p.LogitsProcessorList(every + normalise)
 
@@ -89,7 +89,9 @@ def build_criteria(
     """Build all stopping criteria of a call; `tokenizer` is for stop strings."""
     built: list[Any] = []
     if config.max_length is not None:
-        built.append(MaxLengthCriteria(config.max_length, model.config.get("max_position_embeddings")))
+        built.append(
+            MaxLengthCriteria(config.max_length, model.config.get_text_config().get("max_position_embeddings"))
+        )
     if config.max_time is not None:
         built.append(MaxTimeCriteria(config.max_time))
     if config.stop_strings is not None:

@@ -197,7 +197,7 @@ def resolve_lengths(
         config.max_length = config.max_new_tokens + length
     elif default_max or config.max_length is None:
         config.max_length = (20 if config.max_length is None else config.max_length) + length
-        positions = model.config.get("max_position_embeddings")
+        positions = model.config.get_text_config().get("max_position_embeddings")
         if isinstance(positions, int):
             config.max_length = min(config.max_length, positions)
     if config.min_new_tokens is not None:

@@ -25,6 +25,7 @@ from onnxpipe.models.speech_to_text.base import SpeechToTextModel
 from onnxpipe.models.speech_to_text.loading import load_speech_model
 from onnxpipe.models.text_to_audio.loading import load_text_to_audio_model
 from onnxpipe.models.text_to_audio.protocol import TextToAudioModel
+from onnxpipe.models.vision_language.model import VisionLanguageModel
 
 
 class AutoModel:
@@ -63,7 +64,8 @@ class AutoModel:
         Args:
             pretrained_model_name_or_path: a folder with ONNX graphs, or a Hub id; see `onnxpipe.models.loading`.
             config: replaces the folder's config (e.g. other label names).
-            dtype: precision: "auto", "fp32", "fp16", "int8", "q8", "q4", ... (`torch_dtype` is its old name).
+            dtype: precision: "auto", "fp32", "fp16", "int8", "q8", "q4", ... (`torch_dtype` is its old name), or one
+                for each graph: `{"vision_encoder": "fp16", "decoder_model_merged": "q4"}`.
             device: None, "cpu", "cuda", "cuda:1", an index, "coreml".
             providers, provider_options: ONNX Runtime's execution providers, instead of the device's.
             threads: threads of an operator; None for what the container grants.
@@ -134,6 +136,15 @@ class AutoModelForSeq2SeqLM(AutoModel):
     task: ClassVar[str] = "text2text-generation"
     model_class: ClassVar[type] = Seq2SeqLM
     loader: ClassVar[ModelLoader] = Seq2SeqLM.load
+
+
+class AutoModelForImageTextToText(AutoModel):
+    """A language model that sees images: `generate()`, and `logits` of shape (batch, sequence, vocabulary)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
+    task: ClassVar[str] = "image-text-to-text"
+    model_class: ClassVar[type] = VisionLanguageModel
+    loader: ClassVar[ModelLoader] = VisionLanguageModel.load
 
 
 class AutoModelForImageClassification(AutoModel):

@@ -32,7 +32,7 @@ class GenerativeModel(Model):
         """Logits of a position: the number of tokens."""
         size = self.session.outputs["logits"].shape[-1]
         if not isinstance(size, int):
-            size = self.config.get("vocab_size")
+            size = self.config.get_text_config().get("vocab_size")
         if not isinstance(size, int):
             raise UnsupportedError(
                 f"{self.name_or_path}: neither the graph nor config.json has the size of the vocabulary"

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe._version import __version__
-from onnxpipe.bundle import Bundle, HubOptions, canonical_dtype, fetch, load_exporter, open_bundle
+from onnxpipe.bundle import Bundle, HubOptions, fetch, load_exporter, open_bundle
 from onnxpipe.bundle.layout import needed_graphs
-from onnxpipe.engine import Session, check_run_timeout, open_session, parse_device
+from onnxpipe.bundle.precision import Precisions
+from onnxpipe.engine import Device, Session, check_run_timeout, open_session, parse_device
 from onnxpipe.errors import (
     ExportError,
     MissingDependencyError,
@@ -57,7 +58,7 @@ class Target:
     """The precision and the device that a model runs with.
 
     Attributes:
-        dtype: precision; "auto" takes the fullest one there is.
+        dtype: precision, or one for each graph (see `Precisions.of`); "auto" takes the fullest one there is.
         device: see `onnxpipe.engine.parse_device`.
         providers, provider_options: ONNX Runtime's execution providers, instead of the device's.
         threads: threads of an operator; None for what the container grants.
@@ -78,14 +79,51 @@ def find_bundle(source: Source, dtype: Any = "auto", task: str | None = None) ->
     Raises:
         NotExportedError: the model has weights only and the exporter is not installed; the message gives the command.
     """
-    precision = canonical_dtype(dtype)
+    precisions = Precisions.of(dtype)
     try:
-        bundle = open_bundle(fetch(source.model, need="model", dtype=precision, **source.hub.keywords))
+        bundle = open_bundle(fetch(source.model, need="model", dtype=dtype, **source.hub.keywords))
+        precisions.check(bundle.graphs, source.model)
         for graph in needed_graphs(bundle.graphs):
-            bundle.choose(graph, precision)
+            bundle.choose(graph, precisions.wanted(graph))
         return bundle
     except NotExportedError as error:
-        return open_bundle(_export_to_cache(source, precision, task, error))
+        return open_bundle(_export_to_cache(source, precisions, task, error))
+
+
+@dataclass(frozen=True)
+class GraphOpener:
+    """Opens the graphs of a bundle, by name; a model that opens one late keeps it, in a pickle too.
+
+    Attributes:
+        bundle: the folder.
+        target: where and how they run.
+        device: the target's, which has been looked up.
+    """
+
+    bundle: Bundle
+    target: Target
+    device: Device
+
+    def __call__(self, graph: str) -> tuple[Session, str]:
+        """Open one graph: the session, and its precision.
+
+        Raises:
+            PrecisionError: there is no such graph, or not in this precision.
+            BundleError, DeviceError: it cannot be loaded.
+        """
+        bundle, target = self.bundle, self.target
+        precision, path = bundle.choose(graph, Precisions.of(target.dtype).wanted(graph))
+        bundle.verify_file(path)
+        session = open_session(
+            path,
+            root=bundle.folder,
+            device=self.device,
+            providers=target.providers,
+            provider_options=target.provider_options,
+            threads=target.threads,
+            run_timeout=target.run_timeout,
+        )
+        return session, precision
 
 
 def load_model(
@@ -107,22 +145,8 @@ def load_model(
     check_run_timeout(target.run_timeout)
     bundle = find_bundle(source, target.dtype, task)
 
-    def opener(graph: str) -> tuple[Session, str]:
-        precision, path = bundle.choose(graph, canonical_dtype(target.dtype))
-        bundle.verify_file(path)
-        session = open_session(
-            path,
-            root=bundle.folder,
-            device=device,
-            providers=target.providers,
-            provider_options=target.provider_options,
-            threads=target.threads,
-            run_timeout=target.run_timeout,
-        )
-        return session, precision
-
     try:
-        return loader(bundle, opener, source.model)
+        return loader(bundle, GraphOpener(bundle, target, device), source.model)
     except (PrecisionError, UnsupportedError):  # graphs are missing, or are not those that the loader needs
         if task is not None:
             bundle.check_task(task, source.model)
@@ -150,19 +174,20 @@ def writing_to_cache(target: Path) -> Iterator[None]:
         ) from error
 
 
-def _export_to_cache(source: Source, precision: str, task: str | None, reason: NotExportedError) -> Path:
+def _export_to_cache(source: Source, precisions: Precisions, task: str | None, reason: NotExportedError) -> Path:
     try:
         exporter = load_exporter()
     except MissingDependencyError:
         raise reason from None
     folder = fetch(source.model, need="config", **source.hub.keywords)
-    wanted = "fp32" if precision == "auto" else precision
-    target = cache_home() / "exports" / _key(source, folder, wanted, task, __version__)
+    named = [precisions.default, *precisions.of_graphs.values()]
+    wanted = tuple(dict.fromkeys("fp32" if name == "auto" else name for name in named))
+    target = cache_home() / "exports" / _key(source, folder, "-".join(wanted), task, __version__)
     if not (target / "bundle.json").is_file():
         logger.warning("%s has no ONNX graph: exporting it to %s (once).", source.model, target)
         with writing_to_cache(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            exporter.export(source.model, target, task=task, precision=(wanted,), **source.hub.keywords)
+            exporter.export(source.model, target, task=task, precision=wanted, **source.hub.keywords)
     return target
 
 

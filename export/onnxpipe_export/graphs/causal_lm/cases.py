@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from onnxpipe_export.graphs.causal_lm.graph import CausalLMExport
 
 TokenIds = np.ndarray
-"""Token ids of one unpadded row, int64 (length,)."""
+"""Token ids of one unpadded row, int64 (length,); of a graph that takes embeddings also those, (length, width)."""
 
 _LENGTHS = (1, 2, 3, 7, 17, 64, 128)
 _FULL = 16
@@ -143,12 +143,15 @@ def batch(graph: CausalLMExport, rows: Sequence[TokenIds], *, keep: int, extra: 
         extra: positions beyond the longest row.
     """
     length = max(len(row) for row in rows) + extra
-    ids, mask = np.full((len(rows), length), _padding_id(graph), np.int64), np.zeros((len(rows), length), np.int64)
-    for number, row in enumerate(rows):
+    fed = [graph.fed(row) for row in rows]
+    padding = _padding_id(graph) if graph.tokens == "input_ids" else 0
+    tokens = np.full((len(rows), length, *fed[0].shape[1:]), padding, fed[0].dtype)
+    mask = np.zeros((len(rows), length), np.int64)
+    for number, row in enumerate(fed):
         start = 0 if graph.gqa else length - len(row)
-        ids[number, start : start + len(row)] = row
+        tokens[number, start : start + len(row)] = row
         mask[number, start : start + len(row)] = 1
-    return _feeds(ids, mask, keep) | graph.empty_past(len(rows))
+    return _feeds(graph, tokens, mask, keep) | graph.empty_past(len(rows))
 
 
 def continued(graph: CausalLMExport, rows: Sequence[TokenIds], new: int, *, keep: int) -> dict[str, np.ndarray]:
@@ -166,18 +169,18 @@ def continued(graph: CausalLMExport, rows: Sequence[TokenIds], new: int, *, keep
         for name, present in zip(graph.past, graph.present, strict=True):
             past[name][number, :, start : start + size] = states[present][0]
         mask[number, start : start + len(row)] = 1
-    ids = np.stack([row[-new:] for row in rows])
-    return _feeds(ids, mask, keep) | past
+    tokens = np.stack([graph.fed(row[-new:]) for row in rows])
+    return _feeds(graph, tokens, mask, keep) | past
 
 
-def _feeds(ids: np.ndarray, mask: np.ndarray, keep: int) -> dict[str, np.ndarray]:
-    length = ids.shape[1]
+def _feeds(graph: CausalLMExport, tokens: np.ndarray, mask: np.ndarray, keep: int) -> dict[str, np.ndarray]:
+    length = tokens.shape[1]
     positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
     if mask.shape[1] == length:
         positions = positions * mask
     else:  # new tokens follow each row's own past, wherever its padding is
         positions = mask.sum(axis=1, keepdims=True) - length + np.arange(length)
-    return {"input_ids": ids, "attention_mask": mask, "position_ids": positions,
+    return {graph.tokens: tokens, "attention_mask": mask, "position_ids": positions,
             "num_logits_to_keep": np.array(keep, np.int64)}  # fmt: skip
 
 
@@ -209,7 +212,8 @@ def _follow(graph: CausalLMExport, state: Feeds, parts: Sequence[TokenIds]) -> d
     mask = np.concatenate([state["attention_mask"], new], axis=1)
     if graph.gqa:  # the padding stays behind the row's own tokens
         mask = -np.sort(-mask, axis=1)
-    return _feeds(np.stack(parts), mask, 1) | {name: state[name] for name in graph.past}
+    tokens = np.stack([graph.fed(part) for part in parts])
+    return _feeds(graph, tokens, mask, 1) | {name: state[name] for name in graph.past}
 
 
 def _prompt_and_step(graph: CausalLMExport, run: Run, rows: Sequence[TokenIds], length: int) -> list[Feeds]:

@@ -37,7 +37,7 @@ from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import makers
 
 _BATCH, _LENGTH, _PAST, _TOTAL = "batch_size", "sequence_length", "past_sequence_length", "total_sequence_length"
-_FIRST = ("input_ids", "attention_mask", "position_ids", "num_logits_to_keep")
+_REST = ("attention_mask", "position_ids", "num_logits_to_keep")
 _KINDS = ("key", "value")
 _ANGLES = 8
 """GroupQueryAttention rotates heads by tables whose width is a multiple of this."""
@@ -58,6 +58,8 @@ class CausalLMExport:
         rotary: the rotation that GroupQueryAttention does, None where the model's own operators do it.
         positions: positions that the model has; rows of the tables of sines.
         max_length: the longest row, in tokens, that is verified.
+        name: the file's stem.
+        tokens: the input for tokens: "input_ids", or "inputs_embeds" where another graph embeds them.
     """
 
     checkpoint: Checkpoint
@@ -67,12 +69,13 @@ class CausalLMExport:
     positions: int
     max_length: int
     name: str = "model"
+    tokens: str = "input_ids"
     decisions: frozenset[str] = frozenset({"logits"})
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs; see the module's docstring."""
-        return (*_FIRST, *self.past)
+        return (self.tokens, *_REST, *self.past)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -136,13 +139,13 @@ class CausalLMExport:
 
     def mask_of(self, feeds: Feeds) -> np.ndarray | None:
         """Return the mask of the new tokens' padding, None after a past: new tokens have no padding there."""
-        mask, length = feeds["attention_mask"], feeds["input_ids"].shape[1]
+        mask, length = feeds["attention_mask"], feeds[self.tokens].shape[1]
         return mask if mask.shape[1] == length else None
 
     def reference(self, feeds: Feeds) -> dict[str, np.ndarray]:
         """Compute the original's logits and last hidden state, each row alone and without padding; 0 at padding."""
         keep = int(feeds["num_logits_to_keep"])
-        batch, length = feeds["input_ids"].shape
+        batch, length = feeds[self.tokens].shape[:2]
         logits, hidden = [], []
         for row in range(batch):
             alone = self._alone(feeds, row)
@@ -157,7 +160,7 @@ class CausalLMExport:
 
     def _alone(self, feeds: Feeds, row: int) -> dict[str, Any]:
         """Return row `row` of a batch as arguments of `run_original`."""
-        mask, ids = feeds["attention_mask"][row].astype(bool), feeds["input_ids"][row]
+        mask, ids = feeds["attention_mask"][row].astype(bool), feeds[self.tokens][row]
         length = len(ids)
         before = len(mask) - length
         if not before:
@@ -172,7 +175,7 @@ class CausalLMExport:
         """Run the original: all logits, the last hidden state, and the caches under the names of outputs.
 
         Args:
-            ids: int64 (1, length), no padding.
+            ids: int64 (1, length), or their embeddings, float32 (1, length, width); no padding.
             past: keys and values so far in the order of `past`; empty for none.
         """
         from transformers import DynamicCache
@@ -182,7 +185,7 @@ class CausalLMExport:
             cache.update(torch.from_numpy(past[2 * layer]), torch.from_numpy(past[2 * layer + 1]), layer)
         before = past[0].shape[2] if past else 0
         inputs = {
-            "input_ids": torch.from_numpy(ids),
+            "input_ids" if ids.dtype == np.int64 else "inputs_embeds": torch.from_numpy(ids),
             "attention_mask": torch.ones(1, before + ids.shape[1], dtype=torch.int64),
         }
         with torch.inference_mode(), tracing.quiet():
@@ -190,6 +193,14 @@ class CausalLMExport:
             states = [tensor for pair in pairs(cache) for tensor in pair]
             named = {"logits": scores, "last_hidden_state": hidden} | dict(zip(self.present, states, strict=True))
             return {name: tensor.float().numpy() for name, tensor in named.items()}
+
+    def fed(self, row: np.ndarray) -> np.ndarray:
+        """Return a row of token ids as the graph takes it: as it is, or its embeddings (length, width)."""
+        if self.tokens == "input_ids" or row.dtype != np.int64:
+            return row
+        with torch.inference_mode():
+            embedded = self.checkpoint.model.get_input_embeddings()(torch.from_numpy(np.ascontiguousarray(row)))
+            return np.asarray(embedded.float().numpy())
 
     def empty_past(self, rows: int = 1) -> dict[str, np.ndarray]:
         """Make caches of length 0."""
@@ -205,7 +216,7 @@ class CausalLMExport:
         positions = np.maximum(mask.cumsum(axis=1) - 1, 0)[:, before:]
         states = generator.standard_normal
         arrays = {
-            "input_ids": generator.integers(0, self.checkpoint.config.vocab_size, (rows, length)),
+            self.tokens: self.fed(generator.integers(0, self.checkpoint.config.vocab_size, (rows, length))),
             "attention_mask": mask,
             "position_ids": positions,
             "num_logits_to_keep": np.array(2, np.int64),
@@ -216,7 +227,7 @@ class CausalLMExport:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def _axes(self) -> dict[str, dict[int, str]]:
-        axes = {name: {0: _BATCH, 1: _LENGTH} for name in ("input_ids", "position_ids", "last_hidden_state")}
+        axes = {name: {0: _BATCH, 1: _LENGTH} for name in (self.tokens, "position_ids", "last_hidden_state")}
         axes |= {"attention_mask": {0: _BATCH, 1: _TOTAL}, "logits": {0: _BATCH, 1: "num_logits"}}
         axes |= {name: {0: _BATCH, 2: _PAST} for name in self.past}
         return axes | {name: {0: _BATCH, 2: _TOTAL} for name in self.present}

@@ -16,8 +16,8 @@ from onnxpipe_export.graphs.causal_lm.rotary import Rotary
 
 
 class CausalModule(torch.nn.Module):  # type: ignore[misc]
-    """A causal language model from (input_ids, attention_mask, position_ids, num_logits_to_keep, key 0, value 0, ...)
-    to (logits, last hidden state, key 0, value 0, ...).
+    """A causal language model from (tokens, attention_mask, position_ids, num_logits_to_keep, key 0, value 0, ...) to
+    (logits, last hidden state, key 0, value 0, ...). Tokens are input_ids, or inputs_embeds if they are floats.
 
     Args:
         model: the original.
@@ -35,10 +35,14 @@ class CausalModule(torch.nn.Module):  # type: ignore[misc]
         self.rotary = rotary
         self.positions = positions
 
-    def forward(self, ids: Any, mask: Any, positions: Any, keep: Any, *past: Any) -> tuple[Any, ...]:
+    def forward(self, tokens: Any, mask: Any, positions: Any, keep: Any, *past: Any) -> tuple[Any, ...]:
         """Run the model; see the class."""
         layers = list(zip(past[::2], past[1::2], strict=True))
-        inputs = {"input_ids": ids, "attention_mask": mask, "logits_to_keep": kept_positions(positions, keep, self.gqa)}
+        inputs = {
+            "inputs_embeds" if tokens.is_floating_point() else "input_ids": tokens,
+            "attention_mask": mask,
+            "logits_to_keep": kept_positions(positions, keep, self.gqa),
+        }
         if "position_ids" in inspect.signature(self.model.forward).parameters or _passes_on(self.model):
             inputs["position_ids"] = positions
         if not self.gqa:

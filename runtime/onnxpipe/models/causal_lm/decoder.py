@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from onnxpipe.engine.binding import DeviceArray
 from onnxpipe.models.causal_lm.graph import CausalGraph, Runner
+from onnxpipe.models.causal_lm.inputs import DecoderInputs, TokenIds
 
 Array = NDArray[Any]
 
@@ -29,12 +30,22 @@ class RaggedDecoder:
         copies: rows a prompt.
         max_length: most tokens of a row.
         hidden: whether `hidden` is wanted.
+        inputs: makes what the graph is fed for tokens; None: their ids.
     """
 
     def __init__(
-        self, graph: CausalGraph, prompts: Sequence[Array], copies: int, max_length: int, *, hidden: bool
+        self,
+        graph: CausalGraph,
+        prompts: Sequence[Array],
+        copies: int,
+        max_length: int,
+        *,
+        hidden: bool,
+        inputs: DecoderInputs | None = None,
     ) -> None:
         self._graph, self._prompts, self._copies, self._max_length = graph, prompts, copies, max_length
+        self._inputs = TokenIds(prompts) if inputs is None else inputs
+        self._origin = np.arange(len(prompts))  # the prompt of each row
         self._runner = Runner(graph, hidden)
         self._lengths = np.array([len(prompt) for prompt in prompts], np.int64)  # tokens in the cache, row by row
         self._room = 0
@@ -57,10 +68,9 @@ class RaggedDecoder:
         self._room = room if self._copies == 1 else width
         self._cache = self._graph.buffers(len(self._prompts), self._room)
         inside = np.arange(width) < self._lengths[:, None]
-        ids = np.zeros(inside.shape, np.int64)
-        ids[inside] = np.concatenate(self._prompts)
         positions = np.where(inside, np.arange(width), 0)
-        logits = self._run(ids, inside.astype(np.int64), positions, 1, cached=False)
+        tokens = self._inputs.prompt(inside, positions)
+        logits = self._run(tokens, inside.astype(np.int64), positions, 1, cached=False)
         if self._runner.hidden is not None:  # moves the padding to the left, so that the last entry is the last token's
             moved = (np.arange(width) - (width - self._lengths[:, None])) % width
             self._runner.hidden = np.take_along_axis(self._runner.hidden, moved[:, :, None], axis=1)
@@ -89,7 +99,7 @@ class RaggedDecoder:
         positions = self._lengths[:, None] + np.arange(count)
         self._lengths = self._lengths + count
         mask = (np.arange(longest) < self._lengths[:, None]).astype(np.int64)
-        return self._run(np.ascontiguousarray(tokens), mask, positions, keep, cached=True)
+        return self._run(self._inputs.step(tokens, positions, self._origin), mask, positions, keep, cached=True)
 
     def reorder(self, rows: Array) -> None:
         """Let row i continue from the cache of row `rows[i]`; there may be more or fewer rows than before."""
@@ -99,7 +109,7 @@ class RaggedDecoder:
         length = int(self._lengths.max())
         for cache in self._cache.values():
             cache.permute(rows, length=length)
-        self._lengths = self._lengths[rows]
+        self._lengths, self._origin = self._lengths[rows], self._origin[rows]
 
     def crop(self, count: int) -> None:
         """Forget the last `count` tokens of every row: entries beyond a row's length are never read."""
@@ -108,10 +118,10 @@ class RaggedDecoder:
     def _take(self, rows: Array, room: int) -> None:
         length = int(self._lengths.max())
         self._cache = {name: cache.take(rows, length=length, room=room) for name, cache in self._cache.items()}
-        self._lengths, self._room = self._lengths[rows], room
+        self._lengths, self._origin, self._room = self._lengths[rows], self._origin[rows], room
 
-    def _run(self, ids: Array, mask: Array, positions: Array, keep: int, *, cached: bool) -> Array:
-        return self._runner.run(ids, mask, positions, keep, self._cache, self._cache, cached=cached)
+    def _run(self, tokens: dict[str, Array], mask: Array, positions: Array, keep: int, *, cached: bool) -> Array:
+        return self._runner.run(tokens, mask, positions, keep, self._cache, self._cache, cached=cached)
 
 
 class PaddedDecoder:
@@ -120,8 +130,18 @@ class PaddedDecoder:
     Implements `onnxpipe.generation.protocols.Decoder`. For the arguments see `RaggedDecoder`.
     """
 
-    def __init__(self, graph: CausalGraph, prompts: Sequence[Array], copies: int, *, hidden: bool) -> None:
+    def __init__(
+        self,
+        graph: CausalGraph,
+        prompts: Sequence[Array],
+        copies: int,
+        *,
+        hidden: bool,
+        inputs: DecoderInputs | None = None,
+    ) -> None:
         self._graph, self._prompts, self._copies = graph, prompts, copies
+        self._inputs = TokenIds(prompts) if inputs is None else inputs
+        self._origin = np.arange(len(prompts))  # the prompt of each row
         self._runner = Runner(graph, hidden)
         self._cache: dict[str, DeviceArray] = {}
         self._mask = np.zeros((len(prompts), 0), np.int64)
@@ -141,10 +161,9 @@ class PaddedDecoder:
         width = max(len(prompt) for prompt in self._prompts)
         lengths = np.array([len(prompt) for prompt in self._prompts])
         inside = np.arange(width) >= width - lengths[:, None]
-        ids = np.zeros(inside.shape, np.int64)
-        ids[inside] = np.concatenate(self._prompts)
         self._cache = self._graph.buffers(len(self._prompts), 0)
-        logits = self._run(ids, inside.astype(np.int64), 1, cached=False)
+        tokens = self._inputs.prompt(inside, _places(inside))
+        logits = self._run(tokens, inside.astype(np.int64), _places(inside), 1, cached=False)
         if self._copies > 1:
             rows = np.repeat(np.arange(len(self._prompts)), self._copies)
             self.reorder(rows)
@@ -155,7 +174,9 @@ class PaddedDecoder:
 
     def step(self, tokens: Array, keep: int = 1) -> Array:
         """Append `tokens`, int64 (rows, n); gives the logits of the last `keep`, float32 (rows, keep, vocabulary)."""
-        return self._run(np.ascontiguousarray(tokens), np.ones(tokens.shape, np.int64), keep, cached=True)
+        whole = np.concatenate([self._mask, np.ones(tokens.shape, np.int64)], axis=1)
+        places = _places(whole)[:, -tokens.shape[1] :]
+        return self._run(self._inputs.step(tokens, places, self._origin), whole, places, keep, cached=True)
 
     def reorder(self, rows: Array) -> None:
         """Let row i continue from the cache of row `rows[i]`; there may be more or fewer rows than before."""
@@ -163,7 +184,7 @@ class PaddedDecoder:
             return
         length = self._mask.shape[1]
         self._cache = {name: cache.take(rows, length=length, room=length) for name, cache in self._cache.items()}
-        self._mask = self._mask[rows]
+        self._mask, self._origin = self._mask[rows], self._origin[rows]
 
     def crop(self, count: int) -> None:
         """Forget the last `count` tokens of every row."""
@@ -172,10 +193,13 @@ class PaddedDecoder:
         every = np.arange(len(self._mask))
         self._cache = {name: cache.take(every, length=kept, room=kept) for name, cache in self._cache.items()}
 
-    def _run(self, ids: Array, mask: Array, keep: int, *, cached: bool) -> Array:
-        whole = np.concatenate([self._mask, mask], axis=1)
-        positions = np.maximum(whole.cumsum(axis=1) - 1, 0)[:, -ids.shape[1] :]
-        present = self._graph.buffers(len(ids), whole.shape[1])
-        logits = self._runner.run(ids, whole, positions, keep, self._cache, present, cached=cached)
-        self._cache, self._mask = present, whole
+    def _run(self, tokens: dict[str, Array], mask: Array, places: Array, keep: int, *, cached: bool) -> Array:
+        present = self._graph.buffers(len(mask), mask.shape[1])
+        logits = self._runner.run(tokens, mask, places, keep, self._cache, present, cached=cached)
+        self._cache, self._mask = present, mask
         return logits
+
+
+def _places(mask: Array) -> Array:
+    """Count each token's place in its row, int64 (rows, length), 0 for padding at its left."""
+    return np.asarray(np.maximum(mask.cumsum(axis=1) - 1, 0))

@@ -38,7 +38,7 @@ class CausalGraph:
     """
 
     def __init__(self, prompt: Session, steps: Session, precision: str, config: Config) -> None:
-        self.prompt, self.session, self.precision, self._config = prompt, steps, precision, config
+        self.prompt, self.session, self.precision, self._config = prompt, steps, precision, config.get_text_config()
         self.ragged = "GroupQueryAttention" in operators(steps.path)
         names = [name for name in steps.inputs if name.startswith("past_key_values.")]
         self.caches = {name: name.replace("past_key_values", "present", 1) for name in names}
@@ -48,7 +48,7 @@ class CausalGraph:
                 f"{steps.path} cannot generate: it has no cache (past_key_values.N.key in, present.N.key out). "
                 "Export the model again: onnxpipe export MODEL --task text-generation -o DIR"
             )
-        self._heads = [cache_shape(steps, name, config) for name in names]
+        self._heads = [cache_shape(steps, name, self._config) for name in names]
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener) -> CausalGraph:
@@ -85,19 +85,18 @@ class CausalGraph:
             buffers[name] = DeviceArray(shape, self.session.inputs[name].dtype, self.session.device)
         return buffers
 
-    def feeds(self, input_ids: Array, mask: Array, positions: Array, keep: int, *, cached: bool) -> dict[str, Array]:
+    def feeds(self, tokens: Mapping[str, Array], mask: Array, keep: int, *, cached: bool) -> dict[str, Array]:
         """Make the feeds of a run besides the caches; inputs that the graph does not have are left out.
 
         Args:
-            input_ids, positions: int64 (rows, new tokens).
+            tokens: the new tokens and their positions, as `onnxpipe.models.causal_lm.inputs.DecoderInputs` gives them.
             mask: int64 (rows, cached and new tokens).
             keep: how many of the last tokens' logits are needed; 0 for all.
             cached: whether anything is in the caches.
         """
         feeds = {
-            "input_ids": input_ids,
+            **tokens,
             "attention_mask": mask,
-            "position_ids": positions,
             "num_logits_to_keep": np.array(keep, np.int64),
             "use_cache_branch": np.array([cached]),
         }
@@ -142,7 +141,7 @@ class Runner:
 
     def run(
         self,
-        input_ids: Array,
+        tokens: Mapping[str, Array],
         mask: Array,
         positions: Array,
         keep: int,
@@ -152,15 +151,15 @@ class Runner:
         cached: bool,
     ) -> Array:
         """Compute the logits, float32 (rows, keep, vocabulary), in memory that the next run uses again; `present` is
-        filled (it may be `past`). See `CausalGraph.feeds`."""
+        filled (it may be `past`). See `CausalGraph.feeds`; `positions` are places in a row, int64 (rows, new)."""
         graph = self._graph
-        feeds: dict[str, Any] = graph.feeds(input_ids, mask, positions, keep, cached=cached)
+        feeds: dict[str, Any] = graph.feeds(tokens, mask, keep, cached=cached)
         binding = self._steps if cached else self._prompt
         if cached or graph.prompt is graph.session:
             feeds.update(past)
         outputs: dict[str, DeviceArray | None] = dict.fromkeys(self._wanted)
-        width = keep if "num_logits_to_keep" in feeds else input_ids.shape[1]
-        place = outputs["logits"] = binding.buffer("logits", (len(input_ids), width))
+        width = keep if "num_logits_to_keep" in feeds else positions.shape[1]
+        place = outputs["logits"] = binding.buffer("logits", (len(positions), width))
         outputs.update({graph.caches[name]: value for name, value in present.items()})
         try:
             found = binding.run(feeds, outputs)

@@ -13,6 +13,7 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Opener
 from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
 from onnxpipe.models.causal_lm.graph import CausalGraph
+from onnxpipe.models.causal_lm.inputs import DecoderInputs, EmbeddedTokens, TokenEmbeddings, TokenIds
 from onnxpipe.models.generative import GenerativeModel
 from onnxpipe.processing.arrays import to_array
 from onnxpipe.processing.model_output import ModelOutput
@@ -27,16 +28,22 @@ class CausalLM(GenerativeModel):
         bundle: the folder it came from.
         graph: its graphs.
         name_or_path: what the user called it.
+        embeddings: embeds tokens for a decoder that takes no ids; None for one that does.
     """
 
-    def __init__(self, bundle: Bundle, graph: CausalGraph, name_or_path: str) -> None:
+    def __init__(
+        self, bundle: Bundle, graph: CausalGraph, name_or_path: str, embeddings: TokenEmbeddings | None = None
+    ) -> None:
         super().__init__(bundle, graph.session, graph.precision, name_or_path)
         self.graph = graph
+        self.embeddings = embeddings
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> CausalLM:
         """Load the model of a bundle's decoder graphs."""
-        return cls(bundle, CausalGraph.load(bundle, opener), name_or_path)
+        graph = CausalGraph.load(bundle, opener)
+        takes_ids = "input_ids" in graph.session.inputs
+        return cls(bundle, graph, name_or_path, None if takes_ids else TokenEmbeddings(opener("embed_tokens")[0]))
 
     def __call__(
         self,
@@ -64,6 +71,19 @@ class CausalLM(GenerativeModel):
             UnsupportedError: an argument that is refused.
             ValueError: no input, or a mask of another shape.
         """
+        return self.whole(input_ids, attention_mask, position_ids, past_key_values, images={}, return_dict=return_dict)
+
+    def whole(
+        self,
+        input_ids: Any,
+        attention_mask: Any,
+        position_ids: Any,
+        past_key_values: Any,
+        *,
+        images: Mapping[str, Any],
+        return_dict: bool,
+    ) -> Any:
+        """Compute the logits of whole rows; for the arguments see `__call__`."""
         for name, value in (("position_ids", position_ids), ("past_key_values", past_key_values)):
             if value is not None:
                 raise UnsupportedError(
@@ -75,21 +95,28 @@ class CausalLM(GenerativeModel):
         rows = _rows(ids, attention_mask)
         inside = _mask(ids, attention_mask)
         logits = np.zeros((*ids.shape, self.vocab_size), np.float32)
-        logits[inside] = np.concatenate(self._logits(rows)) if rows else 0
+        logits[inside] = np.concatenate(self._logits(rows, self.decoder_inputs(rows, images))) if rows else 0
         outputs = ModelOutput(logits=logits)
         return outputs if return_dict else outputs.to_tuple()
 
-    def _logits(self, rows: list[Array]) -> list[Array]:
+    def decoder_inputs(self, rows: list[Array], inputs: Mapping[str, Any]) -> DecoderInputs:
+        """Make what the graph is fed for the tokens of prompts.
+
+        Args:
+            rows: int64 (length,) each, without padding.
+            inputs: what else the call was passed.
+        """
+        return TokenIds(rows) if self.embeddings is None else EmbeddedTokens(self.embeddings, rows)
+
+    def _logits(self, rows: list[Array], inputs: DecoderInputs) -> list[Array]:
         """float32 (length, vocabulary) for each row, int64 (length,)."""
         lengths = np.array([len(row) for row in rows])
         width, graph = int(lengths.max()), self.graph
         shift = np.zeros_like(lengths) if graph.ragged else width - lengths
         places = np.arange(width) - shift[:, None]
         inside = (places >= 0) & (places < lengths[:, None])
-        ids = np.zeros(inside.shape, np.int64)
-        ids[inside] = np.concatenate(rows)
-        positions = np.where(inside, places, 0)
-        feeds: dict[str, Any] = graph.feeds(ids, inside.astype(np.int64), positions, 0, cached=False)
+        tokens = inputs.prompt(inside, np.where(inside, places, 0))
+        feeds: dict[str, Any] = graph.feeds(tokens, inside.astype(np.int64), 0, cached=False)
         if graph.prompt is graph.session:
             feeds |= {name: value.numpy() for name, value in graph.buffers(len(rows), 0).items()}
         try:
@@ -108,9 +135,10 @@ class CausalLM(GenerativeModel):
     ) -> RaggedDecoder | PaddedDecoder:
         """Begin a decoding of a batch of prompts; see `onnxpipe.generation.protocols.GenerationModel`."""
         prompts = _rows(np.asarray(prompt, np.int64), inputs.get("attention_mask"))
+        tokens = self.decoder_inputs(prompts, inputs)
         if self.graph.ragged:
-            return RaggedDecoder(self.graph, prompts, copies, max_length, hidden=hidden)
-        return PaddedDecoder(self.graph, prompts, copies, hidden=hidden)
+            return RaggedDecoder(self.graph, prompts, copies, max_length, hidden=hidden, inputs=tokens)
+        return PaddedDecoder(self.graph, prompts, copies, hidden=hidden, inputs=tokens)
 
 
 def _mask(ids: Array, attention_mask: Any) -> Array:

@@ -245,9 +245,9 @@ CLASS_OF: Mapping[str, str] = {
 
 RENAMED: Mapping[str, str | None] = {
     **dict.fromkeys(
-        ("ernie4_5", "glm", "glm4", "gpt_bigcode", "granite", "granitemoe", "granitemoehybrid", "jamba", "minicpm3",
-         "ministral", "mistral", "mixtral", "nemotron", "olmo2", "olmo3", "persimmon", "phi3", "phimoe", "stablelm",
-         "umt5")
+        ("ernie4_5", "glm", "glm4", "gpt_bigcode", "granite", "granitemoe", "granitemoehybrid", "jamba", "llava",
+         "llava_next", "minicpm3", "ministral", "mistral", "mixtral", "nemotron", "olmo2", "olmo3", "persimmon", "phi3",
+         "phimoe", "smolvlm", "stablelm", "umt5", "vipllava")
     ),
     "qwen2": "Qwen2Tokenizer",
     "style_text_to_speech_2": "PhonemeTokenizer",

@@ -39,11 +39,11 @@ class StageGraph(CausalGraph):
 
     history: Array | None = None
 
-    def feeds(self, input_ids: Array, mask: Array, positions: Array, keep: int, *, cached: bool) -> dict[str, Array]:
+    def feeds(self, tokens: Mapping[str, Array], mask: Array, keep: int, *, cached: bool) -> dict[str, Array]:
         """See `CausalGraph.feeds`."""
-        feeds = super().feeds(input_ids, mask, positions, keep, cached=cached)
+        feeds = super().feeds(tokens, mask, keep, cached=cached)
         if "history_ids" in self.session.inputs:
-            history = np.full(input_ids.shape, -1, np.int64)
+            history = np.full(tokens["input_ids"].shape, -1, np.int64)
             if not cached and self.history is not None:
                 history[:, : self.history.shape[1]] = self.history
             feeds["history_ids"] = history

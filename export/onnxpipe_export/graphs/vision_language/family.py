@@ -1,0 +1,59 @@
+"""The differences between families of vision-language models: what their vision encoder takes and gives, and how a
+prompt names its images. Everything else is `graph.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from onnxpipe_export import tracing
+from onnxpipe_export.graphs.graph import Feeds, GraphExport
+
+Join = Callable[[Sequence[Sequence[Feeds]]], Feeds]
+"""From the images of each row of a batch to the model's inputs for all of them."""
+
+
+def join_images(rows: Sequence[Sequence[Feeds]]) -> dict[str, np.ndarray]:
+    """Join images row after row along the first axis: the plain `Join`; nothing where there are none."""
+    images = [image for row in rows for image in row]
+    names = images[0] if images else ()
+    return {name: np.concatenate([image[name] for image in images]) for name in names}
+
+
+def no_token_inputs(ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Return no further inputs: the plain `token_inputs`."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family's file says of a checkpoint.
+
+    Attributes:
+        vision: the export of `vision_encoder`.
+        image: from a number to the model's inputs for that synthetic image, as its processor would make them.
+        join: joins the images of a batch's rows.
+        placeholders: from the inputs of an image and the number of its features to the ids that stand for it in a
+            prompt; None: the image token as often.
+        token_inputs: from ids int64 (rows, length) to what the original's forward takes beside them, by token.
+    """
+
+    vision: GraphExport
+    image: Callable[[int], Feeds]
+    join: Join = join_images
+    placeholders: Callable[[Feeds, int], list[int]] | None = None
+    token_inputs: Callable[[np.ndarray], Feeds] = no_token_inputs
+
+
+def original_features(model: Any, images: Feeds) -> np.ndarray:
+    """Compute the original's features of images, float32 (features, width), in the order of their placeholders."""
+    import torch
+
+    with torch.inference_mode(), tracing.quiet():
+        found = model.get_image_features(**{name: torch.from_numpy(value) for name, value in images.items()})
+        parts = found.pooler_output
+        tensor = parts if isinstance(parts, torch.Tensor) else torch.cat(list(parts))
+        return np.asarray(tensor.float().flatten(0, -2).numpy())

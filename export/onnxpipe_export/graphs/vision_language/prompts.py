@@ -1,0 +1,53 @@
+"""Prompts with images that whole vision-language models are compared on: none, one and two, between texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from onnxpipe_export.cases.text import SENTENCES
+from onnxpipe_export.checkpoint import Checkpoint
+from onnxpipe_export.graphs.graph import Feeds
+from onnxpipe_export.graphs.vision_language.family import Family, original_features
+from onnxpipe_export.graphs.vision_language.graph import family_of
+
+_PROMPTS: Sequence[tuple[int, Sequence[int], int]] = ((4, (0,), 3), (2, (1, 2), 5), (7, (), 0), (0, (3,), 4))
+"""Tokens before, numbers of the synthetic images, tokens after."""
+
+
+def batches(checkpoint: Checkpoint, tokenizer: Any) -> list[Feeds]:
+    """Make the model's inputs for each prompt alone, then for all together, padded at the left."""
+    family = family_of(checkpoint)
+    rows = [_row(checkpoint, family, tokenizer, number) for number in range(len(_PROMPTS))]
+    return [*(_batch(checkpoint, family, [row]) for row in rows), _batch(checkpoint, family, rows)]
+
+
+def _row(checkpoint: Checkpoint, family: Family, tokenizer: Any, number: int) -> tuple[list[int], list[Feeds]]:
+    before, numbers, after = _PROMPTS[number]
+    text = list(tokenizer(SENTENCES[number]).input_ids)
+    images = [family.image(each) for each in numbers]
+    marks = [token for image in images for token in placeholders(checkpoint, family, image)]
+    return [*text[:before], *marks, *text[before : before + after]], images
+
+
+def placeholders(checkpoint: Checkpoint, family: Family, image: Feeds) -> list[int]:
+    """Return the ids that stand for an image in a prompt."""
+    count = len(original_features(checkpoint.model, family.join([[image]])))
+    if family.placeholders is not None:
+        return family.placeholders(image, count)
+    return [int(checkpoint.config.image_token_id)] * count
+
+
+def _batch(
+    checkpoint: Checkpoint, family: Family, rows: Sequence[tuple[list[int], Sequence[Feeds]]]
+) -> dict[str, np.ndarray]:
+    length = max(len(ids) for ids, _ in rows)
+    pad = getattr(checkpoint.model.generation_config, "pad_token_id", None) or 0
+    ids, mask = np.full((len(rows), length), pad, np.int64), np.zeros((len(rows), length), np.int64)
+    for number, (row, _) in enumerate(rows):
+        ids[number, length - len(row) :] = row
+        mask[number, length - len(row) :] = 1
+    images = family.join([images for _, images in rows])
+    return {"input_ids": ids, "attention_mask": mask, **family.token_inputs(ids), **images}

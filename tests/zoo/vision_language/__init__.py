@@ -1,0 +1,21 @@
+"""The zoo's vision-language models: a tower for images, a language model, a tokenizer that knows the image token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HEAD = "image-text-to-text"
+"""The head of these models in `zoo.build`: the task that they are exported for."""
+
+FAMILIES = ("llava",)
+
+
+def build(family: str, folder: Path) -> None:
+    """Write the model `family` into `folder`.
+
+    Raises:
+        KeyError: no such family.
+    """
+    from zoo.vision_language import models
+
+    models.build(family, folder)
