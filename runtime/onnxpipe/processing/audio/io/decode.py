@@ -24,6 +24,7 @@ import numpy as np
 from onnxpipe.errors import AudioError, MissingDependencyError
 from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.io.parts import Part, SplicedFile, find_parts
+from onnxpipe.processing.audio.io.parts.chunks import STREAMED
 from onnxpipe.processing.audio.io.quiet import QuietDecoder
 from onnxpipe.processing.av import AUDIO_FORMATS, default_track, open_container
 from onnxpipe.processing.file_kinds import is_container, kind_of
@@ -35,8 +36,6 @@ _BLOCK = 2**14
 _MAX_CHANNELS = 1024
 #: The length that libsndfile reports if the file does not have it.
 _UNKNOWN = 2**63 - 1
-#: A wav file whose header claims at least so many bytes was written to a pipe.
-_STREAMED = 0x7FFF_0000
 #: Formats whose length libsndfile knows to the sample, from the file itself and not only from its header.
 _COUNTED = ("OGG", "FLAC")
 #: Formats whose decoder prints what is wrong.
@@ -174,7 +173,7 @@ def _missing(log: str) -> float:
     """
     match = re.search(r"^data\s*: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
     claimed, present = (int(match[1]), int(match[2])) if match else (0, 0)
-    return 1 - present / claimed if present < claimed < _STREAMED else 0.0
+    return 1 - present / claimed if present < claimed < STREAMED else 0.0
 
 
 def _read_parts(
