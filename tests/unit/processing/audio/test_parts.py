@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ soundfile = pytest.importorskip("soundfile")
 from onnxpipe.errors import AudioError  # noqa: E402
 from onnxpipe.processing.audio.io.load import load_audio, open_audio  # noqa: E402
 from onnxpipe.processing.audio.io.parts import SplicedFile, find_parts  # noqa: E402
-from onnxpipe.processing.audio.io.quiet import QuietDecoder  # noqa: E402
 
 RATE = 16_000
 SECONDS = 4
@@ -204,37 +201,6 @@ def test_truncated_films(container: str, codec: str, part: float, tmp_path: Path
     assert len(found) == pytest.approx(part * len(NOISE), rel=0.15)
     assert len(caplog.records) == 1
     assert "is truncated" in caplog.text
-
-
-@pytest.fixture
-def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the decoder take this process for one of a single thread, which a worker of pytest-xdist is not."""
-    monkeypatch.setattr("onnxpipe.processing.audio.io.quiet.threading.active_count", lambda: 1)
-
-
-@pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("source", ["bytes", "path"])
-def test_an_mp3_with_damaged_frames_prints_nothing(source: str, tmp_path: Path, caplog: Any, capfd: Any) -> None:
-    """libmpg123 prints what is wrong with a frame: here it is one warning."""
-    data = bytearray(encoded("MP3"))
-    for place in mp3_frames(bytes(data))[20:40]:
-        data[place + 6 : place + 60] = b"\xff\x07" * 27
-    (tmp_path / "broken.mp3").write_bytes(data)
-    load_audio(bytes(data) if source == "bytes" else tmp_path / "broken.mp3", RATE)
-    assert not capfd.readouterr().err
-    assert [record.getMessage().split(": ")[1] for record in caplog.records] == ["some of its audio is missing"]
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_what_others_print_meanwhile_is_passed_on(capfd: Any) -> None:
-    with ExitStack() as stack:
-        decoder = QuietDecoder(stack)
-        with decoder.quiet():
-            os.write(2, b"Warning: Xing stream size off by more than 1%\nmine\n[src/libmpg123/layer3.c:1] error: a\n")
-        assert decoder.complained
-        with decoder.quiet():
-            os.write(2, b"and mine\n")
-    assert capfd.readouterr().err == "mine\nand mine\n"
 
 
 def test_a_second_recording_that_is_broken_does_not_hide_the_first(caplog: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from io import BytesIO
 from pathlib import Path
@@ -16,9 +17,9 @@ import pytest
 Image = pytest.importorskip("PIL.Image")
 
 from onnxpipe.errors import ImageError, ImageNotFoundError, OnnxPipeError  # noqa: E402
-from onnxpipe.processing.images.io import load  # noqa: E402
+from onnxpipe.processing.images.io import load, quiet  # noqa: E402
 from onnxpipe.processing.images.io.load import load_image  # noqa: E402
-from onnxpipe.processing.images.io.pillow import without_warnings  # noqa: E402
+from onnxpipe.processing.images.io.quiet import silent_pillow  # noqa: E402
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
 
@@ -240,8 +241,8 @@ def test_threads_share_the_silence() -> None:
         warnings.simplefilter("always")
         before = list(warnings.filters)
         with ExitStack() as first, ExitStack() as second:
-            first.enter_context(without_warnings())
-            second.enter_context(without_warnings())
+            first.enter_context(silent_pillow())
+            second.enter_context(silent_pillow())
             first.close()
             warnings.warn_explicit("broken", UserWarning, "file.py", 1, module="PIL.TiffImagePlugin")
             warnings.warn_explicit("another's", UserWarning, "file.py", 1, module="PILLAR")
@@ -425,3 +426,27 @@ def test_without_pillow_the_error_has_the_line_to_install_it(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "onnxpipe\[vision\]"'):
         load_image(PIXELS)
+
+
+def test_broken_tiffs_print_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """libtiff prints what is wrong with a file; here it is one error, in threads as well."""
+    whole = _file(
+        Image.fromarray(np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)), "TIFF", compression="tiff_deflate"
+    )
+    at = whole.index(b"\x78\x9c") + 40
+    broken = whole[:at] + bytes(20) + whole[at + 20 :]
+
+    def load(data: bytes) -> str:
+        try:
+            return str(load_image(data).size)
+        except ImageError as error:
+            return "broken" if "broken" in str(error) else str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(load, [whole, broken] * 8)) == ["(64, 64)", "broken"] * 8
+    assert load(broken) == "broken"
+    assert not capfd.readouterr().err
+    if quiet._libtiff_setters():  # of others' images libtiff prints as before
+        with pytest.raises(OSError, match="decoder error"), Image.open(BytesIO(broken)) as image:
+            image.load()
+        assert "ZIPDecode" in capfd.readouterr().err

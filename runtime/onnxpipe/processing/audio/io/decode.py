@@ -130,7 +130,7 @@ def open_decoded(file: AudioFile) -> Iterator[DecodedAudio]:
     if (kind := kind_of(file.head())) is not None:
         raise AudioError(MALFORMED.format(name=file.name, what=kind))
     with ExitStack() as stack:
-        decoder = QuietDecoder(stack)
+        decoder = QuietDecoder()
         opened = _open_parts(soundfile, file, stack, decoder)
         if not opened:
             yield stack.enter_context(_open_ffmpeg(file))

@@ -20,7 +20,8 @@ from onnxpipe.processing.data_urls import decode_base64, decode_data_url, is_dat
 from onnxpipe.processing.file_kinds import kind_of
 from onnxpipe.processing.images.io.fetch import fetch
 from onnxpipe.processing.images.io.grey import to_eight_bits
-from onnxpipe.processing.images.io.pillow import import_pillow, readable_formats, without_warnings
+from onnxpipe.processing.images.io.pillow import import_pillow, readable_formats
+from onnxpipe.processing.images.io.quiet import silent_pillow
 from onnxpipe.processing.urls import is_url, without_secrets
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _decode(file: str | os.PathLike[str] | BytesIO, name: str, max_pixels: int, 
     """Decode a file. Until its size is known to be allowed, only its header is read."""
     pillow = import_pillow()
     try:
-        with without_warnings(), pillow.open(file, formats=readable_formats()) as image:
+        with silent_pillow(), pillow.open(file, formats=readable_formats()) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise _too_large(name, f"{width}x{height} pixels", max_pixels)
@@ -187,7 +188,7 @@ def _upright(image: Image, name: str, alpha: bool) -> Image:
     """Return a copy of an image, upright, in RGB or, with `alpha` where it has transparency, RGBA."""
     pillow = import_pillow()
     try:
-        with without_warnings():
+        with silent_pillow():
             image.load()
             turn = _UPRIGHT.get(_orientation(image))
             image = to_eight_bits(image)

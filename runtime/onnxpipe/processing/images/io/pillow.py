@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
-from threading import Lock
 from types import ModuleType
 
 from onnxpipe.errors import MissingDependencyError
@@ -54,30 +51,3 @@ def _import_plugins() -> None:
     for plugin in _PLUGINS.values():
         with suppress(ImportError):  # a Pillow that is older than the format
             importlib.import_module(f"PIL.{plugin}ImagePlugin")
-
-
-_lock = Lock()
-_reading = 0
-_filters = warnings.catch_warnings()
-
-
-@contextmanager
-def without_warnings() -> Iterator[None]:
-    """Silence Pillow's warnings (broken metadata, many pixels): an image is read or refused, with an error of ours.
-
-    The filters of warnings belong to the whole process, so threads that read at once share one change of them.
-    """
-    global _reading, _filters
-    with _lock:
-        _reading += 1
-        if _reading == 1:
-            _filters = warnings.catch_warnings()
-            _filters.__enter__()
-            warnings.filterwarnings("ignore", module=r"PIL\b")
-    try:
-        yield
-    finally:
-        with _lock:
-            _reading -= 1
-            if _reading == 0:
-                _filters.__exit__(None, None, None)
