@@ -30,6 +30,7 @@ from onnxpipe.generation.stopping import (
     MaxTimeCriteria,
     StoppingCriteriaList,
 )
+from onnxpipe.generation.validation import check_forced_tokens
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def build_processors(
         context: the rest of the call.
         custom: the user's; one of a class that is built here replaces it, the others follow.
     """
+    check_forced_tokens(config, context.model.vocab_size)
     built = [*_first(config, context), *_lengths_and_tokens(config, context)]
     normalise = [p.LogitNormalization()] if config.renormalize_logits is True else []
     for one in (*built, *normalise):

@@ -185,5 +185,5 @@ def _check_bad_words(words: Any) -> None:
         raise ValueError(f"`bad_words_ids` has to be a non-empty list, but is {words}.")
     if any(not isinstance(ids, list) for ids in words):
         raise ValueError(f"`bad_words_ids` has to be a list of lists, but is {words}.")
-    if any(not all(map(_is_token, ids)) for ids in words):
+    if any(not ids or not all(map(_is_token, ids)) for ids in words):
         raise ValueError(f"Each list in `bad_words_ids` has to be a list of positive integers, but is {words}.")

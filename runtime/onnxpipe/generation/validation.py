@@ -22,13 +22,23 @@ SAMPLING: dict[str, Any] = {
     "epsilon_cutoff": 0.0,
     "eta_cutoff": 0.0,
 }
-#: Fields that are whole numbers, with their least value.
+#: Fields that are whole numbers, with their least value. (`top_k` is checked where it is used: files say -1 for all.)
 _COUNTS = {
-    "max_new_tokens": 1, "max_length": 0, "min_length": 0, "min_new_tokens": 0, "num_beams": 1,
-    "num_return_sequences": 1,
+    "max_new_tokens": 1, "max_length": 0, "min_length": 0, "min_new_tokens": 0, "num_beams": 1, "num_beam_groups": 1,
+    "num_return_sequences": 1, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0,
 }  # fmt: skip
-#: Fields that are any number.
-_NUMBERS = ("temperature", "top_p", "min_p", "typical_p", "repetition_penalty", "length_penalty", "max_time")
+#: Fields that are numbers, with their least and greatest value; None for none.
+_NUMBERS: dict[str, tuple[float | None, float | None]] = {
+    "temperature": (None, None), "top_p": (0, 1), "min_p": (0, 1), "typical_p": (0, 1), "epsilon_cutoff": (0, 1),
+    "eta_cutoff": (0, 1), "repetition_penalty": (None, None), "encoder_repetition_penalty": (None, None),
+    "length_penalty": (None, None), "diversity_penalty": (None, None), "penalty_alpha": (0, None),
+    "guidance_scale": (None, None), "max_time": (0, None),
+}  # fmt: skip
+#: Fields that are yes or no.
+_SWITCHES = (
+    "do_sample", "use_cache", "renormalize_logits", "remove_invalid_values", "low_memory", "token_healing",
+    "return_dict_in_generate",
+)  # fmt: skip
 _OUTPUTS = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
 
 #: Most numbers of an array of a search: a batch of 64, with 10 beams, of 256,000 tokens has a third of them.
@@ -68,10 +78,21 @@ def _values(config: GenerationConfig) -> None:
         value = getattr(config, name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < least):
             raise ValueError(f"{name}={value!r}: pass a whole number, at least {least}")
-    for name in _NUMBERS:
+    for name, (lowest, highest) in _NUMBERS.items():
         value = getattr(config, name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
-            raise ValueError(f"{name}={value!r}: pass a number")
+        if value is not None and not _is_number(value, lowest, highest):
+            raise ValueError(f"{name}={value!r}: pass a number{_range(lowest, highest)}")
+    for name in _SWITCHES:
+        value = getattr(config, name)
+        if value is not None and value not in (True, False):
+            raise ValueError(f"{name}={value!r}: pass True or False")
+    decay = config.exponential_decay_length_penalty
+    if decay is not None and not (
+        isinstance(decay, (tuple, list)) and len(decay) == 2 and all(_is_number(each, None, None) for each in decay)
+    ):
+        raise ValueError(
+            f"exponential_decay_length_penalty={decay!r}: pass two numbers, the tokens before it begins and its factor"
+        )
     weight = config.assistant_ensemble_weight
     if weight is not None and not 0.0 < weight < 1.0:
         raise ValueError(
@@ -83,6 +104,31 @@ def _values(config: GenerationConfig) -> None:
         raise ValueError(f"Invalid `cache_implementation` ({cache}). Choose one of: {CACHE_IMPLEMENTATIONS}")
     if config.watermarking_config is not None:
         config.watermarking_config.validate()
+
+
+def _is_number(value: Any, lowest: float | None, highest: float | None) -> bool:
+    if isinstance(value, bool) or not isinstance(value, Real) or value != value:  # NaN is not equal to itself
+        return False
+    return (lowest is None or float(value) >= lowest) and (highest is None or float(value) <= highest)
+
+
+def _range(lowest: float | None, highest: float | None) -> str:
+    if highest is not None:
+        return f" from {lowest} to {highest}"
+    return "" if lowest is None else f", at least {lowest}"
+
+
+def check_forced_tokens(config: GenerationConfig, vocab_size: int) -> None:
+    """Refuse forced tokens that the vocabulary does not have: a negative one would count from its end.
+
+    Raises:
+        ValueError: names the field, the token, and the size of the vocabulary.
+    """
+    for name in ("forced_bos_token_id", "forced_eos_token_id"):
+        forced = getattr(config, name)
+        for token in () if forced is None else (forced,) if isinstance(forced, Integral) else forced:
+            if isinstance(token, bool) or not isinstance(token, Integral) or not 0 <= int(token) < vocab_size:
+                raise ValueError(f"{name}={token!r}: pass a token of the vocabulary, from 0 to {vocab_size - 1}")
 
 
 def check_size(prompts: int, copies: int, width: int, what: str) -> None:

@@ -168,6 +168,8 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
             spans = [spans] if isinstance(spans, list) and isinstance(spans[0], tuple) else spans
             if len(spans) != (1 if isinstance(inputs, str) else len(inputs)):
                 raise ValueError("offset_mapping should have the same batch size as the input")
+            if not isinstance(inputs, str):  # each input has its own spans
+                return [self(each, *args, **{**kwargs, "offset_mapping": [own]}) for each, own in zip(inputs, spans)]
             kwargs["offset_mapping"] = spans
         if kwargs.get("is_split_into_words") and not stream and not all(isinstance(each, list) for each in inputs):
             return super().__call__([inputs], *args, **kwargs)
@@ -192,6 +194,11 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         for i in range(len(encoding["input_ids"]) if windows else 1):
             one = {name: column[i] for name, column in encoding.items()} if windows else encoding
             spans = options.offset_mapping[0] if options.offset_mapping else one["offset_mapping"]
+            if len(spans) < len(one["input_ids"]):
+                raise ValueError(
+                    f"offset_mapping has {len(spans)} spans, the input {len(one['input_ids'])} tokens: pass one "
+                    "(start, end) for each token, special tokens included"
+                )
             if options.is_split_into_words:
                 spans = _in_sentence(spans, encoding, i, value, len(options.delimiter))
             yield text_row(self.tokenizer, one, _Window(sentence, one["special_tokens_mask"], spans))

@@ -65,3 +65,14 @@ def test_seconds_are_those_of_a_clock_that_nobody_sets(monkeypatch: pytest.Monke
     now = time.monotonic()
     monkeypatch.setattr(time, "monotonic", lambda: now + 1001)
     assert criterion(PROMPT, None).all()
+
+
+@pytest.mark.parametrize("options", [{"forced_bos_token_id": -5}, {"forced_eos_token_id": [2, 10**9]}])
+def test_forced_tokens_are_of_the_vocabulary(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"forced_.os_token_id=.*pass a token of the vocabulary, from 0 to"):
+        FakeCausal().generate(PROMPT, max_new_tokens=3, **options)
+
+
+def test_a_forbidden_sequence_has_tokens() -> None:
+    with pytest.raises(ValueError, match="list of positive integers"):
+        FakeCausal().generate(PROMPT, max_new_tokens=3, bad_words_ids=[[]])

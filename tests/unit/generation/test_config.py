@@ -178,7 +178,11 @@ def test_modes(fields, assistant, mode):
     [
         ("max_new_tokens", 1.5), ("max_new_tokens", "3"), ("max_new_tokens", True), ("min_length", -1),
         ("min_length", "x"), ("num_beams", 0), ("num_beams", 1.5), ("num_beams", "2"), ("num_return_sequences", 0),
-        ("top_p", "x"), ("length_penalty", "x"), ("max_time", "x"),
+        ("top_p", "x"), ("length_penalty", "x"), ("max_time", "x"), ("top_p", 2.0), ("top_p", float("nan")),
+        ("typical_p", 2), ("epsilon_cutoff", -0.1), ("eta_cutoff", 2), ("min_p", -1), ("max_time", -1),
+        ("penalty_alpha", -1), ("diversity_penalty", "x"), ("guidance_scale", "x"), ("no_repeat_ngram_size", -1),
+        ("encoder_no_repeat_ngram_size", 1.5), ("num_beam_groups", 0), ("renormalize_logits", "x"), ("do_sample", "no"),
+        ("exponential_decay_length_penalty", (1,)), ("exponential_decay_length_penalty", (1, "x")),
     ],
 )  # fmt: skip
 def test_numbers_are_refused_by_name(name: str, wrong: object) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers, processors
 
-from onnxpipe import ItemError, QuestionAnsweringPipeline, TextGenerationPipeline
+from onnxpipe import ItemError, QuestionAnsweringPipeline, TextGenerationPipeline, TokenClassificationPipeline
 from onnxpipe.bundle import Config
 from onnxpipe.processing.text.files import TokenizerSettings
 from onnxpipe.processing.text.tokenizer import Tokenizer
@@ -124,3 +124,22 @@ def test_a_bad_chat() -> None:
     assert isinstance(pipe(bad, on_error="return", **options), ItemError)
     mixed = pipe([good, None, "hi", 3], on_error="return", **options)
     assert [type(answer) for answer in mixed] == [list, ItemError, list, ItemError]
+
+
+class _Tagger(_Finder):
+    """Tags every "gold"."""
+
+    per_token = frozenset({"logits"})
+
+    def run(self, feeds: dict[str, Any]) -> dict[str, Any]:
+        found = (feeds["input_ids"] == GOLD).astype(np.float32)
+        return {"logits": 20 * np.stack([1 - found, found], axis=-1)}
+
+
+def test_each_input_has_its_own_offset_mapping() -> None:
+    pipe = TokenClassificationPipeline(_Tagger("O", "GOLD"), words(), task="token-classification")
+    spans = [[(0, 0), (7, 9), (0, 0)], [(0, 0), (3, 5), (0, 0)]]
+    found = pipe(["gold", "gold"], offset_mapping=spans)
+    assert [(each[0]["start"], each[0]["end"]) for each in found] == [(7, 9), (3, 5)]
+    with pytest.raises(ValueError, match="offset_mapping has 1 spans, the input 3 tokens"):
+        pipe("gold", offset_mapping=[(0, 1)])

@@ -123,6 +123,12 @@ def test_another_rate_is_resampled(pipe: Any) -> None:
     assert len(pipe({"raw": slow, "sampling_rate": RATE // 2}, return_timestamps="char")["chunks"]) >= 3
 
 
+@pytest.mark.parametrize("wrong", [{"sampling_rate": "x"}, {"sampling_rate": 0}, {"stride": 3}, {"stride": (1, "x")}])
+def test_numbers_of_a_dict_are_checked(pipe: Any, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"^{next(iter(wrong))} must be"):
+        pipe({"raw": said("abc"), "sampling_rate": RATE, **wrong})
+
+
 def test_a_dict_keeps_its_keys_and_the_answer_has_them(pipe: Any) -> None:
     given = {"raw": said("abc"), "sampling_rate": RATE, "partial": True, "stride": (0, 0)}
     assert pipe(given) == {"text": "abc", "partial": [True]}

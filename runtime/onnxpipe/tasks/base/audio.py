@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -186,13 +187,14 @@ def _from_dict(source: Mapping[str, Any], who: str) -> Recording:
     if array is None:
         rest.pop("path", None)  # of datasets, beside the array
         array = rest.pop("array", None)
-    rate = int(rest.pop("sampling_rate"))
-    if rate < 1:
-        raise ValueError(f"sampling_rate must be a positive number of samples a second, got {rate}")
+    rate = rest.pop("sampling_rate")
+    if not isinstance(rate, Real) or not float(rate) >= 1:
+        raise ValueError(f"sampling_rate must be a positive number of samples a second, got {rate!r}")
     if stride is not None:
-        left, right = stride
-        stride = (int(left), int(right))
-    return Recording(array_of(array, who), rate, stride, rest)
+        if not isinstance(stride, (tuple, list)) or len(stride) != 2 or not all(isinstance(n, Real) for n in stride):
+            raise ValueError(f"stride must be two numbers of samples, to the left and to the right, got {stride!r}")
+        stride = (int(float(stride[0])), int(float(stride[1])))
+    return Recording(array_of(array, who), int(float(rate)), stride, rest)
 
 
 def array_of(value: Any, who: str) -> Array:

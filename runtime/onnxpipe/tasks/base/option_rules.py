@@ -78,19 +78,21 @@ class _Rule:
     @property
     def expected(self) -> str:
         names = self._names()
+        limits = f", {self.range}" if self.range != Range() and {int, float} & _numbers_in(self.types) else ""
         if names:
             others = [_TITLES[kind] for kind in self.types if kind in _TITLES and kind is not str]
             listed = ", ".join(names)
-            return f"choose one of {listed}" if not others else f"pass {' or '.join(others)}, or one of {listed}"
-        parts = [_title(kind) for kind in self.types if kind is not type(None)]
-        limits = f", {self.range}" if self.range != Range() and {int, float} & _numbers_in(self.types) else ""
+            if not others:
+                return f"choose one of {listed}"
+            return f"pass {' or '.join(others)}{limits}, or one of {listed}"
+        parts = [_title(kind) for kind in self.types if kind is not type(None) and get_origin(kind) is not Literal]
         return f"pass {' or '.join(dict.fromkeys(parts))}{limits}"
 
     def _names(self) -> list[str]:
         names = [repr(each) for each in self.choices if each]
         for kind in self.types:
             if get_origin(kind) is Literal:
-                names += map(repr, get_args(kind))
+                names += [repr(each) for each in get_args(kind) if each != ""]  # "" stands for "not passed"
             elif _is_enum(kind):
                 names += [repr(each.name.lower()) if str in self.types else str(each) for each in kind]
         return names
