@@ -148,8 +148,8 @@ class AutoProcessor:
         images = _image_processor(config, overrides)
         both = image_text_processor(config.model_type)
         if has_tokenizer(folder):
-            return both(images, _tokenizer(folder))
-        return images if both.needs_tokenizer else both(images)
+            return both.from_parts(images, _tokenizer(folder), config)
+        return images if both.needs_tokenizer else both.from_parts(images, None, config)
 
 
 def _audio_processor(

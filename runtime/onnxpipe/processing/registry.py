@@ -199,6 +199,9 @@ _AUDIO: Mapping[str, Mapping[str, str]] = {
 }
 
 _IMAGE_TEXT: Mapping[str, Mapping[str, str]] = {
+    "multimodal.florence2": {"Florence2Processor": "florence2"},
+    "multimodal.gemma": {"Gemma3Processor": "gemma3", "PaliGemmaProcessor": "paligemma"},
+    "multimodal.idefics3": {"Idefics3Processor": "idefics3", "SmolVLMProcessor": "smolvlm"},
     "multimodal.image_text": {
         "AlignProcessor": "align",
         "BlipProcessor": "blip",
@@ -208,6 +211,17 @@ _IMAGE_TEXT: Mapping[str, Mapping[str, str]] = {
         "Processor": "",
         "SamProcessor": "sam sam2",
         "Siglip2Processor": "siglip2",
+    },
+    "multimodal.internvl": {"InternVLProcessor": "internvl"},
+    "multimodal.llava": {
+        "LlavaNextProcessor": "llava_next",
+        "LlavaOnevisionProcessor": "llava_onevision",
+        "LlavaProcessor": "llava",
+    },
+    "multimodal.qwen_vl": {
+        "Qwen2VLProcessor": "qwen2_vl",
+        "Qwen2_5_VLProcessor": "qwen2_5_vl",
+        "Qwen3VLProcessor": "qwen3_vl",
     },
 }
 

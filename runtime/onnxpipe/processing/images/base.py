@@ -87,6 +87,8 @@ class ImageProcessor(ProcessorBase):
     also: ClassVar[frozenset[str]] = frozenset()
     #: Settings of other classes for which this one has no step.
     unused: ClassVar[frozenset[str]] = frozenset()
+    #: Settings of calls that set others.
+    shorthands: ClassVar[frozenset[str]] = frozenset()
     #: Names of settings in older files of the class -> today's names.
     renamed: ClassVar[Mapping[str, str]] = {}
     #: Whether one number as the size means height and width; else it is the shortest edge.

@@ -156,6 +156,21 @@ def fit(size: Size, canvas: Size) -> Size:
     return canvas[0], min(ceil(width * scale_h), canvas[1])
 
 
+def unpadded(size: Size, rows: int, columns: int) -> Size:
+    """Return the rows and columns of patches of a canvas that show the image, and not the padding around it.
+
+    Args:
+        size: height and width of the image.
+        rows, columns: of patches on the canvas.
+    """
+    height, width = size
+    if width / height > columns / rows:
+        shown = int(round(height * (columns / width), 7))
+        return rows - (rows - shown) // 2 * 2, columns
+    shown = int(round(width * (rows / height), 7))
+    return rows, columns - (columns - shown) // 2 * 2
+
+
 def _on_canvas(image: ImageOrArray, canvas: Size, settings: ImageProcessorSettings) -> Array:
     """Resize an image to fit the canvas, with zeros around it."""
     size = fit(transforms.size_of(image), canvas)

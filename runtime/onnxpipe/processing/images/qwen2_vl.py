@@ -36,6 +36,7 @@ class Qwen2VLImageProcessor(ImageProcessor):
 
     square: ClassVar[bool] = False
     size_limit: ClassVar[int] = MAX_PIXELS
+    shorthands: ClassVar[frozenset[str]] = frozenset({"min_pixels", "max_pixels"})
     packed: ClassVar[frozenset[str]] = frozenset({"pixel_values"})
     unused: ClassVar[frozenset[str]] = CROPPING | PADDING
     defaults: ClassVar = ImageProcessorSettings(
@@ -48,7 +49,7 @@ class Qwen2VLImageProcessor(ImageProcessor):
     @classmethod
     def _settings_in(cls, config: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         settings, extra = super()._settings_in(config)
-        bounds: dict[str, Any] = {name: extra.pop(name) for name in ("min_pixels", "max_pixels") if name in extra}
+        bounds: dict[str, Any] = {name: extra.pop(name) for name in cls.shorthands if name in extra}
         return {**settings, **bounds}, extra
 
     def _parsed(self, settings: Mapping[str, Any], where: str) -> dict[str, Any]:

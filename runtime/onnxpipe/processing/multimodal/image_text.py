@@ -18,6 +18,7 @@ from onnxpipe.processing.images.base import ImageProcessor
 from onnxpipe.processing.images.postprocess import detection
 from onnxpipe.processing.images.settings import RENAMED
 from onnxpipe.processing.images.transforms import Array
+from onnxpipe.processing.processor_config import ProcessorConfig
 from onnxpipe.processing.text.keywords import TokenizerCallOptions
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
@@ -39,6 +40,13 @@ class TextImageProcessor:
     def __init__(self, image_processor: ImageProcessor, tokenizer: Tokenizer | None = None) -> None:
         self.image_processor = image_processor
         self.tokenizer = tokenizer
+
+    @classmethod
+    def from_parts(
+        cls, image_processor: ImageProcessor, tokenizer: Tokenizer | None, config: ProcessorConfig
+    ) -> TextImageProcessor:
+        """Make a processor of its parts; `config` says what else the model's folder holds."""
+        return cls(image_processor, tokenizer)
 
     @property
     def _tokenizer_or_raise(self) -> Tokenizer:

@@ -139,7 +139,7 @@ class ChatTemplateMixin:
             "add_special_tokens": False, **(tokenizer_kwargs or {}),
         }  # fmt: skip
         if control is not None:
-            out = _encode_marked(self, control, texts, options, batched=several or return_tensors is not None)
+            out = encode_marked(self, control, texts, options, batched=several or return_tensors is not None)
         else:
             out = self(texts if several else texts[0], **options)
         if return_assistant_tokens_mask:
@@ -171,19 +171,42 @@ def _add_masks(out: BatchEncoding, spans: Sequence[Sequence[chat.Span]], *, batc
     out["assistant_masks"] = masks if batched else masks[0]
 
 
-def _encode_marked(
+def encode_marked(
     host: _Host, control: ControlTokens, texts: Sequence[str], options: Mapping[str, Any], *, batched: bool
 ) -> BatchEncoding:
-    """Encode texts whose control tokens are marked, as the tokenizer's call would."""
+    """Encode texts whose control tokens are marked, as the tokenizer's call would.
+
+    Args:
+        host: the tokenizer.
+        control: what marked them.
+        texts: the texts.
+        options: of the tokenizer's call.
+        batched: return a list of rows for a single text too.
+
+    Raises:
+        UnsupportedError: an option that is not possible here, or a token that the tokenizer makes of plain text too.
+    """
     known = {"add_special_tokens", "padding", "truncation", "max_length", "return_tensors", "pad_to_multiple_of",
              "padding_side", "return_attention_mask", "verbose"}  # fmt: skip
-    for name in options.keys() - known:
-        raise UnsupportedError(f"tokenizer_kwargs: {name}= is not supported with sanitize_control_tokens=True")
-    rest = {name: value for name, value in options.items() if name not in ("add_special_tokens", "truncation")}
+    for name in sorted(options.keys() - known):
+        if options[name]:
+            raise UnsupportedError(f"{name}= is not supported with control tokens that stay ordinary text")
+    rest = {name: options[name] for name in options.keys() & known - {"add_special_tokens", "truncation"}}
     limits = Limits(host.model_max_length, host.truncation_side, host.padding_side)
-    _, cut, _ = resolve(False, options["truncation"], options["max_length"], 0, None, None, limits, verbose=False)
+    _, cut, _ = resolve(
+        False, options.get("truncation", False), options.get("max_length"), 0, None, None, limits, verbose=False
+    )
     with host._lock.reported():
-        rows = [control.encode(host.backend_tokenizer, text) for text in texts]
+        before, after = _ids_around(host.backend_tokenizer) if options.get("add_special_tokens", True) else ([], [])
+        rows = [[*before, *control.encode(host.backend_tokenizer, text), *after] for text in texts]
     if cut is not None:
         rows = [row[: cut.max_length] if cut.direction == "right" else row[-cut.max_length :] for row in rows]
-    return host.pad({"input_ids": rows if batched else rows[0]}, **rest)
+    return host.pad({"input_ids": rows if batched else rows[0]}, **{"padding": False, **rest})
+
+
+def _ids_around(backend: Any) -> tuple[list[int], list[int]]:
+    """Return the ids that the tokenizer puts before and after a text."""
+    plain = backend.encode("a", add_special_tokens=False).ids
+    ids = backend.encode("a", add_special_tokens=True).ids
+    start = next((i for i in range(len(ids)) if ids[i : i + len(plain)] == plain), 0)
+    return ids[:start], ids[start + len(plain) :]

@@ -100,8 +100,8 @@ def test_the_best_canvas() -> None:
     assert best_canvas((100, 200), canvases) == (336, 672)
     assert best_canvas((600, 300), canvases) == (672, 336)
     assert fit((100, 400), (336, 672)) == (168, 672)
-    assert best_grid((100, 300), (50, 50), 1, 12) == (3, 1)
-    assert best_grid((100, 100), (40, 40), 1, 12) == (2, 2)
+    assert best_grid((100, 300), (100, 100), 1, 12) == (3, 1)
+    assert best_grid((100, 100), (40, 40), 1, 12) == (3, 3)
 
 
 @pytest.mark.parametrize("value", [[], [[1]], "336", [[336, 0]], [336, 672]])

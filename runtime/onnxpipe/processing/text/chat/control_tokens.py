@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from onnxpipe.errors import UnsupportedError
+
 _START, _END = "\U000f0000", "\U000f0001"
 """Private-use characters around a control token of a message."""
 
@@ -28,13 +30,16 @@ class ControlTokens:
     added: re.Pattern[str]
 
     @classmethod
-    def of(cls, backend: Any, template_text: str, listed: Iterable[str] | None) -> ControlTokens:
+    def of(
+        cls, backend: Any, template_text: str, listed: Iterable[str] | None, also: Iterable[str] = ()
+    ) -> ControlTokens:
         """Collect the control tokens of a tokenizer.
 
         Args:
             backend: the `tokenizers.Tokenizer`.
             template_text: the literal text of the template: added tokens in it are control tokens.
             listed: the added tokens that are control tokens, besides the special tokens, if the tokenizer lists them.
+            also: further control tokens.
         """
         tokens = list(backend.get_added_tokens_decoder().values())
         if listed is not None:
@@ -46,8 +51,14 @@ class ControlTokens:
                 for token in tokens
                 if token.special or (token.content in template_text and not token.content.isspace())
             ]
-        everything = _any_of([token.content for token in tokens])
-        return cls(re.compile(_any_of(control)), re.compile(f"{_START}({everything}){_END}|[{_START}{_END}]"))
+        return cls.only(backend, [*control, *also])
+
+    @classmethod
+    def only(cls, backend: Any, tokens: Iterable[str]) -> ControlTokens:
+        """Treat just these tokens of a tokenizer as control tokens."""
+        everything = _any_of([token.content for token in backend.get_added_tokens_decoder().values()])
+        pattern = _any_of(list(dict.fromkeys(tokens)))
+        return cls(re.compile(pattern), re.compile(f"{_START}({everything}){_END}|[{_START}{_END}]"))
 
     def marked(self, value: Any) -> Any:
         """Mark the control tokens in the texts of plain data; keys of dicts are left alone."""
@@ -62,7 +73,7 @@ class ControlTokens:
         """Encode a rendered text, with marked tokens as ordinary text, and without special tokens around it.
 
         Raises:
-            ValueError: the tokenizer produces the control token even from plain text.
+            UnsupportedError: the tokenizer produces the control token even from plain text.
         """
         pieces = self.added.split(text)  # text, marked token (None for a mark alone), text, ...
         ids = _ids(backend, pieces[0])
@@ -75,9 +86,19 @@ class ControlTokens:
             found = encode(backend, "\n" + piece)
             found = found[len(newline) :] if found[: len(newline)] == newline else encode(backend, piece)
             if i % 2 and backend.token_to_id(piece) in found:
-                raise ValueError(f"Can't sanitize {piece!r}: the tokenizer produces it from plain text")
+                raise UnsupportedError(f"Can't sanitize {piece!r}: the tokenizer produces it from plain text")
             ids += found
         return ids
+
+
+def is_marked(text: str) -> bool:
+    """Return whether a text has marked tokens."""
+    return _START in text
+
+
+def unmarked(token: str) -> re.Pattern[str]:
+    """Return a pattern that matches a token where it is not marked as ordinary text."""
+    return re.compile(f"(?<!{_START}){re.escape(token)}")
 
 
 def _any_of(tokens: list[str]) -> str:

@@ -205,6 +205,11 @@ def check_variables(template: str, names: Collection[str], parameters: Collectio
         logger.warning("apply_chat_template: this chat template does not use %s=", name)
 
 
+def variables_of(template: str) -> frozenset[str]:
+    """Return the names of the variables that a template reads; see `sandbox.variables_of`."""
+    return _sandbox().variables_of(template)  # type: ignore[no-any-return]
+
+
 def literal_text(template: str) -> str:
     """Return the literal text of a template; see `sandbox.literal_text`."""
     return _sandbox().literal_text(template)  # type: ignore[no-any-return]

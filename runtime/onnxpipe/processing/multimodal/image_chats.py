@@ -1,0 +1,216 @@
+"""Render conversations with images, and make the arrays for the model of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.processing.batch_feature import BatchFeature
+from onnxpipe.processing.multimodal.placeholders import Expanded
+from onnxpipe.processing.text.batch_encoding import BatchEncoding
+from onnxpipe.processing.text.chat import messages as chat
+from onnxpipe.processing.text.chat.control_tokens import ControlTokens, is_marked
+from onnxpipe.processing.text.tokenizer import Tokenizer
+
+#: The keys of a part of a message that say where its image is.
+SOURCES = ("image", "url", "path", "base64")
+
+
+@dataclass(frozen=True)
+class Processed:
+    """What a processor makes of texts and images.
+
+    Attributes:
+        features: the arrays for the model.
+        prompts: the texts, with tokens instead of markers.
+        encoding: of the prompts; None without texts.
+    """
+
+    features: BatchFeature
+    prompts: Sequence[Expanded] = field(default=())
+    encoding: BatchEncoding | None = None
+
+
+class _Host(Protocol):
+    """The part of a processor that `ImageChatMixin` uses."""
+
+    tokenizer: Tokenizer
+    chat_template: Any
+
+    @property
+    def guarded(self) -> tuple[str, ...]: ...
+    @property
+    def call_options(self) -> frozenset[str]: ...
+    def _process(
+        self, images: Any, text: Any, return_tensors: Any, options: Mapping[str, Any], control: ControlTokens | None
+    ) -> Processed: ...
+
+
+class ImageChatMixin:
+    """Adds chat templates to a processor of texts and images: `apply_chat_template`."""
+
+    def apply_chat_template(
+        self: _Host,
+        conversation: Any,
+        chat_template: str | None = None,
+        tools: Sequence[Any] | None = None,
+        documents: Sequence[Any] | None = None,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool | str = False,
+        return_assistant_tokens_mask: bool = False,
+        tokenize: bool = False,
+        return_tensors: Any = "np",
+        return_dict: bool = False,
+        processor_kwargs: Mapping[str, Any] | None = None,
+        sanitize_control_tokens: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Render a conversation, or several, with the model's chat template; with `tokenize` make the model's arrays.
+
+        A marker of an image that a user typed into the text of a message stays text: it can claim no image.
+
+        Args:
+            conversation: messages, dicts with "role" and "content"; a content is a text, or a list of parts: {"type":
+                "text", "text": …}, {"type": "image", "image" | "url" | "path" | "base64": …}, or {"type": "image_url",
+                "image_url": {"url": …}}. Or a list of such conversations.
+            chat_template: a name, or the text of a template; None for the processor's.
+            tools, documents, add_generation_prompt, continue_final_message, return_assistant_tokens_mask,
+            sanitize_control_tokens: see the tokenizer's `apply_chat_template`.
+            tokenize: load the images and make the arrays for the model, instead of the text alone.
+            return_tensors: "np" for arrays; None for lists.
+            return_dict: return all arrays; else the `input_ids` alone.
+            processor_kwargs: keywords of the processor's call.
+            **kwargs: variables of the template, and keywords of the processor's call.
+
+        Returns:
+            Without `tokenize` the text, or a list for several conversations; else a `BatchFeature`, or ids.
+
+        Raises:
+            ImageError: an image that cannot be read, or more images than the template has markers for, or fewer.
+            ValueError, TypeError, UnknownArgumentError, jinja2.TemplateError, BundleError: see the tokenizer's.
+            UnsupportedError: a part of a message that the model does not take, or options that exclude each other.
+        """
+        template = chat.choose_template(self.chat_template, chat_template, tools=tools is not None)
+        _check(add_generation_prompt, continue_final_message, return_assistant_tokens_mask, tokenize,
+               sanitize_control_tokens)  # fmt: skip
+        variables, options = _divided(template, kwargs, self.call_options)
+        options = {**options, **(processor_kwargs or {})}
+        chats, several = chat.conversations_of(conversation)
+        parted = [_without_images(messages) for messages in chats]
+        plain = [messages for messages, _ in parted]
+        context = {
+            **chat.plain(variables),
+            "tools": chat.plain_tools(tools),
+            "documents": chat.plain_documents(documents),
+        }
+        control = None
+        if tokenize:
+            control = _control(self, template, everything=sanitize_control_tokens)
+            plain = control.marked(chat.plain(plain))
+            context = control.marked(context) if sanitize_control_tokens else context
+        variables = {**self.tokenizer.special_tokens_map, **context, "add_generation_prompt": add_generation_prompt}
+        rendered = [
+            chat.render_chat(
+                template, messages, variables, continue_final_message=continue_final_message,
+                track=return_assistant_tokens_mask,
+            )
+            for messages in plain
+        ]  # fmt: skip
+        texts = [text for text, _ in rendered]
+        if not tokenize:
+            return texts if several else texts[0]
+        if self.tokenizer.bos_token is not None and texts[0].startswith(self.tokenizer.bos_token):
+            options["add_special_tokens"] = False  # the template has written them
+        images = options.pop("images", None)
+        images = [found for _, found in parted] if images is None else images if several else [images]
+        control = control if any(map(is_marked, texts)) else None
+        done = self._process(images, texts, return_tensors, options, control)
+        if return_assistant_tokens_mask:
+            _add_masks(done, [spans for _, spans in rendered])
+        return done.features if return_dict else done.features["input_ids"]
+
+
+def _check(prompts: bool, continues: bool | str, masks: bool, tokenize: bool, sanitize: bool) -> None:
+    """Raise UnsupportedError where options exclude each other."""
+    if continues and prompts:
+        raise UnsupportedError(
+            "continue_final_message and add_generation_prompt are not compatible. Use continue_final_message when you "
+            "want the model to continue the final message, and add_generation_prompt when you want to add a header "
+            "that will prompt it to start a new assistant message instead."
+        )
+    if continues and masks:
+        raise UnsupportedError("continue_final_message is not compatible with return_assistant_tokens_mask.")
+    if sanitize and (masks or not tokenize):
+        raise UnsupportedError(
+            "`sanitize_control_tokens=True` requires `tokenize=True` and is not compatible with "
+            "`return_assistant_tokens_mask=True`."
+        )
+
+
+def _divided(
+    template: str, kwargs: Mapping[str, Any], options: frozenset[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide keywords into variables of the template and options of the processor's call."""
+    used = chat.variables_of(template) if kwargs else frozenset()
+    variables = {name: value for name, value in kwargs.items() if name in used or name not in options}
+    chat.check_variables(template, variables, {*options, *_PARAMETERS})
+    return variables, {name: value for name, value in kwargs.items() if name not in variables}
+
+
+_PARAMETERS = tuple(ImageChatMixin.apply_chat_template.__annotations__)
+
+
+def _control(host: _Host, template: str, *, everything: bool) -> ControlTokens:
+    """Return the tokens that messages may not write: those of images, or all control tokens."""
+    tokens, tokenizer = host.guarded, host.tokenizer
+    if not everything:
+        return ControlTokens.only(tokenizer.backend_tokenizer, tokens)
+    return ControlTokens.of(
+        tokenizer.backend_tokenizer, chat.literal_text(template), tokenizer.chat_control_tokens, tokens
+    )
+
+
+def _without_images(messages: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Return messages whose parts do not hold their images, and the images.
+
+    Raises:
+        UnsupportedError: a part that is no text and no image.
+    """
+    plain: list[Any] = []
+    images: list[Any] = []
+    for message in messages:
+        content = message.get("content") if isinstance(message, Mapping) else None
+        if isinstance(content, (list, tuple)):
+            parts = [_part(part) for part in content]
+            images += [image for _, found in parts for image in found]
+            message = {**message, "content": [part for part, _ in parts]}
+        plain.append(message)
+    return plain, images
+
+
+def _part(part: Any) -> tuple[Any, list[Any]]:
+    """Return a part of a message without its image, and its images."""
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind == "image_url":
+        named = part.get("image_url")
+        return {"type": "image"}, [named.get("url", "") if isinstance(named, Mapping) else named]
+    if kind == "image":
+        rest = {name: value for name, value in part.items() if name not in SOURCES}
+        return rest, [part[name] for name in SOURCES if part.get(name) is not None]
+    if kind in ("video", "audio"):
+        raise UnsupportedError(f"a message has a part of the type {kind!r}: chats take texts and images here")
+    return part, []
+
+
+def _add_masks(done: Processed, spans: Sequence[Sequence[tuple[int, int]]]) -> None:
+    """Add `assistant_masks`: 1 for the tokens of the assistant's messages."""
+    encoding, ids = done.encoding, done.features["input_ids"]
+    moved = [
+        [(prompt.place(start), prompt.place(end)) for start, end in own] for prompt, own in zip(done.prompts, spans)
+    ]
+    masks = [chat.assistant_mask(encoding, i, len(row), moved[i]) for i, row in enumerate(ids)]
+    done.features["assistant_masks"] = np.array(masks) if isinstance(ids, np.ndarray) else masks
