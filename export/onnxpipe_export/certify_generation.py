@@ -8,6 +8,7 @@ logits' tolerance decides, and the share of equal tokens is noted.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from onnxpipe_export import tracing
 from onnxpipe_export.cases import audio as audio_cases
 from onnxpipe_export.cases.text import SENTENCES
 from onnxpipe_export.checkpoint import Checkpoint
+from onnxpipe_export.graphs.seq2seq.image import image_batches
 
 _PROMPTS = 4
 _PROMPT_LENGTHS = (9, 4, 7, 2)
@@ -64,7 +66,7 @@ class OriginalOutputs:
 
     Attributes:
         checkpoint: the original.
-        tokenizer: transformers' tokenizer, None where the model takes audio.
+        tokenizer: transformers' tokenizer, None where the model takes audio and has none.
     """
 
     checkpoint: Checkpoint
@@ -73,6 +75,8 @@ class OriginalOutputs:
     @cached_property
     def batches(self) -> list[Batch]:
         """Each prompt alone, then all together."""
+        if self.takes_images_alone:
+            return image_batches(self.checkpoint)
         if self.takes_images:
             from onnxpipe_export.graphs.vision_language import prompts
 
@@ -102,7 +106,12 @@ class OriginalOutputs:
     @property
     def takes_images(self) -> bool:
         """Whether the model takes images beside tokens."""
-        return self.checkpoint.task.modality == "image-text"
+        return self.checkpoint.task.modality == "image-text" and not self.takes_images_alone
+
+    @property
+    def takes_images_alone(self) -> bool:
+        """Whether the model takes images without tokens."""
+        return self.checkpoint.task.name == "image-to-text"
 
     def alone(self, batch: Batch, row: int) -> tuple[Batch, int]:
         """Return the batch and the row in which a row can be run by itself: one with images stands alone already."""
@@ -116,7 +125,7 @@ class OriginalOutputs:
     @property
     def before(self) -> int | None:
         """How many tokens of an output stand before the generated ones; None: as many as the prompt has."""
-        if not self.checkpoint.model.config.is_encoder_decoder:
+        if not self.takes_images_alone and not self.checkpoint.model.config.is_encoder_decoder:
             return None
         return 0 if self.checkpoint.config.model_type == "whisper" else 1
 
@@ -197,6 +206,8 @@ def _limit(checkpoint: Checkpoint) -> int:
 def _runtime_model(folder: Path, precision: str, original_outputs: OriginalOutputs) -> Any:
     from onnxpipe.models import auto
 
+    if original_outputs.takes_images_alone:
+        return auto.AutoModelForVision2Seq.from_pretrained(folder, dtype=precision, device="cpu")
     if original_outputs.takes_audio:
         return auto.AutoModelForSpeechSeq2Seq.from_pretrained(folder, dtype=precision, device="cpu")
     decodes = original_outputs.checkpoint.model.config.is_encoder_decoder
@@ -282,8 +293,10 @@ def _mean_log_probability(model: Any, batch: Batch, row: int, tokens: np.ndarray
         if "input_ids" not in batch:
             before = _first_tokens(model, int(tokens[0]))
             fed = torch.from_numpy(np.concatenate([before, tokens[:-1]])[None])
-            audio = {name: torch.from_numpy(array[row : row + 1]) for name, array in batch.items()}
-            logits = model(**audio, decoder_input_ids=fed).logits[0, len(before) - 1 :]
+            media = {name: torch.from_numpy(array[row : row + 1]) for name, array in batch.items()}
+            known = inspect.signature(model.forward).parameters
+            name = "decoder_input_ids" if "decoder_input_ids" in known else "input_ids"
+            logits = model(**media, **{name: fed}).logits[0, len(before) - 1 :]
         elif model.config.is_encoder_decoder:
             prompt = batch["input_ids"][row][batch["attention_mask"][row].astype(bool)]
             fed = torch.from_numpy(np.concatenate([_first_tokens(model, int(tokens[0])), tokens[:-1]])[None])

@@ -73,6 +73,7 @@ _IMAGE_TASKS = (
     Task("zero-shot-image-classification", "AutoModelForZeroShotImageClassification", (), "image-text"),
     Task("zero-shot-object-detection", "AutoModelForZeroShotObjectDetection", (), "image-text"),
     Task("image-feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output"), "image"),
+    Task("image-to-text", "VisionEncoderDecoderModel", (), "image-text", generates=True),
 )  # fmt: skip
 
 _AUDIO_TASKS = (
@@ -181,6 +182,7 @@ _MAPPINGS: Mapping[str, str] = {
 _CLASSES: Mapping[str, Mapping[str, str]] = {
     "zero-shot-audio-classification": {"ClapModel": "AutoModel"},
     "vocoder": {"SpeechT5HifiGan": "SpeechT5HifiGan"},
+    "image-to-text": {name: name for name in ("VisionEncoderDecoderModel", "BlipForConditionalGeneration")},
 }
 
 

@@ -58,6 +58,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "AutoModelForTokenClassification",
         "AutoModelForUniversalSegmentation",
         "AutoModelForVideoClassification",
+        "AutoModelForVision2Seq",
         "AutoModelForZeroShotAudioClassification",
         "AutoModelForZeroShotImageClassification",
         "AutoModelForZeroShotObjectDetection",

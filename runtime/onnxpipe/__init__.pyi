@@ -45,6 +45,7 @@ from onnxpipe.models.auto import AutoModelForTextToWaveform as AutoModelForTextT
 from onnxpipe.models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
 from onnxpipe.models.auto import AutoModelForUniversalSegmentation as AutoModelForUniversalSegmentation
 from onnxpipe.models.auto import AutoModelForVideoClassification as AutoModelForVideoClassification
+from onnxpipe.models.auto import AutoModelForVision2Seq as AutoModelForVision2Seq
 from onnxpipe.models.auto import AutoModelForZeroShotAudioClassification as AutoModelForZeroShotAudioClassification
 from onnxpipe.models.auto import AutoModelForZeroShotImageClassification as AutoModelForZeroShotImageClassification
 from onnxpipe.models.auto import AutoModelForZeroShotObjectDetection as AutoModelForZeroShotObjectDetection
@@ -78,6 +79,7 @@ from onnxpipe.tasks.image_classification import ImageClassificationPipeline as I
 from onnxpipe.tasks.image_feature_extraction import ImageFeatureExtractionPipeline as ImageFeatureExtractionPipeline
 from onnxpipe.tasks.image_segmentation import ImageSegmentationPipeline as ImageSegmentationPipeline
 from onnxpipe.tasks.image_to_image import ImageToImagePipeline as ImageToImagePipeline
+from onnxpipe.tasks.image_to_text import ImageToTextPipeline as ImageToTextPipeline
 from onnxpipe.tasks.keypoint_matching import KeypointMatchingPipeline as KeypointMatchingPipeline
 from onnxpipe.tasks.mask_generation import MaskGenerationPipeline as MaskGenerationPipeline
 from onnxpipe.tasks.object_detection import ObjectDetectionPipeline as ObjectDetectionPipeline
@@ -114,21 +116,22 @@ __all__ = [
     "AutoModelForQuestionAnswering", "AutoModelForSemanticSegmentation", "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification", "AutoModelForSpeechSeq2Seq", "AutoModelForTextToSpectrogram",
     "AutoModelForTextToWaveform", "AutoModelForTokenClassification", "AutoModelForUniversalSegmentation",
-    "AutoModelForVideoClassification", "AutoModelForZeroShotAudioClassification",
+    "AutoModelForVideoClassification", "AutoModelForVision2Seq", "AutoModelForZeroShotAudioClassification",
     "AutoModelForZeroShotImageClassification", "AutoModelForZeroShotObjectDetection", "AutoProcessor", "AutoTokenizer",
     "AutoVideoProcessor", "AutomaticSpeechRecognitionPipeline", "BackgroundRemovalPipeline", "BatchEncoding",
     "BatchFeature", "Bundle", "Config", "DepthEstimationPipeline", "EmbeddingPipeline", "FeatureExtractionPipeline",
     "FeatureExtractor", "FillMaskPipeline", "GenerationConfig", "ImageClassificationPipeline",
     "ImageFeatureExtractionPipeline", "ImageProcessor", "ImageSegmentationPipeline", "ImageToImagePipeline",
-    "ItemError", "KeyDataset", "KeyPairDataset", "KeypointMatchingPipeline", "LogitsProcessor", "LogitsProcessorList",
-    "MaskGenerationPipeline", "ModelOutput", "ObjectDetectionPipeline", "OcrPipeline", "PIPELINE_REGISTRY", "Pipeline",
-    "PipelineIterator", "QuestionAnsweringPipeline", "SentenceSimilarityPipeline", "SpeechT5HifiGan", "SquadExample",
-    "StoppingCriteria", "StoppingCriteriaList", "SummarizationPipeline", "Text2TextGenerationPipeline",
-    "TextClassificationPipeline", "TextGenerationPipeline", "TextIteratorStreamer", "TextRankingPipeline",
-    "TextStreamer", "TextToAudioPipeline", "TokenClassificationPipeline", "Tokenizer", "TranslationPipeline",
-    "VideoClassificationPipeline", "ZeroShotAudioClassificationPipeline", "ZeroShotClassificationPipeline",
-    "ZeroShotImageClassificationPipeline", "ZeroShotObjectDetectionPipeline", "__version__", "check_task", "draw",
-    "get_supported_tasks", "load_audio", "load_image", "open_bundle", "pipeline", "set_seed"
+    "ImageToTextPipeline", "ItemError", "KeyDataset", "KeyPairDataset", "KeypointMatchingPipeline", "LogitsProcessor",
+    "LogitsProcessorList", "MaskGenerationPipeline", "ModelOutput", "ObjectDetectionPipeline", "OcrPipeline",
+    "PIPELINE_REGISTRY", "Pipeline", "PipelineIterator", "QuestionAnsweringPipeline", "SentenceSimilarityPipeline",
+    "SpeechT5HifiGan", "SquadExample", "StoppingCriteria", "StoppingCriteriaList", "SummarizationPipeline",
+    "Text2TextGenerationPipeline", "TextClassificationPipeline", "TextGenerationPipeline", "TextIteratorStreamer",
+    "TextRankingPipeline", "TextStreamer", "TextToAudioPipeline", "TokenClassificationPipeline", "Tokenizer",
+    "TranslationPipeline", "VideoClassificationPipeline", "ZeroShotAudioClassificationPipeline",
+    "ZeroShotClassificationPipeline", "ZeroShotImageClassificationPipeline", "ZeroShotObjectDetectionPipeline",
+    "__version__", "check_task", "draw", "get_supported_tasks", "load_audio", "load_image", "open_bundle", "pipeline",
+    "set_seed"
 ]
 
 _PipelineT = TypeVar("_PipelineT", bound=Pipeline[Any])
@@ -278,6 +281,18 @@ def pipeline(
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ImageToImagePipeline: ...
+
+@overload
+def pipeline(
+    task: Literal["image-to-text"], model: str | os.PathLike[str] | Model | None = None, config: str | Config | None =
+    None, tokenizer: str | tuple[str, dict[str, Any]] | Tokenizer | None = None, feature_extractor: Any = None,
+    image_processor: Any = None, video_processor: Any = None, processor: Any = None, framework: str | None = None,
+    revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
+    Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
+    pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+) -> ImageToTextPipeline: ...
 
 @overload
 def pipeline(

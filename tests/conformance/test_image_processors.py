@@ -37,6 +37,7 @@ NEEDS_SCIPY = pytest.mark.skipif("Owlv2ImageProcessor" in NOT_THERE, reason="tra
 #: Smaller than the defaults, so that the whole table takes seconds.
 SMALL: Mapping[str, Any] = {
     "edges": {"shortest_edge": 90, "longest_edge": 140},
+    "DonutImageProcessor": {"height": 80, "width": 60},
     "EomtImageProcessor": {"shortest_edge": 70, "longest_edge": 70},
     "Owlv2ImageProcessor": {"height": 60, "width": 60},
     "OwlViTImageProcessor": {"height": 77, "width": 60},

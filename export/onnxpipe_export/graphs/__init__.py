@@ -55,6 +55,7 @@ _VISION_MODULES: Mapping[str, str] = {
     "mask-generation": "vision.sam",
     "keypoint-matching": "vision.keypoints",
     "keypoint-detection": "vision.keypoints",
+    "image-to-text": "seq2seq.image",
 }
 # The same for families that differ from the others of their task.
 _FAMILY_MODULES: Mapping[str, str] = {

@@ -42,6 +42,7 @@ _HEADS: dict[str, tuple[str, ...]] = {
     "MODNet": ("background-removal",),
     "BriaRMBG": ("background-removal",),
     "BiRefNet": ("background-removal",),
+    "VisionEncoderDecoderModel": ("image-to-text",),
     "VisionModel": ("image-feature-extraction",),
     "HeadModel": (),
     "HeadsModel": (),
@@ -72,6 +73,7 @@ _CONDITIONAL: dict[str, tuple[str, ...]] = {
          "qwen2_5_vl", "qwen2_vl", "qwen3_vl", "smolvlm"),
         ("image-text-to-text",),
     ),
+    "blip": ("image-to-text",),
 }  # fmt: skip
 
 #: Types of vision models whose class name ends as those of text models do, or as that of the detectors that need no

@@ -17,6 +17,8 @@ from onnxpipe.models.base import Model
 from onnxpipe.models.causal_lm.model import CausalLM
 from onnxpipe.models.dual_encoder import AudioDualEncoder, ImageDualEncoder
 from onnxpipe.models.encoder import EncoderModel, check_outputs
+from onnxpipe.models.image_to_text.loading import load_image_to_text_model
+from onnxpipe.models.image_to_text.model import ImageToText
 from onnxpipe.models.loading import ModelLoader, Source, Target, load_model
 from onnxpipe.models.segment_anything import SegmentAnything
 from onnxpipe.models.seq2seq.model import Seq2SeqLM
@@ -205,6 +207,15 @@ class AutoModelForVideoClassification(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 2}
     task: ClassVar[str] = "video-classification"
+
+
+class AutoModelForVision2Seq(AutoModel):
+    """An encoder of images with a decoder of text: `generate()` with `pixel_values`."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
+    task: ClassVar[str] = "image-to-text"
+    model_class: ClassVar[type] = ImageToText
+    loader: ClassVar[ModelLoader] = load_image_to_text_model
 
 
 class AutoModelForZeroShotImageClassification(AutoModel):

@@ -143,6 +143,7 @@ _IMAGES: Mapping[str, Mapping[str, str]] = {
         "RTDetrImageProcessor": "rt_detr rt_detr_v2 d_fine deimv2",
         "YolosImageProcessor": "yolos",
     },
+    "images.donut": {"DonutImageProcessor": "donut-swin"},
     "images.keypoints": {
         "EfficientLoFTRImageProcessor": "efficientloftr",
         "LightGlueImageProcessor": "lightglue",

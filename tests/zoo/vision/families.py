@@ -26,6 +26,7 @@ TASKS = (
     "zero-shot-object-detection",
     "mask-generation",
     "keypoint-matching",
+    "image-to-text",
 )
 
 NO_PIPELINE = "keypoint-detection"
@@ -57,19 +58,19 @@ def is_vision(head: str) -> bool:
 @cache
 def models() -> Mapping[Key, Callable[[Path], None]]:
     """(family, task) -> what writes the model's folder."""
-    from zoo.vision import image_text_models
+    from zoo.vision import image_text_models, image_to_text_models
     from zoo.vision import models as image_models
 
-    return {**image_models.MODELS, **image_text_models.MODELS}
+    return {**image_models.MODELS, **image_text_models.MODELS, **image_to_text_models.MODELS}
 
 
 @cache
 def missing() -> Mapping[Key, str]:
     """(family, task) -> why it cannot be exported."""
-    from zoo.vision import image_text_models
+    from zoo.vision import image_text_models, image_to_text_models
     from zoo.vision import models as image_models
 
-    return {**image_models.MISSING, **image_text_models.MISSING}
+    return {**image_models.MISSING, **image_text_models.MISSING, **image_to_text_models.MISSING}
 
 
 def families(task: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.fuse import share_tables
 from onnxpipe_export.graphs.encoder import attention
 from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run
-from onnxpipe_export.graphs.seq2seq.module import TEXT_DECODER, DecoderKind, DecoderModule, Layers
+from onnxpipe_export.graphs.seq2seq.module import TEXT_DECODER, DecoderKind, DecoderModule, Layers, run_decoder
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import seq2seq
@@ -58,8 +58,9 @@ class Seq2SeqDecoderExport:
     - use_cache_branch bool (1,): false in the first call, when the states give the cross keys and values; then true
 
     Outputs: logits (rows, length, vocabulary), last_hidden_state (rows, length, width), and present.N.* as the past.
-    Where the encoder takes audio, present.N.encoder.* have the length 0 in all calls but the first, whose are to be
-    kept; and where word timestamps are computed, there are cross_attentions.N (rows, heads, length, encoder length).
+    Where the encoder takes audio or images, present.N.encoder.* have the length 0 in all calls but the first, whose are
+    to be kept; and where word timestamps are computed, there are cross_attentions.N (rows, heads, length, encoder
+    length).
 
     Attributes:
         checkpoint: the model.
@@ -93,7 +94,7 @@ class Seq2SeqDecoderExport:
     @property
     def makers(self) -> Mapping[str, Maker]:
         """The precisions of graphs that run one token at a time."""
-        return seq2seq.SPEECH_DECODER if self.form.takes_audio else seq2seq.DECODER
+        return seq2seq.MEDIA_DECODER if self.form.takes_media else seq2seq.DECODER
 
     @cached_property
     def _caches(self) -> tuple[str, ...]:
@@ -116,7 +117,7 @@ class Seq2SeqDecoderExport:
     def optimise(self, graph: OnnxGraph) -> None:
         """Rewrite the graph to fewer nodes with the same numbers; store a tied embedding once."""
         optimise(graph)
-        if self.form.takes_audio:
+        if self.form.takes_media:
             share_tables(graph)
 
     def _example(self) -> dict[str, np.ndarray]:
@@ -237,8 +238,8 @@ class Seq2SeqDecoderExport:
         return {**feeds, "use_cache_branch": np.array([False])}
 
     def _cut(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Keep only the first of the states, where the encoder takes audio and makes far more than tokens."""
-        if not self.form.takes_audio:
+        """Keep only the first of the states, where the encoder takes audio or images and makes far more than tokens."""
+        if not self.form.takes_media:
             return feeds
         names = [name for name in ("encoder_hidden_states", "encoder_attention_mask") if name in feeds]
         return feeds | {name: feeds[name][:, :_SHORT] for name in names}
@@ -263,7 +264,7 @@ class Seq2SeqDecoderExport:
         beams = len(ids) // len(states)
         repeated = torch.from_numpy(states).repeat_interleave(beams, 0)
         padding = None if mask is None else torch.from_numpy(mask).repeat_interleave(beams, 0)
-        run = self._run_decoder if self.form.takes_audio else self._run_model
+        run = self._run_decoder if self.form.takes_media else self._run_model
         with torch.inference_mode(), tracing.quiet():
             return run(repeated, padding, torch.from_numpy(ids))
 
@@ -284,14 +285,14 @@ class Seq2SeqDecoderExport:
         model = self.checkpoint.model
         numbers = ids.numel() * states.shape[1] * self._heads * len(self.layers)
         weights = self.form.weights and numbers <= _MOST_WEIGHTS
-        kwargs = {} if mask is None else {"encoder_attention_mask": mask}
+        kwargs: dict[str, Any] = {} if mask is None else {"encoder_attention_mask": mask}
         with attention(model, "eager" if weights else model.config._attn_implementation):
-            answer = model.get_decoder()(
-                input_ids=ids, encoder_hidden_states=states, use_cache=False, output_attentions=weights, **kwargs
+            if weights:
+                kwargs["output_attentions"] = True
+            logits, hidden, answer = run_decoder(
+                model, self.form, input_ids=ids, encoder_hidden_states=states, use_cache=False, **kwargs
             )
-        hidden = answer.last_hidden_state
-        logits = model.get_output_embeddings()(hidden).float().numpy()
-        outputs = {"logits": logits, "last_hidden_state": hidden.numpy()}
+        outputs = {"logits": logits.float().numpy(), "last_hidden_state": hidden.numpy()}
         if weights:
             outputs |= {name: value.numpy() for name, value in zip(self._weights, answer.cross_attentions, strict=True)}
         return outputs
@@ -310,12 +311,13 @@ class Seq2SeqDecoderExport:
 
     @property
     def _vocabulary(self) -> int:
-        return int(self.checkpoint.model.get_output_embeddings().weight.shape[0])
+        return int(self.form.output_layer(self.checkpoint.model).weight.shape[0])
 
     @cached_property
     def _ordinary(self) -> np.ndarray:
-        config = self.checkpoint.config
-        special = {getattr(config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+        sources = (self.checkpoint.config, self.form.decoder(self.checkpoint.model).config)
+        names = ("pad_token_id", "bos_token_id", "eos_token_id")
+        special = {getattr(source, name, None) for source in sources for name in names}
         return np.array([number for number in range(self._vocabulary) if number not in special], np.int64)
 
     @property

@@ -8,14 +8,16 @@ The model's own decoder runs, but its attention is computed here, in as few step
 - k beams of a text stand one after the other, so their queries (texts * k, length, heads, width) are, without a copy,
   (texts, k * length, heads, width), and meet the keys and values of their text, which exist once.
 - queries, keys and values of self attention are one product and one transposition.
-- the states of audio are long (1,500 for 30 seconds), so keys and values are not copied to join those of the cache with
-  those of no states: queries meet each half by itself, and only the scores are joined.
+- the states of audio and images are many (1,500 for 30 seconds, 577 for 384 x 384 pixels), so keys and values are not
+  copied to join those of the cache with those of no states: queries meet each half by itself, and only the scores are
+  joined.
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,13 +30,21 @@ from transformers.modeling_outputs import BaseModelOutput
 from onnxpipe_export import tracing
 from onnxpipe_export.graphs.seq2seq.speech_patches import traceable
 
-_SELF = frozenset({"self_attn", "SelfAttention"})
-_CROSS = frozenset({"encoder_attn", "EncDecAttention", "cross_attention"})
-_PROJECTIONS = (
+_SELF = re.compile(r"(^|\.)(self_attn|SelfAttention|attn|attention\.self|self_attention\.attention)$")
+"""Names of self-attentions: of BART and its kin, T5, GPT-2, BERT (whose output layer is apart), and Pix2Struct."""
+_CROSS = re.compile(
+    r"(^|\.)(encoder_attn|EncDecAttention|cross_attention|crossattention(\.self)?|encoder_decoder_attention\.attention)$"
+)
+_PROJECTIONS: tuple[tuple[str, str, str, str | None], ...] = (
     ("q_proj", "k_proj", "v_proj", "out_proj"),
     ("q", "k", "v", "o"),
     ("q_proj", "k_proj", "v_proj", "o_proj"),
+    ("query", "key", "value", "output"),
+    ("query", "key", "value", None),
 )
+"""Names of the layers for queries, keys, values and output; None where the output layer is not the attention's."""
+_HEADS = ("num_heads", "n_heads", "num_attention_heads")
+"""Names of the number of heads."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +52,26 @@ class DecoderKind:
     """How a decoder differs from others.
 
     Attributes:
-        takes_audio: its encoder takes audio. As the model's own forward then needs more than the encoder's states, the
-            decoder and the output layer are called instead.
+        takes_media: its encoder takes audio or images. As the model's own forward then needs more than the encoder's
+            states, the decoder and the output layer are called instead.
         masked: it takes a mask of the encoder's states.
         weights: it returns the probabilities of its cross attentions, from which word timestamps are computed.
+        language_model: the name of the model's part that is a whole language model, with an output layer of its own;
+            "" where the model has the output layer.
     """
 
-    takes_audio: bool = False
+    takes_media: bool = False
     masked: bool = True
     weights: bool = False
+    language_model: str = ""
+
+    def decoder(self, model: Any) -> Any:
+        """Return the part of `model` that decodes: the language model, or the decoder without an output layer."""
+        return getattr(model, self.language_model) if self.language_model else model.get_decoder()
+
+    def output_layer(self, model: Any) -> Any:
+        """Return the layer that computes the logits, with a row of its weight for each token."""
+        return (self.decoder(model) if self.language_model else model).get_output_embeddings()
 
 
 TEXT_DECODER = DecoderKind()
@@ -71,40 +92,48 @@ class DecoderAttention:
     @property
     def heads(self) -> int:
         """Number of heads."""
-        named = getattr(self.module, "num_heads", None) or getattr(self.module, "n_heads", None)
+        named = next((getattr(self.module, name) for name in _HEADS if getattr(self.module, name, None)), None)
         return int(named or self.inner // self.module.head_dim)
 
     @property
     def inner(self) -> int:
         """Width of all heads together."""
-        return int(self._linear(0).weight.shape[0])
+        return int(self._projection(0)[0].shape[0])
 
-    @property
-    def output(self) -> Any:
-        """The output projection."""
-        return self._linear(3)
+    def output(self, value: Any) -> Any:
+        """Apply the output projection, if the attention has it."""
+        if _is_gpt2(self.module):
+            return self.module.c_proj(value)
+        name = next(names[3] for names in _PROJECTIONS if _has(self.module, names))
+        return value if name is None else getattr(self.module, name)(value)
 
     def merged(self, *numbers: int) -> tuple[Any, Any]:
         """Stack the weights and biases (None without one) of the projections `numbers`: 0 query, 1 key, 2 value.
 
         The query's are scaled, so that the scores need not be.
         """
-        linears = [self._linear(number) for number in numbers]
+        pairs = [self._projection(number) for number in numbers]
         scales = [self._scaling if number == 0 else 1.0 for number in numbers]
-        weight = torch.cat([linear.weight * scale for linear, scale in zip(linears, scales, strict=True)])
-        if all(linear.bias is None for linear in linears):
-            return weight.detach(), None
-        biases = [torch.zeros(len(linear.weight)) if linear.bias is None else linear.bias for linear in linears]
-        return weight.detach(), torch.cat([bias * scale for bias, scale in zip(biases, scales, strict=True)]).detach()
+        merged = torch.cat([weight * scale for (weight, _), scale in zip(pairs, scales, strict=True)]).detach()
+        if all(bias is None for _, bias in pairs):
+            return merged, None
+        biases = [torch.zeros(len(weight)) if bias is None else bias for weight, bias in pairs]
+        return merged, torch.cat([bias * scale for bias, scale in zip(biases, scales, strict=True)]).detach()
 
     @property
     def _scaling(self) -> float:
-        scaling = getattr(self.module, "scaling", None)
-        return 1.0 if scaling is None else float(scaling)
+        scaling, size = (getattr(self.module, name, None) for name in ("scaling", "attention_head_size"))
+        if scaling is not None:
+            return float(scaling)
+        return 1.0 if size is None else float(size) ** -0.5
 
-    def _linear(self, number: int) -> Any:
-        names = next(names for names in _PROJECTIONS if all(hasattr(self.module, name) for name in names))
-        return getattr(self.module, names[number])
+    def _projection(self, number: int) -> tuple[Any, Any]:
+        """Return the weight, (outputs, inputs), and the bias of a projection: 0 query, 1 key, 2 value."""
+        if _is_gpt2(self.module):
+            return _gpt2_projection(self.module, number)
+        names = next(names for names in _PROJECTIONS if _has(self.module, names))
+        linear = getattr(self.module, str(names[number]))
+        return linear.weight, linear.bias
 
 
 @dataclass(frozen=True)
@@ -123,43 +152,96 @@ class Layers:
         return len(self.own)
 
 
+def _has(module: Any, names: tuple[str, str, str, str | None]) -> bool:
+    return all(name is None or hasattr(module, name) for name in names)
+
+
+def _is_gpt2(module: Any) -> bool:
+    """Tell whether an attention has GPT-2's layers, which keep their weights as (inputs, outputs), several in one."""
+    return hasattr(module, "c_attn") and hasattr(module, "c_proj")
+
+
+def _gpt2_projection(module: Any, number: int) -> tuple[Any, Any]:
+    """Cut the projection `number` out of GPT-2's layers: a cross-attention has one for queries and one for the rest."""
+    separate = hasattr(module, "q_attn")
+    layer = module.q_attn if separate and number == 0 else module.c_attn
+    place, count = (0, 1) if layer is not module.c_attn else (number - 1, 2) if separate else (number, 3)
+    return layer.weight.T.chunk(count)[place], layer.bias.chunk(count)[place]
+
+
 def find_layers(model: Any, form: DecoderKind = TEXT_DECODER) -> Layers | None:
-    """Find the attentions of the model's decoder; None unless each layer has one self- and one cross-attention."""
-    named = [(name.rpartition(".")[2], module) for name, module in model.get_decoder().named_modules()]
-    own = [module for name, module in named if name in _SELF]
-    cross = [module for name, module in named if name in _CROSS]
+    """Find the attentions of the model's decoder; None unless each layer has one self- and one cross-attention.
+
+    None too for a decoder with an output layer of its own where `form` names no language model.
+    """
+    decoder = form.decoder(model)
+    if not form.language_model and getattr(decoder, "get_output_embeddings", lambda: None)() is not None:
+        return None
+    named = list(decoder.named_modules())
+    own = [module for name, module in named if _SELF.search(name) and _computes(module)]
+    cross = [module for name, module in named if _CROSS.search(name) and _computes(module)]
     if not own or len(own) != len(cross) or not all(_is_plain(module) for module in (*own, *cross)):
         return None
     answers = _count_answers(model, [*own, *cross], form)
     return Layers(*(tuple(DecoderAttention(module, answers[module]) for module in modules) for modules in (own, cross)))
 
 
+def _computes(module: Any) -> bool:
+    """Tell whether a module of an attention's name attends itself; BERT's is around one that does."""
+    return not hasattr(module, "self")
+
+
 def _is_plain(module: Any) -> bool:
-    """Tell whether an attention has four linear layers, as many keys as queries, and a signature known here."""
-    every: list[list[Any]] = [[getattr(module, name, None) for name in names] for names in _PROJECTIONS]
-    linear = next((layers for layers in every if all(isinstance(one, torch.nn.Linear) for one in layers)), None)
+    """Tell whether an attention has linear layers, as many keys as queries, and a signature known here."""
     first = next(iter(inspect.signature(module.forward).parameters), "")  # FSMT's has the length before the batch
-    if linear is None or first != "hidden_states" or len({one.out_features for one in linear[:3]}) > 1:
+    if first != "hidden_states" or not any(getattr(module, name, None) for name in (*_HEADS, "head_dim")):
         return False
-    return any(getattr(module, name, None) for name in ("num_heads", "n_heads", "head_dim"))
+    if _is_gpt2(module):
+        return not getattr(module, "reorder_and_upcast_attn", False)
+    every = [[getattr(module, name) for name in names if name] for names in _PROJECTIONS if _has(module, names)]
+    linear = next((layers for layers in every if all(isinstance(one, torch.nn.Linear) for one in layers)), None)
+    return linear is not None and len({one.out_features for one in linear[:3]}) == 1
 
 
 def _count_answers(model: Any, modules: list[Any], form: DecoderKind) -> dict[Any, int]:
     """Count the values that the forward of each module returns, in a run of the model."""
     counts: dict[Any, int] = {}
     hooks = [m.register_forward_hook(lambda module, _, answer: counts.update({module: len(answer)})) for m in modules]
-    token = torch.full((1, 2), model.config.eos_token_id if isinstance(model.config.eos_token_id, int) else 0)
+    end = getattr(model.config, "eos_token_id", None)
+    token = torch.full((1, 2), end if isinstance(end, int) else 0)
     try:
         with torch.inference_mode(), tracing.quiet():
-            if form.takes_audio:
+            if form.takes_media:
                 states = torch.zeros(1, 3, DecoderAttention(modules[-1], 0).merged(1)[0].shape[1])
-                model.get_decoder()(input_ids=token, encoder_hidden_states=states)
+                form.decoder(model)(input_ids=token, encoder_hidden_states=states)
             else:
                 model(input_ids=token, decoder_input_ids=token)
     finally:
         for hook in hooks:
             hook.remove()
     return counts
+
+
+def run_decoder(model: Any, form: DecoderKind, **inputs: Any) -> tuple[Any, Any, Any]:
+    """Run the decoder of a model of audio or images.
+
+    Returns:
+        Logits (rows, length, vocabulary), the last hidden state (rows, length, width), and what the decoder returned.
+    """
+    decoder = form.decoder(model)
+    if not form.language_model:
+        answer = decoder(**inputs)
+        return form.output_layer(model)(answer.last_hidden_state), answer.last_hidden_state, answer
+    body, hidden = decoder.base_model, []
+    inner = [body, *(getattr(body, name) for name in ("decoder", "final_layer_norm") if hasattr(body, name))]
+    hooks = [part.register_forward_hook(lambda module, args, output: hidden.append(output)) for part in inner]
+    try:
+        answer = decoder(**inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    first = hidden[0]  # some language models call the decoder inside their body, and not the body
+    return answer.logits, first if isinstance(first, torch.Tensor) else first[0], answer
 
 
 class DecoderModule(torch.nn.Module):  # type: ignore[misc]
@@ -198,7 +280,7 @@ class DecoderModule(torch.nn.Module):  # type: ignore[misc]
         mask, rest = (tensors[0], tensors[1:]) if self.form.masked else (None, tensors)
         ids, states, past, use_cache = rest[0], rest[1], rest[2:-1], rest[-1]
         step = _Step(self, mask, ids, states, past, self._fresh(states, use_cache))
-        with step.inside(self.model, self.layers):
+        with step.inside(self.form.decoder(self.model), self.layers):
             logits, hidden = self._run_model(mask, ids, states, step)
         present = [tensor for number in range(len(self.layers)) for tensor in (*step.own[number], *step.cross[number])]
         weights = [step.weights[number] for number in range(len(self.layers))] if self.form.weights else []
@@ -206,12 +288,13 @@ class DecoderModule(torch.nn.Module):  # type: ignore[misc]
 
     def _run_model(self, mask: Any, ids: Any, states: Any, step: _Step) -> tuple[Any, Any]:
         """Run the model: logits, and the last hidden state that they are computed from."""
-        if self.form.takes_audio:
+        if self.form.takes_media:
             with traceable(self.model):
-                answer = self.model.get_decoder()(
-                    input_ids=ids, encoder_hidden_states=states, past_key_values=step, use_cache=True
-                )
-            return self.model.get_output_embeddings()(answer.last_hidden_state), answer.last_hidden_state
+                logits, last, _ = run_decoder(
+                    self.model, self.form, input_ids=ids, encoder_hidden_states=states, past_key_values=step,
+                    use_cache=True,
+                )  # fmt: skip
+            return logits, last
         hidden: list[Any] = []
         hook = self.model.get_decoder().register_forward_hook(lambda module, args, output: hidden.append(output[0]))
         try:
@@ -259,7 +342,7 @@ class _Step:
         self._before = torch._shape_as_tensor(past[0])[2]
         self._fresh = fresh
         self.own: dict[int, tuple[Any, Any]] = {}
-        self.cross = fresh if module.form.takes_audio else [self._joined(number) for number in range(len(fresh))]
+        self.cross = fresh if module.form.takes_media else [self._joined(number) for number in range(len(fresh))]
         self.weights: dict[int, Any] = {}
         lowest = torch.finfo(torch.float32).min
         self._padding = None if mask is None else torch.where(mask[:, None, None, :] > 0, 0.0, lowest)
@@ -268,6 +351,11 @@ class _Step:
         future = self._places[None, :] > self._own_places[:, None]
         self._future = torch.where(future, lowest, 0.0)[None, None]
         self._first_bias: Any = None
+
+    @property
+    def self_attention_cache(self) -> _Step:
+        """The cache of the tokens: this step, which some decoders ask for the length by this name."""
+        return self
 
     def get_seq_length(self, layer: int = 0) -> Any:
         """Return the number of tokens so far."""
@@ -283,13 +371,15 @@ class _Step:
         return torch.cat([key, fresh_key], dim=2), torch.cat([value, fresh_value], dim=2)
 
     @contextlib.contextmanager
-    def inside(self, model: Any, layers: Layers) -> Iterator[None]:
-        """Let the model attend through this step inside, and make no masks of its own."""
-        home = _home(model.get_decoder())
+    def inside(self, decoder: Any, layers: Layers) -> Iterator[None]:
+        """Let the decoder attend through this step inside, and make no masks and no cache of its own."""
+        home = _home(decoder)
         with contextlib.ExitStack() as stack:
             for name in ("create_causal_mask", "create_bidirectional_mask"):
                 if hasattr(home, name):
                     stack.enter_context(tracing.replaced(home, name, lambda *args, **kwargs: None))
+            if hasattr(home, "EncoderDecoderCache"):
+                stack.enter_context(tracing.replaced(home, "EncoderDecoderCache", _Step))
             for number, (own, cross) in enumerate(zip(layers.own, layers.cross, strict=True)):
                 stack.enter_context(tracing.replaced(own.module, "forward", self._attend(number, own, own=True)))
                 stack.enter_context(tracing.replaced(cross.module, "forward", self._attend(number, cross, own=False)))
@@ -333,7 +423,7 @@ class _Step:
         heads = attention.heads
         query = self._module._product(f"query_{number}", hidden)
         query = query.view(self._texts, -1, heads, attention.inner // heads).transpose(1, 2)
-        if not self._module.form.takes_audio:
+        if not self._module.form.takes_media:
             return _mix(query, *self.cross[number], self._padding)
         mixed, weights = _mix_apart(query, self._kept(number), self._fresh[number], self._padding)
         if self._module.form.weights:

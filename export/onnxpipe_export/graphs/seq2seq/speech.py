@@ -36,7 +36,7 @@ def describe(checkpoint: Checkpoint) -> tuple[GraphExport, GraphExport]:
         ExportError: the model is not an encoder-decoder, or the decoder's layers are not supported.
     """
     model, kind = checkpoint.model, checkpoint.config.model_type
-    layers = find_layers(model, DecoderKind(takes_audio=True)) if model.config.is_encoder_decoder else None
+    layers = find_layers(model, DecoderKind(takes_media=True)) if model.config.is_encoder_decoder else None
     if layers is None:
         raise ExportError(
             f"{checkpoint.folder.name}: models of the type '{kind}' cannot be exported for "
@@ -46,7 +46,7 @@ def describe(checkpoint: Checkpoint) -> tuple[GraphExport, GraphExport]:
     masked = _masks_padding(model, extractor)
     encoder = SpeechEncoderExport(checkpoint, extractor, masked)
     longest = getattr(model.config, "max_target_positions", None) or max_length(model)
-    form = DecoderKind(takes_audio=True, masked=masked, weights=kind in _TIMED)
+    form = DecoderKind(takes_media=True, masked=masked, weights=kind in _TIMED)
     return encoder, Seq2SeqDecoderExport(checkpoint, layers, encoder, int(longest), form)
 
 

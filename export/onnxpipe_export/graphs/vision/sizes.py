@@ -27,6 +27,19 @@ class Sizes:
     others: tuple[Size, ...] = ()
 
 
+def whole_size(checkpoint: Checkpoint) -> Size:
+    """Find the size of the model's input from its processor, else from its config, for models that take no other.
+
+    Where a processor crops nothing and keeps an image's shape, the model's config has the size.
+    """
+    config = checkpoint.config
+    inner = next((each for name in ("encoder", "vision_config") if (each := getattr(config, name, None))), config)
+    own = _pair(getattr(inner, "image_size", None)) or _pair(getattr(config, "image_size", None))
+    size = _of_preprocessor(checkpoint.preprocessor)
+    named = None if isinstance(size, Mapping) and "height" not in size else _pair(size)
+    return named or own or _pair(size) or (_DEFAULT, _DEFAULT)
+
+
 def base_size(checkpoint: Checkpoint) -> Size:
     """Find the size of the model's input from its processor; a square where the processor keeps an image's shape."""
     config = checkpoint.config

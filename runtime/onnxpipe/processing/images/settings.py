@@ -52,6 +52,8 @@ class ImageProcessorSettings:
         do_grayscale: the same grey in all channels (keypoint models).
         keep_aspect_ratio, ensure_multiple_of: for depth models.
         patch_size, max_num_patches: for SigLIP 2.
+        do_thumbnail: scale an image down until it fits (Donut).
+        do_align_long_axis: turn an image that lies the other way than the size (Donut).
         do_split_image: split a long image into square patches (EoMT).
         mask_size, mask_pad_size, ignore_index, num_labels, do_reduce_labels, format, do_convert_annotations,
             num_text, prompt_scale_to_meter: for training, or for inputs other than images; kept as the file has them.
@@ -90,6 +92,8 @@ class ImageProcessorSettings:
     ensure_multiple_of: float | None = None
     patch_size: int | None = None
     max_num_patches: int | None = None
+    do_thumbnail: bool | None = None
+    do_align_long_axis: bool | None = None
     do_split_image: bool | None = None
     mask_size: Size | None = None
     mask_pad_size: Size | None = None
@@ -148,6 +152,8 @@ class ImageProcessorOverrides(TypedDict, total=False):
     ensure_multiple_of: float
     patch_size: int
     max_num_patches: int
+    do_thumbnail: bool
+    do_align_long_axis: bool
     do_split_image: bool
     mask_size: Any
     mask_pad_size: Any

@@ -321,9 +321,10 @@ class GenerationPipeline(Pipeline[GenerationOptionsT]):
         if options.seed is not None and resolved.get("do_sample"):
             kwargs = {**kwargs, "seed": [seed_of(options.seed, row.index) for row in rows]}
         generated = self.model.generate(**feeds, **kwargs)
-        width = feeds["input_ids"].shape[1]
-        padded = [0 if self.model.is_encoder_decoder else width - len(row.feeds["input_ids"]) for row in rows]
-        start = 1 if self.model.is_encoder_decoder else width
+        padded, start = [0] * len(rows), 1
+        if not self.model.is_encoder_decoder:
+            start = feeds["input_ids"].shape[1]
+            padded = [start - len(row.feeds["input_ids"]) for row in rows]
         ends = SequenceEnds.of(resolved) if len(rows) > 1 else None
         return split_sequences(generated, len(rows), padded, start, ends)
 

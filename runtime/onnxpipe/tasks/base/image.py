@@ -72,11 +72,7 @@ class ImagePipeline(Pipeline[ImageOptionsT]):
 
     def check_processor(self) -> None:
         """Refuse a pipeline without an image processor."""
-        if self.image_processor is None:
-            raise ValueError(
-                f"{type(self).__name__} needs an image processor, and {self.model.name_or_path} has no "
-                "preprocessor_config.json: pass image_processor="
-            )
+        check_image_processor(self)
 
     if not TYPE_CHECKING:  # to type checkers the first argument has one name, and is needed
 
@@ -91,14 +87,7 @@ class ImagePipeline(Pipeline[ImageOptionsT]):
             ValueError: there is none.
             TypeError: there are two.
         """
-        for name in self.input_names:
-            if name in kwargs:
-                if inputs is not None:
-                    raise TypeError(f"{type(self).__name__} got its input twice: by position and as {name}=")
-                inputs = kwargs.pop(name)
-        if inputs is None:
-            raise ValueError(f"Cannot call the {self.task} pipeline without an inputs argument!")
-        return inputs
+        return first_argument(self, self.input_names, inputs, kwargs)
 
     def padding(self) -> Padding:
         """No padding: only rows of equal shapes share a batch."""
@@ -123,6 +112,32 @@ class ImagePipeline(Pipeline[ImageOptionsT]):
     def known_feeds(self, processed: Mapping[str, Any]) -> dict[str, Array]:
         """Select the image processor's outputs that the graph reads; masks that it does not need are left out."""
         return known_feeds(processed, self.model.session.inputs, self.model.name_or_path)
+
+
+def check_image_processor(pipe: Pipeline[Any]) -> None:
+    """Refuse a pipeline without an image processor."""
+    if pipe.image_processor is None:
+        raise ValueError(
+            f"{type(pipe).__name__} needs an image processor, and {pipe.model.name_or_path} has no "
+            "preprocessor_config.json: pass image_processor="
+        )
+
+
+def first_argument(pipe: Pipeline[Any], names: Iterable[str], inputs: Any, kwargs: dict[str, Any]) -> Any:
+    """Find the input of a call: the first argument, or whichever of `names` it was passed by; those leave `kwargs`.
+
+    Raises:
+        ValueError: there is none.
+        TypeError: there are two.
+    """
+    for name in names:
+        if name in kwargs:
+            if inputs is not None:
+                raise TypeError(f"{type(pipe).__name__} got its input twice: by position and as {name}=")
+            inputs = kwargs.pop(name)
+    if inputs is None:
+        raise ValueError(f"Cannot call the {pipe.task} pipeline without an inputs argument!")
+    return inputs
 
 
 def size_of(image: Image) -> Size:

@@ -1,0 +1,152 @@
+"""Models that write about images: `generate()`, a call and the pipeline give what transformers' `generate()` gives."""
+
+from __future__ import annotations
+
+import csv
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import onnxpipe
+from onnxpipe import AutoModelForVision2Seq
+from onnxpipe.cli import main
+from zoo.cache import cached_bundle, cached_model
+from zoo.vision.image_to_text_models import FAMILIES, TASK
+from zoo.vision.images import pil_image, write
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+IMAGES = ("photo", "second", "odd", "rgba")
+SEARCHES: dict[str, dict[str, Any]] = {
+    "greedy": {"num_beams": 1},
+    "beams": {"num_beams": 3, "num_return_sequences": 2},
+}
+FAMILY = pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=pytest.mark.xdist_group(f"vision-{name}")) for name in FAMILIES]
+)
+
+
+@cache
+def _original(family: str) -> Any:
+    return getattr(transformers, FAMILIES[family].class_name).from_pretrained(cached_model(family, TASK)).eval()
+
+
+@cache
+def _model(family: str) -> Any:
+    return AutoModelForVision2Seq.from_pretrained(cached_bundle(family, TASK))
+
+
+@cache
+def _processor(family: str) -> Any:
+    return onnxpipe.AutoImageProcessor.from_pretrained(cached_model(family, TASK))
+
+
+@cache
+def _pixels(family: str) -> np.ndarray:
+    processor = _processor(family)
+    return np.concatenate([processor(pil_image(name).convert("RGB"))["pixel_values"] for name in IMAGES])
+
+
+@cache
+def _expected(family: str, search: str) -> np.ndarray:
+    options = {**SEARCHES[search], "max_new_tokens": 14}
+    with torch.inference_mode():
+        found: np.ndarray = (
+            _original(family).generate(pixel_values=torch.from_numpy(_pixels(family)), **options).numpy()
+        )
+    return found
+
+
+@FAMILY
+@pytest.mark.parametrize("search", SEARCHES)
+def test_generate(family: str, search: str) -> None:
+    found = _model(family).generate(pixel_values=_pixels(family), **SEARCHES[search], max_new_tokens=14)
+    np.testing.assert_array_equal(found, _expected(family, search))
+
+
+@FAMILY
+def test_call(family: str) -> None:
+    tokens = np.array([[2, 305, 309, 411], [2, 307, 308, 640]])
+    pixels = _pixels(family)[:2]
+    with torch.inference_mode():
+        given = {"pixel_values": torch.from_numpy(pixels), "decoder_input_ids": torch.from_numpy(tokens)}
+        expected = _original(family)(**given).logits.numpy()
+    found = _model(family)(pixels, decoder_input_ids=tokens)
+    np.testing.assert_allclose(found.logits, expected, atol=2e-3)
+    assert found.encoder_last_hidden_state.shape[0] == 2
+
+
+@FAMILY
+def test_the_pipeline_writes_what_generate_does_alone_and_in_any_batch(family: str) -> None:
+    pipe = onnxpipe.pipeline(TASK, model=str(cached_bundle(family, TASK)), max_new_tokens=14)
+    images = [pil_image(name) for name in IMAGES]
+    greedy = {"num_beams": 1}
+    expected = [[{"generated_text": pipe.tokenizer.decode(row, skip_special_tokens=True)}]
+                for row in _expected(family, "greedy")]  # fmt: skip
+    for size in (None, 1, 3):
+        assert pipe(images, generate_kwargs=greedy, batch_size=size) == expected
+    assert [pipe(image, generate_kwargs=greedy) for image in images] == expected
+    assert list(pipe((image for image in images), generate_kwargs=greedy, batch_size=2)) == expected
+
+
+@pytest.mark.xdist_group("vision-vit-gpt2")
+@pytest.mark.parametrize("dtype", ["fp32", "int8"])
+def test_a_sampled_text_depends_on_its_seed_and_not_on_the_batch(dtype: str) -> None:
+    model = str(cached_bundle("vit-gpt2", TASK, ("fp32", "int8")))
+    pipe = onnxpipe.pipeline(TASK, model=model, dtype=dtype, max_new_tokens=12)
+    images = [pil_image(name) for name in IMAGES]
+    options: dict[str, Any] = {"generate_kwargs": {"do_sample": True, "temperature": 1.5}, "seed": 5}
+    assert pipe(images, batch_size=4, **options) == pipe(images, batch_size=1, **options)
+    assert pipe(images, **options) != pipe(images, **{**options, "seed": 6})
+
+
+@pytest.mark.xdist_group("vision-vit-gpt2")
+def test_text_is_streamed() -> None:
+    pipe = onnxpipe.pipeline(TASK, model=str(cached_bundle("vit-gpt2", TASK)), max_new_tokens=12)
+    pieces = list(pipe.stream(pil_image("second")))
+    assert len(pieces) > 1
+    assert "".join(pieces) == pipe(pil_image("second"))[0]["generated_text"]
+    with pytest.raises(ValueError, match="one image at a time"):
+        next(iter(pipe.stream([pil_image("photo"), pil_image("second")])))
+
+
+@pytest.mark.xdist_group("vision-vit-gpt2")
+def test_a_broken_image_does_not_lose_the_others() -> None:
+    pipe = onnxpipe.pipeline(TASK, model=str(cached_bundle("vit-gpt2", TASK)), max_new_tokens=6)
+    good = pil_image("photo")
+    first, broken, last = pipe([good, b"\x89PNG\r\n\x1a\nno", good], on_error="return", batch_size=3)
+    assert first == last == pipe(good)
+    assert isinstance(broken, onnxpipe.ItemError)
+    assert isinstance(broken.error, onnxpipe.errors.ImageError)
+
+
+@pytest.mark.xdist_group("vision-vit-gpt2")
+def test_pixels_of_another_size_are_named() -> None:
+    with pytest.raises(ValueError, match=r"pixel_values has the shape \(1, 3, 40, 40\)"):
+        _model("vit-gpt2").generate(pixel_values=np.zeros((1, 3, 40, 40), np.float32))
+
+
+@pytest.mark.xdist_group("vision-vit-gpt2")
+def test_commands(tmp_path: Path) -> None:
+    model = str(cached_bundle("vit-gpt2", TASK))
+    paths = [str(write(name, tmp_path)) for name in ("photo", "second")]
+    pipe = onnxpipe.pipeline(TASK, model=model, max_new_tokens=8)
+    texts = [answer[0]["generated_text"] for answer in pipe(paths)]
+    run = CliRunner().invoke(main, ["run", TASK, *paths, "--model", model, "-p", "max_new_tokens=8"])
+    assert run.exit_code == 0, run.output
+    assert [text.strip() in run.stdout for text in texts] == [True, True]
+    table, answers = tmp_path / "photos.csv", tmp_path / "captions.csv"
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("not an image")
+    table.write_text("\n".join(["image", *paths, str(broken)]) + "\n")
+    call = ["--input", str(table), "--output", str(answers), "--on-error", "return", "-p", "max_new_tokens=8"]
+    run = CliRunner().invoke(main, ["run", TASK, "--model", model, *call])
+    assert run.exit_code == 3, run.output
+    rows = list(csv.DictReader(answers.open(newline="")))
+    assert [row["generated_text"] for row in rows] == [*texts, ""]
+    assert "is not an image" in rows[2]["error"]

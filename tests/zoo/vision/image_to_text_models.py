@@ -1,0 +1,203 @@
+"""Tiny models that write about images, as whole folders in the Hub's layout, the same bytes every time.
+
+    from zoo.vision.image_to_text_models import MODELS
+    MODELS["vit-gpt2", "image-to-text"](folder)
+
+Settings are those of nlpconnect/vit-gpt2-image-captioning, microsoft/trocr-small-printed, naver-clova-ix/donut-base and
+Salesforce/blip-image-captioning-base, with small sizes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer
+
+from zoo.text import byte_level_tokenizers, tokenization
+from zoo.text.synthetic_tokenizer import SIZE, to_json
+from zoo.vision.family import HALF, IMAGENET, VIT, processor, square
+from zoo.vision.image_to_text_weights import Writer, fill
+
+TASK = "image-to-text"
+MISSING: Mapping[tuple[str, str], str] = {}
+"""(family, task) -> why it cannot be exported."""
+
+_IMAGES = 8
+_TAGS = ("<s_cord>", "<s_menu>", "</s_menu>", "<s_nm>", "</s_nm>", "<sep/>", "<yes/>")
+_DECODER = {
+    "decoder_layers": 2,
+    "decoder_attention_heads": 4,
+    "decoder_ffn_dim": 96,
+    "max_position_embeddings": 64,
+    **dict.fromkeys(("dropout", "attention_dropout", "activation_dropout", "decoder_layerdrop"), 0.0),
+}
+
+Ids = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family.
+
+    Attributes:
+        class_name: transformers' class.
+        config: makes the configuration of the special ids and the size of the vocabulary.
+        tokenizer: writes the tokenizer's files, and returns its tokens with their ids.
+        tokens: special token -> the name of its id.
+        processor: preprocessor_config.json.
+        norm: the path of the decoder's last norm.
+        generation: what generation_config.json says beside the special ids.
+    """
+
+    class_name: str
+    config: Callable[[Ids], Any]
+    tokenizer: Callable[[Path], Ids]
+    tokens: Mapping[str, str]
+    processor: Mapping[str, Any]
+    norm: str
+    generation: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _gpt2(folder: Path) -> Ids:
+    synthetic = byte_level_tokenizers.gpt2("gpt2")
+    assert synthetic.backend is not None
+    synthetic.backend.save(str(folder / "tokenizer.json"))
+    end = "<|endoftext|>"
+    config = {**synthetic.config, "pad_token": end, "model_max_length": 64}
+    (folder / "tokenizer_config.json").write_bytes(to_json(config))
+    return dict(synthetic.backend.get_vocab(with_added_tokens=True))
+
+
+def _saved(name: str, folder: Path, *tags: str) -> Ids:
+    """Write a tokenizer of encoders, with further tokens that are not special."""
+    tokenization.save(name, folder)
+    path = folder / "tokenizer.json"
+    backend = Tokenizer.from_file(str(path))
+    backend.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in tags])
+    backend.save(str(path))
+    return dict(backend.get_vocab(with_added_tokens=True))
+
+
+def _pair(encoder: Mapping[str, Any], decoder: Mapping[str, Any]) -> Callable[[Ids], Any]:
+    """Makes the configuration of an encoder and a decoder; special ids stand outside and in the decoder's."""
+
+    def make(ids: Ids) -> Any:
+        import transformers
+
+        inner = {"is_decoder": True, "add_cross_attention": True, **decoder}
+        own = {name: value for name, value in ids.items() if name != "decoder_start_token_id"}
+        parts = [
+            transformers.AutoConfig.for_model(**encoder),
+            transformers.AutoConfig.for_model(**inner, **own),
+        ]
+        outer = {name: value for name, value in ids.items() if name != "vocab_size"}
+        config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(*parts, **outer)
+        config.tie_word_embeddings = False
+        return config
+
+    return make
+
+
+def _blip(ids: Ids) -> Any:
+    import transformers
+
+    tower = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    text = {**tower, **dropout, **ids, "encoder_hidden_size": 32, "max_position_embeddings": 64}
+    text |= {"vocab_size": ids["vocab_size"] + 2, "bos_token_id": ids["vocab_size"], "eos_token_id": 2}
+    vision = {**tower, "image_size": 32, "patch_size": 8}
+    return transformers.BlipConfig(text_config=text, vision_config=vision)
+
+
+_VIT = {"model_type": "vit", **VIT, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+_SWIN = {
+    "model_type": "donut-swin",
+    "image_size": [64, 48],
+    "patch_size": 4,
+    "embed_dim": 16,
+    "depths": [2, 2],
+    "num_heads": [2, 4],
+    "window_size": 3,
+    "drop_path_rate": 0.0,
+}
+_FAIRSEQ = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "decoder_start": "</s>"}
+_GPT2_IDS = dict.fromkeys(("bos", "eos", "pad", "decoder_start"), "<|endoftext|>")
+
+FAMILIES: Mapping[str, Family] = {
+    "vit-gpt2": Family(
+        "VisionEncoderDecoderModel",
+        _pair(_VIT, {"model_type": "gpt2", "n_embd": 48, "n_layer": 2, "n_head": 4, "n_positions": 64,
+                     **dict.fromkeys(("embd_pdrop", "attn_pdrop", "resid_pdrop"), 0.0)}),
+        _gpt2, _GPT2_IDS, processor("ViTImageProcessor", square(32), HALF), "decoder.transformer.ln_f",
+        {"max_length": 16},
+    ),
+    "trocr": Family(
+        "VisionEncoderDecoderModel",
+        _pair(_VIT, {"model_type": "trocr", "d_model": 48, "cross_attention_hidden_size": 32, **_DECODER}),
+        partial(_saved, "xlm-roberta"), _FAIRSEQ, processor("ViTImageProcessor", square(32), HALF),
+        "decoder.model.decoder.layers.1.final_layer_norm",
+        {"early_stopping": True, "length_penalty": 2.0, "max_length": 18, "no_repeat_ngram_size": 3, "num_beams": 4},
+    ),
+    "donut": Family(
+        "VisionEncoderDecoderModel",
+        _pair(_SWIN, {"model_type": "mbart", "d_model": 32, "scale_embedding": True, "add_final_layer_norm": True,
+                      **_DECODER}),
+        lambda folder: _saved("xlm-roberta", folder, *_TAGS), {**_FAIRSEQ, "decoder_start": "<s_cord>"},
+        {**processor("DonutImageProcessor", {"height": 64, "width": 48}, IMAGENET), "do_thumbnail": True,
+         "do_align_long_axis": False, "do_pad": True},
+        "decoder.model.decoder.layer_norm",
+        {"max_length": 24},
+    ),
+}  # fmt: skip
+
+
+def _write(name: str, folder: Path) -> None:
+    """Write the whole folder of the family `name`."""
+    import transformers
+
+    from onnxpipe_export.tracing import quiet
+
+    family = FAMILIES[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    tokens = family.tokenizer(folder)
+    _to_json(folder / "preprocessor_config.json", dict(family.processor))
+    special = {f"{key}_token_id": tokens[token] for key, token in family.tokens.items()}
+    size = max(max(tokens.values()) + 1, SIZE)
+    model = getattr(transformers, family.class_name)(family.config({**special, "vocab_size": size})).eval()
+    model.tie_weights()
+    odd = [number for token, number in tokens.items() if token.startswith("<") and number != special["eos_token_id"]]
+    unlikely = tuple(number for number in odd if number != special["decoder_start_token_id"])
+    writer = Writer(
+        model, family.norm, lambda model: model.get_output_embeddings(),
+        lambda model, image, ids: model(pixel_values=image, decoder_input_ids=ids, use_cache=False).logits,
+        (special["decoder_start_token_id"],), special["eos_token_id"], unlikely, range(300, SIZE - 2),
+    )  # fmt: skip
+    fill(writer, name, _images(family))
+    model.generation_config = transformers.GenerationConfig()
+    with quiet():
+        model.save_pretrained(folder)
+    _to_json(folder / "generation_config.json", {**special, **family.generation})
+
+
+def _images(family: Family) -> list[Any]:
+    """Prepare synthetic images as the model takes them, one row each."""
+    import torch
+
+    from onnxpipe_export.cases import images as image_cases
+
+    size = family.processor["size"]
+    images = [image_cases.synthetic_image(number, (size["height"], size["width"])) for number in range(_IMAGES)]
+    return [torch.from_numpy(image_cases.pixels(image, family.processor)[None]) for image in images]
+
+
+def _to_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+
+
+MODELS: Mapping[tuple[str, str], Callable[[Path], None]] = {(name, TASK): partial(_write, name) for name in FAMILIES}
+"""(family, task) -> what writes its folder."""
