@@ -14,6 +14,7 @@
     │   └── ImageNotFoundError  (FileNotFoundError)  no such image or video file
     ├── AudioError              (ValueError)   a recording that cannot be read or fetched, or is too long
     │   └── AudioNotFoundError  (FileNotFoundError)  no such audio file
+    ├── TextTooLongError        (ValueError)   a text that leaves no room for what has to stand beside it
     ├── UnsupportedError        (ValueError)   an argument or a model that is not supported here
     │   └── UnknownChoiceError  (KeyError)     a name that is none of those an argument takes
     ├── UnknownArgumentError    (TypeError)    a misspelt or unknown argument; the message names the nearest known one
@@ -82,6 +83,10 @@ class AudioError(OnnxPipeError, ValueError):
 
 class AudioNotFoundError(AudioError, FileNotFoundError):
     """No such audio file."""
+
+
+class TextTooLongError(OnnxPipeError, ValueError):
+    """A text that leaves no room for what has to stand beside it, as a question for its context."""
 
 
 class UnsupportedError(OnnxPipeError, ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,20 @@ class Config:
         inner = self.get("text_config")
         return inner if isinstance(inner, Config) else self
 
+    def choice(self, name: str, choices: Collection[str]) -> str | None:
+        """Get a value that is one of some names, in any case; None if there is none.
+
+        Raises:
+            BundleError: it is something else.
+        """
+        value = self.get(name)
+        if not value:
+            return None
+        if not isinstance(value, str) or value.lower() not in choices:
+            where = f"config.json of {self.name_or_path}" if self.name_or_path else "the config"
+            raise BundleError(f"{where}: {name} is {value!r:.80}, which is not one of {', '.join(choices)}")
+        return value.lower()
+
     def to_dict(self) -> dict[str, Any]:
         """Copy it as plain dicts and lists; the keys of `id2label` are ints. Default labels are left out."""
         names = self._values if self._labelled else self._values.keys() - {"id2label", "label2id"}
@@ -216,6 +230,10 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "problem_type": (str,),
     "label2id": (dict,),
     "task_specific_params": (dict,),
+    "prefix": (str,),
+    "function_to_apply": (str,),
+    "sentence_transformers": (dict,),
+    "num_frames": (int,),
     "is_encoder_decoder": (bool,),
     "pad_token_id": (int,),
     "bos_token_id": (int,),
@@ -232,6 +250,14 @@ def _check_kinds(values: Mapping[str, Any], where: str) -> None:
         if value is not None and not isinstance(value, kinds):
             raise BundleError(f"{where}: {key} is {value!r:.200}, a {type(value).__name__}: it must be a "
                               f"{' or '.join(kind.__name__ for kind in kinds)}")  # fmt: skip
+    for task, params in (values.get("task_specific_params") or {}).items():
+        if not isinstance(params, dict):
+            raise BundleError(
+                f"{where}: task_specific_params must map tasks to objects, and {task!r} has {params!r:.80}"
+            )
+    for label, number in (values.get("label2id") or {}).items():
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise BundleError(f"{where}: label2id must map labels to numbers, and {label!r} has {number!r:.80}")
     if not all(isinstance(name, str) for name in values.get("architectures") or ()):
         raise BundleError(f"{where}: architectures must be a list of names")
 

@@ -47,6 +47,8 @@ _BEAMS = frozenset(
     )
 )
 
+_LENGTHS = ("max_length", "max_new_tokens", "min_length", "min_new_tokens")
+
 
 def generate(
     model: GenerationModel,
@@ -152,11 +154,11 @@ def search(
 
 @dataclass(frozen=True)
 class _ResolvedCall:
-    """The merged config of a call, whether its lengths are defaults, and the model's inputs."""
+    """The merged config of a call, whether its length is the default, the lengths it passes, and the model's inputs."""
 
     config: GenerationConfig
     default_max: bool
-    default_min: bool
+    passed: frozenset[str]
     inputs: dict[str, Any]
 
 
@@ -203,7 +205,9 @@ def _resolve(
     return _ResolvedCall(
         config,
         default_max=own.get("max_length") is None and all(one.max_length is None for one in sources),
-        default_min=own.get("min_length") is None and all(one.min_length is None for one in sources),
+        passed=frozenset(
+            name for name in _LENGTHS if own.get(name) is not None or getattr(passed, name, None) is not None
+        ),
         inputs={name: array_argument(value) for name, value in kwargs.items() if name not in own},
     )
 
@@ -223,7 +227,7 @@ def _prepare(model: GenerationModel, inputs: Any, resolved: _ResolvedCall, extra
     check_size(len(prompt), copies, model.vocab_size, "the vocabulary")
     if extra.streamer is not None:
         extra.streamer.put(np.repeat(prompt, copies, axis=0))
-    resolve_lengths(config, model, prompt.shape[1], default_max=resolved.default_max, default_min=resolved.default_min)
+    resolve_lengths(config, model, prompt.shape[1], default_max=resolved.default_max, passed=resolved.passed)
     mask = others.get("decoder_attention_mask" if model.is_encoder_decoder else "attention_mask")
     padded = None if mask is None or (mask == 1).all() else np.repeat(mask, copies, axis=0)
     longest = max(config.max_length or 0, prompt.shape[1] + 1)

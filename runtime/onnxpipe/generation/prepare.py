@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,7 +172,12 @@ def decoder_start(
 
 
 def resolve_lengths(
-    config: GenerationConfig, model: GenerationModel, length: int, *, default_max: bool, default_min: bool
+    config: GenerationConfig,
+    model: GenerationModel,
+    length: int,
+    *,
+    default_max: bool,
+    passed: Collection[str] = (),
 ) -> None:
     """Let `max_length` and `min_length` of the config count whole rows, and check them.
 
@@ -181,19 +186,13 @@ def resolve_lengths(
         model: for its number of positions.
         length: tokens of the prompt.
         default_max: whether max_length is the default.
-        default_min: whether min_length is the default.
+        passed: the parameters that the caller set; of those that the model's own config has, nothing is said.
 
     Raises:
         ValueError: no token fits after the prompt.
     """
+    _warn_of_precedence(config, passed)
     if config.max_new_tokens is not None:
-        if not default_max and config.max_length is not None:
-            logger.warning(
-                "Both `max_new_tokens` (=%s) and `max_length`(=%s) seem to have been set. `max_new_tokens` will take "
-                "precedence.",
-                config.max_new_tokens,
-                config.max_length,
-            )
         config.max_length = config.max_new_tokens + length
     elif default_max or config.max_length is None:
         config.max_length = (20 if config.max_length is None else config.max_length) + length
@@ -201,15 +200,22 @@ def resolve_lengths(
         if isinstance(positions, int):
             config.max_length = min(config.max_length, positions)
     if config.min_new_tokens is not None:
-        if not default_min:
-            logger.warning(
-                "Both `min_new_tokens` (=%s) and `min_length`(=%s) seem to have been set. `min_new_tokens` will take "
-                "precedence.",
-                config.min_new_tokens,
-                config.min_length,
-            )
         config.min_length = config.min_new_tokens + length
     _check_lengths(config, config.max_length, length, model, default_max=default_max)
+
+
+def _warn_of_precedence(config: GenerationConfig, passed: Collection[str]) -> None:
+    """Warn where a length that the caller passed has no effect."""
+    for total, new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
+        values = getattr(config, new), getattr(config, total)
+        if total not in passed or values[0] is None:
+            continue
+        if new in passed:
+            message = "Both `%s` (=%s) and `%s`(=%s) seem to have been set. `%s` will take precedence."
+            logger.warning(message, new, values[0], total, values[1], new)
+        else:
+            message = "`%s` (=%s) has no effect, as the model's generation config has `%s` (=%s): pass `%s` instead."
+            logger.warning(message, total, values[1], new, values[0], new)
 
 
 def _check_lengths(

@@ -13,6 +13,7 @@ from onnxpipe.engine.batching import Array, Row
 from onnxpipe.engine.scheduler import Answered
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModel
+from onnxpipe.processing.text.inputs import one_text, text_list
 from onnxpipe.processing.text.pooling import PoolingConfig, l2_normalize, pooling_modes, read_pooling_config
 from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import Cells, fixed_columns, one_column
@@ -170,7 +171,8 @@ class SentenceSimilarityPipeline(EmbeddingPipeline):
                 'sentence-similarity takes {"source_sentence": str, "sentences": [str, ...]} or (source, sentences); '
                 f"got {value!r:.200}"
             )
-        for text in (value["source_sentence"], *value["sentences"]):
+        source = one_text(value["source_sentence"], "source_sentence")
+        for text in (source, *text_list(value["sentences"], "sentences")):
             for row in super().encode(text, options):
                 yield Row(row.feeds, row.length, (row.extra, "pair"))
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.engine.scheduler import Answered
-from onnxpipe.errors import UnknownArgumentError
+from onnxpipe.errors import TextTooLongError, UnknownArgumentError
 from onnxpipe.models.auto import AutoModelForQuestionAnswering
 from onnxpipe.processing.text.inputs import one_text
 from onnxpipe.tasks.base.call_types import CallOptions
@@ -136,17 +136,24 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         question_first = self.tokenizer.padding_side == "right"
         texts = (example.question_text, example.context_text)
         first, second = texts if question_first else texts[::-1]
-        encoding = self.tokenizer(
-            first,
-            second,
-            padding=options.padding,
-            truncation="only_second" if question_first else "only_first",
-            max_length=limit,
-            stride=stride,
-            return_token_type_ids=True,
-            return_overflowing_tokens=True,
-            return_special_tokens_mask=True,
-        )
+        try:
+            encoding = self.tokenizer(
+                first,
+                second,
+                padding=options.padding,
+                truncation="only_second" if question_first else "only_first",
+                max_length=limit,
+                stride=stride,
+                return_token_type_ids=True,
+                return_overflowing_tokens=True,
+                return_special_tokens_mask=True,
+            )
+        except TextTooLongError as error:
+            count = len(self.tokenizer(example.question_text, add_special_tokens=False, verbose=False)["input_ids"])
+            raise TextTooLongError(
+                f"the question has {count} tokens, which leaves no room for the context in windows of {limit}: ask a "
+                "shorter question, or pass a larger max_seq_len"
+            ) from error
         encodings = encoding.encodings or []
         for i in range(len(encodings)):
             one = {name: column[i] for name, column in encoding.items()}

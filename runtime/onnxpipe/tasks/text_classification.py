@@ -171,8 +171,8 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
             return ClassificationFunction.SIGMOID
         if config.problem_type == "single_label_classification" or config.num_labels > 1:
             return ClassificationFunction.SOFTMAX
-        named = config.get("function_to_apply")
-        return ClassificationFunction[str(named).upper()] if named else ClassificationFunction.NONE
+        names = [function.value for function in ClassificationFunction]
+        return ClassificationFunction(config.choice("function_to_apply", names) or "none")
 
 
 def _columns(params: Mapping[str, Any], labels: int | None) -> ResultColumns:

@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxpipe.engine.batching import Row
 from onnxpipe.engine.scheduler import Answered
-from onnxpipe.errors import UnsupportedError
+from onnxpipe.errors import BundleError, UnsupportedError
 from onnxpipe.models.auto import AutoModelForVideoClassification
 from onnxpipe.tasks.base.call_types import ImageCallOptions, LabelScore, Stream, VideoInput
 from onnxpipe.tasks.base.columns import top_k_columns
@@ -97,7 +97,9 @@ class VideoClassificationPipeline(ImagePipeline[VideoClassificationOptions]):
     def encode(self, value: Any, options: VideoClassificationOptions) -> Iterable[Row]:
         from onnxpipe.processing.video.read import read_frames
 
-        count = options.num_frames or self.model.config.num_frames
+        count = options.num_frames or self.model.config.get("num_frames")
+        if not count:
+            raise BundleError(f"config.json of {self.model.name_or_path} has no num_frames: pass num_frames=")
         frames = read_frames(value, count, options.frame_sampling_rate, options.timeout)
         processor = self.video_processor if self.video_processor is not None else self.image_processor
         return [self.image_row(processor(list(frames), return_tensors="np"))]

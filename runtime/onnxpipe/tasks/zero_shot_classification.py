@@ -12,6 +12,7 @@ import numpy as np
 
 from onnxpipe.engine.batching import Row
 from onnxpipe.engine.scheduler import Answered
+from onnxpipe.errors import TextTooLongError
 from onnxpipe.models.auto import AutoModelForSequenceClassification
 from onnxpipe.processing.text.inputs import one_text, text_list
 from onnxpipe.tasks.base.call_types import CallOptions, Stream
@@ -140,10 +141,7 @@ class ZeroShotClassificationPipeline(Pipeline[ZeroShotClassificationOptions]):
     def _pair(self, sequence: str, hypothesis: str) -> Mapping[str, Any]:
         try:
             return self.tokenizer(sequence, hypothesis, truncation="only_first")
-        except Exception as error:
-            # if the hypothesis alone is longer than the model takes, nothing is cut, as in transformers
-            if "too short" not in str(error):
-                raise
+        except TextTooLongError:  # the hypothesis alone is too long: nothing is cut, as in transformers
             return self.tokenizer(sequence, hypothesis, truncation=False)
 
     def decode(self, rows: Answered, options: ZeroShotClassificationOptions) -> ZeroShotAnswer:

@@ -136,6 +136,12 @@ def test_labels_that_are_too_few(labels: dict[str, str]) -> None:
         ("label2id", ["a"]),
         ("problem_type", ["regression"]),
         ("task_specific_params", [1]),
+        ("task_specific_params", {"translation": "x"}),
+        ("prefix", 3),
+        ("label2id", {"a": "0"}),
+        ("function_to_apply", 3),
+        ("sentence_transformers", ["x"]),
+        ("num_frames", "8"),
         ("pad_token_id", "0"),
         ("eos_token_id", {"a": 1}),
         ("vocab_size", "many"),
@@ -145,3 +151,11 @@ def test_values_of_another_kind(tmp_path: Path, key: str, value: object) -> None
     (tmp_path / "config.json").write_text(json.dumps({key: value}))
     with pytest.raises(BundleError, match=rf"config\.json.*{key}"):
         Config.from_folder(tmp_path)
+
+
+def test_a_value_that_is_one_of_some_names() -> None:
+    config = Config.from_dict({"function_to_apply": "Sigmoid", "other": "cubic"}, "folder")
+    assert config.choice("function_to_apply", ["sigmoid", "none"]) == "sigmoid"
+    assert config.choice("missing", ["sigmoid"]) is None
+    with pytest.raises(BundleError, match=r"config\.json of folder: other is 'cubic', which is not one of"):
+        config.choice("other", ["sigmoid", "none"])

@@ -86,6 +86,33 @@ def test_both_lengths_are_in_the_message(caplog):
     assert any("`max_new_tokens` will take precedence" in record.getMessage() for record in caplog.records)
 
 
+@pytest.mark.parametrize(
+    ("model", "passed", "said"),
+    [
+        ({"max_length": 9}, {"max_new_tokens": 2}, None),
+        ({"min_length": 1, "max_length": 9}, {"min_new_tokens": 1}, None),
+        ({"max_new_tokens": 2}, {"max_length": 9}, "`max_length` (=9) has no effect, as the model's generation config"),
+        ({"max_new_tokens": 2, "max_length": 9}, {}, None),
+        ({}, {"max_new_tokens": 2, "max_length": 9}, "Both `max_new_tokens` (=2) and `max_length`(=9)"),
+        (
+            {},
+            {"max_new_tokens": 5, "min_new_tokens": 1, "min_length": 2},
+            "Both `min_new_tokens` (=1)",
+        ),
+    ],
+)
+def test_what_is_said_of_lengths_that_have_no_effect(caplog, model, passed, said):
+    for config in (False, True):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="onnxpipe"):
+            if config:
+                generate(Script(**model), [[3]], GenerationConfig(**passed))
+            else:
+                generate(Script(**model), [[3]], **passed)
+        messages = [record.getMessage() for record in caplog.records]
+        assert len(messages) == (said is not None) and all(said in message for message in messages)
+
+
 def test_what_wins():
     model = Script(max_length=4)
     assert generate(model, [[3]]).shape == (1, 4)

@@ -10,8 +10,15 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers, processors
 
-from onnxpipe import ItemError, QuestionAnsweringPipeline, TextGenerationPipeline, TokenClassificationPipeline
+from onnxpipe import (
+    ItemError,
+    QuestionAnsweringPipeline,
+    TextClassificationPipeline,
+    TextGenerationPipeline,
+    TokenClassificationPipeline,
+)
 from onnxpipe.bundle import Config
+from onnxpipe.errors import BundleError, TextTooLongError
 from onnxpipe.processing.text.files import TokenizerSettings
 from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.text_ranking import TextRankingPipeline
@@ -76,6 +83,27 @@ def test_a_bad_example_of_question_answering(qa: Any, bad: Any) -> None:
         qa([GOOD, bad])
     assert caught.value.index == 1  # type: ignore[attr-defined]
     assert isinstance(qa([bad], on_error="return"), ItemError)
+
+
+def test_a_question_that_leaves_no_room_for_the_context(qa: Any) -> None:
+    long = {"question": " ".join(["where"] * 40), "context": "there is gold here"}
+    for side in ("right", "left"):
+        qa.tokenizer.padding_side = side
+        answers = qa([GOOD, long, GOOD], max_seq_len=20, doc_stride=0, on_error="return")
+        assert [type(answer) for answer in answers] == [dict, ItemError, dict]
+        assert "the question has 40 tokens, which leaves no room for the context in windows of 20" in str(answers[1])
+        with pytest.raises(TextTooLongError, match="pass a larger max_seq_len"):
+            qa(long, max_seq_len=20, doc_stride=0)
+
+
+def test_a_function_of_the_config_that_is_none() -> None:
+    finder = _Finder()
+    finder.config = Config({"id2label": {}, "function_to_apply": "cubic"}, "folder")
+    pipe = TextClassificationPipeline(finder, words(), task="text-classification")
+    with pytest.raises(BundleError, match=r"config\.json of folder: function_to_apply is 'cubic'"):
+        pipe("gold")
+    answers = pipe(["gold", "tea"], on_error="return")
+    assert [type(answer) for answer in answers] == [ItemError, ItemError]
 
 
 def test_bad_pairs_of_question_answering(qa: Any) -> None:

@@ -587,6 +587,8 @@ def test_task_specific_params() -> None:
     assert maker(SummarizationPipeline, "summarization", config).prefix == "short: "
     assert maker(TranslationPipeline, "translation_en_to_fr", config).prefix == "french: "
     assert maker(config=config).prefix is None
+    pipe("hello", max_new_tokens=5)
+    assert "max_length" not in pipe.model.calls[-1]  # the user's length replaces the config's, whichever form it has
     pipe("hello", generation_config=GenerationConfig(max_new_tokens=3))
     call = pipe.model.calls[-1]
     assert "num_beams" not in call
@@ -620,6 +622,7 @@ def test_lengths_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
     config = {"task_specific_params": {"summarization": {"max_length": 60}, "translation": {"max_length": 4}}}
     maker(SummarizationPipeline, "summarization", config)("hello", max_new_tokens=5)  # the limit that holds is 5
     maker(TranslationPipeline, "translation", config)("hello", max_new_tokens=5)
+    assert "seem to have been set" not in caplog.text
     for text in ("", "a", "abc"):  # half of it is no length to propose
         maker(SummarizationPipeline, "summarization", config)(text)
     assert "Your" not in caplog.text

@@ -118,7 +118,7 @@ def decode_windows(
     config = _config(settings, temperature, limit)
     mode = generation_mode(config, assistant=extras.assistant is not None)
     length = batch.prompt.shape[1]
-    resolve_lengths(config, model, length, default_max=config.max_new_tokens is not None, default_min=True)
+    resolve_lengths(config, model, length, default_max=config.max_new_tokens is not None)
     tokens = special_tokens(model, config, has_mask=True, prompts=len(batch.rows))
     likelihood = None
     if settings.logprob_threshold is not None:

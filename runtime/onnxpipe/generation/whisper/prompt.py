@@ -117,15 +117,24 @@ def _row(tokens: list[Any], language: int | None, settings: WhisperSettings) -> 
     if task is not None:
         if task not in TASKS:
             raise ValueError(f"The `{task}` task is not supported. The task should be one of `{list(TASKS)}`")
-        tokens.append(tasks[task])
+        tokens.append(_task_token(task, tasks))
     elif settings.languages is not None and tasks and not any(token in tokens for token in tasks.values()):
-        tokens.append(tasks["transcribe"])
+        tokens.append(_task_token("transcribe", tasks))
     none = getattr(config, "no_timestamps_token_id", None)
     if none is not None and not settings.timestamps and tokens[-1] != none:
         tokens.append(none)
     elif settings.timestamps and tokens[-1] == none:
         tokens.pop()
     return [token for token in tokens if token is not None]
+
+
+def _task_token(task: str, tasks: Mapping[str, int]) -> int:
+    if task not in tasks:
+        raise ValueError(
+            f"the model does not know the task {task!r}: `task_to_id` of its generation_config.json has only "
+            f"{', '.join(tasks)}"
+        )
+    return tasks[task]
 
 
 def window_prompt(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from onnxpipe.errors import BundleError
+from onnxpipe.errors import BundleError, TextTooLongError
 
+_NO_SECOND = "Truncation error: Second sequence not provided"
 _TOO_LONG = "Truncation error"
 """How the library's error begins where the other text of a pair leaves no room for the one that is cut."""
 
@@ -22,13 +23,22 @@ def damage_reported(file: str) -> Iterator[None]:
 
     Raises:
         BundleError: the library failed.
-        Exception: a pair of texts cannot be cut as asked (as in transformers).
+        TextTooLongError, ValueError: a text, or a pair of texts, cannot be cut as asked.
     """
     try:
         yield
     except BaseException as error:
         panic = type(error).__name__ == "PanicException"
-        if not panic and (type(error) is not Exception or str(error).startswith(_TOO_LONG)):
+        if not panic and type(error) is not Exception:
             raise
+        if not panic and str(error).startswith(_NO_SECOND):
+            raise ValueError(
+                "truncation='only_second' cuts the second text of a pair, and there is none: pass truncation=True"
+            ) from None
+        if not panic and str(error).startswith(_TOO_LONG):
+            raise TextTooLongError(
+                "the text of the pair that truncation may not cut is too long: it leaves no room for the other one; "
+                "shorten it, or pass a larger max_length or another truncation"
+            ) from None
         # the panic itself is not kept as the cause: whoever pickles or logs the error would meet it again
         raise BundleError(f"{file} is damaged: the tokenizers library failed with: {error}") from None

@@ -53,6 +53,12 @@ _SAMPLING = frozenset(
     {"temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"}
 )  # fmt: skip
 
+#: The parameters that set the same length in another way.
+_OTHER_FORM: Mapping[str, str] = {
+    "max_length": "max_new_tokens", "max_new_tokens": "max_length",
+    "min_length": "min_new_tokens", "min_new_tokens": "min_length",
+}  # fmt: skip
+
 #: With these parameters an input runs alone unless `batch_size` says otherwise: they are for one prompt, or the user's
 #: code sees the rows, or what they do depends on the neighbours.
 _ALONE = frozenset(
@@ -183,7 +189,7 @@ class GenerationPipeline(Pipeline[GenerationOptionsT]):
         kwargs = dict(options.generate)
         config = kwargs.get("generation_config")
         legacy_config = self.legacy and config is not None
-        task_params = {} if legacy_config else {k: v for k, v in self._task_params.items() if k not in kwargs}
+        task_params = {} if legacy_config else _beside(self._task_params, kwargs)
         explicit = {**task_params, **kwargs}
         resolved = {**self.model_parameters(config), **explicit}
         defaults = {
@@ -371,6 +377,13 @@ class GenerationPipeline(Pipeline[GenerationOptionsT]):
         if not isinstance(inputs, str):
             raise ValueError(f"stream() answers one text at a time, got {type(inputs).__name__}")
         return inputs
+
+
+def _beside(task_params: Mapping[str, Any], kwargs: Mapping[str, Any]) -> Kwargs:
+    """Take the parameters of a model's config for the task that the user's do not replace: of a length, either form."""
+    lengths = [name for name in _OTHER_FORM if kwargs.get(name) is not None]
+    replaced = {*kwargs, *map(_OTHER_FORM.__getitem__, lengths)}
+    return {name: value for name, value in task_params.items() if name not in replaced}
 
 
 def seed_of(seed: int, index: int) -> int:

@@ -17,7 +17,13 @@ import pytest
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
 
-from onnxpipe.errors import BundleError, ModelNotFoundError, UnknownArgumentError, UnsupportedError
+from onnxpipe.errors import (
+    BundleError,
+    ModelNotFoundError,
+    TextTooLongError,
+    UnknownArgumentError,
+    UnsupportedError,
+)
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.processing.text.inputs import text_list
 from onnxpipe.processing.text.tokenizer import AutoTokenizer, Tokenizer
@@ -285,6 +291,15 @@ def test_a_stride_without_room(
         tokenizer(*texts, truncation=strategy, max_length=length, stride=stride)
     assert capfd.readouterr().err == ""
     assert tokenizer("a")["input_ids"] == [CLS, 10, SEP]
+
+
+def test_a_text_that_leaves_no_room_for_the_other_of_its_pair(tokenizer: Tokenizer) -> None:
+    with pytest.raises(TextTooLongError, match="may not cut is too long"):
+        tokenizer("the cat sat on the mat", "a", truncation="only_second", max_length=6)
+    with pytest.raises(TextTooLongError, match="pass a larger max_length"):
+        tokenizer("a", "the cat sat on the mat", truncation="only_first", max_length=6)
+    with pytest.raises(ValueError, match="cuts the second text of a pair, and there is none"):
+        tokenizer("the cat sat", truncation="only_second", max_length=4)
 
 
 def test_the_greatest_strides(tokenizer: Tokenizer) -> None:
