@@ -63,7 +63,7 @@ SECONDS ?= 600
 fuzz: setup
 	PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-# Attacks and unit tests (of what needs no exporter) with the lowest version of every package that pyproject.toml allows.
-# The environment lies in .cache, by its list of versions.
+# Attacks and unit tests with the lowest version of every package that pyproject.toml allows, without torch and with it.
+# The environments lie in .cache, by their list of versions.
 lowest: setup
-	tools/lowest.sh tests/attacks $(addprefix tests/unit/,bundle engine generation models processing/audio processing/text processing/video)
+	tools/lowest.sh runtime -n auto tests/attacks tests/unit

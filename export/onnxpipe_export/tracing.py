@@ -44,7 +44,7 @@ def trace(
     import torch
 
     try:
-        with quiet(), _silent_output(), torch.no_grad():
+        with quiet(), _silent_output(), _ordered_sets(), torch.no_grad():
             torch.onnx.export(
                 module,
                 tuple(example.values()),
@@ -58,6 +58,27 @@ def trace(
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).strip().partition("\n")[0]
         raise ExportError(f"the model has an operation that cannot be written as ONNX: {reason}") from error
+
+
+class _OrderedSet(set[Any]):
+    """A set that lists its members in the order of their texts, in every process."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(sorted(super().__iter__(), key=str))
+
+
+@contextlib.contextmanager
+def _ordered_sets() -> Iterator[None]:
+    """Let the models of transformers make ordered sets inside, so that a model is traced to the same file each time.
+
+    ModernBERT and others compute the angles of `set(config.layer_types)` one kind after the other, and the order of a
+    set of strings is another in each process.
+    """
+    with contextlib.ExitStack() as stack:
+        for name, module in list(sys.modules.items()):
+            if name.startswith("transformers.models.") and ".modeling_" in name:
+                stack.enter_context(replaced(module, "set", _OrderedSet))
+        yield
 
 
 @contextlib.contextmanager
@@ -76,21 +97,31 @@ def _silent_output() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the warnings, progress bars and log lines of torch and transformers inside."""
-    from transformers.utils import logging as transformers_logging
-
-    verbosity = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
+    """Silence warnings and log lines inside, and the progress bars of transformers if it is loaded."""
     disabled = logging.root.manager.disable
-    transformers_logging.set_verbosity(logging.CRITICAL)
-    transformers_logging.disable_progress_bar()
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), _quiet_transformers():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(disabled)
+
+
+@contextlib.contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    if "transformers" not in sys.modules:  # a graph is rewritten without it
+        yield
+        return
+    from transformers.utils import logging as transformers_logging
+
+    verbosity = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()

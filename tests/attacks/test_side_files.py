@@ -93,7 +93,6 @@ READERS: dict[str, tuple[Files, Callable[[Path], Any]]] = {
         _language_model,
     ),
 }  # fmt: skip
-NEEDS_MODULE = {"alphabet.json": "pyctcdecode", "language_model/unigrams.txt": "pyctcdecode"}
 
 
 def _huge(path: Path) -> None:
@@ -123,10 +122,6 @@ def place(folder: Path, name: str, attack: str) -> None:
 @pytest.mark.parametrize("name", READERS)
 def test_hostile_side_files(tmp_path: Path, name: str, attack: str) -> None:
     others, read = READERS[name]
-    if name in NEEDS_MODULE:
-        pytest.importorskip(NEEDS_MODULE[name])
-        if attack == "eight gigabytes":
-            pytest.skip("pyctcdecode reads it")
     write_folder(tmp_path, {"onnx/model.onnx": embedding(), **others})
     place(tmp_path, name, attack)
     with pytest.raises(BundleError, match=re.escape(Path(name).name)):

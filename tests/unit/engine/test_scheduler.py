@@ -166,7 +166,8 @@ def test_memory_stays_flat_over_a_long_stream() -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert total == count
-    assert peaks[1] < 1.5 * peaks[0] + 1_000_000  # five times the rows; a window more or less
+    # Windows grow at the pace of the machine, by a few MB; a row that stayed would take hundreds of bytes.
+    assert peaks[1] < peaks[0] + 80_000 * 50
 
 
 def test_a_window_bounds_what_is_read_ahead() -> None:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from onnxpipe.bundle.files import has_file, inside, read_json
+from onnxpipe.bundle.files import MIB, SMALL_LIMIT, has_file, inside, read_bytes, read_json
 from onnxpipe.bundle.folder_names import in_utf8
 from onnxpipe.errors import MissingDependencyError, ModelNotFoundError
 
@@ -16,6 +16,8 @@ logger = logging.getLogger("onnxpipe")
 
 #: The files of pyctcdecode: the alphabet, and the folder of its n-grams.
 _ALPHABET, _FOLDER = "alphabet.json", "language_model"
+#: Kinds of text beside the n-grams, and the most bytes of each: attributes, and the list of words.
+_TEXTS = {".json": SMALL_LIMIT, ".txt": 256 * MIB}
 _CONFIGS = ("preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
 
 
@@ -56,6 +58,7 @@ def _with_language_model(folder: Path, name: str) -> bool:
 def _load(folder: Path) -> Any:
     if not has_file(folder, _ALPHABET):
         raise ModelNotFoundError(f"{folder} has no {_ALPHABET}: it is not a language model of pyctcdecode")
+    _check_files(folder)
     try:
         from pyctcdecode import BeamSearchDecoderCTC
 
@@ -65,14 +68,19 @@ def _load(folder: Path) -> Any:
         raise MissingDependencyError(
             f'the language model in {folder} needs pyctcdecode and kenlm: pip install "onnxpipe[lm]" ({error})'
         ) from error
-    _check_files(folder)
     with in_utf8(folder) as named:
         return BeamSearchDecoderCTC.load_from_dir(str(named))
 
 
 def _check_files(folder: Path) -> None:
-    """Refuse a language model whose files are links out of the folder, pipes or devices: pyctcdecode opens them."""
-    inside(folder, _ALPHABET)
+    """Refuse a language model whose files are links out of the folder, pipes, devices, or texts that are too large.
+
+    pyctcdecode opens whatever has the name, and reads its texts whole.
+    """
+    read_bytes(folder, _ALPHABET)
     for path in sorted((folder / _FOLDER).rglob("*")):
         if path.is_symlink() or not path.is_dir():
-            inside(folder, path.relative_to(folder).as_posix())
+            name = path.relative_to(folder).as_posix()
+            inside(folder, name)
+            if path.suffix in _TEXTS:
+                read_bytes(folder, name, _TEXTS[path.suffix])
