@@ -26,6 +26,7 @@ from onnxpipe.models.text_to_audio.bark.voice import voice
 from onnxpipe.models.text_to_audio.kokoro import _read_voice
 from onnxpipe.processing.auto import AutoFeatureExtractor, AutoImageProcessor, AutoVideoProcessor
 from onnxpipe.processing.images.maskformer import OneFormerImageProcessor
+from onnxpipe.processing.multimodal.vision_language import _read
 from onnxpipe.processing.text.pooling import read_pooling_config
 from onnxpipe.tasks.speech_recognition.language_model import load_language_model
 
@@ -67,6 +68,7 @@ READERS: dict[str, tuple[Files, Callable[[Path], Any]]] = {
     "special_tokens_map.json": ({"tokenizer.json": TOKENIZER}, AutoTokenizer.from_pretrained),
     "added_tokens.json": ({"vocab.txt": BERT, **_class("BertTokenizer")}, AutoTokenizer.from_pretrained),
     "chat_template.jinja": ({"tokenizer.json": TOKENIZER}, AutoTokenizer.from_pretrained),
+    "chat_template.json": ({}, lambda folder: _read(folder, "chat_template.json")),
     "additional_chat_templates/tool_use.jinja": ({"tokenizer.json": TOKENIZER}, AutoTokenizer.from_pretrained),
     "vocab.txt": (_class("BertTokenizer"), AutoTokenizer.from_pretrained),
     "vocab.json": ({"tokenizer.json": TOKENIZER, **_class("VitsTokenizer")}, AutoTokenizer.from_pretrained),

@@ -7,13 +7,16 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from onnxpipe.errors import BundleError
+from onnxpipe.errors import BundleError, OnnxPipeError
 
 
 @contextlib.contextmanager
 def in_utf8(folder: Path) -> Iterator[Path]:
     """Yield a path to a folder that is valid UTF-8: its own, or that of a link to it, which is removed afterwards.
+
+    Errors of ours that leave the block name the folder, not the link.
 
     Raises:
         BundleError: a link cannot be made on this system.
@@ -34,4 +37,13 @@ def in_utf8(folder: Path) -> Iterator[Path]:
                 f"the name of {folder} is not UTF-8, and no link with another name could be made: {error.strerror}. "
                 "Rename the folder"
             ) from error
-        yield link
+        try:
+            yield link
+        except OnnxPipeError as error:
+            error.args = tuple(_renamed(part, str(link), str(folder)) for part in error.args)
+            raise
+
+
+def _renamed(part: Any, link: str, folder: str) -> Any:
+    """Put the folder's own name into the text of an error."""
+    return part.replace(link, folder) if isinstance(part, str) else part

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from odd_names import odd_folder
 from onnxpipe.cli.run.image_lines import image_lines
 from onnxpipe.cli.run.outputs import stem_of
 from onnxpipe.processing.images.io.load import load_image
@@ -50,6 +51,17 @@ def depth(value: Any) -> Any:
 
 
 # -- what reaches the pipeline, what is printed ---
+def test_a_file_whose_name_is_not_utf8(cli: FakeCLI, tmp_path: Path) -> None:
+    folder = odd_folder(tmp_path)
+    Image.new("RGB", SIZE).save(folder / "a.png")
+    result = cli.run("object-detection", folder / "a.png", "--draw", folder / "drawn.png")
+    assert cli.inputs == [folder / "a.png"]
+    assert (folder / "drawn.png").is_file()
+    result.stdout.encode()  # what is printed has no half of a surrogate pair
+    assert "is not UTF-8" in cli.run("object-detection", folder / "none.png", code=1).stderr
+    assert cli.inputs == []
+
+
 def test_detection_is_shown(cli: FakeCLI, photos: list[Path]) -> None:
     result = cli.run("object-detection", photos[0], "-", "-p", "threshold=0.3", stdin=f"{photos[2]}\n")
     assert cli.inputs == [str(photos[0]), str(photos[2])]

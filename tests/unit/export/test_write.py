@@ -65,6 +65,13 @@ def test_a_folder_whose_name_is_not_utf8(tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
+def test_errors_name_the_folder_not_the_link(tmp_path: Path) -> None:
+    folder = odd_folder(tmp_path)
+    with pytest.raises(BundleError) as caught, in_utf8(folder) as named:
+        raise BundleError(f"{named / 'config.json'} is broken")
+    assert str(caught.value) == f"{folder / 'config.json'} is broken"
+
+
 def test_folders_in_utf8_keep_their_name(tmp_path: Path) -> None:
     with in_utf8(tmp_path) as named:
         assert named == tmp_path

@@ -10,6 +10,7 @@ import click
 
 from onnxpipe.cli.run.answers import InputError
 from onnxpipe.cli.run.words import check_columns, expand, parse_json, parse_list, parse_pairs, quoted
+from onnxpipe.processing.tables.characters import text_problem
 from onnxpipe.processing.tables.files import Table
 from onnxpipe.processing.tables.lines import TableError
 
@@ -31,10 +32,10 @@ def file_inputs(spec: TaskSpec, words: Sequence[str], stdin: Iterable[str]) -> I
     """
     if not words:
         raise click.UsageError("no INPUT: give a file's path or URL (- for stdin), or --input FILE")
-    sources = expand(words, stdin)
+    sources = map(_named, expand(words, stdin))
     if spec.parts_as_list:
         return _in_groups(sources, spec)
-    return (parse_json(source) if spec.parts else source for source in sources)
+    return (parse_json(source) if spec.parts and isinstance(source, str) else source for source in sources)
 
 
 def file_columns(spec: TaskSpec, table: Table, column: str | None) -> Callable[[Mapping[str, Any]], Any]:
@@ -108,9 +109,16 @@ def _find_file(folder: Path, cell: Any) -> Any:
     return str(near) if near.is_file() else cell
 
 
-def _in_groups(sources: Iterable[str], spec: TaskSpec) -> Iterator[Any]:
+def _named(source: str) -> str | Path:
+    """Return the name of a file as a `Path` where it has bytes that are not UTF-8, which an input that is text may not
+    have."""
+    path = Path(source)
+    return path if text_problem(source) and path.is_file() else source
+
+
+def _in_groups(sources: Iterable[Any], spec: TaskSpec) -> Iterator[Any]:
     """Group the arguments into inputs with one argument for each part."""
-    group: list[str] = []
+    group: list[Any] = []
     for source in sources:
         group.append(source)
         if len(group) == len(spec.parts):
