@@ -15,6 +15,7 @@
     ├── AudioError              (ValueError)   a recording that cannot be read or fetched, or is too long
     │   └── AudioNotFoundError  (FileNotFoundError)  no such audio file
     ├── TextTooLongError        (ValueError)   a text that leaves no room for what has to stand beside it
+    ├── UnfinishedAnswerError   (ValueError)   an answer that was cut off before it had the form of response_format
     ├── UnsupportedError        (ValueError)   an argument or a model that is not supported here
     │   └── UnknownChoiceError  (KeyError)     a name that is none of those an argument takes
     ├── UnknownArgumentError    (TypeError)    a misspelt or unknown argument; the message names the nearest known one
@@ -87,6 +88,10 @@ class AudioNotFoundError(AudioError, FileNotFoundError):
 
 class TextTooLongError(OnnxPipeError, ValueError):
     """A text that leaves no room for what has to stand beside it, as a question for its context."""
+
+
+class UnfinishedAnswerError(OnnxPipeError, ValueError):
+    """An answer that was cut off before it had the form that `response_format` asks for."""
 
 
 class UnsupportedError(OnnxPipeError, ValueError):

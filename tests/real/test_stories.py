@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from onnxpipe import AutoModelForCausalLM, AutoTokenizer, pipeline
+from onnxpipe.errors import UnfinishedAnswerError
 
 NEW = 100
 PROMPTS = [
@@ -88,3 +89,19 @@ def test_smaller_precisions_are_certified(bundle: Path, precision: str) -> None:
     text = pipe("Once upon a time", max_new_tokens=30, do_sample=False)[0]["generated_text"]
     assert text.startswith("Once upon a time, there was")
     assert len(np.unique(text.split())) > 10
+
+
+@pytest.mark.xdist_group("stories")
+@pytest.mark.parametrize("prompt", ["Once upon a time", "The weather:"])
+def test_an_answer_in_json_ends(bundle: Path, prompt: str) -> None:
+    pytest.importorskip("llguidance")
+    names = ["sunny", "rainy", "windy", "cold"]
+    schema = {"type": "object", "properties": {name: {"type": "boolean"} for name in names}, "required": names}
+    form = {"type": "json_schema", "json_schema": {"name": "weather", "schema": schema}}
+    pipe = pipeline("text-generation", model=bundle, dtype="int8")
+    options = {"response_format": form, "do_sample": False, "return_full_text": False}
+    for budget in ({}, {"max_new_tokens": 30}, {"max_new_tokens": 60}):
+        answer = json.loads(pipe(prompt, **options, **budget)[0]["generated_text"])
+        assert all(type(answer[name]) is bool for name in names)
+    with pytest.raises(UnfinishedAnswerError, match="larger max_new_tokens"):
+        pipe(prompt, max_new_tokens=10, **options)

@@ -101,6 +101,7 @@ def generate(
     Raises:
         ValueError: parameters that contradict each other, an unused argument, a prompt that is too long.
         UnsupportedError: an argument that this runtime does not support.
+        UnfinishedAnswerError: a text stopped before it had the form of `response_format`.
     """
     if synced_gpus:
         raise UnsupportedError("synced_gpus=True is of PyTorch's distributed training; leave it out")
@@ -134,6 +135,10 @@ def generate(
             **request.inputs,
         )
     result = search(request, mode, assistant_model, tokenizer, assistant_tokenizer)
+    for processor in request.processors:
+        check = getattr(processor, "check_finished", None)
+        if check is not None:
+            check(result.sequences)
     return _result(request, result, beams=mode in _BEAMS)
 
 
@@ -234,8 +239,8 @@ def _prepare(model: GenerationModel, inputs: Any, resolved: _ResolvedCall, extra
     if (config.num_beams or 1) > 1:
         check_size(len(prompt), copies, longest, "max_length")
     context = ProcessorContext(model, prompt.shape[1], source, padded, tokens.eos, extra.negative, extra.allowed)
-    custom = [*(extra.processors or ()), *_grammar(extra, tokens, model.vocab_size)]
     criteria = build_criteria(config, model, tokens.eos, extra.tokenizer, extra.criteria)
+    custom = [*(extra.processors or ()), *_grammar(extra, tokens, model.vocab_size, criteria.max_length)]
     return DecodingRequest(
         model=model,
         config=config,
@@ -266,7 +271,7 @@ def _decoder_prompt(
     return decoder_start(model, others, tokens.start, len(source))
 
 
-def _grammar(extra: _Extra, tokens: SpecialTokens, vocab_size: int) -> list[Any]:
+def _grammar(extra: _Extra, tokens: SpecialTokens, vocab_size: int, max_length: int | None) -> list[Any]:
     """Make the processor of `response_format`, if there is one."""
     if extra.response_format is None:
         return []
@@ -275,7 +280,7 @@ def _grammar(extra: _Extra, tokens: SpecialTokens, vocab_size: int) -> list[Any]
     from onnxpipe.generation.grammar import grammar_processor
 
     eos = [] if tokens.eos is None else tokens.eos.tolist()
-    processor = grammar_processor(extra.response_format, extra.tokenizer, eos, vocab_size)
+    processor = grammar_processor(extra.response_format, extra.tokenizer, eos, vocab_size, max_length)
     return [] if processor is None else [processor]
 
 

@@ -7,7 +7,7 @@ keeps its state per text generated so far, so rows may be sampled, reordered by 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
@@ -15,33 +15,26 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpipe.errors import MissingDependencyError
+from onnxpipe.errors import UnfinishedAnswerError
+from onnxpipe.generation.grammar_finish import Finisher, allowed_tokens
+from onnxpipe.generation.response_format import grammar_source, matcher_class
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
 Array = NDArray[Any]
 
-KINDS = ("text", "json_object", "json_schema", "regex", "grammar")
-"""The types of a `response_format`."""
-
-_WRAPPER = frozenset({"name", "description", "strict", "schema"})
-"""The keys of OpenAI's wrapper of a schema."""
-
-_KEYS: Mapping[Any, frozenset[str]] = {
-    "text": frozenset(),
-    "json_object": frozenset({"schema"}),
-    "json_schema": frozenset({"json_schema", "schema"}),
-    "regex": frozenset({"regex", "pattern"}),
-    "grammar": frozenset({"grammar"}),
-}
-"""The keys that a `response_format` may have beside its type."""
-
 _LAST_RESORT = np.float32(-1e9)
 """The score of tokens that the grammar allows if other processors have forbidden every one of them."""
 
-_JSON: dict[str, Any] = {"whitespace_pattern": r"[\x20\x0A\x0D\x09]{1,4}"}
-"""At most four blanks between parts of JSON: a model that begins to repeat them would spend all its tokens on them."""
+_LOOSE = 8
+"""With so many tokens to spare any token may come: hardly one makes the text's shortest end that much longer."""
+
+_TRIED = 32
+"""With fewer, only those of the likeliest tokens may come after which the text can still end; so many are tried."""
+
+_SEARCHED = 4
+"""For so many of them an end is searched for; the others must go with the end that is known."""
 
 
 class GrammarTokenizer(Protocol):
@@ -55,7 +48,11 @@ class GrammarTokenizer(Protocol):
 
 
 def grammar_processor(
-    response_format: Any, tokenizer: Any, eos_token_ids: int | Sequence[int], vocab_size: int
+    response_format: Any,
+    tokenizer: Any,
+    eos_token_ids: int | Sequence[int],
+    vocab_size: int,
+    max_length: int | None = None,
 ) -> GrammarProcessor | None:
     """Make the logits processor of a `response_format`; None for plain text.
 
@@ -66,6 +63,8 @@ def grammar_processor(
         tokenizer: the model's (`onnxpipe.processing.Tokenizer`).
         eos_token_ids: the ids that end a text.
         vocab_size: columns of the model's logits, which may be more or fewer than the tokenizer has tokens.
+        max_length: tokens after which generation stops, those of the prompt included; the text ends before it if it
+            can. None for no limit.
 
     Raises:
         ValueError: a format of an unknown type, a schema, expression or grammar that is wrong (with llguidance's
@@ -78,39 +77,8 @@ def grammar_processor(
     ends = (eos_token_ids,) if isinstance(eos_token_ids, (int, np.integer)) else tuple(eos_token_ids)
     if not ends:
         raise ValueError("response_format needs a model with an eos_token_id: pass eos_token_id=")
-    return GrammarProcessor(_root(tokenizer, source, tuple(map(int, ends)), vocab_size), ends, vocab_size)
-
-
-def grammar_source(response_format: Any) -> str | None:
-    """Make llguidance's grammar of a `response_format`; None for plain text. See `grammar_processor`."""
-    if response_format is None:
-        return None
-    schema = getattr(response_format, "model_json_schema", None)
-    if callable(schema):
-        return _json_grammar(schema())
-    if not isinstance(response_format, Mapping):
-        raise ValueError(f'response_format must be a dict with a "type" of {", ".join(KINDS)}, not {response_format!r}')
-    kind = response_format.get("type")
-    unknown = response_format.keys() - {"type"} - _KEYS[kind] if isinstance(kind, str) and kind in _KEYS else set()
-    if unknown:
-        raise ValueError(f"response_format: {', '.join(map(repr, sorted(unknown)))} means nothing to type {kind!r}")
-    if kind == "text":
-        return None
-    if kind == "json_object" and "schema" not in response_format:
-        return _json_grammar({"type": "object"})
-    if kind == "json_object":
-        return _json_grammar({"allOf": [{"type": "object"}, _schema_of(response_format)]})
-    if kind == "json_schema":
-        return _json_grammar(_schema_of(response_format))
-    if kind == "regex":
-        return str(_matcher().grammar_from_regex(_text(response_format, "regex", "pattern")))
-    if kind == "grammar":
-        return str(_matcher().grammar_from_lark(_text(response_format, "grammar")))
-    if kind in ("object", "array", "string", "number", "integer", "boolean", "null") or (
-        kind is None and response_format.keys() & {"$ref", "$defs", "properties", "anyOf", "oneOf", "allOf", "enum"}
-    ):
-        return _json_grammar(response_format)
-    raise ValueError(f"response_format: type {kind!r} is not one of {', '.join(KINDS)}, nor is it a JSON schema")
+    root = _root(tokenizer, source, tuple(map(int, ends)), vocab_size)
+    return GrammarProcessor(root, ends, vocab_size, tokenizer, max_length)
 
 
 @dataclass
@@ -120,10 +88,16 @@ class _State:
     Attributes:
         matcher: llguidance's; None after the end, or after a token that the grammar does not allow.
         allowed: bool (vocab,): the tokens that may come next.
+        due: the length of rows at which it is looked at how the text can end.
+        plan: tokens after which the text is complete, if such are known.
+        plans: the same for texts that are longer by one token, by that token.
     """
 
     matcher: LLMatcher | None
     allowed: NDArray[np.bool_]
+    due: int = 0
+    plan: list[int] | None = None
+    plans: dict[int, list[int]] = field(default_factory=dict)
 
 
 @dataclass
@@ -138,11 +112,15 @@ class GrammarProcessor:
         root: the matcher at the beginning.
         ends: the ids that end a text.
         vocab_size: columns of the scores.
+        tokenizer: the model's.
+        max_length: tokens of a row at which generation stops; None for no limit.
     """
 
     root: LLMatcher
     ends: tuple[int, ...]
     vocab_size: int
+    tokenizer: Any = None
+    max_length: int | None = None
     _prompt: int = field(default=-1, init=False)
     _states: dict[bytes, _State] = field(default_factory=dict, init=False)
     _before: dict[bytes, _State] = field(default_factory=dict, init=False)
@@ -157,18 +135,91 @@ class GrammarProcessor:
         length = int(input_ids.shape[1])
         if self._prompt < 0 or length <= self._prompt:
             self._prompt = length
-            self._states = {b"": self._state(self.root)}
+            first = self._state(self.root)
+            if self.max_length is not None:  # not before the last half: most texts end earlier
+                first.due = self.max_length - max(64, (self.max_length - length) // 2)
+            self._states = {b"": first}
         texts = np.ascontiguousarray(input_ids[:, self._prompt :], dtype=np.int64)
         self._before, known = self._states, {**self._before, **self._states}
         self._states = {}
         masked = np.full_like(scores, -np.inf)
         for row, text in enumerate(texts):
             state = self._after(text.tobytes(), known)
-            allowed = state.allowed[: scores.shape[1]]
+            allowed = self._within(state, scores[row], length, text)[: scores.shape[1]]
             masked[row, : len(allowed)] = np.where(allowed, scores[row, : len(allowed)], -np.inf)
             if np.isneginf(masked[row].max()):
                 masked[row, np.flatnonzero(allowed)] = _LAST_RESORT
         return masked
+
+    def check_finished(self, sequences: Array) -> None:
+        """Check that texts are complete.
+
+        Args:
+            sequences: int64 (rows, length), prompts and generated tokens.
+
+        Raises:
+            UnfinishedAnswerError: one was cut off.
+        """
+        for row in np.ascontiguousarray(sequences[:, max(self._prompt, 0) :], dtype=np.int64):
+            stops = np.flatnonzero(np.isin(row, self.ends))
+            if len(stops):
+                continue  # the grammar allows the end only where the text is complete
+            matcher = self.root.deep_copy()
+            if matcher.try_consume_tokens(row.tolist()) < len(row) or not matcher.is_accepting():
+                raise UnfinishedAnswerError(
+                    f"response_format: the answer was cut off after {len(row)} tokens, before it had the form that "
+                    "was asked for: pass a larger max_new_tokens (and no other rule that stops it)"
+                )
+
+    def _within(self, state: _State, scores: Array, length: int, text: Array) -> NDArray[np.bool_]:
+        """Compute the tokens that may come next if the text is to end within `max_length`: bool (vocab,)."""
+        if self.max_length is None or state.matcher is None or length < state.due:
+            return state.allowed
+        left = self.max_length - length
+        if state.plan is None:
+            state.plan = self._finisher().plan(state.matcher, text.tolist(), left)
+        if state.plan is None or len(state.plan) > left:
+            state.due = length + 4
+            return state.allowed
+        spare = left - len(state.plan)
+        if spare >= _LOOSE:
+            state.due = length + 1 + (spare - _LOOSE) // 4
+            return state.allowed
+        fitting = np.zeros_like(state.allowed)
+        fitting[state.plan[:1]] = True
+        fitting[[end for end in self.ends if end < len(fitting)]] = True
+        fitting &= state.allowed
+        useful = state.allowed[: len(scores)].copy()
+        useful[self._finisher().blanks] = False  # they would take the tokens that values need
+        known = np.flatnonzero(useful)
+        likely = known[np.argsort(-scores[known], kind="stable")[:_TRIED]]
+        for place, token in enumerate(likely.tolist()):
+            if not fitting[token] and self._fits(state, token, left - 1, text, search=place < _SEARCHED):
+                fitting[token] = True
+        return fitting
+
+    def _fits(self, state: _State, token: int, left: int, text: Array, *, search: bool) -> bool:
+        """Whether a text can end within so many tokens after this one; keeps how."""
+        assert state.matcher is not None and state.plan is not None
+        matcher = state.matcher.deep_copy()
+        matcher.consume_token(token)
+        for plan in (state.plan[1:], state.plan):
+            tried = matcher.deep_copy()
+            if len(plan) <= left and tried.try_consume_tokens(plan) == len(plan) and tried.is_accepting():
+                state.plans[token] = plan
+                return True
+        found = self._finisher().plan(matcher, [*text.tolist(), token], left) if search else None
+        if found is not None:
+            state.plans[token] = found
+        return found is not None
+
+    def _finisher(self) -> Finisher:
+        known = _FINISHERS.setdefault(self.tokenizer, {})
+        key = (self.vocab_size, self.ends)
+        if key not in known:
+            never = {*self.tokenizer.all_special_ids, *self.ends}
+            known[key] = Finisher(self.tokenizer.pieces(), never, self.vocab_size)
+        return known[key]
 
     def _after(self, text: bytes, known: dict[bytes, _State]) -> _State:
         """Compute the state after a text, from that of its longest known beginning."""
@@ -189,15 +240,16 @@ class GrammarProcessor:
             return _State(None, self._mask(self.ends))
         matcher = state.matcher.deep_copy()
         matcher.consume_token(token)
-        return self._state(matcher)
+        following = self._state(matcher)
+        following.due = state.due
+        following.plan = state.plans.get(token, state.plan[1:] if state.plan and token == state.plan[0] else None)
+        return following
 
     def _state(self, matcher: LLMatcher) -> _State:
-        bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), np.uint8), bitorder="little")
+        allowed = allowed_tokens(matcher, self.vocab_size)
         if matcher.is_error():
             reason = str(matcher.get_error()).partition("\n")[0]
             raise ValueError(f"response_format: the tokenizer's tokens cannot spell a text of this grammar: {reason}")
-        allowed = np.zeros(max(self.vocab_size, len(bits)), np.bool_)
-        allowed[: len(bits)] = bits
         if not allowed[: self.vocab_size].any():
             raise ValueError("response_format: the tokenizer's tokens cannot spell a text of this grammar: none fits")
         return _State(matcher, allowed)
@@ -209,11 +261,12 @@ class GrammarProcessor:
 
 
 _Key = tuple[int, int, tuple[int, ...]]
+_FINISHERS: WeakKeyDictionary[Any, dict[tuple[int, tuple[int, ...]], Finisher]] = WeakKeyDictionary()
 _VOCABULARIES: WeakKeyDictionary[Any, dict[_Key, LLTokenizer]] = WeakKeyDictionary()
 
 
 def _root(tokenizer: GrammarTokenizer, source: str, ends: tuple[int, ...], vocab_size: int) -> LLMatcher:
-    root = _matcher()(_vocabulary(tokenizer, ends, vocab_size), source, log_level=0)
+    root = matcher_class()(_vocabulary(tokenizer, ends, vocab_size), source, log_level=0)
     if root.is_error():
         raise ValueError(f"response_format: {root.get_error()}")
     return root
@@ -268,50 +321,3 @@ class _Pieces:
             ids.append(self._ids[text[place:end]])
             place = end
         return ids
-
-
-def _json_grammar(schema: Any) -> str:
-    try:
-        return str(_matcher().grammar_from_json_schema(json.dumps(schema), defaults=_JSON))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"response_format: {error}") from error
-
-
-def _schema_of(response_format: Mapping[str, Any]) -> Any:
-    entry = response_format.get("json_schema", response_format.get("schema"))
-    schema = getattr(entry, "model_json_schema", None)
-    if callable(schema):
-        return schema()
-    if isinstance(entry, Mapping) and set(entry) <= _WRAPPER:  # OpenAI's wrapper; a bare schema has other keywords
-        entry = entry.get("schema")
-        schema = getattr(entry, "model_json_schema", None)
-        if callable(schema):
-            return schema()
-    if entry is True:  # JSON Schema's schema of anything
-        return {}
-    if not isinstance(entry, Mapping):
-        found = "there is none" if entry is None else f"it is {entry!r:.80}"
-        raise ValueError(
-            'response_format: {"type": "json_schema"} needs "json_schema": {"schema": {…}}, the schema a dict; '
-            f"{found}"
-        )
-    return entry
-
-
-def _text(response_format: Mapping[str, Any], *names: str) -> str:
-    for name in names:
-        if isinstance(text := response_format.get(name), str):
-            if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-                raise ValueError(f'response_format: "{name}" has a lone surrogate, which is no character')
-            return text
-    raise ValueError(f'response_format: {{"type": "{names[0]}"}} needs "{names[0]}": a str')
-
-
-def _matcher() -> Any:
-    try:
-        from llguidance import LLMatcher
-    except ImportError as error:
-        raise MissingDependencyError(
-            'response_format needs llguidance; install it with: pip install "onnxpipe[grammar]"'
-        ) from error
-    return LLMatcher

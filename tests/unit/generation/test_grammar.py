@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from onnxpipe.errors import MissingDependencyError
+from onnxpipe import ItemError, TextGenerationPipeline
+from onnxpipe.errors import MissingDependencyError, UnfinishedAnswerError
 from onnxpipe.generation import grammar
 from onnxpipe.generation.grammar import GrammarProcessor, grammar_processor
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
 pytest.importorskip("llguidance")
 
+from unit.fakes import FakeCausal
+from unit.fakes import tokenizer as letters
 from zoo.text.generator_tokenizers import save
 
 KINDS = ("qwen2", "llama", "gemma2")
@@ -351,3 +354,88 @@ def test_a_model_that_prefers_blanks_ends_all_the_same(tokenizer_of: Callable[[s
     text = tokenizer.decode(ids[0, 4:], skip_special_tokens=True)
     assert json.loads(text).keys() == set(names)
     assert max(map(len, re.findall(r"\s+", text))) <= 4
+
+
+OPEN = {"type": "object", "properties": {n: {"type": "boolean"} for n in ("sunny", "rainy", "windy", "cold")}}
+OPEN["required"] = list(OPEN["properties"])  # additional properties are allowed, and a model may never stop to add them
+NESTED = {
+    "type": "object",
+    "properties": {
+        "words": {"type": "array", "items": {"type": "string", "minLength": 2}, "minItems": 2},
+        "place": {"type": "object", "properties": {"x": {"type": "number"}, "y": {"enum": ["up", "down"]}},
+                  "required": ["x", "y"]},
+        "day": {"type": "string", "pattern": "^[0-9]{4}-[a-f]{2}$"},
+    },
+    "required": ["words", "place", "day"],
+}  # fmt: skip
+
+
+def _within(
+    tokenizer: Tokenizer, schema: Any, budget: int, seed: int, liked: Sequence[int] = ()
+) -> tuple[str, GrammarProcessor, Any]:
+    """Greedy text of random scores that stops after `budget` tokens, its processor, and its ids."""
+    rng = np.random.default_rng(seed)
+    processor = grammar_processor(schema, tokenizer, tokenizer.eos_token_id, len(tokenizer), 4 + budget)
+    assert processor is not None
+    ids = rng.integers(5, 300, (1, 4))
+    while ids.shape[1] < 4 + budget:
+        scores = rng.normal(size=(1, processor.vocab_size)).astype(np.float32)
+        scores[:, tokenizer.eos_token_id] -= 9  # it never wants to end
+        scores[:, list(liked)] += 9
+        ids = np.append(ids, processor(ids, scores).argmax(axis=1)[:, None], axis=1)
+        if ids[0, -1] == tokenizer.eos_token_id:
+            break
+    return tokenizer.decode(ids[0, 4:], skip_special_tokens=True), processor, ids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("schema", [OPEN, NESTED, {"type": "json_object"}], ids=["open", "nested", "object"])
+def test_a_text_ends_within_its_tokens(tokenizer_of: Callable[[str], Tokenizer], kind: str, schema: Any) -> None:
+    tokenizer = tokenizer_of(kind)
+    for seed, budget in enumerate((90, 110, 256)):
+        text, processor, ids = _within(tokenizer, schema, budget, seed)
+        processor.check_finished(ids)
+        assert json.loads(text).keys() >= set(schema.get("required", ()))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_with_few_tokens_the_values_are_the_models(tokenizer_of: Callable[[str], Tokenizer], wanted: bool) -> None:
+    tokenizer = tokenizer_of("qwen2")
+    liked = [i for i, piece in tokenizer.pieces().items() if piece and piece in json.dumps(wanted).encode()]
+    text, processor, ids = _within(tokenizer, OPEN, _shortest(tokenizer, OPEN) + 7, 0, liked)
+    processor.check_finished(ids)
+    assert [json.loads(text)[name] for name in OPEN["required"]] == [wanted] * 4
+
+
+def _shortest(tokenizer: Tokenizer, schema: Any) -> int:
+    processor = _processor(tokenizer, schema)
+    return len(processor._finisher().plan(processor.root, [], 200) or [])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_too_few_tokens_are_an_error(tokenizer_of: Callable[[str], Tokenizer], kind: str) -> None:
+    tokenizer = tokenizer_of(kind)
+    text, processor, ids = _within(tokenizer, OPEN, 5, 0)
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(text)
+    with pytest.raises(UnfinishedAnswerError, match=r"cut off after 5 tokens, .* pass a larger"):
+        processor.check_finished(ids)
+
+
+def test_cut_answers_of_a_pipeline() -> None:
+    """FakeCausal's tokens are letters, its scores random."""
+    pipe = TextGenerationPipeline(FakeCausal(), letters(), task="text-generation")
+    form = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+    options = {"do_sample": False, "return_full_text": False, "response_format": form}
+    for text in ("hello", "the cat"):
+        (answer,) = pipe(text, max_new_tokens=24, **options)
+        assert type(json.loads(answer["generated_text"])["a"]) is bool
+        with pytest.raises(UnfinishedAnswerError, match="cut off after 6 tokens"):
+            pipe(text, max_new_tokens=6, **options)
+    answers = pipe(["hello", "the cat"], max_new_tokens=6, on_error="return", **options)
+    assert [type(answer) for answer in answers] == [ItemError, ItemError]
+    form = {"type": "regex", "regex": "a|bcdefgh"}
+    answers = pipe(list("hello you"), max_new_tokens=3, on_error="return", **{**options, "response_format": form})
+    assert all(answer == [{"generated_text": "a"}] for answer in answers)
+    with pytest.raises(UnfinishedAnswerError):
+        pipe("hello", max_new_tokens=40, stop_strings=['"a"'], **options)
