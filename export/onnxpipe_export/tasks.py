@@ -72,6 +72,10 @@ _IMAGE_TASKS = (
     Task("keypoint-detection", "AutoModelForKeypointDetection", (), "image"),
     Task("zero-shot-image-classification", "AutoModelForZeroShotImageClassification", (), "image-text"),
     Task("zero-shot-object-detection", "AutoModelForZeroShotObjectDetection", (), "image-text"),
+    Task(
+        "document-question-answering", "AutoModelForDocumentQuestionAnswering", ("start_logits", "end_logits"),
+        "image-text",
+    ),
     Task("image-feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output"), "image"),
     Task("image-to-text", "VisionEncoderDecoderModel", (), "image-text", generates=True),
 )  # fmt: skip
@@ -183,6 +187,13 @@ _CLASSES: Mapping[str, Mapping[str, str]] = {
     "zero-shot-audio-classification": {"ClapModel": "AutoModel"},
     "vocoder": {"SpeechT5HifiGan": "SpeechT5HifiGan"},
     "image-to-text": {name: name for name in ("VisionEncoderDecoderModel", "BlipForConditionalGeneration")},
+    "document-question-answering": {
+        **{
+            f"{name}ForQuestionAnswering": "AutoModelForDocumentQuestionAnswering"
+            for name in ("LayoutLM", "LayoutLMv2", "LayoutLMv3")
+        },
+        "LiltForQuestionAnswering": "AutoModelForQuestionAnswering",
+    },
 }
 
 

@@ -38,6 +38,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "AutoModelForCTC",
         "AutoModelForCausalLM",
         "AutoModelForDepthEstimation",
+        "AutoModelForDocumentQuestionAnswering",
         "AutoModelForImageClassification",
         "AutoModelForImageSegmentation",
         "AutoModelForImageTextToText",

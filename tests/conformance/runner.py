@@ -296,6 +296,24 @@ def _ready(pipe: Any) -> Any:
         pipe._get_bounding_box = _exact_box
     if pipe.image_processor is not None:
         torchvision_standin.lend_functions(pipe.image_processor)
+    return _seeing_pages(pipe) if pipe.task == "document-question-answering" else pipe
+
+
+def _seeing_pages(pipe: Any) -> Any:
+    """Hand the image of a page to the model by the name that it knows, and keep the answers of its tokens.
+
+    The pipeline passes it as `image`, which LayoutLMv3 ignores, and would read the answers of its patches as tokens'.
+    """
+    forward = pipe._forward
+
+    def with_image(inputs: Any, **kwargs: Any) -> Any:
+        if "image" in inputs:
+            inputs["pixel_values"] = inputs.pop("image")
+        length = inputs["input_ids"].shape[1]
+        outputs = forward(inputs, **kwargs)
+        return {**outputs, **{name: outputs[name][:, :length] for name in ("start_logits", "end_logits")}}
+
+    pipe._forward = with_image
     return pipe
 
 

@@ -44,6 +44,7 @@ TINY = {
     "google-t5/t5-base": ("t5", "seq2seq"),
     "google/owlvit-base-patch32": ("owlvit", "zero-shot-object-detection"),
     "google/vit-base-patch16-224": ("vit", "image-classification"),
+    "impira/layoutlm-document-qa": ("layoutlm-roberta", "document-question-answering"),
     "laion/clap-htsat-fused": ("clap", "zero-shot-audio-classification"),
     "magic-leap-community/superglue_outdoor": ("superglue", "keypoint-matching"),
     "openai/clip-vit-base-patch32": ("clip", "zero-shot-image-classification"),

@@ -56,6 +56,7 @@ _VISION_MODULES: Mapping[str, str] = {
     "keypoint-matching": "vision.keypoints",
     "keypoint-detection": "vision.keypoints",
     "image-to-text": "seq2seq.image",
+    "document-question-answering": "vision.documents",
 }
 # The same for families that differ from the others of their task.
 _FAMILY_MODULES: Mapping[str, str] = {

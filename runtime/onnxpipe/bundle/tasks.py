@@ -97,6 +97,9 @@ _VISION_TYPES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _VISION_ENDINGS = ("Model", "ForObjectDetection")
 
+#: Types of models that read pages: words with boxes, whose classes end as those of text models do.
+_DOCUMENT_TYPES = frozenset({"layoutlm", "layoutlmv2", "layoutlmv3", "lilt"})
+
 #: The same for audio models.
 _AUDIO_TYPES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
@@ -152,6 +155,8 @@ def architecture_tasks(architecture: str, model_type: str) -> tuple[str, ...]:
         return ("text2text-generation",) if model_type in _TEXT_TO_TEXT else _CONDITIONAL.get(model_type, ())
     if model_type in _VISION_TYPES and architecture.endswith(_VISION_ENDINGS):
         return _VISION_TYPES[model_type]
+    if model_type in _DOCUMENT_TYPES and architecture.endswith("ForQuestionAnswering"):
+        return ("document-question-answering",)
     if model_type in _AUDIO_TYPES and architecture.endswith(_AUDIO_ENDINGS):
         return _AUDIO_TYPES[model_type]
     return next((tasks for ending, tasks in _HEADS.items() if architecture.endswith(ending)), ())

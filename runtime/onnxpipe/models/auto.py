@@ -202,6 +202,13 @@ class AutoModelForImageToImage(AutoModel):
     task: ClassVar[str] = "image-to-image"
 
 
+class AutoModelForDocumentQuestionAnswering(AutoModel):
+    """`start_logits` and `end_logits` of shape (batch, sequence), for `input_ids` and `bbox` (batch, sequence, 4)."""
+
+    outputs: ClassVar[Mapping[str, int]] = {"start_logits": 2, "end_logits": 2}
+    task: ClassVar[str] = "document-question-answering"
+
+
 class AutoModelForVideoClassification(AutoModel):
     """`logits` of shape (batch, labels), for `pixel_values` of shape (batch, frames, channels, height, width)."""
 

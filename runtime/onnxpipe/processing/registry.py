@@ -155,6 +155,10 @@ _IMAGES: Mapping[str, Mapping[str, str]] = {
         "LlavaNextImageProcessor": "llava_next",
         "LlavaOnevisionImageProcessor": "llava_onevision",
     },
+    "images.layoutlm": {
+        "LayoutLMv2ImageProcessor": "layoutlmv2 layoutxlm",
+        "LayoutLMv3ImageProcessor": "layoutlmv3 udop",
+    },
     "images.maskformer": {
         "EomtImageProcessor": "eomt eomt_dinov3",
         "Mask2FormerImageProcessor": "mask2former",

@@ -20,6 +20,7 @@ from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.datasets import is_dataset
 from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import Pipeline, text_row
+from onnxpipe.tasks.base.spans import probabilities, spans
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 
@@ -172,12 +173,12 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
         null_score = 1e6
         for row, outputs in rows:
             window: _Window = row.extra
-            start, end = (_probabilities(outputs[name], window.allowed) for name in ("start_logits", "end_logits"))
+            start, end = (probabilities(outputs[name], window.allowed) for name in ("start_logits", "end_logits"))
             if options.handle_impossible_answer:
                 null_score = min(null_score, float(start[0] * end[0]))
             start[0] = end[0] = 0.0
             candidates = options.top_k * 2 + 10 if options.align_to_words else options.top_k
-            for s, e, score in _spans(start, end, window.allowed, candidates, options.max_answer_len):
+            for s, e, score in spans(start, end, window.allowed, candidates, options.max_answer_len):
                 span = self._characters(window, s - window.shift, e - window.shift, options.align_to_words)
                 _add(answers, score, span, window.context)
         if options.handle_impossible_answer:
@@ -200,32 +201,6 @@ class QuestionAnsweringPipeline(Pipeline[QuestionAnsweringOptions]):
             except (TypeError, ValueError, IndexError, OverflowError):
                 pass  # some tokenizers do not know words
         return encoding.offsets[s][0], encoding.offsets[e][1]
-
-
-def _probabilities(logits: Array, allowed: Array) -> Array:
-    """Compute the softmax over one window without the tokens that cannot answer, as transformers does."""
-    kept = np.where(allowed, logits, -10000.0)
-    shifted = np.exp(kept - kept.max())
-    return np.asarray(shifted / shifted.sum())
-
-
-def _spans(
-    start: Array, end: Array, allowed: Array, count: int, max_answer_len: int
-) -> Iterator[tuple[int, int, float]]:
-    """Find the `count` likeliest (start, end, score), both ends allowed; ties in the order of numpy's sort."""
-    scores = np.tril(np.triu(np.outer(start, end)), max_answer_len - 1)
-    flat = scores.ravel()
-    if count == 1:
-        order = np.array([flat.argmax()])
-    elif len(flat) < count:
-        order = np.argsort(-flat)
-    else:
-        likely = np.argpartition(-flat, count)[:count] if count < len(flat) else np.arange(len(flat))
-        order = likely[np.argsort(-flat[likely])]
-    for at in order.tolist():
-        s, e = divmod(at, len(start))
-        if allowed[s] and allowed[e]:
-            yield s, e, float(scores[s, e])
 
 
 def _add(answers: list[Answer], score: float, span: tuple[int, int], context: str) -> None:

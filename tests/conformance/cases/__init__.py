@@ -6,6 +6,7 @@ from conformance.cases import (
     audio_classification,
     automatic_speech_recognition,
     depth_estimation,
+    document_question_answering,
     feature_extraction,
     fill_mask,
     image_classification,
@@ -58,6 +59,7 @@ CASES: dict[str, tuple[Case, ...]] = {
     "zero-shot-image-classification": zero_shot_image_classification.CASES,
     "zero-shot-object-detection": zero_shot_object_detection.CASES,
     "mask-generation": mask_generation.CASES,
+    "document-question-answering": document_question_answering.CASES,
     "keypoint-matching": keypoint_matching.CASES,
     "automatic-speech-recognition": automatic_speech_recognition.CASES,
     "audio-classification": audio_classification.CASES,
@@ -85,6 +87,7 @@ _FULL = {
     "zero-shot-object-detection": ("owlvit", "grounding-dino"),
     "mask-generation": ("sam", "sam2"),
     "keypoint-matching": ("superglue",),
+    "document-question-answering": ("layoutlm", "layoutlmv3"),
     "automatic-speech-recognition": ("wav2vec2", "wav2vec2-large", "whisper"),
     "audio-classification": ("wav2vec2", "audio-spectrogram-transformer"),
     "zero-shot-audio-classification": ("clap",),
@@ -99,6 +102,11 @@ _OF_FAMILY = {
     ("translation", "marian"): translation.NAMED,
     ("translation", "m2m_100"): translation.NAMED[:-1],
     ("image-to-text", "vit-gpt2"): image_to_text.NO_PROMPT,
+    **{
+        ("document-question-answering", family): document_question_answering.WITHOUT_IMAGE
+        for family in ("layoutlm", "layoutlm-roberta", "lilt")
+    },
+    ("document-question-answering", "layoutlmv3"): document_question_answering.WITH_IMAGE,
 }
 """(task, family) -> cases that make sense for this family alone."""
 

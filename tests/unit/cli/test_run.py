@@ -170,7 +170,7 @@ def test_inputs_of_two_parts(cli: FakeCLI, task: str, args: list[str], inputs: l
         (["text-classification"], "no INPUT: give texts"),
         (
             ["text-classification", "a", "--question", "q"],
-            "--question is not for text-classification; it is only for question-answering",
+            "--question is not for text-classification; it is only for ",
         ),
         (["text-classification", "a", "--query", "q"], "only for sentence-similarity, text-ranking"),
         (["text-classification", "a", "--labels", "q"], "--labels is not for text-classification"),

@@ -27,6 +27,7 @@ TASKS = (
     "mask-generation",
     "keypoint-matching",
     "image-to-text",
+    "document-question-answering",
 )
 
 NO_PIPELINE = "keypoint-detection"
@@ -58,10 +59,15 @@ def is_vision(head: str) -> bool:
 @cache
 def models() -> Mapping[Key, Callable[[Path], None]]:
     """(family, task) -> what writes the model's folder."""
-    from zoo.vision import image_text_models, image_to_text_models
+    from zoo.vision import document_models, image_text_models, image_to_text_models
     from zoo.vision import models as image_models
 
-    return {**image_models.MODELS, **image_text_models.MODELS, **image_to_text_models.MODELS}
+    return {
+        **image_models.MODELS,
+        **image_text_models.MODELS,
+        **image_to_text_models.MODELS,
+        **document_models.MODELS,
+    }
 
 
 @cache

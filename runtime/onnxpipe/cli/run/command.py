@@ -142,7 +142,7 @@ def _params(spec: TaskSpec, options: RunOptions) -> dict[str, Any]:
 
 def _inputs(spec: TaskSpec, words: tuple[str, ...], options: RunOptions) -> Iterable[Any]:
     if spec.takes_files:
-        return file_inputs(spec, words, _stdin_lines())
+        return file_inputs(spec, words, _stdin_lines(), options.parts)
     return word_inputs(spec, words, options.parts, _stdin_lines())
 
 
@@ -247,7 +247,7 @@ def _answer_table(
 
 def _row_builder(spec: TaskSpec, table: Table, options: RunOptions) -> Callable[[Mapping[str, Any]], Any]:
     if spec.takes_files:
-        return file_columns(spec, table, options.column)
+        return file_columns(spec, table, options.column, options.parts)
     return column_inputs(spec, table, options.column, options.parts)
 
 

@@ -9,36 +9,52 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpipe.cli.run.answers import InputError
-from onnxpipe.cli.run.words import check_columns, expand, parse_json, parse_list, parse_pairs, quoted
+from onnxpipe.cli.run.words import InputParts, check_columns, expand, parse_json, parse_list, parse_pairs, quoted
 from onnxpipe.processing.tables.characters import text_problem
 from onnxpipe.processing.tables.files import Table
 from onnxpipe.processing.tables.lines import TableError
 
 if TYPE_CHECKING:
-    from onnxpipe.tasks.base.spec import TaskSpec
+    from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 #: Names of columns that are taken for a column of files, the most likely first.
 _FILE_COLUMNS = ("image", "video", "audio", "path", "file", "filename", "file_name", "url")
 
 
-def file_inputs(spec: TaskSpec, words: Sequence[str], stdin: Iterable[str]) -> Iterator[Any]:
+def file_inputs(
+    spec: TaskSpec, words: Sequence[str], stdin: Iterable[str], shared: InputParts | None = None
+) -> Iterator[Any]:
     """Build inputs from the command line's arguments: paths, URLs or base64; `-` stands for the lines of stdin.
 
     For a task that compares images, so many arguments as it has parts make one input. For one with other parts, an
-    argument that begins with `{` is JSON.
+    argument that begins with `{` is JSON; parts that options name (a question) go with every file.
 
     Raises:
-        click.UsageError: there are no arguments.
+        click.UsageError: there are no arguments, or an option that the task needs is missing.
     """
     if not words:
         raise click.UsageError("no INPUT: give a file's path or URL (- for stdin), or --input FILE")
     sources = map(_named, expand(words, stdin))
     if spec.parts_as_list:
         return _in_groups(sources, spec)
-    return (parse_json(source) if spec.parts and isinstance(source, str) else source for source in sources)
+    given = {} if shared is None else shared.of(spec)
+    return (_with_parts(source, spec, given) for source in sources)
 
 
-def file_columns(spec: TaskSpec, table: Table, column: str | None) -> Callable[[Mapping[str, Any]], Any]:
+def _with_parts(source: str | Path, spec: TaskSpec, given: Mapping[str, Any]) -> Any:
+    """Build the input of a file, or of JSON, with the parts that options gave where it has none of its own."""
+    value = parse_json(source) if spec.parts and isinstance(source, str) else source
+    if isinstance(value, Mapping):
+        return {**given, **value}
+    missing = [part.option for part in spec.parts if part.option is not None and part.name not in given]
+    if missing and not isinstance(value, InputError):
+        raise click.UsageError(f"{spec.name} needs --{missing[0]}, or INPUTs that are JSON with a {missing[0]}")
+    return {spec.parts[0].name: value, **given} if given and not isinstance(value, InputError) else value
+
+
+def file_columns(
+    spec: TaskSpec, table: Table, column: str | None, shared: InputParts | None = None
+) -> Callable[[Mapping[str, Any]], Any]:
     """Return a function that builds an input from a row's cells, or an `InputError` where a cell is empty.
 
     Relative paths are looked for in the table's folder, then in the working directory.
@@ -48,12 +64,14 @@ def file_columns(spec: TaskSpec, table: Table, column: str | None) -> Callable[[
         table: the table; its columns are checked.
         column: the value of `--column`: a column's name, `part=column,...` for an input with several parts, or None
             for the column that is evident.
+        shared: parts that options name, which are the same for every row.
 
     Raises:
         TableError: no such column; or none was named and none is evident.
         click.UsageError: `part=column` without a name on one side, or of another task.
     """
-    columns = _columns(spec, table, column)
+    given = {} if shared is None else shared.of(spec)
+    columns = _columns(spec, table, column, given)
     names = [columns] if isinstance(columns, str) else [*columns.values()]
     check_columns(table, names)
     folder = table.path.parent
@@ -63,27 +81,33 @@ def file_columns(spec: TaskSpec, table: Table, column: str | None) -> Callable[[
         if missing:
             return InputError(f"nothing in the column {missing[0]!r}")
         if isinstance(columns, str):
-            return _find_file(folder, cells[columns])
+            file = _find_file(folder, cells[columns])
+            return {spec.parts[0].name: file, **given} if given else file
         try:
             parts = {
-                part.name: parse_list(part.name, cells[columns[part.name]], split=True)
-                if part.is_list
-                else _find_file(folder, cells[columns[part.name]])
-                for part in spec.parts
+                part.name: _part(part, folder, cells[columns[part.name]]) for part in spec.parts if part.name in columns
             }
         except ValueError as error:
             return InputError(str(error))
-        return [*parts.values()] if spec.parts_as_list else parts
+        return [*parts.values()] if spec.parts_as_list else {**given, **parts}
 
     return build
 
 
-def _columns(spec: TaskSpec, table: Table, column: str | None) -> str | dict[str, str]:
-    """Return the column of the file, or the column of each part of the input."""
-    parts = [part.name for part in spec.parts]
-    example = ",".join(f"{part}=NAME" for part in parts) if spec.parts_as_list else "NAME"
+def _part(part: InputPart, folder: Path, cell: Any) -> Any:
+    """Return the part of an input that a cell holds: a list, a text, or a file."""
+    if part.is_list:
+        return parse_list(part.name, cell, split=True)
+    return cell if part.option is not None else _find_file(folder, cell)
+
+
+def _columns(spec: TaskSpec, table: Table, column: str | None, given: Mapping[str, Any]) -> str | dict[str, str]:
+    """Return the column of the file, or the column of each part of the input that no option gives."""
+    parts = [part.name for part in spec.parts if part.name not in given]
+    several = spec.parts_as_list or any(part.option is not None for part in spec.parts if part.name not in given)
+    example = ",".join(f"{part}=NAME" for part in parts) if several else "NAME"
     if column is not None and (column in table.columns or "=" not in column):
-        if spec.parts_as_list:
+        if several:
             raise click.UsageError(f"--column {column!r}: {spec.name} needs --column {example}")
         return column
     if column is not None:
@@ -96,7 +120,7 @@ def _columns(spec: TaskSpec, table: Table, column: str | None) -> str | dict[str
     if parts and all(part in table.columns for part in parts):
         return {part: part for part in parts}
     evident = table.columns if len(table.columns) == 1 else [name for name in _FILE_COLUMNS if name in table.columns]
-    if evident and not spec.parts_as_list:
+    if evident and not several:
         return evident[0]
     raise TableError(f"name the column to read: --column {example}; {table.path} has {quoted(table.columns)}")
 

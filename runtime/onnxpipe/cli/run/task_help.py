@@ -142,7 +142,9 @@ def _input(spec: TaskSpec) -> Iterator[str]:
         each = f"{len(names)} INPUTs in a row, each {kind}" if spec.parts_as_list else f"{kind[0].upper()}{kind[1:]}"
         yield f"{each}: a path, a URL or base64; - for the lines of stdin."
         if spec.parts and not spec.parts_as_list:
-            yield f"Or JSON with {' and '.join(names)}."
+            options = [f"--{part.option}" for part in spec.parts if part.option is not None]
+            with_options = f"With {' and '.join(options)} for all of them; or" if options else "Or"
+            yield f"{with_options} JSON with {' and '.join(names)}."
     elif spec.parts:
         first, second = spec.parts
         if second.is_list:

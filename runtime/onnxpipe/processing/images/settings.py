@@ -58,6 +58,7 @@ class ImageProcessorSettings:
         mask_size, mask_pad_size, ignore_index, num_labels, do_reduce_labels, format, do_convert_annotations,
             num_text, prompt_scale_to_meter: for training, or for inputs other than images; kept as the file has them.
         repo_path, class_info_file: where the class names of OneFormer are.
+        apply_ocr, ocr_lang, tesseract_config: read the words of pages with tesseract (LayoutLM).
         temporal_patch_size, merge_size: frames in a patch, and patches a side that become one token (Qwen-VL).
         do_image_splitting, max_image_size: cut the image into square tiles of that longest edge (Idefics 3).
         return_row_col_info: also return `rows` and `cols`, how many tiles each image is cut into (Idefics 3).
@@ -106,6 +107,9 @@ class ImageProcessorSettings:
     prompt_scale_to_meter: float | None = None
     repo_path: str | None = None
     class_info_file: str | None = None
+    apply_ocr: bool | None = None
+    ocr_lang: str | None = None
+    tesseract_config: str | None = None
     temporal_patch_size: int | None = None
     merge_size: int | None = None
     do_image_splitting: bool | None = None
@@ -167,6 +171,9 @@ class ImageProcessorOverrides(TypedDict, total=False):
     prompt_scale_to_meter: float
     repo_path: str
     class_info_file: str
+    apply_ocr: bool
+    ocr_lang: str
+    tesseract_config: str
     min_pixels: int
     max_pixels: int
     temporal_patch_size: int
@@ -345,7 +352,7 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("rescale_factor", "prompt_scale_to_meter", "ignore_index"), _number),
     **dict.fromkeys((*_FRACTIONS, *_COUNTS), _positive),
     **dict.fromkeys(("size_divisor", "num_labels", "num_text"), _count),
-    **dict.fromkeys(("repo_path", "class_info_file"), _text),
+    **dict.fromkeys(("repo_path", "class_info_file", "ocr_lang", "tesseract_config"), _text),
     "resample": _filter,
     "image_grid_pinpoints": _grids,
 }

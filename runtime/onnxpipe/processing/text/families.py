@@ -82,6 +82,8 @@ _BERT = TokenizerFamily(_BERT_TOKENS, _WITH_TYPES, flags=_WORDPIECE_FLAGS, vocab
 _DPR = replace(_BERT, flags={**_WORDPIECE_FLAGS, "do_lower_case": False})
 _ROBERTA = TokenizerFamily(_ROBERTA_TOKENS, flags=_BYTE_FLAGS, vocabulary="vocab.json", frame="roberta")
 _XLM_ROBERTA = TokenizerFamily(_ROBERTA_TOKENS)
+#: Boxes of the tokens that are no words of a page.
+_TOKEN_BOXES = ("cls_token_box", "pad_token_box", "sep_token_box")
 _CTC = TokenizerFamily(
     {**_tokens("<s>", "</s>", "<unk>", "", "<pad>", "", ""), "word_delimiter_token": "|"},
     vocabulary="ctc",
@@ -96,6 +98,14 @@ FAMILIES: Mapping[str, TokenizerFamily] = {
     "DistilBertTokenizer": replace(_BERT, inputs=("input_ids", "attention_mask")),
     "ElectraTokenizer": _BERT,
     "LayoutLMTokenizer": _BERT,
+    "LayoutLMv2Tokenizer": replace(_BERT, inputs=_TYPES_LAST, settings=_TOKEN_BOXES),
+    "LayoutLMv3Tokenizer": replace(
+        _ROBERTA,
+        inputs=("input_ids", "attention_mask", "bbox"),
+        flags={"add_prefix_space": True},
+        settings=_TOKEN_BOXES,
+    ),
+    "LayoutXLMTokenizer": replace(_XLM_ROBERTA, settings=_TOKEN_BOXES),
     "LxmertTokenizer": _BERT,
     "MobileBertTokenizer": _BERT,
     "SqueezeBertTokenizer": _BERT,
@@ -207,6 +217,9 @@ CLASS_OF: Mapping[str, str] = {
     "gptj": "GPT2Tokenizer",
     "gpt_neox": "GPTNeoXTokenizer",
     "layoutlm": "LayoutLMTokenizer",
+    "layoutlmv2": "LayoutLMv2Tokenizer",
+    "layoutlmv3": "LayoutLMv3Tokenizer",
+    "lilt": "RobertaTokenizer",
     "led": "LEDTokenizer",
     "longformer": "LongformerTokenizer",
     "lxmert": "LxmertTokenizer",

@@ -52,6 +52,14 @@ def _is_names(value: Any) -> bool:
     return value is None or (isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value))
 
 
+def _is_box(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, (list, tuple))
+        and len(value) == 4
+        and all(type(edge) is int and 0 <= edge <= 1000 for edge in value)
+    )
+
+
 def _is_template(value: Any) -> bool:
     if isinstance(value, list):
         return all(
@@ -75,6 +83,9 @@ _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("model_input_names", "chat_control_tokens"), (_is_names, "a list of texts")),
     **dict.fromkeys(
         ("src_lang", "tgt_lang", "target_lang", "language", "replace_word_delimiter_char"), (is_text, "a text")
+    ),
+    **dict.fromkeys(
+        ("cls_token_box", "pad_token_box", "sep_token_box"), (_is_box, "a box: four whole numbers from 0 to 1000")
     ),
     "chat_template": (_is_template, "a text, or a list of objects with 'name' and 'template'"),
 }  # fmt: skip

@@ -375,24 +375,24 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
             )
 
 
-#: Tokenizers of speech models, which have classes of their own: class -> its module in `speech/`.
-_SPEECH_MODULES = {
-    "ParakeetTokenizer": "ctc",
-    "PhonemeTokenizer": "phonemes",
-    "SpeechT5Tokenizer": "speecht5",
-    "VitsTokenizer": "vits",
-    "Wav2Vec2CTCTokenizer": "ctc",
-    "WhisperTokenizer": "whisper",
+#: Tokenizers of speech and of pages, which have classes of their own: class -> its module, and its name there.
+_OWN_CLASSES = {
+    "ParakeetTokenizer": ("speech.ctc", "ParakeetTokenizer"),
+    "PhonemeTokenizer": ("speech.phonemes", "PhonemeTokenizer"),
+    "SpeechT5Tokenizer": ("speech.speecht5", "SpeechT5Tokenizer"),
+    "VitsTokenizer": ("speech.vits", "VitsTokenizer"),
+    "Wav2Vec2CTCTokenizer": ("speech.ctc", "Wav2Vec2CTCTokenizer"),
+    "WhisperTokenizer": ("speech.whisper", "WhisperTokenizer"),
+    **dict.fromkeys(("LayoutLMv2Tokenizer", "LayoutLMv3Tokenizer", "LayoutXLMTokenizer"), ("pages", "PageTokenizer")),
 }
 
 
 def _class_of(settings: TokenizerSettings) -> type[Tokenizer]:
     name = (settings.tokenizer_class or "").removesuffix("Fast")
-    if name not in _SPEECH_MODULES:
+    if name not in _OWN_CLASSES:
         return Tokenizer
-    found: type[Tokenizer] = getattr(
-        importlib.import_module(f"onnxpipe.processing.text.speech.{_SPEECH_MODULES[name]}"), name
-    )
+    module, own = _OWN_CLASSES[name]
+    found: type[Tokenizer] = getattr(importlib.import_module(f"onnxpipe.processing.text.{module}"), own)
     return found
 
 
