@@ -25,6 +25,7 @@ from onnxpipe.models.auto import AutoModelForAudioClassification as AutoModelFor
 from onnxpipe.models.auto import AutoModelForCTC as AutoModelForCTC
 from onnxpipe.models.auto import AutoModelForCausalLM as AutoModelForCausalLM
 from onnxpipe.models.auto import AutoModelForDepthEstimation as AutoModelForDepthEstimation
+from onnxpipe.models.auto import AutoModelForDocumentQuestionAnswering as AutoModelForDocumentQuestionAnswering
 from onnxpipe.models.auto import AutoModelForImageClassification as AutoModelForImageClassification
 from onnxpipe.models.auto import AutoModelForImageSegmentation as AutoModelForImageSegmentation
 from onnxpipe.models.auto import AutoModelForImageTextToText as AutoModelForImageTextToText
@@ -71,6 +72,7 @@ from onnxpipe.tasks.base.datasets import KeyPairDataset as KeyPairDataset
 from onnxpipe.tasks.base.datasets import PipelineIterator as PipelineIterator
 from onnxpipe.tasks.base.pipeline import Pipeline as Pipeline
 from onnxpipe.tasks.depth_estimation import DepthEstimationPipeline as DepthEstimationPipeline
+from onnxpipe.tasks.document_question_answering import DocumentQuestionAnsweringPipeline as DocumentQuestionAnsweringPipeline
 from onnxpipe.tasks.embedding import EmbeddingPipeline as EmbeddingPipeline
 from onnxpipe.tasks.embedding import SentenceSimilarityPipeline as SentenceSimilarityPipeline
 from onnxpipe.tasks.feature_extraction import FeatureExtractionPipeline as FeatureExtractionPipeline
@@ -109,29 +111,29 @@ from onnxpipe.models.base import Model
 __all__ = [
     "AggregationStrategy", "AsyncTextIteratorStreamer", "AudioClassificationPipeline", "AutoConfig",
     "AutoFeatureExtractor", "AutoImageProcessor", "AutoModel", "AutoModelForAudioClassification", "AutoModelForCTC",
-    "AutoModelForCausalLM", "AutoModelForDepthEstimation", "AutoModelForImageClassification",
-    "AutoModelForImageSegmentation", "AutoModelForImageTextToText", "AutoModelForImageToImage",
-    "AutoModelForInstanceSegmentation", "AutoModelForKeypointDetection", "AutoModelForKeypointMatching",
-    "AutoModelForMaskGeneration", "AutoModelForMaskedLM", "AutoModelForObjectDetection",
+    "AutoModelForCausalLM", "AutoModelForDepthEstimation", "AutoModelForDocumentQuestionAnswering",
+    "AutoModelForImageClassification", "AutoModelForImageSegmentation", "AutoModelForImageTextToText",
+    "AutoModelForImageToImage", "AutoModelForInstanceSegmentation", "AutoModelForKeypointDetection",
+    "AutoModelForKeypointMatching", "AutoModelForMaskGeneration", "AutoModelForMaskedLM", "AutoModelForObjectDetection",
     "AutoModelForQuestionAnswering", "AutoModelForSemanticSegmentation", "AutoModelForSeq2SeqLM",
     "AutoModelForSequenceClassification", "AutoModelForSpeechSeq2Seq", "AutoModelForTextToSpectrogram",
     "AutoModelForTextToWaveform", "AutoModelForTokenClassification", "AutoModelForUniversalSegmentation",
     "AutoModelForVideoClassification", "AutoModelForVision2Seq", "AutoModelForZeroShotAudioClassification",
     "AutoModelForZeroShotImageClassification", "AutoModelForZeroShotObjectDetection", "AutoProcessor", "AutoTokenizer",
     "AutoVideoProcessor", "AutomaticSpeechRecognitionPipeline", "BackgroundRemovalPipeline", "BatchEncoding",
-    "BatchFeature", "Bundle", "Config", "DepthEstimationPipeline", "EmbeddingPipeline", "FeatureExtractionPipeline",
-    "FeatureExtractor", "FillMaskPipeline", "GenerationConfig", "ImageClassificationPipeline",
-    "ImageFeatureExtractionPipeline", "ImageProcessor", "ImageSegmentationPipeline", "ImageToImagePipeline",
-    "ImageToTextPipeline", "ItemError", "KeyDataset", "KeyPairDataset", "KeypointMatchingPipeline", "LogitsProcessor",
-    "LogitsProcessorList", "MaskGenerationPipeline", "ModelOutput", "ObjectDetectionPipeline", "OcrPipeline",
-    "PIPELINE_REGISTRY", "Pipeline", "PipelineIterator", "QuestionAnsweringPipeline", "SentenceSimilarityPipeline",
-    "SpeechT5HifiGan", "SquadExample", "StoppingCriteria", "StoppingCriteriaList", "SummarizationPipeline",
-    "Text2TextGenerationPipeline", "TextClassificationPipeline", "TextGenerationPipeline", "TextIteratorStreamer",
-    "TextRankingPipeline", "TextStreamer", "TextToAudioPipeline", "TokenClassificationPipeline", "Tokenizer",
-    "TranslationPipeline", "VideoClassificationPipeline", "ZeroShotAudioClassificationPipeline",
-    "ZeroShotClassificationPipeline", "ZeroShotImageClassificationPipeline", "ZeroShotObjectDetectionPipeline",
-    "__version__", "check_task", "draw", "get_supported_tasks", "load_audio", "load_image", "open_bundle", "pipeline",
-    "set_seed"
+    "BatchFeature", "Bundle", "Config", "DepthEstimationPipeline", "DocumentQuestionAnsweringPipeline",
+    "EmbeddingPipeline", "FeatureExtractionPipeline", "FeatureExtractor", "FillMaskPipeline", "GenerationConfig",
+    "ImageClassificationPipeline", "ImageFeatureExtractionPipeline", "ImageProcessor", "ImageSegmentationPipeline",
+    "ImageToImagePipeline", "ImageToTextPipeline", "ItemError", "KeyDataset", "KeyPairDataset",
+    "KeypointMatchingPipeline", "LogitsProcessor", "LogitsProcessorList", "MaskGenerationPipeline", "ModelOutput",
+    "ObjectDetectionPipeline", "OcrPipeline", "PIPELINE_REGISTRY", "Pipeline", "PipelineIterator",
+    "QuestionAnsweringPipeline", "SentenceSimilarityPipeline", "SpeechT5HifiGan", "SquadExample", "StoppingCriteria",
+    "StoppingCriteriaList", "SummarizationPipeline", "Text2TextGenerationPipeline", "TextClassificationPipeline",
+    "TextGenerationPipeline", "TextIteratorStreamer", "TextRankingPipeline", "TextStreamer", "TextToAudioPipeline",
+    "TokenClassificationPipeline", "Tokenizer", "TranslationPipeline", "VideoClassificationPipeline",
+    "ZeroShotAudioClassificationPipeline", "ZeroShotClassificationPipeline", "ZeroShotImageClassificationPipeline",
+    "ZeroShotObjectDetectionPipeline", "__version__", "check_task", "draw", "get_supported_tasks", "load_audio",
+    "load_image", "open_bundle", "pipeline", "set_seed"
 ]
 
 _PipelineT = TypeVar("_PipelineT", bound=Pipeline[Any])
@@ -196,6 +198,19 @@ def pipeline(
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> DepthEstimationPipeline: ...
+
+@overload
+def pipeline(
+    task: Literal["document-question-answering"], model: str | os.PathLike[str] | Model | None = None, config: str |
+    Config | None = None, tokenizer: str | tuple[str, dict[str, Any]] | Tokenizer | None = None, feature_extractor: Any
+    = None, image_processor: Any = None, video_processor: Any = None, processor: Any = None, framework: str | None =
+    None, revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None,
+    device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
+    None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
+    Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
+    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
+    **kwargs: Any
+) -> DocumentQuestionAnsweringPipeline: ...
 
 @overload
 def pipeline(
