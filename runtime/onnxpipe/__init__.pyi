@@ -80,6 +80,7 @@ from onnxpipe.tasks.fill_mask import FillMaskPipeline as FillMaskPipeline
 from onnxpipe.tasks.image_classification import ImageClassificationPipeline as ImageClassificationPipeline
 from onnxpipe.tasks.image_feature_extraction import ImageFeatureExtractionPipeline as ImageFeatureExtractionPipeline
 from onnxpipe.tasks.image_segmentation import ImageSegmentationPipeline as ImageSegmentationPipeline
+from onnxpipe.tasks.image_text_to_text import ImageTextToTextPipeline as ImageTextToTextPipeline
 from onnxpipe.tasks.image_to_image import ImageToImagePipeline as ImageToImagePipeline
 from onnxpipe.tasks.image_to_text import ImageToTextPipeline as ImageToTextPipeline
 from onnxpipe.tasks.keypoint_matching import KeypointMatchingPipeline as KeypointMatchingPipeline
@@ -124,9 +125,9 @@ __all__ = [
     "BatchFeature", "Bundle", "Config", "DepthEstimationPipeline", "DocumentQuestionAnsweringPipeline",
     "EmbeddingPipeline", "FeatureExtractionPipeline", "FeatureExtractor", "FillMaskPipeline", "GenerationConfig",
     "ImageClassificationPipeline", "ImageFeatureExtractionPipeline", "ImageProcessor", "ImageSegmentationPipeline",
-    "ImageToImagePipeline", "ImageToTextPipeline", "ItemError", "KeyDataset", "KeyPairDataset",
-    "KeypointMatchingPipeline", "LogitsProcessor", "LogitsProcessorList", "MaskGenerationPipeline", "ModelOutput",
-    "ObjectDetectionPipeline", "OcrPipeline", "PIPELINE_REGISTRY", "Pipeline", "PipelineIterator",
+    "ImageTextToTextPipeline", "ImageToImagePipeline", "ImageToTextPipeline", "ItemError", "KeyDataset",
+    "KeyPairDataset", "KeypointMatchingPipeline", "LogitsProcessor", "LogitsProcessorList", "MaskGenerationPipeline",
+    "ModelOutput", "ObjectDetectionPipeline", "OcrPipeline", "PIPELINE_REGISTRY", "Pipeline", "PipelineIterator",
     "QuestionAnsweringPipeline", "SentenceSimilarityPipeline", "SpeechT5HifiGan", "SquadExample", "StoppingCriteria",
     "StoppingCriteriaList", "SummarizationPipeline", "Text2TextGenerationPipeline", "TextClassificationPipeline",
     "TextGenerationPipeline", "TextIteratorStreamer", "TextRankingPipeline", "TextStreamer", "TextToAudioPipeline",
@@ -284,6 +285,18 @@ def pipeline(
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ImageSegmentationPipeline: ...
+
+@overload
+def pipeline(
+    task: Literal["image-text-to-text"], model: str | os.PathLike[str] | Model | None = None, config: str | Config |
+    None = None, tokenizer: str | tuple[str, dict[str, Any]] | Tokenizer | None = None, feature_extractor: Any = None,
+    image_processor: Any = None, video_processor: Any = None, processor: Any = None, framework: str | None = None,
+    revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
+    Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
+    pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+) -> ImageTextToTextPipeline: ...
 
 @overload
 def pipeline(

@@ -109,6 +109,12 @@ def load_components(
         if passed.processor is not None and passed.tokenizer is None:
             return {"processor": _load(_PROCESSOR, passed.processor, source)}
         return {} if cls._load_tokenizer is False else {"tokenizer": _load(_TOKENIZER, passed.tokenizer, source)}
+    if cls._load_processor:
+        if any(one is not None for one in (passed.tokenizer, image_processor, passed.video_processor)):
+            raise UnsupportedError(
+                f"{task} takes its tokenizer and image processor from one processor: pass processor= that has them"
+            )
+        return {"processor": _load(_PROCESSOR, passed.processor, source)}
     loaded: dict[str, Any] = {}
     if passed.processor is not None:
         loaded["processor"] = _load(_PROCESSOR, passed.processor, source)

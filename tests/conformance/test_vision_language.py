@@ -16,7 +16,7 @@ from onnxpipe.bundle import HubOptions
 from onnxpipe.errors import ImageError, PrecisionError, UnknownArgumentError, UnsupportedError
 from onnxpipe.models.auto import AutoModelForCausalLM, AutoModelForImageTextToText
 from tolerances import MODEL
-from zoo.vision_language import FAMILIES, HEAD
+from zoo.vision_language import FAMILIES, HEAD, PRECISIONS
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -49,7 +49,7 @@ def tensors(batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
 @every_family
 def test_the_certificate_compares_prompts_with_images(family: str, bundles: Bundles) -> None:
     """Every precision is certified, with 4 prompts alone and in one padded batch; fp32 gives the original's tokens."""
-    folder = bundles(family, HEAD, ("fp32", "int8", "q4"))
+    folder = bundles(family, HEAD, PRECISIONS)
     certificate = json.loads((folder / "certificate.json").read_text("utf-8"))
     assert set(certificate["graphs"]) == {"vision_encoder", "embed_tokens", "decoder_model_merged"}
     assert all(set(entry) == {"fp32", "int8", "q4"} for entry in certificate["graphs"].values())
@@ -61,7 +61,7 @@ def test_the_certificate_compares_prompts_with_images(family: str, bundles: Bund
 @every_family
 def test_logits_are_the_original_s(family: str, models: Models, bundles: Bundles) -> None:
     batch = prompts(models(family, HEAD))[-1]
-    model = AutoModelForImageTextToText.from_pretrained(bundles(family, HEAD), device="cpu")
+    model = AutoModelForImageTextToText.from_pretrained(bundles(family, HEAD, PRECISIONS), device="cpu")
     inside = batch["attention_mask"].astype(bool)
     with torch.inference_mode():
         expected = original(models(family, HEAD))(**tensors(batch)).logits.numpy()
@@ -73,7 +73,7 @@ def test_logits_are_the_original_s(family: str, models: Models, bundles: Bundles
 def test_the_image_decides_the_text(family: str, models: Models, bundles: Bundles) -> None:
     """Other pixels give another text, so the equal tokens of the certificate say something of the images."""
     batch = prompts(models(family, HEAD))[0]
-    model = AutoModelForImageTextToText.from_pretrained(bundles(family, HEAD), device="cpu")
+    model = AutoModelForImageTextToText.from_pretrained(bundles(family, HEAD, PRECISIONS), device="cpu")
     other = {**batch, "pixel_values": np.ascontiguousarray(batch["pixel_values"][..., ::-1, ::-1])}
     assert model.generate(**batch, **GREEDY).tolist() != model.generate(**other, **GREEDY).tolist()
 
@@ -82,7 +82,7 @@ def test_the_image_decides_the_text(family: str, models: Models, bundles: Bundle
 def test_an_image_is_encoded_once(family: str, models: Models, bundles: Bundles) -> None:
     """Rows, calls and later turns share what the vision encoder gave; beams do not run it again either."""
     alone, together = prompts(models(family, HEAD))[1], prompts(models(family, HEAD))[-1]
-    model = AutoModelForImageTextToText.from_pretrained(bundles(family, HEAD), device="cpu")
+    model = AutoModelForImageTextToText.from_pretrained(bundles(family, HEAD, PRECISIONS), device="cpu")
     first = model.generate(**alone, **GREEDY)
     once = model.vision.runs
     assert once >= 2
@@ -101,17 +101,17 @@ def test_an_image_is_encoded_once(family: str, models: Models, bundles: Bundles)
 @every_family
 def test_text_alone_does_not_open_the_vision_encoder(family: str, models: Models, bundles: Bundles) -> None:
     batch = prompts(models(family, HEAD))[2]
-    model = AutoModelForImageTextToText.from_pretrained(bundles(family, HEAD), device="cpu")
+    model = AutoModelForImageTextToText.from_pretrained(bundles(family, HEAD, PRECISIONS), device="cpu")
     answer = model.generate(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], **GREEDY)
     assert not model.vision.is_open
-    text = AutoModelForCausalLM.from_pretrained(bundles(family, HEAD), device="cpu")
+    text = AutoModelForCausalLM.from_pretrained(bundles(family, HEAD, PRECISIONS), device="cpu")
     again = text.generate(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], **GREEDY)
     np.testing.assert_array_equal(answer, again)
 
 
 def test_features_beyond_the_limit_are_forgotten(models: Models, bundles: Bundles) -> None:
     batch = prompts(models("llava", HEAD))[1]
-    model = AutoModelForImageTextToText.from_pretrained(bundles("llava", HEAD), device="cpu")
+    model = AutoModelForImageTextToText.from_pretrained(bundles("llava", HEAD, PRECISIONS), device="cpu")
     model.vision._kept = model.encode_images(batch)["features"][0].nbytes
     model.encode_images({"pixel_values": batch["pixel_values"][::-1]})
     before = model.vision.runs
@@ -123,7 +123,7 @@ def test_features_beyond_the_limit_are_forgotten(models: Models, bundles: Bundle
 
 def test_placeholders_and_features_must_match(models: Models, bundles: Bundles) -> None:
     one, two, text, _, _ = prompts(models("llava", HEAD))
-    model = AutoModelForImageTextToText.from_pretrained(bundles("llava", HEAD), device="cpu")
+    model = AutoModelForImageTextToText.from_pretrained(bundles("llava", HEAD, PRECISIONS), device="cpu")
     with pytest.raises(ImageError, match="tokens: 32, features: 16"):
         model.generate(input_ids=two["input_ids"], pixel_values=one["pixel_values"], **GREEDY)
     with pytest.raises(ImageError, match="tokens: 16, features: 0"):
@@ -140,13 +140,13 @@ def test_placeholders_and_features_must_match(models: Models, bundles: Bundles) 
 
 def test_a_copy_answers_as_the_model(models: Models, bundles: Bundles) -> None:
     batch = prompts(models("llava", HEAD))[0]
-    model = AutoModelForImageTextToText.from_pretrained(bundles("llava", HEAD), device="cpu")
+    model = AutoModelForImageTextToText.from_pretrained(bundles("llava", HEAD, PRECISIONS), device="cpu")
     copy = pickle.loads(pickle.dumps(model))  # noqa: S301 - its own bytes
     np.testing.assert_array_equal(copy.generate(**batch, **GREEDY), model.generate(**batch, **GREEDY))
 
 
 def test_each_graph_in_its_own_precision(bundles: Bundles) -> None:
-    folder = bundles("llava", HEAD, ("fp32", "int8", "q4"))
+    folder = bundles("llava", HEAD, PRECISIONS)
     wanted = {"vision_encoder": "int8", "decoder_model_merged": "q4"}
     for dtype in (wanted, "vision_encoder=int8, decoder_model_merged=q4"):
         model = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, device="cpu")

@@ -151,7 +151,7 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
         return replace(
             options,
             max_length=limit if base is not None else None,
-            return_type=_return_type(kwargs) or options.return_type,
+            return_type=return_type_of(kwargs) or options.return_type,
             return_full_text=None,
             return_tensors=None,
             return_text=None,
@@ -322,7 +322,7 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
         return [*messages, {"role": "assistant", "content": text}]
 
 
-def _return_type(kwargs: Mapping[str, Any]) -> ReturnType | None:
+def return_type_of(kwargs: Mapping[str, Any]) -> ReturnType | None:
     """Read the return type from keywords; None if they do not name one."""
     full, tensors, text, kind = (
         kwargs.get(name) for name in ("return_full_text", "return_tensors", "return_text", "return_type")

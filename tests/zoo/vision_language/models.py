@@ -2,88 +2,86 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from zoo.text import generator_tokenizers, generator_weights
+from zoo.text import generator_weights
 from zoo.text.generators import CAUSAL, Generator
-from zoo.vision.family import HALF
+from zoo.vision import chat_processors
+from zoo.vision.chat_processors import PATCH, PROCESSORS, SIDE
 
-SIDE, PATCH = 32, 8
-"""The side of an image and of a patch in pixels."""
-
-_CLIP = {
-    "model_type": "clip_vision_model",
+_TOWER = {
     "image_size": SIDE,
     "patch_size": PATCH,
     "hidden_size": 32,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
     "intermediate_size": 64,
-    "projection_dim": 32,
 }
-_PLAIN_TEMPLATE = """\
-{%- for message in messages %}
-{{- message['role'] | upper + ': ' }}
-{%- if message['content'] is string %}{{ message['content'] }}
-{%- else %}
-{%- for part in message['content'] if part['type'] == 'image' %}{{ '<image>\\n' }}{%- endfor %}
-{%- for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }}{%- endfor %}
-{%- endif %}
-{{- '\\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}{{ 'ASSISTANT:' }}{%- endif %}"""
+_CLIP = {"model_type": "clip_vision_model", "projection_dim": 32, **_TOWER}
+_SIGLIP = {"model_type": "siglip_vision_model", "vision_use_head": False, **_TOWER}
 
 
 @dataclass(frozen=True)
 class Family:
-    """A family.
+    """A family; its tokenizer, processor and template are those of `zoo.vision.chat_processors`.
 
     Attributes:
         stem: the start of its classes' names.
-        text: the generator (`zoo.text.generators`) that its language model and tokenizer are.
         vision: the configuration of its tower.
         config: makes what the configuration says besides, from the ids of tokens.
-        image_processor: the content of preprocessor_config.json.
-        processor: the content of processor_config.json.
-        template: the chat template.
-        tokens: special tokens that the tokenizer gets besides those of `text`.
         projector: the end of the name of the layer whose outputs are the features.
+        text: the generator (`zoo.text.generators`) whose architecture the language model has; None for that of the
+            tokenizer.
+        queries: scale of the matrices that make queries; the smaller, the less does a rounded attention change.
     """
 
     stem: str
-    text: str
     vision: Mapping[str, Any]
     config: Callable[[Mapping[str, int]], Mapping[str, Any]]
-    image_processor: Mapping[str, Any]
-    processor: Mapping[str, Any]
-    template: str = _PLAIN_TEMPLATE
-    tokens: tuple[str, ...] = ("<image>",)
     projector: str = "multi_modal_projector.linear_2"
-    generation: Mapping[str, Any] = field(default_factory=dict)
+    text: str | None = None
+    queries: float = 0.8
 
 
-_SQUARE = {"height": SIDE, "width": SIDE}
+def _of_tiles(stem: str) -> Family:
+    return Family(
+        stem,
+        _TOWER,
+        lambda ids: {"image_token_id": ids["<image>"], "scale_factor": 2},
+        projector="modality_projection.proj",
+        text="llama",
+    )
+
 
 FAMILIES: dict[str, Family] = {
-    "llava": Family(
-        "Llava",
-        "llama",
+    "llava": Family("Llava", _CLIP, lambda ids: {"image_token_index": ids["<image>"], "image_seq_length": 16}),
+    "llava_next": Family(
+        "LlavaNext",
         _CLIP,
-        lambda ids: {"image_token_index": ids["<image>"], "image_seq_length": 16},
-        {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": SIDE}, "crop_size": _SQUARE, **HALF},
-        {
-            "processor_class": "LlavaProcessor", "image_token": "<image>", "patch_size": PATCH,
-            "num_additional_image_tokens": 1, "vision_feature_select_strategy": "default",
+        lambda ids: {
+            "image_token_index": ids["<image>"],
+            "image_grid_pinpoints": PROCESSORS["llava_next"].images["image_grid_pinpoints"],
         },
     ),
-}  # fmt: skip
+    "llava_onevision": Family(
+        "LlavaOnevision",
+        _SIGLIP,
+        lambda ids: {
+            "image_token_index": ids["<image>"],
+            "video_token_index": ids["<video>"],
+            "image_grid_pinpoints": PROCESSORS["llava_onevision"].images["image_grid_pinpoints"],
+            "vision_aspect_ratio": "anyres_max_3",
+        },
+    ),
+    "idefics3": _of_tiles("Idefics3"),
+    "smolvlm": _of_tiles("SmolVLM"),
+}
 
 
 def build(family: str, folder: Path) -> None:
@@ -91,8 +89,9 @@ def build(family: str, folder: Path) -> None:
     import transformers
 
     spec = FAMILIES[family]
-    text = CAUSAL[spec.text]
-    vocabulary = _tokenizer(spec, folder)
+    tokens = CAUSAL[PROCESSORS[family].text].tokens
+    text = replace(CAUSAL[spec.text or PROCESSORS[family].text], tokens=tokens, queries=spec.queries)
+    vocabulary = chat_processors.save(family, folder)
     ids = _ids(text, vocabulary)
     language = _language_model(text, vocabulary, ids, f"{family}/text")
     config = getattr(transformers, f"{spec.stem}Config")(
@@ -105,25 +104,6 @@ def build(family: str, folder: Path) -> None:
     model.get_output_embeddings().load_state_dict(language.lm_head.state_dict())
     model.generation_config = transformers.GenerationConfig(**ids)
     model.save_pretrained(folder)
-    _write(folder / "preprocessor_config.json", spec.image_processor)
-    _write(folder / "processor_config.json", spec.processor)
-
-
-def _tokenizer(spec: Family, folder: Path) -> dict[str, int]:
-    """Write the tokenizer with its additional tokens and the chat template; return its vocabulary."""
-    from tokenizers import AddedToken, Tokenizer
-
-    generator_tokenizers.save(spec.text, folder)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in spec.tokens])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    path = folder / "tokenizer_config.json"
-    config = json.loads(path.read_text("utf-8"))
-    config.pop("chat_template", None)
-    config.pop("added_tokens_decoder", None)
-    _write(path, {**config, "padding_side": "left", "pad_token": config.get("pad_token") or config.get("eos_token")})
-    (folder / "chat_template.jinja").write_text(spec.template, encoding="utf-8")
-    return dict(tokenizer.get_vocab(with_added_tokens=True))
 
 
 def _ids(text: Generator, vocabulary: Mapping[str, int]) -> dict[str, Any]:
@@ -166,7 +146,3 @@ def _fill(model: Any, spec: Family, seed: str) -> None:
             values = 0.1 * noise + float("norm" in name and name.endswith("weight"))
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(values.astype(np.float32)))
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -50,10 +50,13 @@ class Family:
 
 def original_features(model: Any, images: Feeds) -> np.ndarray:
     """Compute the original's features of images, float32 (features, width), in the order of their placeholders."""
+    return np.concatenate(original_images(model, images))
+
+
+def original_images(model: Any, images: Feeds) -> list[np.ndarray]:
+    """Compute the original's features of images, float32 (features, width) each; of some families of each row."""
     import torch
 
     with torch.inference_mode(), tracing.quiet():
         found = model.get_image_features(**{name: torch.from_numpy(value) for name, value in images.items()})
-        parts = found.pooler_output
-        tensor = parts if isinstance(parts, torch.Tensor) else torch.cat(list(parts))
-        return np.asarray(tensor.float().flatten(0, -2).numpy())
+        return [np.asarray(part.float().flatten(0, -2).numpy()) for part in found.pooler_output]

@@ -29,7 +29,13 @@ from onnxpipe_export.graphs.vision_language.family import Family, original_featu
 from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport
 from onnxpipe_export.precision import makers
 
-FAMILIES: Mapping[str, str] = {"llava": "llava"}
+FAMILIES: Mapping[str, str] = {
+    "idefics3": "idefics3",
+    "llava": "llava",
+    "llava_next": "llava_next",
+    "llava_onevision": "llava_next",
+    "smolvlm": "idefics3",
+}
 """model_type -> the module in this folder that describes it."""
 
 
@@ -138,5 +144,7 @@ class DecoderExport(causal.CausalLMExport):
     def merged(self, text: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
         """Embed a text with these synthetic images after its first half: float32 (length, width)."""
         half = -(-len(text) // 2)
-        images = [original_features(self.whole.model, self.family.image(number)) for number in numbers]
+        images = [
+            original_features(self.whole.model, self.family.join([[self.family.image(number)]])) for number in numbers
+        ]
         return np.concatenate([self.fed(text[:half]), *images, self.fed(text[half:])])

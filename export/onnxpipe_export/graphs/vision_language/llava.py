@@ -46,7 +46,7 @@ def square_vision(checkpoint: Checkpoint, features: Any, outputs: tuple[str, ...
         "vision_encoder",
         ("pixel_values",),
         names,
-        {"pixel_values": {0: BATCH}, "image_features": {0: BATCH}},
+        {name: {0: BATCH} for name in ("pixel_values", *names)},
         forward,
         lambda: {"pixel_values": vision_cases.synthetic_pixels(checkpoint, 2, side, side)},
         lambda tokenizer: vision_cases.cases_per_size(checkpoint, [(side, side)]),

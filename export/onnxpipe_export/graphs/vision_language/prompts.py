@@ -10,7 +10,7 @@ import numpy as np
 from onnxpipe_export.cases.text import SENTENCES
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.graph import Feeds
-from onnxpipe_export.graphs.vision_language.family import Family, original_features
+from onnxpipe_export.graphs.vision_language.family import Family, original_images
 from onnxpipe_export.graphs.vision_language.graph import family_of
 
 _PROMPTS: Sequence[tuple[int, Sequence[int], int]] = ((4, (0,), 3), (2, (1, 2), 5), (7, (), 0), (0, (3,), 4))
@@ -28,13 +28,27 @@ def _row(checkpoint: Checkpoint, family: Family, tokenizer: Any, number: int) ->
     before, numbers, after = _PROMPTS[number]
     text = list(tokenizer(SENTENCES[number]).input_ids)
     images = [family.image(each) for each in numbers]
-    marks = [token for image in images for token in placeholders(checkpoint, family, image)]
+    counts = feature_counts(checkpoint.model, family, images)
+    marks = [
+        token
+        for image, count in zip(images, counts, strict=True)
+        for token in placeholders(checkpoint, family, image, count)
+    ]
     return [*text[:before], *marks, *text[before : before + after]], images
 
 
-def placeholders(checkpoint: Checkpoint, family: Family, image: Feeds) -> list[int]:
-    """Return the ids that stand for an image in a prompt."""
-    count = len(original_features(checkpoint.model, family.join([[image]])))
+def feature_counts(model: Any, family: Family, images: Sequence[Feeds]) -> list[int]:
+    """Count the features of each image of a prompt, by the original; they may depend on the others."""
+    if not images:
+        return []
+    together = original_images(model, family.join([images]))
+    if len(together) == len(images):
+        return [len(features) for features in together]
+    return [sum(map(len, original_images(model, family.join([[image]])))) for image in images]
+
+
+def placeholders(checkpoint: Checkpoint, family: Family, image: Feeds, count: int) -> list[int]:
+    """Return the ids that stand for an image of so many features in a prompt."""
     if family.placeholders is not None:
         return family.placeholders(image, count)
     return [int(checkpoint.config.image_token_id)] * count

@@ -9,7 +9,13 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.vision_language.family import Family
 
 #: model_type to the module in this folder and the class in it.
-_FAMILIES: dict[str, tuple[str, str]] = {"llava": ("family", "Family")}
+_FAMILIES: dict[str, tuple[str, str]] = {
+    "idefics3": ("idefics3", "Idefics3"),
+    "llava": ("family", "Family"),
+    "llava_next": ("llava_next", "LlavaNext"),
+    "llava_onevision": ("llava_next", "LlavaOnevision"),
+    "smolvlm": ("idefics3", "Idefics3"),
+}
 
 
 def family_of(config: Config) -> Family:

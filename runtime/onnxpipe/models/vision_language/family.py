@@ -4,12 +4,14 @@ vision encoder, and what becomes of its outputs. A family is a subclass in a fil
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onnxpipe.bundle import Config
+from onnxpipe.errors import ImageError
 from onnxpipe.models.causal_lm.inputs import Positions, TokenFeature
 
 Array = NDArray[Any]
@@ -42,6 +44,29 @@ def join_encoded(parts: Sequence[EncodedImages]) -> EncodedImages:
         "extra": {name: [image for part in filled for image in part["extra"][name]] for name in names[0]},
         "layout": {name: np.concatenate([part["layout"][name] for part in filled]) for name in names[1]},
     }
+
+
+def split_encoded(images: EncodedImages, counts: Sequence[int]) -> list[EncodedImages]:
+    """Split the images of several prompts by the placeholders that each has.
+
+    Raises:
+        ImageError: they are not those of whole images.
+    """
+    ends = np.cumsum([0, *(len(image) for image in images["features"])])
+    bounds = np.searchsorted(ends, np.cumsum([0, *counts]))
+    if sum(counts) != ends[-1] or (ends[bounds] != np.cumsum([0, *counts])).any():
+        raise ImageError(
+            f"Image features and image tokens do not match, tokens: {list(counts)} in the prompts, features: "
+            f"{[len(image) for image in images['features']]} of the images"
+        )
+    return [
+        {
+            "features": images["features"][start:end],
+            "extra": {name: values[start:end] for name, values in images["extra"].items()},
+            "layout": {name: values[start:end] for name, values in images["layout"].items()},
+        }
+        for start, end in pairwise(bounds.tolist())
+    ]
 
 
 class Family:

@@ -326,13 +326,17 @@ class GenerationPipeline(Pipeline[GenerationOptionsT]):
         feeds = stack(rows, self.padding())
         if options.seed is not None and resolved.get("do_sample"):
             kwargs = {**kwargs, "seed": [seed_of(options.seed, row.index) for row in rows]}
-        generated = self.model.generate(**feeds, **kwargs)
+        generated = self.model.generate(**feeds, **self.model_inputs(rows), **kwargs)
         padded, start = [0] * len(rows), 1
         if not self.model.is_encoder_decoder:
             start = feeds["input_ids"].shape[1]
             padded = [start - len(row.feeds["input_ids"]) for row in rows]
         ends = SequenceEnds.of(resolved) if len(rows) > 1 else None
         return split_sequences(generated, len(rows), padded, start, ends)
+
+    def model_inputs(self, rows: Sequence[Row]) -> Kwargs:
+        """Make the model's inputs for rows besides their tokens; none here."""
+        return {}
 
     # -- streams of text --------------------------------------------------------------------------------------------
     def stream(self, inputs: Any, **options: Any) -> Iterator[str]:

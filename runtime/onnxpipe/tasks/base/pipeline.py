@@ -75,7 +75,8 @@ class Pipeline(Generic[OptionsT]):
     _load_feature_extractor: ClassVar[bool | None] = False
     _load_image_processor: ClassVar[bool | None] = None
     _load_video_processor: ClassVar[bool | None] = None
-    #: Whether a text task accepts a `processor`; the others accept one wherever it holds what they need.
+    #: Whether a text task accepts a `processor`; the others accept one wherever it holds what they need. True: the task
+    #: needs one, and takes all other components from it.
     _load_processor: ClassVar[bool | None] = False
     #: The modalities of what a generating model returns.
     output_modalities: ClassVar[tuple[str, ...]] = ("text",)

@@ -1,0 +1,355 @@
+"""image-text-to-text: answer texts and chats that have images, with a vision-language model (as transformers 5.23)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NotRequired, TypedDict, Unpack
+
+import numpy as np
+
+from onnxpipe.engine.batching import Array, Row
+from onnxpipe.engine.scheduler import Answered
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.auto import AutoModelForImageTextToText
+from onnxpipe.models.vision_language.family import EncodedImages, join_encoded, split_encoded
+from onnxpipe.models.vision_language.model import VisionLanguageModel
+from onnxpipe.tasks.base.call_types import GenerationCallOptions
+from onnxpipe.tasks.base.chats import Chat, is_chat
+from onnxpipe.tasks.base.columns import text_columns
+from onnxpipe.tasks.base.datasets import is_dataset
+from onnxpipe.tasks.base.generation import GenerationOptions, GenerationPipeline, Kwargs
+from onnxpipe.tasks.base.image_chats import answered, content_parts, with_loaded_images
+from onnxpipe.tasks.base.option_rules import number_option
+from onnxpipe.tasks.base.spec import InputPart, TaskSpec
+from onnxpipe.tasks.base.streaming import text_after
+from onnxpipe.tasks.text_generation import ReturnType, return_type_of
+
+
+@dataclass(frozen=True)
+class ImageTextToTextOptions(GenerationOptions):
+    """Options of image-text-to-text; every other keyword is `generate()`'s.
+
+    Attributes:
+        generate_kwargs: keywords of `generate()` as a dict, as in transformers; they may also be passed as they are.
+        timeout: seconds that fetching an image from the web may take; None for the loader's own limit.
+        return_full_text: True returns prompt and continuation (the default), False the continuation alone.
+        return_tensors: if passed at all, the answer is `generated_token_ids`: int64 (tokens,), the prompt's included.
+        return_type: a `ReturnType`, instead of the two above.
+        clean_up_tokenization_spaces: remove spaces before punctuation; None leaves it to the tokenizer.
+        stop_sequence: a text or several after which generation stops; it stays in the answer.
+        continue_final_message: continue a chat's last message; by default if that is the assistant's.
+        skip_special_tokens: leave special tokens out of the text.
+        processor_kwargs: keywords of the processor's call, such as settings of the image processor.
+        tools: passed to the chat template.
+    """
+
+    generate_kwargs: Mapping[str, Any] | None = None
+    timeout: float | None = number_option(None, least=0)
+    return_full_text: bool | None = None
+    return_tensors: bool | None = None
+    return_type: ReturnType = ReturnType.FULL_TEXT
+    clean_up_tokenization_spaces: bool | None = None
+    stop_sequence: str | list[str] | None = None
+    continue_final_message: bool | None = None
+    skip_special_tokens: bool = True
+    processor_kwargs: Mapping[str, Any] | None = None
+    tools: Sequence[Any] | None = None
+
+
+class ImageTextToTextCallOptions(GenerationCallOptions, total=False):
+    """The options of a call: see `ImageTextToTextOptions`."""
+
+    generate_kwargs: Mapping[str, Any] | None
+    timeout: float | None
+    return_full_text: bool | None
+    return_tensors: bool | None
+    return_type: ReturnType | None
+    clean_up_tokenization_spaces: bool | None
+    stop_sequence: str | list[str] | None
+    continue_final_message: bool | None
+    skip_special_tokens: bool | None
+    processor_kwargs: Mapping[str, Any] | None
+    tools: Sequence[Any] | None
+
+
+class GeneratedFromImages(TypedDict):
+    """A text or chat with its answer; with `return_tensors` it has `generated_token_ids` instead."""
+
+    input_text: Any
+    generated_text: NotRequired[Any]
+    generated_token_ids: NotRequired[Array]
+
+
+@dataclass
+class _Prompts:
+    """The prompts of one input, which its processor prepared together.
+
+    Attributes:
+        images: the model's inputs that come from images.
+        counts: placeholders of each prompt.
+        encoded: the images of each prompt, once they are encoded.
+    """
+
+    images: Mapping[str, Array]
+    counts: Sequence[int]
+    encoded: Sequence[EncodedImages] = field(default=())
+
+    def of(self, number: int, model: VisionLanguageModel) -> EncodedImages:
+        """Encode the images, at the first prompt of the input, and return those of one."""
+        if not self.encoded:
+            self.encoded = split_encoded(model.encode_images(self.images), self.counts)
+            self.images = {}
+        return self.encoded[number]
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """Hold what running and decoding need of a prompt.
+
+    Attributes:
+        text: the text or chat.
+        length: its tokens.
+        number: which prompt of its input it is.
+        prompts: those of its input.
+    """
+
+    text: str | Chat
+    length: int
+    number: int
+    prompts: _Prompts
+
+
+class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
+    """Answer texts and chats with images. Its options are the fields of `ImageTextToTextOptions`.
+
+    Images are paths, URLs, base64, data URLs, PIL images or arrays. An answer is a list of `{"input_text",
+    "generated_text"}`: of a chat (messages whose `content` is a list of parts, `{"type": "image", "image": …}` and
+    `{"type": "text", "text": …}`) the chat with the assistant's message, of a text with the model's markers for images
+    the text and its continuation.
+
+        chat = [{"role": "user", "content": [{"type": "image", "path": "photo.jpg"},
+                                             {"type": "text", "text": "What is this?"}]}]
+        pipe(text=chat)[0]["generated_text"][-1]["content"]
+        pipe(images="photo.jpg", text="<image> What is this?", return_full_text=False)
+        for piece in pipe.stream(text=chat): print(piece, end="", flush=True)
+
+    An image that was shown lately is not encoded again, in whichever call or turn of a chat.
+    """
+
+    Options = ImageTextToTextOptions
+    token_return_types: ClassVar[Sequence[Any]] = (ReturnType.TENSORS,)
+    _load_processor: ClassVar[bool | None] = True
+    _load_tokenizer: ClassVar[bool | None] = False
+    _load_image_processor: ClassVar[bool | None] = False
+    _load_video_processor: ClassVar[bool | None] = False
+    input_modalities = ("image", "text")  # type: ignore[assignment]  # transformers' value for several
+    #: Images are large: a stream reads few ahead.
+    window: ClassVar[int] = 8
+
+    def prepare(self) -> None:
+        super().prepare()
+        if self.processor is None or not hasattr(self.processor, "apply_chat_template"):
+            raise UnsupportedError(
+                f"{type(self).__name__} needs a processor of images and text, and {self.model.name_or_path} has "
+                f"{'none' if self.processor is None else type(self.processor).__name__}: pass processor="
+            )
+        self.tokenizer.padding_side = "left"  # the model continues where a row ends
+
+    def parse(self, kwargs: Mapping[str, Any], base: ImageTextToTextOptions | None) -> ImageTextToTextOptions:
+        passed = dict(kwargs)
+        for name, value in (passed.pop("generate_kwargs", None) or {}).items():
+            if passed.get(name) is not None:
+                raise ValueError(
+                    f"'{name}' is defined twice, once in 'generate_kwargs' and once as a direct parameter, please use "
+                    "only one"
+                )
+            passed[name] = value
+        options = super().parse(passed, base)
+        kind = return_type_of(passed) or options.return_type
+        return replace(options, return_type=kind, return_full_text=None, return_tensors=None)
+
+    def generate_kwargs(self, options: ImageTextToTextOptions) -> Kwargs:
+        kwargs = super().generate_kwargs(options)
+        if options.stop_sequence is not None:
+            texts = options.stop_sequence
+            kwargs |= {"stop_strings": [texts] if isinstance(texts, str) else texts, "tokenizer": self.tokenizer}
+        return kwargs
+
+    # -- the call ---------------------------------------------------------------------------------------------------
+    def __call__(
+        self, images: Any = None, text: Any = None, *args: Any, **options: Unpack[ImageTextToTextCallOptions]
+    ) -> Any:
+        """Answer a text with images, a chat, several of them, or a stream.
+
+        Args:
+            images: an image, a list of them, or a list with a list for each text; or, alone, what `text` may be, or
+                dicts {"images", "text"} as a generator or dataset.
+            text: a text with a marker for each image, or a list of texts; a chat; a list of chats.
+            *args, **options: see `Pipeline.__call__` and `ImageTextToTextOptions`.
+
+        Raises:
+            ValueError: neither was given, images without a text, or images beside a chat.
+            ImageError: an image that cannot be read, or more images than markers, or fewer.
+        """
+        return super().__call__(self.first_argument(images, text), *args, **options)
+
+    def first_argument(self, images: Any, text: Any) -> Any:
+        """Make one input, or a list or stream of inputs, of the two arguments.
+
+        Raises:
+            ValueError: neither was given, images without a text, or images beside a chat.
+        """
+        if images is None and text is None:
+            raise ValueError("You must at least provide either text or images.")
+        if _is_chats(text) and images is not None:
+            raise ValueError(
+                "Invalid input: you passed `chat` and `images` as separate input arguments. Images must be placed "
+                "inside the chat message's `content`. For example, 'content': [{'type': 'image', 'url': 'image_url'}, "
+                "{'type': 'text', 'text': 'Describe the image.'}]"
+            )
+        alone: Any = images if text is None else text if images is None else None
+        if _is_chats(alone):
+            chat = [alone[i] for i in range(len(alone))]
+            return Chat(chat) if isinstance(chat[0], Mapping) else [Chat(each) for each in chat]
+        if images is None:
+            return text
+        if text is not None:
+            return {"images": images, "text": text}
+        if isinstance(images, Mapping) or hasattr(images, "__next__") or is_dataset(images):
+            return images
+        raise ValueError("You must provide text for this pipeline.")
+
+    def stream(  # type: ignore[override]  # as in a call
+        self, images: Any = None, text: Any = None, **options: Any
+    ) -> Iterator[str]:
+        """Stream the answer to one text or chat in pieces; arguments as in a call, see `GenerationPipeline.stream`."""
+        return super().stream(self.first_argument(images, text), **options)
+
+    def one_input(self, inputs: Any) -> Any:
+        several = isinstance(inputs, Mapping) and not isinstance(inputs.get("text"), str)
+        if several or not isinstance(inputs, (str, Chat, Mapping)):
+            raise ValueError("stream() answers one text or chat at a time")
+        return inputs
+
+    def encode(self, value: Any, options: ImageTextToTextOptions) -> Iterator[Row]:
+        chat = Chat(value) if is_chat(value) else value
+        texts: Sequence[str | Chat]
+        if isinstance(chat, Chat):
+            chat.check()
+            texts, features = [chat], self._chat_features(chat, options)
+        else:
+            images, given = (chat.get("images", chat.get("image")), chat.get("text")) if isinstance(
+                chat, Mapping) else (None, chat)  # fmt: skip
+            plain: list[str] = [given] if isinstance(given, str) else list(given or ())
+            if not plain or not all(isinstance(text, str) for text in plain):
+                raise TypeError(
+                    "an input of image-text-to-text is a chat (a list of dicts with 'role' and 'content'), a text, or "
+                    f"a dict of images= and text=, got {type(value).__name__} with the text {given!r:.80}"
+                )
+            texts, features = plain, self._features(images, plain, options)
+        yield from self._rows(texts, features, options)
+
+    def _rows(
+        self, texts: Sequence[str | Chat], features: Mapping[str, Any], options: ImageTextToTextOptions
+    ) -> Iterator[Row]:
+        ids, masks = features["input_ids"], features["attention_mask"]
+        rows = [np.asarray(row)[np.asarray(mask, bool)] for row, mask in zip(ids, masks, strict=True)]
+        images = {name: features[name] for name in self.model.family.inputs if name in features}
+        prompts = _Prompts(images, [int((row == self.model.image_token_id).sum()) for row in rows])
+        for number, (text, row) in enumerate(zip(texts, rows, strict=True)):
+            yield self.row(row, None, _Prompt(text, len(row), number, prompts), options)
+
+    def _features(self, images: Any, texts: list[str], options: ImageTextToTextOptions) -> Mapping[str, Any]:
+        """Make the model's inputs for texts with images."""
+        kwargs = dict(options.processor_kwargs or {})
+        if len(texts) > 1:
+            kwargs.setdefault("padding", True)
+        loaded = None if images is None else with_loaded_images(images, options.timeout)
+        features: Mapping[str, Any] = self.processor(images=loaded, text=texts, return_tensors="np", **kwargs)
+        return features
+
+    def _chat_features(self, chat: Chat, options: ImageTextToTextOptions) -> Mapping[str, Any]:
+        """Make the model's inputs for a chat."""
+        continues = self._continues(chat, options)
+        features: Mapping[str, Any] = self.processor.apply_chat_template(
+            [content_parts(message, options.timeout) for message in chat.messages],
+            tools=options.tools,
+            add_generation_prompt=not continues,
+            continue_final_message=continues,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="np",
+            processor_kwargs=options.processor_kwargs,
+        )
+        return features
+
+    def _continues(self, chat: Chat, options: ImageTextToTextOptions) -> bool:
+        continues = options.continue_final_message
+        return not chat.unanswered if continues is None else continues
+
+    def model_inputs(self, rows: Sequence[Row]) -> Kwargs:
+        return {"encoded_images": join_encoded([row.extra.prompts.of(row.extra.number, self.model) for row in rows])}
+
+    # -- the answer -------------------------------------------------------------------------------------------------
+    def decode_kwargs(self, options: ImageTextToTextOptions) -> Kwargs:
+        return {
+            "skip_special_tokens": options.skip_special_tokens,
+            "clean_up_tokenization_spaces": options.clean_up_tokenization_spaces,
+        }
+
+    def continues_prompt(self, value: Any, options: ImageTextToTextOptions) -> bool:
+        return True
+
+    def decode(self, rows: Answered, options: ImageTextToTextOptions) -> list[dict[str, Any]]:
+        return [record for row, outputs in rows for record in self._records(row.extra, outputs, options)]
+
+    def _records(
+        self, prompt: _Prompt, outputs: Mapping[str, Array], options: ImageTextToTextOptions
+    ) -> Iterator[dict[str, Any]]:
+        """Make a record for each sequence that was generated for a prompt."""
+        named = list(prompt.text.messages) if isinstance(prompt.text, Chat) else prompt.text
+        for sequence in outputs["sequences"]:
+            kept = sequence[sequence >= 0]
+            if options.return_type is ReturnType.TENSORS:
+                yield {"input_text": named, "generated_token_ids": kept}
+                continue
+            before, generated = kept[: prompt.length], kept[prompt.length :]
+            text = text_after(self.tokenizer, before, generated, **self.decode_kwargs(options))
+            yield {"input_text": named, "generated_text": self._whole(prompt.text, text, options)}
+
+    def _whole(self, prompt: str | Chat, text: str, options: ImageTextToTextOptions) -> Any:
+        """Put the prompt before the new text, unless that alone is wanted."""
+        if options.return_type is ReturnType.NEW_TEXT:
+            return text
+        if isinstance(prompt, str):
+            return prompt + text
+        return answered(prompt, text, continues=self._continues(prompt, options))
+
+
+def _is_chats(value: Any) -> bool:
+    """Whether a value is a chat or a list of chats, as transformers takes it: any list of dicts or of lists of them."""
+    if not isinstance(value, (list, tuple)) and not is_dataset(value):
+        return False
+    if not len(value):
+        return False
+    first = value[0]
+    if isinstance(first, Mapping):
+        return isinstance(value, (list, tuple)) or "role" in first
+    return is_chat(first)
+
+
+TASK = TaskSpec(
+    name="image-text-to-text",
+    pipeline=ImageTextToTextPipeline,
+    auto_classes=(AutoModelForImageTextToText,),
+    help="Answer texts and chats that have images.",
+    example='images="photo.jpg", text="<image> What is this?"',
+    default_model=("HuggingFaceTB/SmolVLM-256M-Instruct", None),
+    input="multimodal",
+    parts=(InputPart("images"), InputPart("text", option="question")),
+    columns=text_columns("generated_text"),
+    text_key="generated_text",
+    streams=True,
+    chats=True,
+)
