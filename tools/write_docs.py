@@ -26,6 +26,7 @@ _START, _END = "<!-- tasks:start -->", "<!-- tasks:end -->"
 _FILE = re.compile(r"^(<!-- file: (\S+) -->\n```\w+\n).*?^```$", re.M | re.S)
 _TITLES = {
     "text": "Text", "image": "Images", "multimodal": "Images with text", "video": "Video", "audio": "Audio",
+    "table": "Tables",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +51,7 @@ _TEXT_TASKS = (
     Task("text-generation", "AutoModelForCausalLM", ("logits", "last_hidden_state"), generates=True),
     Task("text2text-generation", "AutoModelForSeq2SeqLM", ("logits", "last_hidden_state"), generates=True),
     Task("feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output")),
+    Task("table-question-answering", "AutoModelForTableQuestionAnswering", ("logits", "logits_aggregation")),
 )
 
 _MASKS = ("logits", "pred_boxes", "pred_masks", "class_queries_logits", "masks_queries_logits")
@@ -91,6 +92,8 @@ _AUDIO_TASKS = (
     Task("vocoder", "SpeechT5HifiGan", (), "audio"),
 )  # fmt: skip
 
+TABLES = "table-question-answering"
+
 _MULTIMODAL_TASKS = (
     Task(
         "image-text-to-text", "AutoModelForImageTextToText", ("logits", "last_hidden_state"), "image-text",
@@ -130,7 +133,7 @@ def resolve(name: str | None, config: Any, folder: Path) -> Task:
         known = "text2text-generation" if _TRANSLATION.fullmatch(name) else ALIASES.get(name, name)
         if known not in TASKS:
             raise ExportError(f"unknown task '{name}'; the exporter knows {', '.join(sorted([*TASKS, *ALIASES]))}")
-        return TASKS[known]
+        return _of_tables_as_text() if known == TABLES and config.is_encoder_decoder else TASKS[known]
     if _is_sentence_transformer(folder):
         return TASKS["feature-extraction"]
     architectures: Sequence[str] = getattr(config, "architectures", None) or ()
@@ -142,6 +145,11 @@ def resolve(name: str | None, config: Any, folder: Path) -> Task:
         f"cannot tell the task of {folder.name} from its architectures {list(architectures)}; "
         f"name one with task=, e.g. task='feature-extraction'"
     )
+
+
+def _of_tables_as_text() -> Task:
+    """Return the task of an encoder-decoder that answers questions about a table which it reads as a text (TAPEX)."""
+    return replace(TASKS["text2text-generation"], name=TABLES)
 
 
 def _task_of_class(architecture: str) -> Task | None:

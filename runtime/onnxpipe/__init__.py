@@ -54,6 +54,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "AutoModelForSeq2SeqLM",
         "AutoModelForSequenceClassification",
         "AutoModelForSpeechSeq2Seq",
+        "AutoModelForTableQuestionAnswering",
         "AutoModelForTextToSpectrogram",
         "AutoModelForTextToWaveform",
         "AutoModelForTokenClassification",

@@ -41,6 +41,7 @@ from onnxpipe.models.auto import AutoModelForSemanticSegmentation as AutoModelFo
 from onnxpipe.models.auto import AutoModelForSeq2SeqLM as AutoModelForSeq2SeqLM
 from onnxpipe.models.auto import AutoModelForSequenceClassification as AutoModelForSequenceClassification
 from onnxpipe.models.auto import AutoModelForSpeechSeq2Seq as AutoModelForSpeechSeq2Seq
+from onnxpipe.models.auto import AutoModelForTableQuestionAnswering as AutoModelForTableQuestionAnswering
 from onnxpipe.models.auto import AutoModelForTextToSpectrogram as AutoModelForTextToSpectrogram
 from onnxpipe.models.auto import AutoModelForTextToWaveform as AutoModelForTextToWaveform
 from onnxpipe.models.auto import AutoModelForTokenClassification as AutoModelForTokenClassification
@@ -94,6 +95,7 @@ from onnxpipe.tasks.registry import check_task as check_task
 from onnxpipe.tasks.registry import get_supported_tasks as get_supported_tasks
 from onnxpipe.tasks.speech_recognition.pipeline import AutomaticSpeechRecognitionPipeline as AutomaticSpeechRecognitionPipeline
 from onnxpipe.tasks.summarization import SummarizationPipeline as SummarizationPipeline
+from onnxpipe.tasks.table_question_answering import TableQuestionAnsweringPipeline as TableQuestionAnsweringPipeline
 from onnxpipe.tasks.text2text_generation import Text2TextGenerationPipeline as Text2TextGenerationPipeline
 from onnxpipe.tasks.text_classification import TextClassificationPipeline as TextClassificationPipeline
 from onnxpipe.tasks.text_generation import TextGenerationPipeline as TextGenerationPipeline
@@ -117,24 +119,25 @@ __all__ = [
     "AutoModelForImageToImage", "AutoModelForInstanceSegmentation", "AutoModelForKeypointDetection",
     "AutoModelForKeypointMatching", "AutoModelForMaskGeneration", "AutoModelForMaskedLM", "AutoModelForObjectDetection",
     "AutoModelForQuestionAnswering", "AutoModelForSemanticSegmentation", "AutoModelForSeq2SeqLM",
-    "AutoModelForSequenceClassification", "AutoModelForSpeechSeq2Seq", "AutoModelForTextToSpectrogram",
-    "AutoModelForTextToWaveform", "AutoModelForTokenClassification", "AutoModelForUniversalSegmentation",
-    "AutoModelForVideoClassification", "AutoModelForVision2Seq", "AutoModelForZeroShotAudioClassification",
-    "AutoModelForZeroShotImageClassification", "AutoModelForZeroShotObjectDetection", "AutoProcessor", "AutoTokenizer",
-    "AutoVideoProcessor", "AutomaticSpeechRecognitionPipeline", "BackgroundRemovalPipeline", "BatchEncoding",
-    "BatchFeature", "Bundle", "Config", "DepthEstimationPipeline", "DocumentQuestionAnsweringPipeline",
-    "EmbeddingPipeline", "FeatureExtractionPipeline", "FeatureExtractor", "FillMaskPipeline", "GenerationConfig",
+    "AutoModelForSequenceClassification", "AutoModelForSpeechSeq2Seq", "AutoModelForTableQuestionAnswering",
+    "AutoModelForTextToSpectrogram", "AutoModelForTextToWaveform", "AutoModelForTokenClassification",
+    "AutoModelForUniversalSegmentation", "AutoModelForVideoClassification", "AutoModelForVision2Seq",
+    "AutoModelForZeroShotAudioClassification", "AutoModelForZeroShotImageClassification",
+    "AutoModelForZeroShotObjectDetection", "AutoProcessor", "AutoTokenizer", "AutoVideoProcessor",
+    "AutomaticSpeechRecognitionPipeline", "BackgroundRemovalPipeline", "BatchEncoding", "BatchFeature", "Bundle",
+    "Config", "DepthEstimationPipeline", "DocumentQuestionAnsweringPipeline", "EmbeddingPipeline",
+    "FeatureExtractionPipeline", "FeatureExtractor", "FillMaskPipeline", "GenerationConfig",
     "ImageClassificationPipeline", "ImageFeatureExtractionPipeline", "ImageProcessor", "ImageSegmentationPipeline",
     "ImageTextToTextPipeline", "ImageToImagePipeline", "ImageToTextPipeline", "ItemError", "KeyDataset",
     "KeyPairDataset", "KeypointMatchingPipeline", "LogitsProcessor", "LogitsProcessorList", "MaskGenerationPipeline",
     "ModelOutput", "ObjectDetectionPipeline", "OcrPipeline", "PIPELINE_REGISTRY", "Pipeline", "PipelineIterator",
     "QuestionAnsweringPipeline", "SentenceSimilarityPipeline", "SpeechT5HifiGan", "SquadExample", "StoppingCriteria",
-    "StoppingCriteriaList", "SummarizationPipeline", "Text2TextGenerationPipeline", "TextClassificationPipeline",
-    "TextGenerationPipeline", "TextIteratorStreamer", "TextRankingPipeline", "TextStreamer", "TextToAudioPipeline",
-    "TokenClassificationPipeline", "Tokenizer", "TranslationPipeline", "VideoClassificationPipeline",
-    "ZeroShotAudioClassificationPipeline", "ZeroShotClassificationPipeline", "ZeroShotImageClassificationPipeline",
-    "ZeroShotObjectDetectionPipeline", "__version__", "check_task", "draw", "get_supported_tasks", "load_audio",
-    "load_image", "open_bundle", "pipeline", "set_seed"
+    "StoppingCriteriaList", "SummarizationPipeline", "TableQuestionAnsweringPipeline", "Text2TextGenerationPipeline",
+    "TextClassificationPipeline", "TextGenerationPipeline", "TextIteratorStreamer", "TextRankingPipeline",
+    "TextStreamer", "TextToAudioPipeline", "TokenClassificationPipeline", "Tokenizer", "TranslationPipeline",
+    "VideoClassificationPipeline", "ZeroShotAudioClassificationPipeline", "ZeroShotClassificationPipeline",
+    "ZeroShotImageClassificationPipeline", "ZeroShotObjectDetectionPipeline", "__version__", "check_task", "draw",
+    "get_supported_tasks", "load_audio", "load_image", "open_bundle", "pipeline", "set_seed"
 ]
 
 _PipelineT = TypeVar("_PipelineT", bound=Pipeline[Any])
@@ -405,6 +408,18 @@ def pipeline(
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> SummarizationPipeline: ...
+
+@overload
+def pipeline(
+    task: Literal["table-question-answering"], model: str | os.PathLike[str] | Model | None = None, config: str | Config
+    | None = None, tokenizer: str | tuple[str, dict[str, Any]] | Tokenizer | None = None, feature_extractor: Any = None,
+    image_processor: Any = None, video_processor: Any = None, processor: Any = None, framework: str | None = None,
+    revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
+    Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
+    pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+) -> TableQuestionAnsweringPipeline: ...
 
 @overload
 def pipeline(

@@ -42,6 +42,7 @@ TINY = {
     "facebook/sam-vit-huge": ("sam", "mask-generation"),
     "facebook/wav2vec2-base-960h": ("wav2vec2", "automatic-speech-recognition"),
     "google-t5/t5-base": ("t5", "seq2seq"),
+    "google/tapas-base-finetuned-wtq": ("tapas", "tables"),
     "google/owlvit-base-patch32": ("owlvit", "zero-shot-object-detection"),
     "google/vit-base-patch16-224": ("vit", "image-classification"),
     "impira/layoutlm-document-qa": ("layoutlm-roberta", "document-question-answering"),

@@ -75,6 +75,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
         (folder / "reviews.csv.gz").write_bytes(gzip.compress((folder / "reviews.csv").read_bytes(), mtime=0))
         question = {"q": "Where does the train go?", "c": "The train goes to Lyon at nine."}
         (folder / "questions.jsonl").write_text(json.dumps(question) + "\n", encoding="utf-8")
+        (folder / "sales.csv").write_text(
+            'Month,Units,Revenue\nApril,31,"3,100"\nMay,12,"1,150"\nJune,4,395\n', encoding="utf-8"
+        )
         (folder / "book.csv").write_text("text\nThe train is late.\nGood morning.\n", encoding="utf-8")
         for name in ("photo.jpg", "street.jpg"):
             pillow.fromarray(images.scene(320, 240, seed=name)).save(folder / name)

@@ -72,6 +72,8 @@ HEADS = {
     # Generators: families, sizes and tokenizers are in `zoo.text.generators`.
     "causal": Head("ForCausalLM", "text-generation"),
     "seq2seq": Head("ForConditionalGeneration", "text2text-generation"),
+    # Their families are in `zoo.text.tables`.
+    "tables": Head("ForQuestionAnswering", "table-question-answering"),
 }
 
 GENERATING = ("causal", "seq2seq")
@@ -107,6 +109,10 @@ def build(family: str, head: str, folder: Path) -> Path:
         from zoo.text import generators
 
         return generators.build(family, head, folder)
+    if head == "tables":
+        from zoo.text import tables
+
+        return tables.build(family, folder)
     from zoo.text import encoders as models
     from zoo.text import tokenization
 

@@ -117,6 +117,8 @@ def _kind(head: str) -> str:
         return "audio"
     if head == VISION_LANGUAGE:
         return "vision-language"
+    if head == "tables":
+        return "tables"
     return "vision" if vision.is_vision(head) else "generators" if head in GENERATING else "encoders"
 
 
@@ -132,6 +134,15 @@ _TOKENIZERS = ("corpus", "text/synthetic_tokenizer", "text/byte_level_tokenizers
 _SOURCES = {
     "encoders": ("__init__", "corpus", "text/synthetic_tokenizer", "text/tokenization", "text/encoders"),
     "generators": ("__init__", *_TOKENIZERS, "text/generators", "text/generator_*", "text/chat_templates"),
+    "tables": (
+        "__init__",
+        *_TOKENIZERS,
+        "text/tokenization",
+        "text/encoders",
+        "text/generators",
+        "text/generator_*",
+        "text/tables",
+    ),
     "vision": ("variants", "vision/*", *_TOKENIZERS, "text/tokenization"),
     "vision-language": (
         *_TOKENIZERS,

@@ -32,7 +32,7 @@ _SEED = 7
 
 @dataclass(frozen=True)
 class TokenRow:
-    """One unpadded row: input name -> int64 array (length,)."""
+    """One unpadded row: input name -> int64 array (length,), or (length, 7) of token types of several kinds."""
 
     arrays: Mapping[str, np.ndarray]
 
@@ -130,7 +130,8 @@ def batch(
     length = length or max(min(longest + extra, graph.max_length), longest)
     feeds = {}
     for name in graph.inputs:
-        block = np.full((len(rows), length), _padding_id(graph) if name == "input_ids" else 0, np.int64)
+        shape = (len(rows), length, *rows[0].arrays[name].shape[1:])
+        block = np.full(shape, _padding_id(graph) if name == "input_ids" else 0, np.int64)
         for number, row in enumerate(rows):
             start = length - len(row) if left else 0
             block[number, start : start + len(row)] = row.arrays[name]

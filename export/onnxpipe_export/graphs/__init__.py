@@ -38,10 +38,14 @@ def describe(checkpoint: Checkpoint, attention: Attention = "auto") -> list[Grap
         return list(_vision_module(checkpoint).describe(checkpoint))
     if checkpoint.task.modality != "text":
         return list(_audio_module(checkpoint).describe(checkpoint))
-    if checkpoint.task.name == "text2text-generation":
+    if checkpoint.task.auto_class == "AutoModelForSeq2SeqLM":
         from onnxpipe_export.graphs.seq2seq.graph import describe as describe_seq2seq
 
         return list(describe_seq2seq(checkpoint))
+    if checkpoint.task.name == "table-question-answering":
+        from onnxpipe_export.graphs.tables.tapas import describe as describe_tapas
+
+        return [describe_tapas(checkpoint)]
     from onnxpipe_export.graphs.encoder import describe as describe_encoder
 
     return [describe_encoder(checkpoint)]

@@ -11,6 +11,9 @@ _MASKED = 10_000.0
 """The largest constant kept. A mask of -3.4e38 becomes -1e4: its exponential is still 0, and with a score added it
 stays in float16's range, where a row without any key would otherwise be all -inf and its softmax NaN."""
 
+_FLOAT32_ONLY = frozenset({"ScatterElements"})
+"""Operators that ONNX Runtime's CPU provider has no float16 of, where they add up."""
+
 
 def convert(graph: OnnxGraph, halved: Collection[str] = ()) -> OnnxGraph:
     """Convert `graph`, an fp32 graph, to float16 by ONNX Runtime's own converter.
@@ -22,7 +25,7 @@ def convert(graph: OnnxGraph, halved: Collection[str] = ()) -> OnnxGraph:
     from onnxruntime.transformers import float16
 
     graph.tidy()
-    exact = _behind_integers(graph)
+    exact = [*_behind_integers(graph), *(node.name for node in graph.graph.node if node.op_type in _FLOAT32_ONLY)]
     names = [value.name for value in (*graph.graph.input, *graph.graph.output) if value.name not in halved]
     with quiet():
         model = float16.convert_float_to_float16(

@@ -13,6 +13,7 @@ from typing import Any
 
 from onnxpipe.bundle.files import copy_file
 from onnxpipe.errors import ExportError
+from onnxpipe_export.tokenizers import tables
 from onnxpipe_export.tokenizers.slow import backends
 from onnxpipe_export.tracing import quiet
 
@@ -75,6 +76,8 @@ def load(folder: Path) -> Any:
 
     try:
         with quiet():
+            if tables.is_tapex(folder):
+                return tables.load_tapex(folder)
             tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     except Exception as error:  # transformers raises nearly every kind here
         raise ExportError(f"transformers cannot load the tokenizer of {folder}: {error}") from error
@@ -116,11 +119,14 @@ def verify(tokenizer: Any, source: Path, folder: Path) -> TokenizerCheck:
     """
     import tokenizers
 
+    from onnxpipe.processing.text.tapas.tokenizer import TapasTokenizer
     from onnxpipe.processing.text.tokenizer import Tokenizer
 
     runtime = Tokenizer.from_pretrained(str(folder))
     alone = tokenizers.Tokenizer.from_file(str(folder / _SOURCE)) if (folder / _SOURCE).is_file() else None
     texts = list(texts_to_compare())
+    if isinstance(runtime, TapasTokenizer):
+        return TokenizerCheck(tables.compare(texts, tokenizer, runtime))
     for text in texts:
         _compare(text, None, tokenizer, alone, runtime)
     # transformers takes an empty second text for none, the tokenizers library does not; so it is not compared.

@@ -140,6 +140,26 @@ def _speech_to_text(tokenizer: Any) -> Backends:
     return Backends(backend)
 
 
+def _tapas(tokenizer: Any) -> Backends:
+    """Convert TAPAS's words and pieces; the runtime's class of this name lays out questions and tables."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    basic = tokenizer.basic_tokenizer
+    backend = Tokenizer(models.WordPiece(dict(tokenizer.vocab), unk_token=str(tokenizer.unk_token)))
+    backend.normalizer = normalizers.BertNormalizer(
+        lowercase=basic.do_lower_case,
+        strip_accents=basic.strip_accents,
+        handle_chinese_chars=basic.tokenize_chinese_chars,
+    )
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece(prefix="##")
+    known = {**tokenizer.vocab, **tokenizer.get_added_vocab()}
+    special = [*tokenizer.all_special_tokens, *tokenizer.extra_special_tokens]
+    for token in sorted(dict.fromkeys(map(str, special)), key=lambda token: known.get(token, len(known))):
+        backend.add_tokens([AddedToken(token, normalized=False, special=True)])
+    return Backends(backend)
+
+
 _SPACED = frozenset({"MarianTokenizer", "Speech2TextTokenizer"})
 """Tokenizers that decode each special token with a blank after it."""
 
@@ -150,6 +170,7 @@ _MAKERS: Mapping[str, Callable[[Any], Backends]] = {
     "SiglipTokenizer": _siglip,
     "Speech2TextTokenizer": _speech_to_text,
     "SpeechT5Tokenizer": _speecht5,
+    "TapasTokenizer": _tapas,
     "VitsTokenizer": lambda tokenizer: Backends(None),
 }
 

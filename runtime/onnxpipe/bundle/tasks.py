@@ -13,6 +13,7 @@ from onnxpipe.bundle.config import Config
 _HEADS: dict[str, tuple[str, ...]] = {
     "ForSequenceClassification": ("text-classification",),
     "ForTokenClassification": ("token-classification",),
+    "TapasForQuestionAnswering": ("table-question-answering",),
     "ForQuestionAnswering": ("question-answering",),
     "ForQuestionAnsweringSimple": ("question-answering",),
     "ForMaskedLM": ("fill-mask",),

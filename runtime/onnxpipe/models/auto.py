@@ -25,6 +25,7 @@ from onnxpipe.models.seq2seq.model import Seq2SeqLM
 from onnxpipe.models.speech_to_text.audio_encoder import AudioEncoderModel
 from onnxpipe.models.speech_to_text.base import SpeechToTextModel
 from onnxpipe.models.speech_to_text.loading import load_speech_model
+from onnxpipe.models.table_questions import load_table_model
 from onnxpipe.models.text_to_audio.loading import load_text_to_audio_model
 from onnxpipe.models.text_to_audio.protocol import TextToAudioModel
 from onnxpipe.models.vision_language.model import VisionLanguageModel
@@ -147,6 +148,15 @@ class AutoModelForImageTextToText(AutoModel):
     task: ClassVar[str] = "image-text-to-text"
     model_class: ClassVar[type] = VisionLanguageModel
     loader: ClassVar[ModelLoader] = VisionLanguageModel.load
+
+
+class AutoModelForTableQuestionAnswering(AutoModel):
+    """TAPAS: `logits` of shape (batch, sequence), for the tokens of a table's cells, and `logits_aggregation` of shape
+    (batch, aggregations) of models that aggregate; or an encoder-decoder that reads tables as text: `generate()`."""
+
+    task: ClassVar[str] = "table-question-answering"
+    model_class: ClassVar[type] = Model
+    loader: ClassVar[ModelLoader] = load_table_model
 
 
 class AutoModelForImageClassification(AutoModel):

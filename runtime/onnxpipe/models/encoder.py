@@ -104,7 +104,8 @@ class EncoderModel(Model):
         for name, (of, fill) in _FILLED.items():
             if name in known and name not in feeds and of in feeds:
                 batch = _batch_shape(of, feeds[of])
-                sizes = zip(known[name].shape, batch, strict=True)
+                own = known[name].shape  # TAPAS has token types of several kinds: a third axis, of a fixed size
+                sizes = zip(own, (*batch, *own[len(batch) :]), strict=True)
                 feeds[name] = fill([own if isinstance(own, int) else size for own, size in sizes], np.int64)
         if "input_ids" in feeds and "position_ids" in known and "position_ids" not in feeds:
             shape = feeds["input_ids"].shape

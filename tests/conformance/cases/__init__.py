@@ -19,6 +19,7 @@ from conformance.cases import (
     object_detection,
     question_answering,
     summarization,
+    table_question_answering,
     text2text_generation,
     text_classification,
     text_generation,
@@ -35,6 +36,7 @@ from conformance.cases.common import Case
 from zoo import FAMILIES, MISSING
 from zoo.audio import families as audio
 from zoo.text.generators import CAUSAL, SEQ2SEQ
+from zoo.text.tables import TAPAS
 from zoo.vision import families as vision
 
 CASES: dict[str, tuple[Case, ...]] = {
@@ -42,6 +44,7 @@ CASES: dict[str, tuple[Case, ...]] = {
     "text-classification": text_classification.CASES,
     "token-classification": token_classification.CASES,
     "question-answering": question_answering.CASES,
+    "table-question-answering": table_question_answering.CASES,
     "fill-mask": fill_mask.CASES,
     "zero-shot-classification": zero_shot_classification.CASES,
     "text-generation": text_generation.CASES,
@@ -71,6 +74,7 @@ _ENCODER_FULL = ("bert", "roberta", "deberta-v2")
 """WordPiece, byte-level BPE, Unigram: these run every case; the others run the cases marked `core`."""
 
 _FULL = {
+    "table-question-answering": tuple(TAPAS),
     "text-generation": ("llama", "qwen2", "gemma3"),
     "text2text-generation": ("t5", "bart", "marian"),
     "summarization": ("t5", "bart", "pegasus"),
@@ -141,6 +145,8 @@ def families(task: str) -> tuple[str, ...]:
     """The zoo's families that `task` is tested on."""
     if task == "text-generation":
         return tuple(CAUSAL)
+    if task == "table-question-answering":
+        return tuple(TAPAS)
     if task in vision.TASKS:
         return vision.families(task)
     if task in audio.TASKS:

@@ -12,7 +12,7 @@ from zoo import Head
 from zoo.corpus import SENTENCES
 from zoo.text.tokenization import MAX_LENGTH, special_ids
 
-_SIZES = {
+SIZES = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
@@ -30,22 +30,22 @@ _IDS = {
 """Families whose config names more special ids than the padding's."""
 
 _FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
-    "bert": ("Bert", {**_SIZES, "max_position_embeddings": MAX_LENGTH}),
+    "bert": ("Bert", {**SIZES, "max_position_embeddings": MAX_LENGTH}),
     "distilbert": (
         "DistilBert",
         {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": MAX_LENGTH},
     ),
-    "roberta": ("Roberta", {**_SIZES, **_OFFSET, "layer_norm_eps": 1e-5}),
-    "xlm-roberta": ("XLMRoberta", {**_SIZES, **_OFFSET, "layer_norm_eps": 1e-5}),
-    "camembert": ("Camembert", {**_SIZES, **_OFFSET, "layer_norm_eps": 1e-5}),
-    "electra": ("Electra", {**_SIZES, "embedding_size": 16, "max_position_embeddings": MAX_LENGTH}),
-    "albert": ("Albert", {**_SIZES, "embedding_size": 16, "max_position_embeddings": MAX_LENGTH}),
-    "mpnet": ("MPNet", {**_SIZES, "max_position_embeddings": MAX_LENGTH + 2, "relative_attention_num_buckets": 32}),
+    "roberta": ("Roberta", {**SIZES, **_OFFSET, "layer_norm_eps": 1e-5}),
+    "xlm-roberta": ("XLMRoberta", {**SIZES, **_OFFSET, "layer_norm_eps": 1e-5}),
+    "camembert": ("Camembert", {**SIZES, **_OFFSET, "layer_norm_eps": 1e-5}),
+    "electra": ("Electra", {**SIZES, "embedding_size": 16, "max_position_embeddings": MAX_LENGTH}),
+    "albert": ("Albert", {**SIZES, "embedding_size": 16, "max_position_embeddings": MAX_LENGTH}),
+    "mpnet": ("MPNet", {**SIZES, "max_position_embeddings": MAX_LENGTH + 2, "relative_attention_num_buckets": 32}),
     # As deberta-v3-base, with buckets small enough that far positions share one.
     "deberta-v2": (
         "DebertaV2",
         {
-            **_SIZES,
+            **SIZES,
             "max_position_embeddings": MAX_LENGTH,
             "relative_attention": True,
             "position_buckets": 16,
@@ -111,13 +111,13 @@ def make(family: str, head: Head, tokenizer: Path, *, seed: str) -> Any:
     config = getattr(transformers, f"{stem}Config")(vocab_size=size, **{**sizes, **ids, **head.config})
     model = getattr(transformers, stem + kind)(config).eval()
     model.tie_weights()
-    _fill(model, seed)
+    fill(model, seed)
     if kind.endswith(("Classification", "Answering")):
         _calibrate(model, config.num_labels, [backend.encode(text).ids for text in SENTENCES[:12]])
     return model
 
 
-def _fill(model: Any, seed: str) -> None:
+def fill(model: Any, seed: str) -> None:
     """Overwrite every parameter: norms near one, words N(0, 1), positions smaller, matrices N(0, 4/fan-in)."""
     import torch
 
@@ -131,7 +131,7 @@ def _fill(model: Any, seed: str) -> None:
         else:
             values = 0.1 * noise + (1.0 if name.endswith("weight") else 0.0)
         with torch.no_grad():
-            parameter.copy_(torch.from_numpy(values.astype(np.float32)))
+            parameter.copy_(torch.from_numpy(np.asarray(values, np.float32)))
 
 
 def _calibrate(model: Any, labels: int, texts: list[list[int]]) -> None:

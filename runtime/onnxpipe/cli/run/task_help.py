@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _TASK = "onnxpipe.task"
 #: An input that is a file.
-_FILES = {"image": "an image", "video": "a video", "audio": "a recording", "multimodal": "an image"}
+_FILES = {"image": "an image", "video": "a video", "audio": "a recording", "multimodal": "an image", "table": "a table"}
 #: Options and values of an example, by the kind of output.
 _EXAMPLE_OUTPUTS = {"image": "-o out.png", "audio": "-o speech.wav", "transcript": "-o out.srt"}
 #: Files of an answer, by the kind of output.
@@ -140,7 +140,8 @@ def _input(spec: TaskSpec) -> Iterator[str]:
     if spec.takes_files and spec.input is not None:
         kind = _FILES[spec.input]
         each = f"{len(names)} INPUTs in a row, each {kind}" if spec.parts_as_list else f"{kind[0].upper()}{kind[1:]}"
-        yield f"{each}: a path, a URL or base64; - for the lines of stdin."
+        place = "the path of a CSV, TSV or JSONL file" if spec.input == "table" else "a path, a URL or base64"
+        yield f"{each}: {place}; - for the lines of stdin."
         if spec.parts and not spec.parts_as_list:
             options = [f"--{part.option}" for part in spec.parts if part.option is not None]
             with_options = f"With {' and '.join(options)} for all of them; or" if options else "Or"

@@ -1,1 +1,1 @@
-"""Tables: read from files, and from what Python code holds them in."""
+"""Tables: read from files, and made of what Python code holds them in."""

@@ -109,6 +109,18 @@ FAMILIES: Mapping[str, TokenizerFamily] = {
     "LxmertTokenizer": _BERT,
     "MobileBertTokenizer": _BERT,
     "SqueezeBertTokenizer": _BERT,
+    "TapasTokenizer": TokenizerFamily(
+        {**_BERT_TOKENS, "empty_token": "[EMPTY]"},
+        _TYPES_LAST,
+        flags=_WORDPIECE_FLAGS,
+        vocabulary="vocab.txt",
+        frame="bert",
+        max_length=512,
+        settings=("cell_trim_length", "max_column_id", "max_row_id", "strip_column_names"),
+    ),
+    "TapexTokenizer": replace(
+        _ROBERTA, flags={**_BYTE_FLAGS, "add_prefix_space": True}, settings=("do_lower_case", "max_cell_length")
+    ),
     "MPNetTokenizer": TokenizerFamily(
         {**_ROBERTA_TOKENS, "unk_token": "[UNK]"}, flags=_WORDPIECE_FLAGS, vocabulary="vocab.txt", frame="roberta"
     ),
@@ -243,6 +255,7 @@ CLASS_OF: Mapping[str, str] = {
     "splinter": "SplinterTokenizer",
     "squeezebert": "SqueezeBertTokenizer",
     "t5": "T5Tokenizer",
+    "tapas": "TapasTokenizer",
     "vits": "VitsTokenizer",
     "whisper": "WhisperTokenizer",
     "xlm-roberta": "XLMRobertaTokenizer",

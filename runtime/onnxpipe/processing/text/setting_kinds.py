@@ -37,6 +37,10 @@ def is_token(value: Any) -> bool:
     return is_text(value) or hasattr(value, "content")
 
 
+def _is_whole(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool))
+
+
 def _is_side(value: Any) -> bool:
     return value in ("left", "right")
 
@@ -70,12 +74,17 @@ def _is_template(value: Any) -> bool:
 
 
 _KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("model_max_length", "max_len"), (is_length, "a finite number of at least 1")),
+    **dict.fromkeys(
+        ("model_max_length", "max_len", "max_row_id", "max_column_id", "max_cell_length"),
+        (is_length, "a finite number of at least 1"),
+    ),
+    "cell_trim_length": (_is_whole, "a whole number"),
     **dict.fromkeys(("padding_side", "truncation_side"), (_is_side, "'left' or 'right'")),
     **dict.fromkeys(
         ("add_blank", "add_bos_token", "add_eos_token", "add_prefix_space", "clean_up_tokenization_spaces",
          "do_lower_case", "do_upper_case", "is_uroman", "legacy", "legacy_behaviour", "normalize", "phonemize",
-         "separate_vocabs", "split_special_tokens", "strip_accents", "tokenize_chinese_chars", "trim_offsets"),
+         "separate_vocabs", "split_special_tokens", "strip_accents", "strip_column_names",
+         "tokenize_chinese_chars", "trim_offsets"),
         (is_flag, "true, false or null"),
     ),
     **dict.fromkeys(ROLES, (is_token, "a token: a text, or an object with its text as 'content'")),

@@ -80,6 +80,11 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
             self.src_lang = settings.src_lang or (default if self._has_language(default) else None)
             self._lock.run(self._state(None), lambda: None)  # so that the backend itself adds that language's token
 
+    @property
+    def settings(self) -> TokenizerSettings:
+        """What the files say, with the overrides of the loader."""
+        return self._settings
+
     # -- loading and saving -----------------------------------------------------------------------------------------
     @classmethod
     def from_pretrained(
@@ -375,11 +380,12 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
             )
 
 
-#: Tokenizers of speech and of pages, which have classes of their own: class -> its module, and its name there.
+#: Tokenizers of speech, pages and tables, which have classes of their own: class -> its module, and its name there.
 _OWN_CLASSES = {
     "ParakeetTokenizer": ("speech.ctc", "ParakeetTokenizer"),
     "PhonemeTokenizer": ("speech.phonemes", "PhonemeTokenizer"),
     "SpeechT5Tokenizer": ("speech.speecht5", "SpeechT5Tokenizer"),
+    "TapasTokenizer": ("tapas.tokenizer", "TapasTokenizer"),
     "VitsTokenizer": ("speech.vits", "VitsTokenizer"),
     "Wav2Vec2CTCTokenizer": ("speech.ctc", "Wav2Vec2CTCTokenizer"),
     "WhisperTokenizer": ("speech.whisper", "WhisperTokenizer"),

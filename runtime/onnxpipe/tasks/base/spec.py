@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: A model on the Hub: its id, and the revision that is pinned (None for the newest).
 ModelId = tuple[str, str | None]
-InputType = Literal["text", "image", "video", "audio", "multimodal"]
+InputType = Literal["text", "image", "video", "audio", "multimodal", "table"]
 OutputType = Literal["image", "audio", "transcript"]
 #: Types of input that are images, or the frames of videos.
 IMAGE_INPUTS = ("image", "video", "multimodal")
@@ -48,7 +48,7 @@ class TaskSpec:
         example: the arguments of a call, as they stand in code, for the docs.
         default_model: the model if none is named; for translation one for each pair of languages; None for none.
         input: the type of its inputs. All but "text" are files by path, URL or bytes; "multimodal" are images with
-            texts. None if a user registered the task without one.
+            texts, "table" are tables with questions. None if a user registered the task without one.
         aliases: its other names.
         export_as: the task for which a model without a graph is exported, if it is not that of the Auto class.
         parts: the named parts of an input, if it has several.
@@ -92,8 +92,8 @@ class TaskSpec:
 
     @property
     def takes_files(self) -> bool:
-        """Whether inputs are files: images, videos, recordings."""
-        return self.input in (*IMAGE_INPUTS, "audio")
+        """Whether inputs are files: images, videos, recordings, tables."""
+        return self.input in (*IMAGE_INPUTS, "audio", "table")
 
     @property
     def takes_images(self) -> bool:

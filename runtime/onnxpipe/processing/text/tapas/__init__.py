@@ -1,0 +1,1 @@
+"""TAPAS: a question and a table as tokens with their place in the table, and cells from the model's scores."""
