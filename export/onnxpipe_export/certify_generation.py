@@ -8,7 +8,6 @@ logits' tolerance decides, and the share of equal tokens is noted.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +21,8 @@ from onnxpipe_export import tracing
 from onnxpipe_export.cases import audio as audio_cases
 from onnxpipe_export.cases.text import SENTENCES
 from onnxpipe_export.checkpoint import Checkpoint
-from onnxpipe_export.graphs.seq2seq.image import image_batches
+from onnxpipe_export.graphs.seq2seq.image import image_batches, writes_about_images
+from onnxpipe_export.graphs.seq2seq.questions import decoder_logits, question_batches
 
 _PROMPTS = 4
 _PROMPT_LENGTHS = (9, 4, 7, 2)
@@ -39,6 +39,8 @@ Batch = Mapping[str, np.ndarray]
 
 def generates(checkpoint: Checkpoint) -> bool:
     """Tell whether the model generates, token by token."""
+    if checkpoint.task.name == "visual-question-answering":
+        return writes_about_images(checkpoint.model)
     recognises = checkpoint.task.name == "automatic-speech-recognition"
     return checkpoint.task.generates or (recognises and bool(checkpoint.model.config.is_encoder_decoder))
 
@@ -75,8 +77,9 @@ class OriginalOutputs:
     @cached_property
     def batches(self) -> list[Batch]:
         """Each prompt alone, then all together."""
-        if self.takes_images_alone:
-            return image_batches(self.checkpoint)
+        if self.writes_about_images:
+            asked = self.checkpoint.task.name == "visual-question-answering"
+            return (question_batches if asked else image_batches)(self.checkpoint)
         if self.takes_images:
             from onnxpipe_export.graphs.vision_language import prompts
 
@@ -95,7 +98,9 @@ class OriginalOutputs:
 
     def options(self, search: str) -> dict[str, Any]:
         """Return the arguments of `generate` for a search."""
-        options = {**_SEARCHES[search], "do_sample": False, "max_new_tokens": _NEW, "pad_token_id": self.padding}
+        options = {**_SEARCHES[search], "do_sample": False, "max_new_tokens": _NEW}
+        if not self.writes_about_images:  # BLIP's own generate() passes it
+            options["pad_token_id"] = self.padding
         return options | (_language(self.checkpoint.model.generation_config) if self.takes_audio else {})
 
     @property
@@ -106,12 +111,12 @@ class OriginalOutputs:
     @property
     def takes_images(self) -> bool:
         """Whether the model takes images beside tokens."""
-        return self.checkpoint.task.modality == "image-text" and not self.takes_images_alone
+        return self.checkpoint.task.modality == "image-text" and not self.writes_about_images
 
     @property
-    def takes_images_alone(self) -> bool:
-        """Whether the model takes images without tokens."""
-        return self.checkpoint.task.name == "image-to-text"
+    def writes_about_images(self) -> bool:
+        """Whether the model encodes images, and writes a text of its own about them."""
+        return self.checkpoint.task.name in ("image-to-text", "visual-question-answering")
 
     def alone(self, batch: Batch, row: int) -> tuple[Batch, int]:
         """Return the batch and the row in which a row can be run by itself: one with images stands alone already."""
@@ -125,7 +130,7 @@ class OriginalOutputs:
     @property
     def before(self) -> int | None:
         """How many tokens of an output stand before the generated ones; None: as many as the prompt has."""
-        if not self.takes_images_alone and not self.checkpoint.model.config.is_encoder_decoder:
+        if not self.writes_about_images and not self.checkpoint.model.config.is_encoder_decoder:
             return None
         return 0 if self.checkpoint.config.model_type == "whisper" else 1
 
@@ -206,12 +211,14 @@ def _limit(checkpoint: Checkpoint) -> int:
 def _runtime_model(folder: Path, precision: str, original_outputs: OriginalOutputs) -> Any:
     from onnxpipe.models import auto
 
-    if original_outputs.takes_images_alone:
-        return auto.AutoModelForVision2Seq.from_pretrained(folder, dtype=precision, device="cpu")
+    if original_outputs.writes_about_images:
+        asked = original_outputs.checkpoint.task.name == "visual-question-answering"
+        kind: Any = auto.AutoModelForVisualQuestionAnswering if asked else auto.AutoModelForVision2Seq
+        return kind.from_pretrained(folder, dtype=precision, device="cpu")
     if original_outputs.takes_audio:
         return auto.AutoModelForSpeechSeq2Seq.from_pretrained(folder, dtype=precision, device="cpu")
     decodes = original_outputs.checkpoint.model.config.is_encoder_decoder
-    kind: Any = auto.AutoModelForSeq2SeqLM if decodes else auto.AutoModelForCausalLM
+    kind = auto.AutoModelForSeq2SeqLM if decodes else auto.AutoModelForCausalLM
     if original_outputs.takes_images:
         kind = auto.AutoModelForImageTextToText
     return kind.from_pretrained(folder, dtype=precision, device="cpu")
@@ -290,13 +297,14 @@ def _mean_log_probability(model: Any, batch: Batch, row: int, tokens: np.ndarray
     import torch
 
     with torch.inference_mode(), tracing.quiet():
-        if "input_ids" not in batch:
+        if writes_about_images(model):
+            fed = np.concatenate([_first_tokens(model, int(tokens[0])), tokens[:-1]])[None]
+            logits = decoder_logits(model, {name: array[row : row + 1] for name, array in batch.items()}, fed)[0]
+        elif "input_ids" not in batch:
             before = _first_tokens(model, int(tokens[0]))
             fed = torch.from_numpy(np.concatenate([before, tokens[:-1]])[None])
-            media = {name: torch.from_numpy(array[row : row + 1]) for name, array in batch.items()}
-            known = inspect.signature(model.forward).parameters
-            name = "decoder_input_ids" if "decoder_input_ids" in known else "input_ids"
-            logits = model(**media, **{name: fed}).logits[0, len(before) - 1 :]
+            audio = {name: torch.from_numpy(array[row : row + 1]) for name, array in batch.items()}
+            logits = model(**audio, decoder_input_ids=fed).logits[0, len(before) - 1 :]
         elif model.config.is_encoder_decoder:
             prompt = batch["input_ids"][row][batch["attention_mask"][row].astype(bool)]
             fed = torch.from_numpy(np.concatenate([_first_tokens(model, int(tokens[0])), tokens[:-1]])[None])

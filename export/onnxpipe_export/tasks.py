@@ -79,6 +79,7 @@ _IMAGE_TASKS = (
     ),
     Task("image-feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output"), "image"),
     Task("image-to-text", "VisionEncoderDecoderModel", (), "image-text", generates=True),
+    Task("visual-question-answering", "AutoModelForVisualQuestionAnswering", ("logits",), "image-text"),
 )  # fmt: skip
 
 _AUDIO_TASKS = (
@@ -202,6 +203,7 @@ _CLASSES: Mapping[str, Mapping[str, str]] = {
         },
         "LiltForQuestionAnswering": "AutoModelForQuestionAnswering",
     },
+    "visual-question-answering": {name: name for name in ("ViltForQuestionAnswering", "BlipForQuestionAnswering")},
 }
 
 

@@ -61,6 +61,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "AutoModelForUniversalSegmentation",
         "AutoModelForVideoClassification",
         "AutoModelForVision2Seq",
+        "AutoModelForVisualQuestionAnswering",
         "AutoModelForZeroShotAudioClassification",
         "AutoModelForZeroShotImageClassification",
         "AutoModelForZeroShotObjectDetection",

@@ -48,6 +48,7 @@ from onnxpipe.models.auto import AutoModelForTokenClassification as AutoModelFor
 from onnxpipe.models.auto import AutoModelForUniversalSegmentation as AutoModelForUniversalSegmentation
 from onnxpipe.models.auto import AutoModelForVideoClassification as AutoModelForVideoClassification
 from onnxpipe.models.auto import AutoModelForVision2Seq as AutoModelForVision2Seq
+from onnxpipe.models.auto import AutoModelForVisualQuestionAnswering as AutoModelForVisualQuestionAnswering
 from onnxpipe.models.auto import AutoModelForZeroShotAudioClassification as AutoModelForZeroShotAudioClassification
 from onnxpipe.models.auto import AutoModelForZeroShotImageClassification as AutoModelForZeroShotImageClassification
 from onnxpipe.models.auto import AutoModelForZeroShotObjectDetection as AutoModelForZeroShotObjectDetection
@@ -105,6 +106,7 @@ from onnxpipe.tasks.token_classification import AggregationStrategy as Aggregati
 from onnxpipe.tasks.token_classification import TokenClassificationPipeline as TokenClassificationPipeline
 from onnxpipe.tasks.translation import TranslationPipeline as TranslationPipeline
 from onnxpipe.tasks.video_classification import VideoClassificationPipeline as VideoClassificationPipeline
+from onnxpipe.tasks.visual_question_answering import VisualQuestionAnsweringPipeline as VisualQuestionAnsweringPipeline
 from onnxpipe.tasks.zero_shot_audio_classification import ZeroShotAudioClassificationPipeline as ZeroShotAudioClassificationPipeline
 from onnxpipe.tasks.zero_shot_classification import ZeroShotClassificationPipeline as ZeroShotClassificationPipeline
 from onnxpipe.tasks.zero_shot_image_classification import ZeroShotImageClassificationPipeline as ZeroShotImageClassificationPipeline
@@ -122,11 +124,11 @@ __all__ = [
     "AutoModelForSequenceClassification", "AutoModelForSpeechSeq2Seq", "AutoModelForTableQuestionAnswering",
     "AutoModelForTextToSpectrogram", "AutoModelForTextToWaveform", "AutoModelForTokenClassification",
     "AutoModelForUniversalSegmentation", "AutoModelForVideoClassification", "AutoModelForVision2Seq",
-    "AutoModelForZeroShotAudioClassification", "AutoModelForZeroShotImageClassification",
-    "AutoModelForZeroShotObjectDetection", "AutoProcessor", "AutoTokenizer", "AutoVideoProcessor",
-    "AutomaticSpeechRecognitionPipeline", "BackgroundRemovalPipeline", "BatchEncoding", "BatchFeature", "Bundle",
-    "Config", "DepthEstimationPipeline", "DocumentQuestionAnsweringPipeline", "EmbeddingPipeline",
-    "FeatureExtractionPipeline", "FeatureExtractor", "FillMaskPipeline", "GenerationConfig",
+    "AutoModelForVisualQuestionAnswering", "AutoModelForZeroShotAudioClassification",
+    "AutoModelForZeroShotImageClassification", "AutoModelForZeroShotObjectDetection", "AutoProcessor", "AutoTokenizer",
+    "AutoVideoProcessor", "AutomaticSpeechRecognitionPipeline", "BackgroundRemovalPipeline", "BatchEncoding",
+    "BatchFeature", "Bundle", "Config", "DepthEstimationPipeline", "DocumentQuestionAnsweringPipeline",
+    "EmbeddingPipeline", "FeatureExtractionPipeline", "FeatureExtractor", "FillMaskPipeline", "GenerationConfig",
     "ImageClassificationPipeline", "ImageFeatureExtractionPipeline", "ImageProcessor", "ImageSegmentationPipeline",
     "ImageTextToTextPipeline", "ImageToImagePipeline", "ImageToTextPipeline", "ItemError", "KeyDataset",
     "KeyPairDataset", "KeypointMatchingPipeline", "LogitsProcessor", "LogitsProcessorList", "MaskGenerationPipeline",
@@ -135,9 +137,10 @@ __all__ = [
     "StoppingCriteriaList", "SummarizationPipeline", "TableQuestionAnsweringPipeline", "Text2TextGenerationPipeline",
     "TextClassificationPipeline", "TextGenerationPipeline", "TextIteratorStreamer", "TextRankingPipeline",
     "TextStreamer", "TextToAudioPipeline", "TokenClassificationPipeline", "Tokenizer", "TranslationPipeline",
-    "VideoClassificationPipeline", "ZeroShotAudioClassificationPipeline", "ZeroShotClassificationPipeline",
-    "ZeroShotImageClassificationPipeline", "ZeroShotObjectDetectionPipeline", "__version__", "check_task", "draw",
-    "get_supported_tasks", "load_audio", "load_image", "open_bundle", "pipeline", "set_seed"
+    "VideoClassificationPipeline", "VisualQuestionAnsweringPipeline", "ZeroShotAudioClassificationPipeline",
+    "ZeroShotClassificationPipeline", "ZeroShotImageClassificationPipeline", "ZeroShotObjectDetectionPipeline",
+    "__version__", "check_task", "draw", "get_supported_tasks", "load_audio", "load_image", "open_bundle", "pipeline",
+    "set_seed"
 ]
 
 _PipelineT = TypeVar("_PipelineT", bound=Pipeline[Any])
@@ -520,6 +523,19 @@ def pipeline(
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> VideoClassificationPipeline: ...
+
+@overload
+def pipeline(
+    task: Literal["visual-question-answering", "vqa"], model: str | os.PathLike[str] | Model | None = None, config: str
+    | Config | None = None, tokenizer: str | tuple[str, dict[str, Any]] | Tokenizer | None = None, feature_extractor:
+    Any = None, image_processor: Any = None, video_processor: Any = None, processor: Any = None, framework: str | None =
+    None, revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None,
+    device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
+    None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
+    Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
+    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
+    **kwargs: Any
+) -> VisualQuestionAnsweringPipeline: ...
 
 @overload
 def pipeline(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ def test_call(family: str) -> None:
     tokens = np.array([[2, 305, 309, 411], [2, 307, 308, 640]])
     pixels = _pixels(family)[:2]
     with torch.inference_mode():
-        given = {"pixel_values": torch.from_numpy(pixels), "decoder_input_ids": torch.from_numpy(tokens)}
+        name = "input_ids" if family == "blip" else "decoder_input_ids"
+        given = {"pixel_values": torch.from_numpy(pixels), name: torch.from_numpy(tokens)}
         expected = _original(family)(**given).logits.numpy()
     found = _model(family)(pixels, decoder_input_ids=tokens)
     np.testing.assert_allclose(found.logits, expected, atol=2e-3)
@@ -103,6 +105,38 @@ def test_a_sampled_text_depends_on_its_seed_and_not_on_the_batch(dtype: str) -> 
     options: dict[str, Any] = {"generate_kwargs": {"do_sample": True, "temperature": 1.5}, "seed": 5}
     assert pipe(images, batch_size=4, **options) == pipe(images, batch_size=1, **options)
     assert pipe(images, **options) != pipe(images, **{**options, "seed": 6})
+
+
+@pytest.mark.xdist_group("vision-blip")
+def test_a_caption_continues_a_text() -> None:
+    tokenizer = onnxpipe.AutoTokenizer.from_pretrained(cached_bundle("blip", TASK))
+    ids = np.array([tokenizer("a photo of")["input_ids"]] * 2)
+    pixels = _pixels("blip")[:2]
+    with torch.inference_mode():
+        given = {"pixel_values": torch.from_numpy(pixels), "input_ids": torch.from_numpy(ids.copy())}
+        expected = _original("blip").generate(**given, num_beams=2, max_new_tokens=8).numpy()
+    found = _model("blip").generate(pixels, input_ids=ids, num_beams=2, max_new_tokens=8)
+    np.testing.assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="different lengths one at a time"):
+        _model("blip").generate(pixels, input_ids=ids, attention_mask=np.array([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]]))
+
+
+@pytest.mark.xdist_group("vision-vit-gpt2")
+def test_a_text_longer_than_the_decoder_is_named() -> None:
+    pipe = onnxpipe.pipeline(TASK, model=str(cached_bundle("vit-gpt2", TASK)))
+    with pytest.raises(ValueError, match="writes at most 64 tokens"):
+        pipe(pil_image("photo"), generate_kwargs={"min_new_tokens": 90}, max_new_tokens=100)
+
+
+@pytest.mark.xdist_group("vision-vit-gpt2")
+def test_a_folder_without_a_manifest_loads(tmp_path: Path) -> None:
+    bundle = cached_bundle("trocr", TASK)
+    folder = shutil.copytree(bundle, tmp_path / "folder")
+    for name in ("bundle.json", "certificate.json", "golden.npz"):
+        (folder / name).unlink()
+    pipe = onnxpipe.pipeline(model=str(folder))
+    assert pipe.task == TASK
+    assert pipe(pil_image("photo")) == onnxpipe.pipeline(model=str(bundle))(pil_image("photo"))
 
 
 @pytest.mark.xdist_group("vision-vit-gpt2")

@@ -61,6 +61,7 @@ _VISION_MODULES: Mapping[str, str] = {
     "keypoint-detection": "vision.keypoints",
     "image-to-text": "seq2seq.image",
     "document-question-answering": "vision.documents",
+    "visual-question-answering": "vision.vilt",
 }
 # The same for families that differ from the others of their task.
 _FAMILY_MODULES: Mapping[str, str] = {
@@ -74,6 +75,8 @@ def _vision_module(checkpoint: Checkpoint) -> Any:
     """Import the module with the `describe` for a vision model."""
     by_task = _VISION_MODULES.get(checkpoint.task.name, "vision.graph")
     name = _FAMILY_MODULES.get(checkpoint.config.model_type, by_task)
+    if checkpoint.task.name == "visual-question-answering" and checkpoint.config.model_type == "blip":
+        name = "seq2seq.questions"
     return importlib.import_module(f"onnxpipe_export.graphs.{name}")
 
 

@@ -100,6 +100,8 @@ _VISION_ENDINGS = ("Model", "ForObjectDetection")
 
 #: Types of models that read pages: words with boxes, whose classes end as those of text models do.
 _DOCUMENT_TYPES = frozenset({"layoutlm", "layoutlmv2", "layoutlmv3", "lilt"})
+#: Types of models that answer questions about images, whose class names end as those of text models do.
+_QUESTION_TYPES = frozenset({"blip", "vilt"})
 
 #: The same for audio models.
 _AUDIO_TYPES: dict[str, tuple[str, ...]] = {
@@ -158,6 +160,8 @@ def architecture_tasks(architecture: str, model_type: str) -> tuple[str, ...]:
         return _VISION_TYPES[model_type]
     if model_type in _DOCUMENT_TYPES and architecture.endswith("ForQuestionAnswering"):
         return ("document-question-answering",)
+    if model_type in _QUESTION_TYPES and architecture.endswith("ForQuestionAnswering"):
+        return ("visual-question-answering",)
     if model_type in _AUDIO_TYPES and architecture.endswith(_AUDIO_ENDINGS):
         return _AUDIO_TYPES[model_type]
     return next((tasks for ending, tasks in _HEADS.items() if architecture.endswith(ending)), ())

@@ -17,7 +17,7 @@ from onnxpipe.models.base import Model
 from onnxpipe.models.causal_lm.model import CausalLM
 from onnxpipe.models.dual_encoder import AudioDualEncoder, ImageDualEncoder
 from onnxpipe.models.encoder import EncoderModel, check_outputs
-from onnxpipe.models.image_to_text.loading import load_image_to_text_model
+from onnxpipe.models.image_to_text.loading import load_image_to_text_model, load_question_model
 from onnxpipe.models.image_to_text.model import ImageToText
 from onnxpipe.models.loading import ModelLoader, Source, Target, load_model
 from onnxpipe.models.segment_anything import SegmentAnything
@@ -233,6 +233,14 @@ class AutoModelForVision2Seq(AutoModel):
     task: ClassVar[str] = "image-to-text"
     model_class: ClassVar[type] = ImageToText
     loader: ClassVar[ModelLoader] = load_image_to_text_model
+
+
+class AutoModelForVisualQuestionAnswering(AutoModel):
+    """`logits` of shape (batch, answers) for `input_ids` and `pixel_values` (ViLT), or `generate()` (BLIP)."""
+
+    task: ClassVar[str] = "visual-question-answering"
+    model_class: ClassVar[type] = Model
+    loader: ClassVar[ModelLoader] = load_question_model
 
 
 class AutoModelForZeroShotImageClassification(AutoModel):

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, Unpack, overload
 
 import numpy as np
 
 from onnxpipe.engine.batching import Padding, Row
-from onnxpipe.engine.scheduler import Answered
-from onnxpipe.errors import UnknownArgumentError, UnsupportedError
+from onnxpipe.engine.scheduler import Answered, Outputs
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModelForVision2Seq
 from onnxpipe.tasks.base.call_types import ImageCallOptions, ImageInput, Stream
 from onnxpipe.tasks.base.columns import ResultColumns, ranked_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
+from onnxpipe.tasks.base.generate_kwargs import check_names, explained_length, generate_arguments, with_generate
 from onnxpipe.tasks.base.generation import GenerationOptions, GenerationPipeline, Kwargs
 from onnxpipe.tasks.base.image import check_image_processor, first_argument, known_feeds
 from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.spec import TaskSpec
 
-_INTERNAL = frozenset({"generate"})
 #: Pixels of a patch, of which most encoders make one state: the cost of an image's row is counted in them.
 _PATCH = 16 * 16
 
@@ -87,29 +87,18 @@ class ImageToTextPipeline(GenerationPipeline[ImageToTextOptions]):
             UnknownArgumentError: a keyword that is not an option of the task, parameters of `generate()` among them.
             ValueError: `max_new_tokens` twice, a prompt that is not a text, or one for a model that takes none.
         """
-        known = {each.name for each in fields(self.Options)} - _INTERNAL
-        for name in kwargs:
-            if name not in known:
-                raise UnknownArgumentError.among(f"{type(self).__name__}", name, known)
+        check_names(type(self).__name__, self.Options, kwargs)
         if not isinstance(kwargs.get("prompt"), str | None):
             raise ValueError(
                 f"Received an invalid text input, got - {type(kwargs['prompt'])} - but expected a single string. "
                 "Note also that one single text can be provided for conditional image to text generation."
             )
         options = super().parse(kwargs, base)
-        passed = dict(kwargs.get("generate_kwargs") or {})
-        if kwargs.get("max_new_tokens") is not None:
-            if "max_new_tokens" in passed:
-                raise ValueError(
-                    "`max_new_tokens` is defined both as an argument and inside `generate_kwargs` argument, please use"
-                    " only 1 version"
-                )
-            passed["max_new_tokens"] = kwargs["max_new_tokens"]
-        self._check_names(passed, set())
         if options.prompt is not None and not self.model.takes_prompt:
             raise ValueError(f"Model type {self.model.config.model_type} does not support conditional text generation")
-        before = {} if passed.get("generation_config") is not None else options.generate
-        return replace(options, generate={**before, **passed})
+        passed = generate_arguments(kwargs)
+        self._check_names(passed, set())
+        return with_generate(options, passed)
 
     # -- the call -----------------------------------------------------------------------------------------------------
     if TYPE_CHECKING:
@@ -155,6 +144,10 @@ class ImageToTextPipeline(GenerationPipeline[ImageToTextOptions]):
     def _groups(self, rows: Sequence[Row], resolved: Mapping[str, Any]) -> list[list[int]]:
         """Run all rows at once: nothing is padded."""
         return [list(range(len(rows)))]
+
+    def run(self, rows: Sequence[Row], options: ImageToTextOptions) -> list[Outputs]:
+        with explained_length(self.model, self.new_tokens(self.resolved(options), 1)):
+            return super().run(rows, options)
 
     def decode(self, rows: Answered, options: ImageToTextOptions) -> list[dict[str, Any]]:
         ((_, outputs),) = rows

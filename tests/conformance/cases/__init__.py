@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from conformance.cases import (
     audio_classification,
     automatic_speech_recognition,
@@ -27,6 +29,7 @@ from conformance.cases import (
     token_classification,
     translation,
     video_classification,
+    visual_question_answering,
     zero_shot_audio_classification,
     zero_shot_classification,
     zero_shot_image_classification,
@@ -59,6 +62,7 @@ CASES: dict[str, tuple[Case, ...]] = {
     "image-to-image": image_to_image.CASES,
     "image-to-text": image_to_text.CASES,
     "video-classification": video_classification.CASES,
+    "visual-question-answering": visual_question_answering.CASES,
     "zero-shot-image-classification": zero_shot_image_classification.CASES,
     "zero-shot-object-detection": zero_shot_object_detection.CASES,
     "mask-generation": mask_generation.CASES,
@@ -87,6 +91,7 @@ _FULL = {
     "image-to-image": ("swin2sr",),
     "image-to-text": ("vit-gpt2",),
     "video-classification": ("videomae",),
+    "visual-question-answering": ("vilt",),
     "zero-shot-image-classification": ("clip", "siglip"),
     "zero-shot-object-detection": ("owlvit", "grounding-dino"),
     "mask-generation": ("sam", "sam2"),
@@ -111,6 +116,7 @@ _OF_FAMILY = {
         for family in ("layoutlm", "layoutlm-roberta", "lilt")
     },
     ("document-question-answering", "layoutlmv3"): document_question_answering.WITH_IMAGE,
+    ("image-to-text", "blip"): tuple(replace(case, core=True) for case in image_to_text.PROMPT),
 }
 """(task, family) -> cases that make sense for this family alone."""
 

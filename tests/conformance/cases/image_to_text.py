@@ -57,3 +57,10 @@ CASES = (
 
 NO_PROMPT = (_case("prompt", PHOTO, prompt="a photo of"),)
 """For the families that continue no text."""
+
+PROMPT = (
+    _case("prompt", PHOTO, prompt="a photo of", core=True),
+    _case("prompt, list", PHOTOS, prompt="a photo of"),
+    _case("prompt, beams", PHOTO, prompt="a photo of", generate_kwargs=BEAMS),
+)
+"""For the families that continue a text."""

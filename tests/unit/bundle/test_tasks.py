@@ -25,6 +25,8 @@ TEXT_TO_TEXT = ("text2text-generation", "translation", "summarization")
         ("BigBirdPegasusForConditionalGeneration", "bigbird_pegasus", ("text2text-generation",)),
         ("WhisperForConditionalGeneration", "whisper", ("automatic-speech-recognition",)),
         ("BlipForConditionalGeneration", "blip", ("image-to-text",)),
+        ("BlipForQuestionAnswering", "blip", ("visual-question-answering",)),
+        ("ViltForQuestionAnswering", "vilt", ("visual-question-answering",)),
         ("VisionEncoderDecoderModel", "vision-encoder-decoder", ("image-to-text",)),
         ("CsmForConditionalGeneration", "csm", ()),
         ("ViTModel", "vit", ("image-feature-extraction",)),

@@ -28,6 +28,7 @@ TASKS = (
     "keypoint-matching",
     "image-to-text",
     "document-question-answering",
+    "visual-question-answering",
 )
 
 NO_PIPELINE = "keypoint-detection"

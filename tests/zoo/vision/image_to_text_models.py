@@ -3,8 +3,8 @@
     from zoo.vision.image_to_text_models import MODELS
     MODELS["vit-gpt2", "image-to-text"](folder)
 
-Settings are those of nlpconnect/vit-gpt2-image-captioning, microsoft/trocr-small-printed, naver-clova-ix/donut-base and
-Salesforce/blip-image-captioning-base, with small sizes.
+Settings are those of nlpconnect/vit-gpt2-image-captioning, microsoft/trocr-small-printed, naver-clova-ix/donut-base,
+Salesforce/blip-image-captioning-base and blip-vqa-base, with small sizes.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tokenizers import AddedToken, Tokenizer
 
 from zoo.text import byte_level_tokenizers, tokenization
 from zoo.text.synthetic_tokenizer import SIZE, to_json
-from zoo.vision.family import HALF, IMAGENET, VIT, processor, square
-from zoo.vision.image_to_text_weights import Writer, fill
+from zoo.vision.family import CLIP, HALF, IMAGENET, VIT, labels, processor, square
+from zoo.vision.image_to_text_weights import Writer, draw, fill
 
 TASK = "image-to-text"
 MISSING: Mapping[tuple[str, str], str] = {}
@@ -73,9 +73,11 @@ def _gpt2(folder: Path) -> Ids:
     return dict(synthetic.backend.get_vocab(with_added_tokens=True))
 
 
-def _saved(name: str, folder: Path, *tags: str) -> Ids:
-    """Write a tokenizer of encoders, with further tokens that are not special."""
+def _saved(name: str, folder: Path, *tags: str, **config: Any) -> Ids:
+    """Write a tokenizer of encoders, with further tokens that are not special, and further settings."""
     tokenization.save(name, folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    _to_json(folder / "tokenizer_config.json", {**settings, **config})
     path = folder / "tokenizer.json"
     backend = Tokenizer.from_file(str(path))
     backend.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in tags])
@@ -103,13 +105,18 @@ def _pair(encoder: Mapping[str, Any], decoder: Mapping[str, Any]) -> Callable[[I
     return make
 
 
+def _words(folder: Path) -> Ids:
+    return _saved("bert", folder, model_input_names=["input_ids", "attention_mask"])
+
+
 def _blip(ids: Ids) -> Any:
     import transformers
 
     tower = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
     dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    text = {**tower, **dropout, **ids, "encoder_hidden_size": 32, "max_position_embeddings": 64}
-    text |= {"vocab_size": ids["vocab_size"] + 2, "bos_token_id": ids["vocab_size"], "eos_token_id": 2}
+    text = {**tower, **dropout, "encoder_hidden_size": 32, "max_position_embeddings": 300}
+    text |= {"sep_token_id": ids["sep_token_id"], "pad_token_id": ids["pad_token_id"], "eos_token_id": 2}
+    text |= {"vocab_size": ids["vocab_size"] + 2, "bos_token_id": ids["vocab_size"]}
     vision = {**tower, "image_size": 32, "patch_size": 8}
     return transformers.BlipConfig(text_config=text, vision_config=vision)
 
@@ -126,6 +133,7 @@ _SWIN = {
     "drop_path_rate": 0.0,
 }
 _FAIRSEQ = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "decoder_start": "</s>"}
+_BERT = {"cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]"}
 _GPT2_IDS = dict.fromkeys(("bos", "eos", "pad", "decoder_start"), "<|endoftext|>")
 
 FAMILIES: Mapping[str, Family] = {
@@ -153,16 +161,25 @@ FAMILIES: Mapping[str, Family] = {
         "decoder.model.decoder.layer_norm",
         {"max_length": 24},
     ),
+    "blip": Family(
+        "BlipForConditionalGeneration", _blip, _words, _BERT,
+        processor("BlipImageProcessor", square(32), CLIP), "text_decoder.cls.predictions.transform.LayerNorm",
+    ),
 }  # fmt: skip
 
+QUESTIONS = Family(
+    "BlipForQuestionAnswering", _blip, _words, _BERT,
+    processor("BlipImageProcessor", square(32), CLIP), "text_decoder.cls.predictions.transform.LayerNorm",
+)  # fmt: skip
+"""BLIP's model of questions about images."""
 
-def _write(name: str, folder: Path) -> None:
-    """Write the whole folder of the family `name`."""
+
+def _write(name: str, family: Family, folder: Path) -> None:
+    """Write the whole folder of a family."""
     import transformers
 
     from onnxpipe_export.tracing import quiet
 
-    family = FAMILIES[name]
     folder.mkdir(parents=True, exist_ok=True)
     tokens = family.tokenizer(folder)
     _to_json(folder / "preprocessor_config.json", dict(family.processor))
@@ -170,18 +187,35 @@ def _write(name: str, folder: Path) -> None:
     size = max(max(tokens.values()) + 1, SIZE)
     model = getattr(transformers, family.class_name)(family.config({**special, "vocab_size": size})).eval()
     model.tie_weights()
-    odd = [number for token, number in tokens.items() if token.startswith("<") and number != special["eos_token_id"]]
-    unlikely = tuple(number for number in odd if number != special["decoder_start_token_id"])
-    writer = Writer(
-        model, family.norm, lambda model: model.get_output_embeddings(),
-        lambda model, image, ids: model(pixel_values=image, decoder_input_ids=ids, use_cache=False).logits,
-        (special["decoder_start_token_id"],), special["eos_token_id"], unlikely, range(300, SIZE - 2),
-    )  # fmt: skip
-    fill(writer, name, _images(family))
+    fill(_writer(model, family, tokens, special), name, _images(family))
     model.generation_config = transformers.GenerationConfig()
     with quiet():
         model.save_pretrained(folder)
-    _to_json(folder / "generation_config.json", {**special, **family.generation})
+    if "decoder_start" in family.tokens:
+        _to_json(folder / "generation_config.json", {**special, **family.generation})
+    else:
+        (folder / "generation_config.json").unlink(missing_ok=True)
+
+
+def _writer(model: Any, family: Family, tokens: Ids, special: Ids) -> Writer:
+    blip = "blip" in model.config.model_type
+    end = special["sep_token_id" if blip else "eos_token_id"]
+    start = model.config.text_config.bos_token_id if blip else special["decoder_start_token_id"]
+    odd = [number for token, number in tokens.items() if token[0] in "<[" and number not in (end, start)]
+    head: Callable[[Any], Any] = lambda model: (model.text_decoder if blip else model).get_output_embeddings()  # noqa: E731
+    return Writer(model, family.norm, head, _run, (start,), end, tuple(odd), range(300, SIZE - 2))
+
+
+def _run(model: Any, image: Any, ids: Any) -> Any:
+    """Compute the logits for the decoder's tokens and an image; a question about it is always the same."""
+    import torch
+
+    if not hasattr(model, "text_decoder"):
+        return model(pixel_values=image, decoder_input_ids=ids, use_cache=False).logits
+    states = model.vision_model(pixel_values=image)[0]
+    if hasattr(model, "text_encoder"):
+        states = model.text_encoder(input_ids=torch.arange(400, 409)[None], encoder_hidden_states=states)[0]
+    return model.text_decoder(input_ids=ids, encoder_hidden_states=states).logits
 
 
 def _images(family: Family) -> list[Any]:
@@ -195,9 +229,43 @@ def _images(family: Family) -> list[Any]:
     return [torch.from_numpy(image_cases.pixels(image, family.processor)[None]) for image in images]
 
 
+def _write_vilt(folder: Path) -> None:
+    """Write ViLT's folder, as dandelin/vilt-b32-finetuned-vqa is."""
+    import torch
+    import transformers
+
+    from onnxpipe_export.tracing import quiet
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tokens = _saved("bert", folder, model_max_length=40)
+    _to_json(folder / "preprocessor_config.json", _VILT_PROCESSOR)
+    sizes = {name: value for name, value in VIT.items() if name not in ("image_size", "patch_size")}
+    config = transformers.ViltConfig(
+        vocab_size=max(max(tokens.values()) + 1, SIZE), max_position_embeddings=40, image_size=64, patch_size=16,
+        max_image_length=-1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **sizes, **labels(*_ANSWERS),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.ViltForQuestionAnswering(config).eval()
+    draw(model, "vilt")
+    with torch.no_grad():
+        model.classifier[3].weight.mul_(2.0)
+    with quiet():
+        model.save_pretrained(folder)
+
+
+_ANSWERS = ("yes", "no", "2", "a cat", "red", "the street", "nothing")
+_VILT_PROCESSOR = {
+    **processor("ViltImageProcessor", {"shortest_edge": 64}, HALF), "size_divisor": 16, "do_pad": True, "resample": 3,
+}  # fmt: skip
+
+
 def _to_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
-MODELS: Mapping[tuple[str, str], Callable[[Path], None]] = {(name, TASK): partial(_write, name) for name in FAMILIES}
+MODELS: Mapping[tuple[str, str], Callable[[Path], None]] = {
+    **{(name, TASK): partial(_write, name, family) for name, family in FAMILIES.items()},
+    ("blip", "visual-question-answering"): partial(_write, "blip questions", QUESTIONS),
+    ("vilt", "visual-question-answering"): _write_vilt,
+}
 """(family, task) -> what writes its folder."""

@@ -60,12 +60,32 @@ def fill(writer: Writer, seed: str, images: Sequence[Any]) -> None:
 
 
 def _draw(writer: Writer, seed: str) -> None:
+    """Draw all weights; the last norm's have random signs, and rows of unlikely tokens are small."""
     import torch
 
-    model = writer.model
+    model, norm = writer.model, writer.model.get_submodule(writer.norm)
+    draw(model, seed, norm.weight)
+    weight = writer.head(model).weight
+    rows = torch.full((len(weight), 1), 0.3)
+    rows[writer.words.start : writer.words.stop] = 1.0
+    rows[writer.end] = 1.0
+    rows[list(writer.unlikely)] = 0.1
+    with torch.no_grad():
+        weight.mul_(rows)
+
+
+def draw(model: Any, seed: str, last: Any = None) -> None:
+    """Overwrite every parameter: norms near one, words N(0, 1), matrices N(0, 3 / fan-in) or more.
+
+    Args:
+        model: the torch module.
+        seed: any text.
+        last: the weights of the last norm, which get random signs.
+    """
+    import torch
+
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     transposed = {id(module.weight) for module in model.modules() if type(module).__name__ == "Conv1D"}
-    last = model.get_submodule(writer.norm).weight
     scales = bool(getattr(getattr(model.config, "decoder", None), "scale_embedding", False))
     for place, name, parameter in _places(model):
         noise = np.random.default_rng(zlib.crc32(f"{seed}/{place}".encode())).standard_normal(tuple(parameter.shape))
@@ -81,13 +101,6 @@ def _draw(writer: Writer, seed: str) -> None:
             values = 0.1 * noise + (1.0 if name.endswith("weight") else 0.0)
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(np.asarray(values, np.float32)))
-    weight = writer.head(model).weight
-    rows = torch.full((len(weight), 1), 0.3)
-    rows[writer.words.start : writer.words.stop] = 1.0
-    rows[writer.end] = 1.0
-    rows[list(writer.unlikely)] = 0.1
-    with torch.no_grad():
-        weight.mul_(rows)
 
 
 def _places(model: Any) -> Iterator[tuple[str, str, Any]]:

@@ -41,7 +41,16 @@ def describe(checkpoint: Checkpoint) -> tuple[GraphExport, GraphExport]:
         ExportError: the decoder's layers are not supported.
     """
     source = ImageSource(checkpoint)
+    name_ends(checkpoint.model)
     return source.export(), describe_decoder(checkpoint, source)
+
+
+def name_ends(model: Any) -> None:
+    """Let the generation config of a BLIP name the tokens that its own `generate()` starts and ends with."""
+    if hasattr(model, "text_decoder"):
+        text = model.config.text_config
+        ends = {"decoder_start_token_id": text.bos_token_id, "eos_token_id": text.sep_token_id}
+        model.generation_config.update(**ends, bos_token_id=text.bos_token_id, pad_token_id=text.pad_token_id)
 
 
 def describe_decoder(checkpoint: Checkpoint, source: Any) -> Seq2SeqDecoderExport:
@@ -51,7 +60,7 @@ def describe_decoder(checkpoint: Checkpoint, source: Any) -> Seq2SeqDecoderExpor
         ExportError: its layers are not supported.
     """
     model = checkpoint.model
-    form = DecoderKind(takes_media=True, masked=False, language_model=_language_model(model))
+    form = decoder_kind(model)
     layers = find_layers(model, form)
     if layers is None:
         raise ExportError(
@@ -61,8 +70,15 @@ def describe_decoder(checkpoint: Checkpoint, source: Any) -> Seq2SeqDecoderExpor
     return Seq2SeqDecoderExport(checkpoint, layers, source, max_length(form.decoder(model)), form)
 
 
-def _language_model(model: Any) -> str:
-    return next(name for name in _LANGUAGE_MODELS if hasattr(model, name))
+def writes_about_images(model: Any) -> bool:
+    """Tell whether a model encodes images and has a language model of its own that decodes."""
+    return hasattr(model, "text_decoder") or model.config.model_type == "vision-encoder-decoder"
+
+
+def decoder_kind(model: Any) -> DecoderKind:
+    """Tell which kind of decoder a model has."""
+    name = next(name for name in _LANGUAGE_MODELS if hasattr(model, name))
+    return DecoderKind(takes_media=True, masked=False, language_model=name)
 
 
 def run_encoder(model: Any, pixel_values: Any) -> Any:

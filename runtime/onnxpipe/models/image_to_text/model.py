@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -133,13 +133,17 @@ class ImageToText(GenerativeModel):
         if inputs.get(name) is None:
             raise ValueError(f"{name} must be given: float32, shape {shape}")
         images = to_array(inputs[name])
-        fits = len(images.shape) == len(shape) and all(
-            not isinstance(own, int) or own == size for own, size in zip(shape, images.shape, strict=True)
-        )
-        if not fits:
-            raise ValueError(f"{name} has the shape {images.shape}, and {self.name_or_path} takes {shape}")
+        self.check_shape(name, images, shape)
         feeds = {name: images}
         if "attention_mask" in self.graphs.encoder.inputs:
             ones = np.ones(images.shape[:2], np.int64)
             feeds["attention_mask"] = ones if mask is None else np.asarray(to_array(mask), np.int64)
         return self.graphs.encode(feeds, feeds.get("attention_mask"))
+
+    def check_shape(self, name: str, images: Array, shape: Sequence[int | str | None]) -> None:
+        """Raise ValueError where images have not the shape that their graph takes."""
+        fits = len(images.shape) == len(shape) and all(
+            not isinstance(own, int) or own == size for own, size in zip(shape, images.shape, strict=True)
+        )
+        if not fits:
+            raise ValueError(f"{name} has the shape {images.shape}, and {self.name_or_path} takes {tuple(shape)}")

@@ -3,6 +3,9 @@
 - "encoder_model" with "decoder_model_merged": ours, optimum's (an `If` on `use_cache_branch`) and transformers.js's;
 - "encoder_model" with "decoder_model" for the first tokens and "decoder_with_past_model" for the others.
 
+The decoder of a VisionEncoderDecoder may be a model such as GPT-2, which optimum writes with the caches of a model
+without an encoder (past_key_values.N.key): it computes keys and values of the encoded states at each step.
+
 In ours the rows of the decoder may be several times those of the encoder (`shared`): the beams of a prompt attend
 to one copy of its encoded states.
 """
@@ -68,7 +71,8 @@ class Seq2SeqGraphs:
         steps: the one that runs the others; often the same.
         precision: of that one.
         shared: whether the decoder's rows may be a multiple of the encoder's.
-        own, cross: names of the caches of self- and cross-attention in the inputs to their names in the outputs.
+        own, cross: names of the caches of self- and cross-attention in the inputs to their names in the outputs; of the
+            latter there may be none.
     """
 
     def __init__(self, encoder: Session, first: Session, steps: Session, precision: str, config: Config) -> None:
@@ -76,10 +80,11 @@ class Seq2SeqGraphs:
         names = {
             n: n.replace("past_key_values", "present", 1) for n in steps.inputs if n.startswith("past_key_values.")
         }
-        self.own = {name: out for name, out in names.items() if ".decoder." in name}
+        self.own = {name: out for name, out in names.items() if ".encoder." not in name}
         self.cross = {name: out for name, out in names.items() if ".encoder." in name}
         missing = [out for out in names.values() if out not in first.outputs]
-        if not self.own or not self.cross or missing:
+        lacks_cross = not self.cross and any(".decoder." in name for name in self.own)
+        if not self.own or lacks_cross or missing or "encoder_hidden_states" not in first.inputs:
             raise UnsupportedError(
                 f"{steps.path} cannot generate: it lacks caches (past_key_values.N.decoder.key, N.encoder.key, ...). "
                 "Export the model again: onnxpipe export MODEL --task text2text-generation -o DIR"

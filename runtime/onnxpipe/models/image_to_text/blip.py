@@ -1,0 +1,191 @@
+"""BLIP: captions of images, and answers to questions about them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onnxpipe.bundle import Bundle
+from onnxpipe.engine import Session
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.models.base import Opener
+from onnxpipe.models.image_to_text.model import ImageToText
+from onnxpipe.models.seq2seq.graph import Encoded, Seq2SeqGraphs, encoder_states
+from onnxpipe.processing.arrays import to_array
+from onnxpipe.processing.model_output import ModelOutput
+
+Array = NDArray[Any]
+
+#: Images whose features are kept, for further questions about them.
+_KEPT = 8
+
+
+class BlipCaptioner(ImageToText):
+    """BLIP for captions, which may continue a text."""
+
+    takes_prompt: ClassVar[bool] = True
+
+    def __init__(self, bundle: Bundle, graphs: Seq2SeqGraphs, name_or_path: str) -> None:
+        super().__init__(bundle, graphs, name_or_path)
+        _name_ends(self)
+
+    @property
+    def input_names(self) -> frozenset[str]:
+        """Inputs that `generate()` takes besides generation parameters."""
+        return super().input_names | {"input_ids", "attention_mask"}
+
+    def generate(self, inputs: Any = None, *args: Any, input_ids: Any = None, **kwargs: Any) -> Any:
+        """Generate captions; see `GenerativeModel.generate`.
+
+        Args:
+            inputs: the images.
+            *args: see `GenerativeModel.generate`.
+            input_ids: a text that the captions continue, int (images, length), as the tokenizer gives it: its first
+                token becomes the start, and its last, [SEP], is cut off (as in transformers).
+            **kwargs: see `GenerativeModel.generate`.
+
+        Raises:
+            ValueError: texts with padding, of which this decoder has no mask.
+        """
+        mask = kwargs.pop("attention_mask", None)
+        if input_ids is not None:
+            if mask is not None and not to_array(mask).all():
+                raise ValueError(
+                    f"{self.name_or_path} takes texts of one length: attention_mask marks padding. Pass images whose "
+                    "texts have different lengths one at a time"
+                )
+            prompt = np.array(to_array(input_ids), np.int64)[:, :-1]
+            prompt[:, :1] = np.asarray(self.generation_config.decoder_start_token_id, np.int64)
+            kwargs["decoder_input_ids"] = prompt
+        return super().generate(inputs, *args, **kwargs)
+
+
+class BlipQuestions(ImageToText):
+    """BLIP for questions about images: `generate()` with `input_ids` and `pixel_values`.
+
+    The decoder attends to padding as the original's does, so questions of different lengths are to be run apart.
+
+    Args:
+        bundle: the folder it came from.
+        vision: the graph of the images.
+        graphs: the graphs of the questions and of the decoder.
+        name_or_path: what the user called it.
+    """
+
+    def __init__(self, bundle: Bundle, vision: Session, graphs: Seq2SeqGraphs, name_or_path: str) -> None:
+        super(ImageToText, self).__init__(bundle, graphs.steps, graphs.precision, name_or_path)
+        self.graphs, self.vision = graphs, vision
+        self.main_input_name = "input_ids"
+        self._features: OrderedDict[bytes, Array] = OrderedDict()
+        _name_ends(self)
+
+    @classmethod
+    def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> Self:
+        """Load the model of a bundle's three graphs."""
+        vision, _ = opener("vision_encoder")
+        return cls(bundle, vision, Seq2SeqGraphs.load(bundle, opener), name_or_path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what a copy holds: the features of images are computed again."""
+        return {**vars(self), "_features": OrderedDict()}
+
+    def __call__(  # type: ignore[override] # a question is needed too
+        self,
+        input_ids: Any = None,
+        pixel_values: Any = None,
+        attention_mask: Any = None,
+        decoder_input_ids: Any = None,
+        encoder_outputs: Any = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Compute the logits of a batch, without a cache.
+
+        Args:
+            input_ids: the questions' token ids, int, shape (batch, sequence).
+            pixel_values: the images, float32, shape (batch, channels, height, width).
+            attention_mask: 1 for tokens of the questions, 0 for padding; all ones by default.
+            decoder_input_ids: the decoder's token ids, int, shape (batch, decoder sequence).
+            encoder_outputs: the states of the questions, instead of the questions and the images.
+            return_dict: False gives a tuple.
+
+        Returns:
+            `ModelOutput` with `logits`, float32 (batch, decoder sequence, vocabulary), and
+            `encoder_last_hidden_state`, float32 (batch, sequence, width).
+
+        Raises:
+            ValueError: no input, or of a wrong shape.
+        """
+        if decoder_input_ids is None:
+            raise ValueError("decoder_input_ids must be given: int, shape (batch, decoder sequence)")
+        given = {"input_ids": input_ids, "pixel_values": pixel_values, "attention_mask": attention_mask}
+        encoded = self.encode({**given, "encoder_outputs": encoder_outputs})
+        tokens = np.asarray(to_array(decoder_input_ids), np.int64)
+        logits = self.graphs.whole(tokens, encoded, ["logits"])["logits"]
+        outputs = ModelOutput(logits=logits, encoder_last_hidden_state=encoded.states.numpy())
+        return outputs if return_dict else outputs.to_tuple()
+
+    @property
+    def input_names(self) -> frozenset[str]:
+        """Inputs that `generate()` takes besides generation parameters."""
+        return frozenset({"input_ids", "attention_mask", "pixel_values", "encoder_outputs", "decoder_input_ids"})
+
+    def encode(self, inputs: Mapping[str, Any]) -> Encoded:
+        """Encode questions about images, or take the encoder's output that was passed.
+
+        Args:
+            inputs: `input_ids`, `pixel_values`, `attention_mask`; or `encoder_outputs`.
+
+        Raises:
+            ValueError: a question or an image is missing, or there are not as many of both.
+        """
+        outputs = inputs.get("encoder_outputs")
+        if outputs is not None:
+            own = isinstance(outputs, Encoded) and outputs.owner is self.graphs
+            return outputs if own else self.graphs.encoded(encoder_states(outputs), None)
+        missing = [name for name in ("input_ids", "pixel_values") if inputs.get(name) is None]
+        if missing:
+            raise ValueError(f"{missing[0]} must be given: this model answers questions about images")
+        ids, pixels = np.asarray(to_array(inputs["input_ids"]), np.int64), to_array(inputs["pixel_values"])
+        self.check_shape("pixel_values", pixels, self.vision.inputs["pixel_values"].shape)
+        if len(ids) != len(pixels):
+            raise ValueError(f"there are {len(ids)} questions and {len(pixels)} images: one image a question")
+        mask = inputs.get("attention_mask")
+        ones = np.ones(ids.shape, np.int64) if mask is None else np.asarray(to_array(mask), np.int64)
+        features = np.stack([self._features_of(image) for image in pixels])
+        return self.graphs.encode({"input_ids": ids, "attention_mask": ones, "image_features": features}, None)
+
+    def _features_of(self, image: Array) -> Array:
+        """Compute the features of an image, or take those of an earlier question about the same pixels."""
+        digest = hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=16).digest()
+        features = self._features.pop(digest, None)
+        if features is None:
+            features = self.vision.run({"pixel_values": image[None]}, ["image_features"])["image_features"][0]
+        self._features[digest] = features
+        while len(self._features) > _KEPT:
+            self._features.popitem(last=False)
+        return features
+
+
+def _name_ends(model: ImageToText) -> None:
+    """Take the tokens that start and end a text from the text's config, as BLIP's own `generate()` does.
+
+    Raises:
+        UnsupportedError: the config does not name them.
+    """
+    text = model.config.get("text_config") or {}
+    wanted = {"decoder_start_token_id": "bos_token_id", "eos_token_id": "sep_token_id", "pad_token_id": "pad_token_id"}
+    known = {name: text.get(source, _DEFAULT_IDS[source]) for name, source in wanted.items()}
+    if not all(isinstance(number, int) for number in known.values()):
+        raise UnsupportedError(
+            f"{model.name_or_path}: config.json has no numbers for the special tokens of text_config"
+        )
+    model.generation_config.update(**known)
+
+
+#: The ids of a text_config that leaves them out, as in transformers.
+_DEFAULT_IDS: Mapping[str, int] = {"bos_token_id": 30522, "sep_token_id": 102, "pad_token_id": 0}
