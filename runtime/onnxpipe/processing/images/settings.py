@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from math import inf
 from typing import Any, TypedDict
 
 from onnxpipe.bundle.hub_options import FileKeywords
@@ -19,6 +18,8 @@ CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.261302
 
 #: Longest side that a size may have: a config must not be able to fill the memory.
 LONGEST_SIDE = 1 << 15
+#: The largest number of float32, in which images are computed with.
+_LARGEST = 3.4028234e38
 
 _SIZE_KEYS = (
     {"height", "width"},
@@ -317,7 +318,7 @@ def _flag(name: str, value: Any) -> bool:
 
 
 def _number(name: str, value: Any) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < inf:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST:
         return value
     raise UnsupportedError(f"{name} must be a number; got {value!r}")
 

@@ -298,6 +298,7 @@ def test_unknown_settings_name_the_nearest(call: Any) -> None:
 @pytest.mark.parametrize(
     ("option", "value"),
     [("resample", 9), ("resample", "cubic"), ("image_mean", "0.5"), ("image_std", [0.5, "a"]), ("do_resize", "yes"),
+     ("image_std", 10**400), ("image_mean", [1e39]),
      ("input_data_format", "hwc"), ("crop_size", 0), ("segmentation_maps", 1), ("data_format", "channels_last")],
 )  # fmt: skip
 def test_refused(option: str, value: Any) -> None:
@@ -334,6 +335,7 @@ def test_files_that_would_fill_the_memory(name: str, settings: dict[str, Any]) -
 @pytest.mark.parametrize(
     "settings",
     [{"size_divisor": -1}, {"size_divisor": "8"}, {"rescale_factor": float("inf")}, {"rescale_factor": "1"},
+     {"rescale_factor": 10**400},
      {"size_divisor": []}, {"do_pad": "no"}, {"do_pad": 2}],
 )  # fmt: skip
 def test_values_that_mean_nothing(settings: dict[str, Any]) -> None:
