@@ -6,10 +6,11 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
-from onnxpipe.bundle import AutoConfig, Config, HubOptions
+from onnxpipe.bundle import AutoConfig, Config, HubKeywords, HubOptions, fetch
 from onnxpipe.bundle.hub_options import refuse_remote_code
+from onnxpipe.bundle.tasks import infer_tasks
 from onnxpipe.components import ComponentSource, PassedComponents, load_components
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModel
@@ -172,6 +173,16 @@ def _without_model(
         if value is not None:
             raise UnsupportedError(f"{spec.name} runs without a model: leave {name}= out")
     return (pipeline_class or spec.pipeline)(model=NoModel(spec.name), task=task, framework=framework, **kwargs)
+
+
+def tasks_of(model: str | os.PathLike[str], **hub: Unpack[HubKeywords]) -> tuple[str, ...]:
+    """Tell from a model's config which tasks it is for, best first; no graph is downloaded or opened.
+
+    Args:
+        model: a folder or a Hub id.
+        **hub: how to reach the Hub, see `HubKeywords`.
+    """
+    return infer_tasks(Config.from_folder(fetch(model, need="config", **hub)), sentence_transformers=False)
 
 
 def _check(

@@ -139,6 +139,27 @@ def test_options_of_the_answer(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("family", ["llava"])
+def test_a_question_about_images(pair: Pair) -> None:
+    """Our own short form: a chat of one message, whose answer is the new text alone."""
+    chat = [user(part("photo"), part("odd"), said("What is this?"))]
+    text = pair.ours(text=chat, return_full_text=False, **GREEDY)[0]["generated_text"]
+    expected = [{"input_text": "What is this?", "generated_text": text}]
+    assert pair.ours([image("photo"), image("odd")], question="What is this?", **GREEDY) == expected
+    given = {"images": [image("photo"), image("odd")], "question": "What is this?"}
+    assert list(pair.ours((each for each in [given]), **GREEDY)) == [expected]
+    assert "".join(pair.ours.stream(given, **GREEDY)) == text
+    with pytest.raises(ValueError, match="question="):
+        pair.ours(image("photo"), "<image> x", question="What?")
+    pair.ours.processor.chat_template, template = None, pair.ours.processor.chat_template
+    marked = pair.ours(image("photo"), question="<image> What?", **GREEDY)
+    assert (
+        marked[0]["generated_text"]
+        == pair.ours(image("photo"), "<image> What?", return_full_text=False, **GREEDY)[0]["generated_text"]
+    )
+    pair.ours.processor.chat_template = template
+
+
+@pytest.mark.parametrize("family", ["llava"])
 def test_every_kind_of_source(pair: Pair, tmp_path: Path) -> None:
     """A path, bytes as base64, a data URL and OpenAI's form of it are the same image, encoded once."""
     path = tmp_path / "photo.png"

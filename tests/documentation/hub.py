@@ -27,6 +27,7 @@ PRETRAINED = {
 #: Hub id -> (family, head) of the zoo.
 TINY = {
     "MCG-NJU/videomae-base-finetuned-kinetics": ("videomae", "video-classification"),
+    "HuggingFaceTB/SmolVLM-256M-Instruct": ("smolvlm", "image-text-to-text"),
     "HuggingFaceTB/SmolLM3-3B": ("smollm3", "causal"),
     "Intel/dpt-large": ("dpt", "depth-estimation"),
     "caidas/swin2SR-classical-sr-x2-64": ("swin2sr", "image-to-image"),
@@ -47,6 +48,7 @@ TINY = {
     "google/vit-base-patch16-224": ("vit", "image-classification"),
     "impira/layoutlm-document-qa": ("layoutlm-roberta", "document-question-answering"),
     "laion/clap-htsat-fused": ("clap", "zero-shot-audio-classification"),
+    "llava-hf/llava-onevision-qwen2-0.5b-ov-hf": ("llava_onevision", "image-text-to-text"),
     "magic-leap-community/superglue_outdoor": ("superglue", "keypoint-matching"),
     "openai/clip-vit-base-patch32": ("clip", "zero-shot-image-classification"),
     "sshleifer/distilbart-cnn-12-6": ("bart", "seq2seq"),

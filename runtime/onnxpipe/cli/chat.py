@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,13 @@ from onnxpipe.errors import OnnxPipeError
 #: Longest answer in tokens, where neither the user nor the model sets a limit.
 _TOKENS = 1024
 
+#: The task of models that see images.
+_WITH_IMAGES = "image-text-to-text"
+
 _HELP = """\
 Each line is a message. A line that ends with \\ goes on in the next; lines between two lines of \"\"\" are one message.
   /clear         start again; the system message stays
+  /image FILE    show an image with the next message: a path or a URL (of models that see images; repeatable)
   /system TEXT   start again with this system message; without TEXT: show it
   /save FILE     write the conversation to FILE, as JSON
   /help          show this help
@@ -61,7 +65,8 @@ def command(
     cache_dir: str | None,
     offline: bool,
 ) -> None:
-    """Chat with a model. Answers appear as they are generated; /help lists the commands.
+    """Chat with a model. Answers appear as they are generated; /help lists the commands. A model that sees images is
+    shown one by /image FILE.
 
     Without a terminal each line of stdin is one message.
 
@@ -71,23 +76,25 @@ def command(
     echo "What is ONNX?" | onnxpipe chat --model M -p do_sample=false
     """
     from onnxpipe import factory
-    from onnxpipe.tasks.text_generation import TextGenerationOptions
+    from onnxpipe.tasks.registry import task_spec
 
-    options = parse_params(params, TextGenerationOptions)
+    hub: dict[str, Any] = {
+        "revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": offline
+    }  # fmt: skip
+    task = _WITH_IMAGES if _WITH_IMAGES in factory.tasks_of(model, **hub) else "text-generation"
+    options = parse_params(params, task_spec(task).pipeline.Options)
     pipe = factory.pipeline(
-        "text-generation",
+        task,
         model,
         dtype=dtype,
         device=device_argument(device),
         providers=list(providers) or None,
         threads=threads,
         run_timeout=run_timeout,
-        revision=revision,
-        token=token,
-        cache_dir=cache_dir,
-        local_files_only=offline,
+        **hub,
     )
-    if pipe.tokenizer.chat_template is None:
+    sees = task == _WITH_IMAGES
+    if (pipe.processor if sees else pipe.tokenizer).chat_template is None:
         raise ChatError(
             f"{model} has no chat template: it can only continue texts. Run "
             f'onnxpipe run text-generation --model {model} "Once upon a time"'
@@ -98,7 +105,7 @@ def command(
     if reader.terminal:
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  (input() then has history and editing)
-    Conversation(pipe, options, system).run(reader)
+    Conversation(pipe, options, system, sees=sees).run(reader)
 
 
 @dataclass
@@ -149,21 +156,30 @@ class Conversation:
     """A conversation with a model.
 
     Attributes:
-        pipe: the text-generation pipeline.
+        pipe: the pipeline of text-generation, or of image-text-to-text.
         params: keywords of its calls.
         system: the system message, or None.
+        sees: whether the model sees images; then the content of messages is a list of parts.
         turns: the messages of user and assistant, without the system message.
+        images: paths or URLs of images that the next message shows.
     """
 
     pipe: Any
     params: Mapping[str, Any]
     system: str | None = None
-    turns: list[dict[str, str]] = field(default_factory=list)
+    sees: bool = False
+    turns: list[dict[str, Any]] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
 
     @property
-    def messages(self) -> list[dict[str, str]]:
+    def messages(self) -> list[dict[str, Any]]:
         """All messages, the system message first."""
-        return [*([{"role": "system", "content": self.system}] if self.system else []), *self.turns]
+        return [*([self._message("system", self.system)] if self.system else []), *self.turns]
+
+    def _message(self, role: str, text: str, images: Sequence[str] = ()) -> dict[str, Any]:
+        """Make a message, in the form that the model's template takes."""
+        parts = [*({"type": "image", "image": image} for image in images), {"type": "text", "text": text}]
+        return {"role": role, "content": parts if self.sees else text}
 
     def run(self, reader: TurnReader) -> None:
         """Answer message by message, until there are no more or the user leaves."""
@@ -196,7 +212,7 @@ class Conversation:
         Raises:
             Exception: the model's; the message is then not added to the conversation.
         """
-        message = {"role": "user", "content": text}
+        message = self._message("user", text, self.images)
         written: list[str] = []
         whole = False
         pieces = self.pipe.stream([*self.messages, message], **self.params)
@@ -211,14 +227,16 @@ class Conversation:
         finally:
             pieces.close()
         if written or whole:
-            self.turns += [message, {"role": "assistant", "content": "".join(written)}]
+            self.turns += [message, self._message("assistant", "".join(written))]
+            self.images = []
 
     def _command(self, line: str) -> bool:
         """Carry out a line that begins with /; return False to leave."""
         name, _, rest = line[1:].partition(" ")
         known: dict[str, Callable[[str], None]] = {
             "help": lambda _: echo(_HELP, nl=False),
-            "clear": lambda _: self.turns.clear(),
+            "clear": lambda _: self._clear(),
+            "image": self._show,
             "system": self._set_system,
             "save": self._save,
         }
@@ -234,7 +252,24 @@ class Conversation:
             echo(visible(self.system or "(none)"))
             return
         self.system = text
+        self._clear()
+
+    def _clear(self) -> None:
         self.turns.clear()
+        self.images.clear()
+
+    def _show(self, source: str) -> None:
+        """Show an image with the next message; one that cannot be read is refused at once."""
+        from onnxpipe.processing.images.io.load import load_image
+
+        if not self.sees:
+            raise ChatError(f"{self.pipe.model.name_or_path} sees no images: /image needs a vision-language model")
+        if not source:
+            raise ChatError("/image needs a path or a URL: /image FILE")
+        path = str(Path(source).expanduser()) if source.startswith("~") else source
+        image = load_image(path)
+        self.images.append(path)
+        echo(f"{visible(source)}: {image.width} x {image.height}, shown with the next message")
 
     def _save(self, path: str) -> None:
         if not path:

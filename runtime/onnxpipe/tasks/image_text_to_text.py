@@ -112,12 +112,14 @@ class _Prompt:
         length: its tokens.
         number: which prompt of its input it is.
         prompts: those of its input.
+        question: the question that it was made of; its answer is the new text alone.
     """
 
     text: str | Chat
     length: int
     number: int
     prompts: _Prompts
+    question: str | None = None
 
 
 class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
@@ -126,12 +128,14 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
     Images are paths, URLs, base64, data URLs, PIL images or arrays. An answer is a list of `{"input_text",
     "generated_text"}`: of a chat (messages whose `content` is a list of parts, `{"type": "image", "image": …}` and
     `{"type": "text", "text": …}`) the chat with the assistant's message, of a text with the model's markers for images
-    the text and its continuation.
+    the text and its continuation. A dict `{"image", "question"}` (or `"images"`) is a question in the form that the
+    model knows, a chat if it has a chat template; its answer is the new text alone.
 
         chat = [{"role": "user", "content": [{"type": "image", "path": "photo.jpg"},
                                              {"type": "text", "text": "What is this?"}]}]
         pipe(text=chat)[0]["generated_text"][-1]["content"]
         pipe(images="photo.jpg", text="<image> What is this?", return_full_text=False)
+        pipe("photo.jpg", question="What is this?")[0]["generated_text"]
         for piece in pipe.stream(text=chat): print(piece, end="", flush=True)
 
     An image that was shown lately is not encoded again, in whichever call or turn of a chat.
@@ -178,7 +182,12 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
 
     # -- the call ---------------------------------------------------------------------------------------------------
     def __call__(
-        self, images: Any = None, text: Any = None, *args: Any, **options: Unpack[ImageTextToTextCallOptions]
+        self,
+        images: Any = None,
+        text: Any = None,
+        *args: Any,
+        question: str | None = None,
+        **options: Unpack[ImageTextToTextCallOptions],
     ) -> Any:
         """Answer a text with images, a chat, several of them, or a stream.
 
@@ -186,20 +195,25 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
             images: an image, a list of them, or a list with a list for each text; or, alone, what `text` may be, or
                 dicts {"images", "text"} as a generator or dataset.
             text: a text with a marker for each image, or a list of texts; a chat; a list of chats.
+            question: a question about the images, instead of a text: `{"images": …, "question": …}`.
             *args, **options: see `Pipeline.__call__` and `ImageTextToTextOptions`.
 
         Raises:
-            ValueError: neither was given, images without a text, or images beside a chat.
+            ValueError: nothing was given, images without a text, images beside a chat, a question beside a text.
             ImageError: an image that cannot be read, or more images than markers, or fewer.
         """
-        return super().__call__(self.first_argument(images, text), *args, **options)
+        return super().__call__(self.first_argument(images, text, question), *args, **options)
 
-    def first_argument(self, images: Any, text: Any) -> Any:
-        """Make one input, or a list or stream of inputs, of the two arguments.
+    def first_argument(self, images: Any, text: Any, question: str | None = None) -> Any:
+        """Make one input, or a list or stream of inputs, of the three arguments.
 
         Raises:
-            ValueError: neither was given, images without a text, or images beside a chat.
+            ValueError: nothing was given, images without a text, images beside a chat, a question beside a text.
         """
+        if question is not None:
+            if text is not None or not isinstance(question, str):
+                raise ValueError("pass question= as a str, and no text= beside it")
+            return {"images": images, "question": question}
         if images is None and text is None:
             raise ValueError("You must at least provide either text or images.")
         if _is_chats(text) and images is not None:
@@ -221,26 +235,30 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
         raise ValueError("You must provide text for this pipeline.")
 
     def stream(  # type: ignore[override]  # as in a call
-        self, images: Any = None, text: Any = None, **options: Any
+        self, images: Any = None, text: Any = None, *, question: str | None = None, **options: Any
     ) -> Iterator[str]:
         """Stream the answer to one text or chat in pieces; arguments as in a call, see `GenerationPipeline.stream`."""
-        return super().stream(self.first_argument(images, text), **options)
+        return super().stream(self.first_argument(images, text, question), **options)
 
     def one_input(self, inputs: Any) -> Any:
-        several = isinstance(inputs, Mapping) and not isinstance(inputs.get("text"), str)
+        named = inputs.get("text", inputs.get("question")) if isinstance(inputs, Mapping) else ""
+        several = not isinstance(named, str)
         if several or not isinstance(inputs, (str, Chat, Mapping)):
             raise ValueError("stream() answers one text or chat at a time")
         return inputs
 
     def encode(self, value: Any, options: ImageTextToTextOptions) -> Iterator[Row]:
         chat = Chat(value) if is_chat(value) else value
+        question: str | None = None
+        if isinstance(chat, Mapping) and isinstance(chat.get("question"), str):
+            question = chat["question"]
+            chat = self._asked(chat, question)
         texts: Sequence[str | Chat]
         if isinstance(chat, Chat):
             chat.check()
             texts, features = [chat], self._chat_features(chat, options)
         else:
-            images, given = (chat.get("images", chat.get("image")), chat.get("text")) if isinstance(
-                chat, Mapping) else (None, chat)  # fmt: skip
+            images, given = (_images_of(chat), chat.get("text")) if isinstance(chat, Mapping) else (None, chat)
             plain: list[str] = [given] if isinstance(given, str) else list(given or ())
             if not plain or not all(isinstance(text, str) for text in plain):
                 raise TypeError(
@@ -248,17 +266,30 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
                     f"a dict of images= and text=, got {type(value).__name__} with the text {given!r:.80}"
                 )
             texts, features = plain, self._features(images, plain, options)
-        yield from self._rows(texts, features, options)
+        yield from self._rows(texts, features, question, options)
+
+    def _asked(self, value: Mapping[str, Any], question: str) -> Chat | Mapping[str, Any]:
+        """Put a question about images in the form that the model knows."""
+        images = _images_of(value)
+        if self.processor.chat_template is None:
+            return {"images": images, "text": question}
+        each = images if isinstance(images, (list, tuple)) else [] if images is None else [images]
+        content = [*({"type": "image", "image": image} for image in each), {"type": "text", "text": question}]
+        return Chat([{"role": "user", "content": content}])
 
     def _rows(
-        self, texts: Sequence[str | Chat], features: Mapping[str, Any], options: ImageTextToTextOptions
+        self,
+        texts: Sequence[str | Chat],
+        features: Mapping[str, Any],
+        question: str | None,
+        options: ImageTextToTextOptions,
     ) -> Iterator[Row]:
         ids, masks = features["input_ids"], features["attention_mask"]
         rows = [np.asarray(row)[np.asarray(mask, bool)] for row, mask in zip(ids, masks, strict=True)]
         images = {name: features[name] for name in self.model.family.inputs if name in features}
         prompts = _Prompts(images, [int((row == self.model.image_token_id).sum()) for row in rows])
         for number, (text, row) in enumerate(zip(texts, rows, strict=True)):
-            yield self.row(row, None, _Prompt(text, len(row), number, prompts), options)
+            yield self.row(row, None, _Prompt(text, len(row), number, prompts, question), options)
 
     def _features(self, images: Any, texts: list[str], options: ImageTextToTextOptions) -> Mapping[str, Any]:
         """Make the model's inputs for texts with images."""
@@ -309,6 +340,7 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
     ) -> Iterator[dict[str, Any]]:
         """Make a record for each sequence that was generated for a prompt."""
         named = list(prompt.text.messages) if isinstance(prompt.text, Chat) else prompt.text
+        named = named if prompt.question is None else prompt.question
         for sequence in outputs["sequences"]:
             kept = sequence[sequence >= 0]
             if options.return_type is ReturnType.TENSORS:
@@ -316,15 +348,19 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
                 continue
             before, generated = kept[: prompt.length], kept[prompt.length :]
             text = text_after(self.tokenizer, before, generated, **self.decode_kwargs(options))
-            yield {"input_text": named, "generated_text": self._whole(prompt.text, text, options)}
+            yield {"input_text": named, "generated_text": self._whole(prompt, text, options)}
 
-    def _whole(self, prompt: str | Chat, text: str, options: ImageTextToTextOptions) -> Any:
+    def _whole(self, prompt: _Prompt, text: str, options: ImageTextToTextOptions) -> Any:
         """Put the prompt before the new text, unless that alone is wanted."""
-        if options.return_type is ReturnType.NEW_TEXT:
+        if options.return_type is ReturnType.NEW_TEXT or prompt.question is not None:
             return text
-        if isinstance(prompt, str):
-            return prompt + text
-        return answered(prompt, text, continues=self._continues(prompt, options))
+        if isinstance(prompt.text, str):
+            return prompt.text + text
+        return answered(prompt.text, text, continues=self._continues(prompt.text, options))
+
+
+def _images_of(value: Mapping[str, Any]) -> Any:
+    return value.get("images", value.get("image"))
 
 
 def _is_chats(value: Any) -> bool:
@@ -344,10 +380,10 @@ TASK = TaskSpec(
     pipeline=ImageTextToTextPipeline,
     auto_classes=(AutoModelForImageTextToText,),
     help="Answer texts and chats that have images.",
-    example='images="photo.jpg", text="<image> What is this?"',
+    example='"photo.jpg", question="What is this?"',
     default_model=("HuggingFaceTB/SmolVLM-256M-Instruct", None),
     input="multimodal",
-    parts=(InputPart("images"), InputPart("text", option="question")),
+    parts=(InputPart("image"), InputPart("question", option="question")),
     columns=text_columns("generated_text"),
     text_key="generated_text",
     streams=True,

@@ -62,6 +62,7 @@ class FakeCLI:
         answer: what the pipelines of the default `load` answer with.
         labels: the labels of their models.
         kind: their `type`: "seq2seq_whisper", "ctc", …
+        tasks: those that the models' configs name.
         loaded: the arguments of every call of `pipeline()`, (positional, by name).
         pipe: the last pipeline, None before the first.
     """
@@ -70,10 +71,12 @@ class FakeCLI:
         self.answer: Callable[[Any], Any] = lambda value: None
         self.labels: dict[int, str] = {}
         self.kind = ""
+        self.tasks: tuple[str, ...] = ()
         self.load: Callable[..., Any] = lambda *args, **kwargs: FakePipeline(self.answer, self.labels, self.kind)
         self.loaded: list[tuple[tuple, dict]] = []
         self.pipe: Any = None
         monkeypatch.setattr("onnxpipe.factory.pipeline", self._load)
+        monkeypatch.setattr("onnxpipe.factory.tasks_of", lambda *args, **kwargs: self.tasks)
 
     def _load(self, *args: Any, **kwargs: Any) -> Any:
         self.loaded.append((args, kwargs))

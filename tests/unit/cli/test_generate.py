@@ -185,6 +185,11 @@ def test_what_cannot_chat(cli: FakeCLI) -> None:
     assert cli.invoke("chat", "-m", "M", stdin="hello\n", code=1).stderr.startswith("error: ")
 
 
+def test_images_are_for_models_that_see_them(cli: FakeCLI, tmp_path: Path) -> None:
+    result = cli.invoke("chat", "-m", "M", stdin=f"/image {tmp_path / 'photo.png'}\n", code=1)
+    assert "sees no images" in result.stderr
+
+
 TERMINAL = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
@@ -200,6 +205,7 @@ def load(*args, **kwargs):
     return TextGenerationPipeline(model, tokenizer(template=TEMPLATE), task="text-generation")
 
 onnxpipe.factory.pipeline = load
+onnxpipe.factory.tasks_of = lambda *args, **kwargs: ()
 main(["chat", "-m", "M", "-p", "max_new_tokens=100000", "-p", "temperature=30.0", "-p", "eos_token_id=null"])
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from onnxpipe.processing.tables.lines import TableError
 if TYPE_CHECKING:
     from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
+#: The end of a file's name.
+_SUFFIX = re.compile(r"\.\w{2,5}$")
 #: Names of columns that are taken for a column of files, the most likely first.
 _FILE_COLUMNS = ("image", "video", "audio", "path", "file", "filename", "file_name", "url")
 
@@ -27,18 +30,32 @@ def file_inputs(
     """Build inputs from the command line's arguments: paths, URLs or base64; `-` stands for the lines of stdin.
 
     For a task that compares images, so many arguments as it has parts make one input. For one with other parts, an
-    argument that begins with `{` is JSON; parts that options name (a question) go with every file.
+    argument that begins with `{` is JSON; parts that options name (a question) go with every file, and so does a text
+    behind the files where there is no such option.
 
     Raises:
         click.UsageError: there are no arguments, or an option that the task needs is missing.
     """
     if not words:
         raise click.UsageError("no INPUT: give a file's path or URL (- for stdin), or --input FILE")
+    given = {} if shared is None else shared.of(spec)
+    lacking = [part.name for part in spec.parts if part.option is not None and part.name not in given]
+    if len(lacking) == 1 and len(words) > 1 and _is_text(words[-1]):
+        given, words = {**given, lacking[0]: words[-1]}, words[:-1]
     sources = map(_named, expand(words, stdin))
     if spec.parts_as_list:
         return _in_groups(sources, spec)
-    given = {} if shared is None else shared.of(spec)
     return (_with_parts(source, spec, given) for source in sources)
+
+
+def _is_text(word: str) -> bool:
+    """Tell whether an argument is a text, and names no file: there is none, and it looks neither like one nor a URL."""
+    if word.startswith(("{", "-", "data:")) or "://" in word[:16] or _SUFFIX.search(word):
+        return False
+    try:
+        return not Path(word).exists()
+    except (OSError, ValueError):  # too long for a path
+        return True
 
 
 def _with_parts(source: str | Path, spec: TaskSpec, given: Mapping[str, Any]) -> Any:
