@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -83,9 +84,19 @@ def _ordered_sets() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _silent_output() -> Iterator[None]:
-    """Silence the standard output inside: where an operator is unknown torch prints the whole graph, from C++."""
+    """Silence the standard output inside: where an operator is unknown torch prints the whole graph, from C++.
+
+    Not in a process of several threads, where what another one writes meanwhile would be lost.
+    """
+    others = [thread for thread in threading.enumerate() if type(thread).__name__ != "TMonitor"]  # tqdm's own
+    try:
+        kept = os.dup(1) if sys.stdout is not None and len(others) == 1 else None
+    except OSError:  # there is none
+        kept = None
+    if kept is None:
+        yield
+        return
     sys.stdout.flush()
-    kept = os.dup(1)
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
     try:
