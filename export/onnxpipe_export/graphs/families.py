@@ -59,5 +59,6 @@ def family_of(model_type: str) -> ModelFamily:
 GQA_FAMILIES = frozenset(
     ["arcee", "biogpt", "cohere", "cohere2", "exaone4", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_bigcode",
      "gpt_neox", "granite", "llama", "mistral", "mixtral", "nemotron", "olmo", "olmo2", "opt", "persimmon", "phi",
-     "phi3", "qwen2", "qwen2_moe", "qwen3", "seed_oss", "smollm3", "stablelm", "starcoder2"]
+     "phi3", "qwen2", "qwen2_5_vl_text", "qwen2_moe", "qwen2_vl_text", "qwen3", "qwen3_vl_text", "seed_oss", "smollm3",
+     "stablelm", "starcoder2"]
 )  # fmt: skip

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Family:
         text: the generator (`zoo.text.generators`) whose architecture the language model has; None for that of the
             tokenizer.
         queries: scale of the matrices that make queries; the smaller, the less does a rounded attention change.
+        language: what the configuration of the language model says beside that of the generator.
     """
 
     stem: str
@@ -47,6 +48,7 @@ class Family:
     projector: str = "multi_modal_projector.linear_2"
     text: str | None = None
     queries: float = 0.8
+    language: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _of_tiles(stem: str) -> Family:
@@ -56,6 +58,25 @@ def _of_tiles(stem: str) -> Family:
         lambda ids: {"image_token_id": ids["<image>"], "scale_factor": 2},
         projector="modality_projection.proj",
         text="llama",
+    )
+
+
+_QWEN_TOWER = {"depth": 3, "num_heads": 4, "patch_size": PATCH, "spatial_merge_size": 2, "temporal_patch_size": 2}
+
+
+def _qwen(stem: str, kind: str, vision: Mapping[str, Any], sections: Sequence[int], projector: str) -> Family:
+    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": list(sections)}
+    return Family(
+        stem,
+        {**_QWEN_TOWER, **vision},
+        lambda ids: {
+            "image_token_id": ids["<|image_pad|>"],
+            "video_token_id": ids["<|video_pad|>"],
+            "vision_start_token_id": ids["<|vision_start|>"],
+            "vision_end_token_id": ids["<|vision_end|>"],
+        },
+        projector=projector,
+        language={"model_type": f"{kind}_text", "rope_parameters": rope},
     )
 
 
@@ -81,7 +102,30 @@ FAMILIES: dict[str, Family] = {
     ),
     "idefics3": _of_tiles("Idefics3"),
     "smolvlm": _of_tiles("SmolVLM"),
-}
+    "qwen2_vl": _qwen(
+        "Qwen2VL", "qwen2_vl", {"embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2}, (2, 3, 3), "merger.mlp.2"
+    ),
+    "qwen2_5_vl": _qwen(
+        "Qwen2_5_VL",
+        "qwen2_5_vl",
+        {
+            "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "window_size": 4 * PATCH,
+            "fullatt_block_indexes": [1],
+        },
+        (2, 3, 3),
+        "merger.mlp.2",
+    ),
+    "qwen3_vl": _qwen(
+        "Qwen3VL",
+        "qwen3_vl",
+        {
+            "hidden_size": 32, "out_hidden_size": 64, "intermediate_size": 48, "num_position_embeddings": 36,
+            "deepstack_visual_indexes": [0, 2],
+        },
+        (4, 4, 4),
+        "linear_fc2",
+    ),
+}  # fmt: skip
 
 
 def build(family: str, folder: Path) -> None:
@@ -95,7 +139,8 @@ def build(family: str, folder: Path) -> None:
     ids = _ids(text, vocabulary)
     language = _language_model(text, vocabulary, ids, f"{family}/text")
     config = getattr(transformers, f"{spec.stem}Config")(
-        vision_config=dict(spec.vision), text_config=language.config.to_dict(), **spec.config(vocabulary),
+        vision_config=dict(spec.vision), text_config={**language.config.to_dict(), **spec.language},
+        **spec.config(vocabulary),
         tie_word_embeddings=language.config.tie_word_embeddings,
     )  # fmt: skip
     model = getattr(transformers, f"{spec.stem}ForConditionalGeneration")(config).eval()

@@ -180,8 +180,8 @@ def _feeds(graph: CausalLMExport, tokens: np.ndarray, mask: np.ndarray, keep: in
         positions = positions * mask
     else:  # new tokens follow each row's own past, wherever its padding is
         positions = mask.sum(axis=1, keepdims=True) - length + np.arange(length)
-    return {graph.tokens: tokens, "attention_mask": mask, "position_ids": positions,
-            "num_logits_to_keep": np.array(keep, np.int64)}  # fmt: skip
+    return {graph.tokens: tokens, "attention_mask": mask, "position_ids": graph.positions_of(positions),
+            "num_logits_to_keep": np.array(keep, np.int64), **graph.neutral(len(tokens), length)}  # fmt: skip
 
 
 def _chain(

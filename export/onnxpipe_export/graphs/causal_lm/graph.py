@@ -48,6 +48,32 @@ _BY_LENGTH = frozenset({"dynamic", "longrope"})
 
 
 @dataclass(frozen=True)
+class ExtraInput:
+    """A further input of a decoder, with a value for each new token.
+
+    Attributes:
+        name: its name; also that of the argument of the model's forward.
+        shape: of a token's value.
+        dtype: of the numbers.
+        value: what padding, generated tokens and tokens of text have.
+    """
+
+    name: str
+    shape: tuple[int, ...] = ()
+    dtype: str = "float32"
+    value: float = 0
+
+    def neutral(self, rows: int, length: int) -> np.ndarray:
+        """Make the values of tokens of text: (rows, length, ...)."""
+        return np.full((rows, length, *self.shape), self.value, self.dtype)
+
+    def random(self, rows: int, length: int) -> np.ndarray:
+        """Make random values: (rows, length, ...)."""
+        drawn = np.random.default_rng(5).standard_normal((rows, length, *self.shape))
+        return (drawn > 0).astype(self.dtype) if np.issubdtype(self.dtype, np.integer) else drawn.astype(self.dtype)
+
+
+@dataclass(frozen=True)
 class CausalLMExport:
     """The export of a causal language model.
 
@@ -60,6 +86,8 @@ class CausalLMExport:
         max_length: the longest row, in tokens, that is verified.
         name: the file's stem.
         tokens: the input for tokens: "input_ids", or "inputs_embeds" where another graph embeds them.
+        position_axes: how many positions a token has; with several, position_ids is (axes, batch, length).
+        extras: further inputs, between num_logits_to_keep and the caches.
     """
 
     checkpoint: Checkpoint
@@ -70,12 +98,14 @@ class CausalLMExport:
     max_length: int
     name: str = "model"
     tokens: str = "input_ids"
+    position_axes: int = 1
+    extras: tuple[ExtraInput, ...] = ()
     decisions: frozenset[str] = frozenset({"logits"})
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs; see the module's docstring."""
-        return (self.tokens, *_REST, *self.past)
+        return (self.tokens, *_REST, *(extra.name for extra in self.extras), *self.past)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -121,7 +151,10 @@ class CausalLMExport:
 
     def _module(self) -> CausalModule:
         model = self.checkpoint.model
-        module = CausalModule(model, len(self.caches), gqa=self.gqa, rotary=self.rotary, positions=self.positions)
+        module = CausalModule(
+            model, len(self.caches), gqa=self.gqa, rotary=self.rotary, positions=self.positions,
+            extras=tuple(extra.name for extra in self.extras),
+        )  # fmt: skip
         module.eval()
         return module
 
@@ -163,20 +196,25 @@ class CausalLMExport:
         mask, ids = feeds["attention_mask"][row].astype(bool), feeds[self.tokens][row]
         length = len(ids)
         before = len(mask) - length
+        chosen = slice(None) if before else mask
+        extras = {extra.name: feeds[extra.name][row][None, chosen] for extra in self.extras}
         if not before:
-            return {"ids": ids[None, mask], "past": ()}
+            return {"ids": ids[None, mask], "past": (), "extras": extras}
         # padding is at the right of a row's own tokens with GroupQueryAttention, else at their left
         own = np.arange(len(mask)) < (int(mask.sum()) - length if self.gqa else before)
         own &= mask
         past = [feeds[name][row : row + 1][:, :, own[: feeds[name].shape[2]]] for name in self.past]
-        return {"ids": ids[None], "past": past}
+        return {"ids": ids[None], "past": past, "extras": extras}
 
-    def run_original(self, ids: np.ndarray, past: Sequence[np.ndarray] = ()) -> dict[str, np.ndarray]:
+    def run_original(
+        self, ids: np.ndarray, past: Sequence[np.ndarray] = (), extras: Feeds | None = None
+    ) -> dict[str, np.ndarray]:
         """Run the original: all logits, the last hidden state, and the caches under the names of outputs.
 
         Args:
             ids: int64 (1, length), or their embeddings, float32 (1, length, width); no padding.
             past: keys and values so far in the order of `past`; empty for none.
+            extras: the further inputs; None for those of text.
         """
         from transformers import DynamicCache
 
@@ -188,6 +226,8 @@ class CausalLMExport:
             "input_ids" if ids.dtype == np.int64 else "inputs_embeds": torch.from_numpy(ids),
             "attention_mask": torch.ones(1, before + ids.shape[1], dtype=torch.int64),
         }
+        values = self.neutral(*ids.shape[:2]) if extras is None else extras
+        inputs |= {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in values.items()}
         with torch.inference_mode(), tracing.quiet():
             scores, hidden = run_model(self.checkpoint.model, cache, inputs)
             states = [tensor for pair in pairs(cache) for tensor in pair]
@@ -201,6 +241,14 @@ class CausalLMExport:
         with torch.inference_mode():
             embedded = self.checkpoint.model.get_input_embeddings()(torch.from_numpy(np.ascontiguousarray(row)))
             return np.asarray(embedded.float().numpy())
+
+    def neutral(self, rows: int, length: int) -> dict[str, np.ndarray]:
+        """Make the further inputs of text."""
+        return {extra.name: extra.neutral(rows, length) for extra in self.extras}
+
+    def positions_of(self, places: np.ndarray) -> np.ndarray:
+        """Make position_ids of tokens of text from their places, int64 (batch, length)."""
+        return places if self.position_axes == 1 else np.repeat(places[None], self.position_axes, axis=0)
 
     def empty_past(self, rows: int = 1) -> dict[str, np.ndarray]:
         """Make caches of length 0."""
@@ -218,8 +266,9 @@ class CausalLMExport:
         arrays = {
             self.tokens: self.fed(generator.integers(0, self.checkpoint.config.vocab_size, (rows, length))),
             "attention_mask": mask,
-            "position_ids": positions,
+            "position_ids": self.positions_of(positions),
             "num_logits_to_keep": np.array(2, np.int64),
+            **{extra.name: extra.random(rows, length) for extra in self.extras},
         } | {
             name: states((*array.shape[:2], before, array.shape[3])).astype(np.float32)
             for name, array in self.empty_past(rows).items()
@@ -227,14 +276,28 @@ class CausalLMExport:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def _axes(self) -> dict[str, dict[int, str]]:
-        axes = {name: {0: _BATCH, 1: _LENGTH} for name in (self.tokens, "position_ids", "last_hidden_state")}
+        named = (self.tokens, "position_ids", "last_hidden_state", *(extra.name for extra in self.extras))
+        axes = {name: {0: _BATCH, 1: _LENGTH} for name in named}
+        if self.position_axes > 1:
+            axes["position_ids"] = {1: _BATCH, 2: _LENGTH}
         axes |= {"attention_mask": {0: _BATCH, 1: _TOTAL}, "logits": {0: _BATCH, 1: "num_logits"}}
         axes |= {name: {0: _BATCH, 2: _PAST} for name in self.past}
         return axes | {name: {0: _BATCH, 2: _TOTAL} for name in self.present}
 
 
-def describe(checkpoint: Checkpoint, wanted: Attention = "auto") -> CausalLMExport:
+def describe(
+    checkpoint: Checkpoint,
+    wanted: Attention = "auto",
+    *,
+    position_axes: int = 1,
+    extras: tuple[ExtraInput, ...] = (),
+) -> CausalLMExport:
     """Describe the graph of `checkpoint`, with the wanted attention or the one that fits.
+
+    Args:
+        checkpoint: the model.
+        wanted: the attention.
+        position_axes, extras: see `CausalLMExport`.
 
     Raises:
         ExportError: the model does not attend that way, or has no cache of keys and values.
@@ -259,9 +322,11 @@ def describe(checkpoint: Checkpoint, wanted: Attention = "auto") -> CausalLMExpo
     rotary = find_rotary(checkpoint.model) if gqa else None
     if rotary is not None and rotary.width % _ANGLES:
         rotary = None  # the model's own operators do it
-    graph = CausalLMExport(checkpoint, caches, gqa, rotary, positions, longest)
+    graph = CausalLMExport(
+        checkpoint, caches, gqa, rotary, positions, longest, position_axes=position_axes, extras=extras
+    )
     if wanted == "auto" and gqa and not graph.fits():
-        return describe(checkpoint, "standard")
+        return describe(checkpoint, "standard", position_axes=position_axes, extras=extras)
     return graph
 
 

@@ -16,8 +16,8 @@ from onnxpipe_export.graphs.causal_lm.rotary import Rotary
 
 
 class CausalModule(torch.nn.Module):  # type: ignore[misc]
-    """A causal language model from (tokens, attention_mask, position_ids, num_logits_to_keep, key 0, value 0, ...) to
-    (logits, last hidden state, key 0, value 0, ...). Tokens are input_ids, or inputs_embeds if they are floats.
+    """A causal language model from (tokens, attention_mask, position_ids, num_logits_to_keep, extras, key 0, value 0,
+    ...) to (logits, last hidden state, key 0, value 0, ...). Tokens are input_ids, or inputs_embeds if they are floats.
 
     Args:
         model: the original.
@@ -25,23 +25,29 @@ class CausalModule(torch.nn.Module):  # type: ignore[misc]
         gqa: attend through GroupQueryAttention nodes.
         rotary: the rotation that the nodes do, None where the model's own operators do it.
         positions: rows of the tables of sines.
+        extras: names of further arguments of the model's forward.
     """
 
-    def __init__(self, model: Any, layers: int, *, gqa: bool, rotary: Rotary | None, positions: int) -> None:
+    def __init__(
+        self, model: Any, layers: int, *, gqa: bool, rotary: Rotary | None, positions: int, extras: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.model = model
         self.layers = layers
         self.gqa = gqa
         self.rotary = rotary
         self.positions = positions
+        self.extras = extras
 
-    def forward(self, tokens: Any, mask: Any, positions: Any, keep: Any, *past: Any) -> tuple[Any, ...]:
+    def forward(self, tokens: Any, mask: Any, positions: Any, keep: Any, *rest: Any) -> tuple[Any, ...]:
         """Run the model; see the class."""
+        past = rest[len(self.extras) :]
         layers = list(zip(past[::2], past[1::2], strict=True))
         inputs = {
             "inputs_embeds" if tokens.is_floating_point() else "input_ids": tokens,
             "attention_mask": mask,
             "logits_to_keep": kept_positions(positions, keep, self.gqa),
+            **dict(zip(self.extras, rest, strict=False)),
         }
         if "position_ids" in inspect.signature(self.model.forward).parameters or _passes_on(self.model):
             inputs["position_ids"] = positions
@@ -88,8 +94,10 @@ def kept_positions(positions: Any, keep: Any, padded_right: bool) -> Any:
     """Find the positions of each row that get logits: all for keep = 0, else the last `keep` that are not padding.
 
     A row's last token is the one with the largest position; padding has 0, as has the one token of the shortest row,
-    which stands first or last as the padding is at the right or left. int64 (batch, kept).
+    which stands first or last as the padding is at the right or left. Of several positions of a token the sum counts:
+    within an image only the last token has the largest row and column. int64 (batch, kept).
     """
+    positions = positions.sum(dim=0) if positions.dim() == 3 else positions
     length = torch._shape_as_tensor(positions)[1]
     every = keep == 0
     offsets = torch.arange(torch.where(every, length, keep))

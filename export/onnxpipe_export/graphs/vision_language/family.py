@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe_export import tracing
+from onnxpipe_export.graphs.causal_lm.graph import ExtraInput
 from onnxpipe_export.graphs.graph import Feeds, GraphExport
 
 Join = Callable[[Sequence[Sequence[Feeds]]], Feeds]
@@ -39,6 +40,8 @@ class Family:
         placeholders: from the inputs of an image and the number of its features to the ids that stand for it in a
             prompt; None: the image token as often.
         token_inputs: from ids int64 (rows, length) to what the original's forward takes beside them, by token.
+        text: from the model to the causal language model that it has inside; None: that which transformers has for it.
+        position_axes, extras: of the decoder, see `CausalLMExport`.
     """
 
     vision: GraphExport
@@ -46,6 +49,9 @@ class Family:
     join: Join = join_images
     placeholders: Callable[[Feeds, int], list[int]] | None = None
     token_inputs: Callable[[np.ndarray], Feeds] = no_token_inputs
+    text: Callable[[Any], Any] | None = None
+    position_axes: int = 1
+    extras: tuple[ExtraInput, ...] = ()
 
 
 def original_features(model: Any, images: Feeds) -> np.ndarray:

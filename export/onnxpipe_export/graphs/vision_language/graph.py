@@ -24,7 +24,7 @@ from onnxpipe_export import tasks
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.causal_lm import cases as causal_cases
 from onnxpipe_export.graphs.causal_lm import graph as causal
-from onnxpipe_export.graphs.graph import Attention, Case, GraphExport
+from onnxpipe_export.graphs.graph import Attention, Case, Feeds, GraphExport
 from onnxpipe_export.graphs.vision_language.family import Family, original_features
 from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport
 from onnxpipe_export.precision import makers
@@ -35,6 +35,9 @@ FAMILIES: Mapping[str, str] = {
     "llava_next": "llava_next",
     "llava_onevision": "llava_next",
     "smolvlm": "idefics3",
+    "qwen2_5_vl": "qwen_vl",
+    "qwen2_vl": "qwen_vl",
+    "qwen3_vl": "qwen_vl",
 }
 """model_type -> the module in this folder that describes it."""
 
@@ -48,11 +51,11 @@ def describe(checkpoint: Checkpoint, attention: Attention = "auto") -> list[Grap
     family = family_of(checkpoint)
     text = dataclasses.replace(
         checkpoint,
-        model=text_model(checkpoint.model),
+        model=(family.text or text_model)(checkpoint.model),
         config=checkpoint.model.config.get_text_config(),
         task=tasks.TASKS["text-generation"],
     )
-    plain = causal.describe(text, attention)
+    plain = causal.describe(text, attention, position_axes=family.position_axes, extras=family.extras)
     fields = {each.name: getattr(plain, each.name) for each in dataclasses.fields(plain)}
     fields |= {"name": "decoder_model_merged", "tokens": "inputs_embeds"}
     return [family.vision, _embeddings(checkpoint), DecoderExport(**fields, whole=checkpoint, family=family)]
@@ -139,7 +142,20 @@ class DecoderExport(causal.CausalLMExport):
             Case(causal_cases.continued(self, rows[:1], 2, keep=2)),
             Case(causal_cases.continued(self, rows, 1, keep=1)),
         ]
+        if self.extras:
+            merged.append(Case(self._with_extras(causal_cases.batch(self, rows, keep=1)), decides=False))
         return [*super().cases(tokenizer), *(case for case in merged if case.feeds)]
+
+    def _with_extras(self, feeds: Feeds) -> dict[str, np.ndarray]:
+        """Give the tokens of a batch of prompts random further inputs."""
+        shape = feeds[self.tokens].shape[:2]
+        inside = feeds["attention_mask"][:, -shape[1] :].astype(bool)
+        found = {**feeds}
+        for extra in self.extras:
+            found[extra.name] = np.where(
+                inside.reshape(*shape, *(1 for _ in extra.shape)), extra.random(*shape), extra.neutral(*shape)
+            )
+        return found
 
     def merged(self, text: np.ndarray, numbers: Sequence[int]) -> np.ndarray:
         """Embed a text with these synthetic images after its first half: float32 (length, width)."""

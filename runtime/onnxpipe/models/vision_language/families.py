@@ -15,6 +15,9 @@ _FAMILIES: dict[str, tuple[str, str]] = {
     "llava_next": ("llava_next", "LlavaNext"),
     "llava_onevision": ("llava_next", "LlavaOnevision"),
     "smolvlm": ("idefics3", "Idefics3"),
+    "qwen2_5_vl": ("qwen_vl", "QwenVL"),
+    "qwen2_vl": ("qwen_vl", "QwenVL"),
+    "qwen3_vl": ("qwen_vl", "Qwen3VL"),
 }
 
 
