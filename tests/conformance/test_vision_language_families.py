@@ -25,7 +25,7 @@ transformers = pytest.importorskip("transformers")
 
 Models = Callable[[str, str], Path]
 Bundles = Callable[..., Path]
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl", "gemma3")
 GREEDY = {"max_new_tokens": 12, "do_sample": False}
 every_family = pytest.mark.parametrize("family", FAMILIES)
 

@@ -7,7 +7,19 @@ from pathlib import Path
 HEAD = "image-text-to-text"
 """The head of these models in `zoo.build`: the task that they are exported for."""
 
-FAMILIES = ("llava", "llava_next", "llava_onevision", "idefics3", "smolvlm", "qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+FAMILIES = (
+    "llava",
+    "llava_next",
+    "llava_onevision",
+    "idefics3",
+    "smolvlm",
+    "qwen2_vl",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "internvl",
+    "gemma3",
+    "paligemma",
+)
 PRECISIONS = ("fp32", "int8", "q4")
 """The graphs of their bundles; the tests share one bundle a family."""
 

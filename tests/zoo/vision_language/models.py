@@ -102,6 +102,31 @@ FAMILIES: dict[str, Family] = {
     ),
     "idefics3": _of_tiles("Idefics3"),
     "smolvlm": _of_tiles("SmolVLM"),
+    "internvl": Family(
+        "InternVL",
+        _TOWER,
+        lambda ids: {"image_token_id": ids["<IMG_CONTEXT>"], "image_seq_length": 4},
+        queries=0.6,
+    ),
+    "gemma3": Family(
+        "Gemma3",
+        _SIGLIP,
+        lambda ids: {
+            "image_token_id": ids["<image_soft_token>"],
+            "boi_token_index": ids["<start_of_image>"],
+            "eoi_token_index": ids["<end_of_image>"],
+            "mm_tokens_per_image": 4,
+        },
+        projector="mm_input_projection_weight",
+        queries=0.6,
+    ),
+    "paligemma": Family(
+        "PaliGemma",
+        _SIGLIP,
+        lambda ids: {"image_token_id": ids["<image>"], "projection_dim": 64},
+        projector="multi_modal_projector.linear",
+        queries=0.6,
+    ),
     "qwen2_vl": _qwen(
         "Qwen2VL", "qwen2_vl", {"embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2}, (2, 3, 3), "merger.mlp.2"
     ),
@@ -166,7 +191,8 @@ def _language_model(text: Generator, vocabulary: dict[str, int], ids: dict[str, 
     config = getattr(transformers, f"{text.stem}Config")(
         vocab_size=max(vocabulary.values()) + 1, **{**text.config, **ids}
     )
-    model = getattr(transformers, text.stem + text.kind)(config).eval()
+    kind = text.kind if text.kind.startswith(text.stem.removesuffix("Text")) else text.stem + text.kind
+    model = getattr(transformers, kind)(config).eval()
     model.tie_weights()
     if not text.config.get("tie_word_embeddings", True):
         head = model.get_output_embeddings()

@@ -30,10 +30,13 @@ from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport
 from onnxpipe_export.precision import makers
 
 FAMILIES: Mapping[str, str] = {
+    "gemma3": "square_tiles",
     "idefics3": "idefics3",
+    "internvl": "square_tiles",
     "llava": "llava",
     "llava_next": "llava_next",
     "llava_onevision": "llava_next",
+    "paligemma": "square_tiles",
     "smolvlm": "idefics3",
     "qwen2_5_vl": "qwen_vl",
     "qwen2_vl": "qwen_vl",

@@ -10,10 +10,13 @@ from onnxpipe.models.vision_language.family import Family
 
 #: model_type to the module in this folder and the class in it.
 _FAMILIES: dict[str, tuple[str, str]] = {
+    "gemma3": ("gemma", "Gemma3"),
     "idefics3": ("idefics3", "Idefics3"),
+    "internvl": ("family", "Family"),
     "llava": ("family", "Family"),
     "llava_next": ("llava_next", "LlavaNext"),
     "llava_onevision": ("llava_next", "LlavaOnevision"),
+    "paligemma": ("gemma", "PaliGemma"),
     "smolvlm": ("idefics3", "Idefics3"),
     "qwen2_5_vl": ("qwen_vl", "QwenVL"),
     "qwen2_vl": ("qwen_vl", "QwenVL"),
