@@ -26,7 +26,7 @@ transformers = pytest.importorskip("transformers")
 
 Models = Callable[[str, str], Path]
 Bundles = Callable[..., Path]
-every_family = pytest.mark.parametrize("family", FAMILIES)
+every_family = pytest.mark.parametrize("family", [name for name in FAMILIES if PROCESSORS[name].template is not None])
 GREEDY: dict[str, Any] = {"max_new_tokens": 10, "do_sample": False}
 
 
@@ -115,9 +115,11 @@ def test_several_chats_and_texts(pair: Pair) -> None:
     answers = pair.same(chats)
     assert pair.ours(chats, batch_size=3, **GREEDY) == answers
     assert pair.same(text=["one", "two words here"])[1][0]["input_text"] == "two words here"
-    images = [[image("odd")], [image("wide")]] if pair.ours.processor.grouped else [image("odd"), image("wide")]
-    records = pair.same(images=images, text=["<image> one", "two words <image> here"])
-    assert [record["input_text"] for record in records] == ["<image> one", "two words <image> here"]
+    nested = pair.ours.processor.grouped or pair.family == "gemma3"  # transformers wants lists there
+    images = [[image("odd")], [image("wide")]] if nested else [image("odd"), image("wide")]
+    marker = pair.ours.processor.image_token
+    texts = [f"{marker} one", f"two words {marker} here"]
+    assert [record["input_text"] for record in pair.same(images=images, text=texts)] == texts
 
 
 @pytest.mark.parametrize("family", ["llava", "smolvlm"])

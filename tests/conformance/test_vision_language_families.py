@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import onnxpipe
 from onnxpipe.errors import ImageError
 from onnxpipe.generation.streamers import TextStreamer
 from onnxpipe.models.auto import AutoModelForImageTextToText
@@ -18,7 +19,7 @@ from onnxpipe.models.vision_language.qwen_vl import rope_positions
 from onnxpipe.processing.auto import AutoProcessor
 from onnxpipe.processing.images.io.load import load_image
 from zoo.vision.images import encoded
-from zoo.vision_language import HEAD
+from zoo.vision_language import HEAD, PRECISIONS
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -66,7 +67,7 @@ def expected(model: Any, features: Mapping[str, np.ndarray], **options: Any) -> 
 def test_two_images_of_unlike_size_in_one_message(
     family: str, models: Models, bundles: Bundles, images: Mapping[str, Image.Image]
 ) -> None:
-    folder = bundles(family, HEAD)
+    folder = bundles(family, HEAD, PRECISIONS)
     processor, model = AutoProcessor.from_pretrained(folder), AutoModelForImageTextToText.from_pretrained(folder)
     features = prepared(processor, [user(images["photo"], images["wide"], "What do they have in common?")])
     assert model.generate(**features, **GREEDY).tolist() == expected(original(models(family, HEAD)), features)
@@ -78,7 +79,7 @@ def test_two_images_of_unlike_size_in_one_message(
 @every_family
 def test_a_left_padded_batch(family: str, models: Models, bundles: Bundles, images: Mapping[str, Image.Image]) -> None:
     """One image, two, none; each row as alone."""
-    folder = bundles(family, HEAD)
+    folder = bundles(family, HEAD, PRECISIONS)
     processor, model = AutoProcessor.from_pretrained(folder), AutoModelForImageTextToText.from_pretrained(folder)
     chats = [
         [user("And this?", images["odd"])],
@@ -99,7 +100,7 @@ def test_a_left_padded_batch(family: str, models: Models, bundles: Bundles, imag
 def test_a_second_turn_streamed(
     family: str, models: Models, bundles: Bundles, images: Mapping[str, Image.Image]
 ) -> None:
-    folder = bundles(family, HEAD)
+    folder = bundles(family, HEAD, PRECISIONS)
     processor, model = AutoProcessor.from_pretrained(folder), AutoModelForImageTextToText.from_pretrained(folder)
     turns = [user(images["photo"], "What is this?"), {"role": "assistant", "content": "A cat."}]
     model.generate(**prepared(processor, turns[:1]), **GREEDY)
@@ -112,10 +113,29 @@ def test_a_second_turn_streamed(
             chunks.append(text)
 
     found = model.generate(**features, streamer=Streamer(processor.tokenizer, skip_prompt=True), **GREEDY)
-    assert model.vision.runs == runs + 1, "the first image was encoded in the first turn"
+    pieces = len(model.family.pieces(prepared(processor, [user(images["odd"])])))
+    assert model.vision.runs == runs + pieces, "the first image was encoded in the first turn"
     assert found.tolist() == expected(original(models(family, HEAD)), features)
     new = found[0, features["input_ids"].shape[1] :]
     assert "".join(chunks).rstrip("\n") == processor.decode(new, clean_up_tokenization_spaces=False).rstrip("\n")
+
+
+# -- PaliGemma: prompts without a chat ------------------------------------------------------------------------------
+def test_prompts_of_paligemma(models: Models, bundles: Bundles, images: Mapping[str, Image.Image]) -> None:
+    """One image, two, in a left-padded batch; through the pipeline too."""
+    folder = bundles("paligemma", HEAD, PRECISIONS)
+    processor: Any = AutoProcessor.from_pretrained(folder)
+    model = AutoModelForImageTextToText.from_pretrained(folder)
+    texts = ["caption en", "<image><image>what do they have in common?"]
+    both = [[images["odd"]], [images["photo"], images["wide"]]]
+    rows = [processor(images=chosen, text=text) for chosen, text in zip(both, ["<image>caption en", texts[1]])]
+    together = processor(images=both, text=["<image>caption en", texts[1]], padding=True, padding_side="left")
+    for features in (*rows, together):
+        assert model.generate(**features, **GREEDY).tolist() == expected(original(models("paligemma", HEAD)), features)
+    pipe = onnxpipe.pipeline("image-text-to-text", folder, device="cpu")
+    answer = pipe(images=[images["odd"]], text="<image>caption en", return_full_text=False, **GREEDY)
+    new = model.generate(**rows[0], **GREEDY)[0, rows[0]["input_ids"].shape[1] :]
+    assert answer[0]["generated_text"] == processor.decode(new, skip_special_tokens=True)
 
 
 # -- positions of Qwen-VL ---------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from onnxpipe.models.speech_to_text.loading import load_speech_model
 from onnxpipe.models.table_questions import load_table_model
 from onnxpipe.models.text_to_audio.loading import load_text_to_audio_model
 from onnxpipe.models.text_to_audio.protocol import TextToAudioModel
+from onnxpipe.models.vision_language.loading import load_causal_model
 from onnxpipe.models.vision_language.model import VisionLanguageModel
 
 
@@ -129,7 +130,7 @@ class AutoModelForCausalLM(AutoModel):
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "text-generation"
     model_class: ClassVar[type] = CausalLM
-    loader: ClassVar[ModelLoader] = CausalLM.load
+    loader: ClassVar[ModelLoader] = load_causal_model
 
 
 class AutoModelForSeq2SeqLM(AutoModel):

@@ -7,6 +7,7 @@ They take all of that precomputed as keyword arguments; here it is computed by o
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,10 +122,10 @@ def attend(self: Any, hidden_states: Any, cu_seqlens: Any, position_embeddings: 
     if isinstance(cu_seqlens, Windows):
         grouped = [part[cu_seqlens.patches] for part in (query, key, value)]
         bias = torch.where(cu_seqlens.inside, 0.0, float("-inf"))[:, None, None]
-        output = _products(*grouped, self.scaling, bias).flatten(0, 1)[cu_seqlens.places]
+        output = _products(grouped, self.scaling, bias).flatten(0, 1)[cu_seqlens.places]
     else:
         grouped = [_by_frame(part, cu_seqlens.count) for part in (query, key, value)]
-        output = _products(*grouped, self.scaling).flatten(0, 1)
+        output = _products(grouped, self.scaling).flatten(0, 1)
     return self.proj(output.flatten(1))
 
 
@@ -134,9 +135,9 @@ def _by_frame(part: Any, count: Any) -> Any:
     return part.reshape(count, length // count, *part.shape[1:])
 
 
-def _products(query: Any, key: Any, value: Any, scale: float, bias: Any = None) -> Any:
-    """Compute attention of (groups, places, heads, width)."""
-    query, key, value = (part.transpose(1, 2) for part in (query, key, value))
+def _products(parts: Sequence[Any], scale: float, bias: Any = None) -> Any:
+    """Compute attention with queries, keys and values (groups, places, heads, width)."""
+    query, key, value = (part.transpose(1, 2) for part in parts)
     scores = query @ key.transpose(2, 3) * scale
     weights = torch.softmax(scores if bias is None else scores + bias, dim=-1)
     return (weights @ value).transpose(1, 2)

@@ -24,6 +24,11 @@ _FAMILIES: dict[str, tuple[str, str]] = {
 }
 
 
+def is_known(config: Config) -> bool:
+    """Return whether the family of a model is known here."""
+    return str(config.model_type) in _FAMILIES
+
+
 def family_of(config: Config) -> Family:
     """Make the family of a model.
 

@@ -1,0 +1,20 @@
+"""Load a causal language model, which may be the text part of one that sees images."""
+
+from __future__ import annotations
+
+from onnxpipe.bundle import Bundle
+from onnxpipe.models.base import Opener
+from onnxpipe.models.causal_lm.model import CausalLM
+from onnxpipe.models.vision_language.encoder import GRAPH
+from onnxpipe.models.vision_language.families import is_known
+from onnxpipe.models.vision_language.model import VisionLanguageModel
+
+
+def load_causal_model(bundle: Bundle, opener: Opener, name_or_path: str) -> CausalLM:
+    """Load the causal language model of a bundle.
+
+    The decoder of a vision-language model may take more than tokens (several positions each, their types), so it is
+    loaded as what it is; its vision encoder stays closed until an image comes.
+    """
+    load = VisionLanguageModel.load if GRAPH in bundle.graphs and is_known(bundle.config) else CausalLM.load
+    return load(bundle, opener, name_or_path)
