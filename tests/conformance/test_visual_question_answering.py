@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import csv
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import onnxpipe
 from onnxpipe import AutoModelForVisualQuestionAnswering
+from onnxpipe.cli import main
 from zoo.cache import cached_bundle, cached_model
-from zoo.vision.images import pil_image
+from zoo.vision.images import pil_image, write
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -120,3 +124,20 @@ def test_an_answer_is_streamed() -> None:
 def test_copies_answer_alike() -> None:
     pipe, value = _pipe("blip"), {"image": pil_image("photo"), "question": QUESTION}
     assert copy.deepcopy(pipe)(value, max_new_tokens=4) == pipe(value, max_new_tokens=4)
+
+
+def test_commands(tmp_path: Path) -> None:
+    model = str(cached_bundle("vilt", TASK, ("fp32", "int8")))
+    paths = [str(write(name, tmp_path)) for name in ("photo", "second")]
+    best = [answer[0]["answer"] for answer in _pipe("vilt")(paths, QUESTION)]
+    run = CliRunner().invoke(main, ["run", "vqa", *paths, "--question", QUESTION, "--model", model])
+    assert run.exit_code == 0, run.output
+    assert all(f" {answer}" in run.stdout for answer in best)
+    table, answers = tmp_path / "photos.csv", tmp_path / "answers.csv"
+    table.write_text("image,question\n" + "".join(f"{path},{QUESTION}\n" for path in paths) + f"{paths[0]},\n")
+    call = ["--input", str(table), "--output", str(answers), "--on-error", "return"]
+    run = CliRunner().invoke(main, ["run", TASK, "--model", model, *call])
+    assert run.exit_code == 3, run.output
+    rows = list(csv.DictReader(answers.open(newline="")))
+    assert [row["answer"] for row in rows] == [*best, ""]
+    assert "question" in rows[2]["error"]

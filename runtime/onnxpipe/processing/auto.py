@@ -146,10 +146,17 @@ class AutoProcessor:
             return _tokenizer(folder)
         config = find_config(folder, name)
         images = _image_processor(config, overrides)
-        both = image_text_processor(config.model_type)
+        both = image_text_processor(_family(config))
         if has_tokenizer(folder):
             return both.from_parts(images, _tokenizer(folder), config)
         return images if both.needs_tokenizer else both.from_parts(images, None, config)
+
+
+def _family(config: ProcessorConfig) -> str:
+    """The family whose processor a model has: of an encoder with a decoder, the encoder's."""
+    encoder = config.model.get("encoder")
+    inner = encoder.get("model_type") if isinstance(encoder, Mapping) else None
+    return str(inner) if config.model_type == "vision-encoder-decoder" and inner else config.model_type
 
 
 def _audio_processor(

@@ -204,6 +204,7 @@ _AUDIO: Mapping[str, Mapping[str, str]] = {
 }
 
 _IMAGE_TEXT: Mapping[str, Mapping[str, str]] = {
+    "multimodal.donut": {"DonutProcessor": "donut donut-swin"},
     "multimodal.florence2": {"Florence2Processor": "florence2"},
     "multimodal.gemma": {"Gemma3Processor": "gemma3", "PaliGemmaProcessor": "paligemma"},
     "multimodal.idefics3": {"Idefics3Processor": "idefics3", "SmolVLMProcessor": "smolvlm"},

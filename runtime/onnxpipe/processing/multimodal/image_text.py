@@ -22,6 +22,9 @@ from onnxpipe.processing.processor_config import ProcessorConfig
 from onnxpipe.processing.text.keywords import TokenizerCallOptions
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
+_OF_TEXT = frozenset({*TokenizerCallOptions.__annotations__, "add_special_tokens"})
+"""The keywords of a tokenizer's call."""
+
 
 class TextImageProcessor:
     """An image processor and a tokenizer in one object.
@@ -133,7 +136,7 @@ class Processor(TextImageProcessor):
 
     def _split(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Split a call's keywords into the tokenizer's and the image processor's."""
-        of_text, of_images = TokenizerCallOptions.__annotations__, self.image_processor.known_settings
+        of_text, of_images = _OF_TEXT, self.image_processor.known_settings
         for name in options:
             if name not in of_text and RENAMED.get(name, name) not in of_images:
                 raise UnknownArgumentError.among(type(self).__name__, name, {*of_text, *of_images})
