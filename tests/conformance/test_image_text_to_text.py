@@ -209,6 +209,7 @@ def test_bad_input(pair: Pair, tmp_path: Path) -> None:
         ({"text": "x", "return_full_text": True, "return_tensors": True}, ValueError, "mutually exclusive"),
         ({"text": "x", "max_new_token": 3}, ValueError, "max_new_tokens"),
         ({"text": [user({"type": "video", "video": "x.mp4"})]}, UnsupportedError, "video"),
+        ({"text": [user({"type": "sketch", "sketch": "x"})]}, UnsupportedError, "sketch"),
     ):  # fmt: skip
         with pytest.raises(error, match=words):
             pipe(**wrong)

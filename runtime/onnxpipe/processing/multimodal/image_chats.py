@@ -201,7 +201,7 @@ def _part(part: Any) -> tuple[Any, list[Any]]:
     if kind == "image":
         rest = {name: value for name, value in part.items() if name not in SOURCES}
         return rest, [part[name] for name in SOURCES if part.get(name) is not None]
-    if kind in ("video", "audio"):
+    if isinstance(part, Mapping) and kind != "text":
         raise UnsupportedError(f"a message has a part of the type {kind!r}: chats take texts and images here")
     return part, []
 
