@@ -4,6 +4,7 @@
     ├── ModelNotFoundError      (OSError)      no such folder, Hub repo, revision or file
     ├── NotExportedError        (OSError)      the model has weights but no ONNX graph; the message gives the command
     ├── BundleError             (ValueError)   a folder that is damaged, hostile, or of an unknown format
+    │   └── ChatTemplateError   (TypeError)    a chat template that does not go with the conversation's form
     ├── PrecisionError          (ValueError)   the model has no graph of the requested precision
     ├── ExportError             (RuntimeError) a model that could not be exported
     │   └── CertificateError                   the graph does not answer as the original does; nothing was written
@@ -44,6 +45,10 @@ class NotExportedError(OnnxPipeError, OSError):
 
 class BundleError(OnnxPipeError, ValueError):
     """A model folder that is damaged, hostile, or of an unknown format."""
+
+
+class ChatTemplateError(BundleError, TypeError):
+    """A chat template that treats a value of the conversation as if it were of another type."""
 
 
 class PrecisionError(OnnxPipeError, ValueError):

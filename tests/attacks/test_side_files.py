@@ -146,7 +146,7 @@ def test_no_other_file_is_read() -> None:
         "read_text",
         "read_json",
         "read_json_value",
-        "_optional",
+        "optional_json",
         "_json",
         "_read",
         "_lines",

@@ -24,7 +24,7 @@ pytest.importorskip("jinja2")
 
 from transformers.utils import get_json_schema  # noqa: E402
 
-from onnxpipe.errors import BundleError, UnsupportedError  # noqa: E402
+from onnxpipe.errors import BundleError, ChatTemplateError, UnsupportedError  # noqa: E402
 from onnxpipe.processing.text.chat.tool_schemas import schema_of  # noqa: E402
 from onnxpipe.processing.text.tokenizer import AutoTokenizer, Tokenizer  # noqa: E402
 from zoo.text.generator_tokenizers import save  # noqa: E402
@@ -192,6 +192,8 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Both]:
 def _outcome(call: Callable[[], Any]) -> Any:
     try:
         result = call()
+    except ChatTemplateError as error:  # a TypeError too, which says more
+        return TypeError, str(error.__cause__)
     except Exception as error:
         return type(error), str(error)
     if hasattr(result, "items"):

@@ -102,8 +102,10 @@ def test_recordings(name: str, kind: str) -> None:
     source = recordings(ours.sampling_rate)[kind]
     if name == "ParakeetFeatureExtractor" and kind in ("one sample", "a list"):
         pytest.skip("transformers fails on lists, and gives not-a-numbers for one sample")
-    found = answer(ours, source)
-    assert_same(found, answer(theirs, source), close=NOISE.get((name, kind), CLOSE))
+    found, wanted = answer(ours, source), answer(theirs, source)
+    if name == "Speech2TextFeatureExtractor" and isinstance(wanted, dict):  # of silence: divided by 0 there
+        wanted = {each: np.where(np.isfinite(array), array, 0).astype(array.dtype) for each, array in wanted.items()}
+    assert_same(found, wanted, close=NOISE.get((name, kind), CLOSE))
 
 
 #: Ways of padding and cutting, for batches of recordings of different lengths.

@@ -30,22 +30,7 @@ CORPUS = Path(__file__).parent / "corpus"
 _PATIENCE = 300
 _ROUND = 100
 #: Places with findings that are known and not mended yet: "<target>: <error> in <module>:<function>".
-OPEN = frozenset(
-    {
-        "configs: TypeError in processing/text/files.py:_named",
-        "configs: TypeError in processing/text/files.py:_spec",
-        "configs: TypeError in processing/text/files.py:load",
-        "configs: ValueError in processing/text/files.py:__post_init__",
-        "configs: AttributeError in processing/text/files.py:_add_missing",
-        "configs: ValueError in processing/text/pooling.py:read_pooling_config",
-        "configs: TypeError in processing/text/pooling.py:read_pooling_config",
-        "configs: AttributeError in processing/text/pooling.py:read_pooling_config",
-        "configs: TypeError in tasks/embedding.py:_prompt",
-        "templates: TypeError in processing/text/chat/sandbox.py:call",
-        "templates: TypeError in processing/text/chat/sandbox.py:charged",
-        "templates: TypeError in processing/text/chat/sandbox.py:_tojson",
-    }
-)
+OPEN: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

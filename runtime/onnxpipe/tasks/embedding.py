@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.engine.scheduler import Answered
-from onnxpipe.errors import UnsupportedError
+from onnxpipe.errors import BundleError, UnsupportedError
 from onnxpipe.models.auto import AutoModel
 from onnxpipe.processing.text.inputs import one_text, text_list
 from onnxpipe.processing.text.pooling import PoolingConfig, l2_normalize, pooling_modes, read_pooling_config
@@ -82,7 +82,14 @@ class EmbeddingPipeline(Pipeline[EmbeddingOptions]):
         def __call__(self, inputs: Any, *args: Any, **options: Any) -> Any: ...
 
     def prepare(self) -> None:
-        self.pooling_config: PoolingConfig = read_pooling_config(self.model.bundle.folder)
+        folder = self.model.bundle.folder
+        self.pooling_config: PoolingConfig = read_pooling_config(folder)
+        limit, added = self.pooling_config.max_seq_length, self.tokenizer.num_special_tokens_to_add()
+        if limit is not None and limit < added:
+            raise BundleError(
+                f"{folder / 'sentence_bert_config.json'}: max_seq_length is {limit}, and the tokenizer adds {added} "
+                "special tokens to each text"
+            )
 
     def parse(self, kwargs: Mapping[str, Any], base: EmbeddingOptions | None) -> EmbeddingOptions:
         options = super().parse(kwargs, base)

@@ -129,7 +129,7 @@ _TIED = {
     # A band's spectrogram is divided by its deviation, and that of (almost) nothing is rounding.
     ("automatic-speech-recognition", "parakeet_ctc", "recording, silence"),
     ("automatic-speech-recognition", "parakeet_ctc", "recording, quiet"),
-    # Silence has no deviation to divide by: features and logits are NaN, an error here, and an empty text there.
+    # Silence has no deviation to divide by: its features are zeros here, and there NaN, which give an empty text.
     ("automatic-speech-recognition", "speech_to_text", "recording, silence"),
     # Attention to 28 s of silence is the same everywhere: where a word ends is rounding.
     ("automatic-speech-recognition", "whisper-en", "timestamps of words"),

@@ -56,6 +56,9 @@ class Speech2TextFeatureExtractor(FeatureExtractor):
 def normalize_bands(padded: PaddedRows, means: bool, variances: bool, value: float) -> list[Array]:
     """Scale each band of rows (frames, bands) to mean 0 and variance 1 without the padding, which is set to `value`.
 
+    A band that is the same in every frame, as all are in silence, has no variance, and is not divided by it.
+    (transformers divides by 0: its features of silence are not numbers.)
+
     Raises:
         AudioError: a recording without a frame.
     """
@@ -69,7 +72,9 @@ def normalize_bands(padded: PaddedRows, means: bool, variances: bool, value: flo
         if means:
             row = row - own.mean(axis=0)
         if variances:
-            with np.errstate(divide="ignore", invalid="ignore"):  # silence has variance 0, as in transformers
-                row = row / (own - own.mean(axis=0) if means else own).std(axis=0)
+            steady = (own == own[0]).all(axis=0)
+            row = row / np.where(steady, 1, (own - own.mean(axis=0) if means else own).std(axis=0))
+            if means:
+                row = np.where(steady, 0, row)  # and not what rounding leaves of it
         scaled.append(row.astype(np.float32))
     return padded.filled(scaled, value)

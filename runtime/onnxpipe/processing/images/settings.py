@@ -317,10 +317,14 @@ def _flag(name: str, value: Any) -> bool:
     raise UnsupportedError(f"{name} must be True or False; got {value!r}")
 
 
+_LARGEST = 3.4e38
+"""About the largest float32 number; pixels are float32."""
+
+
 def _number(name: str, value: Any) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST:
         return value
-    raise UnsupportedError(f"{name} must be a number; got {value!r}")
+    raise UnsupportedError(f"{name} must be a number of at most {_LARGEST:g}; got {value!r:.80}")
 
 
 def _positive(name: str, value: Any) -> float:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from onnxpipe.bundle.files import has_file, read_bytes, read_json, read_text
+from onnxpipe.bundle.files import has_file, read_bytes, read_text
 from onnxpipe.errors import BundleError, UnknownArgumentError, UnsupportedError
 from onnxpipe.processing.text import vocabulary_files
+from onnxpipe.processing.text.declared_tokens import (
+    add_missing,
+    added_tokens,
+    extra_tokens,
+    legacy_tokens,
+    named_tokens,
+    optional_json,
+    token_of,
+    with_languages,
+)
 from onnxpipe.processing.text.families import CLASS_OF, RENAMED, TokenizerFamily, family_of
 from onnxpipe.processing.text.flags import FLAGS, apply_flags
 from onnxpipe.processing.text.hostile import check_merges, growth
@@ -104,7 +113,7 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, To
         ModelNotFoundError: no tokenizer.json, and no vocabulary files that a tokenizer can be built from.
         BundleError: a damaged file.
     """
-    config = _optional(folder, "tokenizer_config.json")
+    config = optional_json(folder, "tokenizer_config.json")
     check_settings(config, folder / "tokenizer_config.json")
     own = (*ROLES, "padding_side", "truncation_side")  # these have transformers' errors
     check_settings({key: value for key, value in overrides.items() if key not in own}, None)
@@ -115,24 +124,27 @@ def load(folder: Path, name: str, overrides: Mapping[str, Any]) -> tuple[Any, To
     _check_overrides(
         overrides, {*_settings_of(family), *ROLES, *family.tokens, *(k for k in config if k.endswith("_token"))}
     )
-    merged = {**family.tokens, **config, **_legacy_tokens(folder, config), **overrides}
-    named, specs = _named(merged)
-    extra = [_spec(token) for token in _extra(merged)]
+    merged = {**family.tokens, **config, **legacy_tokens(folder, config), **overrides}
+    named, specs = named_tokens(merged)
+    extra = [token_of(token) for token in extra_tokens(merged)]
     backend, vocabularies = _backend(folder, family, named, merged)
     if family.languages is not None:
-        extra = _with_languages(extra, backend, family.languages)
+        extra = with_languages(extra, backend, family.languages)
     if backend.padding is not None and "pad_token" not in merged:
         named["pad_token"] = backend.padding["pad_token"]
     sides = _sides(backend, family)
     backend.no_padding()
     backend.no_truncation()
     _apply_flags(backend, family, config, overrides)
-    _add_missing(backend, _added_tokens(folder, config, literal=family.literal), named, specs, extra)
+    add_missing(backend, added_tokens(folder, config, literal=family.literal), named, specs, extra)
     options = overrides if has_file(folder, "tokenizer.json") else {**config, **overrides}
     if {"add_bos_token", "add_eos_token"} & options.keys() and family.open_ended:
         _set_post_processor(backend, named, options)
     kept = {k: v for k, v in {**config, **overrides}.items() if k not in _NOT_SAVED}
     limit = merged.get("model_max_length", merged.get("max_len", family.max_length))
+    if limit is not None and limit < (added := backend.num_special_tokens_to_add(False)):
+        raised = ValueError if {"model_max_length", "max_len"} & overrides.keys() else BundleError
+        raise raised(f"model_max_length of {name} is {limit}, and {added} special tokens are added to each text")
     settings = TokenizerSettings(
         named=named,
         extra=tuple(str(token) for token in extra),
@@ -219,12 +231,8 @@ def _check_overrides(overrides: Mapping[str, Any], more: set[str]) -> None:
             raise UnknownArgumentError.among("AutoTokenizer.from_pretrained", name, known)
 
 
-def _optional(folder: Path, name: str) -> dict[str, Any]:
-    return read_json(folder, name) if has_file(folder, name) else {}
-
-
 def _class(folder: Path, config: Mapping[str, Any]) -> str | None:
-    model = _optional(folder, "config.json")
+    model = optional_json(folder, "config.json")
     named = config.get("tokenizer_class")
     if model.get("model_type") in RENAMED and has_file(folder, "tokenizer.json"):
         return RENAMED[model["model_type"]]
@@ -232,70 +240,6 @@ def _class(folder: Path, config: Mapping[str, Any]) -> str | None:
         return named
     named = model.get("tokenizer_class")
     return named if isinstance(named, str) else CLASS_OF.get(str(model.get("model_type")))
-
-
-def _legacy_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Read `special_tokens_map.json`, which counts only in folders from before `added_tokens_decoder` existed."""
-    if "added_tokens_decoder" in config:
-        return {}
-    tokens = _optional(folder, "special_tokens_map.json")
-    check_settings(tokens, folder / "special_tokens_map.json")
-    return tokens
-
-
-def _added_tokens(folder: Path, config: Mapping[str, Any], *, literal: bool = False) -> dict[int, Any]:
-    """Read the added tokens, by id, of the config or of (older) `added_tokens.json`; see `TokenizerFamily.literal`."""
-    from tokenizers import AddedToken
-
-    if "added_tokens_decoder" in config:
-        try:
-            listed = config["added_tokens_decoder"].items()
-            return {int(i): _spec({**token, "normalized": False} if literal else token) for i, token in listed}
-        except (AttributeError, TypeError, ValueError) as error:
-            raise BundleError(f"added_tokens_decoder in {folder / 'tokenizer_config.json'}: {error}") from error
-    if has_file(folder, "tokenizer.json"):
-        return {}  # tokenizer.json has them all, with their flags
-    added = _optional(folder, "added_tokens.json")
-    return {int(i): AddedToken(token, normalized=True) for token, i in added.items()}
-
-
-def _named(merged: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
-    """Collect the special tokens by role, and those of them that come with flags."""
-    by_role = {k: v for k, v in merged.items() if k in ROLES or (k.endswith("_token") and _is_token(v))}
-    if isinstance(merged.get("extra_special_tokens"), dict):
-        by_role.update(merged["extra_special_tokens"])
-    named, specs = {}, {}
-    for role, value in by_role.items():
-        if value is None:
-            continue
-        if not _is_token(value):
-            raise TypeError(f"Special token {role} has to be either str or AddedToken but got: {type(value)}")
-        named[role] = str(_spec(value))
-        if not isinstance(value, str):
-            specs[named[role]] = _spec(value)
-    return named, specs
-
-
-def _extra(merged: Mapping[str, Any]) -> list[Any]:
-    for name in ("extra_special_tokens", "additional_special_tokens"):
-        tokens = merged.get(name)
-        if tokens and isinstance(tokens, (list, tuple)):
-            return list(tokens)
-    return []
-
-
-def _is_token(value: Any) -> bool:
-    return isinstance(value, str) or hasattr(value, "content") or (isinstance(value, dict) and "content" in value)
-
-
-def _spec(token: Any) -> Any:
-    """Build an `AddedToken` from a dict of its fields (as configs hold it); return anything else as it is."""
-    from tokenizers import AddedToken
-
-    if not isinstance(token, dict):
-        return token
-    fields = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
-    return AddedToken(**{"special": True, **{k: v for k, v in token.items() if k in fields}})
 
 
 def _backend(
@@ -336,17 +280,8 @@ def _target(folder: Path, named: Mapping[str, str], specs: Mapping[str, Any], ex
     backend = _read(folder, "target_tokenizer.json")
     backend.no_padding()
     backend.no_truncation()
-    _add_missing(backend, {}, named, specs, extra)
+    add_missing(backend, {}, named, specs, extra)
     return backend
-
-
-def _with_languages(extra: list[Any], backend: Any, languages: LanguageConfig) -> list[Any]:
-    """Add the tokens of all languages to the special tokens: not every checkpoint lists them."""
-    matches = re.compile(languages.codes).fullmatch
-    found = {token: i for token, i in backend.get_vocab(with_added_tokens=True).items() if matches(token)}
-    listed = {str(token) for token in extra}
-    missing = [token for token in sorted(found, key=found.__getitem__) if token not in listed]
-    return [*extra, *missing] if listed & found.keys() else [*missing, *extra]
 
 
 def _languages(family: TokenizerFamily, merged: Mapping[str, Any]) -> LanguageConfig | None:
@@ -395,28 +330,6 @@ def _apply_flags(
     for flag in flags.keys() - placed:
         if config.get(flag) != flags[flag]:
             raise UnsupportedError(f"{flag}={flags[flag]!r} is not supported: this tokenizer.json has no such setting")
-
-
-def _add_missing(
-    backend: Any, added: Mapping[int, Any], named: Mapping[str, str], specs: Mapping[str, Any], extra: list[Any]
-) -> None:
-    """Add to the backend the tokens that only the configuration lists, and those whose flags differ there."""
-    from tokenizers import AddedToken
-
-    present = backend.get_added_tokens_decoder().values()
-    same = {repr(token) for token in present}
-    tokens = [token for _, token in sorted(added.items()) if repr(token) not in same]
-    known = {token.content for token in present} | {str(token) for token in tokens}
-    for token in [*(specs.get(token, token) for token in named.values()), *extra]:
-        if str(token) not in known:
-            known.add(str(token))
-            tokens.append(token)
-    special = set(named.values())
-    ready = [AddedToken(token, special=True) if isinstance(token, str) else token for token in tokens]
-    for token in ready:
-        token.special = token.special or token.content in special
-    if ready:
-        backend.add_tokens(ready)
 
 
 def _chat_template(folder: Path, config: Mapping[str, Any]) -> Any:

@@ -156,16 +156,21 @@ def read_pooling_config(folder: Path) -> PoolingConfig:
             normalize = True
         elif kind not in ("Transformer", "Dropout"):
             raise UnsupportedError(f"{folder / 'modules.json'} names the step {kind!r}, which is not supported")
-    prompts = extra.get("prompts") or {}
-    if not isinstance(prompts, dict):
-        raise BundleError(f"{folder / 'config_sentence_transformers.json'}: prompts must map names to texts")
+    prompts, default = _prompts(extra, folder / "config_sentence_transformers.json")
     limit = limits.get("max_seq_length")
-    if limit is not None and not (isinstance(limit, int) and limit > 0):
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise BundleError(f"{folder / 'sentence_bert_config.json'}: max_seq_length is {limit!r}, not a length")
-    return PoolingConfig(
-        pooling, tuple(dense), normalize, limit, include_prompt, {str(k): str(v) for k, v in prompts.items() if v},
-        extra.get("default_prompt_name"),
-    )  # fmt: skip
+    return PoolingConfig(pooling, tuple(dense), normalize, limit, include_prompt, prompts, default)
+
+
+def _prompts(config: Mapping[str, Any], file: Path) -> tuple[dict[str, str], str | None]:
+    """Read the prompts by name, without empty ones, and the name of the one that holds where a call names none."""
+    prompts, default = config.get("prompts") or {}, config.get("default_prompt_name")
+    if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
+        raise BundleError(f"{file}: prompts must map names to texts")
+    if default is not None and (not isinstance(default, str) or default not in prompts):
+        raise BundleError(f"{file}: default_prompt_name is {default!r:.80}, which is not one of its prompts")
+    return {name: text for name, text in prompts.items() if text}, default
 
 
 def _modes(config: dict[str, Any]) -> tuple[str, ...]:

@@ -126,7 +126,10 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
                 backend, settings, target = load(folder, name, dict(overrides))
                 return (_class_of(settings) if cls is Tokenizer else cls)(backend, settings, target)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-                if isinstance(error, OnnxPipeError) or overrides:  # else none but the files can be the cause
+                if isinstance(error, OnnxPipeError):
+                    raise
+                if overrides:
+                    cls._load(folder, name, {})  # the files by themselves: if they are damaged, that is said
                     raise
                 raise BundleError(f"the tokenizer's files in {folder} are damaged: {error!r}") from error
 

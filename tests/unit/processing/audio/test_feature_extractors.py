@@ -25,7 +25,9 @@ from onnxpipe.processing.audio.fbank import kaldi_config
 from onnxpipe.processing.audio.io.stream import AudioStream
 from onnxpipe.processing.audio.long_features import LongFeatures
 from onnxpipe.processing.audio.mel import MelBands, SpectrogramConfig, filter_bank, log_mel_spectrogram, window
+from onnxpipe.processing.audio.pad import PaddedRows
 from onnxpipe.processing.audio.seamless_m4t import SeamlessM4TFeatureExtractor
+from onnxpipe.processing.audio.speech_to_text import normalize_bands
 from onnxpipe.processing.audio.speecht5 import SpeechT5FeatureExtractor
 from onnxpipe.processing.audio.wav2vec2 import Wav2Vec2FeatureExtractor
 from onnxpipe.processing.audio.whisper import WhisperFeatureExtractor
@@ -189,6 +191,28 @@ def test_recordings_that_are_too_short_say_how_long_they_must_be() -> None:
         WhisperFeatureExtractor()(noise(200), RATE, padding="longest", truncation=False)
     with pytest.raises(AudioError, match="at least 201"):
         LongFeatures(WhisperFeatureExtractor(), noise(200))
+
+
+@pytest.mark.parametrize("name", sorted(CLASSES))
+def test_the_features_of_silence_are_numbers(name: str) -> None:
+    extractor = CLASSES[name]()
+    rate = extractor.sampling_rate
+    answer = extractor([np.zeros(rate, np.float32), noise(rate)], sampling_rate=rate)
+    for arrays in answer.values():
+        assert all(np.isfinite(np.asarray(array, float)).all() for array in arrays)
+    if name == "Speech2TextFeatureExtractor":
+        silent, other = answer["input_features"]
+        assert not np.any(silent)
+        np.testing.assert_allclose(np.asarray(other).std(axis=0), 1, rtol=1e-4)
+
+
+def test_a_band_that_never_changes_is_not_divided() -> None:
+    rows = [np.array([[1.0, 7.0], [3.0, 7.0]], np.float32), np.array([[2.0, 7.0]], np.float32)]
+    masks = [np.ones(len(row), np.int32) for row in rows]
+    both = normalize_bands(PaddedRows(rows, masks, [2, 1], "right"), True, True, 0.0)
+    assert [each.tolist() for each in both] == [[[-1, 0], [1, 0]], [[0, 0]]]
+    (alone,) = normalize_bands(PaddedRows(rows[:1], masks[:1], [2], "right"), False, True, 0.0)
+    assert alone.tolist() == [[1, 7], [3, 7]]
 
 
 def test_padding_on_the_left_leaves_the_samples_as_they_are() -> None:

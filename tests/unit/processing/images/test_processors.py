@@ -343,6 +343,12 @@ def test_values_that_mean_nothing(settings: dict[str, Any]) -> None:
         CLASSES["Swin2SRImageProcessor"].from_dict(settings)
 
 
+@pytest.mark.parametrize("settings", [{"image_std": 10**400}, {"image_mean": [0, 0, -1e39]}])
+def test_numbers_that_no_pixel_can_be(settings: dict[str, Any]) -> None:
+    with pytest.raises(BundleError, match="must be a number of at most 3"):
+        ViTImageProcessor.from_dict(settings)
+
+
 def test_tensors_of_other_libraries() -> None:
     with pytest.raises(UnsupportedError, match="np"):
         ViTImageProcessor()(synthetic_image(), return_tensors="pt")

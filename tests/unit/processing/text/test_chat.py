@@ -12,7 +12,8 @@ import pytest
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
-from onnxpipe.errors import MissingDependencyError, UnknownArgumentError
+from onnxpipe.errors import BundleError, ChatTemplateError, MissingDependencyError, UnknownArgumentError
+from onnxpipe.processing.text.chat.sandbox import render
 from onnxpipe.processing.text.files import TokenizerSettings
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
@@ -87,3 +88,14 @@ def test_saved_templates(tokenizer: Tokenizer, tmp_path: Path) -> None:
         folder = tmp_path / str(type(template))
         tokenizer.save_pretrained(folder)
         assert Tokenizer.from_folder(folder).chat_template == template
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ messages + 1 }}", "{{ messages() }}", "{{ messages | tojson(indent=[]) }}", "{{ messages | join(1, 2, 3) }}",
+     "{% for a in 3 %}{% endfor %}", "{{ messages[0] < 1 }}"],
+)  # fmt: skip
+def test_a_template_that_takes_values_for_others(template: str) -> None:
+    with pytest.raises(ChatTemplateError, match="does not go with this conversation, or is damaged") as caught:
+        render(template, {"messages": [{"role": "user", "content": "hi"}]})
+    assert isinstance(caught.value, TypeError) and isinstance(caught.value, BundleError)

@@ -105,3 +105,35 @@ def test_paths_stay_in_the_folder(tmp_path: Path) -> None:
 def test_unit() -> None:
     assert l2_normalize(np.array([3.0, 4.0], np.float32)).tolist() == pytest.approx([0.6, 0.8])
     assert l2_normalize(np.zeros(2, np.float32)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("file", "value", "why"),
+    [
+        ("config_sentence_transformers.json", {"prompts": {"q": 3}}, "prompts must map names to texts"),
+        ("config_sentence_transformers.json", {"prompts": {"q": None}}, "prompts must map names to texts"),
+        (
+            "config_sentence_transformers.json",
+            {"prompts": {"q": "q: "}, "default_prompt_name": {}},
+            "is {}, which is not",
+        ),
+        (
+            "config_sentence_transformers.json",
+            {"prompts": {"q": "q: "}, "default_prompt_name": "d"},
+            "is 'd', which is not",
+        ),
+        ("sentence_bert_config.json", {"max_seq_length": True}, "max_seq_length is True, not a length"),
+        ("sentence_bert_config.json", {"max_seq_length": "9"}, "max_seq_length is '9', not a length"),
+    ],
+)
+def test_settings_of_a_wrong_kind(tmp_path: Path, file: str, value: Any, why: str) -> None:
+    write(tmp_path, file, value)
+    with pytest.raises(BundleError, match=why) as caught:
+        read_pooling_config(tmp_path)
+    assert file in str(caught.value)
+
+
+def test_an_empty_prompt_may_be_the_default(tmp_path: Path) -> None:
+    write(tmp_path, "config_sentence_transformers.json", {"prompts": {"q": "q: ", "d": ""}, "default_prompt_name": "d"})
+    config = read_pooling_config(tmp_path)
+    assert (config.prompts, config.default_prompt_name) == ({"q": "q: "}, "d")

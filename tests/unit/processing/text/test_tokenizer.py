@@ -677,3 +677,37 @@ def test_settings_that_are_null_are_as_if_left_out(tmp_path: Path) -> None:
     nothing = dict.fromkeys(("model_max_length", "do_lower_case", "chat_template", "extra_special_tokens", "sep_token"))
     tokenizer = Tokenizer.from_folder(_write(tmp_path / "t", {"tokenizer_class": "BertTokenizer", **nothing}))
     assert tokenizer.model_max_length == int(1e30)
+
+
+@pytest.mark.parametrize("overrides", [{}, {"padding_side": "left"}])
+@pytest.mark.parametrize(
+    ("file", "value", "why"),
+    [
+        ("tokenizer_config.json", {"added_tokens_decoder": [1]}, "added_tokens_decoder must map ids to tokens"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"x": {"content": "a"}}}, "must map ids to tokens"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"-1": {"content": "a"}}}, "must map ids to tokens"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"1": {"content": 3}}}, "must map ids to tokens"),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"1": 3}}, "must map ids to tokens"),
+        ("tokenizer_config.json", {"model_max_length": 1}, "is 1, and 2 special tokens are added"),
+    ],
+)
+def test_files_that_declare_tokens_wrongly(
+    tmp_path: Path, overrides: dict[str, Any], file: str, value: Any, why: str
+) -> None:
+    folder = _write(tmp_path / "t")
+    (folder / file).write_text(json.dumps({"tokenizer_class": "BertTokenizer", **value}))
+    with pytest.raises(BundleError, match=why):
+        Tokenizer.from_folder(folder, **overrides)
+
+
+def test_whose_mistake_it_is(tmp_path: Path) -> None:
+    folder = _write(tmp_path / "t")
+    with pytest.raises(ValueError, match="is 1, and 2 special tokens") as caught:
+        Tokenizer.from_folder(folder, model_max_length=1)
+    assert not isinstance(caught.value, BundleError)
+    (folder / "tokenizer.json").unlink()
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer"}')
+    (folder / "added_tokens.json").write_text('{"x": "y"}')
+    with pytest.raises(BundleError, match=r"added_tokens\.json must map tokens to ids"):
+        Tokenizer.from_folder(folder, padding_side="left")

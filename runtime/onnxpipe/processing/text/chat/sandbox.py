@@ -25,7 +25,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from onnxpipe.errors import BundleError, OnnxPipeError
+from onnxpipe.errors import BundleError, ChatTemplateError, OnnxPipeError
 from onnxpipe.processing.text.chat.budget import (
     MAX_TEXT,
     RUN,
@@ -62,7 +62,7 @@ def render(template: str, variables: Mapping[str, Any], *, track: bool = False) 
     Raises:
         jinja2.TemplateError: the template is invalid, refuses the conversation, or does something that is forbidden.
         BundleError: it takes too much work or memory, or fails in another way.
-        TypeError: the conversation has another form than the template expects (as in transformers).
+        ChatTemplateError: the conversation has another form than the template expects.
     """
     run = Run(track=track)
     token = RUN.set(run)
@@ -73,7 +73,7 @@ def render(template: str, variables: Mapping[str, Any], *, track: bool = False) 
             run.length += len(part)
             if run.length > MAX_TEXT:
                 raise too_large("the rendered text")
-    except (TemplateError, OnnxPipeError, TypeError):  # TypeError: a conversation of another form than it expects
+    except (TemplateError, OnnxPipeError):
         raise
     except Exception as error:
         raise _failed(error) from error
@@ -88,6 +88,10 @@ def _failed(error: Exception) -> BundleError:
         return BundleError("the chat template calls itself without end, or is nested too deeply")
     if isinstance(error, MemoryError):
         return BundleError("the chat template was stopped: it takes too much memory")
+    if isinstance(error, TypeError):
+        return ChatTemplateError(
+            f"the chat template does not go with this conversation, or is damaged: {str(error)[:500]}"
+        )
     return BundleError(f"the chat template failed with {type(error).__name__}: {str(error)[:500]}")
 
 
