@@ -6,6 +6,7 @@ import mmap
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,6 +40,9 @@ _DTYPES = {
 #: Microseconds that a thread waits for work by spinning, and the first version with that setting.
 _SPIN = "10"
 _SPIN_LIMITED = (1, 26)
+
+#: The most inputs whose shapes stand in a message: a language model has two more for each of its layers.
+_MOST_SHAPES = 6
 
 #: ONNX Runtime's errors that are about the graph.
 _FILE_ERRORS = frozenset({"InvalidProtobuf", "InvalidGraph", "NoSuchFile", "NoModel", "NotImplemented"})
@@ -147,12 +151,14 @@ class Session:
                 raise self._failed(feeds, error, limit) from error
 
     def _failed(self, feeds: Mapping[str, Any], error: Exception, limit: Any) -> RuntimeError | RunTimeoutError:
-        shapes = ", ".join(f"{name} {tuple(array.shape)}" for name, array in feeds.items())
+        shapes = ", ".join(f"{name} {tuple(array.shape)}" for name, array in islice(feeds.items(), _MOST_SHAPES))
+        if len(feeds) > _MOST_SHAPES:
+            shapes += f" and {len(feeds) - _MOST_SHAPES} more"
         if limit is not None and limit.terminate:
             return RunTimeoutError(
-                f"{self.path.name} was stopped on inputs of the shapes {shapes}: it took longer than "
-                f"run_timeout={self.run_timeout:g} seconds. If that is too short for it, load it with a larger "
-                "run_timeout (--run-timeout on the command line)"
+                f"{self.path.name} took longer than run_timeout={self.run_timeout:g} seconds and was stopped. If that "
+                "is too short for it, load it with a larger run_timeout (--run-timeout on the command line). Its "
+                f"inputs had the shapes {shapes}"
             )
         return RuntimeError(f"{self.path.name} failed on inputs of the shapes {shapes}: {error}")
 

@@ -212,6 +212,14 @@ def test_errors_of_a_run_name_the_file_and_the_shapes(folder: Path, capfd: pytes
     assert capfd.readouterr().err == ""
 
 
+def test_errors_of_a_run_name_few_of_many_inputs(folder: Path) -> None:
+    """A language model has two caches for each of its layers."""
+    caches = {f"past_key_values.{i}.key": np.zeros((1, 2, 3, 4)) for i in range(60)}
+    message = str(load(folder)._failed({**FEEDS, **caches}, ValueError("why"), None))
+    assert "attention_mask (1, 3)" in message
+    assert message.endswith("and 56 more: why")
+
+
 def test_placement(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     session = load(folder)
     if not hasattr(session._session, "get_provider_graph_assignment_info"):
