@@ -134,6 +134,8 @@ def resolve(name: str | None, config: Any, folder: Path) -> Task:
         known = "text2text-generation" if _TRANSLATION.fullmatch(name) else ALIASES.get(name, name)
         if known not in TASKS:
             raise ExportError(f"unknown task '{name}'; the exporter knows {', '.join(sorted([*TASKS, *ALIASES]))}")
+        if known == "document-question-answering" and config.model_type == "vision-encoder-decoder":
+            known = "image-to-text"  # Donut: the same graphs
         return _of_tables_as_text() if known == TABLES and config.is_encoder_decoder else TASKS[known]
     if _is_sentence_transformer(folder):
         return TASKS["feature-extraction"]
@@ -177,6 +179,7 @@ def manifest_tasks(task: Task, config: Any, folder: Path) -> list[str]:
         folder: the checkpoint.
     """
     values = {name: getattr(config, name, None) for name in ("model_type", "id2label")}
+    values["encoder"] = {"model_type": getattr(getattr(config, "encoder", None), "model_type", None)}
     known = Config({name: value for name, value in values.items() if value is not None})
     return list(served_tasks(task.name, known, _is_sentence_transformer(folder)))
 

@@ -74,7 +74,7 @@ from onnxpipe.tasks.base.datasets import KeyPairDataset as KeyPairDataset
 from onnxpipe.tasks.base.datasets import PipelineIterator as PipelineIterator
 from onnxpipe.tasks.base.pipeline import Pipeline as Pipeline
 from onnxpipe.tasks.depth_estimation import DepthEstimationPipeline as DepthEstimationPipeline
-from onnxpipe.tasks.document_question_answering import DocumentQuestionAnsweringPipeline as DocumentQuestionAnsweringPipeline
+from onnxpipe.tasks.document_questions.pipeline import DocumentQuestionAnsweringPipeline as DocumentQuestionAnsweringPipeline
 from onnxpipe.tasks.embedding import EmbeddingPipeline as EmbeddingPipeline
 from onnxpipe.tasks.embedding import SentenceSimilarityPipeline as SentenceSimilarityPipeline
 from onnxpipe.tasks.feature_extraction import FeatureExtractionPipeline as FeatureExtractionPipeline

@@ -181,6 +181,8 @@ def served_tasks(task: str, config: Config | Mapping[str, Any], sentence_transfo
         return _TEXT_TO_TEXT.get(str(config.model_type), _ALL_TEXT_TO_TEXT)
     if task == "feature-extraction" and sentence_transformers:
         return (*_EMBEDDING, task)
+    if task == "image-to-text" and (config.get("encoder") or {}).get("model_type") == "donut-swin":
+        return (task, "document-question-answering")
     if task == "image-segmentation" and "background" in labels:
         return (task, "background-removal")
     if task == "text-classification" and len(labels) == 1:

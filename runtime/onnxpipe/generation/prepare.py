@@ -163,12 +163,19 @@ def decoder_start(
     ids = np.asarray(ids, np.int64)
     if ids.ndim != 2 or len(ids) != prompts:
         raise ValueError(f"`decoder_input_ids` must have shape ({prompts}, length), not {ids.shape}")
-    if model.config.get("model_type") == "whisper" or not (ids[:, :1] != first).all():
+    if _begins_anyhow(model.config) or not (ids[:, :1] != first).all():
         return ids, inputs
     if "decoder_attention_mask" in inputs:
         mask = inputs["decoder_attention_mask"]
         inputs["decoder_attention_mask"] = np.concatenate((np.ones_like(mask[:, :1]), mask), axis=1)
     return np.concatenate((first, ids), axis=1), inputs
+
+
+def _begins_anyhow(config: Any) -> bool:
+    """Whether a decoder's text may begin with any token: Whisper's and Donut's tasks have first tokens of their own."""
+    encoder = config.get("encoder") or {}
+    donut = config.get("model_type") == "vision-encoder-decoder" and "donut" in str(encoder.get("model_type"))
+    return donut or config.get("model_type") == "whisper"
 
 
 def resolve_lengths(

@@ -15,6 +15,7 @@ from onnxpipe.bundle import Config, HubKeywords, HubOptions
 from onnxpipe.bundle.hub_options import refuse_remote_code
 from onnxpipe.models.base import Model
 from onnxpipe.models.causal_lm.model import CausalLM
+from onnxpipe.models.documents import load_document_model
 from onnxpipe.models.dual_encoder import AudioDualEncoder, ImageDualEncoder
 from onnxpipe.models.encoder import EncoderModel, check_outputs
 from onnxpipe.models.image_to_text.loading import load_image_to_text_model, load_question_model
@@ -214,10 +215,12 @@ class AutoModelForImageToImage(AutoModel):
 
 
 class AutoModelForDocumentQuestionAnswering(AutoModel):
-    """`start_logits` and `end_logits` of shape (batch, sequence), for `input_ids` and `bbox` (batch, sequence, 4)."""
+    """`start_logits` and `end_logits` of shape (batch, sequence), for `input_ids` and `bbox` (batch, sequence, 4); or
+    `generate()` with `pixel_values` (Donut)."""
 
-    outputs: ClassVar[Mapping[str, int]] = {"start_logits": 2, "end_logits": 2}
     task: ClassVar[str] = "document-question-answering"
+    model_class: ClassVar[type] = Model
+    loader: ClassVar[ModelLoader] = load_document_model
 
 
 class AutoModelForVideoClassification(AutoModel):

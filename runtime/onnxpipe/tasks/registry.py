@@ -12,7 +12,6 @@ from onnxpipe.tasks import (
     audio_classification,
     background_removal,
     depth_estimation,
-    document_question_answering,
     embedding,
     feature_extraction,
     fill_mask,
@@ -44,6 +43,7 @@ from onnxpipe.tasks import (
     zero_shot_object_detection,
 )
 from onnxpipe.tasks.base.spec import IMAGE_INPUTS, TaskSpec
+from onnxpipe.tasks.document_questions import pipeline as document_questions
 from onnxpipe.tasks.speech_recognition import pipeline as speech_recognition
 
 logger = logging.getLogger("onnxpipe")
@@ -53,7 +53,7 @@ TASKS: tuple[TaskSpec, ...] = (
     speech_recognition.TASK,
     background_removal.TASK,
     depth_estimation.TASK,
-    document_question_answering.TASK,
+    document_questions.TASK,
     embedding.EMBEDDING_TASK,
     feature_extraction.TASK,
     fill_mask.TASK,

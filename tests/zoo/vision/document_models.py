@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from zoo.text import tokenization
+from zoo.vision import image_to_text_models
 from zoo.vision.image_text_models import fill
 
 TASK = "document-question-answering"
@@ -92,6 +94,22 @@ def _with_prefix_space(folder: Path, tokenizer_class: str) -> None:
         elif content["pre_tokenizer"]["type"] == "ByteLevel":
             content["pre_tokenizer"]["add_prefix_space"] = content["post_processor"]["add_prefix_space"] = True
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+DONUT_TAGS = ("<s_docvqa>", "<s_question>", "</s_question>", "<s_answer>", "</s_answer>")
+"""Tokens of naver-clova-ix/donut-base-finetuned-docvqa: of the task, and around questions and answers."""
+
+
+def write_donut(folder: Path) -> None:
+    """Write a Donut of questions about documents. It is of the task image-to-text too, where the zoo has another."""
+    family = image_to_text_models.FAMILIES["donut"]
+    tags = (*image_to_text_models._TAGS, *DONUT_TAGS)
+    changed = replace(
+        family,
+        tokenizer=lambda folder: image_to_text_models._saved("xlm-roberta", folder, *tags),
+        tokens={**family.tokens, "decoder_start": "<s_docvqa>"},
+    )
+    image_to_text_models._write("donut-docvqa", changed, folder)
 
 
 MODELS: Mapping[tuple[str, str], Callable[[Path], None]] = {
