@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from onnxpipe.bundle import Config
+from onnxpipe.errors import BundleError
 from onnxpipe.generation import GenerationConfig
 from onnxpipe.generation.numerics import log_softmax
 from onnxpipe.generation.seed import row_streams
@@ -269,6 +270,18 @@ def test_language_of_each_row_is_detected():
     assert detect_language(model, Encoded(np.array([0, 1, 2])), model.generation_config).tolist() == [EN, FR, EN]
     with pytest.raises(ValueError, match="lang_to_id"):
         detect_language(model, Encoded(np.array([0])), GenerationConfig())
+
+
+def test_tables_of_tokens_that_the_config_gets_wrong():
+    model = SyntheticModel([[]])
+    settings = _settings(_config(task_to_id={"transcribe": TRANSCRIBE}), task="translate", language="en")
+    with pytest.raises(ValueError, match=r"does not know the task 'translate'.* has only transcribe"):
+        first_tokens(settings, model, None, 1)
+    for table in ({"<|en|>": "1"}, ["<|en|>"], {"<|en|>": -1}):
+        with pytest.raises(BundleError, match="lang_to_id must map names to ids of tokens"):
+            first_tokens(_settings(_config(lang_to_id=table), language="en"), model, None, 1)
+        with pytest.raises(BundleError, match="lang_to_id must map names"):
+            detect_language(model, Encoded(np.array([0])), _config(lang_to_id=table))
 
 
 def test_what_was_said_goes_before_a_window():

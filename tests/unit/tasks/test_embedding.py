@@ -48,6 +48,14 @@ def test_a_graph_that_gives_only_the_embedding(tmp_path: Path) -> None:
         pipe("tea", pooling="cls")
 
 
+def test_sentences_that_are_no_list_of_texts(tmp_path: Path) -> None:
+    pipe = pipeline("sentence-similarity", str(folder(tmp_path, "sentence_embedding")), device="cpu")
+    assert len(pipe("tea", ["cup", "tea cup"])) == 2
+    for sentences in ("cup", None, ["cup", None], {"cup": 1}):
+        with pytest.raises(ValueError, match="sentences"):
+            pipe({"source_sentence": "tea", "sentences": sentences})
+
+
 def test_nan_is_the_error_of_its_input(tmp_path: Path) -> None:
     pipe = pipeline("text-classification", str(folder(tmp_path, "logits")), device="cpu")
     with pytest.raises(ValueError, match="'logits' is not a number"):

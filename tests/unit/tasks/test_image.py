@@ -631,6 +631,10 @@ def test_video(monkeypatch: pytest.MonkeyPatch) -> None:
             pipe("day.mp4", **wrong)
     with pytest.raises(ValueError, match="either a video processor or an image processor"):
         VideoClassificationPipeline(FakeModel(means))
+    silent = VideoClassificationPipeline(FakeModel(means), image_processor=Clips(), task="video-classification")
+    with pytest.raises(BundleError, match="has no num_frames: pass num_frames="):
+        silent("day.mp4")
+    assert silent("day.mp4", num_frames=2)[0]["label"] == "bright"
 
 
 class Clips(Processor):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.bundle import Config
+from onnxpipe.errors import BundleError
 from onnxpipe.generation.config import GenerationConfig
 from onnxpipe.generation.logs import warn_once
 from onnxpipe.generation.protocols import Array
@@ -22,7 +23,7 @@ def detect_language(model: WhisperModel, encoded: EncoderOutput, config: Generat
     Raises:
         ValueError: the model's generation_config.json names no languages.
     """
-    tokens = getattr(config, "lang_to_id", None)
+    tokens = _token_table(config, "lang_to_id")
     if not tokens:
         raise ValueError(f"{model.name_or_path} has only one language: its generation_config.json has no `lang_to_id`")
     start = np.full((len(encoded), 1), config.decoder_start_token_id, np.int64)
@@ -57,7 +58,7 @@ def first_tokens(settings: WhisperSettings, model: WhisperModel, encoded: Encode
     start = [config.decoder_start_token_id, *_forced(settings, model.config)]
     spoken: Sequence[int] | None = None
     if languages is not None:
-        spoken = [_language(one, config.lang_to_id) for one in languages]
+        spoken = [_language(one, _token_table(config, "lang_to_id")) for one in languages]
     elif encoded is not None:
         spoken = detect_language(model, encoded, config).tolist()
     each: Sequence[int | None] = [None] if spoken is None else spoken
@@ -97,7 +98,7 @@ def _forced(settings: WhisperSettings, model: Config) -> list[int | None]:
     return [token for _, token in forced]
 
 
-def _language(name: str, known: dict[str, int]) -> int:
+def _language(name: str, known: Mapping[str, int]) -> int:
     name = name.lower()
     token = name if name in known else f"<|{code_of(name)}|>"
     if token not in known:
@@ -113,7 +114,7 @@ def _row(tokens: list[Any], language: int | None, settings: WhisperSettings) -> 
     config, task = settings.config, settings.task
     if language is not None:
         tokens[1:2] = [language]
-    tasks: Mapping[str, int] = getattr(config, "task_to_id", None) or {}
+    tasks = _token_table(config, "task_to_id")
     if task is not None:
         if task not in TASKS:
             raise ValueError(f"The `{task}` task is not supported. The task should be one of `{list(TASKS)}`")
@@ -126,6 +127,14 @@ def _row(tokens: list[Any], language: int | None, settings: WhisperSettings) -> 
     elif settings.timestamps and tokens[-1] == none:
         tokens.pop()
     return [token for token in tokens if token is not None]
+
+
+def _token_table(config: GenerationConfig, name: str) -> Mapping[str, int]:
+    """Get the tokens by language or task of a generation config; none where it has no such table."""
+    table = getattr(config, name, None) or {}
+    if not isinstance(table, Mapping) or not all(type(token) is int and token >= 0 for token in table.values()):
+        raise BundleError(f"generation_config.json: {name} must map names to ids of tokens, and is {table!r:.80}")
+    return table
 
 
 def _task_token(task: str, tasks: Mapping[str, int]) -> int:
