@@ -20,6 +20,8 @@ from onnxpipe.errors import ExportError
 _COPIED = (
     "config.json",
     "generation_config.json",
+    "decision.json",
+    "decision_template.jinja",
     "modules.json",
     "config_sentence_transformers.json",
     "sentence_bert_config.json",

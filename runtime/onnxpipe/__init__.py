@@ -76,6 +76,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "processing.images.io.load": ("load_image",),
     "processing.model_output": ("ModelOutput",),
     "processing.text.batch_encoding": ("BatchEncoding",),
+    "processing.text.decision.config": ("DecisionConfig",),
     "processing.text.tokenizer": ("AutoTokenizer", "Tokenizer"),
     "tasks.base.datasets": ("KeyDataset", "KeyPairDataset", "PipelineIterator"),
     "tasks.base.pipeline": ("Pipeline",),

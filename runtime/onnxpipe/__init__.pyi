@@ -65,6 +65,7 @@ from onnxpipe.processing.images.drawing.draw import draw as draw
 from onnxpipe.processing.images.io.load import load_image as load_image
 from onnxpipe.processing.model_output import ModelOutput as ModelOutput
 from onnxpipe.processing.text.batch_encoding import BatchEncoding as BatchEncoding
+from onnxpipe.processing.text.decision.config import DecisionConfig as DecisionConfig
 from onnxpipe.processing.text.tokenizer import AutoTokenizer as AutoTokenizer
 from onnxpipe.processing.text.tokenizer import Tokenizer as Tokenizer
 from onnxpipe.tasks.audio_classification import AudioClassificationPipeline as AudioClassificationPipeline
@@ -73,6 +74,7 @@ from onnxpipe.tasks.base.datasets import KeyDataset as KeyDataset
 from onnxpipe.tasks.base.datasets import KeyPairDataset as KeyPairDataset
 from onnxpipe.tasks.base.datasets import PipelineIterator as PipelineIterator
 from onnxpipe.tasks.base.pipeline import Pipeline as Pipeline
+from onnxpipe.tasks.decision import DecisionPipeline as DecisionPipeline
 from onnxpipe.tasks.depth_estimation import DepthEstimationPipeline as DepthEstimationPipeline
 from onnxpipe.tasks.document_questions.pipeline import DocumentQuestionAnsweringPipeline as DocumentQuestionAnsweringPipeline
 from onnxpipe.tasks.embedding import EmbeddingPipeline as EmbeddingPipeline
@@ -127,20 +129,20 @@ __all__ = [
     "AutoModelForVisualQuestionAnswering", "AutoModelForZeroShotAudioClassification",
     "AutoModelForZeroShotImageClassification", "AutoModelForZeroShotObjectDetection", "AutoProcessor", "AutoTokenizer",
     "AutoVideoProcessor", "AutomaticSpeechRecognitionPipeline", "BackgroundRemovalPipeline", "BatchEncoding",
-    "BatchFeature", "Bundle", "Config", "DepthEstimationPipeline", "DocumentQuestionAnsweringPipeline",
-    "EmbeddingPipeline", "FeatureExtractionPipeline", "FeatureExtractor", "FillMaskPipeline", "GenerationConfig",
-    "ImageClassificationPipeline", "ImageFeatureExtractionPipeline", "ImageProcessor", "ImageSegmentationPipeline",
-    "ImageTextToTextPipeline", "ImageToImagePipeline", "ImageToTextPipeline", "ItemError", "KeyDataset",
-    "KeyPairDataset", "KeypointMatchingPipeline", "LogitsProcessor", "LogitsProcessorList", "MaskGenerationPipeline",
-    "ModelOutput", "ObjectDetectionPipeline", "OcrPipeline", "PIPELINE_REGISTRY", "Pipeline", "PipelineIterator",
-    "QuestionAnsweringPipeline", "SentenceSimilarityPipeline", "SpeechT5HifiGan", "SquadExample", "StoppingCriteria",
-    "StoppingCriteriaList", "SummarizationPipeline", "TableQuestionAnsweringPipeline", "Text2TextGenerationPipeline",
-    "TextClassificationPipeline", "TextGenerationPipeline", "TextIteratorStreamer", "TextRankingPipeline",
-    "TextStreamer", "TextToAudioPipeline", "TokenClassificationPipeline", "Tokenizer", "TranslationPipeline",
-    "VideoClassificationPipeline", "VisualQuestionAnsweringPipeline", "ZeroShotAudioClassificationPipeline",
-    "ZeroShotClassificationPipeline", "ZeroShotImageClassificationPipeline", "ZeroShotObjectDetectionPipeline",
-    "__version__", "check_task", "draw", "get_supported_tasks", "load_audio", "load_image", "open_bundle", "pipeline",
-    "set_seed"
+    "BatchFeature", "Bundle", "Config", "DecisionConfig", "DecisionPipeline", "DepthEstimationPipeline",
+    "DocumentQuestionAnsweringPipeline", "EmbeddingPipeline", "FeatureExtractionPipeline", "FeatureExtractor",
+    "FillMaskPipeline", "GenerationConfig", "ImageClassificationPipeline", "ImageFeatureExtractionPipeline",
+    "ImageProcessor", "ImageSegmentationPipeline", "ImageTextToTextPipeline", "ImageToImagePipeline",
+    "ImageToTextPipeline", "ItemError", "KeyDataset", "KeyPairDataset", "KeypointMatchingPipeline", "LogitsProcessor",
+    "LogitsProcessorList", "MaskGenerationPipeline", "ModelOutput", "ObjectDetectionPipeline", "OcrPipeline",
+    "PIPELINE_REGISTRY", "Pipeline", "PipelineIterator", "QuestionAnsweringPipeline", "SentenceSimilarityPipeline",
+    "SpeechT5HifiGan", "SquadExample", "StoppingCriteria", "StoppingCriteriaList", "SummarizationPipeline",
+    "TableQuestionAnsweringPipeline", "Text2TextGenerationPipeline", "TextClassificationPipeline",
+    "TextGenerationPipeline", "TextIteratorStreamer", "TextRankingPipeline", "TextStreamer", "TextToAudioPipeline",
+    "TokenClassificationPipeline", "Tokenizer", "TranslationPipeline", "VideoClassificationPipeline",
+    "VisualQuestionAnsweringPipeline", "ZeroShotAudioClassificationPipeline", "ZeroShotClassificationPipeline",
+    "ZeroShotImageClassificationPipeline", "ZeroShotObjectDetectionPipeline", "__version__", "check_task", "draw",
+    "get_supported_tasks", "load_audio", "load_image", "open_bundle", "pipeline", "set_seed"
 ]
 
 _PipelineT = TypeVar("_PipelineT", bound=Pipeline[Any])
@@ -193,6 +195,18 @@ def pipeline(
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> BackgroundRemovalPipeline: ...
+
+@overload
+def pipeline(
+    task: Literal["decision"], model: str | os.PathLike[str] | Model | None = None, config: str | Config | None = None,
+    tokenizer: str | tuple[str, dict[str, Any]] | Tokenizer | None = None, feature_extractor: Any = None,
+    image_processor: Any = None, video_processor: Any = None, processor: Any = None, framework: str | None = None,
+    revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
+    Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
+    pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+) -> DecisionPipeline: ...
 
 @overload
 def pipeline(

@@ -26,6 +26,7 @@ PRETRAINED = {
 
 #: Hub id -> (family, head) of the zoo.
 TINY = {
+    "Qwen/Qwen2.5-0.5B-Instruct": ("qwen2", "causal"),
     "MCG-NJU/videomae-base-finetuned-kinetics": ("videomae", "video-classification"),
     "HuggingFaceTB/SmolVLM-256M-Instruct": ("smolvlm", "image-text-to-text"),
     "HuggingFaceTB/SmolLM3-3B": ("smollm3", "causal"),

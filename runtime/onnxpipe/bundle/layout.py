@@ -19,6 +19,8 @@ _WEIGHTS = re.compile(
     r"\.(safetensors|bin|h5|msgpack|pth|pt)(\.index\.json)?"
 )
 _CONFIG = frozenset({"config.json", "generation_config.json"})
+#: The settings of models that are asked for decisions.
+_DECISION = frozenset({"decision.json", "decision_template.jinja"})
 _CERTIFICATE = frozenset({"bundle.json", "certificate.json", "golden.npz"})
 _TOKENIZER = frozenset(
     {
@@ -84,7 +86,7 @@ def side_files(names: Iterable[str], need: Need) -> list[str]:
     names = sorted(names)
     wanted = {"config": _CONFIG, "processor": _CONFIG | _PROCESSORS}.get(need, _TOKENIZER)
     if need == "model":
-        wanted |= _CONFIG | _PROCESSORS | _SENTENCE | _CERTIFICATE
+        wanted |= _CONFIG | _DECISION | _PROCESSORS | _SENTENCE | _CERTIFICATE
     chosen = [name for name in names if name in wanted]
     if need in ("tokenizer", "model"):
         chosen += [name for name in names if name.startswith("additional_chat_templates/")]

@@ -11,6 +11,7 @@ from typing import Any
 from onnxpipe.tasks import (
     audio_classification,
     background_removal,
+    decision,
     depth_estimation,
     embedding,
     feature_extraction,
@@ -52,6 +53,7 @@ TASKS: tuple[TaskSpec, ...] = (
     audio_classification.TASK,
     speech_recognition.TASK,
     background_removal.TASK,
+    decision.TASK,
     depth_estimation.TASK,
     document_questions.TASK,
     embedding.EMBEDDING_TASK,

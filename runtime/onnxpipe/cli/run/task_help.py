@@ -77,7 +77,8 @@ def example_arguments(spec: TaskSpec) -> str:
         if part is not None and part.option is not None and not part.is_list:
             options += [f"--{part.option}", _quoted(value)]
         else:
-            inputs += map(_quoted, value if isinstance(value, list) else [value])
+            values = value if isinstance(value, list) else [value]
+            inputs += (_quoted(each if isinstance(each, str) else json.dumps(each)) for each in values)
     for keyword in call.keywords:
         value = ast.literal_eval(keyword.value)
         name = keyword.arg or ""

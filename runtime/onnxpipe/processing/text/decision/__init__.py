@@ -1,0 +1,1 @@
+"""Decisions: typed questions about a state, asked of a language model, whose next token is the answer."""
