@@ -68,6 +68,7 @@ from onnxpipe.processing.text.batch_encoding import BatchEncoding as BatchEncodi
 from onnxpipe.processing.text.decision.config import DecisionConfig as DecisionConfig
 from onnxpipe.processing.text.tokenizer import AutoTokenizer as AutoTokenizer
 from onnxpipe.processing.text.tokenizer import Tokenizer as Tokenizer
+from onnxpipe.tasks.any_to_any import AnyToAnyPipeline as AnyToAnyPipeline
 from onnxpipe.tasks.audio_classification import AudioClassificationPipeline as AudioClassificationPipeline
 from onnxpipe.tasks.background_removal import BackgroundRemovalPipeline as BackgroundRemovalPipeline
 from onnxpipe.tasks.base.datasets import KeyDataset as KeyDataset
@@ -116,7 +117,7 @@ from onnxpipe.tasks.zero_shot_object_detection import ZeroShotObjectDetectionPip
 from onnxpipe.models.base import Model
 
 __all__ = [
-    "AggregationStrategy", "AsyncTextIteratorStreamer", "AudioClassificationPipeline", "AutoConfig",
+    "AggregationStrategy", "AnyToAnyPipeline", "AsyncTextIteratorStreamer", "AudioClassificationPipeline", "AutoConfig",
     "AutoFeatureExtractor", "AutoImageProcessor", "AutoModel", "AutoModelForAudioClassification", "AutoModelForCTC",
     "AutoModelForCausalLM", "AutoModelForDepthEstimation", "AutoModelForDocumentQuestionAnswering",
     "AutoModelForImageClassification", "AutoModelForImageSegmentation", "AutoModelForImageTextToText",
@@ -158,6 +159,18 @@ def pipeline(
     | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> _PipelineT: ...
+
+@overload
+def pipeline(
+    task: Literal["any-to-any"], model: str | os.PathLike[str] | Model | None = None, config: str | Config | None =
+    None, tokenizer: str | tuple[str, dict[str, Any]] | Tokenizer | None = None, feature_extractor: Any = None,
+    image_processor: Any = None, video_processor: Any = None, processor: Any = None, framework: str | None = None,
+    revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
+    Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
+    pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+) -> AnyToAnyPipeline: ...
 
 @overload
 def pipeline(

@@ -244,3 +244,34 @@ def test_the_text_part_alone_continues_texts(bundles: Bundles) -> None:
     text = onnxpipe.pipeline("text-generation", folder, device="cpu")
     assert text("One two", **GREEDY)[0]["generated_text"] == whole(text="One two", **GREEDY)[0]["generated_text"]
     assert not whole.model.vision.is_open
+
+
+@pytest.mark.parametrize("family", ["llava"])
+def test_any_to_any(family: str, models: Models, bundles: Bundles) -> None:
+    """The text comes first; lists of dicts are lists of inputs; other modes and inputs are refused."""
+    folder = models(family, HEAD)
+    ours: Any = onnxpipe.pipeline("any-to-any", bundles(family, HEAD, PRECISIONS), device="cpu")
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder)
+    with mock.patch("transformers.pipelines.any_to_any.requires_backends"):  # videos alone would need torchvision
+        theirs = transformers.AnyToAnyPipeline(model=model, processor=_processor(family, folder))
+    chat = [user(part("photo"), said("What is this?"))]
+    rows = [{"text": "<image> one", "images": image("photo")}, {"text": "two <image> more", "images": image("odd")}]
+    for args, named in (
+        (("<image> What?",), {"images": image("photo")}),
+        ((chat,), {}),
+        (([chat, chat],), {}),
+        ((rows,), {}),
+        ((rows[0],), {}),
+        ((["one", "two words"],), {}),
+        ((chat,), {"return_full_text": False}),
+    ):
+        expected = theirs(*args, **named, generate_kwargs=dict(GREEDY))
+        assert ours(*args, **named, **GREEDY) == expected
+    assert list(ours((row for row in rows), **GREEDY)) == ours(rows, **GREEDY)
+    assert "".join(ours.stream(chat, **GREEDY)) == ours(chat, return_full_text=False, **GREEDY)[0]["generated_text"]
+    assert ours("x", generation_mode="text", **GREEDY)
+    for wrong in ({"generation_mode": "image"}, {"generation_mode": "film"}, {"videos": "a.mp4"}, {"audio": "a.wav"}):
+        with pytest.raises(ValueError, match=r"generation_mode|take texts and images"):
+            ours("x", **wrong)
+    with pytest.raises(TypeError, match="first argument"):
+        ours(image("photo"))

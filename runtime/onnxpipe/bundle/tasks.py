@@ -176,6 +176,8 @@ def served_tasks(task: str, config: Config | Mapping[str, Any], sentence_transfo
         sentence_transformers: whether the folder has the modules.json of that library.
     """
     config = _as_config(config)
+    if task == "image-text-to-text":
+        return (task, "any-to-any")
     labels = [str(label).lower() for label in config.id2label.values()]
     if task == "text2text-generation":
         return _TEXT_TO_TEXT.get(str(config.model_type), _ALL_TEXT_TO_TEXT)

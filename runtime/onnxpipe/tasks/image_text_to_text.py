@@ -147,7 +147,7 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
     _load_tokenizer: ClassVar[bool | None] = False
     _load_image_processor: ClassVar[bool | None] = False
     _load_video_processor: ClassVar[bool | None] = False
-    input_modalities = ("image", "text")  # type: ignore[assignment]  # transformers' value for several
+    input_modalities = "multimodal"
     #: Images are large: a stream reads few ahead.
     window: ClassVar[int] = 8
 
@@ -216,14 +216,14 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
             return {"images": images, "question": question}
         if images is None and text is None:
             raise ValueError("You must at least provide either text or images.")
-        if _is_chats(text) and images is not None:
+        if is_chats(text) and images is not None:
             raise ValueError(
                 "Invalid input: you passed `chat` and `images` as separate input arguments. Images must be placed "
                 "inside the chat message's `content`. For example, 'content': [{'type': 'image', 'url': 'image_url'}, "
                 "{'type': 'text', 'text': 'Describe the image.'}]"
             )
         alone: Any = images if text is None else text if images is None else None
-        if _is_chats(alone):
+        if is_chats(alone):
             chat = [alone[i] for i in range(len(alone))]
             return Chat(chat) if isinstance(chat[0], Mapping) else [Chat(each) for each in chat]
         if images is None:
@@ -363,7 +363,7 @@ def _images_of(value: Mapping[str, Any]) -> Any:
     return value.get("images", value.get("image"))
 
 
-def _is_chats(value: Any) -> bool:
+def is_chats(value: Any) -> bool:
     """Whether a value is a chat or a list of chats, as transformers takes it: any list of dicts or of lists of them."""
     if not isinstance(value, (list, tuple)) and not is_dataset(value):
         return False
@@ -381,7 +381,7 @@ TASK = TaskSpec(
     auto_classes=(AutoModelForImageTextToText,),
     help="Answer texts and chats that have images.",
     example='"photo.jpg", question="What is this?"',
-    default_model=("HuggingFaceTB/SmolVLM-256M-Instruct", None),
+    default_model=("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "2c9ba3b"),
     input="multimodal",
     parts=(InputPart("image"), InputPart("question", option="question")),
     columns=text_columns("generated_text"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from onnxpipe.tasks import (
+    any_to_any,
     audio_classification,
     background_removal,
     decision,
@@ -50,6 +51,7 @@ from onnxpipe.tasks.speech_recognition import pipeline as speech_recognition
 logger = logging.getLogger("onnxpipe")
 
 TASKS: tuple[TaskSpec, ...] = (
+    any_to_any.TASK,
     audio_classification.TASK,
     speech_recognition.TASK,
     background_removal.TASK,
