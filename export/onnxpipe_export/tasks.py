@@ -198,7 +198,10 @@ _MAPPINGS: Mapping[str, str] = {
 _CLASSES: Mapping[str, Mapping[str, str]] = {
     "zero-shot-audio-classification": {"ClapModel": "AutoModel"},
     "vocoder": {"SpeechT5HifiGan": "SpeechT5HifiGan"},
-    "image-to-text": {name: name for name in ("VisionEncoderDecoderModel", "BlipForConditionalGeneration")},
+    "image-to-text": {
+        name: name
+        for name in ("VisionEncoderDecoderModel", "BlipForConditionalGeneration", "Pix2StructForConditionalGeneration")
+    },
     "document-question-answering": {
         **{
             f"{name}ForQuestionAnswering": "AutoModelForDocumentQuestionAnswering"

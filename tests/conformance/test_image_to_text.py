@@ -48,37 +48,40 @@ def _processor(family: str) -> Any:
 
 
 @cache
+def _feeds(family: str) -> dict[str, np.ndarray]:
+    rows = [_processor(family)(pil_image(name).convert("RGB")) for name in IMAGES]
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
 def _pixels(family: str) -> np.ndarray:
-    processor = _processor(family)
-    return np.concatenate([processor(pil_image(name).convert("RGB"))["pixel_values"] for name in IMAGES])
+    return _feeds(family)["pixel_values"]
 
 
 @cache
 def _expected(family: str, search: str) -> np.ndarray:
     options = {**SEARCHES[search], "max_new_tokens": 14}
     with torch.inference_mode():
-        found: np.ndarray = (
-            _original(family).generate(pixel_values=torch.from_numpy(_pixels(family)), **options).numpy()
-        )
+        given = {name: torch.from_numpy(array) for name, array in _feeds(family).items()}
+        found: np.ndarray = _original(family).generate(**given, **options).numpy()
     return found
 
 
 @FAMILY
 @pytest.mark.parametrize("search", SEARCHES)
 def test_generate(family: str, search: str) -> None:
-    found = _model(family).generate(pixel_values=_pixels(family), **SEARCHES[search], max_new_tokens=14)
+    found = _model(family).generate(**_feeds(family), **SEARCHES[search], max_new_tokens=14)
     np.testing.assert_array_equal(found, _expected(family, search))
 
 
 @FAMILY
 def test_call(family: str) -> None:
     tokens = np.array([[2, 305, 309, 411], [2, 307, 308, 640]])
-    pixels = _pixels(family)[:2]
+    feeds = {name: array[:2] for name, array in _feeds(family).items()}
     with torch.inference_mode():
         name = "input_ids" if family == "blip" else "decoder_input_ids"
-        given = {"pixel_values": torch.from_numpy(pixels), name: torch.from_numpy(tokens)}
+        given = {each: torch.from_numpy(array) for each, array in feeds.items()} | {name: torch.from_numpy(tokens)}
         expected = _original(family)(**given).logits.numpy()
-    found = _model(family)(pixels, decoder_input_ids=tokens)
+    found = _model(family)(**feeds, decoder_input_ids=tokens)
     np.testing.assert_allclose(found.logits, expected, atol=2e-3)
     assert found.encoder_last_hidden_state.shape[0] == 2
 
@@ -184,3 +187,9 @@ def test_commands(tmp_path: Path) -> None:
     rows = list(csv.DictReader(answers.open(newline="")))
     assert [row["generated_text"] for row in rows] == [*texts, ""]
     assert "is not an image" in rows[2]["error"]
+
+
+def test_a_question_drawn_above_the_image_is_refused() -> None:
+    processor = onnxpipe.AutoImageProcessor.from_pretrained(cached_model("pix2struct", TASK), is_vqa=True)
+    with pytest.raises(ValueError, match="a font that is not in its folder"):
+        processor(pil_image("photo"))

@@ -74,7 +74,7 @@ _CONDITIONAL: dict[str, tuple[str, ...]] = {
          "qwen2_5_vl", "qwen2_vl", "qwen3_vl", "smolvlm"),
         ("image-text-to-text",),
     ),
-    "blip": ("image-to-text",),
+    **dict.fromkeys(("blip", "pix2struct"), ("image-to-text",)),
 }  # fmt: skip
 
 #: Types of vision models whose class name ends as those of text models do, or as that of the detectors that need no

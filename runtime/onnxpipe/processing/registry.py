@@ -166,6 +166,7 @@ _IMAGES: Mapping[str, Mapping[str, str]] = {
         "OneFormerImageProcessor": "oneformer",
     },
     "images.naflex": {"Siglip2ImageProcessor": "siglip2", "ViltImageProcessor": "vilt"},
+    "images.pix2struct": {"Pix2StructImageProcessor": "pix2struct"},
     "images.owl": {"OwlViTImageProcessor": "owlvit", "Owlv2ImageProcessor": "owlv2"},
     "images.plain": {"PlainImageProcessor": ""},
     "images.qwen2_vl": {"Qwen2VLImageProcessor": "qwen2_vl qwen2_5_vl qwen3_vl"},

@@ -18,7 +18,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
-from zoo.text import byte_level_tokenizers, tokenization
+from zoo.text import byte_level_tokenizers, sentencepiece_tokenizers, tokenization
 from zoo.text.synthetic_tokenizer import SIZE, to_json
 from zoo.vision.family import CLIP, HALF, IMAGENET, VIT, labels, processor, square
 from zoo.vision.image_to_text_weights import Writer, draw, fill
@@ -105,6 +105,27 @@ def _pair(encoder: Mapping[str, Any], decoder: Mapping[str, Any]) -> Callable[[I
     return make
 
 
+def _t5(folder: Path) -> Ids:
+    synthetic = sentencepiece_tokenizers.t5("t5")
+    assert synthetic.backend is not None
+    synthetic.backend.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_bytes(to_json({**synthetic.config, "model_max_length": 64}))
+    return dict(synthetic.backend.get_vocab(with_added_tokens=True))
+
+
+def _pix2struct(ids: Ids) -> Any:
+    import transformers
+
+    sizes = {"hidden_size": 32, "d_kv": 8, "d_ff": 64, "dropout_rate": 0.0}
+    text = {**sizes, **ids, "num_layers": 2, "num_heads": 4}
+    vision = {**sizes, "num_hidden_layers": 2, "num_attention_heads": 4, "patch_embed_hidden_size": 768, "seq_len": 64,
+              "attention_dropout": 0.0}  # fmt: skip
+    ends = {name: value for name, value in ids.items() if name != "vocab_size"}
+    config = transformers.Pix2StructConfig(text_config=text, vision_config=vision, **ends)
+    config.tie_word_embeddings = False
+    return config
+
+
 def _words(folder: Path) -> Ids:
     return _saved("bert", folder, model_input_names=["input_ids", "attention_mask"])
 
@@ -136,6 +157,12 @@ _FAIRSEQ = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "decoder_start": "</s>"
 _BERT = {"cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]"}
 _GPT2_IDS = dict.fromkeys(("bos", "eos", "pad", "decoder_start"), "<|endoftext|>")
 
+_PATCHES = {
+    "image_processor_type": "Pix2StructImageProcessor", "do_convert_rgb": True, "do_normalize": True, "max_patches": 30,
+    "patch_size": square(16), "is_vqa": False,
+}  # fmt: skip
+"""google/pix2struct-textcaps-base's, with fewer patches."""
+
 FAMILIES: Mapping[str, Family] = {
     "vit-gpt2": Family(
         "VisionEncoderDecoderModel",
@@ -164,6 +191,11 @@ FAMILIES: Mapping[str, Family] = {
     "blip": Family(
         "BlipForConditionalGeneration", _blip, _words, _BERT,
         processor("BlipImageProcessor", square(32), CLIP), "text_decoder.cls.predictions.transform.LayerNorm",
+    ),
+    "pix2struct": Family(
+        "Pix2StructForConditionalGeneration", _pix2struct, _t5,
+        {"eos": "</s>", "pad": "<pad>", "decoder_start": "<pad>"}, _PATCHES, "decoder.final_layer_norm",
+        {"max_length": 18},
     ),
 }  # fmt: skip
 
@@ -202,14 +234,23 @@ def _writer(model: Any, family: Family, tokens: Ids, special: Ids) -> Writer:
     end = special["sep_token_id" if blip else "eos_token_id"]
     start = model.config.text_config.bos_token_id if blip else special["decoder_start_token_id"]
     odd = [number for token, number in tokens.items() if token[0] in "<[" and number not in (end, start)]
-    head: Callable[[Any], Any] = lambda model: (model.text_decoder if blip else model).get_output_embeddings()  # noqa: E731
+    head: Callable[[Any], Any] = lambda model: _language_model(model).get_output_embeddings()  # noqa: E731
     return Writer(model, family.norm, head, _run, (start,), end, tuple(odd), range(300, SIZE - 2))
+
+
+def _language_model(model: Any) -> Any:
+    """Return the part of a model that has the output layer."""
+    if hasattr(model, "text_decoder"):
+        return model.text_decoder
+    return model.decoder if model.main_input_name == "flattened_patches" else model
 
 
 def _run(model: Any, image: Any, ids: Any) -> Any:
     """Compute the logits for the decoder's tokens and an image; a question about it is always the same."""
     import torch
 
+    if model.main_input_name == "flattened_patches":
+        return model(flattened_patches=image, decoder_input_ids=ids, use_cache=False).logits
     if not hasattr(model, "text_decoder"):
         return model(pixel_values=image, decoder_input_ids=ids, use_cache=False).logits
     states = model.vision_model(pixel_values=image)[0]
@@ -224,6 +265,13 @@ def _images(family: Family) -> list[Any]:
 
     from onnxpipe_export.cases import images as image_cases
 
+    if "max_patches" in family.processor:
+        from onnxpipe.processing.images.pix2struct import Pix2StructImageProcessor
+
+        patches = Pix2StructImageProcessor(max_patches=30)
+        shapes = [(120, 90), (48, 200), (64, 64), (210, 60)] * 2
+        images = [image_cases.synthetic_image(number, shape) for number, shape in enumerate(shapes)]
+        return [torch.from_numpy(patches(image)["flattened_patches"]) for image in images]
     size = family.processor["size"]
     images = [image_cases.synthetic_image(number, (size["height"], size["width"])) for number in range(_IMAGES)]
     return [torch.from_numpy(image_cases.pixels(image, family.processor)[None]) for image in images]

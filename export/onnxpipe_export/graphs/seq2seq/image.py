@@ -30,6 +30,9 @@ from onnxpipe_export.precision import seq2seq
 _IMAGES = 6
 _LARGE = 512 * 512
 """Images of more pixels are few, and none of them is golden."""
+_PATCHES = 40
+_SHAPES = ((120, 90), (48, 200), (64, 64), (210, 60), (33, 47), (150, 150))
+"""Most patches of a synthetic image for Pix2Struct, and the images' sizes, which leave some of the patches unused."""
 _LANGUAGE_MODELS = ("decoder", "text_decoder")
 """Names of the part that writes, in VisionEncoderDecoder and in BLIP."""
 
@@ -40,7 +43,7 @@ def describe(checkpoint: Checkpoint) -> tuple[GraphExport, GraphExport]:
     Raises:
         ExportError: the decoder's layers are not supported.
     """
-    source = ImageSource(checkpoint)
+    source: ImageSource = PatchSource(checkpoint) if _takes_patches(checkpoint.model) else ImageSource(checkpoint)
     name_ends(checkpoint.model)
     return source.export(), describe_decoder(checkpoint, source)
 
@@ -72,18 +75,22 @@ def describe_decoder(checkpoint: Checkpoint, source: Any) -> Seq2SeqDecoderExpor
 
 def writes_about_images(model: Any) -> bool:
     """Tell whether a model encodes images and has a language model of its own that decodes."""
-    return hasattr(model, "text_decoder") or model.config.model_type == "vision-encoder-decoder"
+    return hasattr(model, "text_decoder") or model.config.model_type in ("vision-encoder-decoder", "pix2struct")
+
+
+def _takes_patches(model: Any) -> bool:
+    return str(model.config.model_type) == "pix2struct"
 
 
 def decoder_kind(model: Any) -> DecoderKind:
     """Tell which kind of decoder a model has."""
     name = next(name for name in _LANGUAGE_MODELS if hasattr(model, name))
-    return DecoderKind(takes_media=True, masked=False, language_model=name)
+    return DecoderKind(takes_media=True, masked=_takes_patches(model), language_model=name)
 
 
 def run_encoder(model: Any, pixel_values: Any) -> Any:
     """Compute an image's states as the decoder gets them, (batch, places, width)."""
-    encoder = getattr(model, "encoder", None) or model.vision_model
+    encoder: Any = getattr(model, "encoder", None) or model.vision_model
     states = encoder(pixel_values=pixel_values)[0]
     projection = getattr(model, "enc_to_dec_proj", None)
     return states if projection is None else projection(states)
@@ -161,8 +168,63 @@ class ImageSource:
         return [*cases, Case(stacked(alone[:2])), *([] if self._large else [Case(stacked(alone[2:5]))])]
 
 
+@dataclass(frozen=True)
+class PatchSource(ImageSource):
+    """Images as patches with their places, for Pix2Struct: each image has as many as its shape makes of it."""
+
+    def export(self) -> WrappedExport:
+        """Describe `encoder_model`: flattened_patches float32 (batch, patches, 2 + numbers of a patch) and
+        attention_mask int64 (batch, patches) to last_hidden_state (batch, patches, width)."""
+        encoder = self.checkpoint.model.encoder
+        free = {0: BATCH, 1: "sequence_length"}
+        names = ("flattened_patches", "attention_mask")
+        return WrappedExport(
+            checkpoint=self.checkpoint,
+            name="encoder_model",
+            inputs=names,
+            outputs=("last_hidden_state",),
+            axes=dict.fromkeys((*names, "last_hidden_state"), free),
+            forward=lambda feeds: {"last_hidden_state": encoder(**feeds)[0]},
+            example=lambda: stacked(self._patches[:3]),
+            make_cases=lambda tokenizer: self._cases(),
+            makers=seq2seq.IMAGE_ENCODER,
+            replacements=lambda: traceable(self.checkpoint.model),
+            eager=False,  # `traceable` sees to it, for every part
+            user_feeds=lambda prepared, tokenizer: prepared,
+        )
+
+    def rows(self, tokenizer: Any) -> list[Any]:
+        """Return feeds of one image each."""
+        return list(self._patches)
+
+    def encode(self, rows: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Run the original's encoder on a batch of images: the states, and the mask of their patches."""
+        import torch
+
+        feeds = stacked(rows)
+        with torch.inference_mode(), tracing.quiet():
+            given = {name: torch.from_numpy(array) for name, array in feeds.items()}
+            states = self.checkpoint.model.encoder(**given)[0]
+        return states.float().numpy(), feeds["attention_mask"]
+
+    @cached_property
+    def _patches(self) -> list[dict[str, np.ndarray]]:
+        from onnxpipe.processing.auto import AutoImageProcessor
+
+        processor = AutoImageProcessor.from_pretrained(str(self.checkpoint.folder), max_patches=_PATCHES, is_vqa=False)
+        feeds = [dict(processor(image_cases.synthetic_image(number, size))) for number, size in enumerate(_SHAPES)]
+        return [{**one, "attention_mask": one["attention_mask"].astype(np.int64)} for one in feeds]
+
+    def _cases(self) -> list[Case]:
+        cases = [Case(feeds, golden=number == 0, calibrates=True) for number, feeds in enumerate(self._patches)]
+        return [*cases, Case(stacked(self._patches[:2])), Case(stacked(self._patches[2:5]))]
+
+
 def image_batches(checkpoint: Checkpoint) -> list[Mapping[str, np.ndarray]]:
     """Make batches of synthetic images for `generate`: each of some alone, then all together."""
+    if _takes_patches(checkpoint.model):
+        feeds: list[Feeds] = PatchSource(checkpoint).rows(None)[:3]
+        return [*feeds, stacked(feeds)]
     source = ImageSource(checkpoint)
     rows: list[Feeds] = [{"pixel_values": pixels} for pixels in source.rows(None)[:3]]
     return [*rows, stacked(rows)]

@@ -148,8 +148,13 @@ def decoder_logits(model: Any, feeds: Mapping[str, np.ndarray], ids: np.ndarray)
     import torch
 
     given = {name: torch.from_numpy(array) for name, array in feeds.items()}
-    states = run_encoder(model, given["pixel_values"])
+    inputs: dict[str, Any] = {"input_ids": torch.from_numpy(ids), "use_cache": False}
+    if "pixel_values" not in given:
+        states = model.encoder(**given)[0]
+        inputs["encoder_attention_mask"] = given["attention_mask"]
+    else:
+        states = run_encoder(model, given["pixel_values"])
     if "input_ids" in given:
         states = run_questions(model, {**given, "image_features": states})
-    inputs = {"input_ids": torch.from_numpy(ids), "encoder_hidden_states": states, "use_cache": False}
+    inputs["encoder_hidden_states"] = states
     return run_decoder(model, decoder_kind(model), **inputs)[0]

@@ -53,6 +53,7 @@ class ImageProcessorSettings:
         do_grayscale: the same grey in all channels (keypoint models).
         keep_aspect_ratio, ensure_multiple_of: for depth models.
         patch_size, max_num_patches: for SigLIP 2.
+        is_vqa: the image gets its question drawn above it (Pix2Struct; refused).
         do_thumbnail: scale an image down until it fits (Donut).
         do_align_long_axis: turn an image that lies the other way than the size (Donut).
         do_split_image: split a long image into square patches (EoMT).
@@ -94,6 +95,7 @@ class ImageProcessorSettings:
     ensure_multiple_of: float | None = None
     patch_size: int | None = None
     max_num_patches: int | None = None
+    is_vqa: bool | None = None
     do_thumbnail: bool | None = None
     do_align_long_axis: bool | None = None
     do_split_image: bool | None = None
@@ -157,6 +159,7 @@ class ImageProcessorOverrides(TypedDict, total=False):
     ensure_multiple_of: float
     patch_size: int
     max_num_patches: int
+    is_vqa: bool
     do_thumbnail: bool
     do_align_long_axis: bool
     do_split_image: bool
