@@ -184,6 +184,8 @@ def test_boxes_of_answers(qa: Any, page: Page) -> None:
     marked = np.asarray(draw(page.image, [answer]), np.int64)[drawn[1] : drawn[3], drawn[0] : drawn[2]]
     plain = np.asarray(page.image, np.int64)[drawn[1] : drawn[3], drawn[0] : drawn[2]]
     assert marked.mean() < plain.mean() - 10
+    twice = draw(page.image, [answer, {**answer, "score": 0.1}]).crop(drawn)
+    assert np.array_equal(np.asarray(twice), marked)  # marked once, in the colour of the best
     none = qa(None, "where is the sun", page.word_boxes, handle_impossible_answer=True, return_boxes=True)
     assert none[0]["boxes"] == [] and draw(page.image, none).height > page.image.height
 

@@ -40,12 +40,18 @@ def words(image: Image.Image, answer: Mapping[str, Any]) -> Image.Image:
 
 
 def answers(image: Image.Image, answer: Sequence[Mapping[str, Any]]) -> Image.Image:
-    """Mark the words of each answer, and list the answers with their scores below, the best first."""
+    """Mark the words of each answer, and list the answers with their scores below, the best first.
+
+    A word of several answers has the colour of the best.
+    """
     image, times = canvas.enlarged(image)
     scale = canvas.Scale.of(image.size)
-    for place in reversed(range(len(answer))):  # the best on top
-        for box in answer[place]["boxes"]:
-            _mark(image, _scaled(box, times), canvas.colour(place), scale)
+    marked: set[canvas.Box] = set()
+    for place, one in enumerate(answer):
+        for box in (_scaled(each, times) for each in one["boxes"]):
+            if box not in marked:
+                _mark(image, box, canvas.colour(place), scale)
+                marked.add(box)
     entries = [
         canvas.Entry(f"{one['answer'] or '(no answer)'}  {canvas.percent(one['score'])}", canvas.colour(place))
         for place, one in enumerate(answer)
