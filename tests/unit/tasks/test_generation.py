@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -429,16 +428,21 @@ def test_stream() -> None:
     assert written == chat([user("hello")], return_full_text=False, **kw)[0]["generated_text"]
 
 
-def test_the_first_piece_comes_before_the_last_token() -> None:
+def test_the_first_piece_comes_before_the_last_token(monkeypatch: pytest.MonkeyPatch) -> None:
     pipe = writer()
-    pipe.model.pause = 0.01
-    begin = time.monotonic()
+    scores, read, waited = pipe.model.scores, threading.Event(), []
+
+    def scores_of_a_model_that_waits(rows: Any) -> Any:
+        if pipe.model.steps > 30:  # half of the tokens: it goes on when the first piece was read
+            waited.append(read.wait(60))
+        return scores(rows)
+
+    monkeypatch.setattr(pipe.model, "scores", scores_of_a_model_that_waits)
     pieces = pipe.stream("hello", max_new_tokens=60, do_sample=True, temperature=30.0, seed=1, eos_token_id=None)
     next(pieces)
-    first = time.monotonic() - begin
-    for _ in pieces:
-        pass
-    assert first < 0.5 * (time.monotonic() - begin)
+    read.set()
+    assert list(pieces)
+    assert waited and all(waited)
 
 
 def test_closing_a_stream_stops_the_model() -> None:
