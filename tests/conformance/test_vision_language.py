@@ -165,3 +165,33 @@ def test_each_graph_in_its_own_precision(bundles: Bundles) -> None:
 def test_models_without_images_are_refused(bundles: Bundles) -> None:
     with pytest.raises(UnsupportedError, match="not for image-text-to-text"):
         AutoModelForImageTextToText.from_pretrained(bundles("llama", "causal"))
+
+
+@pytest.mark.parametrize("fault", ["mask", "order", "newline"])
+def test_wrong_graphs_are_refused(fault: str, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mask that is frozen, tiles in another order, the end of rows left out: the certificate finds each."""
+    from onnxpipe.errors import CertificateError
+    from onnxpipe.models.vision_language.idefics3 import Idefics3
+    from onnxpipe.models.vision_language.llava_next import LlavaNext
+    from onnxpipe_export import export
+    from onnxpipe_export.graphs.vision_language import idefics3
+
+    family = "llava_next" if fault == "newline" else "smolvlm"
+    if fault == "mask":
+        features = idefics3._features
+        everything = lambda model, pixel_values, pixel_attention_mask: features(  # noqa: E731
+            model, pixel_values, pixel_attention_mask.float() + 1 > 0
+        )
+        monkeypatch.setattr(idefics3, "_features", everything)
+    elif fault == "order":
+        pieces = Idefics3.pieces
+        monkeypatch.setattr(Idefics3, "pieces", lambda self, images: pieces(self, images)[::-1])
+    else:
+        packed = LlavaNext._packed
+        without = lambda self, tiles, size: packed(  # noqa: E731
+            self, [{**tile, "image_newline": 0 * tile["image_newline"]} for tile in tiles], size
+        )
+        monkeypatch.setattr(LlavaNext, "_packed", without)
+    with pytest.raises(CertificateError, match=r"differ from|are not the original's"):
+        export(str(models(family, HEAD)), str(tmp_path / "bundle"), task=HEAD)
+    assert not (tmp_path / "bundle").exists()
