@@ -119,3 +119,23 @@ def test_labels_that_are_no_tokens_and_settings_of_the_folder(bundles: Bundles, 
             onnxpipe.pipeline("decision", model=model, decision_config=tmp_path)
     with pytest.raises(TypeError, match="questions"):
         ours("x", questions={})
+
+
+def test_the_command_line(bundles: Bundles) -> None:
+    from click.testing import CliRunner
+
+    from onnxpipe.cli import main
+
+    question = {"type": "score", "criteria": ["calm", "pushy"]}
+    request = json.dumps({"state": {"text": "é"}, "questions": {"tone": question}})
+    model = str(bundles(FAMILIES[0], "causal"))
+    expected = onnxpipe.pipeline("decision", model=model)(request)["tone"]
+    words = ["run", "decision", "--model", model, "--on-error", "return", request, '{"state": 1}']
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 3
+    title, answer, error = done.stdout.splitlines()
+    assert title == '{"text": "é"}'
+    assert answer == f"  tone  {expected['score']:.4f}  (confidence {expected['confidence']:.4f})"
+    assert error.startswith("error: input 2: a request is")
+    answers = CliRunner().invoke(main, [*words, "--json"]).stdout.splitlines()
+    assert json.loads(answers[0])["tone"]["type"] == "score" and "error" in json.loads(answers[1])

@@ -189,7 +189,9 @@ def test_the_command_line(bundles: Bundles, tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
         return done.stdout
 
-    assert expected["answer"] in run(str(path), "--question", QUESTION)
+    places = "; ".join(f"row {row + 1}, column {column + 1}" for row, column in expected["coordinates"])
+    lines = run(str(path), "--question", QUESTION).splitlines()
+    assert lines == [f"{path}  |  {QUESTION}", f"  {expected['answer']}", *([f"  ({places})"] if places else [])]
     document = json.loads(run(str(path), "--question", QUESTION, "--json"))
     assert document == {**expected, "coordinates": [list(cell) for cell in expected["coordinates"]]}
     questions = tmp_path / "questions.csv"

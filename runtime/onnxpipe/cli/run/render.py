@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 import sys
@@ -48,6 +49,17 @@ class Renderer:
             yield from self._list({"label": n, "score": s} for n, s in zip(answer["labels"], answer["scores"]))
         elif _is_dict(answer, "answer", "score"):
             yield from self._answers([answer], value)
+        elif _is_dict(answer, "answer") and isinstance(value, Mapping) and "query" in value:
+            yield self._cut(_title(value))
+            yield self._cut(f"  {printable(answer['answer'])}")
+            if answer.get("coordinates"):
+                places = (f"row {row + 1}, column {column + 1}" for row, column in answer["coordinates"])
+                yield self._cut(f"  ({'; '.join(places)})")
+        elif isinstance(answer, dict) and answer and all(_is_decision(each) for each in answer.values()):
+            title = value.get("state", value) if isinstance(value, Mapping) else value
+            yield self._cut(printable(title if isinstance(title, str) else json.dumps(title, ensure_ascii=False)))
+            for name, each in answer.items():
+                yield self._cut(f"  {printable(name)}  {_decided(each)}")
         elif _is_numbers(answer) and isinstance(value, Mapping) and "sentences" in value:
             yield from self._similar(value, answer)
         elif _is_numbers(answer):
@@ -132,6 +144,18 @@ def _columns(entry: Mapping[str, Any]) -> list[str]:
     cells += [printable(str(entry[name])) for name in ("word", "answer", "token_str", "sequence", "document")
               if entry.get(name) is not None]  # fmt: skip
     return cells or [printable(str(entry))]
+
+
+def _is_decision(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("type") in ("noul", "choice", "score")
+
+
+def _decided(answer: Mapping[str, Any]) -> str:
+    """Format the answer to a question of a decision in one line."""
+    if answer["type"] == "noul":
+        return _score(answer["noul"])
+    chosen = printable(answer["choice"]) if answer["type"] == "choice" else _score(answer["score"])
+    return f"{chosen}  (confidence {_score(answer['confidence'])})"
 
 
 def _title(value: Any) -> str:
