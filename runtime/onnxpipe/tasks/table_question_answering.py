@@ -17,7 +17,8 @@ from onnxpipe.models.auto import AutoModelForTableQuestionAnswering
 from onnxpipe.processing.tables.text_table import TextTable, text_table
 from onnxpipe.processing.text.inputs import one_text, text_list
 from onnxpipe.processing.text.tapas.answers import Cell, cell_probabilities, cells_of, mark_answer
-from onnxpipe.processing.text.tapas.tokenizer import EncodedQuestion, TableLimits, TapasTokenizer, drops_rows
+from onnxpipe.processing.text.tapas.settings import TapasSettings
+from onnxpipe.processing.text.tapas.tokenizer import EncodedQuestion, TapasTokenizer, drops_rows
 from onnxpipe.processing.text.tapex import table_text
 from onnxpipe.tasks.base.call_types import GenerationCallOptions, Stream
 from onnxpipe.tasks.base.columns import Cells, fixed_columns
@@ -99,7 +100,6 @@ class TableQuestionAnsweringPipeline(GenerationPipeline[TableQuestionAnsweringOp
         super().prepare()
         config = self.model.config
         self.type = None if self.model.can_generate() else "tapas"
-        self.aggregations: list[str] = []
         if self.type is None:
             return
         if not isinstance(self._tokenizer, TapasTokenizer):
@@ -107,16 +107,11 @@ class TableQuestionAnsweringPipeline(GenerationPipeline[TableQuestionAnsweringOp
                 f"{self.model.name_or_path} is a TAPAS, and its tokenizer is a {type(self._tokenizer).__name__}: "
                 "'tokenizer_class' of its tokenizer_config.json should be TapasTokenizer"
             )
-        labels = {str(key): str(label) for key, label in (config.get("aggregation_labels") or {}).items()}
-        count = config.get("num_aggregation_labels") or 0
-        if labels and count:
-            missing = [number for number in range(count) if str(number) not in labels]
-            if missing or "logits_aggregation" not in self.model.session.outputs:
-                raise UnsupportedError(
-                    f"the config of {self.model.name_or_path} tells of {count} aggregations, but "
-                    + (f"'aggregation_labels' has no {missing[0]}" if missing else "the graph gives no scores of them")
-                )
-            self.aggregations = [labels[str(number)] for number in range(count)]
+        self._settings = TapasSettings.of(config, self.model.name_or_path)
+        if self._settings.aggregations and "logits_aggregation" not in self.model.session.outputs:
+            raise UnsupportedError(
+                f"the config of {self.model.name_or_path} tells of aggregations, but its graph gives no scores of them"
+            )
 
     def parse(
         self, kwargs: Mapping[str, Any], base: TableQuestionAnsweringOptions | None
@@ -187,27 +182,14 @@ class TableQuestionAnsweringPipeline(GenerationPipeline[TableQuestionAnsweringOp
         if self.type is None:
             yield from (self._text_row(table, question, drop, options) for question in questions)
             return
-        encoder = self.tokenizer.encoder(table, self._limits(), drop)
+        tokenizer: Any = self.tokenizer  # a TapasTokenizer, see prepare()
+        encoder = tokenizer.encoder(table, self._settings.limits(tokenizer), drop)
         encoded = [encoder.encode(question) for question in questions]
         self._say_dropped(min(each.rows for each in encoded), table, options)
         if options.sequential:
             yield _cell_row(table, encoded)
         else:
             yield from (_cell_row(table, [each]) for each in encoded)
-
-    def _limits(self) -> TableLimits:
-        """What the model's embeddings have room for, where that is less than the tokenizer says."""
-        config, tokenizer = self.model.config, self.tokenizer
-        sizes = config.get("type_vocab_sizes") or [np.inf] * 7
-        length = tokenizer.model_max_length
-        if not config.get("reset_position_index_per_cell", True):
-            length = min(length, config.get("max_position_embeddings") or length)
-        return TableLimits(
-            length,
-            rows=int(min(tokenizer.max_row_id, sizes[2], config.get("max_num_rows") or np.inf)),
-            columns=int(min(tokenizer.max_column_id, sizes[1], config.get("max_num_columns") or np.inf)),
-            ranks=None if config.get("type_vocab_sizes") is None else (sizes[4] - 1, sizes[5] - 1),
-        )
 
     def _text_row(self, table: TextTable, question: str, drop: bool, options: TableQuestionAnsweringOptions) -> Row:
         written = table_text(self.tokenizer, table, question, drop)
@@ -264,7 +246,8 @@ class TableQuestionAnsweringPipeline(GenerationPipeline[TableQuestionAnsweringOp
                 answers.append({"answer": self.tokenizer.decode(tokens[tokens >= 0], **self.decode_kwargs(options))})
                 continue
             ends = np.cumsum([len(each) for each in asked.types])[:-1]
-            aggregated = outputs["logits_aggregation"].reshape(len(asked.types), -1) if self.aggregations else None
+            aggregates = bool(self._settings.aggregations)
+            aggregated = outputs["logits_aggregation"].reshape(len(asked.types), -1) if aggregates else None
             for number, (logits, types_) in enumerate(zip(np.split(outputs["logits"], ends), asked.types)):
                 cells = cells_of(logits, types_)
                 answers.append(self._answer(asked.table, cells, None if aggregated is None else aggregated[number]))
@@ -276,9 +259,10 @@ class TableQuestionAnsweringPipeline(GenerationPipeline[TableQuestionAnsweringOp
         if aggregated is None:
             return answer
         chosen = int(aggregated.argmax())
-        answer["aggregator"] = self.aggregations[chosen]
-        if chosen != self.model.config.get("no_aggregation_label_index"):
-            answer["answer"] = f"{self.aggregations[chosen]} > {answer['answer']}"
+        name = self._settings.aggregations[chosen]
+        answer["aggregator"] = name
+        if chosen != self._settings.none:
+            answer["answer"] = f"{name} > {answer['answer']}"
         return answer
 
 

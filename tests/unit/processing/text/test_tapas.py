@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from onnxpipe.errors import BundleError
 from onnxpipe.processing.tables.text_table import TextTable
 from onnxpipe.processing.text.tapas.answers import cell_probabilities, cells_of, mark_answer
 from onnxpipe.processing.text.tapas.features import TableValues
 from onnxpipe.processing.text.tapas.fit import Cut, Pieces, fit, word_starts
+from onnxpipe.processing.text.tapas.settings import TapasSettings
 from onnxpipe.processing.text.tapas.values import column_values, values_of
 
 
@@ -76,3 +78,27 @@ def test_cells_are_chosen_by_the_mean_of_their_tokens() -> None:
     assert cells_of(logits, types, threshold=0.65) == []
     assert cells_of(logits, types, np.array([1, 1, 1, 1, 1, 0])) == [(0, 0)]
     assert mark_answer(types, cell_probabilities(logits, types))[:, 3].tolist() == [0, 0, 1, 1, 0, 1]
+
+
+def test_settings() -> None:
+    labels = {"0": "NONE", "1": "SUM"}
+    config = {"aggregation_labels": labels, "num_aggregation_labels": 2, "no_aggregation_label_index": 0}
+    assert TapasSettings.of(config, "m").aggregations == ("NONE", "SUM")
+    assert TapasSettings.of({**config, "num_aggregation_labels": 0}, "m").aggregations == ()
+    assert TapasSettings.of({}, "m").sizes is None
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"aggregation_labels": {"0": "NONE"}, "num_aggregation_labels": 10**9}, "aggregation_labels no 1"),
+        ({"aggregation_labels": ["NONE"], "num_aggregation_labels": 1}, "must be an object"),
+        ({"aggregation_labels": {"0": "NONE"}, "num_aggregation_labels": "1"}, "num_aggregation_labels must be"),
+        ({"type_vocab_sizes": [3, 256]}, "must be 7 numbers"),
+        ({"type_vocab_sizes": [3, 256, 256, 2, 256, "256", 10]}, "whole number"),
+        ({"max_num_rows": 0}, "max_num_rows must be"),
+    ],
+)
+def test_settings_that_are_damaged(config: dict[str, object], message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        TapasSettings.of(config, "m")
