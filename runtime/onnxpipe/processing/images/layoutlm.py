@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from onnxpipe.errors import BundleError
 from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.images.base import ImageProcessor
 from onnxpipe.processing.images.inputs import to_image_or_array
@@ -14,9 +16,17 @@ from onnxpipe.processing.images.settings import BILINEAR, HALF, NORMALIZING, Ima
 from onnxpipe.processing.images.transforms import Array
 from onnxpipe.processing.ocr import tesseract
 from onnxpipe.processing.ocr.words import to_page
+from onnxpipe.processing.processor_config import ProcessorConfig
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+#: Arguments of tesseract that a model's file may hold -> their form, and what errors call it.
+_FROM_FILES = {
+    "tesseract_config": (re.compile(r"\s*(--(psm|oem|dpi)[ =]\d{1,4}\s*)*"), "--psm, --oem and --dpi with numbers"),
+    "ocr_lang": (re.compile(r"[A-Za-z_]{1,40}(\+[A-Za-z_]{1,40}){0,20}"), "codes of languages, joined by +"),
+}
 
 
 class _PageImageProcessor(ImageProcessor):
@@ -26,6 +36,23 @@ class _PageImageProcessor(ImageProcessor):
     """
 
     also: ClassVar[frozenset[str]] = frozenset({"ocr_lang"})
+
+    @classmethod
+    def _settings_in(cls, config: ProcessorConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+        """See `ProcessorBase._settings_in`.
+
+        Raises:
+            BundleError: arguments of tesseract that a model's file may not pass: some name files to read or to write.
+        """
+        settings, extra = super()._settings_in(config)
+        for name, (pattern, allowed) in _FROM_FILES.items():
+            value = settings.get(name)
+            if value is not None and not (isinstance(value, str) and pattern.fullmatch(value)):
+                raise BundleError(
+                    f"{config.name}: {name} is {value!r:.80}, and a model's file may hold {allowed} only; pass other "
+                    f"values yourself ({name}=)"
+                )
+        return settings, extra
 
     def _features(self, images: list[Any], settings: ImageProcessorSettings, stacked: bool) -> BatchFeature:
         features = super()._features(images, settings, stacked)
