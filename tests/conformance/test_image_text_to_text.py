@@ -162,6 +162,26 @@ def test_a_question_about_images(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("family", ["llava"])
+def test_an_answer_is_not_lost_in_a_template_of_parts(pair: Pair) -> None:
+    """Templates as LLaVA's own loop over parts; the first answer, a text, is there in the second turn all the same."""
+    processor = pair.ours.processor
+    kept = processor.chat_template
+    processor.chat_template = (
+        "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}"
+        "{% if part['type'] == 'image' %}<image>{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}"
+        "{% endfor %}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    first = [user(part("photo"), said("What is this?"))]
+    second = [user(said("And?"))]
+    answers = []
+    for content in ("It is a cat", [said("It is a cat")], "It is a dog"):
+        chat = [*first, {"role": "assistant", "content": content}, *second]
+        answers.append(pair.ours(text=chat, return_tensors=True, **GREEDY)[0]["generated_token_ids"].tolist())
+    processor.chat_template = kept
+    assert answers[0] == answers[1] != answers[2]
+
+
+@pytest.mark.parametrize("family", ["llava"])
 def test_every_kind_of_source(pair: Pair, tmp_path: Path) -> None:
     """A path, bytes as base64, a data URL and OpenAI's form of it are the same image, encoded once."""
     path = tmp_path / "photo.png"

@@ -19,7 +19,7 @@ from onnxpipe.tasks.base.chats import Chat, is_chat
 from onnxpipe.tasks.base.columns import text_columns
 from onnxpipe.tasks.base.datasets import is_dataset
 from onnxpipe.tasks.base.generation import GenerationOptions, GenerationPipeline, Kwargs
-from onnxpipe.tasks.base.image_chats import answered, content_parts, with_loaded_images
+from onnxpipe.tasks.base.image_chats import answered, content_parts, takes_texts, with_loaded_images
 from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 from onnxpipe.tasks.base.streaming import text_after
@@ -302,9 +302,9 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
 
     def _chat_features(self, chat: Chat, options: ImageTextToTextOptions) -> Mapping[str, Any]:
         """Make the model's inputs for a chat."""
-        continues = self._continues(chat, options)
+        continues, texts = self._continues(chat, options), takes_texts(self.processor.chat_template)
         features: Mapping[str, Any] = self.processor.apply_chat_template(
-            [content_parts(message, options.timeout) for message in chat.messages],
+            [content_parts(message, options.timeout, texts=texts) for message in chat.messages],
             tools=options.tools,
             add_generation_prompt=not continues,
             continue_final_message=continues,

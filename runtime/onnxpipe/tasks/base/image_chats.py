@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,13 +25,28 @@ def with_loaded_images(images: Any, timeout: float | None) -> Any:
     return None if images is None else load_image(images, timeout)
 
 
-def content_parts(message: Mapping[str, Any], timeout: float | None) -> Mapping[str, Any]:
+def takes_texts(template: Any) -> bool:
+    """Whether a chat template takes a content that is a text, not only a list of parts.
+
+    Many templates (those of LLaVA and SmolVLM) loop over parts and write nothing for a text, without an error.
+    """
+    return re.search(r"is\s+(not\s+)?string", str(template)) is not None
+
+
+def content_parts(message: Mapping[str, Any], timeout: float | None, *, texts: bool) -> Mapping[str, Any]:
     """Return a message whose parts hold their images, loaded, instead of where they are.
+
+    Args:
+        message: the message.
+        timeout: seconds that fetching an image may take.
+        texts: whether the template takes a content that is a text; else it becomes a part.
 
     Raises:
         ImageError: an image cannot be read.
     """
     content = message["content"]
+    if isinstance(content, str) and not texts:
+        content = [{"type": "text", "text": content}]
     if not isinstance(content, (list, tuple)):
         return message
     return {**message, "content": [_loaded(part, timeout) for part in content]}
