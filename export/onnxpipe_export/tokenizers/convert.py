@@ -74,6 +74,7 @@ def load(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
+    tables.check_pandas(folder)
     try:
         with quiet():
             if tables.is_tapex(folder):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from onnxpipe.errors import ExportError
+from onnxpipe.errors import ExportError, MissingDependencyError
 from onnxpipe_export.tracing import quiet
 
-_TAPEX = "TapexTokenizer"
+_TAPAS, _TAPEX = "TapasTokenizer", "TapexTokenizer"
 _CONFIG = "tokenizer_config.json"
 _ROWS = 4
 
@@ -19,6 +20,21 @@ def is_tapex(folder: Path) -> bool:
     """Tell whether the files name TAPEX's class, which transformers 5 has no more."""
     path = folder / _CONFIG
     return path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class") == _TAPEX
+
+
+def check_pandas(folder: Path) -> None:
+    """Refuse to go on without pandas where the tokenizer is TAPAS's, which is compared with transformers'.
+
+    Raises:
+        MissingDependencyError: pandas is not installed.
+    """
+    names = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / _CONFIG, folder / "config.json")
+             if path.is_file()]  # fmt: skip
+    tapas = any(each.get("tokenizer_class") == _TAPAS or each.get("model_type") == "tapas" for each in names)
+    if tapas and importlib.util.find_spec("pandas") is None:
+        raise MissingDependencyError(
+            "to export a TAPAS its tokenizer is compared with transformers', which needs pandas: pip install pandas"
+        )
 
 
 def load_tapex(folder: Path) -> Any:
