@@ -28,6 +28,7 @@ PRETRAINED = {
 TINY = {
     "Qwen/Qwen2.5-0.5B-Instruct": ("qwen2", "causal"),
     "MCG-NJU/videomae-base-finetuned-kinetics": ("videomae", "video-classification"),
+    "florence-community/Florence-2-base": ("florence2", "image-text-to-text"),
     "HuggingFaceTB/SmolVLM-256M-Instruct": ("smolvlm", "image-text-to-text"),
     "HuggingFaceTB/SmolLM3-3B": ("smollm3", "causal"),
     "Intel/dpt-large": ("dpt", "depth-estimation"),

@@ -18,6 +18,7 @@ from onnxpipe.models.causal_lm.model import CausalLM
 from onnxpipe.models.documents import load_document_model
 from onnxpipe.models.dual_encoder import AudioDualEncoder, ImageDualEncoder
 from onnxpipe.models.encoder import EncoderModel, check_outputs
+from onnxpipe.models.generative import GenerativeModel
 from onnxpipe.models.image_to_text.loading import load_image_to_text_model, load_question_model
 from onnxpipe.models.image_to_text.model import ImageToText
 from onnxpipe.models.loading import ModelLoader, Source, Target, load_model
@@ -29,8 +30,7 @@ from onnxpipe.models.speech_to_text.loading import load_speech_model
 from onnxpipe.models.table_questions import load_table_model
 from onnxpipe.models.text_to_audio.loading import load_text_to_audio_model
 from onnxpipe.models.text_to_audio.protocol import TextToAudioModel
-from onnxpipe.models.vision_language.loading import load_causal_model
-from onnxpipe.models.vision_language.model import VisionLanguageModel
+from onnxpipe.models.vision_language.loading import load_causal_model, load_vision_language_model
 
 
 class AutoModel:
@@ -148,8 +148,8 @@ class AutoModelForImageTextToText(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "image-text-to-text"
-    model_class: ClassVar[type] = VisionLanguageModel
-    loader: ClassVar[ModelLoader] = VisionLanguageModel.load
+    model_class: ClassVar[type] = GenerativeModel
+    loader: ClassVar[ModelLoader] = load_vision_language_model
 
 
 class AutoModelForTableQuestionAnswering(AutoModel):

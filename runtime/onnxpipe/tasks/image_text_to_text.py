@@ -39,7 +39,7 @@ class ImageTextToTextOptions(GenerationOptions):
         clean_up_tokenization_spaces: remove spaces before punctuation; None leaves it to the tokenizer.
         stop_sequence: a text or several after which generation stops; it stays in the answer.
         continue_final_message: continue a chat's last message; by default if that is the assistant's.
-        skip_special_tokens: leave special tokens out of the text.
+        skip_special_tokens: leave special tokens out of the text; None: unless the model writes places as such.
         processor_kwargs: keywords of the processor's call, such as settings of the image processor.
         tools: passed to the chat template.
     """
@@ -52,7 +52,7 @@ class ImageTextToTextOptions(GenerationOptions):
     clean_up_tokenization_spaces: bool | None = None
     stop_sequence: str | list[str] | None = None
     continue_final_message: bool | None = None
-    skip_special_tokens: bool = True
+    skip_special_tokens: bool | None = None
     processor_kwargs: Mapping[str, Any] | None = None
     tools: Sequence[Any] | None = None
 
@@ -158,7 +158,8 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
                 f"{type(self).__name__} needs a processor of images and text, and {self.model.name_or_path} has "
                 f"{'none' if self.processor is None else type(self.processor).__name__}: pass processor="
             )
-        self.tokenizer.padding_side = "left"  # the model continues where a row ends
+        # a decoder continues where a row ends; an encoder counts places from where it begins
+        self.tokenizer.padding_side = "right" if self.model.is_encoder_decoder else "left"
 
     def parse(self, kwargs: Mapping[str, Any], base: ImageTextToTextOptions | None) -> ImageTextToTextOptions:
         passed = dict(kwargs)
@@ -289,7 +290,8 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
         images = {name: features[name] for name in self.model.family.inputs if name in features}
         prompts = _Prompts(images, [int((row == self.model.image_token_id).sum()) for row in rows])
         for number, (text, row) in enumerate(zip(texts, rows, strict=True)):
-            yield self.row(row, None, _Prompt(text, len(row), number, prompts, question), options)
+            length = 0 if self.model.is_encoder_decoder else len(row)  # of the prompt in what is generated
+            yield self.row(row, None, _Prompt(text, length, number, prompts, question), options)
 
     def _features(self, images: Any, texts: list[str], options: ImageTextToTextOptions) -> Mapping[str, Any]:
         """Make the model's inputs for texts with images."""
@@ -324,8 +326,9 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
 
     # -- the answer -------------------------------------------------------------------------------------------------
     def decode_kwargs(self, options: ImageTextToTextOptions) -> Kwargs:
+        skips = options.skip_special_tokens
         return {
-            "skip_special_tokens": options.skip_special_tokens,
+            "skip_special_tokens": getattr(self.processor, "skips_special_tokens", True) if skips is None else skips,
             "clean_up_tokenization_spaces": options.clean_up_tokenization_spaces,
         }
 

@@ -30,6 +30,9 @@ def build(family: str, folder: Path) -> None:
     Raises:
         KeyError: no such family.
     """
-    from zoo.vision_language import models
+    from zoo.vision_language import florence2, models
 
+    if family == "florence2":
+        florence2.build(folder)
+        return
     models.build(family, folder)

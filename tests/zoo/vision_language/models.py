@@ -169,7 +169,7 @@ def build(family: str, folder: Path) -> None:
         tie_word_embeddings=language.config.tie_word_embeddings,
     )  # fmt: skip
     model = getattr(transformers, f"{spec.stem}ForConditionalGeneration")(config).eval()
-    _fill(model, spec, family)
+    fill(model, spec, family)
     model.get_decoder().load_state_dict(language.model.state_dict())
     model.get_output_embeddings().load_state_dict(language.lm_head.state_dict())
     model.generation_config = transformers.GenerationConfig(**ids)
@@ -202,7 +202,7 @@ def _language_model(text: Generator, vocabulary: dict[str, int], ids: dict[str, 
     return model
 
 
-def _fill(model: Any, spec: Family, seed: str) -> None:
+def fill(model: Any, spec: Family, seed: str) -> None:
     """Overwrite the weights of tower and projector, so that features differ by image and are as large as embeddings."""
     import torch
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe_export import tracing
+from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.causal_lm.graph import ExtraInput
 from onnxpipe_export.graphs.graph import Feeds, GraphExport
 
@@ -42,6 +43,8 @@ class Family:
         token_inputs: from ids int64 (rows, length) to what the original's forward takes beside them, by token.
         text: from the model to the causal language model that it has inside; None: that which transformers has for it.
         position_axes, extras: of the decoder, see `CausalLMExport`.
+        graphs: from the checkpoint and the export of `embed_tokens` to all graphs, of a family that has others than
+            these three.
     """
 
     vision: GraphExport
@@ -52,6 +55,7 @@ class Family:
     text: Callable[[Any], Any] | None = None
     position_axes: int = 1
     extras: tuple[ExtraInput, ...] = ()
+    graphs: Callable[[Checkpoint, GraphExport], list[GraphExport]] | None = None
 
 
 def original_features(model: Any, images: Feeds) -> np.ndarray:

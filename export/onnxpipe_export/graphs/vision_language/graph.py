@@ -30,6 +30,7 @@ from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport
 from onnxpipe_export.precision import makers
 
 FAMILIES: Mapping[str, str] = {
+    "florence2": "florence2",
     "gemma3": "square_tiles",
     "idefics3": "idefics3",
     "internvl": "square_tiles",
@@ -52,6 +53,10 @@ def describe(checkpoint: Checkpoint, attention: Attention = "auto") -> list[Grap
         ExportError: the family is not known here, or its decoder does not attend that way.
     """
     family = family_of(checkpoint)
+    if family.graphs is not None:
+        if attention != "auto":
+            raise ExportError(f"attention={attention!r} is for decoders without an encoder; leave it out")
+        return family.graphs(checkpoint, _embeddings(checkpoint))
     text = dataclasses.replace(
         checkpoint,
         model=(family.text or text_model)(checkpoint.model),

@@ -16,10 +16,10 @@ from onnxpipe.models.causal_lm.model import CausalLM
 from onnxpipe.models.vision_language.encoder import GRAPH, VisionEncoder
 from onnxpipe.models.vision_language.families import family_of
 from onnxpipe.models.vision_language.family import Array, EncodedImages, Family
-from onnxpipe.processing.arrays import to_array
+from onnxpipe.models.vision_language.image_encoding import ImageEncodingMixin
 
 
-class VisionLanguageModel(CausalLM):
+class VisionLanguageModel(ImageEncodingMixin, CausalLM):
     """A language model whose prompts have images: call it for logits, or `generate()` text.
 
     Args:
@@ -103,24 +103,6 @@ class VisionLanguageModel(CausalLM):
         return self.whole(
             input_ids, attention_mask, position_ids, past_key_values, images=images, return_dict=return_dict
         )
-
-    def encode_images(self, images: Mapping[str, Any]) -> EncodedImages:
-        """Encode images, or take them from the cache of those that were encoded lately.
-
-        Args:
-            images: what the processor made of them: `pixel_values`, and by family more; empty for none.
-
-        Raises:
-            ImageError: a part of it is missing, or of a size that the model does not take.
-        """
-        arrays = {name: to_array(images[name]) for name in self.family.inputs if images.get(name) is not None}
-        if not arrays:
-            return {"features": [], "extra": {}, "layout": {}}
-        try:
-            pieces = self.vision.encode(self.family.pieces(arrays))
-        except KeyError as error:
-            raise ImageError(f"images need {error.args[0]}= beside {', '.join(sorted(arrays))}") from None
-        return self.family.encoded(pieces, arrays)
 
     def decoder_inputs(self, rows: list[Array], inputs: Mapping[str, Any]) -> EmbeddedTokens:
         """Embed prompts, with the features of images where their placeholders are; see `CausalLM.decoder_inputs`.

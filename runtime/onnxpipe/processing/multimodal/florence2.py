@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from onnxpipe.errors import BundleError, UnsupportedError
+from onnxpipe.processing.arrays import to_array
 from onnxpipe.processing.batch_feature import BatchFeature
+from onnxpipe.processing.multimodal import florence2_answers
 from onnxpipe.processing.multimodal.vision_language import VisionLanguageProcessor
 
 #: Task -> its sentence.
@@ -36,7 +38,12 @@ class Florence2Processor(VisionLanguageProcessor):
     """Florence-2: one image for each text, in front of it; a text is a task ("<OD>"), or any question."""
 
     text_defaults: ClassVar[Mapping[str, Any]] = {"add_special_tokens": False}
-    defaults: ClassVar[Mapping[str, Any]] = {"image_token": "<image>", "num_additional_image_tokens": 0}
+    skips_special_tokens: ClassVar[bool] = False
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "image_token": "<image>",
+        "num_additional_image_tokens": 0,
+        "post_processor_config": None,
+    }
 
     def prompts(
         self, texts: list[str] | None, nested: Sequence[Sequence[Any]] | None, flat: Sequence[Any] | None
@@ -59,11 +66,42 @@ class Florence2Processor(VisionLanguageProcessor):
             )
         return self.image_token * count
 
-    def post_process_image_text_to_text(
-        self, generated_outputs: Any, skip_special_tokens: bool = False, **options: Any
-    ) -> Any:
-        """Decode generated ids (texts, tokens) to a list of texts, with the tokens of places in the image."""
-        return super().post_process_image_text_to_text(generated_outputs, skip_special_tokens, **options)
+    def post_process_generation(
+        self, text: str | None = None, sequence: Any = None, task: str | None = None, image_size: Any = None
+    ) -> dict[str, Any]:
+        """Read an answer: labels with boxes, lines of text or polygons, in pixels.
+
+        Args:
+            text: the answer with its special tokens; or
+            sequence: its ids.
+            task: such as "<OD>".
+            image_size: (width, height) of the image; needed for answers with places.
+
+        Returns:
+            The task to its answer, see `florence2_answers.parse`.
+
+        Raises:
+            UnsupportedError: no task, not exactly one of text and sequence, or no size for an answer with places.
+        """
+        if task is None:
+            raise UnsupportedError("`task` must be provided for post-processing.")
+        if (text is None) == (sequence is None):
+            raise UnsupportedError("Exactly one of 'text' or 'sequence' must be provided.")
+        if text is None:
+            ids = [int(number) for number in to_array(sequence)]
+            ids = ids[1:] if ids and ids[0] == self.tokenizer.bos_token_id else ids
+            text = "".join(self._words(ids))
+        settings = self.settings["post_processor_config"] or {}
+        banned = settings.get("phrase_grounding", {}).get("banned_grounding_tokens", ())
+        area = settings.get("ocr", {}).get("AREA_THRESHOLD", 0.0)
+        answer = florence2_answers.parse(text, task, image_size, banned=frozenset(banned), smallest_area=float(area))
+        return {task: answer}
+
+    def _words(self, ids: Sequence[int]) -> Iterator[str]:
+        """Return the text of each token; special ones as they are."""
+        special = set(self.tokenizer.all_special_tokens)
+        for token in self.tokenizer.convert_ids_to_tokens(ids):
+            yield token if token in special else self.tokenizer.convert_tokens_to_string([token])
 
 
 def sentence_of(text: str) -> str:

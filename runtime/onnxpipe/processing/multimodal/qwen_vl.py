@@ -24,7 +24,7 @@ class Qwen2VLProcessor(VisionLanguageProcessor):
     def post_process_image_text_to_text(
         self,
         generated_outputs: Any,
-        skip_special_tokens: bool = True,
+        skip_special_tokens: bool | None = None,
         clean_up_tokenization_spaces: bool = False,
         **options: Any,
     ) -> Any:

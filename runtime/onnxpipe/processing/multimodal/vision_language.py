@@ -68,6 +68,8 @@ class VisionLanguageProcessor(ImageChatMixin, TextImageProcessor):
     grouped: ClassVar[bool] = False
     #: The name under which a call returns what kind of token each is; None where the model does not ask.
     types_name: ClassVar[str | None] = None
+    #: Whether answers are read without special tokens, unless a call says otherwise.
+    skips_special_tokens: ClassVar[bool] = True
     #: Tokens beside these two that only the processor and the template may write.
     reserved: ClassVar[tuple[str, ...]] = ()
     #: The names of the two tokens in tokenizers and settings.
@@ -265,9 +267,11 @@ class VisionLanguageProcessor(ImageChatMixin, TextImageProcessor):
         return [*names, *([] if self.types_name is None else [self.types_name])]
 
     def post_process_image_text_to_text(
-        self, generated_outputs: Any, skip_special_tokens: bool = True, **options: Any
+        self, generated_outputs: Any, skip_special_tokens: bool | None = None, **options: Any
     ) -> Any:
         """Decode generated ids (texts, tokens) to a list of texts; keywords as in the tokenizer's `batch_decode`."""
+        if skip_special_tokens is None:
+            skip_special_tokens = self.skips_special_tokens
         return self.tokenizer.batch_decode(generated_outputs, skip_special_tokens=skip_special_tokens, **options)
 
     # -- tokens -------------------------------------------------------------------------------------------------------
