@@ -20,6 +20,7 @@ from onnxpipe_export.graphs.graph import Attention, GraphExport
 from onnxpipe_export.onnx_graph import OnnxGraph, remove_graph
 from onnxpipe_export.report import ExportReport
 from onnxpipe_export.tokenizers import convert as tokenizer
+from onnxpipe_export.versions import warn_of_untried
 
 _PRECISIONS = ("fp32", "fp16", "int8", "q4")
 """All that the exporter makes, in the order in which they are made; not every model has all of them."""
@@ -66,6 +67,7 @@ def export(
     options = HubOptions.only(hub, "export")
     target = Path(output).expanduser().absolute()
     samples = Path(calibration).expanduser() if calibration is not None else None
+    warn_of_untried()
 
     with write.staged(target) as folder, _named(os.fspath(model)) as name:
         say(f"loading {model}")

@@ -72,8 +72,10 @@ def _attention(model: Any) -> list[_Change]:
     return [(module, name, partial(wavlm_attention, module)) for module in model.modules() if hasattr(module, name)]
 
 
-def wavlm_attention(module: Any, hidden_states: Any, attention_mask: Any, bias: Any) -> tuple[Any, None]:
-    """Compute WavLM's attention.
+def wavlm_attention(
+    module: Any, hidden_states: Any, attention_mask: Any, bias: Any, _attentions: Any = None
+) -> tuple[Any, None]:
+    """Compute WavLM's attention; older versions of transformers say whether they want its weights, and do not.
 
     Args:
         module: a WavLMAttention.

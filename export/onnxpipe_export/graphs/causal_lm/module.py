@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -69,13 +70,33 @@ def run_model(model: Any, cache: Any, inputs: dict[str, Any]) -> tuple[Any, Any]
     """Run the model on a cache: logits, and the last hidden state that they are computed from."""
     hidden_states: list[Any] = []
     hook = model.get_decoder().register_forward_hook(lambda module, args, output: hidden_states.append(output[0]))
-    home = sys.modules[type(model).__module__]
     try:
-        with tracing.replaced(home, "slice_logits_to_keep", pick):
-            answer = model(**inputs, past_key_values=cache, use_cache=True, return_dict=True)
+        with _selecting(model, inputs) as selected:
+            answer = model(**selected, past_key_values=cache, use_cache=True, return_dict=True)
     finally:
         hook.remove()
     return answer.logits, hidden_states[0]
+
+
+@contextlib.contextmanager
+def _selecting(model: Any, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Select the states that get logits by `pick` inside; yields the model's inputs for that.
+
+    A model's own selection is a function of its module, or, in transformers before 5.13, a line of its forward that
+    knows one list of positions for all rows. Then every state is let through to the head and selected there.
+    """
+    home = sys.modules[type(model).__module__]
+    head = model.get_output_embeddings()
+    if hasattr(home, "slice_logits_to_keep") or head is None or "logits_to_keep" not in inputs:
+        with tracing.replaced(home, "slice_logits_to_keep", pick):
+            yield inputs
+        return
+    kept = inputs["logits_to_keep"]
+    hook = head.register_forward_pre_hook(lambda module, args: (pick(args[0], kept),))
+    try:
+        yield inputs | {"logits_to_keep": 0}
+    finally:
+        hook.remove()
 
 
 def pick(hidden: Any, kept: Any) -> Any:
