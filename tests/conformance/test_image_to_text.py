@@ -143,6 +143,52 @@ def test_a_folder_without_a_manifest_loads(tmp_path: Path) -> None:
 
 
 @pytest.mark.xdist_group("vision-vit-gpt2")
+def test_a_decoder_without_caches_of_the_image(tmp_path: Path) -> None:
+    """As optimum writes a GPT-2: past_key_values.N.key, and keys of the image are computed at each step."""
+    bundle = cached_bundle("vit-gpt2", TASK)
+    folder = shutil.copytree(bundle, tmp_path / "folder")
+    for name in ("bundle.json", "certificate.json", "golden.npz"):
+        (folder / name).unlink()
+    _forget_the_image(folder / "onnx" / "decoder_model_merged.onnx")
+    pipe, ours = onnxpipe.pipeline(TASK, model=str(folder)), onnxpipe.pipeline(TASK, model=str(bundle))
+    assert not pipe.model.graphs.cross and not pipe.model.graphs.shared
+    images = [pil_image(name) for name in IMAGES]
+    for options in ({}, {"num_beams": 3, "num_return_sequences": 2}):
+        assert pipe(images, generate_kwargs=options, max_new_tokens=10) == ours(
+            images, generate_kwargs=options, max_new_tokens=10
+        )
+
+
+def _forget_the_image(path: Path) -> None:
+    """Turn our decoder's graph into one that keeps nothing of the image between steps."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(path)
+    graph = model.graph
+    values = {"use_cache_branch": np.array([False])}
+    for value in graph.input:
+        if ".encoder." in value.name:
+            sizes = [size.dim_value for size in value.type.tensor_type.shape.dim]
+            values[value.name] = np.zeros((1, sizes[1], 0, sizes[3]), np.float32)
+    graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in values.items())
+    kept = [value for value in graph.input if value.name not in values]
+    answers = [value for value in graph.output if ".encoder." not in value.name]
+    for values_of, those in ((graph.input, kept), (graph.output, answers)):
+        del values_of[:]
+        values_of.extend(those)
+    for value in [*graph.input, *graph.output]:
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param == "decoder_batch_size":
+                size.dim_param = "batch_size"
+    renamed = {value.name: value.name.replace(".decoder.", ".") for value in [*graph.input, *graph.output]}
+    for value in [*graph.input, *graph.output]:
+        value.name = renamed[value.name]
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [renamed.get(name, name) for name in names]
+    onnx.save(model, path)
+
+
+@pytest.mark.xdist_group("vision-vit-gpt2")
 def test_text_is_streamed() -> None:
     pipe = onnxpipe.pipeline(TASK, model=str(cached_bundle("vit-gpt2", TASK)), max_new_tokens=12)
     pieces = list(pipe.stream(pil_image("second")))
