@@ -108,16 +108,15 @@ def test_the_words_right_of_the_question(qa: Any, page: Page) -> None:
 
 
 @pytest.mark.parametrize("program", ["tesseract", "rapidocr"])
-@pytest.mark.parametrize("letters", [28, 20])
-def test_the_total_is_found_on_what_programs_read(qa: Any, program: str, letters: int) -> None:
+def test_the_total_is_found_on_what_programs_read(qa: Any, program: str) -> None:
     pytest.importorskip({"tesseract": "pytesseract"}.get(program, program))
     if program == "tesseract" and shutil.which("tesseract") is None:
         pytest.skip("the program tesseract is not installed")
-    page = receipt(letters=letters)
+    page = receipt(560, 640, 20)
     (answer,) = qa(page.image, QUESTION, ocr=program)
     assert answer["answer"] == TOTAL and answer["score"] > 0.9
     read = onnxpipe.pipeline("ocr", ocr=program)(page.image)
-    assert qa(None, QUESTION, read) == qa(page.image, QUESTION, word_boxes=read) == [answer]
+    assert qa(None, QUESTION, read) == [answer]
 
 
 def test_words_of_a_function_and_of_the_task_ocr(qa: Any, page: Page) -> None:
