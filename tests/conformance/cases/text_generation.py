@@ -281,7 +281,6 @@ ERRORS = (
     _case("no bad words", TEXTS[0], bad_words_ids=[], message=False),
     _case("bad words as strings", TEXTS[0], bad_words_ids=["a"], message=False),
     _case("no sequence bias", TEXTS[0], sequence_bias={}, message=False),
-    _case("no_repeat_ngram_size negative", TEXTS[0], no_repeat_ngram_size=-2, message=False),
     _case("streamer with beams", TEXTS[0], num_beams=2, streamer=print, message=False),
     _case("low_memory", TEXTS[0], num_beams=2, low_memory=True, message=False),
     Case("unknown argument at construction", HEAD, (TEXTS[0],), ctor={"max_new_tokenz": 3}, message=False),

@@ -129,7 +129,8 @@ def test_known_numbers_of_older_files(name: str) -> None:
 
 
 # -- the quick ways give the same numbers as the plain ones -----------------------------------------------------------
-@pytest.mark.parametrize("name", sorted(CLASSES.keys() - {"VitMatteImageProcessor"}))
+# VitMatte's takes two images, and Pix2Struct's normalises an image by its own numbers
+@pytest.mark.parametrize("name", sorted(CLASSES.keys() - {"VitMatteImageProcessor", "Pix2StructImageProcessor"}))
 def test_bytes_are_looked_up_as_they_would_be_computed(name: str) -> None:
     """Rescaling and normalising 256 bytes once, or every pixel: the same to the bit."""
     processor = CLASSES[name](**small(name))
