@@ -82,8 +82,8 @@ def run_model(model: Any, cache: Any, inputs: dict[str, Any]) -> tuple[Any, Any]
 def _selecting(model: Any, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Select the states that get logits by `pick` inside; yields the model's inputs for that.
 
-    A model's own selection is a function of its module, or, in older versions of transformers, a line of its forward that
-    knows one list of positions for all rows. Then every state is let through to the head and selected there.
+    A model's own selection is a function of its module, or, in older versions of transformers, a line of its forward
+    that knows one list of positions for all rows. Then every state is let through to the head and selected there.
     """
     home = sys.modules[type(model).__module__]
     head = model.get_output_embeddings()
