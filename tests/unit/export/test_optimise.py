@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx")
+pytest.importorskip("torch")
 
 from onnxpipe.engine import open_session, parse_device  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402

@@ -8,7 +8,9 @@ import threading
 
 import pytest
 
-from onnxpipe_export import tracing
+pytest.importorskip("torch")
+
+from onnxpipe_export import tracing  # noqa: E402
 
 
 @pytest.fixture

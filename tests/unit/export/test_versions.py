@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from onnxpipe_export.versions import TRIED, warn_of_untried
+pytest.importorskip("torch")
+
+from onnxpipe_export.versions import TRIED, warn_of_untried  # noqa: E402
 
 OTHERS = {
     "older transformers": {"transformers": "5.2.9"},

@@ -91,6 +91,8 @@ LINKED = {
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 @pytest.mark.parametrize("name", LINKED)
 def test_what_links_lead_to_elsewhere_is_not_published(tmp_path: Path, name: str) -> None:
+    if name.endswith(".bin"):
+        pytest.importorskip("torch")  # reads it
     secret = tmp_path / "secret"
     secret.write_text("{}")
     source, target = tmp_path / "source", tmp_path / "bundle"
