@@ -37,10 +37,13 @@ examples: setup
 docs-pages: setup
 	$(BIN)/python -m tools.write_docs
 
-# The documentation as HTML, in build/docs; a warning is an error.
+# The documentation as HTML, in build/docs; a warning is an error. Pages that are in its cache do not warn again, and its own
+# --clean would empty .cache, where models and environments of tests are kept too.
 docs: $(VENV)/.docs
 	$(BIN)/python -m tools.write_docs --check
-	$(BIN)/zensical build --clean --strict
+	mkdir -p .cache
+	find .cache -maxdepth 1 \( -name '[0-9]*' -o -name '*.json' -o -name objects.inv \) -exec rm -rf {} +
+	$(BIN)/zensical build --strict
 
 $(VENV)/.docs: setup
 	$(BIN)/pip install -q -e ".[docs]"
