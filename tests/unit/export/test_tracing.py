@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from onnxpipe_export import tracing  # noqa: E402
+from onnxpipe_export import tracing
 
 
 @pytest.fixture

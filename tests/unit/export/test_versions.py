@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from onnxpipe_export.versions import TRIED, warn_of_untried  # noqa: E402
+from onnxpipe_export.versions import TRIED, warn_of_untried
 
 OTHERS = {
     "older transformers": {"transformers": "5.2.9"},
