@@ -25,6 +25,10 @@ EVERY = [
     for family, task in vision.models()
 ]
 TO_IMAGE = "image-to-image"
+WITHOUT_PIXELS = ("layoutlm", "layoutlm-roberta", "lilt")
+"""Models of pages that see words and boxes alone."""
+RECORDED = (TO_IMAGE, "image-to-text", "visual-question-answering")
+"""Tasks that transformers 5 dropped: their answers were recorded from 4.57."""
 MAY_FAIL = re.compile("not an image|subtask|pool")
 """Core cases that some family or every one refuses."""
 REFERENCE = Path(__file__).parents[1] / "zoo" / "reference" / "image-to-image.json"
@@ -65,7 +69,8 @@ def test_the_same_model_each_time(family: str, task: str, models: Models, tmp_pa
     folder = models(family, task)
     assert weights_hash(build(family, task, tmp_path / "again")) == weights_hash(folder)
     names = {path.name for path in folder.iterdir()}
-    assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= names
+    wanted = {"config.json", "model.safetensors", "preprocessor_config.json"}
+    assert wanted - ({"preprocessor_config.json"} if family in WITHOUT_PIXELS else set()) <= names
     size = (folder / "model.safetensors").stat().st_size
     assert size < 3_000_000, f"{size} bytes are no tiny model"
 
@@ -82,7 +87,7 @@ def test_the_recorded_answers_are_of_these_models(models: Models) -> None:
     [
         row
         for row in EVERY
-        if row.values[1] in CASES and row.values not in vision.missing() and row.values[1] != TO_IMAGE
+        if row.values[1] in CASES and row.values not in vision.missing() and row.values[1] not in RECORDED
     ],
 )
 def test_the_reference_answers(family: str, task: str, theirs: Transformers) -> None:
