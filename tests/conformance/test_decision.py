@@ -56,8 +56,13 @@ def test_same_as_transformers(settings: str, family: str, models: Bundles, bundl
     import transformers
 
     values = {"labels": LABELS, **SETTINGS[settings]}
+    folder = str(models(family, "causal"))
     theirs = transformers.pipeline(
-        "decision", model=str(models(family, "causal")), decision_config=decision.DecisionConfig(**values)
+        "decision",
+        # by its path the pipeline first tries a class of decision models, of billions of random weights
+        model=transformers.AutoModelForCausalLM.from_pretrained(folder),
+        tokenizer=transformers.AutoTokenizer.from_pretrained(folder),
+        decision_config=decision.DecisionConfig(**values),
     )
     ours = _ours(bundles, family, **SETTINGS[settings])
     requests = [{"state": state, "questions": QUESTIONS} for state in STATES]
