@@ -14,7 +14,7 @@ from onnxpipe.bundle import Config
 from onnxpipe.bundle.precision import Precisions
 from onnxpipe.errors import BundleError, ImageError, PrecisionError, UnsupportedError
 from onnxpipe.models.causal_lm.inputs import EmbeddedTokens, Positions, TokenEmbeddings, TokenFeature, TokenIds
-from onnxpipe.models.vision_language.encoder import VisionEncoder
+from onnxpipe.models.vision_encoder import VisionEncoder
 from onnxpipe.models.vision_language.families import family_of
 from onnxpipe.models.vision_language.family import EncodedImages, join_encoded, split_encoded
 

@@ -13,7 +13,7 @@ from onnxpipe.models.base import Opener
 from onnxpipe.models.causal_lm.inputs import TokenEmbeddings
 from onnxpipe.models.seq2seq.graph import Encoded, Seq2SeqGraphs
 from onnxpipe.models.seq2seq.model import Array, Seq2SeqLM, _mask
-from onnxpipe.models.vision_language.encoder import VisionEncoder
+from onnxpipe.models.vision_encoder import VisionEncoder
 from onnxpipe.models.vision_language.family import EncodedImages, Family
 from onnxpipe.models.vision_language.image_encoding import ImageEncodingMixin
 from onnxpipe.processing.arrays import to_array

@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 from onnxpipe.bundle import Config
 from onnxpipe.errors import ImageError
 from onnxpipe.models.causal_lm.inputs import Positions, TokenFeature
+from onnxpipe.models.vision_encoder import Piece
 
 Array = NDArray[Any]
-
-#: What one run of the vision encoder is fed, with a leading axis of 1 where the encoder takes batches; also what it
-#: gave for it: `image_features` (features, width), and what else the graph has.
-Piece = Mapping[str, Array]
 
 
 class EncodedImages(TypedDict):

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from onnxpipe.models.vision_language.family import Array, EncodedImages, Family, Piece
+from onnxpipe.models.vision_encoder import Piece
+from onnxpipe.models.vision_language.family import Array, EncodedImages, Family
 
 
 class Idefics3(Family):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from onnxpipe.errors import ImageError
-from onnxpipe.models.vision_language.encoder import VisionEncoder
+from onnxpipe.models.vision_encoder import VisionEncoder
 from onnxpipe.models.vision_language.family import EncodedImages, Family
 from onnxpipe.processing.arrays import to_array
 

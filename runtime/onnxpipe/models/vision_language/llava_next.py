@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.models.vision_language.family import Array, EncodedImages, Family, Piece
+from onnxpipe.models.vision_encoder import Piece
+from onnxpipe.models.vision_language.family import Array, EncodedImages, Family
 from onnxpipe.processing.images.interpolate import interpolate
 from onnxpipe.processing.images.llava import best_canvas, unpadded
 from onnxpipe.processing.multimodal.llava import most_tiles, scaled_down

@@ -6,7 +6,7 @@ from onnxpipe.bundle import Bundle
 from onnxpipe.models.base import Opener
 from onnxpipe.models.causal_lm.model import CausalLM
 from onnxpipe.models.generative import GenerativeModel
-from onnxpipe.models.vision_language.encoder import GRAPH
+from onnxpipe.models.vision_encoder import GRAPH
 from onnxpipe.models.vision_language.families import is_known
 from onnxpipe.models.vision_language.model import VisionLanguageModel
 

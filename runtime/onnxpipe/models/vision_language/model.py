@@ -13,7 +13,7 @@ from onnxpipe.models.base import Opener
 from onnxpipe.models.causal_lm.graph import CausalGraph
 from onnxpipe.models.causal_lm.inputs import EmbeddedTokens, TokenEmbeddings
 from onnxpipe.models.causal_lm.model import CausalLM
-from onnxpipe.models.vision_language.encoder import GRAPH, VisionEncoder
+from onnxpipe.models.vision_encoder import GRAPH, VisionEncoder
 from onnxpipe.models.vision_language.families import family_of
 from onnxpipe.models.vision_language.family import Array, EncodedImages, Family
 from onnxpipe.models.vision_language.image_encoding import ImageEncodingMixin

@@ -12,7 +12,8 @@ import numpy as np
 
 from onnxpipe.errors import ImageError
 from onnxpipe.models.causal_lm.inputs import Positions, TokenFeature
-from onnxpipe.models.vision_language.family import Array, EncodedImages, Family, Piece
+from onnxpipe.models.vision_encoder import Piece
+from onnxpipe.models.vision_language.family import Array, EncodedImages, Family
 
 
 class QwenVL(Family):

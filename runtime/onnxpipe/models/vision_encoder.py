@@ -5,14 +5,20 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from onnxpipe.engine import Session
 from onnxpipe.models.base import Opener
-from onnxpipe.models.vision_language.family import Array, Piece
+
+Array = NDArray[Any]
+
+#: What one run of the vision encoder is fed, with a leading axis of 1 where the encoder takes batches; also what it
+#: gave for it: `image_features` (features, width), and what else the graph has.
+Piece = Mapping[str, Array]
 
 GRAPH = "vision_encoder"
 
