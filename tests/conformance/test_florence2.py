@@ -16,6 +16,7 @@ from onnxpipe.errors import ImageError, UnsupportedError
 from onnxpipe.models.auto import AutoModelForImageTextToText
 from onnxpipe.processing.auto import AutoProcessor
 from onnxpipe.processing.multimodal.florence2_answers import parse
+from tolerances import MODEL
 from zoo.vision.images import encoded
 from zoo.vision_language import HEAD, PRECISIONS
 
@@ -125,8 +126,23 @@ def test_tokens_are_the_original_s(original: Any, bundle: Path) -> None:
             assert model.generate(**features, **GREEDY, **search).tolist() == expected
     assert model.vision.runs == 2, "an image is encoded once"
     mirrored = {**alone, "pixel_values": np.ascontiguousarray(alone["pixel_values"][..., ::-1])}
-    states = model._encode(mirrored).states.numpy(), model._encode(alone).states.numpy()
+    states = model.encode(mirrored).states.numpy(), model.encode(alone).states.numpy()
     assert not np.allclose(*states), "the image decides"
+
+
+def test_logits_are_the_original_s(original: Any, bundle: Path) -> None:
+    processor: Any = AutoProcessor.from_pretrained(bundle)
+    model = AutoModelForImageTextToText.from_pretrained(bundle, device="cpu", dtype="fp32")
+    features = processor(images=[image("photo"), image("wide")], text=["<OD>", "<CAPTION>"], padding=True)
+    given = {**features, "decoder_input_ids": np.array([[2, 0, 7, 11], [2, 0, 12, 5]])}
+    with torch.inference_mode():
+        expected = original(**{name: torch.from_numpy(value) for name, value in given.items()}).logits.numpy()
+    found = model(**given)
+    np.testing.assert_allclose(found.logits, expected, rtol=0, atol=MODEL)
+    given["encoder_outputs"] = found.encoder_last_hidden_state
+    for name in features.keys() - {"attention_mask"}:
+        del given[name]
+    np.testing.assert_array_equal(model(**given).logits, found.logits)
 
 
 def test_placeholders_and_features_must_match(bundle: Path) -> None:

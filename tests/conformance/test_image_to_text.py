@@ -210,7 +210,7 @@ def test_a_broken_image_does_not_lose_the_others() -> None:
 
 @pytest.mark.xdist_group("vision-vit-gpt2")
 def test_pixels_of_another_size_are_named() -> None:
-    with pytest.raises(ValueError, match=r"pixel_values has the shape \(1, 3, 40, 40\)"):
+    with pytest.raises(ValueError, match=r"'pixel_values' has the shape \(1, 3, 40, 40\)"):
         _model("vit-gpt2").generate(pixel_values=np.zeros((1, 3, 40, 40), np.float32))
 
 

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxpipe.bundle import Bundle
-from onnxpipe.engine import Session
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Opener
+from onnxpipe.models.generative import GenerativeModel
 from onnxpipe.models.image_to_text.model import ImageToText
-from onnxpipe.models.seq2seq.graph import Encoded, Seq2SeqGraphs, encoder_states
+from onnxpipe.models.seq2seq.base import EncoderDecoder
+from onnxpipe.models.seq2seq.graph import Encoded, Seq2SeqGraphs
+from onnxpipe.models.seq2seq.inputs import text_inputs
+from onnxpipe.models.vision_encoder import VisionEncoder
 from onnxpipe.processing.arrays import to_array
-from onnxpipe.processing.model_output import ModelOutput
-
-Array = NDArray[Any]
-
-#: Images whose features are kept, for further questions about them.
-_KEPT = 8
 
 
 class BlipCaptioner(ImageToText):
@@ -65,36 +59,29 @@ class BlipCaptioner(ImageToText):
         return super().generate(inputs, *args, **kwargs)
 
 
-class BlipQuestions(ImageToText):
+class BlipQuestions(EncoderDecoder):
     """BLIP for questions about images: `generate()` with `input_ids` and `pixel_values`.
 
     The decoder attends to padding as the original's does, so questions of different lengths are to be run apart.
 
     Args:
         bundle: the folder it came from.
-        vision: the graph of the images.
         graphs: the graphs of the questions and of the decoder.
         name_or_path: what the user called it.
+        vision: encodes the images.
     """
 
-    def __init__(self, bundle: Bundle, vision: Session, graphs: Seq2SeqGraphs, name_or_path: str) -> None:
-        super(ImageToText, self).__init__(bundle, graphs.steps, graphs.precision, name_or_path)
-        self.graphs, self.vision = graphs, vision
-        self.main_input_name = "input_ids"
-        self._features: OrderedDict[bytes, Array] = OrderedDict()
+    def __init__(self, bundle: Bundle, graphs: Seq2SeqGraphs, name_or_path: str, vision: VisionEncoder) -> None:
+        super().__init__(bundle, graphs, name_or_path)
+        self.vision = vision
         _name_ends(self)
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> Self:
-        """Load the model of a bundle's three graphs."""
-        vision, _ = opener("vision_encoder")
-        return cls(bundle, vision, Seq2SeqGraphs.load(bundle, opener), name_or_path)
+        """Load the model of a bundle's three graphs; the vision encoder is opened when the first image comes."""
+        return cls(bundle, Seq2SeqGraphs.load(bundle, opener), name_or_path, VisionEncoder(opener, batched=True))
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Give what a copy holds: the features of images are computed again."""
-        return {**vars(self), "_features": OrderedDict()}
-
-    def __call__(  # type: ignore[override] # a question is needed too
+    def __call__(
         self,
         input_ids: Any = None,
         pixel_values: Any = None,
@@ -120,58 +107,34 @@ class BlipQuestions(ImageToText):
         Raises:
             ValueError: no input, or of a wrong shape.
         """
-        if decoder_input_ids is None:
-            raise ValueError("decoder_input_ids must be given: int, shape (batch, decoder sequence)")
-        given = {"input_ids": input_ids, "pixel_values": pixel_values, "attention_mask": attention_mask}
-        encoded = self.encode({**given, "encoder_outputs": encoder_outputs})
-        tokens = np.asarray(to_array(decoder_input_ids), np.int64)
-        logits = self.graphs.whole(tokens, encoded, ["logits"])["logits"]
-        outputs = ModelOutput(logits=logits, encoder_last_hidden_state=encoded.states.numpy())
-        return outputs if return_dict else outputs.to_tuple()
+        question = {"input_ids": input_ids, "attention_mask": attention_mask}
+        given = {**question, "pixel_values": pixel_values, "encoder_outputs": encoder_outputs}
+        return self.whole(given, decoder_input_ids, return_dict=return_dict)
 
     @property
     def input_names(self) -> frozenset[str]:
         """Inputs that `generate()` takes besides generation parameters."""
-        return frozenset({"input_ids", "attention_mask", "pixel_values", "encoder_outputs", "decoder_input_ids"})
+        return super().input_names | {"attention_mask", "pixel_values"}
 
-    def encode(self, inputs: Mapping[str, Any]) -> Encoded:
-        """Encode questions about images, or take the encoder's output that was passed.
-
-        Args:
-            inputs: `input_ids`, `pixel_values`, `attention_mask`; or `encoder_outputs`.
+    def encode_inputs(self, inputs: Mapping[str, Any]) -> Encoded:
+        """Encode questions about images: `input_ids`, `attention_mask`; `pixel_values`.
 
         Raises:
-            ValueError: a question or an image is missing, or there are not as many of both.
+            ValueError: a question or an image is missing or has a wrong shape, or there are not as many of both.
         """
-        outputs = inputs.get("encoder_outputs")
-        if outputs is not None:
-            own = isinstance(outputs, Encoded) and outputs.owner is self.graphs
-            return outputs if own else self.graphs.encoded(encoder_states(outputs), None)
         missing = [name for name in ("input_ids", "pixel_values") if inputs.get(name) is None]
         if missing:
             raise ValueError(f"{missing[0]} must be given: this model answers questions about images")
-        ids, pixels = np.asarray(to_array(inputs["input_ids"]), np.int64), to_array(inputs["pixel_values"])
-        self.check_shape("pixel_values", pixels, self.vision.inputs["pixel_values"].shape)
+        ids, mask = text_inputs(inputs)
+        pixels = self.vision.session.fit("pixel_values", to_array(inputs["pixel_values"]))
         if len(ids) != len(pixels):
             raise ValueError(f"there are {len(ids)} questions and {len(pixels)} images: one image a question")
-        mask = inputs.get("attention_mask")
-        ones = np.ones(ids.shape, np.int64) if mask is None else np.asarray(to_array(mask), np.int64)
-        features = np.stack([self._features_of(image) for image in pixels])
-        return self.graphs.encode({"input_ids": ids, "attention_mask": ones, "image_features": features}, None)
-
-    def _features_of(self, image: Array) -> Array:
-        """Compute the features of an image, or take those of an earlier question about the same pixels."""
-        digest = hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=16).digest()
-        features = self._features.pop(digest, None)
-        if features is None:
-            features = self.vision.run({"pixel_values": image[None]}, ["image_features"])["image_features"][0]
-        self._features[digest] = features
-        while len(self._features) > _KEPT:
-            self._features.popitem(last=False)
-        return features
+        images = self.vision.encode([{"pixel_values": image[None]} for image in pixels])
+        features = np.stack([image["image_features"] for image in images])
+        return self.graphs.encode({"input_ids": ids, "attention_mask": mask, "image_features": features}, None)
 
 
-def _name_ends(model: ImageToText) -> None:
+def _name_ends(model: GenerativeModel) -> None:
     """Take the tokens that start and end a text from the text's config, as BLIP's own `generate()` does.
 
     Raises:

@@ -25,6 +25,7 @@ from onnxpipe.engine.binding import DeviceArray
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Opener
 from onnxpipe.models.cache_shape import cache_shape
+from onnxpipe.models.seq2seq.inputs import full_mask
 from onnxpipe.processing.arrays import to_array
 
 Array = NDArray[Any]
@@ -119,11 +120,21 @@ class Seq2SeqGraphs:
         outputs = self.encoder.run(feeds, [name for name in _ENCODED if name in self.encoder.outputs])
         return self.encoded(outputs["last_hidden_state"], outputs.get("encoder_attention_mask", mask))
 
-    def encoded(self, states: Array, mask: Array | None) -> Encoded:
-        """Wrap states that are encoded already: float32 (prompts, length, width)."""
-        if mask is None and "encoder_attention_mask" in self.steps.inputs:
-            mask = np.ones(states.shape[:2], np.int64)
-        return Encoded(self, DeviceArray.of(states, self.steps.device), mask)
+    def encoded(self, states: Array, mask: Any) -> Encoded:
+        """Wrap states that are encoded already.
+
+        Args:
+            states: float32 (prompts, length, width).
+            mask: int (prompts, length), 1 except for padding; None for all ones. Without effect if the decoder takes
+                none.
+
+        Raises:
+            ValueError: the mask has another shape.
+        """
+        masked = "encoder_attention_mask" in self.steps.inputs
+        return Encoded(
+            self, DeviceArray.of(states, self.steps.device), full_mask(states.shape[:2], mask) if masked else None
+        )
 
     def whole(self, tokens: Array, encoded: Encoded, outputs: Sequence[str]) -> dict[str, Array]:
         """Run the decoder over whole rows, int64 (rows, length), without keeping a cache."""

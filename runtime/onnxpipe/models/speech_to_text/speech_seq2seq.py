@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from onnxpipe.bundle import Bundle
-from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.logs import logger
-from onnxpipe.models.base import Opener
-from onnxpipe.models.generative import GenerativeModel
-from onnxpipe.models.seq2seq.decoder import Seq2SeqDecoder
+from onnxpipe.models.seq2seq.base import EncoderDecoder, find_main_input
 from onnxpipe.models.seq2seq.graph import Encoded, Seq2SeqGraphs, encoder_states
+from onnxpipe.models.seq2seq.inputs import full_mask
 from onnxpipe.models.speech_to_text.base import SpeechToTextModel
 from onnxpipe.processing.arrays import to_array
-from onnxpipe.processing.model_output import ModelOutput
-
-Array = NDArray[Any]
 
 #: Names of the encoder's input for recordings: features (batch, ...), or samples (batch, samples).
 AUDIO_INPUTS = ("input_features", "input_values")
-
 
 #: Kernel and stride of the convolutions over raw samples, which are not in the config.
 _CONVOLUTIONS: Mapping[str, tuple[tuple[int, int], ...]] = {"moonshine": ((127, 64), (7, 3), (3, 2))}
 
 
-class SpeechSeq2Seq(GenerativeModel, SpeechToTextModel):
+class SpeechSeq2Seq(EncoderDecoder, SpeechToTextModel):
     """An encoder of audio with a decoder of text: Moonshine, Speech2Text, SeamlessM4T; Whisper is a subclass.
-
-    Args:
-        bundle: the folder it came from.
-        graphs: its graphs.
-        name_or_path: what the user called it.
 
     Attributes:
         main_input_name: "input_features" or "input_values".
@@ -43,24 +31,13 @@ class SpeechSeq2Seq(GenerativeModel, SpeechToTextModel):
             `attention_mask`.
     """
 
-    is_encoder_decoder: ClassVar[bool] = True
+    #: Whether the model was trained on recordings padded with silence, so that it needs no mask.
+    _trained_with_silence: ClassVar[bool] = False
 
     def __init__(self, bundle: Bundle, graphs: Seq2SeqGraphs, name_or_path: str) -> None:
-        super().__init__(bundle, graphs.steps, graphs.precision, name_or_path)
-        self.graphs = graphs
-        known = graphs.encoder.inputs
-        audio_input = next((name for name in AUDIO_INPUTS if name in known), None)
-        if audio_input is None:
-            raise UnsupportedError(
-                f"{graphs.encoder.path} is not an encoder of audio: its inputs are {', '.join(known)}"
-            )
-        self.main_input_name = audio_input
-        self.supports_padding = "attention_mask" in known
-
-    @classmethod
-    def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> Self:
-        """Load the model of a bundle's encoder and decoder."""
-        return cls(bundle, Seq2SeqGraphs.load(bundle, opener), name_or_path)
+        super().__init__(bundle, graphs, name_or_path)
+        self.main_input_name = find_main_input(graphs.encoder, AUDIO_INPUTS, "audio")
+        self.supports_padding = "attention_mask" in graphs.encoder.inputs
 
     def __call__(
         self,
@@ -87,14 +64,9 @@ class SpeechSeq2Seq(GenerativeModel, SpeechToTextModel):
         Raises:
             ValueError: no input, or of a wrong shape.
         """
-        if decoder_input_ids is None:
-            raise ValueError("decoder_input_ids must be given: int, shape (batch, decoder sequence)")
-        given = {"input_features": input_features, "input_values": input_values, "encoder_outputs": encoder_outputs}
-        encoded = self.encode({**given, "attention_mask": attention_mask})
-        tokens = np.asarray(to_array(decoder_input_ids), np.int64)
-        logits = self.graphs.whole(tokens, encoded, ["logits"])["logits"]
-        outputs = ModelOutput(logits=logits, encoder_last_hidden_state=encoded.states.numpy())
-        return outputs if return_dict else outputs.to_tuple()
+        recordings = {"input_features": input_features, "input_values": input_values}
+        given = {**recordings, "attention_mask": attention_mask, "encoder_outputs": encoder_outputs}
+        return self.whole(given, decoder_input_ids, return_dict=return_dict)
 
     @property
     def min_samples(self) -> int:
@@ -107,7 +79,7 @@ class SpeechSeq2Seq(GenerativeModel, SpeechToTextModel):
     @property
     def input_names(self) -> frozenset[str]:
         """Inputs that `generate()` takes besides generation parameters."""
-        return frozenset({self.main_input_name, "attention_mask", "encoder_outputs", "decoder_input_ids"})
+        return super().input_names | {"attention_mask"}
 
     def generate(self, inputs: Any = None, *args: Any, tgt_lang: str | None = None, **kwargs: Any) -> Any:
         """Transcribe recordings to token ids; see `GenerativeModel.generate`.
@@ -135,50 +107,22 @@ class SpeechSeq2Seq(GenerativeModel, SpeechToTextModel):
             )
         return super().generate(inputs, *args, **kwargs)
 
-    def start(
-        self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False
-    ) -> Seq2SeqDecoder:
-        """Begin a decoding of a batch of prompts; see `onnxpipe.generation.protocols.GenerationModel`."""
-        encoded = self.encode(inputs)
-        tokens = np.asarray(prompt, np.int64)
-        if len(tokens) != len(encoded):
-            raise ValueError(f"decoder_input_ids has {len(tokens)} rows and the encoder's input {len(encoded)}")
-        return Seq2SeqDecoder(self.graphs, tokens, encoded, copies, hidden=hidden)
-
-    def encode(self, inputs: Mapping[str, Any]) -> Encoded:
-        """Encode recordings, or take the encoder's output that was passed.
-
-        Args:
-            inputs: the recordings under `main_input_name`, `attention_mask`; or `encoder_outputs`.
+    def encode_inputs(self, inputs: Mapping[str, Any]) -> Encoded:
+        """Encode recordings: `main_input_name`; `attention_mask`.
 
         Raises:
-            ValueError: neither is there, or padding that this encoder does not mask.
+            ValueError: there are none, or padding that this encoder does not mask.
         """
-        outputs = inputs.get("encoder_outputs")
-        if isinstance(outputs, Encoded) and outputs.owner is self.graphs:
-            return outputs
-        name, mask = self.main_input_name, inputs.get("attention_mask")
-        if outputs is not None and not isinstance(outputs, Encoded):
-            return self.graphs.encoded(encoder_states(outputs), None if mask is None else _int(mask))
-        if inputs.get(name) is None:
-            raise ValueError(f"{name} must be given: float32, shape {self.graphs.encoder.inputs[name].shape}")
-        recordings = to_array(inputs[name])
-        feeds = {name: recordings}
+        recordings, mask = self.main_input(inputs), inputs.get("attention_mask")
+        feeds = {self.main_input_name: recordings}
         if self.supports_padding:
-            feeds["attention_mask"] = np.ones(recordings.shape[:2], np.int64) if mask is None else _int(mask)
+            feeds["attention_mask"] = full_mask(recordings.shape[:2], mask)
         elif mask is not None and not self._trained_with_silence and not to_array(mask).all():
             raise ValueError(
                 f"{self.name_or_path} does not support attention_mask, so padding would change the result. Pass "
                 "recordings of different lengths one at a time"
             )
         return self.graphs.encode(feeds, None)
-
-    #: Whether the model was trained on recordings padded with silence, so that it needs no mask.
-    _trained_with_silence: ClassVar[bool] = False
-
-
-def _int(mask: Any) -> Array:
-    return np.asarray(to_array(mask), np.int64)
 
 
 def _language(name: str, codes: Any) -> int:

@@ -18,6 +18,7 @@ from onnxpipe.generation.prepare import check_names
 from onnxpipe.generation.seed import derived_seeds
 from onnxpipe.models.base import Array, Model, Opener
 from onnxpipe.models.seq2seq.graph import Seq2SeqGraphs, encoder_states
+from onnxpipe.models.seq2seq.inputs import full_mask, text_inputs
 from onnxpipe.models.text_to_audio.encodec import EncodecDecoder
 from onnxpipe.models.text_to_audio.musicgen_decoder import EncodedTexts, MusicDecoder
 from onnxpipe.models.text_to_audio.protocol import tokenize_text
@@ -182,17 +183,12 @@ class Musicgen(Model):
         outputs, mask = inputs.get("encoder_outputs"), inputs.get("attention_mask")
         if outputs is not None:
             states = np.asarray(encoder_states(outputs), np.float32)
-            return EncodedTexts(states, _mask(states.shape[:2], mask))
-        if inputs.get("input_ids") is None:
-            raise ValueError("input_ids must be given: int, shape (texts, length)")
-        ids = np.asarray(to_array(inputs["input_ids"]), np.int64)
-        if ids.ndim != 2:
-            raise ValueError(f"input_ids has the shape {ids.shape}; the model takes (texts, length)")
-        ones = _mask(ids.shape, mask)
+            return EncodedTexts(states, full_mask(states.shape[:2], mask))
+        ids, mask = text_inputs(inputs)
         session = self.graphs.encoder
-        feeds = {"input_ids": ids, "attention_mask": ones}
+        feeds = {"input_ids": ids, "attention_mask": mask}
         known = {name: value for name, value in feeds.items() if name in session.inputs}
-        return EncodedTexts(session.run(known, ["last_hidden_state"])["last_hidden_state"], ones)
+        return EncodedTexts(session.run(known, ["last_hidden_state"])["last_hidden_state"], mask)
 
     def _start(self, inputs: Mapping[str, Any], texts: EncodedTexts, config: GenerationConfig) -> Array:
         """Make the first codes, int64 (texts, codebooks, length): the start token, and `decoder_input_ids` if passed.
@@ -229,13 +225,6 @@ def _inner(config: Config, name: str) -> Mapping[str, Any]:
 
 def _decoder_config(config: Config) -> Config:
     return Config(_inner(config, "decoder"), config.name_or_path)
-
-
-def _mask(shape: tuple[int, ...], attention_mask: Any) -> Array:
-    mask = np.ones(shape, np.int64) if attention_mask is None else np.asarray(to_array(attention_mask), np.int64)
-    if mask.shape != shape:
-        raise ValueError(f"attention_mask has the shape {mask.shape}; the input has {shape}")
-    return mask
 
 
 def _merged(passed: GenerationConfig | None, own: GenerationConfig, kwargs: Mapping[str, Any]) -> GenerationConfig:

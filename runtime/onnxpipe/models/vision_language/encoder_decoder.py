@@ -11,15 +11,15 @@ from onnxpipe.bundle import Bundle
 from onnxpipe.errors import ImageError, UnsupportedError
 from onnxpipe.models.base import Opener
 from onnxpipe.models.causal_lm.inputs import TokenEmbeddings
+from onnxpipe.models.seq2seq.base import EncoderDecoder
 from onnxpipe.models.seq2seq.graph import Encoded, Seq2SeqGraphs
-from onnxpipe.models.seq2seq.model import Array, Seq2SeqLM, _mask
+from onnxpipe.models.seq2seq.inputs import text_inputs
 from onnxpipe.models.vision_encoder import VisionEncoder
-from onnxpipe.models.vision_language.family import EncodedImages, Family
+from onnxpipe.models.vision_language.family import Array, EncodedImages, Family
 from onnxpipe.models.vision_language.image_encoding import ImageEncodingMixin
-from onnxpipe.processing.arrays import to_array
 
 
-class VisionSeq2SeqLM(ImageEncodingMixin, Seq2SeqLM):
+class VisionSeq2SeqLM(ImageEncodingMixin, EncoderDecoder):
     """An encoder-decoder model that sees images: call it for logits, or `generate()` text.
 
     Args:
@@ -52,21 +52,50 @@ class VisionSeq2SeqLM(ImageEncodingMixin, Seq2SeqLM):
         graphs, embeddings = Seq2SeqGraphs.load(bundle, opener), TokenEmbeddings(opener("embed_tokens")[0])
         return cls(bundle, graphs, name_or_path, embeddings, VisionEncoder(opener, batched=True))
 
+    def __call__(
+        self,
+        input_ids: Any = None,
+        pixel_values: Any = None,
+        attention_mask: Any = None,
+        decoder_input_ids: Any = None,
+        encoder_outputs: Any = None,
+        return_dict: bool = True,
+    ) -> Any:
+        """Compute the logits of a batch, without a cache.
+
+        Args:
+            input_ids: the prompts' token ids, int, shape (batch, sequence).
+            pixel_values: the images, float32, shape (images, channels, height, width).
+            attention_mask: 1 for tokens of the prompts, 0 for padding; all ones by default.
+            decoder_input_ids: the decoder's token ids, int, shape (batch, decoder sequence).
+            encoder_outputs: the encoder's output, instead of the prompts and the images.
+            return_dict: False gives a tuple.
+
+        Returns:
+            `ModelOutput` with `logits`, float32 (batch, decoder sequence, vocabulary), and
+            `encoder_last_hidden_state`, float32 (batch, sequence, width).
+
+        Raises:
+            ValueError: no input, or of a wrong shape.
+            ImageError: there are more placeholders than features, or fewer.
+        """
+        prompts = {"input_ids": input_ids, "attention_mask": attention_mask}
+        given = {**prompts, "pixel_values": pixel_values, "encoder_outputs": encoder_outputs}
+        return self.whole(given, decoder_input_ids, return_dict=return_dict)
+
     @property
     def input_names(self) -> frozenset[str]:
         """Inputs that `generate()` takes besides generation parameters."""
-        return super().input_names | {"pixel_values", "encoded_images"}
+        return super().input_names | {"attention_mask", "pixel_values", "encoded_images"}
 
-    def _encode(self, inputs: Mapping[str, Any]) -> Encoded:
-        """Encode prompts with their images, or take the encoder's output that was passed.
+    def encode_inputs(self, inputs: Mapping[str, Any]) -> Encoded:
+        """Encode prompts with their images.
 
         Raises:
+            ValueError: a prompt is missing, or has a wrong shape.
             ImageError: there are more placeholders than features, or fewer.
         """
-        if inputs.get("input_ids") is None or inputs.get("encoder_outputs") is not None:
-            return super()._encode(inputs)
-        ids = np.asarray(to_array(inputs["input_ids"]), np.int64)
-        mask = _mask(ids.shape, inputs.get("attention_mask"))
+        ids, mask = text_inputs(inputs)
         encoded: EncodedImages = inputs.get("encoded_images") or self.encode_images(inputs)
         embeds = self._merged(ids, encoded["features"])
         return self.graphs.encode({"inputs_embeds": embeds, "attention_mask": mask}, mask)
