@@ -69,7 +69,7 @@ def model(kind: type[EncoderDecoder], folder: Path, *, masked: bool = True) -> A
     bundle: Any = SimpleNamespace(folder=folder, config=Config({}))
     if kind is not BlipQuestions:
         return kind(bundle, graphs(kind, masked=masked), "M")
-    bundle.config = Config({"text_config": dict.fromkeys(("bos_token_id", "sep_token_id", "pad_token_id"), 1)})
+    bundle.config = Config({"text_config": {"bos_token_id": 1}})
     vision: Any = FakeSession("image_features", pixel_values=("batch", 4, 3))
     return BlipQuestions(bundle, graphs(kind, masked=masked), "M", VisionEncoder(lambda _: (vision, ""), batched=True))
 
@@ -126,6 +126,12 @@ def test_an_encoder_of_something_else_is_refused(kind: type[EncoderDecoder], mod
     bundle: Any = SimpleNamespace(folder=tmp_path, config=Config({}))
     with pytest.raises(UnsupportedError, match=f"not an encoder of {modality}: its inputs are input_ids"):
         kind(bundle, graphs(Seq2SeqLM), "M")
+
+
+def test_special_tokens_that_a_config_of_blip_leaves_out(tmp_path: Path) -> None:
+    config = model(BlipQuestions, tmp_path).generation_config
+    found = (config.decoder_start_token_id, config.eos_token_id, config.pad_token_id)
+    assert found == (1, 102, 0), "the first from the file, the others as in transformers.BlipTextConfig()"
 
 
 def test_questions_need_an_image_each(tmp_path: Path) -> None:

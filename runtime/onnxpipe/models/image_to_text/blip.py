@@ -142,7 +142,8 @@ def _name_ends(model: GenerativeModel) -> None:
     """
     text = model.config.get("text_config") or {}
     wanted = {"decoder_start_token_id": "bos_token_id", "eos_token_id": "sep_token_id", "pad_token_id": "pad_token_id"}
-    known = {name: text.get(source, _DEFAULT_IDS[source]) for name, source in wanted.items()}
+    # a Config has None for names of all models that its file leaves out, and not the default of BLIP
+    known = {name: text.get(source) if source in text else _DEFAULT_IDS[source] for name, source in wanted.items()}
     if not all(isinstance(number, int) for number in known.values()):
         raise UnsupportedError(
             f"{model.name_or_path}: config.json has no numbers for the special tokens of text_config"
