@@ -4,8 +4,10 @@
     build("bert", "classify", folder)       # config.json, model.safetensors, tokenizer.json, tokenizer_config.json
     build("vit", "image-classification", folder)    # the head of a vision model is its task (see `zoo.vision`)
     build("whisper", "automatic-speech-recognition", folder)    # and so is that of an audio model (see `zoo.audio`)
+    build("sdxl", "diffusion", folder)      # a pipeline of diffusers (see `zoo.diffusion`)
 
-Needs torch and transformers (4.57 or 5.23). `cache` keeps what was built and exported between test runs.
+Needs torch and transformers (4.57 or 5.23), and diffusers for its pipelines. `cache` keeps what was built and exported
+between test runs.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from zoo.audio import families as audio
+from zoo.diffusion import HEAD as DIFFUSION
+from zoo.diffusion import build as build_diffusion
 from zoo.vision import families as vision
 from zoo.vision_language import HEAD as VISION_LANGUAGE
 from zoo.vision_language import build as build_vision_language
@@ -104,6 +108,9 @@ def build(family: str, head: str, folder: Path) -> Path:
         return folder
     if head == VISION_LANGUAGE:
         build_vision_language(family, folder)
+        return folder
+    if head == DIFFUSION:
+        build_diffusion(family, folder)
         return folder
     if head in GENERATING:
         from zoo.text import generators

@@ -17,7 +17,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from zoo import GENERATING, VISION_LANGUAGE, build, task_of
+from zoo import DIFFUSION, GENERATING, VISION_LANGUAGE, build, task_of
 from zoo.audio import families as audio
 from zoo.vision import families as vision
 
@@ -48,7 +48,8 @@ def cached_bundle(family: str, head: str, precisions: Iterable[str] = ("fp32",))
     def make(target: Path) -> None:
         from onnxpipe_export import export
 
-        export(str(cached_model(family, head)), str(target), task=task_of(head), precision=wanted)
+        task = None if head == DIFFUSION else task_of(head)
+        export(str(cached_model(family, head)), str(target), task=task, precision=wanted)
 
     return _once(folder, make)
 
@@ -117,8 +118,8 @@ def _kind(head: str) -> str:
         return "audio"
     if head == VISION_LANGUAGE:
         return "vision-language"
-    if head == "tables":
-        return "tables"
+    if head in ("tables", DIFFUSION):
+        return head
     return "vision" if vision.is_vision(head) else "generators" if head in GENERATING else "encoders"
 
 
@@ -127,8 +128,12 @@ def _zoo_key(kind: str) -> str:
     here = Path(__file__).parent
     sources = [path for name in _SOURCES[kind] for path in sorted(here.glob(f"{name}.py"))]
     sources += [_ROOT / "export" / "onnxpipe_export" / name for name in _SYNTHETIC.get(kind, ())]
-    return _hash(sources, [version(name) for name in ("torch", "transformers", "tokenizers")])
+    return _hash(sources, [version(name) for name in _VERSIONS.get(kind, _LIBRARIES)])
 
+
+_LIBRARIES = ("torch", "transformers", "tokenizers")
+_VERSIONS = {"diffusion": (*_LIBRARIES, "diffusers")}
+"""The libraries whose versions decide too."""
 
 _TOKENIZERS = ("corpus", "text/synthetic_tokenizer", "text/byte_level_tokenizers", "text/sentencepiece_tokenizers")
 _SOURCES = {
@@ -142,6 +147,13 @@ _SOURCES = {
         "text/generators",
         "text/generator_*",
         "text/tables",
+    ),
+    "diffusion": (
+        *_TOKENIZERS,
+        "text/tokenization",
+        "text/generator_tokenizers",
+        "vision/image_text_tokenizers",
+        "diffusion",
     ),
     "vision": ("variants", "vision/*", *_TOKENIZERS, "text/tokenization"),
     "vision-language": (
