@@ -14,6 +14,7 @@ from onnxpipe.processing.multimodal.placeholders import Expanded
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.processing.text.chat import messages as chat
 from onnxpipe.processing.text.chat.control_tokens import ControlTokens, is_marked
+from onnxpipe.processing.text.chat.rendering import ChatRequest
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
 #: The keys of a part of a message that say where its image is.
@@ -92,35 +93,20 @@ class ImageChatMixin:
         Raises:
             ImageError: an image that cannot be read, or more images than the template has markers for, or fewer.
             ValueError, TypeError, UnknownArgumentError, jinja2.TemplateError, BundleError: see the tokenizer's.
-            UnsupportedError: a part of a message that the model does not take, or options that exclude each other.
+            UnsupportedError: a part of a message that the model does not take.
         """
         template = chat.choose_template(self.chat_template, chat_template, tools=tools is not None)
-        _check(add_generation_prompt, continue_final_message, return_assistant_tokens_mask, tokenize,
-               sanitize_control_tokens)  # fmt: skip
         variables, options = _divided(template, kwargs, self.call_options)
         options = {**options, **(processor_kwargs or {})}
+        request = ChatRequest(
+            template, variables, tools, documents, add_generation_prompt, continue_final_message,
+            return_assistant_tokens_mask, tokenize, sanitize_control_tokens,
+        )  # fmt: skip
+        request.check()
         chats, several = chat.conversations_of(conversation)
         parted = [_without_images(messages) for messages in chats]
-        plain = [messages for messages, _ in parted]
-        context = {
-            **chat.plain(variables),
-            "tools": chat.plain_tools(tools),
-            "documents": chat.plain_documents(documents),
-        }
-        control = None
-        if tokenize:
-            control = _control(self, template, everything=sanitize_control_tokens)
-            plain = control.marked(chat.plain(plain))
-            context = control.marked(context) if sanitize_control_tokens else context
-        variables = {**self.tokenizer.special_tokens_map, **context, "add_generation_prompt": add_generation_prompt}
-        rendered = [
-            chat.render_chat(
-                template, messages, variables, continue_final_message=continue_final_message,
-                track=return_assistant_tokens_mask,
-            )
-            for messages in plain
-        ]  # fmt: skip
-        texts = [text for text, _ in rendered]
+        control = _control(self, template, everything=sanitize_control_tokens) if tokenize else None
+        texts, spans = request.render([plain for plain, _ in parted], self.tokenizer.special_tokens_map, control)
         if not tokenize:
             return texts if several else texts[0]
         if self.tokenizer.bos_token is not None and texts[0].startswith(self.tokenizer.bos_token):
@@ -130,25 +116,8 @@ class ImageChatMixin:
         control = control if any(map(is_marked, texts)) else None
         done = self._process(images, texts, return_tensors, options, control)
         if return_assistant_tokens_mask:
-            _add_masks(done, [spans for _, spans in rendered])
+            _add_masks(done, spans)
         return done.features if return_dict else done.features["input_ids"]
-
-
-def _check(prompts: bool, continues: bool | str, masks: bool, tokenize: bool, sanitize: bool) -> None:
-    """Raise UnsupportedError where options exclude each other."""
-    if continues and prompts:
-        raise UnsupportedError(
-            "continue_final_message and add_generation_prompt are not compatible. Use continue_final_message when you "
-            "want the model to continue the final message, and add_generation_prompt when you want to add a header "
-            "that will prompt it to start a new assistant message instead."
-        )
-    if continues and masks:
-        raise UnsupportedError("continue_final_message is not compatible with return_assistant_tokens_mask.")
-    if sanitize and (masks or not tokenize):
-        raise UnsupportedError(
-            "`sanitize_control_tokens=True` requires `tokenize=True` and is not compatible with "
-            "`return_assistant_tokens_mask=True`."
-        )
 
 
 def _divided(

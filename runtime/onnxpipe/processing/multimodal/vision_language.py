@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -34,7 +35,7 @@ from onnxpipe.processing.text.tokenizer import Tokenizer
 _TEXT_OPTIONS = frozenset({*TokenizerCallOptions.__annotations__, "add_special_tokens", "return_mm_token_type_ids"})
 
 
-class VisionLanguageProcessor(ImageChatMixin, TextImageProcessor):
+class VisionLanguageProcessor(ImageChatMixin, TextImageProcessor, ABC):
     """An image processor and a tokenizer, and how many tokens of a prompt an image takes up.
 
     A family is a subclass: it says what stands for an image in a text (`replacement`), which settings
@@ -203,6 +204,7 @@ class VisionLanguageProcessor(ImageChatMixin, TextImageProcessor):
         """Return the images in the form that the image processor takes."""
         return groups if self.grouped else [image for group in groups for image in group]
 
+    @abstractmethod
     def replacement(self, features: BatchFeature, index: int) -> str:
         """Return what stands in the prompt for an image.
 
@@ -210,7 +212,6 @@ class VisionLanguageProcessor(ImageChatMixin, TextImageProcessor):
             features: the image processor's arrays of all images.
             index: which image.
         """
-        raise NotImplementedError
 
     def _image_features(self, images: Any, options: Mapping[str, Any]) -> BatchFeature:
         return self.image_processor(images, **{**self.image_defaults, **options})

@@ -11,6 +11,7 @@ from onnxpipe.processing.text.backend_lock import BackendLock
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.processing.text.chat import messages as chat
 from onnxpipe.processing.text.chat.control_tokens import ControlTokens
+from onnxpipe.processing.text.chat.rendering import ChatRequest
 from onnxpipe.processing.text.strategies import Limits, resolve
 
 
@@ -107,31 +108,18 @@ class ChatTemplateMixin:
             raise ValueError("`return_assistant_tokens_mask=True` requires `return_dict=True` and `tokenize=True`")
         template = self.get_chat_template(chat_template, tools)
         chats, several = chat.conversations_of(conversation)
-        _check(
-            continue_final_message, add_generation_prompt, tokenize, sanitize_control_tokens,
-            return_assistant_tokens_mask,
+        request = ChatRequest(
+            template, template_kwargs, tools, documents, add_generation_prompt, continue_final_message,
+            return_assistant_tokens_mask, tokenize, sanitize_control_tokens,
         )  # fmt: skip
+        request.check()
         chat.check_variables(
             template, template_kwargs, inspect.signature(ChatTemplateMixin.apply_chat_template).parameters
         )
-        context = {
-            **chat.plain(template_kwargs),
-            "tools": chat.plain_tools(tools),
-            "documents": chat.plain_documents(documents),
-        }
         control = None
         if sanitize_control_tokens:
             control = ControlTokens.of(self.backend_tokenizer, chat.literal_text(template), self.chat_control_tokens)
-            chats, context = control.marked(chat.plain(chats)), control.marked(context)
-        variables = {**self.special_tokens_map, **context, "add_generation_prompt": add_generation_prompt}
-        rendered = [
-            chat.render_chat(
-                template, messages, variables, continue_final_message=continue_final_message,
-                track=return_assistant_tokens_mask,
-            )
-            for messages in chats
-        ]  # fmt: skip
-        texts = [text for text, _ in rendered]
+        texts, spans = request.render(chats, self.special_tokens_map, control)
         if not tokenize:
             return texts if several else texts[0]
         options = {
@@ -143,26 +131,9 @@ class ChatTemplateMixin:
         else:
             out = self(texts if several else texts[0], **options)
         if return_assistant_tokens_mask:
-            _add_masks(out, [spans for _, spans in rendered], batched=several or return_tensors is not None)
+            _add_masks(out, spans, batched=several or return_tensors is not None)
             out.convert_to_tensors(return_tensors)
         return out if return_dict else out["input_ids"]
-
-
-def _check(continues: bool | str, prompts: bool, tokenize: bool, sanitize: bool, masks: bool) -> None:
-    """Raise ValueError where options exclude each other."""
-    if continues and prompts:
-        raise ValueError(
-            "continue_final_message and add_generation_prompt are not compatible. Use continue_final_message when you "
-            "want the model to continue the final message, and add_generation_prompt when you want to add a header "
-            "that will prompt it to start a new assistant message instead."
-        )
-    if continues and masks:
-        raise ValueError("continue_final_message is not compatible with return_assistant_tokens_mask.")
-    if sanitize and (masks or not tokenize):
-        raise ValueError(
-            "`sanitize_control_tokens=True` requires `tokenize=True` and is not compatible with "
-            "`return_assistant_tokens_mask=True`."
-        )
 
 
 def _add_masks(out: BatchEncoding, spans: Sequence[Sequence[chat.Span]], *, batched: bool) -> None:
