@@ -15,8 +15,8 @@ from onnxpipe.bundle.config import Config
 from onnxpipe.bundle.external import check_external
 from onnxpipe.bundle.files import has_file, inside, read_json
 from onnxpipe.bundle.hub import listing, no_precision, not_exported
-from onnxpipe.bundle.layout import graph_files, has_weights, side_files
-from onnxpipe.bundle.precision import SUFFIXES, canonical_dtype, pick
+from onnxpipe.bundle.layout import graph_files, has_weights, picked_precision, side_files
+from onnxpipe.bundle.precision import SUFFIXES, Precisions
 from onnxpipe.bundle.tasks import infer_tasks
 from onnxpipe.errors import BundleError, ModelNotFoundError, UnsupportedError
 
@@ -42,20 +42,21 @@ class Bundle:
     certificate: dict[str, Any] | None
     graphs: Mapping[str, Mapping[str, Path]]
 
-    def choose(self, graph: str, dtype: str = "auto") -> tuple[str, Path]:
+    def choose(self, graph: str, dtype: object = "auto") -> tuple[str, Path]:
         """Choose the file of a graph: its precision and path.
 
         Args:
             graph: the graph's name, e.g. "model".
-            dtype: the precision; "auto" takes the fullest one, "int8" and "q8" replace each other.
+            dtype: the precision, or one for each graph (see `Precisions.of`); "auto" takes the fullest one, "int8" and
+                "q8" replace each other.
 
         Raises:
             PrecisionError: there is none; the message lists those available.
         """
-        wanted = canonical_dtype(dtype)
-        precision = pick(self.graphs.get(graph, {}), wanted)
+        precisions = Precisions.of(dtype)
+        precision = picked_precision(graph, self.graphs, precisions)
         if precision is None:
-            raise no_precision(str(self.folder), graph, wanted, self.graphs)
+            raise no_precision(str(self.folder), graph, precisions.wanted(graph), self.graphs)
         return precision, self.graphs[graph][precision]
 
     @cached_property

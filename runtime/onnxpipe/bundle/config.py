@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from onnxpipe.bundle.files import read_json
+from onnxpipe.bundle.diffusion_folder import INDEX, index_config
+from onnxpipe.bundle.files import has_file, read_json
 from onnxpipe.bundle.hub import fetch
 from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
 from onnxpipe.errors import BundleError
@@ -99,11 +100,10 @@ class Config:
         """Load the config of a model folder.
 
         Raises:
-            ModelNotFoundError: no config.json in it.
+            ModelNotFoundError: no config.json in it, nor a model_index.json.
             BundleError: the file is not a config.
         """
-        root = Path(folder)
-        return cls(read_json(root, "config.json"), str(folder))
+        return cls(_read(Path(folder)), str(folder))
 
     @property
     def num_labels(self) -> int:
@@ -244,6 +244,12 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
+def _read(folder: Path) -> dict[str, Any]:
+    """Read a folder's config.json, or the model_index.json of one that has components instead."""
+    only_index = has_file(folder, INDEX) and not has_file(folder, "config.json")
+    return index_config(folder) if only_index else read_json(folder, "config.json")
+
+
 def _check_kinds(values: Mapping[str, Any], where: str) -> None:
     for key, kinds in _KINDS.items():
         value = values.get(key)
@@ -279,7 +285,7 @@ class AutoConfig:
         """
         hub, overrides = HubOptions.split(keywords, HubKeywords)
         folder = fetch(pretrained_model_name_or_path, need="config", **hub.keywords)
-        values = read_json(folder, "config.json")
+        values = _read(folder)
         labels = overrides.pop("num_labels", None)
         config = Config({**values, **overrides}, os.fspath(pretrained_model_name_or_path))
         if labels is not None:

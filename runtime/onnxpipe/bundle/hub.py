@@ -10,11 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+from onnxpipe.bundle.diffusion_folder import INDEX
 from onnxpipe.bundle.external import data_locations
 from onnxpipe.bundle.files import inside
 from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
-from onnxpipe.bundle.layout import Need, data_files, graph_files, has_weights, needed_graphs, side_files
-from onnxpipe.bundle.precision import AUTO_ORDER, Precisions, pick
+from onnxpipe.bundle.layout import (
+    Need,
+    data_files,
+    graph_files,
+    has_weights,
+    needed_graphs,
+    picked_precision,
+    side_files,
+)
+from onnxpipe.bundle.precision import AUTO_ORDER, Precisions
 from onnxpipe.errors import BundleError, ModelNotFoundError, NotExportedError, PrecisionError
 
 #: Seconds to wait for the Hub to tell what a repository holds.
@@ -145,7 +154,7 @@ def _from_hub(request: _Request) -> Path:
     wanted = [*side_files(names, request.need), *chosen]
     for graph in chosen:
         wanted += data_files(graph, names)
-    if request.need == "config" and "config.json" not in names:
+    if request.need == "config" and not {"config.json", INDEX} & set(names):
         raise ModelNotFoundError(f"the Hub's {request.where} has no config.json")
     folder = _download(request, wanted, info.sha)
     more = [name for name in _data_of(folder, chosen) if name not in wanted]
@@ -223,7 +232,7 @@ def _from_cache(request: _Request, cause: BaseException | None) -> Path:
         chosen = _choose_graphs(request, names)
     except PrecisionError as error:
         raise PrecisionError(f"{error} (in the cache, since {why})") from cause
-    absent = [] if "config.json" in names else ["config.json"]
+    absent = [] if {"config.json", INDEX} & set(names) else ["config.json"]
     absent += [name for name in _data_of(folder, chosen) if not (folder / name).is_file()]
     if absent:
         raise ModelNotFoundError(f"the Hub's cache has no {', '.join(absent)} of {request.where}, and {why}") from cause
@@ -241,11 +250,10 @@ def _choose_graphs(request: _Request, names: list[str]) -> list[str]:
     chosen = []
     request.dtype.check(available, request.where)
     for graph in request.graphs or needed_graphs(available):
-        files, wanted = available.get(graph, {}), request.dtype.wanted(graph)
-        precision = pick(files, wanted)
+        precision = picked_precision(graph, available, request.dtype)
         if precision is None:
-            raise no_precision(request.where, graph, wanted, available)
-        chosen.append(files[precision])
+            raise no_precision(request.where, graph, request.dtype.wanted(graph), available)
+        chosen.append(available[graph][precision])
     return chosen
 
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Literal
 
-from onnxpipe.bundle.precision import split_stem
+from onnxpipe.bundle.diffusion_folder import (
+    component_graphs,
+    component_side_files,
+    component_weights,
+    denoiser_of,
+    is_diffusion_folder,
+)
+from onnxpipe.bundle.precision import Precisions, pick, split_stem
 
 Need = Literal["config", "tokenizer", "processor", "model"]
 
@@ -53,8 +60,12 @@ def graph_files(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Map graph names to precisions to files, e.g. {"model": {"fp32": "onnx/model.onnx"}}, by the names in a folder.
 
     Args:
-        names: relative paths with "/". A graph in onnx/ goes before one of the same name in the root.
+        names: relative paths with "/". A graph in onnx/ goes before one of the same name in the root. Where there is a
+            model_index.json, the graphs are its components'.
     """
+    names = list(names)
+    if is_diffusion_folder(names):
+        return component_graphs(names)
     graphs: dict[str, dict[str, str]] = {}
     paths = [PurePosixPath(name) for name in sorted(names) if name.endswith(".onnx")]
     for folder in GRAPH_FOLDERS:
@@ -76,14 +87,34 @@ def needed_graphs(available: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
+def picked_precision(graph: str, available: Mapping[str, Collection[str]], precisions: Precisions) -> str | None:
+    """Pick the precision of a graph among those available; None if it is not there as wanted.
+
+    Of a diffusion pipeline one precision for all is that of the graph that denoises. The others take it where they have
+    it, else the fullest there is: an image's decoder in 8 bits, or in the float16 that it overflows in, is seldom
+    exported.
+    """
+    files = available.get(graph, ())
+    found = pick(files, precisions.wanted(graph))
+    denoiser = denoiser_of(available)
+    if found is None and denoiser not in (None, graph) and graph not in precisions.of_graphs:
+        return pick(files, "auto")
+    return found
+
+
 def has_weights(names: Iterable[str]) -> bool:
     """Whether there are weights of PyTorch, TensorFlow or Flax, from which a graph could be exported."""
+    names = list(names)
+    if is_diffusion_folder(names):
+        return component_weights(names)
     return any(_WEIGHTS.fullmatch(name) for name in names)
 
 
 def side_files(names: Iterable[str], need: Need) -> list[str]:
     """Choose the files that are needed besides the graphs: config, tokenizer, processors, certificate."""
     names = sorted(names)
+    if is_diffusion_folder(names):
+        return [*component_side_files(names), *(name for name in names if need == "model" and name in _CERTIFICATE)]
     wanted = {"config": _CONFIG, "processor": _CONFIG | _PROCESSORS}.get(need, _TOKENIZER)
     if need == "model":
         wanted |= _CONFIG | _DECISION | _PROCESSORS | _SENTENCE | _CERTIFICATE

@@ -82,6 +82,8 @@ class Precisions:
         Raises:
             PrecisionError: no such precision here.
         """
+        if isinstance(dtype, cls):
+            return dtype
         if isinstance(dtype, str) and "=" in dtype:
             dtype = dict(part.strip().split("=", 1) for part in dtype.split(",") if "=" in part)
         if isinstance(dtype, Mapping):

@@ -117,6 +117,18 @@ _AUDIO_TYPES: dict[str, tuple[str, ...]] = {
 _AUDIO_ENDINGS = ("ForSequenceClassification", "ClapModel", "BarkModel", "VitsModel", "SeamlessM4TModel",
                   "SeamlessM4Tv2Model")  # fmt: skip
 
+#: What image generation does with a folder, by the beginning of its pipeline's class: the first that fits counts. A
+#: refiner goes on from an image, and a UNet of nine channels does nothing but inpaint, so the folders that were saved
+#: from such a class are for that alone.
+_DIFFUSION: dict[str, tuple[str, ...]] = {
+    "StableDiffusionInpaint": ("inpainting",),
+    "StableDiffusionXLInpaint": ("inpainting",),
+    "StableDiffusionXLImg2Img": ("image-to-image", "inpainting"),
+    "StableDiffusion3Inpaint": ("inpainting",),
+    "StableDiffusion": ("text-to-image", "image-to-image", "inpainting"),
+    "LatentConsistencyModel": ("text-to-image", "image-to-image"),
+}
+
 #: Types whose configs name no architecture.
 _TYPES_WITHOUT_ARCHITECTURE: dict[str, tuple[str, ...]] = {"style_text_to_speech_2": ("text-to-audio",)}
 
@@ -154,6 +166,8 @@ def architecture_tasks(architecture: str, model_type: str) -> tuple[str, ...]:
         architecture: the name of the class, e.g. "BertForSequenceClassification".
         model_type: the config's `model_type`, for class names that families of several modalities share.
     """
+    if architecture.endswith("Pipeline"):
+        return next((tasks for name, tasks in _DIFFUSION.items() if architecture.startswith(name)), ())
     if architecture.endswith("ForConditionalGeneration"):
         return ("text2text-generation",) if model_type in _TEXT_TO_TEXT else _CONDITIONAL.get(model_type, ())
     if model_type in _VISION_TYPES and architecture.endswith(_VISION_ENDINGS):

@@ -15,6 +15,7 @@ from typing import Any
 
 from onnxpipe._version import __version__
 from onnxpipe.bundle import Bundle, HubOptions, fetch, load_exporter, open_bundle
+from onnxpipe.bundle.hub import listing
 from onnxpipe.bundle.layout import needed_graphs
 from onnxpipe.bundle.precision import Precisions
 from onnxpipe.engine import Device, Session, check_run_timeout, open_session, parse_device
@@ -84,7 +85,7 @@ def find_bundle(source: Source, dtype: Any = "auto", task: str | None = None) ->
         bundle = open_bundle(fetch(source.model, need="model", dtype=dtype, **source.hub.keywords))
         precisions.check(bundle.graphs, source.model)
         for graph in needed_graphs(bundle.graphs):
-            bundle.choose(graph, precisions.wanted(graph))
+            bundle.choose(graph, precisions)
         return bundle
     except NotExportedError as error:
         return open_bundle(_export_to_cache(source, precisions, task, error))
@@ -112,7 +113,7 @@ class GraphOpener:
             BundleError, DeviceError: it cannot be loaded.
         """
         bundle, target = self.bundle, self.target
-        precision, path = bundle.choose(graph, Precisions.of(target.dtype).wanted(graph))
+        precision, path = bundle.choose(graph, target.dtype)
         bundle.verify_file(path)
         session = open_session(
             path,
@@ -195,7 +196,8 @@ def _key(source: Source, folder: Path, precision: str, task: str | None, version
     """A folder name that changes with the model's files, the task, the precision and the exporter."""
     files: Mapping[str, Any] = {}
     if Path(source.model).is_dir():
-        files = {p.name: (p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.iterdir()) if p.is_file()}
+        stats = {name: (folder / name).stat() for name in listing(folder)}
+        files = {name: (stat.st_size, stat.st_mtime_ns) for name, stat in stats.items()}
     parts = json.dumps([source.model, str(folder), files, task, version])
     name = Path(source.model).name or "model"
     return f"{name}-{task or 'auto'}-{precision}-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
