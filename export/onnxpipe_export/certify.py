@@ -19,21 +19,8 @@ import numpy as np
 from onnxpipe.bundle import proof
 from onnxpipe.engine import Session, open_session, parse_device
 from onnxpipe.errors import BundleError, CertificateError, ExportError
+from onnxpipe_export import batch_invariance
 from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport, Run
-
-# Largest absolute difference of a row's answer alone and in a batch.
-BATCH_INVARIANCE: Mapping[str, float] = {"fp32": 1e-5, "int8": 1e-5, "q4": 1e-5, "fp16": 1e-2}
-
-# float16 rounds at 1e-3 relative wherever a kernel sums in another order, so it cannot promise what the others do: its
-# limit grows with the largest answer.
-_RELATIVE = frozenset({"fp16"})
-
-# Or this share of the largest answer: some roundings of float32, since padding changes the order of sums.
-_ROUNDED = 1e-6
-
-# Where the original itself is not invariant (by more than the rounding of float32), the limit is its own difference
-# times this.
-_ORIGINAL_SLACK = 1.5
 
 # An answer may differ by this times what float32 answers of the original are away from float64, but never by more than
 # `proof.MOST_RELATIVE`. The graph's answer and the original's both round, each in its own order, so twice is expected.
@@ -155,7 +142,7 @@ def verify(path: Path, root: Path, precision: str, reference: Reference) -> dict
     Args:
         path: the .onnx file.
         root: the bundle's folder.
-        precision: decides what has to hold (`onnxpipe.bundle.proof.TOLERANCES`, `BATCH_INVARIANCE`).
+        precision: decides what has to hold (`onnxpipe.bundle.proof.TOLERANCES`, `batch_invariance.LIMITS`).
         reference: from `run_original`.
 
     Raises:
@@ -172,12 +159,7 @@ def verify(path: Path, root: Path, precision: str, reference: Reference) -> dict
     except (BundleError, RuntimeError, ValueError) as error:
         raise CertificateError(f"{path.name} cannot be verified: {error}. Nothing was written") from error
     faults = beyond + tolerance.faults(difference, agreement)
-    largest = max(1.0, *reference.scales.values())
-    allowed = BATCH_INVARIANCE[precision]
-    allowed = allowed * largest if precision in _RELATIVE else max(allowed, _ROUNDED * largest)
-    if not invariance <= allowed:
-        # Convolutions that read the padding of neighbours make a model's answers differ in PyTorch too.
-        allowed = max(allowed, _ORIGINAL_SLACK * reference.original_invariance)
+    allowed = batch_invariance.allowed(precision, invariance, difference, session.run, reference)
     if not invariance <= allowed:
         faults.append(f"a row differs by {invariance:.3g} > {allowed:.3g} alone and in a batch")
     if faults:
