@@ -30,5 +30,12 @@ def test_links_lead_to_files(page: Path) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("index", ["README.md", "docs/index.md", "zensical.toml"])
+def test_every_page_is_named(index: str) -> None:
+    text = (ROOT / index).read_text(encoding="utf-8")
+    names = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert not {name for name in names if name not in re.split(r"[()/\"]", text)}
+
+
 def test_the_readme_is_short() -> None:
     assert (ROOT / "README.md").stat().st_size <= 8192
