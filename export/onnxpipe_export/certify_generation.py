@@ -336,7 +336,7 @@ def _with_images(model: Any, batch: Batch, ids: np.ndarray) -> dict[str, Any]:
 def _first_tokens(model: Any, otherwise: int) -> list[int]:
     """Return the tokens that a decoder starts from; `otherwise` stands for the first where the config names none."""
     settings = model.generation_config
-    start = settings.decoder_start_token_id
+    start = next(filter(None.__ne__, (settings.decoder_start_token_id, settings.bos_token_id)), None)
     first = [start if isinstance(start, int) else otherwise]
     if model.config.model_type != "whisper":
         return first

@@ -200,7 +200,12 @@ _CLASSES: Mapping[str, Mapping[str, str]] = {
     "vocoder": {"SpeechT5HifiGan": "SpeechT5HifiGan"},
     "image-to-text": {
         name: name
-        for name in ("VisionEncoderDecoderModel", "BlipForConditionalGeneration", "Pix2StructForConditionalGeneration")
+        for name in (
+            "VisionEncoderDecoderModel",
+            "BlipForConditionalGeneration",
+            "GitForCausalLM",
+            "Pix2StructForConditionalGeneration",
+        )
     },
     "document-question-answering": {
         **{

@@ -78,12 +78,13 @@ def test_call(family: str) -> None:
     tokens = np.array([[2, 305, 309, 411], [2, 307, 308, 640]])
     feeds = {name: array[:2] for name, array in _feeds(family).items()}
     with torch.inference_mode():
-        name = "input_ids" if family == "blip" else "decoder_input_ids"
+        name = "input_ids" if family in ("blip", "git") else "decoder_input_ids"
         given = {each: torch.from_numpy(array) for each, array in feeds.items()} | {name: torch.from_numpy(tokens)}
         expected = _original(family)(**given).logits.numpy()
-    found = _model(family)(**feeds, decoder_input_ids=tokens)
+    name = "input_ids" if family == "git" else "decoder_input_ids"
+    found = _model(family)(**feeds, **{name: tokens})
     np.testing.assert_allclose(found.logits, expected, atol=2e-3)
-    assert found.encoder_last_hidden_state.shape[0] == 2
+    assert family == "git" or found.encoder_last_hidden_state.shape[0] == 2
 
 
 @FAMILY
@@ -122,6 +123,36 @@ def test_a_caption_continues_a_text() -> None:
     np.testing.assert_array_equal(found, expected)
     with pytest.raises(ValueError, match="different lengths one at a time"):
         _model("blip").generate(pixels, input_ids=ids, attention_mask=np.array([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]]))
+
+
+@pytest.mark.xdist_group("vision-git")
+def test_a_caption_of_git_stands_behind_its_text() -> None:
+    model, pixels = _model("git"), _pixels("git")[:2]
+    tokenizer = onnxpipe.AutoTokenizer.from_pretrained(cached_bundle("git", TASK))
+    short, long = (model.prompt_ids(tokenizer, text) for text in ("a", "two dogs in the snow"))
+    ids, more = np.array([long, [long[0], *long[:0:-1]]]), len(long) - len(short)
+    padded = np.array([[0] * more + short, long])
+    mask = np.array([[0] * more + [1] * len(short), [1] * len(long)])
+    for feeds in ({"input_ids": ids}, {"input_ids": padded, "attention_mask": mask}):
+        for images in (pixels, pixels[:1]):  # one image stands for all rows
+            given = {name: torch.from_numpy(array) for name, array in {**feeds, "pixel_values": images}.items()}
+            with torch.inference_mode():
+                expected = _original("git").generate(**given, num_beams=2, max_new_tokens=8).numpy()
+            found = model.generate(**feeds, pixel_values=images, num_beams=2, max_new_tokens=8)
+            np.testing.assert_array_equal(found, expected)
+    with torch.inference_mode():
+        text = _original("git")(input_ids=torch.from_numpy(ids)).logits.numpy()
+    np.testing.assert_allclose(model(input_ids=ids).logits, text, atol=2e-3)
+    with pytest.raises(onnxpipe.errors.ImageError, match="there are 3 images: one for each row"):
+        model.generate(ids, pixel_values=_pixels("git")[:3])
+
+
+@pytest.mark.xdist_group("vision-git")
+def test_a_text_that_is_continued_is_streamed() -> None:
+    pipe = onnxpipe.pipeline(TASK, model=str(cached_bundle("git", TASK)), max_new_tokens=8)
+    image = pil_image("photo")
+    pieces = list(pipe.stream(image, prompt="a photo of"))
+    assert "a photo of" + "".join(pieces) == pipe(image, prompt="a photo of")[0]["generated_text"]
 
 
 @pytest.mark.xdist_group("vision-vit-gpt2")

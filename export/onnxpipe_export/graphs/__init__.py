@@ -65,6 +65,7 @@ _VISION_MODULES: Mapping[str, str] = {
 }
 # The same for families that differ from the others of their task.
 _FAMILY_MODULES: Mapping[str, str] = {
+    "git": "vision_language.graph",
     "grounding-dino": "vision.grounding_dino",
     "mm-grounding-dino": "vision.grounding_dino",
     "oneformer": "vision.oneformer",

@@ -17,6 +17,7 @@ _HEADS: dict[str, tuple[str, ...]] = {
     "ForQuestionAnswering": ("question-answering",),
     "ForQuestionAnsweringSimple": ("question-answering",),
     "ForMaskedLM": ("fill-mask",),
+    "GitForCausalLM": ("image-to-text",),
     "ForCausalLM": ("text-generation",),
     "WithLMHeadModel": ("fill-mask",),
     "LMHeadModel": ("text-generation",),

@@ -19,8 +19,8 @@ from onnxpipe.models.documents import load_document_model
 from onnxpipe.models.dual_encoder import AudioDualEncoder, ImageDualEncoder
 from onnxpipe.models.encoder import EncoderModel, check_outputs
 from onnxpipe.models.generative import GenerativeModel
+from onnxpipe.models.image_to_text.base import ImageToTextModel
 from onnxpipe.models.image_to_text.loading import load_image_to_text_model, load_question_model
-from onnxpipe.models.image_to_text.model import ImageToText
 from onnxpipe.models.loading import ModelLoader, Source, Target, load_model
 from onnxpipe.models.segment_anything import SegmentAnything
 from onnxpipe.models.seq2seq.model import Seq2SeqLM
@@ -231,11 +231,11 @@ class AutoModelForVideoClassification(AutoModel):
 
 
 class AutoModelForVision2Seq(AutoModel):
-    """An encoder of images with a decoder of text: `generate()` with `pixel_values`."""
+    """A model that writes about images: `generate()` with `pixel_values`."""
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "image-to-text"
-    model_class: ClassVar[type] = ImageToText
+    model_class: ClassVar[type] = ImageToTextModel
     loader: ClassVar[ModelLoader] = load_image_to_text_model
 
 

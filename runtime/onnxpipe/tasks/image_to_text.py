@@ -32,7 +32,7 @@ class ImageToTextOptions(GenerationOptions):
     Attributes:
         max_new_tokens: the most tokens of a text; 256 unless the model says otherwise.
         generate_kwargs: the fields of a `GenerationConfig` and the arguments of `generate()`: `{"num_beams": 4}`.
-        prompt: the beginning of the text, for models that continue one (BLIP); VisionEncoderDecoder models do not.
+        prompt: the beginning of the text, for models that continue one (BLIP, GIT); VisionEncoderDecoder models do not.
         timeout: seconds that fetching an image from the web may take; None for the loader's own limit.
     """
 
@@ -126,12 +126,11 @@ class ImageToTextPipeline(GenerationPipeline[ImageToTextOptions]):
 
         image = load_image(value, options.timeout)
         processed = self.image_processor(image, return_tensors="np")
-        inputs = self.model.graphs.encoder.inputs
+        inputs = self.model.image_inputs
         feeds = {name: array[0] for name, array in known_feeds(processed, inputs, self.model.name_or_path).items()}
-        pixels = int(np.prod(feeds[self.model.main_input_name].shape[-2:]))
-        start = 1
-        if options.prompt is not None:
-            ids = self.tokenizer(options.prompt)["input_ids"]
+        pixels = max(int(np.prod(array.shape[-2:])) for array in feeds.values())
+        start, ids = 1, self.model.prompt_ids(self.tokenizer, options.prompt)
+        if ids is not None:
             feeds["input_ids"], start = np.asarray(ids, np.int64), len(ids)
         resolved = self.resolved(options)
         copies = max(resolved.get("num_beams") or 1, resolved.get("num_return_sequences") or 1)
@@ -154,6 +153,9 @@ class ImageToTextPipeline(GenerationPipeline[ImageToTextOptions]):
         kwargs: Kwargs = self.decode_kwargs(options)
         return [{"generated_text": self.tokenizer.decode(tokens[tokens >= 0], **kwargs)}
                 for tokens in outputs["sequences"]]  # fmt: skip
+
+    def continues_prompt(self, value: Any, options: ImageToTextOptions) -> bool:
+        return options.prompt is not None
 
     def one_input(self, inputs: Any) -> Any:
         """Check the single image of `stream`.

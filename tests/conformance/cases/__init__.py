@@ -116,7 +116,10 @@ _OF_FAMILY = {
         for family in ("layoutlm", "layoutlm-roberta", "lilt")
     },
     ("document-question-answering", "layoutlmv3"): document_question_answering.WITH_IMAGE,
-    ("image-to-text", "blip"): tuple(replace(case, core=True) for case in image_to_text.PROMPT),
+    **{
+        ("image-to-text", family): tuple(replace(case, core=True) for case in image_to_text.PROMPT)
+        for family in ("blip", "git")
+    },
 }
 """(task, family) -> cases that make sense for this family alone."""
 

@@ -26,6 +26,7 @@ TEXT_TO_TEXT = ("text2text-generation", "translation", "summarization")
         ("WhisperForConditionalGeneration", "whisper", ("automatic-speech-recognition",)),
         ("BlipForConditionalGeneration", "blip", ("image-to-text",)),
         ("BlipForQuestionAnswering", "blip", ("visual-question-answering",)),
+        ("GitForCausalLM", "git", ("image-to-text",)),
         ("ViltForQuestionAnswering", "vilt", ("visual-question-answering",)),
         ("VisionEncoderDecoderModel", "vision-encoder-decoder", ("image-to-text",)),
         ("CsmForConditionalGeneration", "csm", ()),

@@ -4,7 +4,7 @@
     MODELS["vit-gpt2", "image-to-text"](folder)
 
 Settings are those of nlpconnect/vit-gpt2-image-captioning, microsoft/trocr-small-printed, naver-clova-ix/donut-base,
-Salesforce/blip-image-captioning-base and blip-vqa-base, with small sizes.
+Salesforce/blip-image-captioning-base and blip-vqa-base, microsoft/git-base-coco, with small sizes.
 """
 
 from __future__ import annotations
@@ -142,6 +142,15 @@ def _blip(ids: Ids) -> Any:
     return transformers.BlipConfig(text_config=text, vision_config=vision)
 
 
+def _git(ids: Ids) -> Any:
+    import transformers
+
+    tower = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    vision = {**tower, "image_size": 32, "patch_size": 8}
+    return transformers.GitConfig(vision_config=vision, max_position_embeddings=300, **{**tower, **dropout, **ids})
+
+
 _VIT = {"model_type": "vit", **VIT, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 _SWIN = {
     "model_type": "donut-swin",
@@ -197,6 +206,12 @@ FAMILIES: Mapping[str, Family] = {
         {"eos": "</s>", "pad": "<pad>", "decoder_start": "<pad>"}, _PATCHES, "decoder.final_layer_norm",
         {"max_length": 18},
     ),
+    "git": Family(
+        "GitForCausalLM", _git, _words, {"bos": "[CLS]", "eos": "[SEP]", "pad": "[PAD]"},
+        processor("CLIPImageProcessor", {"shortest_edge": 32}, CLIP, resample=3, do_center_crop=True,
+                  crop_size=square(32), do_convert_rgb=True),
+        "git.encoder.layer.1.output.LayerNorm",
+    ),
 }  # fmt: skip
 
 QUESTIONS = Family(
@@ -232,7 +247,8 @@ def _write(name: str, family: Family, folder: Path) -> None:
 def _writer(model: Any, family: Family, tokens: Ids, special: Ids) -> Writer:
     blip = "blip" in model.config.model_type
     end = special["sep_token_id" if blip else "eos_token_id"]
-    start = model.config.text_config.bos_token_id if blip else special["decoder_start_token_id"]
+    first = special.get("decoder_start_token_id", special.get("bos_token_id"))
+    start = model.config.text_config.bos_token_id if blip else first
     odd = [number for token, number in tokens.items() if token[0] in "<[" and number not in (end, start)]
     head: Callable[[Any], Any] = lambda model: _language_model(model).get_output_embeddings()  # noqa: E731
     return Writer(model, family.norm, head, _run, (start,), end, tuple(odd), range(300, SIZE - 2))
@@ -251,6 +267,8 @@ def _run(model: Any, image: Any, ids: Any) -> Any:
 
     if model.main_input_name == "flattened_patches":
         return model(flattened_patches=image, decoder_input_ids=ids, use_cache=False).logits
+    if model.config.model_type == "git":
+        return model(pixel_values=image, input_ids=ids, use_cache=False).logits
     if not hasattr(model, "text_decoder"):
         return model(pixel_values=image, decoder_input_ids=ids, use_cache=False).logits
     states = model.vision_model(pixel_values=image)[0]
@@ -272,7 +290,7 @@ def _images(family: Family) -> list[Any]:
         shapes = [(120, 90), (48, 200), (64, 64), (210, 60)] * 2
         images = [image_cases.synthetic_image(number, shape) for number, shape in enumerate(shapes)]
         return [torch.from_numpy(patches(image)["flattened_patches"]) for image in images]
-    size = family.processor["size"]
+    size = family.processor.get("crop_size", family.processor["size"])
     images = [image_cases.synthetic_image(number, (size["height"], size["width"])) for number in range(_IMAGES)]
     return [torch.from_numpy(image_cases.pixels(image, family.processor)[None]) for image in images]
 

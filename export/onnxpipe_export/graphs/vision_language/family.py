@@ -30,34 +30,6 @@ def no_token_inputs(ids: np.ndarray) -> dict[str, np.ndarray]:
     return {}
 
 
-@dataclass(frozen=True)
-class Family:
-    """What a family's file says of a checkpoint.
-
-    Attributes:
-        vision: the export of `vision_encoder`.
-        image: from a number to the model's inputs for that synthetic image, as its processor would make them.
-        join: joins the images of a batch's rows.
-        placeholders: from the inputs of an image and the number of its features to the ids that stand for it in a
-            prompt; None: the image token as often.
-        token_inputs: from ids int64 (rows, length) to what the original's forward takes beside them, by token.
-        text: from the model to the causal language model that it has inside; None: that which transformers has for it.
-        position_axes, extras: of the decoder, see `CausalLMExport`.
-        graphs: from the checkpoint and the export of `embed_tokens` to all graphs, of a family that has others than
-            these three.
-    """
-
-    vision: GraphExport
-    image: Callable[[int], Feeds]
-    join: Join = join_images
-    placeholders: Callable[[Feeds, int], list[int]] | None = None
-    token_inputs: Callable[[np.ndarray], Feeds] = no_token_inputs
-    text: Callable[[Any], Any] | None = None
-    position_axes: int = 1
-    extras: tuple[ExtraInput, ...] = ()
-    graphs: Callable[[Checkpoint, GraphExport], list[GraphExport]] | None = None
-
-
 def original_features(model: Any, images: Feeds) -> np.ndarray:
     """Compute the original's features of images, float32 (features, width), in the order of their placeholders."""
     return np.concatenate(original_images(model, images))
@@ -70,3 +42,33 @@ def original_images(model: Any, images: Feeds) -> list[np.ndarray]:
     with torch.inference_mode(), tracing.quiet():
         found = model.get_image_features(**{name: torch.from_numpy(value) for name, value in images.items()})
         return [np.asarray(part.float().flatten(0, -2).numpy()) for part in found.pooler_output]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family's file says of a checkpoint.
+
+    Attributes:
+        vision: the export of `vision_encoder`.
+        image: from a number to the model's inputs for that synthetic image, as its processor would make them.
+        join: joins the images of a batch's rows.
+        features: from the model and the inputs of images to the original's features, float32 (features, width).
+        placeholders: from the inputs of an image and the number of its features to the ids that stand for it in a
+            prompt; None: the image token as often.
+        token_inputs: from ids int64 (rows, length) to what the original's forward takes beside them, by token.
+        text: from the model to the causal language model that it has inside; None: that which transformers has for it.
+        position_axes, extras: of the decoder, see `CausalLMExport`.
+        graphs: from the checkpoint and the export of `embed_tokens` to all graphs, of a family that has others than
+            these three.
+    """
+
+    vision: GraphExport
+    image: Callable[[int], Feeds]
+    join: Join = join_images
+    features: Callable[[Any, Feeds], np.ndarray] = original_features
+    placeholders: Callable[[Feeds, int], list[int]] | None = None
+    token_inputs: Callable[[np.ndarray], Feeds] = no_token_inputs
+    text: Callable[[Any], Any] | None = None
+    position_axes: int = 1
+    extras: tuple[ExtraInput, ...] = ()
+    graphs: Callable[[Checkpoint, GraphExport], list[GraphExport]] | None = None

@@ -25,13 +25,14 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.causal_lm import cases as causal_cases
 from onnxpipe_export.graphs.causal_lm import graph as causal
 from onnxpipe_export.graphs.graph import Attention, Case, Feeds, GraphExport
-from onnxpipe_export.graphs.vision_language.family import Family, original_features
+from onnxpipe_export.graphs.vision_language.family import Family
 from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport
 from onnxpipe_export.precision import makers
 
 FAMILIES: Mapping[str, str] = {
     "florence2": "florence2",
     "gemma3": "square_tiles",
+    "git": "git",
     "idefics3": "idefics3",
     "internvl": "square_tiles",
     "llava": "llava",
@@ -169,6 +170,7 @@ class DecoderExport(causal.CausalLMExport):
         """Embed a text with these synthetic images after its first half: float32 (length, width)."""
         half = -(-len(text) // 2)
         images = [
-            original_features(self.whole.model, self.family.join([[self.family.image(number)]])) for number in numbers
+            self.family.features(self.whole.model, self.family.join([[self.family.image(number)]]))
+            for number in numbers
         ]
         return np.concatenate([self.fed(text[:half]), *images, self.fed(text[half:])])

@@ -23,7 +23,7 @@ def describe(checkpoint: Checkpoint) -> Family:
     """
     if checkpoint.config.vision_config.model_type == "pixtral":
         raise ExportError("LLaVA with a Pixtral tower cannot be exported: its images have no one size")
-    return Family(square_vision(checkpoint, project), lambda number: _image(checkpoint, number))
+    return Family(square_vision(checkpoint, project), lambda number: square_image(checkpoint, number))
 
 
 def square_vision(checkpoint: Checkpoint, features: Any, outputs: tuple[str, ...] = ()) -> WrappedExport:
@@ -73,6 +73,7 @@ def selected_states(model: Any, pixels: Any) -> Any:
     return torch.cat(chosen, dim=-1)
 
 
-def _image(checkpoint: Checkpoint, number: int) -> dict[str, np.ndarray]:
+def square_image(checkpoint: Checkpoint, number: int) -> dict[str, np.ndarray]:
+    """Make a synthetic image of the side that the config says."""
     side = int(checkpoint.config.vision_config.image_size)
     return {"pixel_values": vision_cases.synthetic_pixels(checkpoint, 1, side, side, seed=number)}

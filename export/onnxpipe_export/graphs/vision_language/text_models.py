@@ -74,7 +74,7 @@ def _add(hidden: Any, mask: Any, features: Any) -> Any:
 
 def where_images_see_themselves(model: Any) -> Any:
     """Make the causal language model of Gemma 3: the tokens of one image, whose type is 1, see each other."""
-    return _with_types(model, _within_images)
+    return _with_types(model, within_images)
 
 
 def where_prompts_see_themselves(model: Any) -> Any:
@@ -82,7 +82,7 @@ def where_prompts_see_themselves(model: Any) -> Any:
     return _with_types(model, lambda types: torch.where(types == 0, 0, -1), beyond_window=True)
 
 
-def _within_images(types: Any) -> Any:
+def within_images(types: Any) -> Any:
     """Number the runs of tokens of type 1; −1 for other tokens."""
     before = torch.cat([torch.zeros_like(types[:, :1]), types[:, :-1]], dim=1)
     starts = (types == 1) & (before != 1)
@@ -111,7 +111,7 @@ def _with_types(model: Any, groups_of: Callable[[Any], Any], *, beyond_window: b
         ) -> Any:  # fmt: skip
             mask = attention_mask
             if token_type_ids is not None:
-                mask = _biases(self.config, attention_mask, groups_of(token_type_ids), beyond_window)
+                mask = biases(self.config, attention_mask, groups_of(token_type_ids), beyond_window)
             return plain.forward(
                 self, input_ids=input_ids, attention_mask=mask, position_ids=position_ids,
                 past_key_values=past_key_values, inputs_embeds=inputs_embeds, **others,
@@ -123,7 +123,7 @@ def _with_types(model: Any, groups_of: Callable[[Any], Any], *, beyond_window: b
     return text
 
 
-def _biases(config: Any, mask: Any, groups: Any, beyond_window: bool) -> Any:
+def biases(config: Any, mask: Any, groups: Any, beyond_window: bool = False) -> Any:
     """Compute what is added to the products of new tokens with all tokens, (batch, 1, new, all).
 
     A dict by the kind of layer, where the model has several.

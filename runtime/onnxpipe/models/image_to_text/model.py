@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from onnxpipe.bundle import Bundle
+from onnxpipe.models.image_to_text.base import ImageToTextModel
 from onnxpipe.models.seq2seq.base import EncoderDecoder, find_main_input
 from onnxpipe.models.seq2seq.graph import Encoded, Seq2SeqGraphs
 from onnxpipe.models.seq2seq.inputs import full_mask
@@ -14,15 +15,12 @@ from onnxpipe.models.seq2seq.inputs import full_mask
 IMAGE_INPUTS = ("pixel_values", "flattened_patches")
 
 
-class ImageToText(EncoderDecoder):
+class ImageToText(ImageToTextModel, EncoderDecoder):
     """An encoder of images with a decoder of text: call it for logits, or `generate()` text.
 
     Attributes:
         main_input_name: "pixel_values" or "flattened_patches".
-        takes_prompt: whether a text may begin what is generated.
     """
-
-    takes_prompt: ClassVar[bool] = False
 
     def __init__(self, bundle: Bundle, graphs: Seq2SeqGraphs, name_or_path: str) -> None:
         super().__init__(bundle, graphs, name_or_path)
@@ -62,6 +60,11 @@ class ImageToText(EncoderDecoder):
     def input_names(self) -> frozenset[str]:
         """Inputs that `generate()` takes besides generation parameters."""
         return super().input_names | ({"attention_mask"} & self.graphs.encoder.inputs.keys())
+
+    @property
+    def image_inputs(self) -> Collection[str]:
+        """Inputs of the graph that encodes images."""
+        return self.graphs.encoder.inputs.keys()
 
     @property
     def vocab_size(self) -> int:

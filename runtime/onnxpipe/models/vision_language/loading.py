@@ -17,6 +17,10 @@ def load_causal_model(bundle: Bundle, opener: Opener, name_or_path: str) -> Caus
     The decoder of a vision-language model may take more than tokens (several positions each, their types), so it is
     loaded as what it is; its vision encoder stays closed until an image comes.
     """
+    if bundle.config.model_type == "git":
+        from onnxpipe.models.vision_language.git import GitCaptioner
+
+        return GitCaptioner.load(bundle, opener, name_or_path)
     load = VisionLanguageModel.load if GRAPH in bundle.graphs and is_known(bundle.config) else CausalLM.load
     return load(bundle, opener, name_or_path)
 
