@@ -106,9 +106,6 @@ DECODER: Mapping[str, Maker] = {**makers.DECODER, "int8": to_int8}
 SPEECH_ENCODER: Mapping[str, Maker] = {**makers.RECORDING, "q4": makers.to_int8_unbalanced}
 """For whole recordings; convolutions stay float32, as they take a few hundredths of the time."""
 
-IMAGE_ENCODER: Mapping[str, Maker] = {**makers.VISION, "q4": makers.to_int8_with_convolutions}
-"""For images, beside a decoder: a q4 bundle has an int8 encoder, as those of texts and recordings have."""
-
 MEDIA_DECODER: Mapping[str, Maker] = {
     **makers.DECODER,
     "int8": _with_states_by_rows(makers.to_int8_weights),

@@ -15,7 +15,9 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.fuse import share_tables
 from onnxpipe_export.graphs.encoder import attention
 from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run
-from onnxpipe_export.graphs.seq2seq.module import TEXT_DECODER, DecoderKind, DecoderModule, Layers, run_decoder
+from onnxpipe_export.graphs.seq2seq.decoder_kind import TEXT_DECODER, DecoderKind
+from onnxpipe_export.graphs.seq2seq.layers import Layers
+from onnxpipe_export.graphs.seq2seq.module import DecoderModule
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import seq2seq
@@ -44,7 +46,7 @@ class EncoderSource(Protocol):
         """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Seq2SeqDecoderExport:
     """The export of `decoder_model_merged`: the next logits of k beams for each text.
 
@@ -67,14 +69,14 @@ class Seq2SeqDecoderExport:
         layers: the attentions of its decoder.
         source: its encoder.
         max_length: the longest row, in tokens, that it takes.
-        form: which kind of decoder it is.
+        kind: which kind of decoder it is.
     """
 
     checkpoint: Checkpoint
     layers: Layers
     source: EncoderSource
     max_length: int
-    form: DecoderKind = TEXT_DECODER
+    kind: DecoderKind = TEXT_DECODER
 
     name = "decoder_model_merged"
     decisions = frozenset({"logits"})
@@ -83,7 +85,7 @@ class Seq2SeqDecoderExport:
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs; see the class."""
         pasts = (f"past_key_values.{cache}" for cache in self._caches)
-        mask = ("encoder_attention_mask",) if self.form.masked else ()
+        mask = ("encoder_attention_mask",) if self.kind.masked else ()
         return (*mask, "input_ids", "encoder_hidden_states", *pasts, "use_cache_branch")
 
     @property
@@ -94,16 +96,16 @@ class Seq2SeqDecoderExport:
     @property
     def makers(self) -> Mapping[str, Maker]:
         """The precisions of graphs that run one token at a time."""
-        return seq2seq.MEDIA_DECODER if self.form.takes_media else seq2seq.DECODER
+        return seq2seq.MEDIA_DECODER if self.kind.takes_media else seq2seq.DECODER
 
     @cached_property
     def _caches(self) -> tuple[str, ...]:
-        kinds = ("decoder.key", "decoder.value", "encoder.key", "encoder.value")
-        return tuple(f"{layer}.{kind}" for layer in range(len(self.layers)) for kind in kinds)
+        names = ("decoder.key", "decoder.value", "encoder.key", "encoder.value")
+        return tuple(f"{layer}.{name}" for layer in range(len(self.layers)) for name in names)
 
     @property
     def _weights(self) -> tuple[str, ...]:
-        return tuple(f"cross_attentions.{layer}" for layer in range(len(self.layers) if self.form.weights else 0))
+        return tuple(f"cross_attentions.{layer}" for layer in range(len(self.layers) if self.kind.weights else 0))
 
     def trace(self, path: Path) -> None:
         """Write the graph to `path`."""
@@ -111,13 +113,13 @@ class Seq2SeqDecoderExport:
 
         feeds = self._example()
         example = {name: torch.from_numpy(feeds[name]) for name in self.inputs}
-        module = DecoderModule(self.checkpoint.model, self.layers, self.form).eval()
+        module = DecoderModule(self.checkpoint.model, self.layers, self.kind).eval()
         tracing.trace(module, example, self.outputs, self._axes(), path)
 
     def optimise(self, graph: OnnxGraph) -> None:
         """Rewrite the graph to fewer nodes with the same numbers; store a tied embedding once."""
         optimise(graph)
-        if self.form.takes_media:
+        if self.kind.takes_media:
             share_tables(graph)
 
     def _example(self) -> dict[str, np.ndarray]:
@@ -145,7 +147,7 @@ class Seq2SeqDecoderExport:
         }
         for name in self._weights:
             axes[name] = {0: "decoder_batch_size", 2: "sequence_length", 3: "encoder_sequence_length"}
-        if not self.form.masked:
+        if not self.kind.masked:
             del axes["encoder_attention_mask"]
         for cache in self._caches:
             own = ".decoder." in cache
@@ -230,7 +232,7 @@ class Seq2SeqDecoderExport:
         states, mask = self.source.encode(texts)
         ids = np.random.default_rng(_SEED).choice(self._ordinary, (len(texts) * beams, length))
         ids[:, 0] = self._start
-        feeds = {"encoder_attention_mask": mask} if self.form.masked else {}
+        feeds = {"encoder_attention_mask": mask} if self.kind.masked else {}
         feeds |= {"input_ids": ids, "encoder_hidden_states": states}
         for cache in self._caches:
             rows = len(ids) if ".decoder." in cache else len(texts)
@@ -239,7 +241,7 @@ class Seq2SeqDecoderExport:
 
     def _cut(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Keep only the first of the states, where the encoder takes audio or images and makes far more than tokens."""
-        if not self.form.takes_media:
+        if not self.kind.takes_media:
             return feeds
         names = [name for name in ("encoder_hidden_states", "encoder_attention_mask") if name in feeds]
         return feeds | {name: feeds[name][:, :_SHORT] for name in names}
@@ -264,7 +266,7 @@ class Seq2SeqDecoderExport:
         beams = len(ids) // len(states)
         repeated = torch.from_numpy(states).repeat_interleave(beams, 0)
         padding = None if mask is None else torch.from_numpy(mask).repeat_interleave(beams, 0)
-        run = self._run_decoder if self.form.takes_media else self._run_model
+        run = self._run_decoder if self.kind.takes_media else self._run_model
         with torch.inference_mode(), tracing.quiet():
             return run(repeated, padding, torch.from_numpy(ids))
 
@@ -284,13 +286,13 @@ class Seq2SeqDecoderExport:
     def _run_decoder(self, states: Any, mask: Any, ids: Any) -> dict[str, np.ndarray]:
         model = self.checkpoint.model
         numbers = ids.numel() * states.shape[1] * self._heads * len(self.layers)
-        weights = self.form.weights and numbers <= _MOST_WEIGHTS
+        weights = self.kind.weights and numbers <= _MOST_WEIGHTS
         kwargs: dict[str, Any] = {} if mask is None else {"encoder_attention_mask": mask}
         with attention(model, "eager" if weights else model.config._attn_implementation):
             if weights:
                 kwargs["output_attentions"] = True
-            logits, hidden, answer = run_decoder(
-                model, self.form, input_ids=ids, encoder_hidden_states=states, use_cache=False, **kwargs
+            logits, hidden, answer = self.kind.run(
+                model, input_ids=ids, encoder_hidden_states=states, use_cache=False, **kwargs
             )
         outputs = {"logits": logits.float().numpy(), "last_hidden_state": hidden.numpy()}
         if weights:
@@ -311,11 +313,11 @@ class Seq2SeqDecoderExport:
 
     @property
     def _vocabulary(self) -> int:
-        return int(self.form.output_layer(self.checkpoint.model).weight.shape[0])
+        return int(self.kind.output_layer(self.checkpoint.model).weight.shape[0])
 
     @cached_property
     def _ordinary(self) -> np.ndarray:
-        sources = (self.checkpoint.config, self.form.decoder(self.checkpoint.model).config)
+        sources = (self.checkpoint.config, self.kind.decoder(self.checkpoint.model).config)
         names = ("pad_token_id", "bos_token_id", "eos_token_id")
         special = {getattr(source, name, None) for source in sources for name in names}
         return np.array([number for number in range(self._vocabulary) if number not in special], np.int64)

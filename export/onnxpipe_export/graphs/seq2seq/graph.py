@@ -16,7 +16,7 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.encoder import attention, max_length, row_invariance
 from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport, Maker, Run
 from onnxpipe_export.graphs.seq2seq.decoder import Seq2SeqDecoderExport
-from onnxpipe_export.graphs.seq2seq.module import find_layers
+from onnxpipe_export.graphs.seq2seq.layers import find_layers
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import seq2seq
@@ -36,7 +36,7 @@ def describe(checkpoint: Checkpoint) -> tuple[GraphExport, GraphExport]:
         )
     longest = max_length(checkpoint.model)
     encoder = Seq2SeqEncoderExport(checkpoint, longest)
-    return encoder, Seq2SeqDecoderExport(checkpoint, layers, encoder, longest)
+    return encoder, Seq2SeqDecoderExport(checkpoint=checkpoint, layers=layers, source=encoder, max_length=longest)
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,12 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.encoder import max_length
 from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport
 from onnxpipe_export.graphs.seq2seq.decoder import Seq2SeqDecoderExport
-from onnxpipe_export.graphs.seq2seq.module import DecoderKind, find_layers
+from onnxpipe_export.graphs.seq2seq.decoder_kind import DecoderKind
+from onnxpipe_export.graphs.seq2seq.layers import find_layers
 from onnxpipe_export.graphs.vision.patches import traceable
 from onnxpipe_export.graphs.vision.sizes import whole_size
 from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport, image_only
-from onnxpipe_export.precision import seq2seq
+from onnxpipe_export.precision import makers
 
 _IMAGES = 6
 _LARGE = 512 * 512
@@ -65,14 +66,15 @@ def describe_decoder(checkpoint: Checkpoint, source: Any) -> Seq2SeqDecoderExpor
         ExportError: its layers are not supported.
     """
     model = checkpoint.model
-    form = decoder_kind(model)
-    layers = find_layers(model, form)
+    kind = decoder_kind(model)
+    layers = find_layers(model, kind)
     if layers is None:
         raise ExportError(
-            f"{checkpoint.folder.name}: the decoder {type(form.decoder(model)).__name__} cannot be exported for "
+            f"{checkpoint.folder.name}: the decoder {type(kind.decoder(model)).__name__} cannot be exported for "
             f"{checkpoint.task.name}: each of its layers must have one self-attention and one cross-attention"
         )
-    return Seq2SeqDecoderExport(checkpoint, layers, source, max_length(form.decoder(model)), form)
+    longest = max_length(kind.decoder(model))
+    return Seq2SeqDecoderExport(checkpoint=checkpoint, layers=layers, source=source, max_length=longest, kind=kind)
 
 
 def writes_about_images(model: Any) -> bool:
@@ -128,7 +130,7 @@ class ImageSource:
             forward=lambda feeds: {"last_hidden_state": run_encoder(model, feeds["pixel_values"])},
             example=lambda: stacked([self._pixels(number) for number in (60, 61)]),
             make_cases=lambda tokenizer: self._cases(),
-            makers=seq2seq.IMAGE_ENCODER,
+            makers=makers.VISION_ENCODER,
             replacements=lambda: traceable(model),
             eager=False,  # `traceable` sees to it, for every part
             user_feeds=image_only,
@@ -189,7 +191,7 @@ class PatchSource(ImageSource):
             forward=lambda feeds: {"last_hidden_state": encoder(**feeds)[0]},
             example=lambda: stacked(self._patches[:3]),
             make_cases=lambda tokenizer: self._cases(),
-            makers=seq2seq.IMAGE_ENCODER,
+            makers=makers.VISION_ENCODER,
             replacements=lambda: traceable(self.checkpoint.model),
             eager=False,  # `traceable` sees to it, for every part
             user_feeds=lambda prepared, tokenizer: prepared,

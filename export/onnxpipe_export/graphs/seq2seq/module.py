@@ -16,11 +16,8 @@ The model's own decoder runs, but its attention is computed here, in as few step
 from __future__ import annotations
 
 import contextlib
-import inspect
-import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,220 +25,9 @@ from torch.nn import functional
 from transformers.modeling_outputs import BaseModelOutput
 
 from onnxpipe_export import tracing
+from onnxpipe_export.graphs.seq2seq.decoder_kind import TEXT_DECODER, DecoderKind
+from onnxpipe_export.graphs.seq2seq.layers import DecoderAttention, Layers
 from onnxpipe_export.graphs.seq2seq.speech_patches import traceable
-
-_SELF = re.compile(r"(^|\.)(self_attn|SelfAttention|attn|attention\.self|self_attention\.attention)$")
-"""Names of self-attentions: of BART and its kin, T5, GPT-2, BERT (whose output layer is apart), and Pix2Struct."""
-_CROSS = re.compile(
-    r"(^|\.)(encoder_attn|EncDecAttention|cross_attention|crossattention(\.self)?|encoder_decoder_attention\.attention)$"
-)
-_PROJECTIONS: tuple[tuple[str, str, str, str | None], ...] = (
-    ("q_proj", "k_proj", "v_proj", "out_proj"),
-    ("q", "k", "v", "o"),
-    ("q_proj", "k_proj", "v_proj", "o_proj"),
-    ("query", "key", "value", "output"),
-    ("query", "key", "value", None),
-)
-"""Names of the layers for queries, keys, values and output; None where the output layer is not the attention's."""
-_HEADS = ("num_heads", "n_heads", "num_attention_heads")
-"""Names of the number of heads."""
-
-
-@dataclass(frozen=True)
-class DecoderKind:
-    """How a decoder differs from others.
-
-    Attributes:
-        takes_media: its encoder takes audio or images. As the model's own forward then needs more than the encoder's
-            states, the decoder and the output layer are called instead.
-        masked: it takes a mask of the encoder's states.
-        weights: it returns the probabilities of its cross attentions, from which word timestamps are computed.
-        language_model: the name of the model's part that is a whole language model, with an output layer of its own;
-            "" where the model has the output layer.
-    """
-
-    takes_media: bool = False
-    masked: bool = True
-    weights: bool = False
-    language_model: str = ""
-
-    def decoder(self, model: Any) -> Any:
-        """Return the part of `model` that decodes: the language model, or the decoder without an output layer."""
-        return getattr(model, self.language_model) if self.language_model else model.get_decoder()
-
-    def output_layer(self, model: Any) -> Any:
-        """Return the layer that computes the logits, with a row of its weight for each token."""
-        return (self.decoder(model) if self.language_model else model).get_output_embeddings()
-
-
-TEXT_DECODER = DecoderKind()
-
-
-@dataclass(frozen=True)
-class DecoderAttention:
-    """An attention of the model's decoder.
-
-    Attributes:
-        module: the torch module, whose forward is replaced.
-        answers: how many values its forward returns.
-    """
-
-    module: Any
-    answers: int
-
-    @property
-    def heads(self) -> int:
-        """Number of heads."""
-        named = next((getattr(self.module, name) for name in _HEADS if getattr(self.module, name, None)), None)
-        return int(named or self.inner // self.module.head_dim)
-
-    @property
-    def inner(self) -> int:
-        """Width of all heads together."""
-        return int(self._projection(0)[0].shape[0])
-
-    def output(self, value: Any) -> Any:
-        """Apply the output projection, if the attention has it."""
-        if _is_gpt2(self.module):
-            return self.module.c_proj(value)
-        name = next(names[3] for names in _PROJECTIONS if _has(self.module, names))
-        return value if name is None else getattr(self.module, name)(value)
-
-    def merged(self, *numbers: int) -> tuple[Any, Any]:
-        """Stack the weights and biases (None without one) of the projections `numbers`: 0 query, 1 key, 2 value.
-
-        The query's are scaled, so that the scores need not be.
-        """
-        pairs = [self._projection(number) for number in numbers]
-        scales = [self._scaling if number == 0 else 1.0 for number in numbers]
-        merged = torch.cat([weight * scale for (weight, _), scale in zip(pairs, scales, strict=True)]).detach()
-        if all(bias is None for _, bias in pairs):
-            return merged, None
-        biases = [torch.zeros(len(weight)) if bias is None else bias for weight, bias in pairs]
-        return merged, torch.cat([bias * scale for bias, scale in zip(biases, scales, strict=True)]).detach()
-
-    @property
-    def _scaling(self) -> float:
-        scaling, size = (getattr(self.module, name, None) for name in ("scaling", "attention_head_size"))
-        if scaling is not None:
-            return float(scaling)
-        return 1.0 if size is None else float(size) ** -0.5
-
-    def _projection(self, number: int) -> tuple[Any, Any]:
-        """Return the weight, (outputs, inputs), and the bias of a projection: 0 query, 1 key, 2 value."""
-        if _is_gpt2(self.module):
-            return _gpt2_projection(self.module, number)
-        names = next(names for names in _PROJECTIONS if _has(self.module, names))
-        linear = getattr(self.module, str(names[number]))
-        return linear.weight, linear.bias
-
-
-@dataclass(frozen=True)
-class Layers:
-    """The attentions of a decoder, one of each kind a layer.
-
-    Attributes:
-        own: those over the tokens so far.
-        cross: those over the encoder's states.
-    """
-
-    own: tuple[DecoderAttention, ...]
-    cross: tuple[DecoderAttention, ...]
-
-    def __len__(self) -> int:
-        return len(self.own)
-
-
-def _has(module: Any, names: tuple[str, str, str, str | None]) -> bool:
-    return all(name is None or hasattr(module, name) for name in names)
-
-
-def _is_gpt2(module: Any) -> bool:
-    """Tell whether an attention has GPT-2's layers, which keep their weights as (inputs, outputs), several in one."""
-    return hasattr(module, "c_attn") and hasattr(module, "c_proj")
-
-
-def _gpt2_projection(module: Any, number: int) -> tuple[Any, Any]:
-    """Cut the projection `number` out of GPT-2's layers: a cross-attention has one for queries and one for the rest."""
-    separate = hasattr(module, "q_attn")
-    layer = module.q_attn if separate and number == 0 else module.c_attn
-    place, count = (0, 1) if layer is not module.c_attn else (number - 1, 2) if separate else (number, 3)
-    return layer.weight.T.chunk(count)[place], layer.bias.chunk(count)[place]
-
-
-def find_layers(model: Any, form: DecoderKind = TEXT_DECODER) -> Layers | None:
-    """Find the attentions of the model's decoder; None unless each layer has one self- and one cross-attention.
-
-    None too for a decoder with an output layer of its own where `form` names no language model.
-    """
-    decoder = form.decoder(model)
-    if not form.language_model and getattr(decoder, "get_output_embeddings", lambda: None)() is not None:
-        return None
-    named = list(decoder.named_modules())
-    own = [module for name, module in named if _SELF.search(name) and _computes(module)]
-    cross = [module for name, module in named if _CROSS.search(name) and _computes(module)]
-    if not own or len(own) != len(cross) or not all(_is_plain(module) for module in (*own, *cross)):
-        return None
-    answers = _count_answers(model, [*own, *cross], form)
-    return Layers(*(tuple(DecoderAttention(module, answers[module]) for module in modules) for modules in (own, cross)))
-
-
-def _computes(module: Any) -> bool:
-    """Tell whether a module of an attention's name attends itself; BERT's is around one that does."""
-    return not hasattr(module, "self")
-
-
-def _is_plain(module: Any) -> bool:
-    """Tell whether an attention has linear layers, as many keys as queries, and a signature known here."""
-    first = next(iter(inspect.signature(module.forward).parameters), "")  # FSMT's has the length before the batch
-    if first != "hidden_states" or not any(getattr(module, name, None) for name in (*_HEADS, "head_dim")):
-        return False
-    if _is_gpt2(module):
-        return not getattr(module, "reorder_and_upcast_attn", False)
-    every = [[getattr(module, name) for name in names if name] for names in _PROJECTIONS if _has(module, names)]
-    linear = next((layers for layers in every if all(isinstance(one, torch.nn.Linear) for one in layers)), None)
-    return linear is not None and len({one.out_features for one in linear[:3]}) == 1
-
-
-def _count_answers(model: Any, modules: list[Any], form: DecoderKind) -> dict[Any, int]:
-    """Count the values that the forward of each module returns, in a run of the model."""
-    counts: dict[Any, int] = {}
-    hooks = [m.register_forward_hook(lambda module, _, answer: counts.update({module: len(answer)})) for m in modules]
-    end = getattr(model.config, "eos_token_id", None)
-    token = torch.full((1, 2), end if isinstance(end, int) else 0)
-    try:
-        with torch.inference_mode(), tracing.quiet():
-            if form.takes_media:
-                states = torch.zeros(1, 3, DecoderAttention(modules[-1], 0).merged(1)[0].shape[1])
-                form.decoder(model)(input_ids=token, encoder_hidden_states=states)
-            else:
-                model(input_ids=token, decoder_input_ids=token)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return counts
-
-
-def run_decoder(model: Any, form: DecoderKind, **inputs: Any) -> tuple[Any, Any, Any]:
-    """Run the decoder of a model of audio or images.
-
-    Returns:
-        Logits (rows, length, vocabulary), the last hidden state (rows, length, width), and what the decoder returned.
-    """
-    decoder = form.decoder(model)
-    if not form.language_model:
-        answer = decoder(**inputs)
-        return form.output_layer(model)(answer.last_hidden_state), answer.last_hidden_state, answer
-    body, hidden = decoder.base_model, []
-    inner = [body, *(getattr(body, name) for name in ("decoder", "final_layer_norm") if hasattr(body, name))]
-    hooks = [part.register_forward_hook(lambda module, args, output: hidden.append(output)) for part in inner]
-    try:
-        answer = decoder(**inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    first = hidden[0]  # some language models call the decoder inside their body, and not the body
-    return answer.logits, first if isinstance(first, torch.Tensor) else first[0], answer
 
 
 class DecoderModule(torch.nn.Module):  # type: ignore[misc]
@@ -253,14 +39,14 @@ class DecoderModule(torch.nn.Module):  # type: ignore[misc]
     Args:
         model: the original.
         layers: from `find_layers`.
-        form: which kind of decoder it has.
+        kind: which kind of decoder it has.
     """
 
-    def __init__(self, model: Any, layers: Layers, form: DecoderKind = TEXT_DECODER) -> None:
+    def __init__(self, model: Any, layers: Layers, kind: DecoderKind = TEXT_DECODER) -> None:
         super().__init__()
         self.model = model
         self.layers = layers
-        self.form = form
+        self.kind = kind
         for number, (own, cross) in enumerate(zip(layers.own, layers.cross, strict=True)):
             self._keep(f"own_{number}", own.merged(0, 1, 2))
             self._keep(f"query_{number}", cross.merged(0))
@@ -277,21 +63,21 @@ class DecoderModule(torch.nn.Module):  # type: ignore[misc]
 
     def forward(self, *tensors: Any) -> tuple[Any, ...]:
         """Run the decoder; see the class."""
-        mask, rest = (tensors[0], tensors[1:]) if self.form.masked else (None, tensors)
+        mask, rest = (tensors[0], tensors[1:]) if self.kind.masked else (None, tensors)
         ids, states, past, use_cache = rest[0], rest[1], rest[2:-1], rest[-1]
         step = _Step(self, mask, ids, states, past, self._fresh(states, use_cache))
-        with step.inside(self.form.decoder(self.model), self.layers):
+        with step.inside(self.kind.decoder(self.model), self.layers):
             logits, hidden = self._run_model(mask, ids, states, step)
         present = [tensor for number in range(len(self.layers)) for tensor in (*step.own[number], *step.cross[number])]
-        weights = [step.weights[number] for number in range(len(self.layers))] if self.form.weights else []
+        weights = [step.weights[number] for number in range(len(self.layers))] if self.kind.weights else []
         return (logits, hidden, *present, *weights)
 
     def _run_model(self, mask: Any, ids: Any, states: Any, step: _Step) -> tuple[Any, Any]:
         """Run the model: logits, and the last hidden state that they are computed from."""
-        if self.form.takes_media:
+        if self.kind.takes_media:
             with traceable(self.model):
-                logits, last, _ = run_decoder(
-                    self.model, self.form, input_ids=ids, encoder_hidden_states=states, past_key_values=step,
+                logits, last, _ = self.kind.run(
+                    self.model, input_ids=ids, encoder_hidden_states=states, past_key_values=step,
                     use_cache=True,
                 )  # fmt: skip
             return logits, last
@@ -313,12 +99,21 @@ class DecoderModule(torch.nn.Module):  # type: ignore[misc]
     def _fresh(self, states: Any, use_cache: Any) -> list[tuple[Any, Any]]:
         """Compute the cross keys and values of each layer from the states; from none of them if the cache is used."""
         heads = self.layers.cross[0].heads
-        length = torch._shape_as_tensor(states)[1]
-        fresh = states[:, : torch.where(use_cache[0], torch.zeros_like(length), length)]
-        every = self._product("cross", fresh)
+        every = self._product("cross", states[:, : fresh_length(states, use_cache)])
         count, width = 2 * len(self.layers) * heads, self.layers.cross[0].inner // heads
         split = every.view(every.shape[0], every.shape[1], count, width).transpose(1, 2).split(heads, dim=1)
         return list(zip(split[::2], split[1::2], strict=True))
+
+
+def fresh_length(states: Any, use_cache: Any) -> Any:
+    """Compute how many of the encoder's states are read: all of them in the first call, none where the cache has them.
+
+    Args:
+        states: float32 (texts, length, width).
+        use_cache: bool (1,).
+    """
+    length = torch._shape_as_tensor(states)[1]
+    return torch.where(use_cache[0], torch.zeros_like(length), length)
 
 
 class _Step:
@@ -342,7 +137,7 @@ class _Step:
         self._before = torch._shape_as_tensor(past[0])[2]
         self._fresh = fresh
         self.own: dict[int, tuple[Any, Any]] = {}
-        self.cross = fresh if module.form.takes_media else [self._joined(number) for number in range(len(fresh))]
+        self.cross = fresh if module.kind.takes_media else [self._joined(number) for number in range(len(fresh))]
         self.weights: dict[int, Any] = {}
         lowest = torch.finfo(torch.float32).min
         self._padding = None if mask is None else torch.where(mask[:, None, None, :] > 0, 0.0, lowest)
@@ -423,10 +218,10 @@ class _Step:
         heads = attention.heads
         query = self._module._product(f"query_{number}", hidden)
         query = query.view(self._texts, -1, heads, attention.inner // heads).transpose(1, 2)
-        if not self._module.form.takes_media:
+        if not self._module.kind.takes_media:
             return _mix(query, *self.cross[number], self._padding)
         mixed, weights = _mix_apart(query, self._kept(number), self._fresh[number], self._padding)
-        if self._module.form.weights:
+        if self._module.kind.weights:
             apart = weights.view(self._texts, heads, -1, self._length, weights.shape[-1]).transpose(1, 2)
             self.weights[number] = apart.reshape(self._rows, heads, self._length, weights.shape[-1])
         return mixed

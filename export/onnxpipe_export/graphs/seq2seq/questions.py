@@ -19,7 +19,6 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.encoder import max_length
 from onnxpipe_export.graphs.graph import Case, GraphExport
 from onnxpipe_export.graphs.seq2seq.image import ImageSource, decoder_kind, describe_decoder, name_ends, run_encoder
-from onnxpipe_export.graphs.seq2seq.module import run_decoder
 from onnxpipe_export.graphs.vision.cases import tokens
 from onnxpipe_export.graphs.vision.patches import traceable
 from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport
@@ -159,4 +158,4 @@ def decoder_logits(model: Any, feeds: Mapping[str, np.ndarray], ids: np.ndarray)
     if "input_ids" in given:
         states = run_questions(model, {**given, "image_features": states})
     inputs["encoder_hidden_states"] = states
-    return run_decoder(model, decoder_kind(model), **inputs)[0]
+    return decoder_kind(model).run(model, **inputs)[0]

@@ -17,7 +17,8 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.encoder import attention, max_length
 from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport, Maker, Run
 from onnxpipe_export.graphs.seq2seq.decoder import Seq2SeqDecoderExport
-from onnxpipe_export.graphs.seq2seq.module import DecoderKind, find_layers
+from onnxpipe_export.graphs.seq2seq.decoder_kind import DecoderKind
+from onnxpipe_export.graphs.seq2seq.layers import find_layers
 from onnxpipe_export.graphs.seq2seq.speech_patches import traceable
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import optimise
@@ -35,19 +36,21 @@ def describe(checkpoint: Checkpoint) -> tuple[GraphExport, GraphExport]:
     Raises:
         ExportError: the model is not an encoder-decoder, or the decoder's layers are not supported.
     """
-    model, kind = checkpoint.model, checkpoint.config.model_type
+    model, family = checkpoint.model, checkpoint.config.model_type
     layers = find_layers(model, DecoderKind(takes_media=True)) if model.config.is_encoder_decoder else None
     if layers is None:
         raise ExportError(
-            f"{checkpoint.folder.name}: models of the type '{kind}' cannot be exported for "
+            f"{checkpoint.folder.name}: models of the type '{family}' cannot be exported for "
             f"{checkpoint.task.name}: each layer of the decoder must have one self-attention and one cross-attention"
         )
     extractor = audio_cases.load_extractor(checkpoint.folder)
     masked = _masks_padding(model, extractor)
     encoder = SpeechEncoderExport(checkpoint, extractor, masked)
     longest = getattr(model.config, "max_target_positions", None) or max_length(model)
-    form = DecoderKind(takes_media=True, masked=masked, weights=kind in _TIMED)
-    return encoder, Seq2SeqDecoderExport(checkpoint, layers, encoder, int(longest), form)
+    kind = DecoderKind(takes_media=True, masked=masked, weights=family in _TIMED)
+    return encoder, Seq2SeqDecoderExport(
+        checkpoint=checkpoint, layers=layers, source=encoder, max_length=int(longest), kind=kind
+    )
 
 
 def _masks_padding(model: Any, extractor: Any) -> bool:

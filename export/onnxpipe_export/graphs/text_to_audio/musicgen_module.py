@@ -15,7 +15,8 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from onnxpipe_export import tracing
 from onnxpipe_export.graphs.causal_lm.cache import pairs
-from onnxpipe_export.graphs.seq2seq.module import DecoderAttention, DecoderModule, Layers
+from onnxpipe_export.graphs.seq2seq.layers import DecoderAttention, Layers
+from onnxpipe_export.graphs.seq2seq.module import DecoderModule, fresh_length
 
 _ANSWERS = 2
 """How many values the forward of an attention returns: its output, and weights."""
@@ -44,8 +45,7 @@ class MusicgenModule(DecoderModule):
     def forward(self, *tensors: Any) -> tuple[Any, ...]:
         """Run the decoder; see the class."""
         mask, ids, states, use_cache = *tensors[:3], tensors[-1]
-        length = torch._shape_as_tensor(states)[1]
-        kept = torch.where(use_cache[0], torch.zeros_like(length), length)
+        kept = fresh_length(states, use_cache)
         states = self.project(states[:, :kept]) * mask[:, :kept, None]
         codes = ids.view(-1, self.codebooks, ids.shape[1]).transpose(1, 2)
         with tracing.replaced(self.model.get_decoder().embed_positions, "forward", self.model.positions):

@@ -23,7 +23,7 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.encoder import max_length
 from onnxpipe_export.graphs.graph import Case, GraphExport
 from onnxpipe_export.graphs.seq2seq.decoder import Seq2SeqDecoderExport
-from onnxpipe_export.graphs.seq2seq.module import find_layers
+from onnxpipe_export.graphs.seq2seq.layers import find_layers
 from onnxpipe_export.graphs.vision import cases as vision_cases
 from onnxpipe_export.graphs.vision_language.family import Family, original_features
 from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport, image_only
@@ -51,7 +51,7 @@ def graphs(checkpoint: Checkpoint, embeddings: GraphExport) -> list[GraphExport]
     if layers is None:
         raise ExportError(f"{checkpoint.name}: the layers of this decoder are not those of BART")
     source = PromptSource(checkpoint)
-    decoder = Seq2SeqDecoderExport(text, layers, source, max_length(text.model))
+    decoder = Seq2SeqDecoderExport(checkpoint=text, layers=layers, source=source, max_length=max_length(text.model))
     return [_vision(checkpoint), embeddings, source.export(), decoder]
 
 

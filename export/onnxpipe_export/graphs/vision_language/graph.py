@@ -128,7 +128,7 @@ def _embeddings(checkpoint: Checkpoint) -> WrappedExport:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DecoderExport(causal.CausalLMExport):
     """The export of `decoder_model_merged`, whose cases have features of images among the tokens.
 
@@ -137,8 +137,8 @@ class DecoderExport(causal.CausalLMExport):
         family: its family.
     """
 
-    whole: Checkpoint = None  # type: ignore[assignment]  # a field after those with defaults
-    family: Family = None  # type: ignore[assignment]
+    whole: Checkpoint
+    family: Family
 
     def cases(self, tokenizer: Any) -> list[Case]:
         """Make the cases of a causal language model, and prompts with none, one and two images between texts."""
