@@ -106,7 +106,7 @@ def test_two_images_then_a_second_turn_streamed(pair: Pair) -> None:
 
 @every_family
 def test_several_chats_and_texts(pair: Pair) -> None:
-    """Rows of unlike length and number of images, in one batch here and one by one there."""
+    """Rows of different lengths and numbers of images, in one batch here and one by one there."""
     chats = [
         [user(part("odd"), said("One"))],
         [user(said("No image at all, but a longer question than the others have"))],

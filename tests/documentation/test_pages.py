@@ -11,6 +11,8 @@ from tools.write_docs import pages as generated
 from documentation.blocks import ROOT, pages
 
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]+)(?:#[^)]*)?\)")
+_PATH = re.compile(r"`([\w.-]+/[\w./-]*|[\w.-]+\.py)`")
+"""A path between backticks: with a slash, or a Python file."""
 
 
 @pytest.mark.parametrize("page", sorted(generated()), ids=lambda page: str(page.relative_to(ROOT)))
@@ -35,6 +37,15 @@ def test_every_page_is_named(index: str) -> None:
     text = (ROOT / index).read_text(encoding="utf-8")
     names = {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
     assert not {name for name in names if name not in re.split(r"[()/\"]", text)}
+
+
+def test_contributing_names_files_that_exist() -> None:
+    """A path in it begins at the root, or in one of the two packages."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    starts = (ROOT, ROOT / "runtime" / "onnxpipe", ROOT / "export" / "onnxpipe_export")
+    named = _PATH.findall(text)
+    assert len(named) > 20
+    assert [path for path in named if not any((start / path).exists() for start in starts)] == []
 
 
 def test_the_readme_is_short() -> None:

@@ -106,7 +106,7 @@ def draw(model: Any, seed: str, last: Any = None) -> None:
 def _places(model: Any) -> Iterator[tuple[str, str, Any]]:
     """Yield each parameter with its name, and its place among those of its kind.
 
-    Names and the order of unlike layers differ between transformers 4 and 5, this place does not.
+    Names and the order of layers of different kinds differ between transformers 4 and 5, this place does not.
     """
     seen: Counter[str] = Counter()
     known: set[int] = set()
