@@ -14,7 +14,8 @@ from onnxpipe.bundle.folder_names import in_utf8
 from onnxpipe.bundle.precision import SUFFIXES
 from onnxpipe.errors import ExportError
 from onnxpipe_export import certify, checkpoint, manifest, write
-from onnxpipe_export.certify_generation import OriginalOutputs, generates, verify_generation
+from onnxpipe_export.certify_generation import OriginalOutputs, verify_generation
+from onnxpipe_export.generation_kinds import kind_of
 from onnxpipe_export.graphs import describe
 from onnxpipe_export.graphs.graph import Attention, GraphExport
 from onnxpipe_export.onnx_graph import OnnxGraph, remove_graph
@@ -92,9 +93,10 @@ def export(
             entries[graph.name], files[graph.name] = _make_and_certify(full, folder, precisions, references[-1], say)
 
         generation = {}
-        if generates(source):
+        kind = kind_of(source)
+        if kind is not None:
             write.write_generation_config(source.model, folder)
-            original_outputs = OriginalOutputs(source, source.tokenizer)
+            original_outputs = OriginalOutputs(kind)
             for name in precisions:
                 say(f"generating with {name}")
                 generation[name] = verify_generation(folder, name, original_outputs)

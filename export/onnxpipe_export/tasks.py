@@ -32,7 +32,6 @@ class Task:
             from text to audio; one for images or audio is loaded with a tokenizer only where its folder has one
             (OneFormer takes its task as text, a speech recognition model generates text).
         other_classes: further transformers classes that load models for the task, where there are several.
-        generates: whether its models generate text, token by token.
     """
 
     name: str
@@ -40,7 +39,6 @@ class Task:
     outputs: tuple[str, ...]
     modality: Modality = "text"
     other_classes: tuple[str, ...] = ()
-    generates: bool = False
 
 
 _TEXT_TASKS = (
@@ -48,8 +46,8 @@ _TEXT_TASKS = (
     Task("token-classification", "AutoModelForTokenClassification", ("logits",)),
     Task("question-answering", "AutoModelForQuestionAnswering", ("start_logits", "end_logits")),
     Task("fill-mask", "AutoModelForMaskedLM", ("logits",)),
-    Task("text-generation", "AutoModelForCausalLM", ("logits", "last_hidden_state"), generates=True),
-    Task("text2text-generation", "AutoModelForSeq2SeqLM", ("logits", "last_hidden_state"), generates=True),
+    Task("text-generation", "AutoModelForCausalLM", ("logits", "last_hidden_state")),
+    Task("text2text-generation", "AutoModelForSeq2SeqLM", ("logits", "last_hidden_state")),
     Task("feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output")),
     Task("table-question-answering", "AutoModelForTableQuestionAnswering", ("logits", "logits_aggregation")),
 )
@@ -78,7 +76,7 @@ _IMAGE_TASKS = (
         "image-text",
     ),
     Task("image-feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output"), "image"),
-    Task("image-to-text", "VisionEncoderDecoderModel", (), "image-text", generates=True),
+    Task("image-to-text", "VisionEncoderDecoderModel", (), "image-text"),
     Task("visual-question-answering", "AutoModelForVisualQuestionAnswering", ("logits",), "image-text"),
 )  # fmt: skip
 
@@ -98,7 +96,6 @@ TABLES = "table-question-answering"
 _MULTIMODAL_TASKS = (
     Task(
         "image-text-to-text", "AutoModelForImageTextToText", ("logits", "last_hidden_state"), "image-text",
-        generates=True,
     ),
 )  # fmt: skip
 

@@ -10,8 +10,8 @@ import numpy as np
 from onnxpipe_export.cases.text import TextGraph, TokenRow, batch
 from onnxpipe_export.graphs.graph import Case
 
-_FILMS = {
-    "Film": ["Metropolis", "Stalker", "Playtime", "The Apartment", "Ikiru"],
+_MOVIES = {
+    "Movie": ["Metropolis", "Stalker", "Playtime", "The Apartment", "Ikiru"],
     "Director": ["Fritz Lang", "Andrei Tarkovsky", "Jacques Tati", "Billy Wilder", "Akira Kurosawa"],
     "Released": ["10 January 1927", "25 May 1979", "16 December 1967", "15 June 1960", "9 October 1952"],
     "Minutes": ["153", "161", "124", "125", "143"],
@@ -29,10 +29,10 @@ _SALES = {
 }
 _ONE = {"City": ["Lyon"]}
 _QUESTIONS: Sequence[tuple[Any, str]] = (
-    (_FILMS, "Which film is the longest?"),
-    (_FILMS, "Who directed Playtime?"),
-    (_FILMS, "How many films were released after 1960?"),
-    (_FILMS, "What is the average length of the films in minutes?"),
+    (_MOVIES, "Which movie is the longest?"),
+    (_MOVIES, "Who directed Playtime?"),
+    (_MOVIES, "How many movies were released after 1960?"),
+    (_MOVIES, "What is the average length of the movies in minutes?"),
     (_RIVERS, "Which rivers are shorter than 1,233 km?"),
     (_RIVERS, "Where does the Danube end?"),
     (_SALES, "What is the sum of the units that were sold in spring?"),

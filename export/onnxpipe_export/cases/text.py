@@ -12,7 +12,7 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.graph import Case
 
 SENTENCES = (
-    "A gripping film that never lets go of you.",
+    "A gripping movie that never lets go of you.",
     "it 's a charming and often affecting journey .",
     "The plot is nothing but boilerplate clichés from start to finish.",
     "Sarah works at the United Nations in New York and lives in London.",
@@ -137,6 +137,23 @@ def batch(
             block[number, start : start + len(row)] = row.arrays[name]
         feeds[name] = block
     return feeds
+
+
+def padded(rows: Sequence[Sequence[int]], padding: int, *, left: bool) -> dict[str, np.ndarray]:
+    """Pad rows of ids to one length: input_ids and attention_mask, int64 (rows, length).
+
+    Args:
+        rows: the ids.
+        padding: the id that pads.
+        left: pad at the left, else at the right.
+    """
+    shape = (len(rows), max(map(len, rows)))
+    ids, mask = np.full(shape, padding, np.int64), np.zeros(shape, np.int64)
+    for number, row in enumerate(rows):
+        part = slice(shape[1] - len(row), None) if left else slice(len(row))
+        ids[number, part] = row
+        mask[number, part] = 1
+    return {"input_ids": ids, "attention_mask": mask}
 
 
 def _padding_id(graph: TextGraph) -> int:

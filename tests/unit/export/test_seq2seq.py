@@ -16,8 +16,8 @@ onnx = pytest.importorskip("onnx")
 from onnxpipe.engine import Session, open_session, parse_device  # noqa: E402
 from onnxpipe.errors import ExportError  # noqa: E402
 from onnxpipe_export import tasks  # noqa: E402
-from onnxpipe_export.certify_generation import generate_with_original  # noqa: E402
 from onnxpipe_export.checkpoint import Checkpoint  # noqa: E402
+from onnxpipe_export.generation_kinds import TextToText  # noqa: E402
 from onnxpipe_export.graphs.seq2seq import graph as seq2seq  # noqa: E402
 from onnxpipe_export.graphs.seq2seq.decoder import Seq2SeqDecoderExport  # noqa: E402
 from tolerances import MODEL  # noqa: E402
@@ -169,4 +169,4 @@ def test_a_decoder_of_another_build_is_refused() -> None:
 def test_a_decoder_deeper_than_the_encoder_generates() -> None:
     batch = {"input_ids": np.array([[5, 6, 7, 1]]), "attention_mask": np.ones((1, 4), np.int64)}
     options = {"num_beams": 1, "do_sample": False, "max_new_tokens": 5, "min_new_tokens": 5, "pad_token_id": 0}
-    assert generate_with_original(make("t5").model, batch, options).shape == (1, 6)
+    assert TextToText(make("t5")).generate(batch, options).shape == (1, 6)

@@ -34,8 +34,6 @@ _LARGE = 512 * 512
 _PATCHES = 40
 _SHAPES = ((120, 90), (48, 200), (64, 64), (210, 60), (33, 47), (150, 150))
 """Most patches of a synthetic image for Pix2Struct, and the images' sizes, which leave some of the patches unused."""
-_TYPES = ("git", "pix2struct", "vision-encoder-decoder")
-"""Types of models that write about images, besides those with a text_decoder."""
 _LANGUAGE_MODELS = ("decoder", "text_decoder")
 """Names of the part that writes, in VisionEncoderDecoder and in BLIP."""
 
@@ -75,11 +73,6 @@ def describe_decoder(checkpoint: Checkpoint, source: Any) -> Seq2SeqDecoderExpor
         )
     longest = max_length(kind.decoder(model))
     return Seq2SeqDecoderExport(checkpoint=checkpoint, layers=layers, source=source, max_length=longest, kind=kind)
-
-
-def writes_about_images(model: Any) -> bool:
-    """Tell whether a model encodes images and has a language model of its own that decodes."""
-    return hasattr(model, "text_decoder") or model.config.model_type in _TYPES
 
 
 def _takes_patches(model: Any) -> bool:

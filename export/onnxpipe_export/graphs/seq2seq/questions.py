@@ -26,7 +26,7 @@ from onnxpipe_export.precision import seq2seq
 
 QUESTIONS = (
     "What is this?",
-    "How many dogs are there in the picture?",
+    "How many dogs are there in the image?",
     "What colour is the car on the left side of the street, and who is standing next to it?",
     "Is it raining?",
     "Where?",
@@ -147,8 +147,6 @@ def decoder_logits(model: Any, feeds: Mapping[str, np.ndarray], ids: np.ndarray)
     import torch
 
     given = {name: torch.from_numpy(array) for name, array in feeds.items()}
-    if model.config.model_type == "git":
-        return model(input_ids=torch.from_numpy(ids), **given).logits[:, -ids.shape[1] :]
     inputs: dict[str, Any] = {"input_ids": torch.from_numpy(ids), "use_cache": False}
     if "pixel_values" not in given:
         states = model.encoder(**given)[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpipe_export.cases.text import SENTENCES
+from onnxpipe_export.cases.text import SENTENCES, padded
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.graph import Feeds
 from onnxpipe_export.graphs.vision_language.family import Family, original_images
@@ -18,7 +18,10 @@ _PROMPTS: Sequence[tuple[int, Sequence[int], int]] = ((4, (0,), 3), (2, (1, 2), 
 
 
 def batches(checkpoint: Checkpoint, tokenizer: Any) -> list[Feeds]:
-    """Make the model's inputs for each prompt alone, then for all together, padded at the left."""
+    """Make the model's inputs for each prompt alone, then for all together, padded as the runtime pads them.
+
+    At the left, so that a decoder goes on with tokens; an encoder's positions begin with the text.
+    """
     family = family_of(checkpoint)
     rows = [_row(checkpoint, family, tokenizer, number) for number in range(len(_PROMPTS))]
     return [*(_batch(checkpoint, family, [row]) for row in rows), _batch(checkpoint, family, rows)]
@@ -57,11 +60,8 @@ def placeholders(checkpoint: Checkpoint, family: Family, image: Feeds, count: in
 def _batch(
     checkpoint: Checkpoint, family: Family, rows: Sequence[tuple[list[int], Sequence[Feeds]]]
 ) -> dict[str, np.ndarray]:
-    length = max(len(ids) for ids, _ in rows)
-    pad = getattr(checkpoint.model.generation_config, "pad_token_id", None) or 0
-    ids, mask = np.full((len(rows), length), pad, np.int64), np.zeros((len(rows), length), np.int64)
-    for number, (row, _) in enumerate(rows):
-        ids[number, length - len(row) :] = row
-        mask[number, length - len(row) :] = 1
+    model = checkpoint.model
+    pad = getattr(model.generation_config, "pad_token_id", None) or 0
+    words = padded([ids for ids, _ in rows], pad, left=not model.config.is_encoder_decoder)
     images = family.join([images for _, images in rows])
-    return {"input_ids": ids, "attention_mask": mask, **family.token_inputs(ids), **images}
+    return {**words, **family.token_inputs(words["input_ids"]), **images}
