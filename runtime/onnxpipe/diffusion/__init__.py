@@ -1,1 +1,1 @@
-"""What turns noise into latents: PyTorch's stream of random numbers."""
+"""What turns noise into latents: PyTorch's stream of random numbers, and the schedulers."""
