@@ -19,6 +19,18 @@ from onnxpipe._version import __version__ as __version__
 #: Every public name by its module, but for the classes of the tasks, which their records name.
 _NAMES: dict[str, tuple[str, ...]] = {
     "bundle": ("AutoConfig", "Bundle", "Config", "open_bundle"),
+    "diffusion.random": ("Generator",),
+    "diffusion.schedulers.ddim": ("DDIMScheduler",),
+    "diffusion.schedulers.ddpm": ("DDPMScheduler",),
+    "diffusion.schedulers.dpm_solver": ("DPMSolverMultistepScheduler",),
+    "diffusion.schedulers.euler": ("EulerDiscreteScheduler",),
+    "diffusion.schedulers.euler_ancestral": ("EulerAncestralDiscreteScheduler",),
+    "diffusion.schedulers.flow_match_euler": ("FlowMatchEulerDiscreteScheduler",),
+    "diffusion.schedulers.heun": ("HeunDiscreteScheduler",),
+    "diffusion.schedulers.lcm": ("LCMScheduler",),
+    "diffusion.schedulers.lms": ("LMSDiscreteScheduler",),
+    "diffusion.schedulers.pndm": ("PNDMScheduler",),
+    "diffusion.schedulers.unipc": ("UniPCMultistepScheduler",),
     "engine.scheduler": ("ItemError",),
     "factory": ("pipeline",),
     "generation": (

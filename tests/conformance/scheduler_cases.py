@@ -122,4 +122,137 @@ def _lcm() -> list[Case]:
     ]
 
 
-CASES = [*_euler(), *_ddim(), *_pndm(), *_lcm()]
+def _dpm_solver() -> list[Case]:
+    solvers: list[dict[str, Any]] = [
+        {"solver_order": order, "solver_type": kind, "algorithm_type": algorithm}
+        for order in (1, 2, 3)
+        for kind in ("midpoint", "heun")
+        for algorithm in ("dpmsolver++", "sde-dpmsolver++")
+    ]
+    fields = [
+        {},
+        ZERO_SNR,
+        *SPACED,
+        {"use_lu_lambdas": True},
+        {"euler_at_final": True, "use_karras_sigmas": True, "algorithm_type": "sde-dpmsolver++"},
+        {"lower_order_final": False},
+        {"final_sigmas_type": "sigma_min"},
+        {"thresholding": True},
+        {"beta_schedule": "squaredcos_cap_v2", "lambda_min_clipped": -5.1},
+    ]
+    flow = ({"use_flow_sigmas": True, "flow_shift": shift} for shift in (1.0, 3.0))
+    dynamic = {"use_flow_sigmas": True, "use_dynamic_shifting": True}
+    name = "DPMSolverMultistepScheduler"
+    return [
+        *(Case(name, one) for one in [*solvers, *fields]),
+        *(Case(name, one, predictions=("flow_prediction",)) for one in flow),
+        Case(name, dynamic, predictions=("flow_prediction",), also={"mu": 0.8}),
+        Case(name, request=CHOSEN),
+    ]
+
+
+def _unipc() -> list[Case]:
+    ends = (("bh2", "zero"), ("bh2", "sigma_min"), ("bh1", "sigma_min"))
+    solvers: list[dict[str, Any]] = [
+        {"solver_order": order, "solver_type": kind, "final_sigmas_type": end, "predict_x0": image}
+        for order in (1, 2, 3)
+        for kind, end in ends
+        for image in (True, False)
+        if image or end != "zero"
+    ]
+    fields = [
+        {},
+        ZERO_SNR,
+        *SPACED,
+        {"lower_order_final": False, "final_sigmas_type": "sigma_min"},
+        {"thresholding": True},
+        {"disable_corrector": [0, 1]},
+        {"use_karras_sigmas": True, "sigma_min": 0.1, "sigma_max": 10.0},
+    ]
+    flow: dict[str, Any] = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+    flows = ({**flow, "flow_shift": shift} for shift in (1.0, 3.0))
+    name, only = "UniPCMultistepScheduler", ("flow_prediction",)
+    return [
+        *(Case(name, one) for one in [*solvers, *fields]),
+        *(Case(name, one, predictions=only) for one in [*flows, {**flow, "use_karras_sigmas": True}]),
+        Case(name, {**flow, "shift_terminal": 0.1}, predictions=only, steps=(2, 4, 10, 25)),
+        *(
+            Case(
+                name,
+                {**flow, "use_dynamic_shifting": True, "time_shift_type": kind},
+                predictions=only,
+                also={"mu": 0.8},
+            )
+            for kind in ("exponential", "linear")
+        ),
+        Case(name, flow, request={"sigmas": [1.0, 0.6, 0.2]}),
+    ]
+
+
+def _heun() -> list[Case]:
+    fields = [{}, *SPACED, {"clip_sample": True}, {"beta_schedule": "exp"}]
+    return [
+        *(Case("HeunDiscreteScheduler", one) for one in fields),
+        Case("HeunDiscreteScheduler", {"beta_schedule": "squaredcos_cap_v2"}, steps=(10, 25)),
+        Case("HeunDiscreteScheduler", request=CHOSEN),
+    ]
+
+
+def _ddpm() -> list[Case]:
+    kinds = ("fixed_small", "fixed_small_log", "fixed_large")
+    fields = [
+        {},
+        ZERO_SNR,
+        *({"variance_type": kind, "clip_sample": False} for kind in kinds),
+        {"thresholding": True},
+        {"beta_schedule": "laplace"},
+        {"beta_schedule": "sigmoid"},
+    ]
+    learned = ({"variance_type": kind, "clip_sample": False} for kind in ("learned", "learned_range"))
+    return [
+        *(Case("DDPMScheduler", one) for one in fields),
+        *(Case("DDPMScheduler", one, doubled=True) for one in learned),
+        Case("DDPMScheduler", request=CHOSEN),
+    ]
+
+
+def _flow_match() -> list[Case]:
+    fields: list[dict[str, Any]] = [
+        {},
+        {"shift": 3.0},
+        {"shift": 3.0, "stochastic_sampling": True},
+        {"invert_sigmas": True},
+    ]
+    several = [*SPACED, {"shift_terminal": 0.1}]  # with one step there is nothing to replace or to stretch
+    dynamic = ({"use_dynamic_shifting": True, "time_shift_type": kind} for kind in ("exponential", "linear"))
+    chosen: list[dict[str, Any]] = [
+        {"sigmas": [1.0, 0.6, 0.2]},
+        {"timesteps": [1000.0, 600.0, 200.0]},
+        {"timesteps": [990.0, 600.0, 200.0], "sigmas": [1.0, 0.6, 0.2]},
+    ]
+
+    def case(fields: dict[str, Any], **varied: Any) -> Case:
+        return Case(
+            "FlowMatchEulerDiscreteScheduler", fields, predictions=("",), spacings=("",), has_betas=False, **varied
+        )
+
+    return [
+        *(case(one) for one in fields),
+        *(case(one, steps=(2, 4, 10, 25)) for one in several),
+        *(case(one, also={"mu": 0.8}) for one in dynamic),
+        *(case({"shift": 3.0}, request=one) for one in chosen),
+    ]
+
+
+CASES = [
+    *_euler(),
+    *_ddim(),
+    *_pndm(),
+    *_lcm(),
+    *_dpm_solver(),
+    *_unipc(),
+    *_heun(),
+    *(Case("LMSDiscreteScheduler", one) for one in [{}, *SPACED]),
+    *_ddpm(),
+    *_flow_match(),
+]

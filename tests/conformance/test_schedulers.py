@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,21 +42,24 @@ class Pair:
 
     case: Case
     config: dict[str, Any]
-    request: dict[str, Any]
     original: Any = field(init=False)
     ours: Any = field(init=False)
 
     def __post_init__(self) -> None:
         self.original = getattr(diffusers, self.case.scheduler)(**self.config)
         self.ours = getattr(schedulers, self.case.scheduler)(**self.config)
-        self.original.set_timesteps(**self.request)
-        self.ours.set_timesteps(**self.request)
 
-    def compare_plan(self) -> None:
+    def compare_plan(self, request: dict[str, Any]) -> None:
+        """Set the steps of both, and compare them."""
+        arrays = {name: np.array(value) if isinstance(value, list) else value for name, value in request.items()}
+        self.original.set_timesteps(**arrays)
+        self.ours.set_timesteps(**request)
         expected = self.original.timesteps.numpy()
         assert self.ours.timesteps.dtype == expected.dtype
-        # Timesteps of replaced sigmas are found among logarithms; those of the rest are exact.
-        np.testing.assert_allclose(self.ours.timesteps, expected, rtol=0, atol=float32(1000.0, TERMS))
+        # Timesteps of replaced sigmas are found among logarithms, and some of them are cut off to whole ones.
+        cut = expected.dtype == np.int64 and any("_sigmas" in name for name in self.config)
+        near = 1 if cut else float32(1000.0, TERMS)
+        np.testing.assert_allclose(self.ours.timesteps, expected, rtol=0, atol=near)
         if hasattr(self.original, "sigmas"):
             np.testing.assert_allclose(self.ours.sigmas, self.original.sigmas.numpy(), rtol=float32(1.0, TERMS))
         assert self.ours.order == self.original.order
@@ -81,13 +83,22 @@ class Pair:
             scaled = self._scaled(expected, before)
             output = _model(scaled.numpy(), before, self.case.doubled)
             expected = self.original.step(torch.from_numpy(output), before, expected, **extra).prev_sample
-            output = _model(self.ours.scale_model_input(sample, timestep), timestep, self.case.doubled)
+            output = _model(self.ours.scale_model_input(sample, timestep), before, self.case.doubled)
             sample = self.ours.step(
                 output, timestep, sample, eta=self.case.eta, noise=lambda shape: draw(shape, sources)
             ).prev_sample
             assert sample.dtype == np.float32
             scale = max(scale, float(expected.abs().max()))
-            np.testing.assert_allclose(sample, expected.numpy(), rtol=0, atol=float32(scale, TERMS))
+            bound = float32(scale, TERMS) * self._amplification()
+            np.testing.assert_allclose(sample, expected.numpy(), rtol=0, atol=bound)
+
+    def _amplification(self) -> float:
+        """By how much a step can blow up the rounding errors of its sample."""
+        if "Heun" in self.case.scheduler:  # divides by the sigma at a step's end what came from its start
+            return float((self.ours.sigmas[:-2] / np.maximum(self.ours.sigmas[1:-1], 1e-9)).max(initial=1.0))
+        if self.case.fields.get("predict_x0") is False:  # scales the image up from its share in the first sample
+            return float(np.sqrt(self.ours.sigmas[0] ** 2 + 1))
+        return 1.0
 
     def _scaled(self, sample: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         scale = getattr(self.original, "scale_model_input", None)  # flow matching has none
@@ -109,28 +120,21 @@ class Pair:
         return expected, noisy
 
 
-def _pairs(case: Case) -> Iterator[tuple[Pair, int]]:
-    """All runs of a case, each with the step at which it begins."""
-    if case.request:
-        yield Pair(case, case.config, case.request), 0
-        return
-    for prediction, spacing, steps in itertools.product(case.predictions, case.spacings, case.steps):
-        choices = {
-            "prediction_type": prediction,
-            "timestep_spacing": spacing,
-            "steps_offset": int(spacing == "leading"),
-        }
-        for start in sorted({0, steps // 3}):
-            config = {**choices, **case.config} if case.has_betas else case.config
-            yield Pair(case, config, {"num_inference_steps": steps, **case.also}), start
-
-
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("case", scheduler_cases.CASES, ids=str)
 def test_runs_as_in_diffusers(case: Case) -> None:
-    for pair, start in _pairs(case):
-        pair.compare_plan()
-        pair.compare_run(start)
+    if case.request:
+        pair = Pair(case, case.config)
+        pair.compare_plan(case.request)
+        pair.compare_run(0)
+        return
+    for prediction, spacing in itertools.product(case.predictions, case.spacings):
+        chosen = {"prediction_type": prediction, "timestep_spacing": spacing, "steps_offset": int(spacing == "leading")}
+        pair = Pair(case, {**chosen, **case.config} if case.has_betas else case.config)
+        for steps in case.steps:
+            for start in sorted({0, steps // 3}):
+                pair.compare_plan({"num_inference_steps": steps, **case.also})
+                pair.compare_run(start)
 
 
 @pytest.mark.parametrize("name", sorted(schedulers.SCHEDULERS))

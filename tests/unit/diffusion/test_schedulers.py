@@ -106,6 +106,17 @@ def test_steps_beyond_the_last_and_unknown_timesteps_are_refused() -> None:
     scheduler.step(SAMPLE, scheduler.timesteps[0], SAMPLE)
 
 
+def test_equal_timesteps_at_the_start_are_all_taken() -> None:
+    scheduler = schedulers.DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", use_karras_sigmas=True)
+    scheduler.set_timesteps(10)
+    assert scheduler.timesteps[0] == scheduler.timesteps[1]
+    sample = np.ones((1, 4, 2, 2), np.float32)
+    for timestep in scheduler.timesteps:
+        sample = scheduler.step(0.1 * sample, timestep, sample).prev_sample
+    assert scheduler.step_index == 10
+    assert np.isfinite(sample).all()
+
+
 def test_a_run_does_not_depend_on_the_one_before() -> None:
     sample = np.ones((1, 4, 2, 2), np.float32)
     for name in NAMES:
@@ -120,6 +131,54 @@ def test_a_run_does_not_depend_on_the_one_before() -> None:
                 ).prev_sample
             results.append(x)
         np.testing.assert_array_equal(*results)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("UniPCMultistepScheduler", {"solver_type": "bh1"}, "solver_type='bh1' ends in NaN"),
+        ("UniPCMultistepScheduler", {"predict_x0": False}, "predict_x0=False ends in NaN"),
+        ("UniPCMultistepScheduler", {"solver_p": {}}, "solver_p, another scheduler"),
+        ("UniPCMultistepScheduler", {"shift_terminal": 0.1}, "needs use_flow_sigmas=True"),
+        ("UniPCMultistepScheduler", {"solver_order": 4}, "is not from 1 to 3"),
+        ("DPMSolverMultistepScheduler", {"prediction_type": "flow_prediction"}, "needs use_flow_sigmas=True"),
+        ("DPMSolverMultistepScheduler", {"variance_type": "learned"}, "predict the variance"),
+        ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver"}, "is none of 'dpmsolver\\+\\+'"),
+        ("DDPMScheduler", {"variance_type": "fixed_large_log"}, "is none of"),
+    ],
+)
+def test_fields_that_have_no_meaning_are_refused(name: str, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnsupportedError, match=message):
+        _make(name, **fields)
+
+
+def test_solvers_stand_in_for_the_types_of_others() -> None:
+    unipc = schedulers.UniPCMultistepScheduler.from_config({"solver_type": "heun"})
+    assert unipc.config.solver_type == "bh2"
+    solver = schedulers.DPMSolverMultistepScheduler(solver_type="bh1", algorithm_type="deis")
+    assert (solver.config.solver_type, solver.config.algorithm_type) == ("midpoint", "dpmsolver++")
+
+
+def test_flow_matching_checks_its_steps() -> None:
+    dynamic = schedulers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    with pytest.raises(ValueError, match="pass mu"):
+        dynamic.set_timesteps(4)
+    plain = schedulers.FlowMatchEulerDiscreteScheduler()
+    with pytest.raises(ValueError, match="mu is for configs with use_dynamic_shifting"):
+        plain.set_timesteps(4, mu=0.5)
+    with pytest.raises(ValueError, match="2 timesteps and 1 sigmas"):
+        plain.set_timesteps(timesteps=[1000.0, 500.0], sigmas=[1.0])
+    with pytest.raises(ValueError, match="sigmas must be a list of numbers"):
+        plain.set_timesteps(sigmas=[])
+    with pytest.raises(ValueError, match="needs at least 2 steps"):
+        schedulers.FlowMatchEulerDiscreteScheduler(shift_terminal=0.1).set_timesteps(1)
+
+
+def test_a_variance_that_is_not_predicted_is_missed() -> None:
+    scheduler = schedulers.DDPMScheduler(variance_type="learned")
+    scheduler.set_timesteps(2)
+    with pytest.raises(ValueError, match="twice the sample's 4 channels, but it has 4"):
+        scheduler.step(SAMPLE, scheduler.timesteps[0], SAMPLE)
 
 
 def test_config_is_read_by_attribute_and_by_key() -> None:
