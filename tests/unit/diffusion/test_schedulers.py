@@ -145,6 +145,9 @@ def test_a_run_does_not_depend_on_the_one_before() -> None:
         ("DPMSolverMultistepScheduler", {"variance_type": "learned"}, "predict the variance"),
         ("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver"}, "is none of 'dpmsolver\\+\\+'"),
         ("DDPMScheduler", {"variance_type": "fixed_large_log"}, "is none of"),
+        ("EulerDiscreteScheduler", {"sigma_min": 0.0}, "sigma_min must be positive"),
+        ("FlowMatchEulerDiscreteScheduler", {"shift": -1.0}, "shift must be positive"),
+        ("UniPCMultistepScheduler", {"flow_shift": float("inf")}, "flow_shift must be positive"),
     ],
 )
 def test_fields_that_have_no_meaning_are_refused(name: str, fields: dict[str, Any], message: str) -> None:
@@ -174,11 +177,23 @@ def test_flow_matching_checks_its_steps() -> None:
         schedulers.FlowMatchEulerDiscreteScheduler(shift_terminal=0.1).set_timesteps(1)
 
 
-def test_a_variance_that_is_not_predicted_is_missed() -> None:
-    scheduler = schedulers.DDPMScheduler(variance_type="learned")
-    scheduler.set_timesteps(2)
-    with pytest.raises(ValueError, match="twice the sample's 4 channels, but it has 4"):
-        scheduler.step(SAMPLE, scheduler.timesteps[0], SAMPLE)
+def test_an_output_of_another_shape_is_refused() -> None:
+    learned = schedulers.DDPMScheduler(variance_type="learned")
+    learned.set_timesteps(2)
+    with pytest.raises(ValueError, match=r"must have the shape \(1, 8, 2, 2\), but has \(1, 4, 2, 2\)"):
+        learned.step(SAMPLE, learned.timesteps[0], SAMPLE)
+    for name in NAMES:
+        scheduler = _make(name)
+        scheduler.set_timesteps(4)
+        with pytest.raises(ValueError, match=r"must have the shape \(1, 4, 2, 2\), but has \(2, 4, 2, 2\)"):
+            scheduler.step(np.repeat(SAMPLE, 2, axis=0), scheduler.timesteps[0], SAMPLE)
+
+
+def test_steps_stay_within_the_training() -> None:
+    with pytest.raises(ValueError, match="steps_offset=1 leads out of the 1000 steps"):
+        schedulers.DDIMScheduler(steps_offset=1).set_timesteps(1000)
+    with pytest.raises(ValueError, match="lambda_min_clipped leaves"):
+        schedulers.DPMSolverMultistepScheduler(lambda_min_clipped=4.0).set_timesteps(25)
 
 
 def test_config_is_read_by_attribute_and_by_key() -> None:

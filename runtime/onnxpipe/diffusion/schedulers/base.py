@@ -228,15 +228,26 @@ class Scheduler(ABC, Generic[ConfigT]):
             noise: draws fresh noise, for schedulers that add some; see `onnxpipe.diffusion.random.draw`.
 
         Raises:
-            ValueError: no timesteps were set, they are used up, or noise is needed and cannot be drawn.
+            ValueError: no timesteps were set, they are used up, the output has another shape than the sample, or noise
+                is needed and cannot be drawn.
         """
         if self.num_inference_steps is None:
             raise ValueError(f"call {type(self).__name__}.set_timesteps before the first step")
-        result = self._step(np.asarray(model_output), timestep, np.asarray(sample), eta, _checked(noise, self))
+        output, sample = np.asarray(model_output), np.asarray(sample)
+        if output.shape != (expected := self._output_shape(sample.shape)):
+            raise ValueError(
+                f"{type(self).__name__}: a model's output for a sample of shape {sample.shape} must have the shape "
+                f"{expected}, but has {output.shape}"
+            )
+        result = self._step(output, timestep, sample, eta, _checked(noise, self))
         image = result.pred_original_sample
         return SchedulerOutput(
             np.asarray(result.prev_sample, np.float32), None if image is None else np.asarray(image, np.float32)
         )
+
+    def _output_shape(self, sample: tuple[int, ...]) -> tuple[int, ...]:
+        """Tell the shape of a model's output for a sample of a shape."""
+        return sample
 
     def _enter(self, timestep: Any) -> int:
         """Find the number of the step about to be taken."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, Self
@@ -138,6 +139,9 @@ class SpacedSigmas(SchedulerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("sigma_min", "sigma_max", "shift", "flow_shift"):
+            if (value := self.own(name, None)) is not None and not 0 < value < math.inf:
+                raise UnsupportedError(f"{self.class_name}: {name} must be positive, but is {value}")
         if sum(map(bool, (self.use_karras_sigmas, self.use_exponential_sigmas, self.use_beta_sigmas))) > 1:
             raise UnsupportedError(
                 "only one of use_karras_sigmas, use_exponential_sigmas and use_beta_sigmas can be true"

@@ -52,7 +52,7 @@ class DDPMScheduler(AlphaScheduler[DDPMConfig]):
     def _step(self, output: Noise, timestep: Any, sample: Noise, eta: float, draw: Draw) -> SchedulerOutput:
         one, predicted_variance = np.float32(1.0), None
         if self.config.variance_type in _LEARNED:
-            output, predicted_variance = self._split(output, sample.shape[1])
+            output, predicted_variance = np.split(output, 2, axis=1)
         kept, target = self._alpha(timestep), self._alpha(self._following(timestep))
         image = image_of(self.config.prediction_type, output, sample, np.sqrt(kept), np.sqrt(one - kept))
         image = bounded(image, self.config)
@@ -82,11 +82,5 @@ class DDPMScheduler(AlphaScheduler[DDPMConfig]):
         share = (predicted + np.float32(1.0)) / np.float32(2.0)
         return np.exp(np.float32(0.5) * (share * np.log(beta) + (np.float32(1.0) - share) * np.log(smallest)))
 
-    def _split(self, output: Noise, channels: int) -> tuple[Noise, Noise]:
-        """Split the model's output into the prediction and that of the variance."""
-        if output.shape[1] != 2 * channels:
-            raise ValueError(
-                f"variance_type={self.config.variance_type!r} is for a model whose output has twice the sample's "
-                f"{channels} channels, but it has {output.shape[1]}"
-            )
-        return output[:, :channels], output[:, channels:]
+    def _output_shape(self, sample: tuple[int, ...]) -> tuple[int, ...]:
+        return (sample[0], 2 * sample[1], *sample[2:]) if self.config.variance_type in _LEARNED else sample

@@ -19,25 +19,22 @@ def whole(config: BetaConfig, count: int) -> Timesteps:
     """Choose whole steps, int64 (count,), falling: DDIM, DDPM and PNDM.
 
     Raises:
-        ValueError: more steps than the training had.
+        ValueError: more steps than the training had, or steps_offset leads beyond its last one.
     """
-    _check_count(config, count)
-    total = config.num_train_timesteps
-    steps: Timesteps
-    if config.timestep_spacing == "linspace":
-        steps = np.linspace(0, total - 1, count).round()[::-1]
-    elif config.timestep_spacing == "leading":
-        steps = (np.arange(count) * (total // count))[::-1] + config.steps_offset
-    else:
-        steps = np.round(np.arange(total, 0, -total / count)) - 1
-    return steps.astype(np.int64)
+    steps = _spaced(config, count)
+    if steps[0] >= config.num_train_timesteps or steps[-1] < 0:
+        raise ValueError(
+            f"steps_offset={config.steps_offset} leads out of the {config.num_train_timesteps} steps of the model's "
+            f"training with num_inference_steps={count}: take fewer steps"
+        )
+    return steps
 
 
 def fractional(config: BetaConfig, count: int) -> Timesteps:
     """Choose steps that may lie between two of the training, float32 (count,), falling: Euler, Heun and LMS."""
     if config.timestep_spacing == "linspace":
         return np.linspace(0, config.num_train_timesteps - 1, count, dtype=np.float32)[::-1].copy()
-    return whole(config, count).astype(np.float32)
+    return _spaced(config, count).astype(np.float32)
 
 
 def inner(config: BetaConfig, count: int, last: int) -> Timesteps:
@@ -47,8 +44,13 @@ def inner(config: BetaConfig, count: int, last: int) -> Timesteps:
         config: names the spacing.
         count: number of steps.
         last: number of the training's steps that are in reach.
+
+    Raises:
+        ValueError: more steps than are in reach.
     """
     _check_count(config, count)
+    if last < count:
+        raise ValueError(f"lambda_min_clipped leaves {last} steps of the training, but {count} were asked for")
     steps: Timesteps
     if config.timestep_spacing == "linspace":
         steps = np.linspace(0, last - 1, count + 1).round()[::-1][:-1]
@@ -75,6 +77,19 @@ def falling(timesteps: Any, config: BetaConfig, kind: type[np.generic]) -> Times
             f"timesteps must lie from {config.num_train_timesteps - 1} (num_train_timesteps - 1) down to 0"
         )
     return steps.astype(kind)
+
+
+def _spaced(config: BetaConfig, count: int) -> Timesteps:
+    _check_count(config, count)
+    total = config.num_train_timesteps
+    steps: Timesteps
+    if config.timestep_spacing == "linspace":
+        steps = np.linspace(0, total - 1, count).round()[::-1]
+    elif config.timestep_spacing == "leading":
+        steps = (np.arange(count) * (total // count))[::-1] + config.steps_offset
+    else:
+        steps = np.round(np.arange(total, 0, -total / count)) - 1
+    return steps.astype(np.int64)
 
 
 def _check_count(config: BetaConfig, count: int) -> None:
