@@ -33,7 +33,7 @@ def _model(sample: np.ndarray, timestep: Any, doubled: bool) -> np.ndarray:
     """Give a bounded function of the sample and the timestep, and a prediction of the variance if asked for."""
     output = np.tanh(0.7 * sample + np.float32(np.sin(0.01 * float(timestep)))) + 0.1 * np.roll(sample, 1, -1)
     output = output.astype(np.float32)
-    return np.concatenate((output, 0.3 * output), axis=1) if doubled else output
+    return np.concatenate((output, 0.3 * np.abs(output)), axis=1) if doubled else output
 
 
 @dataclass
