@@ -10,6 +10,18 @@ from onnxpipe.bundle import AutoConfig as AutoConfig
 from onnxpipe.bundle import Bundle as Bundle
 from onnxpipe.bundle import Config as Config
 from onnxpipe.bundle import open_bundle as open_bundle
+from onnxpipe.diffusion.random import Generator as Generator
+from onnxpipe.diffusion.schedulers.ddim import DDIMScheduler as DDIMScheduler
+from onnxpipe.diffusion.schedulers.ddpm import DDPMScheduler as DDPMScheduler
+from onnxpipe.diffusion.schedulers.dpm_solver import DPMSolverMultistepScheduler as DPMSolverMultistepScheduler
+from onnxpipe.diffusion.schedulers.euler import EulerDiscreteScheduler as EulerDiscreteScheduler
+from onnxpipe.diffusion.schedulers.euler_ancestral import EulerAncestralDiscreteScheduler as EulerAncestralDiscreteScheduler
+from onnxpipe.diffusion.schedulers.flow_match_euler import FlowMatchEulerDiscreteScheduler as FlowMatchEulerDiscreteScheduler
+from onnxpipe.diffusion.schedulers.heun import HeunDiscreteScheduler as HeunDiscreteScheduler
+from onnxpipe.diffusion.schedulers.lcm import LCMScheduler as LCMScheduler
+from onnxpipe.diffusion.schedulers.lms import LMSDiscreteScheduler as LMSDiscreteScheduler
+from onnxpipe.diffusion.schedulers.pndm import PNDMScheduler as PNDMScheduler
+from onnxpipe.diffusion.schedulers.unipc import UniPCMultistepScheduler as UniPCMultistepScheduler
 from onnxpipe.engine.scheduler import ItemError as ItemError
 from onnxpipe.generation import AsyncTextIteratorStreamer as AsyncTextIteratorStreamer
 from onnxpipe.generation import GenerationConfig as GenerationConfig
@@ -130,20 +142,23 @@ __all__ = [
     "AutoModelForVisualQuestionAnswering", "AutoModelForZeroShotAudioClassification",
     "AutoModelForZeroShotImageClassification", "AutoModelForZeroShotObjectDetection", "AutoProcessor", "AutoTokenizer",
     "AutoVideoProcessor", "AutomaticSpeechRecognitionPipeline", "BackgroundRemovalPipeline", "BatchEncoding",
-    "BatchFeature", "Bundle", "Config", "DecisionConfig", "DecisionPipeline", "DepthEstimationPipeline",
-    "DocumentQuestionAnsweringPipeline", "EmbeddingPipeline", "FeatureExtractionPipeline", "FeatureExtractor",
-    "FillMaskPipeline", "GenerationConfig", "ImageClassificationPipeline", "ImageFeatureExtractionPipeline",
-    "ImageProcessor", "ImageSegmentationPipeline", "ImageTextToTextPipeline", "ImageToImagePipeline",
-    "ImageToTextPipeline", "ItemError", "KeyDataset", "KeyPairDataset", "KeypointMatchingPipeline", "LogitsProcessor",
-    "LogitsProcessorList", "MaskGenerationPipeline", "ModelOutput", "ObjectDetectionPipeline", "OcrPipeline",
-    "PIPELINE_REGISTRY", "Pipeline", "PipelineIterator", "QuestionAnsweringPipeline", "SentenceSimilarityPipeline",
-    "SpeechT5HifiGan", "SquadExample", "StoppingCriteria", "StoppingCriteriaList", "SummarizationPipeline",
-    "TableQuestionAnsweringPipeline", "Text2TextGenerationPipeline", "TextClassificationPipeline",
-    "TextGenerationPipeline", "TextIteratorStreamer", "TextRankingPipeline", "TextStreamer", "TextToAudioPipeline",
-    "TokenClassificationPipeline", "Tokenizer", "TranslationPipeline", "VideoClassificationPipeline",
-    "VisualQuestionAnsweringPipeline", "ZeroShotAudioClassificationPipeline", "ZeroShotClassificationPipeline",
-    "ZeroShotImageClassificationPipeline", "ZeroShotObjectDetectionPipeline", "__version__", "check_task", "draw",
-    "get_supported_tasks", "load_audio", "load_image", "open_bundle", "pipeline", "set_seed"
+    "BatchFeature", "Bundle", "Config", "DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler",
+    "DecisionConfig", "DecisionPipeline", "DepthEstimationPipeline", "DocumentQuestionAnsweringPipeline",
+    "EmbeddingPipeline", "EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler", "FeatureExtractionPipeline",
+    "FeatureExtractor", "FillMaskPipeline", "FlowMatchEulerDiscreteScheduler", "GenerationConfig", "Generator",
+    "HeunDiscreteScheduler", "ImageClassificationPipeline", "ImageFeatureExtractionPipeline", "ImageProcessor",
+    "ImageSegmentationPipeline", "ImageTextToTextPipeline", "ImageToImagePipeline", "ImageToTextPipeline", "ItemError",
+    "KeyDataset", "KeyPairDataset", "KeypointMatchingPipeline", "LCMScheduler", "LMSDiscreteScheduler",
+    "LogitsProcessor", "LogitsProcessorList", "MaskGenerationPipeline", "ModelOutput", "ObjectDetectionPipeline",
+    "OcrPipeline", "PIPELINE_REGISTRY", "PNDMScheduler", "Pipeline", "PipelineIterator", "QuestionAnsweringPipeline",
+    "SentenceSimilarityPipeline", "SpeechT5HifiGan", "SquadExample", "StoppingCriteria", "StoppingCriteriaList",
+    "SummarizationPipeline", "TableQuestionAnsweringPipeline", "Text2TextGenerationPipeline",
+    "TextClassificationPipeline", "TextGenerationPipeline", "TextIteratorStreamer", "TextRankingPipeline",
+    "TextStreamer", "TextToAudioPipeline", "TokenClassificationPipeline", "Tokenizer", "TranslationPipeline",
+    "UniPCMultistepScheduler", "VideoClassificationPipeline", "VisualQuestionAnsweringPipeline",
+    "ZeroShotAudioClassificationPipeline", "ZeroShotClassificationPipeline", "ZeroShotImageClassificationPipeline",
+    "ZeroShotObjectDetectionPipeline", "__version__", "check_task", "draw", "get_supported_tasks", "load_audio",
+    "load_image", "open_bundle", "pipeline", "set_seed"
 ]
 
 _PipelineT = TypeVar("_PipelineT", bound=Pipeline[Any])
