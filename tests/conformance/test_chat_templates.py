@@ -416,6 +416,7 @@ def test_control_tokens_of_users(both: Callable[..., Both]) -> None:
     ):
         _same(pair, chats, sanitize_control_tokens=True, **options)
         _same(pair, chats[0], sanitize_control_tokens=True, **options)
+        pair[0]("a call that truncates does not cut the pieces of the next", truncation=True, max_length=2)
     _same(pair, chats[0], sanitize_control_tokens=True, tokenize=False)
     plain = pair[0].apply_chat_template(chats[0], return_dict=False)
     assert plain != pair[0].apply_chat_template(chats[0], return_dict=False, sanitize_control_tokens=True)

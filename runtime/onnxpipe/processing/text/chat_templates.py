@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.processing.text.backend_lock import BackendLock
+from onnxpipe.processing.text.backend_lock import BackendLock, BackendState
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.processing.text.chat import messages as chat
 from onnxpipe.processing.text.chat.control_tokens import ControlTokens
@@ -167,9 +167,12 @@ def encode_marked(
     _, cut, _ = resolve(
         False, options.get("truncation", False), options.get("max_length"), 0, None, None, limits, verbose=False
     )
-    with host._lock.reported():
+
+    def encode() -> list[list[int]]:
         before, after = _ids_around(host.backend_tokenizer) if options.get("add_special_tokens", True) else ([], [])
-        rows = [[*before, *control.encode(host.backend_tokenizer, text), *after] for text in texts]
+        return [[*before, *control.encode(host.backend_tokenizer, text), *after] for text in texts]
+
+    rows = host._lock.run(BackendState(None, split=False), encode)  # or an earlier call's truncation would cut pieces
     if cut is not None:
         rows = [row[: cut.max_length] if cut.direction == "right" else row[-cut.max_length :] for row in rows]
     return host.pad({"input_ids": rows if batched else rows[0]}, **{"padding": False, **rest})
