@@ -290,8 +290,8 @@ def test_any_to_any(family: str, models: Models, bundles: Bundles) -> None:
     assert list(ours((row for row in rows), **GREEDY)) == ours(rows, **GREEDY)
     assert "".join(ours.stream(chat, **GREEDY)) == ours(chat, return_full_text=False, **GREEDY)[0]["generated_text"]
     assert ours("x", generation_mode="text", **GREEDY)
-    for wrong in ({"generation_mode": "image"}, {"generation_mode": "film"}, {"videos": "a.mp4"}, {"audio": "a.wav"}):
-        with pytest.raises(ValueError, match=r"generation_mode|take texts and images"):
+    for wrong in ({"generation_mode": "image"}, {"generation_mode": "smell"}, {"videos": "a.mp4"}, {"audio": "a.wav"}):
+        with pytest.raises(ValueError, match=r"generation_mode|take texts, images and videos|takes no videos"):
             ours("x", **wrong)
     with pytest.raises(TypeError, match="first argument"):
         ours(image("photo"))

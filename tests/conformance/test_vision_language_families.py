@@ -162,7 +162,7 @@ def test_positions_of_images_and_text(models: Models) -> None:
         )
         rest = grids
         for number, row in enumerate(rows):
-            found, shift, used = rope_positions(row, token, rest, 2)
+            found, shift, used = rope_positions(row == token, rest, 2, [1] * len(rest))
             rest = rest[used:]
             assert found.dtype == np.int64
             np.testing.assert_array_equal(found, positions[:, number, mask[number]].numpy())
@@ -172,12 +172,12 @@ def test_positions_of_images_and_text(models: Models) -> None:
 def test_images_next_to_each_other_have_their_own_positions() -> None:
     """Where nothing is between two images, their grids say where one ends (the original takes them for one)."""
     grids = [np.array([1, 4, 2]), np.array([1, 2, 4])]
-    found, shift, used = rope_positions(np.array([9, 9, 9, 9, 1]), 9, grids, 2)
+    found, shift, used = rope_positions(np.array([1, 1, 1, 1, 0], bool), grids, 2, [1, 1])
     assert found.tolist() == [[0, 0, 2, 2, 4], [0, 1, 2, 2, 4], [0, 0, 2, 3, 4]]
     assert (shift, used) == (0, 2)
 
 
-@pytest.mark.parametrize("row", [[9, 9, 9], [9, 1, 9], [9, 9, 9, 9, 9, 9]])
+@pytest.mark.parametrize("row", [[1, 1, 1], [1, 0, 1], [1, 1, 1, 1, 1, 1]])
 def test_tokens_that_do_not_fit_their_grids(row: list[int]) -> None:
     with pytest.raises(ImageError):
-        rope_positions(np.array(row), 9, [np.array([1, 4, 2]), np.array([1, 2, 4])][: len(row) // 2], 2)
+        rope_positions(np.array(row, bool), [np.array([1, 4, 2]), np.array([1, 2, 4])][: len(row) // 2], 2, [1, 1])

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
@@ -132,3 +133,45 @@ def test_an_image_in_a_conversation(bundles: Bundles, photo: Path) -> None:
     assert talk[3]["content"][0]["text"] == again[0]["generated_text"]
     assert "FILE" in run("chat", "-m", folder, stdin="\n".join(lines[:1]), code=1).stderr
     assert "no.png" in run("chat", "-m", folder, stdin="/image no.png\n", code=1).stderr
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """A video of three seconds, which gets brighter."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(30):
+            grey = np.full((48, 64, 3), number * 8, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_video_on_the_command_line_and_in_a_conversation(bundles: Bundles, video: Path) -> None:
+    """A file that is called a video is one; in a table too, beside images."""
+    folder = bundles("smolvlm", HEAD, PRECISIONS)
+    pipe = onnxpipe.pipeline("image-text-to-text", folder, device="cpu")
+    options = {"do_sample": False, "max_new_tokens": 8}
+    answer = pipe(videos=str(video), question=QUESTION, num_frames=3, **options)[0]["generated_text"]
+    task = ("run", "image-text-to-text", "-m", folder, "--dtype", "fp32", *GREEDY)
+    (record,) = json.loads(run(*task, "-p", "num_frames=3", video, QUESTION, "--json").stdout)
+    assert record == {"input_text": QUESTION, "generated_text": answer}
+    table = video.parent / "table.jsonl"
+    table.write_text(json.dumps({"image": video.name, "question": QUESTION}) + "\n")
+    rows = run(*task, "-p", "num_frames=3", "--input", table).stdout
+    assert json.loads(rows)["generated_text"] == answer
+    saved = video.parent / "talk.json"
+    lines = [f"/video {video}", QUESTION, f"/save {saved}"]
+    result = run("chat", "-m", folder, *GREEDY, "-p", "num_frames=3", stdin="\n".join(lines))
+    assert "64 x 48, shown with the next message" in result.stdout
+    talk = json.loads(saved.read_text())
+    assert talk[0]["content"] == [{"type": "video", "video": str(video)}, {"type": "text", "text": QUESTION}]
+    assert talk[1]["content"] == [{"type": "text", "text": answer}]
+    assert "no.mp4" in run("chat", "-m", folder, stdin="/video no.mp4\n", code=1).stderr
+    without = bundles("llava", HEAD, PRECISIONS)
+    assert "sees no videos" in run("chat", "-m", without, stdin=f"/video {video}\n", code=1).stderr
+    assert "takes no videos" in run(*task[:3], without, *GREEDY, "--json", json.dumps(
+        {"text": "x", "videos": str(video)}), code=1).stderr  # fmt: skip

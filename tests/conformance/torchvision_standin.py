@@ -1,9 +1,9 @@
 """Stand in for what transformers calls of torchvision, in torch alone, so that it need not be installed.
 
-Two image processors of transformers 5 exist for torchvision alone (DINOv3 and SAM 2), two PIL classes call its `resize`
-without importing it (ZoeDepth, OneFormer), and SAM's takes its non-maximum suppression from there. Their code is
-transformers' own and runs unchanged; only the functions below stand in for torchvision's, which are thin covers of the
-same torch calls:
+The video processors of transformers 5 exist for torchvision alone, and two image processors (DINOv3 and SAM 2); two
+PIL classes call its `resize` without importing it (ZoeDepth, OneFormer), and SAM's takes its non-maximum suppression
+from there. Their code is transformers' own and runs unchanged; only the functions below stand in for torchvision's,
+which are thin covers of the same torch calls:
 
 - `resize` is `torch.nn.functional.interpolate(..., antialias=True)`, on uint8 as on floats: torchvision's on a CPU;
 - `normalize`, `pad` and `crop` are one line each;
@@ -20,13 +20,34 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 ONLY_TORCHVISION = {
     "DINOv3ViTImageProcessor": "transformers.models.dinov3_vit.image_processing_dinov3_vit",
     "Sam2ImageProcessor": "transformers.models.sam2.image_processing_sam2",
 }
 """Image processors that transformers has for torchvision alone -> their module."""
+
+VIDEO_MODULES = {
+    "InternVLVideoProcessor": "transformers.models.internvl.video_processing_internvl",
+    "LlavaOnevisionVideoProcessor": "transformers.models.llava_onevision.video_processing_llava_onevision",
+    "Qwen2VLVideoProcessor": "transformers.models.qwen2_vl.video_processing_qwen2_vl",
+    "Qwen3VLVideoProcessor": "transformers.models.qwen3_vl.video_processing_qwen3_vl",
+    "SmolVLMVideoProcessor": "transformers.models.smolvlm.video_processing_smolvlm",
+}
+"""Video processors of chats, all of which transformers has for torchvision alone -> their module."""
+
+
+def video_processor(folder: Path) -> Any:
+    """Make transformers' video processor of a folder."""
+    import json
+
+    from transformers import video_processing_utils
+
+    config = json.loads((folder / "video_preprocessor_config.json").read_text(encoding="utf-8"))
+    video_processing_utils.tvF = Functional
+    kind = config.pop("video_processor_type")
+    return getattr(_module(VIDEO_MODULES[kind]), kind)(**config)
 
 
 def image_processor(folder: Path) -> Any | None:
@@ -71,6 +92,7 @@ def _module(name: str) -> ModuleType:
             Resampling.NEAREST: Interpolation.NEAREST,
             Resampling.BILINEAR: Interpolation.BILINEAR,
             Resampling.BICUBIC: Interpolation.BICUBIC,
+            Resampling.LANCZOS: Interpolation.LANCZOS,
         }
         return importlib.import_module(name)
 
@@ -80,6 +102,7 @@ def _in_place() -> Iterator[None]:
     """`import torchvision…` finds the stand-in inside this block, and nothing after it."""
     modules = {name: ModuleType(name) for name in _NAMES}
     modules["torchvision.transforms.v2"].functional = Functional  # type: ignore[attr-defined]
+    modules["torchvision.transforms.v2.functional"] = cast(ModuleType, Functional)
     modules["torchvision.ops.boxes"].batched_nms = batched_nms  # type: ignore[attr-defined]
     sys.modules.update(modules)
     try:
@@ -93,6 +116,7 @@ _NAMES = (
     "torchvision",
     "torchvision.transforms",
     "torchvision.transforms.v2",
+    "torchvision.transforms.v2.functional",
     "torchvision.ops",
     "torchvision.ops.boxes",
 )

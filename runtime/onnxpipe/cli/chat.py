@@ -27,6 +27,7 @@ _HELP = """\
 Each line is a message. A line that ends with \\ goes on in the next; lines between two lines of \"\"\" are one message.
   /clear         start again; the system message stays
   /image FILE    show an image with the next message: a path or a URL (of models that see images; repeatable)
+  /video FILE    show a video with the next message (of models that see videos; repeatable)
   /system TEXT   start again with this system message; without TEXT: show it
   /save FILE     write the conversation to FILE, as JSON
   /help          show this help
@@ -66,7 +67,7 @@ def command(
     offline: bool,
 ) -> None:
     """Chat with a model. Answers appear as they are generated; /help lists the commands. A model that sees images is
-    shown one by /image FILE.
+    shown one by /image FILE, and by /video FILE a video.
 
     Without a terminal each line of stdin is one message.
 
@@ -161,7 +162,7 @@ class Conversation:
         system: the system message, or None.
         sees: whether the model sees images; then the content of messages is a list of parts.
         turns: the messages of user and assistant, without the system message.
-        images: paths or URLs of images that the next message shows.
+        shown: the parts of the next message that are images and videos.
     """
 
     pipe: Any
@@ -169,16 +170,16 @@ class Conversation:
     system: str | None = None
     sees: bool = False
     turns: list[dict[str, Any]] = field(default_factory=list)
-    images: list[str] = field(default_factory=list)
+    shown: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
         """All messages, the system message first."""
         return [*([self._message("system", self.system)] if self.system else []), *self.turns]
 
-    def _message(self, role: str, text: str, images: Sequence[str] = ()) -> dict[str, Any]:
+    def _message(self, role: str, text: str, shown: Sequence[Mapping[str, str]] = ()) -> dict[str, Any]:
         """Make a message, in the form that the model's template takes."""
-        parts = [*({"type": "image", "image": image} for image in images), {"type": "text", "text": text}]
+        parts = [*shown, {"type": "text", "text": text}]
         return {"role": role, "content": parts if self.sees else text}
 
     def run(self, reader: TurnReader) -> None:
@@ -212,7 +213,7 @@ class Conversation:
         Raises:
             Exception: the model's; the message is then not added to the conversation.
         """
-        message = self._message("user", text, self.images)
+        message = self._message("user", text, self.shown)
         written: list[str] = []
         whole = False
         pieces = self.pipe.stream([*self.messages, message], **self.params)
@@ -228,7 +229,7 @@ class Conversation:
             pieces.close()
         if written or whole:
             self.turns += [message, self._message("assistant", "".join(written))]
-            self.images = []
+            self.shown = []
 
     def _command(self, line: str) -> bool:
         """Carry out a line that begins with /; return False to leave."""
@@ -236,7 +237,8 @@ class Conversation:
         known: dict[str, Callable[[str], None]] = {
             "help": lambda _: echo(_HELP, nl=False),
             "clear": lambda _: self._clear(),
-            "image": self._show,
+            "image": lambda source: self._show("image", source),
+            "video": lambda source: self._show("video", source),
             "system": self._set_system,
             "save": self._save,
         }
@@ -256,20 +258,19 @@ class Conversation:
 
     def _clear(self) -> None:
         self.turns.clear()
-        self.images.clear()
+        self.shown.clear()
 
-    def _show(self, source: str) -> None:
-        """Show an image with the next message; one that cannot be read is refused at once."""
-        from onnxpipe.processing.images.io.load import load_image
-
-        if not self.sees:
-            raise ChatError(f"{self.pipe.model.name_or_path} sees no images: /image needs a vision-language model")
+    def _show(self, kind: str, source: str) -> None:
+        """Show an image or a video with the next message; one that cannot be read is refused at once."""
+        takes = self.sees if kind == "image" else self.sees and getattr(self.pipe.processor, "video_token", None)
+        if not takes:
+            raise ChatError(f"{self.pipe.model.name_or_path} sees no {kind}s: /{kind} needs a model that does")
         if not source:
-            raise ChatError("/image needs a path or a URL: /image FILE")
+            raise ChatError(f"/{kind} needs a path or a URL: /{kind} FILE")
         path = str(Path(source).expanduser()) if source.startswith("~") else source
-        image = load_image(path)
-        self.images.append(path)
-        echo(f"{visible(source)}: {image.width} x {image.height}, shown with the next message")
+        width, height = _size_of(kind, path)
+        self.shown.append({"type": kind, kind: path})
+        echo(f"{visible(source)}: {width} x {height}, shown with the next message")
 
     def _save(self, path: str) -> None:
         if not path:
@@ -277,3 +278,16 @@ class Conversation:
         target = Path(path).expanduser()
         target.write_text(json.dumps(self.messages, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         echo(f"{len(self.messages)} messages written to {visible(str(target))}")
+
+
+def _size_of(kind: str, path: str) -> tuple[int, int]:
+    """Read an image, or the first frame of a video; return its width and height."""
+    if kind == "video":
+        from onnxpipe.processing.video.read import read_frames
+
+        height, width = read_frames(path, 1)[0].shape[:2]
+        return width, height
+    from onnxpipe.processing.images.io.load import load_image
+
+    image = load_image(path)
+    return image.width, image.height

@@ -19,6 +19,7 @@ from onnxpipe.processing.processor_config import (
     has_tokenizer,
 )
 from onnxpipe.processing.registry import (
+    CHAT_VIDEO_PROCESSORS,
     FEATURE_EXTRACTORS,
     IMAGE_PROCESSORS,
     audio_text_processor,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from onnxpipe.processing.multimodal.audio_text import SpeechProcessor
     from onnxpipe.processing.multimodal.image_text import TextImageProcessor
     from onnxpipe.processing.text.tokenizer import Tokenizer
+    from onnxpipe.processing.video.chats import ChatVideoProcessor
 
 
 class AutoImageProcessor:
@@ -77,7 +79,10 @@ class AutoImageProcessor:
 
 
 class AutoVideoProcessor:
-    """Processors of videos by name: of `video_preprocessor_config.json`, or where there is none, those of images."""
+    """Processors of videos by name: of `video_preprocessor_config.json`, or where there is none, of the images' file.
+
+    Those of models that chat are found by the family where the file names none.
+    """
 
     def __init__(self) -> None:
         raise OSError("AutoVideoProcessor is made with AutoVideoProcessor.from_pretrained(name_or_path)")
@@ -88,7 +93,11 @@ class AutoVideoProcessor:
     ) -> ImageProcessor:
         """Load the processor of a folder or of a Hub repository; arguments and errors as in `AutoImageProcessor`."""
         hub, overrides = HubOptions.split(keywords)
-        return _image_processor(fetch_config(pretrained_model_name_or_path, "video", hub), overrides)
+        config = fetch_config(pretrained_model_name_or_path, "video", hub)
+        named = str(config.values.get("video_processor_type"))
+        if named in CHAT_VIDEO_PROCESSORS or config.model_type in CHAT_VIDEO_PROCESSORS.families:
+            return _chat_video_processor(config, overrides)
+        return _image_processor(config, overrides)
 
 
 class AutoFeatureExtractor:
@@ -140,15 +149,18 @@ class AutoProcessor:
         hub, overrides = HubOptions.split(keywords)
         folder = fetch_folder(pretrained_model_name_or_path, hub, need="both")
         name = str(os.fspath(pretrained_model_name_or_path))
-        if (processor := _audio_processor(folder, name, overrides)) is not None:
-            return processor
+        if (for_audio := _audio_processor(folder, name, overrides)) is not None:
+            return for_audio
         if not has_config(folder):
             return _tokenizer(folder)
         config = find_config(folder, name)
         images = _image_processor(config, overrides)
         both = image_text_processor(_family(config))
         if has_tokenizer(folder):
-            return both.from_parts(images, _tokenizer(folder), config)
+            processor = both.from_parts(images, _tokenizer(folder), config)
+            if config.model_type in CHAT_VIDEO_PROCESSORS.families:
+                processor.video_processor = _chat_video_processor(find_config(folder, name, "video"), {})
+            return processor
         return images if both.needs_tokenizer else both.from_parts(images, None, config)
 
 
@@ -176,6 +188,13 @@ def _audio_processor(
 
 def _image_processor(config: ProcessorConfig, overrides: Mapping[str, Any]) -> ImageProcessor:
     return IMAGE_PROCESSORS.class_for(config.values, config.model, config.name).from_config(config, overrides)
+
+
+def _chat_video_processor(config: ProcessorConfig, overrides: Mapping[str, Any]) -> ChatVideoProcessor:
+    named, table = config.values.get("video_processor_type"), CHAT_VIDEO_PROCESSORS
+    # files of older versions name classes of images, or none
+    name = str(named) if named in table else table.families[config.model_type]
+    return table[name].from_config(config, overrides)
 
 
 def _feature_extractor(config: ProcessorConfig, overrides: Mapping[str, Any]) -> FeatureExtractor:

@@ -1,6 +1,11 @@
-"""What a file is, by its first bytes: kinds that are neither images nor audio, and those that only FFmpeg reads."""
+"""What a file is, by its first bytes (kinds that are neither images nor audio, and those that only FFmpeg reads) or by
+its name."""
 
 from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import urlsplit
 
 #: First bytes, in lower case -> the kind.
 _KINDS = (
@@ -54,3 +59,21 @@ def is_container(head: bytes) -> bool:
         head: the file's first bytes, 64 or more.
     """
     return any(head.startswith(magic, place) for place, magic in _CONTAINERS)
+
+
+_VIDEO_SUFFIXES = frozenset(
+    (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
+)
+
+
+def is_video_name(source: Any) -> bool:
+    """Whether a path, a URL or a `data:` URL is one of a video, by how it is called."""
+    if isinstance(source, PurePath):
+        return source.suffix.lower() in _VIDEO_SUFFIXES
+    if not isinstance(source, str) or len(source) > 4096:
+        return isinstance(source, str) and source.startswith("data:video/")
+    try:
+        path = urlsplit(source).path if "://" in source[:16] else source
+    except ValueError:
+        return False
+    return source.startswith("data:video/") or PurePath(path).suffix.lower() in _VIDEO_SUFFIXES

@@ -93,10 +93,13 @@ class ProcessorBase(ABC):
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> list[str]:
         """Write `preprocessor_config.json`, which transformers 4 and 5 read too, and return its path in a list.
 
+        The settings of videos that differ from those of images are in `video_preprocessor_config.json`.
+
         Args:
             save_directory: the folder; made if need be.
         """
-        path = Path(save_directory) / "preprocessor_config.json"
+        name = "video_preprocessor_config.json" if self.kind == "video" else "preprocessor_config.json"
+        path = Path(save_directory) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
         return [str(path)]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from onnxpipe.processing.images.base import ImageProcessor
     from onnxpipe.processing.multimodal.audio_text import SpeechProcessor
     from onnxpipe.processing.multimodal.image_text import TextImageProcessor
+    from onnxpipe.processing.video.chats import ChatVideoProcessor
 
 T = TypeVar("T")
 
@@ -185,6 +186,16 @@ _IMAGES: Mapping[str, Mapping[str, str]] = {
     },
 }
 
+_CHAT_VIDEOS: Mapping[str, Mapping[str, str]] = {
+    "video.chats": {
+        "InternVLVideoProcessor": "internvl",
+        "LlavaOnevisionVideoProcessor": "llava_onevision",
+        "Qwen2VLVideoProcessor": "qwen2_vl qwen2_5_vl",
+        "Qwen3VLVideoProcessor": "qwen3_vl",
+        "SmolVLMVideoProcessor": "smolvlm",
+    },
+}
+
 _AUDIO: Mapping[str, Mapping[str, str]] = {
     "audio.ast": {"ASTFeatureExtractor": "audio-spectrogram-transformer"},
     "audio.clap": {"ClapFeatureExtractor": "clap"},
@@ -236,12 +247,16 @@ _AUDIO_TEXT: Mapping[str, Mapping[str, str]] = {
     "multimodal.audio_text": {"ClapProcessor": "clap", "SpeechProcessor": "", "SpeechT5Processor": "speecht5"},
 }
 
-#: Image processors, those of videos among them.
+#: Image processors, those of models that label videos among them.
 IMAGE_PROCESSORS: ClassTable[ImageProcessor] = ClassTable(
     "image processor",
     _IMAGES,
     ("video_processor_type", "image_processor_type", "feature_extractor_type"),
     canonical_image_name,
+)
+#: Processors of the videos of chats, which are prepared otherwise than images.
+CHAT_VIDEO_PROCESSORS: ClassTable[ChatVideoProcessor] = ClassTable(
+    "video processor", _CHAT_VIDEOS, ("video_processor_type",)
 )
 FEATURE_EXTRACTORS: ClassTable[FeatureExtractor] = ClassTable("feature extractor", _AUDIO, ("feature_extractor_type",))
 #: Tokenizer and image processor, or tokenizer and feature extractor, in one.

@@ -1,4 +1,5 @@
-"""image-text-to-text: answer texts and chats that have images, with a vision-language model (as transformers 5.23)."""
+"""image-text-to-text: answer texts and chats that have images or videos, with a vision-language model (as transformers
+5.23)."""
 
 from __future__ import annotations
 
@@ -15,11 +16,19 @@ from onnxpipe.models.auto import AutoModelForImageTextToText
 from onnxpipe.models.vision_language.family import EncodedImages, join_encoded, split_encoded
 from onnxpipe.models.vision_language.model import VisionLanguageModel
 from onnxpipe.tasks.base.call_types import GenerationCallOptions
-from onnxpipe.tasks.base.chats import Chat, is_chat
+from onnxpipe.tasks.base.chats import Chat, is_chat, is_chats
 from onnxpipe.tasks.base.columns import text_columns
 from onnxpipe.tasks.base.datasets import is_dataset
 from onnxpipe.tasks.base.generation import GenerationOptions, GenerationPipeline, Kwargs
-from onnxpipe.tasks.base.image_chats import answered, content_parts, takes_texts, with_loaded_images
+from onnxpipe.tasks.base.image_chats import (
+    answered,
+    content_parts,
+    each_of,
+    named_media,
+    takes_texts,
+    with_fetched_videos,
+    with_loaded_images,
+)
 from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 from onnxpipe.tasks.base.streaming import text_after
@@ -32,7 +41,7 @@ class ImageTextToTextOptions(GenerationOptions):
 
     Attributes:
         generate_kwargs: keywords of `generate()` as a dict, as in transformers; they may also be passed as they are.
-        timeout: seconds that fetching an image from the web may take; None for the loader's own limit.
+        timeout: seconds that fetching an image or a video from the web may take; None for the loader's own limit.
         return_full_text: True returns prompt and continuation (the default), False the continuation alone.
         return_tensors: if passed at all, the answer is `generated_token_ids`: int64 (tokens,), the prompt's included.
         return_type: a `ReturnType`, instead of the two above.
@@ -41,6 +50,8 @@ class ImageTextToTextOptions(GenerationOptions):
         continue_final_message: continue a chat's last message; by default if that is the assistant's.
         skip_special_tokens: leave special tokens out of the text; None: unless the model writes places as such.
         processor_kwargs: keywords of the processor's call, such as settings of the image processor.
+        num_frames: how many frames of a video the model sees; None: as the model's files say.
+        fps: how many frames a second of a video it sees, instead of `num_frames`.
         tools: passed to the chat template.
     """
 
@@ -54,7 +65,16 @@ class ImageTextToTextOptions(GenerationOptions):
     continue_final_message: bool | None = None
     skip_special_tokens: bool | None = None
     processor_kwargs: Mapping[str, Any] | None = None
+    num_frames: int | None = number_option(None, least=1)
+    fps: float | None = number_option(None, least=0)
     tools: Sequence[Any] | None = None
+
+    @property
+    def of_processor(self) -> dict[str, Any]:
+        """The keywords of the processor's call."""
+        frames = {"num_frames": self.num_frames, "fps": self.fps}
+        chosen = {name: value for name, value in frames.items() if value is not None}
+        return {**(self.processor_kwargs or {}), **chosen}
 
 
 class ImageTextToTextCallOptions(GenerationCallOptions, total=False):
@@ -70,6 +90,8 @@ class ImageTextToTextCallOptions(GenerationCallOptions, total=False):
     continue_final_message: bool | None
     skip_special_tokens: bool | None
     processor_kwargs: Mapping[str, Any] | None
+    num_frames: int | None
+    fps: float | None
     tools: Sequence[Any] | None
 
 
@@ -86,19 +108,19 @@ class _Prompts:
     """The prompts of one input, which its processor prepared together.
 
     Attributes:
-        images: the model's inputs that come from images.
-        counts: placeholders of each prompt.
-        encoded: the images of each prompt, once they are encoded.
+        images: the model's inputs that come from images and videos.
+        rows: the ids of each prompt.
+        encoded: the images and videos of each prompt, once they are encoded.
     """
 
     images: Mapping[str, Array]
-    counts: Sequence[int]
+    rows: Sequence[Array]
     encoded: Sequence[EncodedImages] = field(default=())
 
     def of(self, number: int, model: VisionLanguageModel) -> EncodedImages:
         """Encode the images, at the first prompt of the input, and return those of one."""
         if not self.encoded:
-            self.encoded = split_encoded(model.encode_images(self.images), self.counts)
+            self.encoded = split_encoded(model.encode_images(self.images), self.rows, model.placeholders)
             self.images = {}
         return self.encoded[number]
 
@@ -123,19 +145,21 @@ class _Prompt:
 
 
 class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
-    """Answer texts and chats with images. Its options are the fields of `ImageTextToTextOptions`.
+    """Answer texts and chats with images and videos. Its options are the fields of `ImageTextToTextOptions`.
 
     Images are paths, URLs, base64, data URLs, PIL images or arrays. An answer is a list of `{"input_text",
     "generated_text"}`: of a chat (messages whose `content` is a list of parts, `{"type": "image", "image": …}` and
     `{"type": "text", "text": …}`) the chat with the assistant's message, of a text with the model's markers for images
     the text and its continuation. A dict `{"image", "question"}` (or `"images"`) is a question in the form that the
-    model knows, a chat if it has a chat template; its answer is the new text alone.
+    model knows, a chat if it has a chat template; its answer is the new text alone. Videos (of models that take them)
+    are `{"type": "video", "video": …}` in chats, and `"video"` or `"videos"` in dicts: paths, URLs, bytes or frames.
 
         chat = [{"role": "user", "content": [{"type": "image", "path": "photo.jpg"},
                                              {"type": "text", "text": "What is this?"}]}]
         pipe(text=chat)[0]["generated_text"][-1]["content"]
         pipe(images="photo.jpg", text="<image> What is this?", return_full_text=False)
         pipe("photo.jpg", question="What is this?")[0]["generated_text"]
+        pipe(videos="clip.mp4", question="What happens?", num_frames=8)[0]["generated_text"]
         for piece in pipe.stream(text=chat): print(piece, end="", flush=True)
 
     An image that was shown lately is not encoded again, in whichever call or turn of a chat.
@@ -188,6 +212,7 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
         text: Any = None,
         *args: Any,
         question: str | None = None,
+        videos: Any = None,
         **options: Unpack[ImageTextToTextCallOptions],
     ) -> Any:
         """Answer a text with images, a chat, several of them, or a stream.
@@ -196,16 +221,17 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
             images: an image, a list of them, or a list with a list for each text; or, alone, what `text` may be, or
                 dicts {"images", "text"} as a generator or dataset.
             text: a text with a marker for each image, or a list of texts; a chat; a list of chats.
-            question: a question about the images, instead of a text: `{"images": …, "question": …}`.
+            question: a question about the images and videos, instead of a text: `{"images": …, "question": …}`.
+            videos: a video, or a list of them in the order of their markers.
             *args, **options: see `Pipeline.__call__` and `ImageTextToTextOptions`.
 
         Raises:
             ValueError: nothing was given, images without a text, images beside a chat, a question beside a text.
-            ImageError: an image that cannot be read, or more images than markers, or fewer.
+            ImageError: an image or a video that cannot be read, or more of them than markers, or fewer.
         """
-        return super().__call__(self.first_argument(images, text, question), *args, **options)
+        return super().__call__(self.first_argument(images, text, question, videos), *args, **options)
 
-    def first_argument(self, images: Any, text: Any, question: str | None = None) -> Any:
+    def first_argument(self, images: Any, text: Any, question: str | None = None, videos: Any = None) -> Any:
         """Make one input, or a list or stream of inputs, of the three arguments.
 
         Raises:
@@ -214,7 +240,14 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
         if question is not None:
             if text is not None or not isinstance(question, str):
                 raise ValueError("pass question= as a str, and no text= beside it")
-            return {"images": images, "question": question}
+            return {"images": images, "videos": videos, "question": question}
+        if videos is not None:
+            if text is None or is_chats(text):
+                raise ValueError(
+                    "pass text= (no chat) or question= beside videos=; those of a chat are in its messages, {'type': "
+                    "'video', 'video': …}"
+                )
+            return {"images": images, "videos": videos, "text": text}
         if images is None and text is None:
             raise ValueError("You must at least provide either text or images.")
         if is_chats(text) and images is not None:
@@ -236,10 +269,10 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
         raise ValueError("You must provide text for this pipeline.")
 
     def stream(  # type: ignore[override]  # as in a call
-        self, images: Any = None, text: Any = None, *, question: str | None = None, **options: Any
+        self, images: Any = None, text: Any = None, *, question: str | None = None, videos: Any = None, **options: Any
     ) -> Iterator[str]:
         """Stream the answer to one text or chat in pieces; arguments as in a call, see `GenerationPipeline.stream`."""
-        return super().stream(self.first_argument(images, text, question), **options)
+        return super().stream(self.first_argument(images, text, question, videos), **options)
 
     def one_input(self, inputs: Any) -> Any:
         named = inputs.get("text", inputs.get("question")) if isinstance(inputs, Mapping) else ""
@@ -259,24 +292,24 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
             chat.check()
             texts, features = [chat], self._chat_features(chat, options)
         else:
-            images, given = (_images_of(chat), chat.get("text")) if isinstance(chat, Mapping) else (None, chat)
+            media = chat if isinstance(chat, Mapping) else {}
+            given = media.get("text") if isinstance(chat, Mapping) else chat
             plain: list[str] = [given] if isinstance(given, str) else list(given or ())
             if not plain or not all(isinstance(text, str) for text in plain):
                 raise TypeError(
                     "an input of image-text-to-text is a chat (a list of dicts with 'role' and 'content'), a text, or "
                     f"a dict of images= and text=, got {type(value).__name__} with the text {given!r:.80}"
                 )
-            texts, features = plain, self._features(images, plain, options)
+            texts, features = plain, self._features(media, plain, options)
         yield from self._rows(texts, features, question, options)
 
     def _asked(self, value: Mapping[str, Any], question: str) -> Chat | Mapping[str, Any]:
         """Put a question about images in the form that the model knows."""
-        images = _images_of(value)
+        media = {name: named_media(value, name) for name in ("image", "video")}
         if self.processor.chat_template is None:
-            return {"images": images, "text": question}
-        each = images if isinstance(images, (list, tuple)) else [] if images is None else [images]
-        content = [*({"type": "image", "image": image} for image in each), {"type": "text", "text": question}]
-        return Chat([{"role": "user", "content": content}])
+            return {f"{name}s": found for name, found in media.items()} | {"text": question}
+        parts = [{"type": name, name: each} for name, found in media.items() for each in each_of(name, found)]
+        return Chat([{"role": "user", "content": [*parts, {"type": "text", "text": question}]}])
 
     def _rows(
         self,
@@ -288,17 +321,21 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
         ids, masks = features["input_ids"], features["attention_mask"]
         rows = [np.asarray(row)[np.asarray(mask, bool)] for row, mask in zip(ids, masks, strict=True)]
         images = {name: features[name] for name in self.model.family.inputs if name in features}
-        prompts = _Prompts(images, [int((row == self.model.image_token_id).sum()) for row in rows])
+        prompts = _Prompts(images, rows)
         for number, (text, row) in enumerate(zip(texts, rows, strict=True)):
             length = 0 if self.model.is_encoder_decoder else len(row)  # of the prompt in what is generated
             yield self.row(row, None, _Prompt(text, length, number, prompts, question), options)
 
-    def _features(self, images: Any, texts: list[str], options: ImageTextToTextOptions) -> Mapping[str, Any]:
-        """Make the model's inputs for texts with images."""
-        kwargs = dict(options.processor_kwargs or {})
+    def _features(
+        self, media: Mapping[str, Any], texts: list[str], options: ImageTextToTextOptions
+    ) -> Mapping[str, Any]:
+        """Make the model's inputs for texts with images and videos."""
+        kwargs, videos = options.of_processor, named_media(media, "video")
         if len(texts) > 1:
             kwargs.setdefault("padding", True)
-        loaded = None if images is None else with_loaded_images(images, options.timeout)
+        loaded = with_loaded_images(named_media(media, "image"), options.timeout)
+        if videos is not None:
+            kwargs = {**self.processor.video_options(kwargs), "videos": with_fetched_videos(videos, options.timeout)}
         features: Mapping[str, Any] = self.processor(images=loaded, text=texts, return_tensors="np", **kwargs)
         return features
 
@@ -313,7 +350,7 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
             tokenize=True,
             return_dict=True,
             return_tensors="np",
-            processor_kwargs=options.processor_kwargs,
+            processor_kwargs=options.of_processor,
         )
         return features
 
@@ -362,31 +399,16 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
         return answered(prompt.text, text, continues=self._continues(prompt.text, options))
 
 
-def _images_of(value: Mapping[str, Any]) -> Any:
-    return value.get("images", value.get("image"))
-
-
-def is_chats(value: Any) -> bool:
-    """Whether a value is a chat or a list of chats, as transformers takes it: any list of dicts or of lists of them."""
-    if not isinstance(value, (list, tuple)) and not is_dataset(value):
-        return False
-    if not len(value):
-        return False
-    first = value[0]
-    if isinstance(first, Mapping):
-        return isinstance(value, (list, tuple)) or "role" in first
-    return is_chat(first)
-
-
 TASK = TaskSpec(
     name="image-text-to-text",
     pipeline=ImageTextToTextPipeline,
     auto_classes=(AutoModelForImageTextToText,),
-    help="Answer texts and chats that have images.",
+    help="Answer texts and chats that have images or videos.",
     example='"photo.jpg", question="What is this?"',
     default_model=("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "2c9ba3b"),
     input="multimodal",
     parts=(InputPart("image"), InputPart("question", option="question")),
+    takes_videos=True,
     columns=text_columns("generated_text"),
     text_key="generated_text",
     streams=True,

@@ -18,7 +18,7 @@ from onnxpipe.models.vision_encoder import VisionEncoder
 from onnxpipe.models.vision_language.families import family_of
 from onnxpipe.models.vision_language.family import EncodedImages, join_encoded, split_encoded
 
-IMAGE = 99
+IMAGE, VIDEO = 99, 98
 LEFT = np.array([[False, True, True, True], [True, True, True, True]])
 PLACES = np.array([[0, 0, 1, 2], [0, 1, 2, 3]])
 
@@ -37,7 +37,7 @@ class FakeGraph:
     def run(self, feeds: dict[str, Any], outputs: Any = None) -> dict[str, Any]:
         value = next(iter(feeds.values()))
         self.runs.append(value.shape)
-        assert not (np.asarray(value) == IMAGE).any(), "a placeholder's id may be beyond the vocabulary"
+        assert not np.isin(value, [IMAGE, VIDEO]).any(), "a placeholder's id may be beyond the vocabulary"
         return {self.output: np.stack([value, value], axis=-1).astype(np.float32)}
 
 
@@ -53,8 +53,8 @@ def images(*lengths: int, layout: bool = False) -> EncodedImages:
 
 
 def test_features_take_the_place_of_placeholders_in_the_order_of_rows() -> None:
-    rows = [np.array([1, IMAGE, IMAGE]), np.array([IMAGE, 2, 3, 4])]
-    inputs = EmbeddedTokens(embeddings(), rows, IMAGE, np.array([[10, 11], [20, 21], [30, 31]], np.float32))
+    rows = [np.array([1, IMAGE, VIDEO]), np.array([IMAGE, 2, 3, 4])]
+    inputs = EmbeddedTokens(embeddings(), rows, (IMAGE, VIDEO), np.array([[10, 11], [20, 21], [30, 31]], np.float32))
     embeds = inputs.prompt(LEFT, PLACES)["inputs_embeds"]
     assert embeds[0, 1:].tolist() == [[1, 1], [10, 11], [20, 21]]
     assert embeds[1].tolist() == [[30, 31], [2, 2], [3, 3], [4, 4]]
@@ -97,15 +97,36 @@ def test_ids_without_embeddings() -> None:
 
 def test_images_are_split_by_rows_and_joined_again() -> None:
     whole = images(2, 3, 1, layout=True)
-    parts = split_encoded(whole, [5, 0, 1])
+    parts = split_encoded(whole, placeholders(5, 0, 1), [IMAGE])
     assert [len(part["features"]) for part in parts] == [2, 0, 1]
     assert parts[2]["layout"]["grid"].tolist() == [2]
     again = join_encoded(parts)
     assert [len(each) for each in again["features"]] == [2, 3, 1]
     assert again["layout"]["grid"].tolist() == [0, 1, 2]
-    for counts in ([4, 2], [6, 1], [5]):
-        with pytest.raises(ImageError, match="do not match"):
-            split_encoded(whole, counts)
+    for counts, words in (((4, 2), "goes on in the next row"), ((6, 1), "tokens: 7, features: 6"), ((5,), "tokens: 5")):
+        with pytest.raises(ImageError, match=words):
+            split_encoded(whole, placeholders(*counts), [IMAGE])
+
+
+def placeholders(*counts: int) -> list[np.ndarray]:
+    """Prompts with so many placeholders of images between two words."""
+    return [np.array([1, *[IMAGE] * count, 2]) for count in counts]
+
+
+def test_images_and_videos_come_in_the_order_of_the_prompt() -> None:
+    """Both are encoded kind by kind; a prompt may name a video first, and the kinds are counted each."""
+    whole = images(2, 1, 3, 2)
+    whole["layout"]["is_video"] = np.array([False, False, True, True])
+    rows = [np.array([VIDEO, VIDEO, VIDEO, IMAGE, IMAGE, 5]), np.array([IMAGE, 4, VIDEO, VIDEO])]
+    parts = split_encoded(whole, rows, [IMAGE, VIDEO])
+    assert [len(entry) for entry in parts[0]["features"]] == [3, 2]
+    assert parts[0]["layout"]["is_video"].tolist() == [True, False]
+    assert [entry[0, 0] for entry in parts[1]["features"]] == [2, 6]
+    with pytest.raises(ImageError, match="Video features and video tokens do not match, tokens: 4, features: 5"):
+        split_encoded(whole, [rows[0], rows[1][:-1]], [IMAGE, VIDEO])
+    mixed = [np.array([VIDEO, IMAGE, IMAGE, VIDEO, VIDEO]), rows[1]]
+    with pytest.raises(ImageError, match="behind one of another kind"):
+        split_encoded(whole, mixed, [IMAGE, VIDEO])
 
 
 def test_pieces_are_encoded_once_in_runs_of_one_shape() -> None:

@@ -42,18 +42,22 @@ _IDEFICS = """\
 {% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"""
 
 
-def _chatml(image: str) -> str:
+def _chatml(image: str, video: str) -> str:
     return (
         "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
         "{% if message['content'] is string %}{{ message['content'] }}"
         "{% else %}{% for part in message['content'] %}"
-        "{% if part['type'] == 'image' %}" + image + "{% elif 'text' in part %}{{ part['text'] }}{% endif %}"
+        "{% if part['type'] == 'image' %}"
+        + image
+        + "{% elif part['type'] == 'video' %}"
+        + video
+        + "{% elif 'text' in part %}{{ part['text'] }}{% endif %}"
         "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
 
 
-_QWEN = _chatml("<|vision_start|><|image_pad|><|vision_end|>")
+_QWEN = _chatml("<|vision_start|><|image_pad|><|vision_end|>", "<|vision_start|><|video_pad|><|vision_end|>")
 _GEMMA = """\
 {{ bos_token }}{%- for message in messages -%}
 {{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\\n' }}
@@ -77,6 +81,7 @@ class ChatProcessor:
         text: the generator (`zoo.text.generators`) whose tokenizer it has.
         tokens: special tokens that the tokenizer gets besides.
         images: preprocessor_config.json.
+        videos: video_preprocessor_config.json; empty for none.
         settings: processor_config.json.
         roles: special tokens by role, in tokenizer_config.json.
         template: the chat template; None for a model without one.
@@ -88,6 +93,7 @@ class ChatProcessor:
     settings: Mapping[str, Any] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
     template: str | None = _LLAVA
+    videos: Mapping[str, Any] = field(default_factory=dict)
 
 
 _TAGS = tuple(f"<row_{row}_col_{column}>" for row in range(1, 7) for column in range(1, 7))
@@ -102,7 +108,12 @@ def _tiles(name: str) -> ChatProcessor:
     }  # fmt: skip
     tokens = ("<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>", *_TAGS)
     settings = {"processor_class": f"{name}Processor", "image_seq_len": 4}
-    return ChatProcessor("qwen2", tokens, images, settings, template=_IDEFICS)
+    edges = {"size": {"longest_edge": 2 * SIDE}, "max_image_size": {"longest_edge": SIDE}}
+    sampling = {"video_sampling": {"fps": 1, "max_frames": 6, "video_size": {"longest_edge": 2 * SIDE}}}
+    videos = (
+        {"video_processor_type": f"{name}VideoProcessor", **edges, **sampling, **_HALF} if name == "SmolVLM" else {}
+    )
+    return ChatProcessor("qwen2", tokens, images, settings, template=_IDEFICS, videos=videos)
 
 
 def _qwen(name: str, text: str, patch: int) -> ChatProcessor:
@@ -110,7 +121,14 @@ def _qwen(name: str, text: str, patch: int) -> ChatProcessor:
         "image_processor_type": "Qwen2VLImageProcessor", "size": _PIXELS, "patch_size": patch, "merge_size": 2,
         "temporal_patch_size": 2, **_HALF,
     }  # fmt: skip
-    return ChatProcessor(text, _QWEN_TOKENS, images, {"processor_class": f"{name}Processor"}, template=_QWEN)
+    kind, frames = ("Qwen3VL", 8) if name == "Qwen3VL" else ("Qwen2VL", 1)
+    videos = {
+        **images, "video_processor_type": f"{kind}VideoProcessor", "min_frames": 2, "max_frames": 8,
+        "size": {name: frames * pixels for name, pixels in _PIXELS.items()},
+    }  # fmt: skip
+    del videos["image_processor_type"]
+    settings = {"processor_class": f"{name}Processor"}
+    return ChatProcessor(text, _QWEN_TOKENS, images, settings, template=_QWEN, videos=videos)
 
 
 PROCESSORS: Mapping[str, ChatProcessor] = {
@@ -146,7 +164,8 @@ PROCESSORS: Mapping[str, ChatProcessor] = {
             "processor_class": "LlavaOnevisionProcessor", "image_token": "<image>", "video_token": "<video>",
             "num_image_tokens": 16, "vision_feature_select_strategy": "full", "vision_aspect_ratio": "anyres_max_3",
         },
-        template=_chatml("<image>\n"),
+        template=_chatml("<image>\n", "<video>\n"),
+        videos={"video_processor_type": "LlavaOnevisionVideoProcessor", "size": _SQUARE, **_HALF},
     ),
     "idefics3": _tiles("Idefics3"),
     "smolvlm": _tiles("SmolVLM"),
@@ -165,7 +184,8 @@ PROCESSORS: Mapping[str, ChatProcessor] = {
             "start_image_token": "<img>", "end_image_token": "</img>", "context_image_token": "<IMG_CONTEXT>",
             "video_token": "<video>",
         },
-        _chatml("<IMG_CONTEXT>\n"),
+        _chatml("<IMG_CONTEXT>\n", "<video>\n"),
+        {"video_processor_type": "InternVLVideoProcessor", "size": _SQUARE, **_HALF},
     ),
     "gemma3": ChatProcessor(
         "gemma3",
@@ -221,6 +241,8 @@ def save(family: str, folder: Path) -> dict[str, int]:
         (folder / "chat_template.jinja").write_text(spec.template, encoding="utf-8")
     _write(folder / "preprocessor_config.json", spec.images)
     _write(folder / "processor_config.json", spec.settings)
+    if spec.videos:
+        _write(folder / "video_preprocessor_config.json", spec.videos)
     return dict(tokenizer.get_vocab(with_added_tokens=True))
 
 

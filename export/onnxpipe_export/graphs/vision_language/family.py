@@ -45,6 +45,19 @@ def original_images(model: Any, images: Feeds) -> list[np.ndarray]:
 
 
 @dataclass(frozen=True)
+class Videos:
+    """Synthetic videos of a family in which these have a placeholder of their own.
+
+    Attributes:
+        make: from a number to the model's inputs for that video, as its processor would make them.
+        placeholders: from these to the ids that stand for the video in a prompt.
+    """
+
+    make: Callable[[int], Feeds]
+    placeholders: Callable[[Feeds], list[int]]
+
+
+@dataclass(frozen=True)
 class Family:
     """What a family's file says of a checkpoint.
 
@@ -58,6 +71,7 @@ class Family:
         token_inputs: from ids int64 (rows, length) to what the original's forward takes beside them, by token.
         text: from the model to the causal language model that it has inside; None: that which transformers has for it.
         position_axes, extras: of the decoder, see `CausalLMExport`.
+        videos: its videos; None where it has none, or their frames are images to the model.
         graphs: from the checkpoint and the export of `embed_tokens` to all graphs, of a family that has others than
             these three.
     """
@@ -71,4 +85,5 @@ class Family:
     text: Callable[[Any], Any] | None = None
     position_axes: int = 1
     extras: tuple[ExtraInput, ...] = ()
+    videos: Videos | None = None
     graphs: Callable[[Checkpoint, GraphExport], list[GraphExport]] | None = None

@@ -14,7 +14,7 @@ import numpy as np
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.graph import Feeds
 from onnxpipe_export.graphs.vision import cases as vision_cases
-from onnxpipe_export.graphs.vision_language.family import Family
+from onnxpipe_export.graphs.vision_language.family import Family, Videos
 from onnxpipe_export.graphs.vision_language.llava import project, square_vision
 
 _SHAPES = ((1.0, 1.8), (2.3, 0.9), (0.7, 0.8), (1.4, 2.9))
@@ -28,10 +28,12 @@ def describe(checkpoint: Checkpoint) -> Family:
         return project(model, pixels), model.model.image_newline.expand(pixels.shape[0], -1)
 
     grouped = checkpoint.config.model_type == "llava_onevision"
+    videos = Videos(lambda number: _video(checkpoint, number), lambda video: _video_placeholders(checkpoint, video))
     return Family(
         square_vision(checkpoint, features, ("image_newline",)),
         lambda number: _image(checkpoint, number),
         lambda rows: _join(rows, grouped=grouped),
+        videos=videos if grouped else None,
     )
 
 
@@ -43,6 +45,20 @@ def _image(checkpoint: Checkpoint, number: int) -> dict[str, np.ndarray]:
     count = home.image_size_to_num_patches([height, width], config.image_grid_pinpoints, side)
     pixels = vision_cases.synthetic_pixels(checkpoint, count, side, side, seed=20 * number)
     return {"pixel_values": pixels[None], "image_sizes": np.array([[height, width]])}
+
+
+def _video(checkpoint: Checkpoint, number: int) -> dict[str, np.ndarray]:
+    """Make pixel_values_videos (1, 2, 3, side, side): a video of two frames."""
+    side = int(checkpoint.config.vision_config.image_size)
+    pixels = vision_cases.synthetic_pixels(checkpoint, 2, side, side, seed=20 * number + 7)
+    return {"pixel_values_videos": pixels[None]}
+
+
+def _video_placeholders(checkpoint: Checkpoint, video: Feeds) -> list[int]:
+    """Return the ids of a video: a quarter of a tile's for each frame, and one for the end."""
+    tower = checkpoint.config.vision_config
+    across = -(-(int(tower.image_size) // int(tower.patch_size)) // 2)
+    return [int(checkpoint.config.video_token_id)] * (video["pixel_values_videos"].shape[1] * across**2 + 1)
 
 
 def _join(rows: Sequence[Sequence[Feeds]], *, grouped: bool) -> dict[str, np.ndarray]:

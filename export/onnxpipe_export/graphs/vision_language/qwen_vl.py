@@ -1,7 +1,7 @@
-"""Qwen2-VL, Qwen2.5-VL, Qwen3-VL: images of any size in patches, decoders that turn heads by three positions.
+"""Qwen2-VL, Qwen2.5-VL, Qwen3-VL: images and videos of any size in patches, decoders with positions of three axes.
 
-`vision_encoder` runs one image at a time: pixel_values (patches, values of a patch) and image_grid_thw (1, 3), its
-patches in time, height and width, to image_features (tokens, width); of Qwen3-VL also deepstack_features (tokens,
+`vision_encoder` runs one image or video at a time: pixel_values (patches, values of a patch) and image_grid_thw (1, 3),
+its patches in time, height and width, to image_features (tokens, width); of Qwen3-VL also deepstack_features (tokens,
 layers, width). The decoder's position_ids are (3, batch, length).
 """
 
@@ -17,7 +17,7 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.causal_lm.graph import ExtraInput
 from onnxpipe_export.graphs.graph import Case, Feeds
 from onnxpipe_export.graphs.vision_language import qwen_attention, text_models
-from onnxpipe_export.graphs.vision_language.family import Family
+from onnxpipe_export.graphs.vision_language.family import Family, Videos
 from onnxpipe_export.graphs.wrapped import WrappedExport, replaced_in
 from onnxpipe_export.precision import makers
 
@@ -34,7 +34,8 @@ def describe(checkpoint: Checkpoint) -> Family:
         _vision(checkpoint),
         lambda number: _image(checkpoint, number),
         placeholders=lambda image, count: [marks[0], *[int(config.image_token_id)] * count, marks[1]],
-        token_inputs=lambda ids: {"mm_token_type_ids": (ids == config.image_token_id).astype(np.int64)},
+        token_inputs=lambda ids: {"mm_token_type_ids": _types(config, ids)},
+        videos=Videos(lambda number: _video(checkpoint, number), lambda video: _video_placeholders(config, video)),
         text=text_models.with_own_positions,
         position_axes=3,
         extras=(ExtraInput("deepstack_embeds", (deep, int(config.text_config.hidden_size))),) if deep else (),
@@ -52,6 +53,32 @@ def _image(checkpoint: Checkpoint, number: int) -> dict[str, np.ndarray]:
     values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
     pixels = np.random.default_rng(number).standard_normal((height * width, values)).astype(np.float32)
     return {"pixel_values": pixels, "image_grid_thw": np.array([[1, height, width]], np.int64)}
+
+
+def _video(checkpoint: Checkpoint, number: int) -> dict[str, np.ndarray]:
+    """Make a synthetic video of two or three moments, of the size of an image."""
+    image, moments = _image(checkpoint, number), 2 + number % 2
+    shape = (moments * len(image["pixel_values"]), image["pixel_values"].shape[1])
+    pixels = np.random.default_rng(100 + number).standard_normal(shape).astype(np.float32)
+    video = {"pixel_values_videos": pixels, "video_grid_thw": image["image_grid_thw"] * np.array([moments, 1, 1])}
+    if checkpoint.config.model_type == "qwen2_5_vl":
+        video["second_per_grid_ts"] = np.array([0.6 + number], np.float32)
+    return video
+
+
+def _video_placeholders(config: Any, video: Feeds) -> list[int]:
+    """Return the ids of a video; of Qwen3-VL those of its moments, between which a prompt says their times."""
+    time, height, width = (int(side) for side in video["video_grid_thw"][0])
+    moment = [int(config.video_token_id)] * (height * width // config.vision_config.spatial_merge_size**2)
+    start, end = int(config.vision_start_token_id), int(config.vision_end_token_id)
+    if config.model_type == "qwen3_vl":
+        return [start, *[token for _ in range(time) for token in (start, *moment, end)], end]
+    return [start, *moment * time, end]
+
+
+def _types(config: Any, ids: np.ndarray) -> np.ndarray:
+    """Return 1 for tokens of images and 2 for those of videos."""
+    return np.where(ids == config.image_token_id, 1, np.where(ids == config.video_token_id, 2, 0))
 
 
 def _vision(checkpoint: Checkpoint) -> WrappedExport:

@@ -11,6 +11,7 @@ import click
 
 from onnxpipe.cli.run.answers import InputError
 from onnxpipe.cli.run.words import InputParts, check_columns, expand, parse_json, parse_list, parse_pairs, quoted
+from onnxpipe.processing.file_kinds import is_video_name
 from onnxpipe.processing.tables.characters import text_problem
 from onnxpipe.processing.tables.files import Table
 from onnxpipe.processing.tables.lines import TableError
@@ -66,7 +67,12 @@ def _with_parts(source: str | Path, spec: TaskSpec, given: Mapping[str, Any]) ->
     missing = [part.option for part in spec.parts if part.option is not None and part.name not in given]
     if missing and not isinstance(value, InputError):
         raise click.UsageError(f"{spec.name} needs --{missing[0]}, or INPUTs that are JSON with a {missing[0]}")
-    return {spec.parts[0].name: value, **given} if given and not isinstance(value, InputError) else value
+    return {_file_part(spec, value): value, **given} if given and not isinstance(value, InputError) else value
+
+
+def _file_part(spec: TaskSpec, file: Any) -> str:
+    """Return the name of the part that a file is: the first, or "video" if it is one and the task takes them."""
+    return "video" if spec.takes_videos and is_video_name(file) else spec.parts[0].name
 
 
 def file_columns(
@@ -99,14 +105,17 @@ def file_columns(
             return InputError(f"nothing in the column {missing[0]!r}")
         if isinstance(columns, str):
             file = _find_file(folder, cells[columns])
-            return {spec.parts[0].name: file, **given} if given else file
+            return {_file_part(spec, file): file, **given} if given else file
         try:
             parts = {
                 part.name: _part(part, folder, cells[columns[part.name]]) for part in spec.parts if part.name in columns
             }
         except ValueError as error:
             return InputError(str(error))
-        return [*parts.values()] if spec.parts_as_list else {**given, **parts}
+        if spec.parts_as_list:
+            return [*parts.values()]
+        first = spec.parts[0].name
+        return {**given, **{_file_part(spec, file) if name == first else name: file for name, file in parts.items()}}
 
     return build
 

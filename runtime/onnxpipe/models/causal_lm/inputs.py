@@ -103,12 +103,12 @@ class Positions:
 
 @dataclass(frozen=True)
 class EmbeddedTokens:
-    """Feeds embeddings, some of which come from elsewhere than the vocabulary: from images.
+    """Feeds embeddings, some of which come from elsewhere than the vocabulary: from images and videos.
 
     Attributes:
         embeddings: embeds ids.
         prompts: int64 (length,) each, without padding.
-        token_id: the placeholder whose embeddings are replaced; None for none.
+        token_ids: the placeholders whose embeddings are replaced.
         features: float32 (placeholders of all prompts, width): what replaces them, in the prompts' order.
         positions: the positions, where they are not places.
         extra: further inputs of the decoder, by name.
@@ -116,7 +116,7 @@ class EmbeddedTokens:
 
     embeddings: TokenEmbeddings
     prompts: Sequence[Array]
-    token_id: int | None = None
+    token_ids: Sequence[int] = ()
     features: Array | None = None
     positions: Positions | None = None
     extra: Mapping[str, TokenFeature] = field(default_factory=dict)
@@ -124,7 +124,7 @@ class EmbeddedTokens:
     def prompt(self, inside: Array, places: Array) -> dict[str, Array]:
         """See `DecoderInputs.prompt`."""
         ids = spread(self.prompts, inside)
-        marks = np.zeros(ids.shape, bool) if self.token_id is None else (ids == self.token_id) & inside
+        marks = np.isin(ids, self.token_ids) & inside
         feeds = self.embeddings(np.where(marks, 0, ids))  # a placeholder's id may be beyond the vocabulary
         if self.features is not None and marks.any():
             embeds = np.array(feeds["inputs_embeds"])

@@ -18,7 +18,7 @@ _FAMILIES: dict[str, tuple[str, str]] = {
     "llava_onevision": ("llava_next", "LlavaOnevision"),
     "paligemma": ("gemma", "PaliGemma"),
     "smolvlm": ("idefics3", "Idefics3"),
-    "qwen2_5_vl": ("qwen_vl", "QwenVL"),
+    "qwen2_5_vl": ("qwen_vl", "Qwen25VL"),
     "qwen2_vl": ("qwen_vl", "QwenVL"),
     "qwen3_vl": ("qwen_vl", "Qwen3VL"),
 }

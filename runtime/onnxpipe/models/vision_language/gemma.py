@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from onnxpipe.models.causal_lm.inputs import Positions, TokenFeature
-from onnxpipe.models.vision_language.family import Array, EncodedImages, Family
+from onnxpipe.models.vision_language.family import Array, EncodedImages, Family, token_of
 
 _TYPES = "token_type_ids"
 
@@ -17,8 +17,7 @@ class Gemma3(Family):
 
     def extra(self, rows: Sequence[Array], images: EncodedImages) -> dict[str, TokenFeature]:
         """Make `token_type_ids`."""
-        token = self.config.get("image_token_id")
-        token = self.config.get("image_token_index") if token is None else token
+        token = token_of(self.config, "image")
         return {_TYPES: TokenFeature([(row == token).astype(np.int64) for row in rows])}
 
 

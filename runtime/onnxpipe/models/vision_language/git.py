@@ -146,7 +146,7 @@ class GitCaptioner(ImageEncodingMixin, ImageToTextModel, CausalLM):
         return EmbeddedTokens(
             self.embeddings,
             rows,
-            _FEATURE,
+            (_FEATURE,),
             np.concatenate(images) if images else None,
             Positions([_text_positions(each) for each in types], -counts),
             {"token_type_ids": TokenFeature(types)},

@@ -1,4 +1,4 @@
-"""Encode the images of prompts, for every model that sees images."""
+"""Encode the images and videos of prompts, for every model that sees them."""
 
 from __future__ import annotations
 
@@ -17,13 +17,22 @@ class ImageEncodingMixin:
     Attributes:
         vision: encodes images.
         family: what is special about the model's family.
+        image_token_id: the placeholder of an image's features in a prompt.
+        video_token_id: that of a video's; None where the model has none of its own.
     """
 
     vision: VisionEncoder
     family: Family
+    image_token_id: int
+    video_token_id: int | None = None
+
+    @property
+    def placeholders(self) -> tuple[int, ...]:
+        """The placeholders of features in a prompt: of images, and of videos if those have another."""
+        return (self.image_token_id,) if self.video_token_id is None else (self.image_token_id, self.video_token_id)
 
     def encode_images(self, images: Mapping[str, Any]) -> EncodedImages:
-        """Encode images, or take them from the cache of those that were encoded lately.
+        """Encode images and videos, or take them from the cache of those that were encoded lately.
 
         Args:
             images: what the processor made of them: `pixel_values`, and by family more; empty for none.

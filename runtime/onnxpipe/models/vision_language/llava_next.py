@@ -10,7 +10,7 @@ import numpy as np
 
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.vision_encoder import Piece
-from onnxpipe.models.vision_language.family import Array, EncodedImages, Family
+from onnxpipe.models.vision_language.family import IS_VIDEO, Array, EncodedImages, Family
 from onnxpipe.processing.images.interpolate import interpolate
 from onnxpipe.processing.images.llava import best_canvas, unpadded
 from onnxpipe.processing.multimodal.llava import most_tiles, scaled_down
@@ -29,11 +29,7 @@ class LlavaNext(Family):
 
     def encoded(self, pieces: Sequence[Piece], images: Mapping[str, Array]) -> EncodedImages:
         """Lay the features of each image's tiles out as the image is."""
-        if pieces and "image_newline" not in pieces[0]:
-            raise UnsupportedError(
-                "its vision_encoder does not give image_newline, which ends the rows of an image's features: export "
-                "the model with onnxpipe"
-            )
+        _check_newline(pieces)
         features: list[Array] = []
         rest = iter(pieces)
         for size, count in zip(images["image_sizes"].tolist(), self._tiles(images), strict=True):
@@ -75,9 +71,44 @@ class LlavaNext(Family):
 
 
 class LlavaOnevision(LlavaNext):
-    """LLaVA-OneVision: large images are scaled down; of several images in one message each is one tile."""
+    """LLaVA-OneVision: large images are scaled down; of several images in one message each is one tile.
 
-    inputs: ClassVar[frozenset[str]] = frozenset({"pixel_values", "image_sizes", "batch_num_images"})
+    Videos are `pixel_values_videos` (videos, frames, 3, side, side). Their frames are tiles whose features are pooled,
+    and a video ends with one `image_newline`.
+    """
+
+    inputs: ClassVar[frozenset[str]] = frozenset(
+        {"pixel_values", "image_sizes", "batch_num_images", "pixel_values_videos"}
+    )
+    has_videos: ClassVar[bool] = True
+
+    def pieces(self, images: Mapping[str, Array]) -> list[Piece]:
+        """Cut images into their tiles, and videos into their frames."""
+        tiles = super().pieces(images) if "pixel_values" in images else []
+        videos = images.get("pixel_values_videos", ())
+        return [*tiles, *({"pixel_values": frame[None]} for video in videos for frame in video)]
+
+    def encoded(self, pieces: Sequence[Piece], images: Mapping[str, Array]) -> EncodedImages:
+        """Lay out the features of images, and pool those of videos."""
+        videos = images.get("pixel_values_videos", ())
+        first = len(pieces) - sum(map(len, videos))
+        features = super().encoded(pieces[:first], images)["features"] if first else []
+        count, rest = len(features), iter(pieces[first:])
+        features += [self._pooled([next(rest) for _ in video]) for video in videos]
+        return {"features": features, "extra": {}, "layout": {IS_VIDEO: np.arange(len(features)) >= count}}
+
+    def _pooled(self, frames: Sequence[Piece]) -> Array:
+        """Pool the features of a video's frames: float32 (features, width)."""
+        _check_newline(frames)
+        newline = frames[0]["image_newline"].reshape(1, -1)
+        tower = self.config.vision_config
+        across = int(tower.image_size) // int(tower.patch_size)
+        features = np.stack([frame["image_features"] for frame in frames])
+        width = features.shape[-1]
+        grids = np.moveaxis(features.reshape(len(frames), across, across, width), -1, 1)
+        side = -(-across // 2)
+        pooled = np.moveaxis(interpolate(grids, (side, side), "bilinear"), 1, -1)
+        return np.concatenate([pooled.reshape(-1, width), newline])
 
     def _tiles(self, images: Mapping[str, Array]) -> list[int]:
         counts = super()._tiles(images)
@@ -94,3 +125,12 @@ class LlavaOnevision(LlavaNext):
         if size == grid:
             return features
         return np.moveaxis(interpolate(np.moveaxis(features, -1, 0), size, "bilinear"), 0, -1)
+
+
+def _check_newline(pieces: Sequence[Piece]) -> None:
+    """Refuse the outputs of a vision encoder that gives no end of a row."""
+    if pieces and "image_newline" not in pieces[0]:
+        raise UnsupportedError(
+            "its vision_encoder does not give image_newline, which ends the rows of an image's features: export the "
+            "model with onnxpipe"
+        )

@@ -8,14 +8,21 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.bundle import Bundle
-from onnxpipe.errors import ImageError, UnknownArgumentError, UnsupportedError
+from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 from onnxpipe.models.base import Opener
 from onnxpipe.models.causal_lm.graph import CausalGraph
 from onnxpipe.models.causal_lm.inputs import EmbeddedTokens, TokenEmbeddings
 from onnxpipe.models.causal_lm.model import CausalLM
 from onnxpipe.models.vision_encoder import GRAPH, VisionEncoder
 from onnxpipe.models.vision_language.families import family_of
-from onnxpipe.models.vision_language.family import Array, EncodedImages, Family
+from onnxpipe.models.vision_language.family import (
+    Array,
+    EncodedImages,
+    Family,
+    join_encoded,
+    split_encoded,
+    token_of,
+)
 from onnxpipe.models.vision_language.image_encoding import ImageEncodingMixin
 
 
@@ -32,7 +39,7 @@ class VisionLanguageModel(ImageEncodingMixin, CausalLM):
 
     Attributes:
         vision, family: as above.
-        image_token_id: the placeholder of an image's features in a prompt.
+        image_token_id, video_token_id: the placeholders of features in a prompt.
     """
 
     def __init__(
@@ -46,11 +53,11 @@ class VisionLanguageModel(ImageEncodingMixin, CausalLM):
     ) -> None:
         super().__init__(bundle, graph, name_or_path, embeddings)
         self.vision, self.family = vision, family
-        token = bundle.config.get("image_token_id")
-        token = bundle.config.get("image_token_index") if token is None else token
-        if not isinstance(token, int):
+        token = token_of(bundle.config, "image")
+        if token is None:
             raise UnsupportedError(f"{name_or_path}: config.json names no image_token_id, so images have no place")
         self.image_token_id = token
+        self.video_token_id = token_of(bundle.config, "video") if family.has_videos else None
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener, name_or_path: str) -> VisionLanguageModel:
@@ -90,7 +97,7 @@ class VisionLanguageModel(ImageEncodingMixin, CausalLM):
 
         Args:
             input_ids, attention_mask, position_ids, past_key_values, use_cache, return_dict: see `CausalLM`.
-            **images: what the processor made of the images: `pixel_values`, and by family more.
+            **images: what the processor made of images and videos: `pixel_values`, and by family more.
 
         Raises:
             UnknownArgumentError: an input that the family does not have.
@@ -105,36 +112,20 @@ class VisionLanguageModel(ImageEncodingMixin, CausalLM):
         )
 
     def decoder_inputs(self, rows: list[Array], inputs: Mapping[str, Any]) -> EmbeddedTokens:
-        """Embed prompts, with the features of images where their placeholders are; see `CausalLM.decoder_inputs`.
+        """Embed prompts, with the features of images and videos for placeholders; see `CausalLM.decoder_inputs`.
 
         Raises:
             ImageError: there are more placeholders than features, or fewer.
         """
         assert self.embeddings is not None
         encoded: EncodedImages = inputs.get("encoded_images") or self.encode_images(inputs)
-        self._check_counts(rows, encoded)
+        encoded = join_encoded(split_encoded(encoded, rows, self.placeholders))
         features = np.concatenate(encoded["features"]) if encoded["features"] else None
         return EmbeddedTokens(
             self.embeddings,
             rows,
-            self.image_token_id,
+            self.placeholders,
             features,
             self.family.positions(rows, encoded),
             self.family.extra(rows, encoded),
         )
-
-    def _check_counts(self, rows: list[Array], encoded: EncodedImages) -> None:
-        """Refuse placeholders that are not as many as the features of whole images, row by row."""
-        counts = np.array([int((row == self.image_token_id).sum()) for row in rows])
-        ends = np.cumsum([0, *(len(image) for image in encoded["features"])])
-        if counts.sum() != ends[-1]:
-            raise ImageError(
-                f"Image features and image tokens do not match, tokens: {counts.sum()}, features: {ends[-1]}. A prompt "
-                "with images has to be whole (no truncation), with the images that it names and no others"
-            )
-        if not np.isin(np.cumsum(counts), ends).all():
-            raise ImageError(
-                f"the rows have {', '.join(map(str, counts))} image tokens, and the images "
-                f"{', '.join(str(len(image)) for image in encoded['features'])} features: a row's last image goes on "
-                "in the next row. Pass the images in the order of the rows"
-            )

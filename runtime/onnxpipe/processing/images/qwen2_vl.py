@@ -25,26 +25,17 @@ from onnxpipe.processing.images.transforms import Array
 _LONGEST_RATIO = 200
 
 
-class Qwen2VLImageProcessor(ImageProcessor):
-    """Qwen2-VL, Qwen2.5-VL, Qwen3-VL.
+class PatchedProcessor(ImageProcessor):
+    """The settings of Qwen-VL: `size` has the fewest and the most *pixels* (`shortest_edge`, `longest_edge`).
 
-    `size` has the fewest and the most *pixels* of an image (`shortest_edge`, `longest_edge`); older files call them
-    `min_pixels` and `max_pixels`. A call returns `pixel_values` (patches of all images, values of a patch) and
-    `image_grid_thw` int64 (images, 3): how many patches each image has in time, height and width. The patches of
-    a block of `merge_size` by `merge_size` follow each other.
+    Older files call them `min_pixels` and `max_pixels`. The patches of a block of `merge_size` by `merge_size` follow
+    each other.
     """
 
     square: ClassVar[bool] = False
     size_limit: ClassVar[int] = MAX_PIXELS
     shorthands: ClassVar[frozenset[str]] = frozenset({"min_pixels", "max_pixels"})
-    packed: ClassVar[frozenset[str]] = frozenset({"pixel_values"})
     unused: ClassVar[frozenset[str]] = CROPPING | PADDING
-    defaults: ClassVar = ImageProcessorSettings(
-        do_convert_rgb=True, do_resize=True, size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280},
-        resample=BICUBIC, do_rescale=True, do_normalize=True, image_mean=CLIP_MEAN, image_std=CLIP_STD, patch_size=14,
-        temporal_patch_size=2, merge_size=2,
-    )  # fmt: skip
-    model_input_names = ("pixel_values", "image_grid_thw")
 
     @classmethod
     def _settings_in(cls, config: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -67,32 +58,76 @@ class Qwen2VLImageProcessor(ImageProcessor):
     def _takes_max_size(cls) -> bool:
         return False
 
+
+class Qwen2VLImageProcessor(PatchedProcessor):
+    """Qwen2-VL, Qwen2.5-VL, Qwen3-VL.
+
+    A call returns `pixel_values` (patches of all images, values of a patch) and `image_grid_thw` int64 (images, 3):
+    how many patches each image has in time, height and width.
+    """
+
+    packed: ClassVar[frozenset[str]] = frozenset({"pixel_values"})
+    defaults: ClassVar = ImageProcessorSettings(
+        do_convert_rgb=True, do_resize=True, size={"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280},
+        resample=BICUBIC, do_rescale=True, do_normalize=True, image_mean=CLIP_MEAN, image_std=CLIP_STD, patch_size=14,
+        temporal_patch_size=2, merge_size=2,
+    )  # fmt: skip
+    model_input_names = ("pixel_values", "image_grid_thw")
+
     def target_size(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """Compute the size in whole blocks of patches, within the bounds of pixels."""
-        size = settings.size or {}
-        if not {"shortest_edge", "longest_edge"} <= size.keys():
-            raise UnsupportedError(f"size must have a shortest_edge and a longest_edge, in pixels of an image: {size}")
-        factor = (settings.patch_size or 14) * (settings.merge_size or 2)
-        return size_in_blocks(height, width, factor, size["shortest_edge"], size["longest_edge"])
+        least, most = pixel_bounds(settings)
+        return size_in_blocks(height, width, block_side(settings), least, most)
 
     def finish(self, values: Array, settings: ImageProcessorSettings) -> Array:
         """Cut the image into patches: (patches, channels · frames · patch pixels), block by block."""
-        side, merge, frames = settings.patch_size or 14, settings.merge_size or 2, settings.temporal_patch_size or 2
-        channels, height, width = values.shape
-        if height % (side * merge) or width % (side * merge):
-            raise ImageError(
-                f"an image of {width}x{height} pixels is not made of blocks of {side * merge}: leave do_resize on"
-            )
-        grid = values.reshape(channels, height // (side * merge), merge, side, width // (side * merge), merge, side)
-        patches = grid.transpose(1, 4, 2, 5, 0, 3, 6)[:, :, :, :, :, None]
-        repeated = np.broadcast_to(patches, (*patches.shape[:5], frames, side, side))
-        return repeated.reshape(height // side * (width // side), -1)
+        frames = np.broadcast_to(values, (settings.temporal_patch_size or 2, *values.shape))
+        return cut_into_patches(frames, settings)
 
     def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """Collect the patches, and the grid of each image."""
         side = settings.patch_size or 14
         grids = [np.array([1, image.shaped[0] // side, image.shaped[1] // side], np.int64) for image in images]
         return {"pixel_values": [image.values for image in images], "image_grid_thw": grids}
+
+
+def block_side(settings: ImageProcessorSettings) -> int:
+    """Return the pixels a side of a block of patches, which becomes one token."""
+    return (settings.patch_size or 14) * (settings.merge_size or 2)
+
+
+def pixel_bounds(settings: ImageProcessorSettings) -> tuple[int, int]:
+    """Return the fewest and the most pixels.
+
+    Raises:
+        UnsupportedError: `size` does not have both.
+    """
+    size = settings.size or {}
+    if not {"shortest_edge", "longest_edge"} <= size.keys():
+        raise UnsupportedError(f"size must have a shortest_edge and a longest_edge, in pixels of an image: {size}")
+    return size["shortest_edge"], size["longest_edge"]
+
+
+def cut_into_patches(frames: Array, settings: ImageProcessorSettings) -> Array:
+    """Cut frames (frames, channels, height, width) into patches: (patches, channels · frames · patch pixels).
+
+    They are as many as fill whole patches in time; the patches of an image or a moment follow each other block by
+    block.
+
+    Raises:
+        ImageError: a side is not made of whole blocks.
+    """
+    side, merge, deep = settings.patch_size or 14, settings.merge_size or 2, settings.temporal_patch_size or 2
+    count, channels, height, width = frames.shape
+    if height % (side * merge) or width % (side * merge):
+        raise ImageError(
+            f"an image of {width}x{height} pixels is not made of blocks of {side * merge}: leave do_resize on"
+        )
+    grid = frames.reshape(
+        count // deep, deep, channels, height // (side * merge), merge, side, width // (side * merge), merge, side
+    )
+    patches = grid.transpose(0, 3, 6, 4, 7, 2, 1, 5, 8)
+    return patches.reshape(count // deep * (height // side) * (width // side), -1)
 
 
 #: The names in older files of the bounds in `size`.

@@ -68,6 +68,10 @@ class ImageProcessorSettings:
         crop_to_patches, min_patches, max_patches: cut the image into that many tiles (InternVL).
         do_pan_and_scan, pan_and_scan_min_crop_size, pan_and_scan_max_num_crops, pan_and_scan_min_ratio_to_activate:
             add crops of long images (Gemma 3).
+        do_sample_frames, num_frames, fps: choose the frames of a video, that many or so many a second.
+        min_frames, max_frames: how many frames of a video may be chosen by `fps` (Qwen-VL).
+        cap_pixels_per_frame, max_video_tokens: bound the pixels of a frame by that many tokens (Qwen-VL).
+        initial_shift: how far into its part of a video the chosen frame lies, True for half (InternVL).
     """
 
     do_convert_rgb: bool | None = None
@@ -126,6 +130,14 @@ class ImageProcessorSettings:
     pan_and_scan_min_crop_size: int | None = None
     pan_and_scan_max_num_crops: int | None = None
     pan_and_scan_min_ratio_to_activate: float | None = None
+    do_sample_frames: bool | None = None
+    num_frames: int | None = None
+    fps: float | None = None
+    min_frames: int | None = None
+    max_frames: int | None = None
+    cap_pixels_per_frame: bool | None = None
+    max_video_tokens: int | None = None
+    initial_shift: bool | float | None = None
 
 
 class ImageProcessorOverrides(TypedDict, total=False):
@@ -193,6 +205,14 @@ class ImageProcessorOverrides(TypedDict, total=False):
     pan_and_scan_min_crop_size: int
     pan_and_scan_max_num_crops: int
     pan_and_scan_min_ratio_to_activate: float
+    do_sample_frames: bool
+    num_frames: int
+    fps: float
+    min_frames: int
+    max_frames: int
+    cap_pixels_per_frame: bool
+    max_video_tokens: int
+    initial_shift: bool | float
 
 
 class ImageProcessorKeywords(FileKeywords, ImageProcessorOverrides, total=False):
@@ -349,9 +369,14 @@ def _text(name: str, value: Any) -> str:
     raise UnsupportedError(f"{name} must be a string; got {value!r}")
 
 
-_FRACTIONS = ("crop_pct", "ensure_multiple_of", "pan_and_scan_min_ratio_to_activate")
+def _shift(name: str, value: Any) -> bool | float:
+    return value if isinstance(value, bool) else float(_count(name, value))
+
+
+_FRACTIONS = ("crop_pct", "ensure_multiple_of", "pan_and_scan_min_ratio_to_activate", "fps")
 _COUNTS = ("patch_size", "max_num_patches", "temporal_patch_size", "merge_size", "min_patches", "max_patches",
-           "pan_and_scan_min_crop_size", "pan_and_scan_max_num_crops")  # fmt: skip
+           "pan_and_scan_min_crop_size", "pan_and_scan_max_num_crops", "num_frames", "min_frames", "max_frames",
+           "max_video_tokens")  # fmt: skip
 _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("crop_size", "pad_size", "mask_size", "mask_pad_size", "max_image_size"), parse_size),
     **dict.fromkeys(("image_mean", "image_std"), _numbers),
@@ -362,5 +387,6 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("size_divisor", "num_labels", "num_text"), _count),
     **dict.fromkeys(("repo_path", "class_info_file", "ocr_lang", "tesseract_config"), _text),
     "resample": _filter,
+    "initial_shift": _shift,
     "image_grid_pinpoints": _grids,
 }

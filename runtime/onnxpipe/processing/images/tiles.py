@@ -105,14 +105,14 @@ class Idefics3ImageProcessor(TiledImageProcessor):
         size = settings.size or {}
         if "longest_edge" not in size:
             return super().target_size(height, width, settings)
-        height, width = _with_long_side(height, width, size["longest_edge"], even=True)
+        height, width = with_long_side(height, width, size["longest_edge"], even=True)
         if max(height, width) > self.longest_side:
-            height, width = _with_long_side(height, width, self.longest_side)
+            height, width = with_long_side(height, width, self.longest_side)
         return height, width
 
     def tiles(self, image: ImageOrArray, settings: ImageProcessorSettings) -> list[ImageOrArray]:
         """Cut the image into tiles and add the whole; without `do_image_splitting`, only the whole."""
-        side = _tile_side(settings)
+        side = tile_side(settings)
         if settings.do_resize:
             image = transforms.resize(image, self.target_size(*transforms.size_of(image), settings), settings.resample)
         if not settings.do_image_splitting:
@@ -124,7 +124,7 @@ class Idefics3ImageProcessor(TiledImageProcessor):
 
     def grid(self, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """Return the rows and columns that an image of that size is cut into; 0 and 0 where it is not."""
-        side = _tile_side(settings)
+        side = tile_side(settings)
         if not settings.do_image_splitting:
             return 0, 0
         if settings.do_resize:
@@ -163,14 +163,14 @@ class SmolVLMImageProcessor(Idefics3ImageProcessor):
     """SmolVLM: as Idefics 3."""
 
 
-def _tile_side(settings: ImageProcessorSettings) -> int:
+def tile_side(settings: ImageProcessorSettings) -> int:
     size = settings.max_image_size or {}
     if "longest_edge" not in size:
         raise ImageError(f"max_image_size must have a longest_edge; got {size}")
     return size["longest_edge"]
 
 
-def _with_long_side(height: int, width: int, long: int, even: bool = False) -> tuple[int, int]:
+def with_long_side(height: int, width: int, long: int, even: bool = False) -> tuple[int, int]:
     """Scale a height and width to that long side, the other rounded down, or to an even number next to that."""
     ratio = width / height
     other = int(long / ratio) if width >= height else int(long * ratio)

@@ -1,24 +1,24 @@
-"""Render conversations with images, and make the arrays for the model of them."""
+"""Render conversations with images and videos, and make the arrays for the model of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.batch_feature import BatchFeature
-from onnxpipe.processing.multimodal.placeholders import Expanded
+from onnxpipe.processing.multimodal.placeholders import Expanded, groups_of
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.processing.text.chat import messages as chat
 from onnxpipe.processing.text.chat.control_tokens import ControlTokens, is_marked
 from onnxpipe.processing.text.chat.rendering import ChatRequest
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
-#: The keys of a part of a message that say where its image is.
-SOURCES = ("image", "url", "path", "base64")
+#: The keys of a part of a message that say where its image, or its video, is.
+SOURCES = {"image": ("image", "url", "path", "base64"), "video": ("video", "url", "path")}
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,30 @@ class _Host(Protocol):
 
     tokenizer: Tokenizer
     chat_template: Any
+    video_template: str | None
+    video_token: str | None
 
     @property
     def guarded(self) -> tuple[str, ...]: ...
     @property
     def call_options(self) -> frozenset[str]: ...
+    def video_options(self, options: Mapping[str, Any]) -> dict[str, Any]: ...
     def _process(
-        self, images: Any, text: Any, return_tensors: Any, options: Mapping[str, Any], control: ControlTokens | None
+        self,
+        images: Any,
+        videos: list[Any] | None,
+        text: Any,
+        return_tensors: Any,
+        options: Mapping[str, Any],
+        control: ControlTokens | None,
     ) -> Processed: ...
 
 
 class ImageChatMixin:
-    """Adds chat templates to a processor of texts and images: `apply_chat_template`."""
+    """Adds chat templates to a processor of texts, images and videos: `apply_chat_template`."""
+
+    #: The template of conversations with videos, in families whose own does not know them.
+    video_template: ClassVar[str | None] = None
 
     def apply_chat_template(
         self: _Host,
@@ -76,12 +88,13 @@ class ImageChatMixin:
 
         Args:
             conversation: messages, dicts with "role" and "content"; a content is a text, or a list of parts: {"type":
-                "text", "text": …}, {"type": "image", "image" | "url" | "path" | "base64": …}, or {"type": "image_url",
-                "image_url": {"url": …}}. Or a list of such conversations.
+                "text", "text": …}, {"type": "image", "image" | "url" | "path" | "base64": …}, {"type": "video",
+                "video" | "url" | "path": …} (a file, or a list of frames), or {"type": "image_url", "image_url":
+                {"url": …}}, likewise "video_url". Or a list of such conversations.
             chat_template: a name, or the text of a template; None for the processor's.
             tools, documents, add_generation_prompt, continue_final_message, return_assistant_tokens_mask,
             sanitize_control_tokens: see the tokenizer's `apply_chat_template`.
-            tokenize: load the images and make the arrays for the model, instead of the text alone.
+            tokenize: load images and videos and make the arrays for the model, instead of the text alone.
             return_tensors: "np" for arrays; None for lists.
             return_dict: return all arrays; else the `input_ids` alone.
             processor_kwargs: keywords of the processor's call.
@@ -91,11 +104,15 @@ class ImageChatMixin:
             Without `tokenize` the text, or a list for several conversations; else a `BatchFeature`, or ids.
 
         Raises:
-            ImageError: an image that cannot be read, or more images than the template has markers for, or fewer.
+            ImageError: an image or a video that cannot be read, or more than the template has markers for, or fewer.
             ValueError, TypeError, UnknownArgumentError, jinja2.TemplateError, BundleError: see the tokenizer's.
             UnsupportedError: a part of a message that the model does not take.
         """
         template = chat.choose_template(self.chat_template, chat_template, tools=tools is not None)
+        chats, several = chat.conversations_of(conversation)
+        parted = [_without_media(messages, self.video_token is not None) for messages in chats]
+        if chat_template is None and any(each.videos for each in parted):
+            template = self.video_template or template
         variables, options = _divided(template, kwargs, self.call_options)
         options = {**options, **(processor_kwargs or {})}
         request = ChatRequest(
@@ -103,18 +120,21 @@ class ImageChatMixin:
             return_assistant_tokens_mask, tokenize, sanitize_control_tokens,
         )  # fmt: skip
         request.check()
-        chats, several = chat.conversations_of(conversation)
-        parted = [_without_images(messages) for messages in chats]
         control = _control(self, template, everything=sanitize_control_tokens) if tokenize else None
-        texts, spans = request.render([plain for plain, _ in parted], self.tokenizer.special_tokens_map, control)
+        texts, spans = request.render([each.messages for each in parted], self.tokenizer.special_tokens_map, control)
         if not tokenize:
             return texts if several else texts[0]
         if self.tokenizer.bos_token is not None and texts[0].startswith(self.tokenizer.bos_token):
             options["add_special_tokens"] = False  # the template has written them
         images = options.pop("images", None)
-        images = [found for _, found in parted] if images is None else images if several else [images]
+        images = [each.images for each in parted] if images is None else images if several else [images]
+        videos = [each.videos for each in parted]
+        if any(videos) and self.video_token is not None:
+            groups_of(texts, self.video_token, None, videos, "videos")
+            options = self.video_options(options)
         control = control if any(map(is_marked, texts)) else None
-        done = self._process(images, texts, return_tensors, options, control)
+        flat = [video for own in videos for video in own]
+        done = self._process(images, flat or None, texts, return_tensors, options, control)
         if return_assistant_tokens_mask:
             _add_masks(done, spans)
         return done.features if return_dict else done.features["input_ids"]
@@ -143,36 +163,46 @@ def _control(host: _Host, template: str, *, everything: bool) -> ControlTokens:
     )
 
 
-def _without_images(messages: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Return messages whose parts do not hold their images, and the images.
+@dataclass
+class _Parted:
+    """A conversation whose parts do not hold their images and videos, and these."""
+
+    messages: list[Any] = field(default_factory=list)
+    images: list[Any] = field(default_factory=list)
+    videos: list[Any] = field(default_factory=list)
+
+
+def _without_media(messages: Sequence[Any], takes_videos: bool) -> _Parted:
+    """Take the images and videos out of the parts of messages.
 
     Raises:
-        UnsupportedError: a part that is no text and no image.
+        UnsupportedError: a part of another type, or a video for a model that takes none.
     """
-    plain: list[Any] = []
-    images: list[Any] = []
+    found = _Parted()
     for message in messages:
         content = message.get("content") if isinstance(message, Mapping) else None
         if isinstance(content, (list, tuple)):
-            parts = [_part(part) for part in content]
-            images += [image for _, found in parts for image in found]
-            message = {**message, "content": [part for part, _ in parts]}
-        plain.append(message)
-    return plain, images
+            message = {**message, "content": [_part(part, found, takes_videos) for part in content]}
+        found.messages.append(message)
+    return found
 
 
-def _part(part: Any) -> tuple[Any, list[Any]]:
-    """Return a part of a message without its image, and its images."""
+def _part(part: Any, found: _Parted, takes_videos: bool) -> Any:
+    """Return a part of a message without its image or video, which is added to those found."""
     kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind == "image_url":
-        named = part.get("image_url")
-        return {"type": "image"}, [named.get("url", "") if isinstance(named, Mapping) else named]
-    if kind == "image":
-        rest = {name: value for name, value in part.items() if name not in SOURCES}
-        return rest, [part[name] for name in SOURCES if part.get(name) is not None]
-    if isinstance(part, Mapping) and kind != "text":
-        raise UnsupportedError(f"a message has a part of the type {kind!r}: chats take texts and images here")
-    return part, []
+    if kind == "text" or not isinstance(part, Mapping):
+        return part
+    name = str(kind).removesuffix("_url")
+    if name not in SOURCES or (name == "video" and not takes_videos):
+        takes = "texts, images and videos" if takes_videos else "texts and images"
+        raise UnsupportedError(f"a message has a part of the type {kind!r}: chats with this model take {takes}")
+    media = found.images if name == "image" else found.videos
+    if kind != name:
+        source = part.get(kind)
+        media.append(source.get("url", "") if isinstance(source, Mapping) else source)
+        return {"type": name}
+    media += [part[key] for key in SOURCES[name] if part.get(key) is not None]
+    return {key: value for key, value in part.items() if key not in SOURCES[name]}
 
 
 def _add_masks(done: Processed, spans: Sequence[Sequence[tuple[int, int]]]) -> None:

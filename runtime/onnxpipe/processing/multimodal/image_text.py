@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from onnxpipe.processing.processor_config import ProcessorConfig
 from onnxpipe.processing.text.keywords import TokenizerCallOptions
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from onnxpipe.processing.video.chats import ChatVideoProcessor
+
 _OF_TEXT = frozenset({*TokenizerCallOptions.__annotations__, "add_special_tokens"})
 """The keywords of a tokenizer's call."""
 
@@ -35,6 +38,7 @@ class TextImageProcessor:
 
     Attributes:
         image_processor, tokenizer: as above.
+        video_processor: for videos; None where the family takes none.
     """
 
     #: Whether the image processor alone is what a model without a tokenizer needs.
@@ -43,6 +47,7 @@ class TextImageProcessor:
     def __init__(self, image_processor: ImageProcessor, tokenizer: Tokenizer | None = None) -> None:
         self.image_processor = image_processor
         self.tokenizer = tokenizer
+        self.video_processor: ChatVideoProcessor | None = None
 
     @classmethod
     def from_parts(
@@ -72,9 +77,9 @@ class TextImageProcessor:
         return self._tokenizer_or_raise.batch_decode(*args, **options)
 
     def save_pretrained(self, save_directory: str | os.PathLike[str]) -> list[str]:
-        """Write the files of both and return their paths."""
-        text_files = () if self.tokenizer is None else self.tokenizer.save_pretrained(save_directory)
-        return [*text_files, *self.image_processor.save_pretrained(save_directory)]
+        """Write the files of the parts and return their paths."""
+        parts = (self.tokenizer, self.image_processor, self.video_processor)
+        return [path for part in parts if part is not None for path in part.save_pretrained(save_directory)]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("post_process_"):

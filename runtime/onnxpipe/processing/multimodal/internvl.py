@@ -9,6 +9,7 @@ import numpy as np
 
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.batch_feature import BatchFeature
+from onnxpipe.processing.multimodal.placeholders import any_unmarked
 from onnxpipe.processing.multimodal.vision_language import VisionLanguageProcessor
 
 
@@ -20,11 +21,13 @@ class InternVLProcessor(VisionLanguageProcessor):
     marker_role: ClassVar[str] = "context_image_token"
     feature_role: ClassVar[str] = "context_image_token"
     unused: ClassVar[frozenset[str]] = frozenset({"num_patches"})
-    reserved: ClassVar[tuple[str, ...]] = ("<img>", "</img>", "<video>")
+    reserved: ClassVar[tuple[str, ...]] = ("<img>", "</img>")
+    video_role: ClassVar[str | None] = "video_token"
     defaults: ClassVar[Mapping[str, Any]] = {
         "context_image_token": "<IMG_CONTEXT>",
         "start_image_token": "<img>",
         "end_image_token": "</img>",
+        "video_token": "<video>",
         "image_seq_length": 256,
     }
 
@@ -49,6 +52,25 @@ class InternVLProcessor(VisionLanguageProcessor):
         """Return the start, the tokens of the image's tiles, and the end."""
         tokens = self.image_token * (self.number("image_seq_length") * int(features["num_patches"][index]))
         return f"{self.token('start_image_token')}{tokens}{self.token('end_image_token')}"
+
+    def video_replacement(self, features: BatchFeature, index: int) -> str:
+        """Return a line for each frame: its number, and the tokens of a tile."""
+        tokens = self.image_token * self.number("image_seq_length")
+        framed = f"{self.token('start_image_token')}{tokens}{self.token('end_image_token')}"
+        count = len(features["pixel_values_videos"][index])
+        return "\n".join(f"Frame{number + 1}: {framed}" for number in range(count))
+
+    def joined(self, texts: list[str], images: BatchFeature, videos: BatchFeature) -> BatchFeature:
+        """Lay the tiles of images and the frames of videos one after the other, as the texts name them."""
+        if not videos:
+            return images
+        assert self.video_token is not None
+        clips = iter(videos["pixel_values_videos"])
+        tiles = iter(np.split(images["pixel_values"], np.cumsum(images["num_patches"])[:-1]) if images else [])
+        pattern = any_unmarked([self.image_token, self.video_token])
+        marks = [match.group() for text in texts for match in pattern.finditer(text)]
+        parts = [next(clips if mark == self.video_token else tiles) for mark in marks]
+        return BatchFeature({"pixel_values": np.concatenate(parts), "video_metadata": videos["video_metadata"]})
 
     def token_types(self, rows: Any) -> list[list[int]]:
         """Return 1 for tokens of images, their start and their end, and 0 for others."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from math import isqrt, sqrt
+from math import ceil, isqrt, sqrt
 from typing import Any, ClassVar
 
 from onnxpipe.errors import BundleError
@@ -68,9 +68,10 @@ class LlavaOnevisionProcessor(VisionLanguageProcessor):
     """LLaVA-OneVision: as LLaVA-NeXT, with fewer tokens for large canvases; one tile of each of several images."""
 
     grouped: ClassVar[bool] = True
-    reserved: ClassVar[tuple[str, ...]] = ("<video>",)
+    video_role: ClassVar[str | None] = "video_token"
     defaults: ClassVar[Mapping[str, Any]] = {
         "image_token": "<image>",
+        "video_token": "<video>",
         "num_image_tokens": None,
         "vision_feature_select_strategy": None,
         "vision_aspect_ratio": "anyres_max_9",
@@ -97,6 +98,11 @@ class LlavaOnevisionProcessor(VisionLanguageProcessor):
         counts = [int(number) for number in features["batch_num_images"] for _ in range(number)]
         tokens = base + 1 if counts[index] != 1 else base + self._of_tiles(features, index, base)
         return self.image_token * (tokens - int(dropped))
+
+    def video_replacement(self, features: BatchFeature, index: int) -> str:
+        """Return the tokens of the frames, each a quarter of a tile's, and one for the end."""
+        side = ceil(isqrt(self.number("num_image_tokens")) / 2)
+        return str(self.video_token) * (len(features["pixel_values_videos"][index]) * side * side + 1)
 
     def _of_tiles(self, features: BatchFeature, index: int, base: int) -> int:
         height, width = features["pixel_values"].shape[-2:]

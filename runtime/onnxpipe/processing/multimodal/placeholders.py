@@ -1,10 +1,10 @@
-"""Replace the markers of images in texts by the tokens that the images take up."""
+"""Replace the markers of images and videos in texts by the tokens that these take up."""
 
 from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,22 +32,32 @@ class Expanded:
         return old + (self.shifts[count - 1] if count else 0)
 
 
-def expand(texts: Sequence[str], marker: str, replacements: Iterable[str]) -> list[Expanded]:
-    """Replace the markers of texts, one after the other, by the replacements; there must be as many of them.
+def expand(texts: Sequence[str], replacements: Mapping[str, Iterable[str]]) -> list[Expanded]:
+    """Replace the markers of texts, one after the other; of each marker there must be as many replacements.
 
     Markers that are marked as ordinary text (`ControlTokens`) stay.
+
+    Args:
+        texts: the texts.
+        replacements: marker -> what takes its places.
     """
-    left, pattern = iter(replacements), unmarked(marker)
+    left = {marker: iter(each) for marker, each in replacements.items()}
+    pattern = any_unmarked(left)
     return [_expanded(text, pattern, left) for text in texts]
 
 
-def _expanded(text: str, pattern: re.Pattern[str], replacements: Iterator[str]) -> Expanded:
+def any_unmarked(markers: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern that matches any of the markers where it is not marked as ordinary text."""
+    return re.compile("|".join(unmarked(marker).pattern for marker in markers))
+
+
+def _expanded(text: str, pattern: re.Pattern[str], replacements: Mapping[str, Iterator[str]]) -> Expanded:
     parts: list[str] = []
     ends: list[int] = []
     shifts: list[int] = []
     last = shift = 0
     for match in pattern.finditer(text):
-        new = next(replacements)
+        new = next(replacements[match.group()])
         parts += [text[last : match.start()], new]
         last = match.end()
         shift += len(new) - len(match.group())
@@ -62,48 +72,52 @@ def count(text: str, token: str) -> int:
 
 
 def groups_of(
-    texts: Sequence[str], marker: str, images: Sequence[object] | None, nested: Sequence[Sequence[object]] | None
+    texts: Sequence[str],
+    marker: str,
+    given: Sequence[object] | None,
+    nested: Sequence[Sequence[object]] | None,
+    noun: str = "images",
 ) -> list[list[object]]:
-    """Return the images of each text.
+    """Return the images, or the videos, of each text.
 
     Args:
         texts: the texts with markers.
         marker: the marker.
-        images: images in the order of the markers; None for none.
-        nested: instead of `images`, those of each text.
+        given: what the markers stand for, in their order; None for nothing.
+        nested: instead of `given`, those of each text.
+        noun: what they are, for errors.
 
     Raises:
         ImageError: more markers than images or fewer, in all texts or in one.
     """
     marks = [count(text, marker) for text in texts]
+    mend = f"Write one {marker} for each of them into the text, or use a chat whose messages hold the {noun}"
     if nested is not None:
         found = [len(group) for group in nested]
         if marks != found:
             raise ImageError(
-                f"The number of {marker} tokens in each prompt should be the same as the number of images passed. "
-                f"Found {marks} {marker} tokens and {found} images per sample. {_MEND.format(marker)}"
+                f"The number of {marker} tokens in each prompt should be the same as the number of {noun} passed. "
+                f"Found {marks} {marker} tokens and {found} {noun} per sample. {mend}"
             )
         return [list(group) for group in nested]
-    flat = list(images or ())
+    flat = list(given or ())
     if sum(marks) != len(flat):
         raise ImageError(
-            f"The total number of {marker} tokens in the prompts should be the same as the number of images passed. "
-            f"Found total {sum(marks)} {marker} tokens and {len(flat)} images. {_MEND.format(marker)}"
+            f"The total number of {marker} tokens in the prompts should be the same as the number of {noun} passed. "
+            f"Found total {sum(marks)} {marker} tokens and {len(flat)} {noun}. {mend}"
         )
     rest = iter(flat)
     return [[next(rest) for _ in range(number)] for number in marks]
 
 
-_MEND = "Write one {} for each image into the text, or use a chat whose messages hold the images"
-
-
-def check_kept(rows: Any, texts: Sequence[str], token: str, token_id: int) -> None:
-    """Check that encoding kept all tokens of images.
+def check_kept(rows: Any, texts: Sequence[str], token: str, token_id: int, noun: str = "image") -> None:
+    """Check that encoding kept all tokens of images, or of videos.
 
     Args:
         rows: the ids.
         texts: what they are of.
         token, token_id: the token.
+        noun: what it is of, for errors.
 
     Raises:
         ImageError: it did not, as truncation cut some off.
@@ -112,7 +126,7 @@ def check_kept(rows: Any, texts: Sequence[str], token: str, token_id: int) -> No
     expected = [count(text, token) for text in texts]
     if found != expected:
         raise ImageError(
-            f"Mismatch in `image` token count between text and `input_ids`. Got ids={found} and text={expected}. "
+            f"Mismatch in `{noun}` token count between text and `input_ids`. Got ids={found} and text={expected}. "
             "Likely due to `truncation='max_length'`. Please disable truncation or increase `max_length`: a prompt "
-            "with images must not be cut"
+            f"with {noun}s must not be cut"
         )

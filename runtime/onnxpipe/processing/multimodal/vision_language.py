@@ -1,4 +1,5 @@
-"""Processors of vision-language models: the markers of images in a text become as many tokens as the images take up.
+"""Processors of vision-language models: the markers of images and videos in a text become as many tokens as these take
+up.
 
 processor(images=[image], text="<image> What is this?")      # input_ids, attention_mask, pixel_values
 processor.apply_chat_template(messages, tokenize=True, return_dict=True)
@@ -25,17 +26,19 @@ from onnxpipe.processing.images.settings import RENAMED
 from onnxpipe.processing.multimodal import placeholders
 from onnxpipe.processing.multimodal.image_chats import ImageChatMixin, Processed
 from onnxpipe.processing.multimodal.image_text import TextImageProcessor
+from onnxpipe.processing.multimodal.videos import VideoMixin
 from onnxpipe.processing.processor_config import ProcessorConfig
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.processing.text.chat.control_tokens import ControlTokens
 from onnxpipe.processing.text.chat_templates import encode_marked
 from onnxpipe.processing.text.keywords import TokenizerCallOptions
 from onnxpipe.processing.text.tokenizer import Tokenizer
+from onnxpipe.processing.video.inputs import flatten_videos
 
 _TEXT_OPTIONS = frozenset({*TokenizerCallOptions.__annotations__, "add_special_tokens", "return_mm_token_type_ids"})
 
 
-class VisionLanguageProcessor(ImageChatMixin, TextImageProcessor, ABC):
+class VisionLanguageProcessor(ImageChatMixin, VideoMixin, TextImageProcessor, ABC):
     """An image processor and a tokenizer, and how many tokens of a prompt an image takes up.
 
     A family is a subclass: it says what stands for an image in a text (`replacement`), which settings
@@ -51,6 +54,7 @@ class VisionLanguageProcessor(ImageChatMixin, TextImageProcessor, ABC):
         settings: with the defaults of the class.
         image_token, image_token_id: the marker of an image in a text.
         feature_token, feature_token_id: the token that an image's features take the place of; mostly the same.
+        video_processor, video_token, video_token_id: see `VideoMixin`.
 
     Raises:
         BundleError: the tokenizer has no token for images.
@@ -93,6 +97,8 @@ class VisionLanguageProcessor(ImageChatMixin, TextImageProcessor, ABC):
         self.chat_template = tokenizer.chat_template if chat_template is None else chat_template
         self.image_token, self.feature_token = self.token(self.marker_role), self.token(self.feature_role)
         self.image_token_id, self.feature_token_id = self.id_of(self.image_token), self.id_of(self.feature_token)
+        self.video_token = None if self.video_role is None else self.token(self.video_role)
+        self.video_token_id = tokenizer.get_vocab().get(self.video_token or "")
 
     @classmethod
     def from_parts(cls, image_processor: ImageProcessor, tokenizer: Tokenizer | None, config: ProcessorConfig) -> Self:
@@ -129,51 +135,69 @@ class VisionLanguageProcessor(ImageChatMixin, TextImageProcessor, ABC):
 
     # -- the call -----------------------------------------------------------------------------------------------------
     def __call__(
-        self, images: Any = None, text: Any = None, *, return_tensors: Any = "np", **options: Any
+        self, images: Any = None, text: Any = None, videos: Any = None, *, return_tensors: Any = "np", **options: Any
     ) -> BatchFeature:
         """Make the arrays for the model.
 
         Args:
             images: an image, a list of images in the order of their markers, or a list with a list for each text; see
                 `ImageProcessor`.
-            text: a text or a list of texts, with a marker (`image_token`) where each image belongs.
+            text: a text or a list of texts, with a marker (`image_token`, `video_token`) where each image or video
+                belongs.
+            videos: a video, or a list of videos in the order of their markers; see `ChatVideoProcessor`.
             return_tensors: "np" for arrays (texts of different lengths then need padding=True); None for lists.
-            **options: keywords of the tokenizer's call, and settings of the image processor.
+            **options: keywords of the tokenizer's call, and settings of the image processor and the video processor;
+                a setting of both holds for both.
 
         Returns:
             `input_ids`, `attention_mask` int64 (texts, tokens), `pixel_values` and the other arrays of the family.
 
         Raises:
-            ImageError: more markers than images or fewer, or a prompt whose images were truncated.
-            UnknownArgumentError: a keyword of neither.
-            UnsupportedError: neither images nor texts.
+            ImageError: more markers than images or fewer, likewise of videos, or a prompt of which some were truncated.
+            UnknownArgumentError: a keyword of none.
+            UnsupportedError: neither images nor texts nor videos, or videos for a family that takes none.
         """
-        return self._process(images, text, return_tensors, options, None).features
+        flat = None if videos is None else flatten_videos(videos)
+        return self._process(images, flat, text, return_tensors, options, None).features
 
     def _process(
-        self, images: Any, text: Any, return_tensors: Any, options: Mapping[str, Any], control: ControlTokens | None
+        self,
+        images: Any,
+        videos: list[Any] | None,
+        text: Any,
+        return_tensors: Any,
+        options: Mapping[str, Any],
+        control: ControlTokens | None,
     ) -> Processed:
         """Make the arrays for the model; `control` has marked what users typed."""
         check_tensor_type(return_tensors)
-        tensors = {"return_tensors": return_tensors}
-        for_text, for_images = self._split(options)
-        if images is None and text is None:
-            raise UnsupportedError("pass images=, text=, or both")
+        for_text, for_images, for_videos = self._split(options)
+        if images is None and text is None and videos is None:
+            raise UnsupportedError("pass images=, text=, videos=, or several of them")
         nested, flat = self._grouped(images)
         texts = self.prompts(None if text is None else self._texts(text), nested, flat)
+        clips = self.video_features(videos, for_videos) if videos else BatchFeature()
         if texts is None:
             images = nested if self.grouped and nested else flat
-            return Processed(self._kept(self._image_features(images, for_images), return_tensors))
+            found = BatchFeature() if flat is None else self._image_features(images, for_images)
+            return Processed(self._kept(self.joined([], found, clips), return_tensors, options))
         groups = placeholders.groups_of(texts, self.image_token, flat, nested)
         every = [image for group in groups for image in group]
         features, replacements = BatchFeature(), []
         if every:
             features = self._image_features(self.for_image_processor(groups, nested), for_images)
             replacements = [self.replacement(features, i) for i in range(len(every))]
-        prompts = placeholders.expand(texts, self.image_token, replacements)
-        encoded = self._encode([prompt.text for prompt in prompts], {**for_text, **tensors}, control)
+        marked: dict[str, list[str]] = {self.image_token: replacements}
+        if self.video_token is not None:
+            placeholders.groups_of(texts, self.video_token, videos, None, "videos")
+            marked[self.video_token] = [self.video_replacement(clips, i) for i in range(len(videos or ()))]
+        prompts = placeholders.expand(texts, marked)
+        encoded = self._encode(
+            [prompt.text for prompt in prompts], {**for_text, "return_tensors": return_tensors}, control
+        )
         tokens = self._with_types(encoded, for_text.get("return_mm_token_type_ids", self.types_name is not None))
-        return Processed(BatchFeature({**tokens, **self._kept(features, return_tensors)}), prompts, encoded)
+        kept = self._kept(self.joined(texts, features, clips), return_tensors, options)
+        return Processed(BatchFeature({**tokens, **kept}), prompts, encoded)
 
     def _grouped(self, images: Any) -> tuple[list[list[Any]] | None, list[Any] | None]:
         """Return images as a list for each text, if they come so, and as a flat list; None where there are none."""
@@ -216,10 +240,13 @@ class VisionLanguageProcessor(ImageChatMixin, TextImageProcessor, ABC):
     def _image_features(self, images: Any, options: Mapping[str, Any]) -> BatchFeature:
         return self.image_processor(images, **{**self.image_defaults, **options})
 
-    def _kept(self, features: BatchFeature, return_tensors: Any) -> BatchFeature:
-        """Return what the model gets of the image processor's arrays, as lists without `return_tensors`."""
+    def _kept(self, features: BatchFeature, return_tensors: Any, options: Mapping[str, Any]) -> BatchFeature:
+        """Return what the model gets of the arrays, as lists without `return_tensors`; `video_metadata` if asked."""
+        metadata = features.pop("video_metadata", None)
         kept = {name: array for name, array in features.items() if name not in self.unused}
-        return BatchFeature(kept if return_tensors is not None else {name: list(kept[name]) for name in kept})
+        kept = kept if return_tensors is not None else {name: list(kept[name]) for name in kept}
+        asked = metadata is not None and options.get("return_metadata")
+        return BatchFeature({**kept, "video_metadata": metadata} if asked else kept)
 
     def _encode(self, texts: list[str], options: Mapping[str, Any], control: ControlTokens | None) -> BatchEncoding:
         """Encode the prompts, and check that no image was cut off."""
@@ -230,6 +257,8 @@ class VisionLanguageProcessor(ImageChatMixin, TextImageProcessor, ABC):
         else:
             encoded = encode_marked(self.tokenizer, control, texts, own, batched=True)
         placeholders.check_kept(encoded["input_ids"], texts, self.feature_token, self.feature_token_id)
+        if self.video_token is not None and self.video_token_id is not None:
+            placeholders.check_kept(encoded["input_ids"], texts, self.video_token, self.video_token_id, "video")
         return encoded
 
     def _with_types(self, encoded: BatchEncoding, typed: bool) -> dict[str, Any]:
@@ -241,30 +270,37 @@ class VisionLanguageProcessor(ImageChatMixin, TextImageProcessor, ABC):
         return tokens
 
     def token_types(self, rows: Any) -> list[list[int]]:
-        """Return 1 for tokens of images and 0 for others."""
-        return [[int(token == self.feature_token_id) for token in row] for row in rows]
+        """Return 1 for tokens of images, 2 for those of videos and 0 for others."""
+        kinds = {self.feature_token_id: 1} | ({} if self.video_token_id is None else {self.video_token_id: 2})
+        return [[kinds.get(int(token), 0) for token in row] for row in rows]
 
     # -- options ------------------------------------------------------------------------------------------------------
     @property
     def call_options(self) -> frozenset[str]:
-        """The keywords that a call takes beside `images`, `text` and `return_tensors`."""
-        return _TEXT_OPTIONS | self.image_processor.known_settings | self.image_processor.shorthands
+        """The keywords that a call takes beside `images`, `text`, `videos` and `return_tensors`."""
+        images = self.image_processor.known_settings | self.image_processor.shorthands
+        return _TEXT_OPTIONS | images | self.video_settings
 
-    def _split(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Split a call's keywords into the tokenizer's and the image processor's."""
+    def _split(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        """Split a call's keywords into the tokenizer's, the image processor's and the video processor's."""
         known = self.call_options
         for name in options:
             if RENAMED.get(name, name) not in known and name not in known:
                 raise UnknownArgumentError.among(type(self).__name__, name, known)
+        videos = self.video_settings
+        images = known - _TEXT_OPTIONS - (videos - self.image_processor.known_settings)
         return (
             {name: value for name, value in options.items() if name in _TEXT_OPTIONS},
-            {name: value for name, value in options.items() if name not in _TEXT_OPTIONS},
+            {name: value for name, value in options.items() if RENAMED.get(name, name) in images},
+            {name: value for name, value in options.items() if RENAMED.get(name, name) in videos},
         )
 
     @property
     def model_input_names(self) -> list[str]:
         """The arrays that a call with both may return."""
         names = [name for name in super().model_input_names if name not in self.unused]
+        videos = () if self.video_processor is None else self.video_processor.model_input_names
+        names = list(dict.fromkeys([*names, *videos]))
         return [*names, *([] if self.types_name is None else [self.types_name])]
 
     def post_process_image_text_to_text(
@@ -279,7 +315,8 @@ class VisionLanguageProcessor(ImageChatMixin, TextImageProcessor, ABC):
     @property
     def guarded(self) -> tuple[str, ...]:
         """The tokens that stay text where users type them."""
-        return self.image_token, self.feature_token, *self.reserved
+        videos = () if self.video_token is None else (self.video_token,)
+        return self.image_token, self.feature_token, *videos, *self.reserved
 
     def token(self, role: str) -> str:
         """Return a token by its role: the tokenizer's, or that of the settings."""

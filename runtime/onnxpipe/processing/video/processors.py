@@ -1,4 +1,4 @@
-"""Preprocess videos: each frame like an image, the frames of a video together."""
+"""Preprocess videos for models that label them: each frame like an image, the frames of a video together."""
 
 from __future__ import annotations
 
@@ -32,7 +32,24 @@ _VIDEO = ImageProcessorSettings(
 )  # fmt: skip
 
 
-class _VideoProcessor(ImageProcessor):
+class FrameProcessor(ImageProcessor):
+    """Prepares the frames of a video as images are."""
+
+    def _frames(self, frames: list[Any], settings: ImageProcessorSettings) -> list[Array]:
+        """Prepare the frames of one video: (channels, height, width) each."""
+        prepared: list[Array] = []
+        for frame in frames:
+            prepared.append(self._one(frame, settings).values)
+            height, width = prepared[0].shape[-2:]
+            if len(frames) * height * width > MAX_RESULT:
+                raise ImageError(
+                    f"a video of {len(frames)} frames of {width}x{height} pixels has more than the {MAX_RESULT} pixels "
+                    "allowed: pass fewer frames or a smaller size"
+                )
+        return prepared
+
+
+class _VideoProcessor(FrameProcessor):
     """Make one entry of the batch from the frames of a video."""
 
     square: ClassVar[bool] = False
@@ -61,18 +78,6 @@ class _VideoProcessor(ImageProcessor):
         if return_tensors is None:
             return BatchFeature(pixel_values=videos)
         return BatchFeature(pixel_values=stack("pixel_values", [stack("pixel_values", frames) for frames in videos]))
-
-    def _frames(self, frames: list[Any], settings: ImageProcessorSettings) -> list[Array]:
-        prepared: list[Array] = []
-        for frame in frames:
-            prepared.append(self._one(frame, settings).values)
-            height, width = prepared[0].shape[-2:]
-            if len(frames) * height * width > MAX_RESULT:
-                raise ImageError(
-                    f"a video of {len(frames)} frames of {width}x{height} pixels has more than the {MAX_RESULT} pixels "
-                    "allowed: pass fewer frames or a smaller size"
-                )
-        return prepared
 
 
 class VideoMAEImageProcessor(_VideoProcessor):

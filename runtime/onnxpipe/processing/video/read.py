@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from onnxpipe.processing.av import VIDEO_FORMATS, open_container
 from onnxpipe.processing.data_urls import decode_data_url, is_data_url
 from onnxpipe.processing.images.io.fetch import fetch
 from onnxpipe.processing.urls import is_url, without_secrets
+from onnxpipe.processing.video.metadata import VideoMetadata
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -35,7 +37,7 @@ MAX_PIXELS = 2**29
 #: Most frames of a call, and most frames between two of them.
 MAX_FRAMES = 2**16
 
-#: How many packets of a file with several video streams are looked at to find the film.
+#: How many packets of a file with several video streams are looked at to find the video itself.
 _MAX_PACKETS = 2000
 #: The numbers of a display matrix: nine, row by row.
 _MATRIX = np.dtype(np.int32)
@@ -60,7 +62,7 @@ def read_frames(
 
     Returns:
         (frames, height, width, 3) uint8, RGB, upright as the file's display matrix says. A cover or another still
-        beside the film is not a video.
+        beside the video itself is not a video.
 
     Raises:
         ImageNotFoundError: a path at which there is no file, or a folder.
@@ -74,34 +76,92 @@ def read_frames(
     if num_frames > MAX_FRAMES or frame_sampling_rate > MAX_FRAMES:
         raise ValueError(f"{num_frames=} and {frame_sampling_rate=} must be at most {MAX_FRAMES}")
     wanted = np.linspace(0, num_frames * frame_sampling_rate - 1, num_frames, dtype=np.int64)
-    frames: list[NDArray[np.uint8]] = []
-    count = 0
-    with _opened(source, timeout) as (container, stream, name):
-        for number, frame in enumerate(container.decode(stream)):
-            count = number + 1
-            if number == wanted[len(frames)]:
-                _check_size(frame.width, frame.height, name)
-                if (len(frames) + 1) * frame.width * frame.height > MAX_PIXELS:
-                    raise ImageError(
-                        f"{num_frames} frames of {name}, {frame.width}x{frame.height} pixels each, have more than the "
-                        f"{MAX_PIXELS} pixels allowed: pass a smaller num_frames= or a smaller video"
-                    )
-                frames.append(_upright(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), frame))
-            if len(frames) == num_frames:
-                break
+    with _opened(source, timeout) as (container, stream, name, _):
+        frames, count = _frames_at(container, stream, name, wanted)
     if not frames or (len(frames) < num_frames and not allow_fewer):
         raise ImageError(
             f"{name} has {count} frames; {num_frames} frames, {frame_sampling_rate} apart, need {wanted[-1] + 1}: "
             "pass a longer video, or a smaller num_frames= or frame_sampling_rate="
         )
-    if len({frame.shape for frame in frames}) > 1:
-        raise ImageError(f"the frames of {name} have different sizes")
     return np.stack(frames)
 
 
+def read_video(
+    source: Any, choose: Callable[[VideoMetadata], NDArray[Any]], timeout: float | None = None
+) -> tuple[NDArray[np.uint8], VideoMetadata]:
+    """Read those frames of a video that a function chooses by what is known of it.
+
+    Args:
+        source: as in `read_frames`.
+        choose: from the facts of the video to the numbers of the frames, from 0, in rising order.
+        timeout: seconds for a URL; None for `fetch.DEFAULT_SECONDS`.
+
+    Returns:
+        The frames, as in `read_frames`, and the facts, with which frames these are.
+
+    Raises:
+        ImageNotFoundError, ImageError, TypeError, MissingDependencyError: as in `read_frames`.
+    """
+    with _opened(source, timeout) as (container, stream, name, file):
+        total = _count(file, stream.index)
+        if not total:
+            raise ImageError(f"{name} has no frames")
+        rate = stream.average_rate or stream.guessed_rate
+        fps = float(rate) if rate else None
+        facts = VideoMetadata(
+            total, fps, stream.codec_context.width, stream.codec_context.height, total / fps if fps else None, "pyav"
+        )
+        chosen = np.asarray(choose(facts), np.int64)
+        wanted = np.unique(chosen)
+        if len(wanted) > MAX_FRAMES:
+            raise ImageError(f"{name} has {total} frames, more than {MAX_FRAMES}: pass num_frames= or fps=")
+        frames, count = _frames_at(container, stream, name, wanted)
+        if len(frames) < len(wanted):
+            raise ImageError(f"{name} says that it has {total} frames, but only {count} can be decoded: it is broken")
+    return np.stack(frames)[np.searchsorted(wanted, chosen)], replace(facts, frames_indices=chosen.tolist())
+
+
+def _frames_at(
+    container: InputContainer, stream: VideoStream, name: str, wanted: NDArray[np.int64]
+) -> tuple[list[NDArray[np.uint8]], int]:
+    """Decode the frames of these numbers, rising from 0; return as many as there are, and how many were decoded.
+
+    Raises:
+        ImageError: they are too large, or of different sizes.
+    """
+    frames: list[NDArray[np.uint8]] = []
+    count = 0
+    for number, frame in enumerate(container.decode(stream)):
+        count = number + 1
+        if number == wanted[len(frames)]:
+            _check_size(frame.width, frame.height, name)
+            if (len(frames) + 1) * frame.width * frame.height > MAX_PIXELS:
+                raise ImageError(
+                    f"{len(wanted)} frames of {name}, {frame.width}x{frame.height} pixels each, have more than the "
+                    f"{MAX_PIXELS} pixels allowed: pass a smaller num_frames= or a smaller video"
+                )
+            frames.append(_upright(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), frame))
+        if len(frames) == len(wanted):
+            break
+    if len({frame.shape for frame in frames}) > 1:
+        raise ImageError(f"the frames of {name} have different sizes")
+    return frames, count
+
+
+def _count(file: IO[bytes], stream_index: int) -> int:
+    """Count the frames of a stream, whose packets have one each, without decoding them."""
+    place = file.tell()
+    file.seek(0)
+    with open_container(file, VIDEO_FORMATS) as container:
+        packets = container.demux(container.streams[stream_index])
+        count = sum(1 for packet in packets if packet.size > 0 and not packet.is_discard)
+    file.seek(place)
+    return count
+
+
 @contextmanager
-def _opened(source: Any, timeout: float | None) -> Iterator[tuple[InputContainer, VideoStream, str]]:
-    """Open a video; yield its container, the stream of its film, and its name for messages."""
+def _opened(source: Any, timeout: float | None) -> Iterator[tuple[InputContainer, VideoStream, str, IO[bytes]]]:
+    """Open a video; yield its container, the stream that is the video itself, its name for messages, and the file."""
     av = _import_av()
     name = without_secrets(str(os.fspath(source))) if isinstance(source, (str, os.PathLike)) else "the video"
     name = "the data: URL" if is_data_url(name) else name
@@ -110,17 +170,17 @@ def _opened(source: Any, timeout: float | None) -> Iterator[tuple[InputContainer
             with open_container(file, VIDEO_FORMATS) as container:
                 if not container.streams.video:
                     raise ImageError(f"{name} has no video stream")
-                stream = container.streams.video[_film_in(file) if len(container.streams.video) > 1 else 0]
+                stream = container.streams.video[_main_stream(file) if len(container.streams.video) > 1 else 0]
                 if stream.codec_context is None:
                     raise ImageError(f"the video stream of {name} has a codec that PyAV does not know")
                 _check_size(stream.codec_context.width, stream.codec_context.height, name)
-                yield container, stream, name
+                yield container, stream, name, file
         except av.error.FFmpegError as error:
             raise ImageError(f"{name} is broken, or not a video: {error.strerror or error}") from error
 
 
-def _film_in(file: IO[bytes]) -> int:
-    """Find the film among the video streams of a file: the first, by its flags, that has more than one frame."""
+def _main_stream(file: IO[bytes]) -> int:
+    """Find the video itself among the streams of a file: the first, by its flags, that has more than one frame."""
     place = file.tell()
     file.seek(0)
     with open_container(file, VIDEO_FORMATS) as container:

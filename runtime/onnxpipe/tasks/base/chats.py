@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
-from onnxpipe.tasks.base.datasets import KeyDataset
+from onnxpipe.tasks.base.datasets import KeyDataset, is_dataset
 
 Message = Mapping[str, Any]
 
@@ -72,3 +72,15 @@ def _generated(inputs: Iterator[Any]) -> Any:
 def _marked(values: Iterator[Any]) -> Iterator[Any]:
     """Mark the conversations of a generator; it stays a generator."""
     return (Chat(value) if is_chat(value) else value for value in values)
+
+
+def is_chats(value: Any) -> bool:
+    """Whether a value is a chat or a list of chats, as transformers takes it: any list of dicts or of lists of them."""
+    if not isinstance(value, (list, tuple)) and not is_dataset(value):
+        return False
+    if not len(value):
+        return False
+    first = value[0]
+    if isinstance(first, Mapping):
+        return isinstance(value, (list, tuple)) or "role" in first
+    return is_chat(first)

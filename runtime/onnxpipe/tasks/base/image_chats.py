@@ -1,15 +1,15 @@
-"""Chats with images: load the images of messages, and add the answer."""
+"""Chats with images and videos: load the images of messages, and add the answer."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onnxpipe.tasks.base.chats import Chat
 
-#: The keys of a part of a message that say where its image is, as transformers has them.
-_SOURCES = ("image", "url", "path", "base64")
+#: The keys of a part of a message that say where its image or video is, as transformers has them.
+_SOURCES = {"image": ("image", "url", "path", "base64"), "video": ("video", "url", "path")}
 
 
 def with_loaded_images(images: Any, timeout: float | None) -> Any:
@@ -25,6 +25,37 @@ def with_loaded_images(images: Any, timeout: float | None) -> Any:
     return None if images is None else load_image(images, timeout)
 
 
+def with_fetched_videos(videos: Any, timeout: float | None) -> Any:
+    """Fetch the videos among these that are URLs; files, and videos that come as frames, stay.
+
+    Raises:
+        ImageError: one of them cannot be fetched.
+    """
+    from onnxpipe.processing.images.io.fetch import fetch
+    from onnxpipe.processing.urls import is_url
+    from onnxpipe.processing.video.read import MAX_VIDEO_BYTES
+
+    if isinstance(videos, (list, tuple)):
+        return [each if isinstance(each, (list, tuple)) else with_fetched_videos(each, timeout) for each in videos]
+    return fetch(videos, timeout, max_bytes=MAX_VIDEO_BYTES) if isinstance(videos, str) and is_url(videos) else videos
+
+
+def named_media(value: Mapping[str, Any], name: str) -> Any:
+    """Return the images or the videos of an input, by their name in the plural or in the singular."""
+    return value.get(f"{name}s", value.get(name))
+
+
+def each_of(name: str, found: Any) -> Sequence[Any]:
+    """Return the images or videos of a question, one by one; a list of frames is one video."""
+    if found is None:
+        return []
+    if name == "video":
+        from onnxpipe.processing.video.inputs import flatten_videos
+
+        return flatten_videos(found)
+    return found if isinstance(found, (list, tuple)) else [found]
+
+
 def takes_texts(template: Any) -> bool:
     """Whether a chat template takes a content that is a text, not only a list of parts.
 
@@ -34,15 +65,15 @@ def takes_texts(template: Any) -> bool:
 
 
 def content_parts(message: Mapping[str, Any], timeout: float | None, *, texts: bool) -> Mapping[str, Any]:
-    """Return a message whose parts hold their images, loaded, instead of where they are.
+    """Return a message whose parts hold their images, loaded, and videos, fetched, instead of where they are.
 
     Args:
         message: the message.
-        timeout: seconds that fetching an image may take.
+        timeout: seconds that fetching an image or a video may take.
         texts: whether the template takes a content that is a text; else it becomes a part.
 
     Raises:
-        ImageError: an image cannot be read.
+        ImageError: an image cannot be read, or a video cannot be fetched.
     """
     content = message["content"]
     if isinstance(content, str) and not texts:
@@ -55,15 +86,22 @@ def content_parts(message: Mapping[str, Any], timeout: float | None, *, texts: b
 def _loaded(part: Any, timeout: float | None) -> Any:
     if not isinstance(part, Mapping):
         return part
-    if part.get("type") == "image_url":
-        named = part.get("image_url")
-        source = named.get("url") if isinstance(named, Mapping) else named
-        return {"type": "image", "image": with_loaded_images(source, timeout)}
-    if part.get("type") != "image":
+    kind = str(part.get("type"))
+    name = kind.removesuffix("_url")
+    if name not in _SOURCES:
         return part
-    found = [part[name] for name in _SOURCES if part.get(name) is not None]
-    rest = {name: value for name, value in part.items() if name not in _SOURCES}
-    return {**rest, "image": with_loaded_images(found[0], timeout)} if found else rest
+    if kind != name:
+        named = part.get(kind)
+        return {"type": name, name: _read(name, named.get("url") if isinstance(named, Mapping) else named, timeout)}
+    found = [part[key] for key in _SOURCES[name] if part.get(key) is not None]
+    rest = {key: value for key, value in part.items() if key not in _SOURCES[name]}
+    return {**rest, name: _read(name, found[0], timeout)} if found else rest
+
+
+def _read(name: str, source: Any, timeout: float | None) -> Any:
+    """Load an image or the frames of a video, or fetch a video."""
+    frames = isinstance(source, (list, tuple))
+    return with_loaded_images(source, timeout) if name == "image" or frames else with_fetched_videos(source, timeout)
 
 
 def answered(chat: Chat, text: str, *, continues: bool) -> list[Any]:

@@ -60,6 +60,7 @@ class TaskSpec:
         draws: answers can be drawn into the image.
         ranked: an answer is a list of guesses, of which a table gets the best (`top_k` is 1 there by default).
         candidate_labels: labels are chosen at call time (`--labels`).
+        takes_videos: a file may be a video, which is then the part "video" of an input, instead of the first part.
         languages: takes `src_lang` and `tgt_lang`.
         streams: the command line shows the text while it is generated.
         chats: an input may be a chat, a list of messages.
@@ -84,6 +85,7 @@ class TaskSpec:
     draws: bool = False
     ranked: bool = False
     candidate_labels: bool = False
+    takes_videos: bool = False
     languages: bool = False
     streams: bool = False
     chats: bool = False

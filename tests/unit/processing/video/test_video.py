@@ -14,8 +14,11 @@ import pytest
 av = pytest.importorskip("av")
 
 from onnxpipe.errors import ImageError, ImageNotFoundError, MissingDependencyError  # noqa: E402
+from onnxpipe.processing.file_kinds import is_video_name  # noqa: E402
 from onnxpipe.processing.video import read as video  # noqa: E402
-from onnxpipe.processing.video.read import read_frames  # noqa: E402
+from onnxpipe.processing.video.inputs import flatten_videos  # noqa: E402
+from onnxpipe.processing.video.metadata import VideoMetadata, metadata_of  # noqa: E402
+from onnxpipe.processing.video.read import read_frames, read_video  # noqa: E402
 
 STEP = 10
 
@@ -237,3 +240,68 @@ def test_without_pyav_the_error_has_the_line_to_install_it(monkeypatch: pytest.M
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "onnxpipe\[video\]"'):
         read_frames(VIDEO, 2)
+
+
+# -- videos of chats --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("kind", "codec"),
+    [("mp4", "mpeg4"), ("matroska", "mpeg4"), ("avi", "mpeg4"), ("mpegts", "mpeg2video"), ("webm", "libvpx")],
+)
+def test_frames_are_chosen_by_what_is_known_of_the_video(kind: str, codec: str) -> None:
+    """Frames are counted, whatever the file says, and numbers may come twice."""
+    asked: list[VideoMetadata] = []
+
+    def choose(facts: VideoMetadata) -> Any:
+        asked.append(facts)
+        return np.array([0, 5, 5, facts.total_num_frames - 1])
+
+    frames, facts = read_video(make_video(kind=kind, codec=codec), choose)
+    assert _numbers(frames) == [0, 5, 5, 19]
+    assert (asked[0].total_num_frames, asked[0].frames_indices) == (20, None)
+    assert (facts.total_num_frames, facts.width, facts.height, facts.video_backend) == (20, 64, 48, "pyav")
+    assert facts.fps == pytest.approx(25)
+    assert facts.duration == pytest.approx(0.8)
+    assert facts.frames_indices == [0, 5, 5, 19]
+    assert facts.timestamps == pytest.approx([0, 0.2, 0.2, 0.76])
+    assert facts.sampled_fps == pytest.approx(5)
+
+
+def test_videos_that_cannot_be_read_as_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImageError, match="only 20 can be decoded"):
+        read_video(VIDEO, lambda facts: np.array([25]))
+    with pytest.raises(ImageError, match="broken, or not a video"):
+        read_video(b"hello", lambda facts: np.array([0]))
+    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 48 * 3)
+    with pytest.raises(ImageError, match="smaller num_frames="):
+        read_video(VIDEO, lambda facts: np.arange(4))
+    monkeypatch.setattr(video, "MAX_FRAMES", 3)
+    with pytest.raises(ImageError, match="more than 3"):
+        read_video(VIDEO, lambda facts: np.arange(4))
+
+
+def test_forms_of_videos() -> None:
+    frame = np.zeros((4, 5, 3), np.uint8)
+    clip = np.zeros((2, 4, 5, 3), np.uint8)
+    for one in (clip, [frame, frame], "a.mp4", Path("a.mp4"), b"", frame):
+        assert len(flatten_videos(one)) == 1
+    for two in (np.stack([clip, clip]), [clip, clip], [[frame], [frame, frame]], ["a.mp4", "b.mp4"], [["a"], ["b"]],
+                [["a.mp4", clip]], [[["1.png", "2.png"]], [["3.png"]]]):  # fmt: skip
+        assert len(flatten_videos(two)) == 2
+    with pytest.raises(ImageError, match="empty"):
+        flatten_videos([])
+
+
+def test_files_that_are_called_videos() -> None:
+    for name in ("a.mp4", "b.MOV", Path("c.webm"), "https://x.org/a.mkv?key=a.png", "data:video/mp4;base64,AAAA"):
+        assert is_video_name(name)
+    for name in ("a.png", "mp4", "https://x.org/a.mp4/b", "http://[", 3, None, b"a.mp4", Path("a"), "data:image/png,"):
+        assert not is_video_name(name)
+
+
+def test_what_is_said_of_a_video() -> None:
+    assert metadata_of({"total_num_frames": 3}).timestamps == [0, 1 / 24, 2 / 24]
+    for wrong in ({}, {"fps": 3}, 3, {"total_num_frames": 3, "fps": 0}, {"total_num_frames": 3, "duration": "x"}):
+        with pytest.raises(ValueError, match="video_metadata"):
+            metadata_of(wrong)
+    with pytest.raises(TypeError, match="frames_indices"):
+        metadata_of({"total_num_frames": 3, "frames": 3})
