@@ -191,6 +191,11 @@ _MAPPINGS: Mapping[str, str] = {
     "AutoModelForSeq2SeqLM": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
     "AutoModelForSpeechSeq2Seq": "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES",
 }
+# Classes of models that label the words of pages, which transformers' pipeline for objects takes too.
+_WORD_LABELLING: Mapping[str, str] = {
+    f"{name}ForTokenClassification": "AutoModelForTokenClassification"
+    for name in ("LayoutLM", "LayoutLMv2", "LayoutLMv3", "Lilt")
+}
 # Tasks for which transformers has no mapping: their classes, each with the class that loads it.
 _CLASSES: Mapping[str, Mapping[str, str]] = {
     "zero-shot-audio-classification": {"ClapModel": "AutoModel"},
@@ -221,7 +226,7 @@ def class_names(task: Task) -> dict[str, str]:
         return dict(_CLASSES[task.name])
     from transformers.models.auto import modeling_auto
 
-    classes: dict[str, str] = {}
+    classes = dict(_WORD_LABELLING) if task.name == "object-detection" else {}
     for auto_class in (task.auto_class, *task.other_classes):
         for names in getattr(modeling_auto, _mapping(auto_class)).values():
             for name in (names,) if isinstance(names, str) else names:

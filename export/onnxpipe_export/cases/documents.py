@@ -20,19 +20,21 @@ _PAGE = 1000
 """Width and height of a page in the units of its boxes."""
 
 
-def page_rows(tokenizer: Any, count: int, longest: int) -> list[TokenRow]:
+def page_rows(tokenizer: Any, count: int, longest: int, *, asked: bool = True) -> list[TokenRow]:
     """Make rows of `count` synthetic pages, no longer than `longest` tokens; every second page has a few words only.
 
     Args:
         tokenizer: transformers' tokenizer; its backend is asked, so that pages are tokenized alike in all families.
         count: the number of pages.
         longest: the most tokens of a row.
+        asked: whether a question stands before each page.
     """
     generator = np.random.default_rng(_SEED)
     rows = []
     for number in range(count):
         words = " ".join(SENTENCES[(number + i) % len(SENTENCES)] for i in range(1 if number % 2 else 8)).split()
-        rows.append(_row(tokenizer, QUESTIONS[number % len(QUESTIONS)], words, _boxes(generator, words), longest))
+        question = QUESTIONS[number % len(QUESTIONS)] if asked else None
+        rows.append(_row(tokenizer, question, words, _boxes(generator, words), longest))
     return rows
 
 
@@ -62,15 +64,16 @@ def _boxes(generator: np.random.Generator, words: Sequence[str]) -> np.ndarray:
     return np.array(boxes, np.int64)
 
 
-def _row(tokenizer: Any, question: str, words: Sequence[str], boxes: np.ndarray, longest: int) -> TokenRow:
-    """Tokenize a page with its question: boxes of words, 1000 for separators, 0 for the rest."""
+def _row(tokenizer: Any, question: str | None, words: Sequence[str], boxes: np.ndarray, longest: int) -> TokenRow:
+    """Tokenize a page, with its question if there is one: boxes of words, 1000 for separators, 0 for the rest."""
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
-    encoding = backend.encode(question.split(), list(words), is_pretokenized=True)
+    texts = [list(words)] if question is None else [question.split(), list(words)]
+    encoding = backend.encode(*texts, is_pretokenized=True)
     bbox = np.zeros((len(encoding.ids), 4), np.int64)
     for place, (part, word) in enumerate(zip(encoding.sequence_ids, encoding.word_ids, strict=True)):
-        if part == 1:
+        if part == len(texts) - 1:
             bbox[place] = boxes[word]
         elif part is None and place:
             bbox[place] = _PAGE

@@ -66,6 +66,7 @@ _VISION_MODULES: Mapping[str, str] = {
 # The same for families that differ from the others of their task.
 _FAMILY_MODULES: Mapping[str, str] = {
     "git": "vision_language.graph",
+    **dict.fromkeys(("layoutlm", "layoutlmv2", "layoutlmv3", "lilt"), "vision.documents"),
     "grounding-dino": "vision.grounding_dino",
     "mm-grounding-dino": "vision.grounding_dino",
     "oneformer": "vision.oneformer",

@@ -175,6 +175,8 @@ def architecture_tasks(architecture: str, model_type: str) -> tuple[str, ...]:
         return _VISION_TYPES[model_type]
     if model_type in _DOCUMENT_TYPES and architecture.endswith("ForQuestionAnswering"):
         return ("document-question-answering",)
+    if model_type in _DOCUMENT_TYPES and architecture.endswith("ForTokenClassification"):
+        return ("object-detection",)
     if model_type in _QUESTION_TYPES and architecture.endswith("ForQuestionAnswering"):
         return ("visual-question-answering",)
     if model_type in _AUDIO_TYPES and architecture.endswith(_AUDIO_ENDINGS):

@@ -15,7 +15,7 @@ from onnxpipe.bundle import Config, HubKeywords, HubOptions
 from onnxpipe.bundle.hub_options import refuse_remote_code
 from onnxpipe.models.base import Model
 from onnxpipe.models.causal_lm.model import CausalLM
-from onnxpipe.models.documents import load_document_model
+from onnxpipe.models.documents import load_detector, load_document_model
 from onnxpipe.models.dual_encoder import AudioDualEncoder, ImageDualEncoder
 from onnxpipe.models.encoder import EncoderModel, check_outputs
 from onnxpipe.models.generative import GenerativeModel
@@ -169,10 +169,12 @@ class AutoModelForImageClassification(AutoModel):
 
 
 class AutoModelForObjectDetection(AutoModel):
-    """`logits` of shape (batch, queries, labels) and `pred_boxes` of shape (batch, queries, 4): cx, cy, w, h in 0-1."""
+    """`logits` of shape (batch, queries, labels) and `pred_boxes` of shape (batch, queries, 4): cx, cy, w, h in 0-1; or
+    for `input_ids` and `bbox` of the words of a page (LayoutLM) `logits` of shape (batch, sequence, labels)."""
 
-    outputs: ClassVar[Mapping[str, int]] = {"logits": 3, "pred_boxes": 3}
+    outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "object-detection"
+    loader: ClassVar[ModelLoader] = load_detector
 
 
 class AutoModelForImageSegmentation(AutoModel):

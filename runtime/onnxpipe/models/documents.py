@@ -1,4 +1,4 @@
-"""Load a model that answers questions about pages: its type tells whether it points at words or writes."""
+"""Load a model of pages: one that answers questions about them, or labels their words."""
 
 from __future__ import annotations
 
@@ -22,4 +22,16 @@ def load_document_model(bundle: Bundle, opener: Opener, name_or_path: str) -> Mo
         return load_image_to_text_model(bundle, opener, name_or_path)
     model = EncoderModel.load(bundle, opener, name_or_path)
     check_outputs(model, POINTS, f"the task {_TASK!r}", _TASK)
+    return model
+
+
+def load_detector(bundle: Bundle, opener: Opener, name_or_path: str) -> EncoderModel:
+    """Load the model of a bundle for object-detection: it finds boxes, or labels words whose boxes it is given.
+
+    Raises:
+        UnsupportedError: a graph that does neither.
+    """
+    model = EncoderModel.load(bundle, opener, name_or_path)
+    if "bbox" not in model.session.inputs:
+        check_outputs(model, {"pred_boxes": 3}, "the task 'object-detection'", "object-detection")
     return model

@@ -27,6 +27,7 @@ TEXT_TO_TEXT = ("text2text-generation", "translation", "summarization")
         ("BlipForConditionalGeneration", "blip", ("image-to-text",)),
         ("BlipForQuestionAnswering", "blip", ("visual-question-answering",)),
         ("GitForCausalLM", "git", ("image-to-text",)),
+        ("LayoutLMv3ForTokenClassification", "layoutlmv3", ("object-detection",)),
         ("ViltForQuestionAnswering", "vilt", ("visual-question-answering",)),
         ("VisionEncoderDecoderModel", "vision-encoder-decoder", ("image-to-text",)),
         ("CsmForConditionalGeneration", "csm", ()),

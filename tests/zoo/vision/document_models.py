@@ -18,6 +18,7 @@ from typing import Any
 
 from zoo.text import tokenization
 from zoo.vision import image_to_text_models
+from zoo.vision.family import labels
 from zoo.vision.image_text_models import fill
 
 TASK = "document-question-answering"
@@ -61,8 +62,8 @@ _PROCESSOR = {
 }
 
 
-def _build(family: str, folder: Path) -> None:
-    """Write the whole folder of `family`."""
+def _build(family: str, folder: Path, head: str = "ForQuestionAnswering", **settings: Any) -> None:
+    """Write the whole folder of `family`, with the head of a class and further settings of the configuration."""
     import torch
     import transformers
 
@@ -71,8 +72,10 @@ def _build(family: str, folder: Path) -> None:
     tokenization.save(tokenizer, folder)
     _with_prefix_space(folder, tokenizer_class)
     ids = {"pad_token_id": tokenization.special_ids(folder)["pad_token_id"]}
-    config = getattr(transformers, f"{stem}Config")(vocab_size=tokenization.SIZE, **{**_SIZES, **ids, **sizes})
-    model = getattr(transformers, f"{stem}ForQuestionAnswering")(config).eval()
+    config = getattr(transformers, f"{stem}Config")(
+        vocab_size=tokenization.SIZE, **{**_SIZES, **ids, **sizes, **settings}
+    )
+    model = getattr(transformers, f"{stem}{head}")(config).eval()
     fill(model, family)
     head = [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
     with torch.no_grad():
@@ -94,6 +97,12 @@ def _with_prefix_space(folder: Path, tokenizer_class: str) -> None:
         elif content["pre_tokenizer"]["type"] == "ByteLevel":
             content["pre_tokenizer"]["add_prefix_space"] = content["post_processor"]["add_prefix_space"] = True
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_labelling(family: str, folder: Path) -> None:
+    """Write a model that labels the words of pages, which is for object-detection."""
+    names = labels("O", "B-QUESTION", "I-QUESTION", "B-ANSWER", "I-ANSWER")
+    _build(family, folder, "ForTokenClassification", **names)
 
 
 DONUT_TAGS = ("<s_docvqa>", "<s_question>", "</s_question>", "<s_answer>", "</s_answer>")

@@ -10,24 +10,15 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.engine.scheduler import Answered
-from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.ocr.pages import Page
-from onnxpipe.processing.ocr.reader import Ocr
 from onnxpipe.processing.ocr.words import PAGE, to_pixels
-from onnxpipe.processing.text.pages import token_boxes
 from onnxpipe.tasks.base.image import box_of
+from onnxpipe.tasks.base.pages import PageEncoder
 from onnxpipe.tasks.base.spans import probabilities, spans
 from onnxpipe.tasks.document_questions.options import DocumentAnswer, DocumentQuestionAnsweringOptions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    from onnxpipe.processing.text.tokenizer import Tokenizer
-
-#: The longest window of a tokenizer that names no limit: that of all families.
-_LONGEST = 512
-#: The values of an encoding that models read.
-_FOR_MODEL = ("input_ids", "attention_mask", "token_type_ids")
 
 
 @dataclass(frozen=True)
@@ -40,40 +31,8 @@ class _Window:
     words: Sequence[int | None]
 
 
-@dataclass(frozen=True)
-class PageReader:
-    """Turns questions about pages into rows of a model that points at words.
-
-    Args:
-        name: the model's, for errors.
-        inputs: the names of its graph's inputs.
-        tokenizer: its tokenizer.
-        image_processor: its image processor; None if it does not look at the image.
-
-    Raises:
-        UnsupportedError: the graph takes no boxes.
-        ValueError: it takes an image, and there is no image processor.
-    """
-
-    name: str
-    inputs: Sequence[str]
-    tokenizer: Tokenizer
-    image_processor: Any
-
-    def __post_init__(self) -> None:
-        if "bbox" not in self.inputs:
-            raise UnsupportedError(
-                f"{self.name} takes no boxes (its inputs: {', '.join(self.inputs)}), so it cannot read pages"
-            )
-        if self.pixels is not None and self.image_processor is None:
-            raise ValueError(
-                f"{self.name} looks at the image too, and has no preprocessor_config.json: pass image_processor="
-            )
-
-    @property
-    def pixels(self) -> str | None:
-        """The input for the image: LayoutLMv2 calls it "image"; None if the model does not look at it."""
-        return next((name for name in ("pixel_values", "image") if name in self.inputs), None)
+class PageReader(PageEncoder):
+    """Turns questions about pages into rows of a model that points at words."""
 
     def rows(
         self, example: Mapping[str, Any], image: Image | None, options: DocumentQuestionAnsweringOptions
@@ -91,10 +50,7 @@ class PageReader:
                 "You must provide an image or word_boxes. If you provide an image, the pipeline will automatically run "
                 "OCR to derive words and boxes"
             )
-        own = self.image_processor if options.ocr == "tesseract" else None
-        lang = options.lang or getattr(own, "ocr_lang", None)
-        config = options.tesseract_config or getattr(own, "tesseract_config", None) or ""
-        return Page.of_words(Ocr(options.ocr, lang, config).read(image), image.size)
+        return self.read(image, options)
 
     def _windows(
         self, question: str, page: Page, image: Image | None, options: DocumentQuestionAnsweringOptions
@@ -106,7 +62,7 @@ class PageReader:
                 "Document question answering only supports tokenizers whose padding side is 'right', not "
                 f"{tokenizer.padding_side}"
             )
-        limit = options.max_seq_len or min(tokenizer.model_max_length, _LONGEST)
+        limit = options.max_seq_len or self.longest
         stride = options.doc_stride if options.doc_stride is not None else min(limit // 2, 256)
         encoding = tokenizer(
             self._question(question, limit, options.max_question_len),
@@ -120,11 +76,10 @@ class PageReader:
             return_overflowing_tokens=True,
         )
         size = (PAGE, PAGE) if image is None else image.size
-        pixels = self._pixel_feeds(image)
+        pixels = self.pixel_feeds(image)
         rows = []
         for i in range(len(encoding["input_ids"])):
-            feeds = {name: np.asarray(values[i], np.int64) for name, values in encoding.items() if name in _FOR_MODEL}
-            feeds["bbox"] = np.asarray(token_boxes(tokenizer, encoding, i, page.boxes, 1), np.int64)
+            feeds = self.token_feeds(encoding, i, page, 1)
             ids, parts = feeds["input_ids"], encoding.sequence_ids(i)
             allowed = np.array([part == 1 for part in parts]) | (ids == tokenizer.cls_token_id)
             allowed &= feeds["attention_mask"].astype(bool) if "attention_mask" in feeds else True
@@ -150,15 +105,6 @@ class PageReader:
                 "or pass max_question_len= to cut it"
             )
         return words
-
-    def _pixel_feeds(self, image: Image | None) -> dict[str, Array]:
-        """Prepare the image for a model that looks at it."""
-        if self.pixels is None:
-            return {}
-        if image is None:
-            raise UnsupportedError(f"{self.name} looks at the image too: pass image= with word_boxes=")
-        quiet = {"apply_ocr": False} if "apply_ocr" in getattr(self.image_processor, "known_settings", ()) else {}
-        return {self.pixels: self.image_processor(image, return_tensors="np", **quiet)["pixel_values"][0]}
 
 
 def answers(rows: Answered, options: DocumentQuestionAnsweringOptions) -> list[DocumentAnswer]:
