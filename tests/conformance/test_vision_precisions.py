@@ -36,12 +36,8 @@ def _first_tasks() -> Iterator[Any]:
 
 UNSURE = {
     ("bit", "fp16"),
-    ("blip", "fp16"),
-    ("blip", "int8"),
     ("d_fine", "fp16"),
     ("d_fine", "int8"),
-    ("donut", "fp16"),
-    ("donut", "int8"),
     ("dpt", "int8"),
     ("efficientnet", "int8"),
     ("levit", "fp16"),
@@ -52,8 +48,6 @@ UNSURE = {
     ("mobilevit", "fp16"),
     ("mobilevit", "int8"),
     ("mobilevitv2", "int8"),
-    ("pix2struct", "fp16"),
-    ("pix2struct", "int8"),
     ("resnet", "int8"),
     ("rt_detr", "fp16"),
     ("rt_detr", "int8"),

@@ -1,7 +1,8 @@
 """Random weights that write about images: text that depends on the image, varies and ends, without ties.
 
 As in `zoo.text.generator_weights`: the last norm's weights have random signs, its bias takes the mean away, logits have
-a standard deviation of 3, and the end is the likeliest next token at about one step of 12. Marks are unlikely.
+a standard deviation of 3, and the end is the likeliest next token at about one step of 12. Marks are unlikely. Queries
+of decoders are small: attention that picks one place alone is a decision, which the rounding of smaller precisions tips.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 _STEPS = 24
 _CROSS = ("encoder_attn", "crossattention", "encoder_decoder_attention")
+_QUERIES = ("query", "q_proj", "q_attn")
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,9 @@ def draw(model: Any, seed: str, last: Any = None) -> None:
 
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     transposed = {id(module.weight) for module in model.modules() if type(module).__name__ == "Conv1D"}
+    queries = 0.6
+    if model.config.model_type == "pix2struct":  # its products are not divided by the root of a head's width
+        queries /= float(model.config.text_config.d_kv) ** 0.5
     scales = bool(getattr(getattr(model.config, "decoder", None), "scale_embedding", False))
     for place, name, parameter in _places(model):
         noise = np.random.default_rng(zlib.crc32(f"{seed}/{place}".encode())).standard_normal(tuple(parameter.shape))
@@ -96,7 +101,7 @@ def draw(model: Any, seed: str, last: Any = None) -> None:
             values = noise * (0.5 if places else 1.0 / (parameter.shape[1] ** 0.5 if scales else 1.0))
         elif parameter.dim() > 1:
             inner = parameter.shape[:1] if id(parameter) in transposed else parameter.shape[1:]
-            values = noise * (_gain(name) / float(np.prod(inner)) ** 0.5)
+            values = noise * (_gain(name, queries) / float(np.prod(inner)) ** 0.5)
         else:
             values = 0.1 * noise + (1.0 if name.endswith("weight") else 0.0)
         with torch.no_grad():
@@ -119,8 +124,10 @@ def _places(model: Any) -> Iterator[tuple[str, str, Any]]:
                 yield f"{kind}/{seen[kind]}", f"{path}.{name}", parameter
 
 
-def _gain(name: str) -> float:
-    """The scale of the matrix `name`; larger where the image comes in."""
+def _gain(name: str, queries: float) -> float:
+    """The scale of the matrix `name`; larger where the image comes in. `queries`: that of a decoder's queries."""
+    if "decoder" in name and any(word in name for word in _QUERIES):
+        return queries
     if any(word in name for word in _CROSS):
         return 3.0
     return 2.5 if "decoder" in name and any(word in name for word in ("out_proj", "c_proj", "dense")) else 1.7
