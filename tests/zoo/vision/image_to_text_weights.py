@@ -2,7 +2,7 @@
 
 As in `zoo.text.generator_weights`: the last norm's weights have random signs, its bias takes the mean away, logits have
 a standard deviation of 3, and the end is the likeliest next token at about one step of 12. Marks are unlikely. Queries
-of decoders are small: attention that picks one place alone is a decision, which the rounding of smaller precisions tips.
+of decoders are small: attention that picks one place alone is a decision, which the rounding of fewer bits tips.
 """
 
 from __future__ import annotations
