@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def trace(
         ExportError: an operation has no form in ONNX.
 
     Args:
-        module: a torch module that returns a tuple of tensors, one per name in `outputs`.
+        module: a torch module that returns a tuple of tensors, one per name in `outputs`; see `flat`.
         example: input name -> tensor; padded, so that no mask can be taken for a constant.
         outputs: names of the outputs.
         dynamic_axes: name -> {axis: symbol} of every size that may change.
@@ -59,6 +59,31 @@ def trace(
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).strip().partition("\n")[0]
         raise ExportError(f"the model has an operation that cannot be written as ONNX: {reason}") from error
+
+
+def flat(
+    model: Any, run: Callable[[Mapping[str, Any]], Mapping[str, Any]], inputs: Sequence[str], outputs: Sequence[str]
+) -> Any:
+    """Make the module that `trace` takes from a function of named tensors.
+
+    Args:
+        model: the torch module whose weights `run` uses.
+        run: input name -> tensor to output name -> tensor.
+        inputs: names of the module's arguments, in order.
+        outputs: names of what it returns, in order.
+    """
+    import torch
+
+    class Flat(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *tensors: Any) -> tuple[Any, ...]:
+            answer = run(dict(zip(inputs, tensors, strict=True)))
+            return tuple(answer[name] for name in outputs)
+
+    return Flat().eval()
 
 
 class _OrderedSet(set[Any]):

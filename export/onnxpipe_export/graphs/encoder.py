@@ -16,9 +16,7 @@ from onnxpipe_export.cases import text as cases
 from onnxpipe_export.cases.text import TokenRow
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.families import family_of
-from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run
-from onnxpipe_export.onnx_graph import OnnxGraph
-from onnxpipe_export.optimise import optimise
+from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run, SingleRun
 from onnxpipe_export.precision import makers
 
 _BATCH, _LENGTH = "batch_size", "sequence_length"
@@ -27,7 +25,7 @@ _LONGEST = 2048
 
 
 @dataclass(frozen=True)
-class EncoderExport:
+class EncoderExport(SingleRun):
     """The export of an encoder: its graph's inputs and outputs, its cases, and how to run the original on them.
 
     Attributes:
@@ -53,10 +51,6 @@ class EncoderExport:
         """The precisions for whole texts."""
         return makers.ENCODER
 
-    def optimise(self, graph: OnnxGraph) -> None:
-        """Rewrite the graph to fewer nodes with the same numbers."""
-        optimise(graph)
-
     def cases(self, tokenizer: Any) -> list[Case]:
         """Make cases of real text and random ids, short and long, alone and padded at either side."""
         return cases.make(self, tokenizer)
@@ -64,10 +58,6 @@ class EncoderExport:
     def mask_of(self, feeds: Feeds) -> np.ndarray:
         """Return the attention mask."""
         return feeds["attention_mask"]
-
-    def chains(self, run: Run, tokenizer: Any) -> tuple[()]:
-        """Return no chains: a text is one run."""
-        return ()
 
     def invariance(self, run: Run, tokenizer: Any) -> float:
         """Compare the rows of texts alone and in batches; see `row_invariance`."""
@@ -103,7 +93,15 @@ class EncoderExport:
         """Write the graph to `path`."""
         family = family_of(self.checkpoint.config.model_type)
         with attention(self.checkpoint.model, family.attention):
-            tracing.trace(_module(self), self._example(), self.outputs, self._dynamic_axes(), path)
+            tracing.trace(self._module(), self._example(), self.outputs, self._dynamic_axes(), path)
+
+    def _module(self) -> Any:
+        model, replacement = self.checkpoint.model, self.replacement()
+
+        def run(tensors: Mapping[str, Any]) -> Any:
+            return model(**tensors) if replacement is None else replacement(model, tensors)
+
+        return tracing.flat(model, run, self.inputs, self.outputs)
 
     def _example(self) -> dict[str, Any]:
         """Make three rows, one padded at each side, so that nothing about padding is constant."""
@@ -222,24 +220,6 @@ def _present_outputs(graph: EncoderExport, feeds: Mapping[str, Any]) -> tuple[st
     with torch.inference_mode(), tracing.quiet():
         answer = graph.checkpoint.model(**{name: torch.from_numpy(feeds[name]) for name in graph.inputs})
     return tuple(name for name in graph.checkpoint.task.outputs if answer.get(name) is not None)
-
-
-def _module(graph: EncoderExport) -> Any:
-    """Wrap the model in a module from positional tensors to a tuple of tensors, as tracing needs it."""
-    import torch
-
-    class Flat(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = graph.checkpoint.model
-
-        def forward(self, *tensors: Any) -> tuple[Any, ...]:
-            inputs = dict(zip(graph.inputs, tensors, strict=True))
-            replacement = graph.replacement()
-            answer = self.model(**inputs) if replacement is None else replacement(self.model, inputs)
-            return tuple(answer[name] for name in graph.outputs)
-
-    return Flat().eval()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import numpy as np
 
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.onnx_graph import OnnxGraph
+from onnxpipe_export.optimise import optimise
 
 Attention = Literal["auto", "standard", "gqa"]
 """How a causal model attends: by standard operators, by ONNX Runtime's GroupQueryAttention, or the faster that fits."""
@@ -43,6 +44,18 @@ class Case:
     def rows(self) -> int:
         """How many rows the run has."""
         return max(int(array.shape[0]) for array in self.feeds.values() if array.ndim)
+
+
+class SingleRun:
+    """What exports of graphs without caches have in common; a base of `GraphExport`s."""
+
+    def optimise(self, graph: OnnxGraph) -> None:
+        """Rewrite the graph to fewer nodes with the same numbers."""
+        optimise(graph)
+
+    def chains(self, run: Run, tokenizer: Any) -> tuple[()]:
+        """Return no chains: a run stands alone."""
+        return ()
 
 
 class GraphExport(Protocol):

@@ -18,9 +18,8 @@ from onnxpipe_export import tracing
 from onnxpipe_export.cases import images as image_cases
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.encoder import attention
-from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run
+from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run, SingleRun
 from onnxpipe_export.onnx_graph import OnnxGraph
-from onnxpipe_export.optimise import optimise
 
 BATCH = "batch_size"
 """The axis along which rows of a run stand, in `WrappedExport.axes`."""
@@ -55,7 +54,7 @@ def largest_difference(alone: Feeds, together: Feeds) -> float:
 
 
 @dataclass(frozen=True)
-class WrappedExport:
+class WrappedExport(SingleRun):
     """The export of one graph; implements `onnxpipe_export.graphs.graph.GraphExport`.
 
     Attributes:
@@ -102,28 +101,19 @@ class WrappedExport:
         """Write the graph to `path`."""
         import torch
 
-        forward, names = self.traced or self.forward, self.inputs
+        model, names = self.checkpoint.model, self.inputs
         outputs = [name for name in self.outputs if name not in self.constants]
-
-        class Flat(torch.nn.Module):  # type: ignore[misc]
-            def __init__(self, model: Any) -> None:
-                super().__init__()
-                self.model = model
-
-            def forward(self, *tensors: Any) -> tuple[Any, ...]:
-                answer = forward(dict(zip(names, tensors, strict=True)))
-                return tuple(answer[name] for name in outputs)
-
+        module = tracing.flat(model, self.traced or self.forward, names, outputs)
         feeds = self.example()
         axes = {name: self.axes[name] for name in (*names, *outputs) if name in self.axes}
         example = {name: torch.from_numpy(feeds[name]) for name in names}
-        plain = attention(self.checkpoint.model, "eager") if self.eager else contextlib.nullcontext()
+        plain = attention(model, "eager") if self.eager else contextlib.nullcontext()
         with plain, self.replacements():
-            tracing.trace(Flat(self.checkpoint.model).eval(), example, outputs, axes, path)
+            tracing.trace(module, example, outputs, axes, path)
 
     def optimise(self, graph: OnnxGraph) -> None:
         """Rewrite the graph to fewer nodes with the same numbers, and add the outputs that are constants."""
-        optimise(graph)
+        super().optimise(graph)
         for name, value in self.constants.items():
             _add_number(graph, name, value)
 
@@ -152,10 +142,6 @@ class WrappedExport:
 
     def mask_of(self, feeds: Feeds) -> None:
         """Return None: outputs are whole vectors, not one a token."""
-
-    def chains(self, run: Run, tokenizer: Any) -> tuple[()]:
-        """Return no chains: a run stands alone."""
-        return ()
 
     def invariance(self, run: Run, tokenizer: Any) -> float:
         """Compute the largest difference of a row alone, in its batch, and in its batch reversed."""

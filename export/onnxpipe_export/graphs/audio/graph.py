@@ -21,7 +21,7 @@ from onnxpipe_export.cases import audio as audio_cases
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.audio.patches import plain_weights, traceable
 from onnxpipe_export.graphs.encoder import attention
-from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run
+from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run, SingleRun
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import makers
@@ -36,7 +36,7 @@ _MORE_DECISIONS = 24
 
 
 @dataclass(frozen=True)
-class AudioExport:
+class AudioExport(SingleRun):
     """The export of an audio model: its graph's inputs and outputs, its cases, and how to run the original on them.
 
     Attributes:
@@ -96,10 +96,6 @@ class AudioExport:
         lengths = [self.frames(int(length)) for length in mask.sum(1)]
         return np.asarray(frames[None] < np.array(lengths)[:, None], np.int64)
 
-    def chains(self, run: Run, tokenizer: Any) -> tuple[()]:
-        """Return no chains: a recording is one run."""
-        return ()
-
     def invariance(self, run: Run, tokenizer: Any) -> float:
         """Compute the largest difference of a recording's answer alone and in batches, in two orders."""
         usual = [self.recording(40 + number, _SECONDS[0]) for number in range(3)]
@@ -142,8 +138,9 @@ class AudioExport:
         feeds = self.feeds([self.recording(60 + number, length) for number, length in enumerate(lengths)])
         example = {name: torch.from_numpy(feeds[name]) for name in self.inputs}
         model = self.checkpoint.model
+        module = tracing.flat(model, lambda tensors: model(**tensors), self.inputs, self.outputs)
         with attention(model, "eager"), traceable(model, masked="attention_mask" in self.inputs):
-            tracing.trace(_module(self), example, self.outputs, self.axes, path)
+            tracing.trace(module, example, self.outputs, self.axes, path)
 
     def feeds(self, recordings: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Make the graph's feeds of recordings, float32 (samples,) each."""
@@ -244,19 +241,3 @@ def _hides_padding(checkpoint: Checkpoint) -> bool:
     """Tell whether the model has a mask that hides all padding: a norm over all the time of a channel includes it."""
     takes = "attention_mask" in inspect.signature(checkpoint.model.forward).parameters
     return takes and getattr(checkpoint.config, "feat_extract_norm", "layer") == "layer"
-
-
-def _module(graph: AudioExport) -> Any:
-    """Wrap the model in a module from positional tensors to a tuple of tensors, as tracing needs it."""
-    import torch
-
-    class Flat(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = graph.checkpoint.model
-
-        def forward(self, *tensors: Any) -> tuple[Any, ...]:
-            answer = self.model(**dict(zip(graph.inputs, tensors, strict=True)))
-            return tuple(answer[name] for name in graph.outputs)
-
-    return Flat().eval()

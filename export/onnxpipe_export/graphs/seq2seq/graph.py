@@ -13,12 +13,10 @@ from onnxpipe.errors import ExportError
 from onnxpipe_export import tracing
 from onnxpipe_export.cases import text as cases
 from onnxpipe_export.checkpoint import Checkpoint
-from onnxpipe_export.graphs.encoder import attention, max_length, row_invariance
-from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport, Maker, Run
+from onnxpipe_export.graphs.encoder import EncoderExport, attention, max_length
+from onnxpipe_export.graphs.graph import Feeds, GraphExport, Maker
 from onnxpipe_export.graphs.seq2seq.decoder import Seq2SeqDecoderExport
 from onnxpipe_export.graphs.seq2seq.layers import find_layers
-from onnxpipe_export.onnx_graph import OnnxGraph
-from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import seq2seq
 
 
@@ -35,27 +33,18 @@ def describe(checkpoint: Checkpoint) -> tuple[GraphExport, GraphExport]:
             "generation: each layer of the decoder must have one self-attention and one cross-attention"
         )
     longest = max_length(checkpoint.model)
-    encoder = Seq2SeqEncoderExport(checkpoint, longest)
+    encoder = Seq2SeqEncoderExport(
+        checkpoint, ("input_ids", "attention_mask"), ("last_hidden_state",), longest, "encoder_model"
+    )
     return encoder, Seq2SeqDecoderExport(checkpoint=checkpoint, layers=layers, source=encoder, max_length=longest)
 
 
 @dataclass(frozen=True)
-class Seq2SeqEncoderExport:
+class Seq2SeqEncoderExport(EncoderExport):
     """The export of `encoder_model`: input_ids and attention_mask (batch, length) to last_hidden_state (batch, length,
-    width).
+    width); implements `seq2seq.decoder.EncoderSource`."""
 
-    Attributes:
-        checkpoint: the model.
-        max_length: the longest text, in tokens, that it takes (and that is verified).
-    """
-
-    checkpoint: Checkpoint
-    max_length: int
-
-    name = "encoder_model"
-    inputs = ("input_ids", "attention_mask")
-    outputs = ("last_hidden_state",)
-    decisions: frozenset[str] = frozenset()
+    decisions = frozenset()
 
     @property
     def makers(self) -> Mapping[str, Maker]:
@@ -66,25 +55,13 @@ class Seq2SeqEncoderExport:
         """Write the graph to `path`."""
         import torch
 
-        encoder, names = self.checkpoint.model.get_encoder(), self.inputs
-
-        class Flat(torch.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.encoder = encoder
-
-            def forward(self, *tensors: Any) -> tuple[Any]:
-                return (self.encoder(**dict(zip(names, tensors, strict=True)))[0],)
-
+        encoder = self.checkpoint.model.get_encoder()
+        module = tracing.flat(encoder, lambda tensors: encoder(**tensors), self.inputs, self.outputs)
         rows = cases.random_rows(self, [min(length, self.max_length) for length in (11, 8, 5)])
         feeds = {name: torch.from_numpy(value) for name, value in cases.batch(rows, self).items()}
         axes = {name: {0: "batch_size", 1: "encoder_sequence_length"} for name in (*self.inputs, *self.outputs)}
         with attention(self.checkpoint.model, "eager"):
-            tracing.trace(Flat().eval(), feeds, self.outputs, axes, path)
-
-    def optimise(self, graph: OnnxGraph) -> None:
-        """Rewrite the graph to fewer nodes with the same numbers."""
-        optimise(graph)
+            tracing.trace(module, feeds, self.outputs, axes, path)
 
     def rows(self, tokenizer: Any) -> list[cases.TokenRow]:
         """Tokenize sentences to rows."""
@@ -95,26 +72,10 @@ class Seq2SeqEncoderExport:
         feeds = cases.batch(rows, self)
         return self.reference(feeds)["last_hidden_state"], feeds["attention_mask"]
 
-    def cases(self, tokenizer: Any) -> list[Case]:
-        """Make cases of real text and random ids, short and long, alone and padded at either side."""
-        return cases.make(self, tokenizer)
-
-    def reference(self, feeds: Feeds) -> Feeds:
+    def reference(self, feeds: Feeds) -> dict[str, Any]:
         """Compute the original's states."""
         import torch
 
         with torch.inference_mode(), tracing.quiet():
             tensors = {name: torch.from_numpy(feeds[name]) for name in self.inputs}
             return {"last_hidden_state": self.checkpoint.model.get_encoder()(**tensors)[0].float().numpy()}
-
-    def mask_of(self, feeds: Feeds) -> np.ndarray:
-        """Return the attention mask."""
-        return feeds["attention_mask"]
-
-    def chains(self, run: Run, tokenizer: Any) -> tuple[()]:
-        """Return no chains: a text is one run."""
-        return ()
-
-    def invariance(self, run: Run, tokenizer: Any) -> float:
-        """Compare the rows of texts alone and in batches; see `row_invariance`."""
-        return row_invariance(run, self, cases.text_rows(self, tokenizer))

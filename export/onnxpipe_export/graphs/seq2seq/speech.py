@@ -15,7 +15,7 @@ from onnxpipe_export import tracing
 from onnxpipe_export.cases import audio as audio_cases
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.encoder import attention, max_length
-from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport, Maker, Run
+from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport, Maker, Run, SingleRun
 from onnxpipe_export.graphs.seq2seq.decoder import Seq2SeqDecoderExport
 from onnxpipe_export.graphs.seq2seq.decoder_kind import DecoderKind
 from onnxpipe_export.graphs.seq2seq.layers import find_layers
@@ -88,7 +88,7 @@ def run_encoder(model: Any, inputs: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 @dataclass(frozen=True)
-class SpeechEncoderExport:
+class SpeechEncoderExport(SingleRun):
     """The export of `encoder_model`: recordings to last_hidden_state (batch, frames, width).
 
     Inputs: input_features float32 (batch, mel bands, 3000) of whisper, (batch, frames, features) of others, or
@@ -129,20 +129,15 @@ class SpeechEncoderExport:
         """Write the graph to `path`."""
         import torch
 
-        model, names = self.checkpoint.model, self.inputs
+        model = self.checkpoint.model
 
-        class Flat(torch.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.model = model
-
-            def forward(self, *tensors: Any) -> tuple[Any, ...]:
-                states, mask = run_encoder(self.model, dict(zip(names, tensors, strict=True)))
-                return (states,) if mask is None else (states, mask)
+        def run(tensors: Mapping[str, Any]) -> dict[str, Any]:
+            return dict(zip(self.outputs, run_encoder(model, tensors)))  # there is no second output without a mask
 
         feeds = {name: torch.from_numpy(value) for name, value in self._batch(self.rows(None)[:3]).items()}
+        module = tracing.flat(model, run, self.inputs, self.outputs)
         with attention(model, "eager"), traceable(model):
-            tracing.trace(Flat().eval(), feeds, self.outputs, self._axes(), path)
+            tracing.trace(module, feeds, self.outputs, self._axes(), path)
 
     def _axes(self) -> dict[str, dict[int, str]]:
         if not self.masked:
@@ -204,10 +199,6 @@ class SpeechEncoderExport:
     def mask_of(self, feeds: Feeds) -> np.ndarray | None:
         """Return 1 where a state is not padding; None where the model masks nothing."""
         return self.reference(feeds)["encoder_attention_mask"] if self.masked else None
-
-    def chains(self, run: Run, tokenizer: Any) -> tuple[()]:
-        """Return no chains: a recording is one run."""
-        return ()
 
     def invariance(self, run: Run, tokenizer: Any) -> float:
         """Compute the largest absolute difference of a recording's states alone and in a batch."""

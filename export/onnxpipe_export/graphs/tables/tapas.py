@@ -53,30 +53,21 @@ class TapasExport(EncoderExport):
     def _run_original(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         import torch
 
-        with torch.inference_mode(), tracing.quiet(), _recorded() as recorded:
-            answer = self.checkpoint.model(**{name: torch.from_numpy(feeds[name]) for name in self.inputs})
-        found = {**answer, _TOKEN_LOGITS: recorded[-1]}
+        with torch.inference_mode(), tracing.quiet():
+            found = self._run({name: torch.from_numpy(feeds[name]) for name in self.inputs})
         return {name: found[name].float().numpy() for name in self.outputs}
+
+    def _run(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        with _recorded() as recorded:
+            answer = self.checkpoint.model(**tensors)
+        return {**answer, _TOKEN_LOGITS: recorded[-1]}
 
     def trace(self, path: Path) -> None:
         """Write the graph to `path`."""
-        import torch
-
-        graph = self
-
-        class Flat(torch.nn.Module):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.model = graph.checkpoint.model
-
-            def forward(self, *tensors: Any) -> tuple[Any, ...]:
-                with _recorded() as recorded:
-                    answer = self.model(**dict(zip(graph.inputs, tensors, strict=True)))
-                found = {**answer, _TOKEN_LOGITS: recorded[-1]}
-                return tuple(found[name] for name in graph.outputs)
-
-        with traceable(self.checkpoint.model):
-            tracing.trace(Flat().eval(), self._example(), self.outputs, self._dynamic_axes(), path)
+        model = self.checkpoint.model
+        module = tracing.flat(model, self._run, self.inputs, self.outputs)
+        with traceable(model):
+            tracing.trace(module, self._example(), self.outputs, self._dynamic_axes(), path)
 
     def _example(self) -> dict[str, Any]:
         """Make two rows of different lengths, so that nothing about sizes and padding is constant."""

@@ -23,10 +23,8 @@ from onnxpipe_export.cases import images as image_cases
 from onnxpipe_export.cases.common import stacked
 from onnxpipe_export.cases.images import Size
 from onnxpipe_export.checkpoint import Checkpoint
-from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run
+from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run, SingleRun
 from onnxpipe_export.graphs.vision.sizes import Sizes, base_size, find_sizes
-from onnxpipe_export.onnx_graph import OnnxGraph
-from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import makers
 
 _ROWS = 8
@@ -38,7 +36,7 @@ _DECIDING = frozenset({"logits", "class_queries_logits"})
 
 
 @dataclass(frozen=True)
-class VisionExport:
+class VisionExport(SingleRun):
     """The export of a vision model: its graph's inputs and outputs, its cases, and how to run the original on them.
 
     Attributes:
@@ -67,10 +65,6 @@ class VisionExport:
         """The precisions of vision models."""
         return makers.VISION
 
-    def optimise(self, graph: OnnxGraph) -> None:
-        """Rewrite the graph to fewer nodes with the same numbers."""
-        optimise(graph)
-
     def cases(self, tokenizer: Any) -> list[Case]:
         """Make cases of images alone and in batches, in every size that is verified; then of the user's own."""
         cases = [Case(row, golden=number == 0, calibrates=True) for number, row in enumerate(self._rows)]
@@ -89,10 +83,6 @@ class VisionExport:
 
     def mask_of(self, feeds: Feeds) -> None:
         """Return None: every output is compared whole."""
-
-    def chains(self, run: Run, tokenizer: Any) -> tuple[()]:
-        """Return no chains: an image is one run."""
-        return ()
 
     def invariance(self, run: Run, tokenizer: Any) -> float:
         """Compute the largest difference of an image's answer alone and in batches, of the base size and another."""
@@ -134,8 +124,10 @@ class VisionExport:
         if "pixel_mask" in rows:
             rows = self._with_padding(rows, size)
         example = {name: torch.from_numpy(rows[name]) for name in self.inputs}
-        with traceable(self.checkpoint.model):
-            tracing.trace(_module(self), example, self.outputs, self._dynamic_axes(), path)
+        model = self.checkpoint.model
+        module = tracing.flat(model, lambda tensors: model(**tensors, return_dict=True), self.inputs, self.outputs)
+        with traceable(model):
+            tracing.trace(module, example, self.outputs, self._dynamic_axes(), path)
 
     @cached_property
     def _rows(self) -> list[dict[str, np.ndarray]]:
@@ -260,19 +252,3 @@ def _reads_mask(probe: VisionExport, outputs: tuple[str, ...], size: Size) -> bo
     return any(
         first[name].shape != second[name].shape or not np.allclose(first[name], second[name]) for name in outputs
     )
-
-
-def _module(graph: VisionExport) -> Any:
-    """Wrap the model in a module from positional tensors to a tuple of tensors, as tracing needs it."""
-    import torch
-
-    class Flat(torch.nn.Module):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = graph.checkpoint.model
-
-        def forward(self, *tensors: Any) -> tuple[Any, ...]:
-            answer = self.model(**dict(zip(graph.inputs, tensors, strict=True)), return_dict=True)
-            return tuple(answer[name] for name in graph.outputs)
-
-    return Flat().eval()

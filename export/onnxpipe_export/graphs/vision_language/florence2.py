@@ -8,7 +8,7 @@ and the decoder, as `seq2seq.decoder` says.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,10 +24,10 @@ from onnxpipe_export.graphs.encoder import max_length
 from onnxpipe_export.graphs.graph import Case, GraphExport
 from onnxpipe_export.graphs.seq2seq.decoder import Seq2SeqDecoderExport
 from onnxpipe_export.graphs.seq2seq.layers import find_layers
-from onnxpipe_export.graphs.vision import cases as vision_cases
 from onnxpipe_export.graphs.vision_language.family import Family, original_features
-from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport, image_only
-from onnxpipe_export.precision import makers, seq2seq
+from onnxpipe_export.graphs.vision_language.one_size import describe_encoder, model_features, synthetic_feeds
+from onnxpipe_export.graphs.wrapped import BATCH, WrappedExport
+from onnxpipe_export.precision import seq2seq
 
 
 def describe(checkpoint: Checkpoint) -> Family:
@@ -68,7 +68,7 @@ def text_model(model: Any) -> Any:
 
 
 def _image(checkpoint: Checkpoint, number: int) -> dict[str, np.ndarray]:
-    return {"pixel_values": vision_cases.synthetic_pixels(checkpoint, 1, *_size(checkpoint), seed=number)}
+    return synthetic_feeds(checkpoint, _size(checkpoint), number)
 
 
 def _size(checkpoint: Checkpoint) -> tuple[int, int]:
@@ -79,23 +79,7 @@ def _size(checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 def _vision(checkpoint: Checkpoint) -> WrappedExport:
-    model, size = checkpoint.model, _size(checkpoint)
-
-    def forward(tensors: Mapping[str, Any]) -> dict[str, Any]:
-        return {"image_features": model.get_image_features(pixel_values=tensors["pixel_values"]).pooler_output}
-
-    return WrappedExport(
-        checkpoint,
-        "vision_encoder",
-        ("pixel_values",),
-        ("image_features",),
-        {"pixel_values": {0: BATCH}, "image_features": {0: BATCH}},
-        forward,
-        lambda: {"pixel_values": vision_cases.synthetic_pixels(checkpoint, 2, *size)},
-        lambda tokenizer: vision_cases.cases_per_size(checkpoint, [size]),
-        makers.VISION_ENCODER,
-        user_feeds=image_only,
-    )
+    return describe_encoder(checkpoint, _size(checkpoint), model_features)
 
 
 @dataclass(frozen=True)

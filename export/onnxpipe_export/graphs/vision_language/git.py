@@ -19,15 +19,16 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.causal_lm.graph import ExtraInput
 from onnxpipe_export.graphs.graph import Feeds
 from onnxpipe_export.graphs.vision_language.family import Family
-from onnxpipe_export.graphs.vision_language.llava import square_image, square_vision
+from onnxpipe_export.graphs.vision_language.one_size import describe_encoder, square_of, synthetic_feeds
 from onnxpipe_export.graphs.vision_language.text_models import biases, within_images
 
 
 def describe(checkpoint: Checkpoint) -> Family:
     """Describe the family of a GIT checkpoint."""
+    size = square_of(checkpoint)
     return Family(
-        square_vision(checkpoint, image_features),
-        lambda number: square_image(checkpoint, number),
+        describe_encoder(checkpoint, size, image_features),
+        lambda number: synthetic_feeds(checkpoint, size, number),
         features=_features,
         text=text_model,
         extras=(ExtraInput("token_type_ids", dtype="int64", value=0),),

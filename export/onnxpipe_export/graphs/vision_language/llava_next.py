@@ -15,7 +15,8 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.graph import Feeds
 from onnxpipe_export.graphs.vision import cases as vision_cases
 from onnxpipe_export.graphs.vision_language.family import Family, Videos
-from onnxpipe_export.graphs.vision_language.llava import project, square_vision
+from onnxpipe_export.graphs.vision_language.llava import project
+from onnxpipe_export.graphs.vision_language.one_size import describe_encoder, square_of
 
 _SHAPES = ((1.0, 1.8), (2.3, 0.9), (0.7, 0.8), (1.4, 2.9))
 """Sizes of the synthetic images, as multiples of a tile's side: height, width."""
@@ -30,7 +31,7 @@ def describe(checkpoint: Checkpoint) -> Family:
     grouped = checkpoint.config.model_type == "llava_onevision"
     videos = Videos(lambda number: _video(checkpoint, number), lambda video: _video_placeholders(checkpoint, video))
     return Family(
-        square_vision(checkpoint, features, ("image_newline",)),
+        describe_encoder(checkpoint, square_of(checkpoint), features, ("image_newline",)),
         lambda number: _image(checkpoint, number),
         lambda rows: _join(rows, grouped=grouped),
         videos=videos if grouped else None,
@@ -39,7 +40,7 @@ def describe(checkpoint: Checkpoint) -> Family:
 
 def _image(checkpoint: Checkpoint, number: int) -> dict[str, np.ndarray]:
     """Make pixel_values (1, tiles, 3, side, side) and image_sizes (1, 2) of an image of one of several shapes."""
-    config, side = checkpoint.config, int(checkpoint.config.vision_config.image_size)
+    config, (side, _) = checkpoint.config, square_of(checkpoint)
     height, width = (round(factor * side) for factor in _SHAPES[number % len(_SHAPES)])
     home = sys.modules[type(checkpoint.model).__module__]
     count = home.image_size_to_num_patches([height, width], config.image_grid_pinpoints, side)
