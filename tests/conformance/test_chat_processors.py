@@ -94,7 +94,7 @@ def test_one_image(family: str, name: str, pairs: Mapping[str, Pair], images: Ma
 
 @pytest.mark.parametrize("family", [family for family in PROCESSORS if family not in ONE_IMAGE])
 @pytest.mark.parametrize("nested", [True, False])
-def test_two_unlike_images_in_one_text(
+def test_two_different_images_in_one_text(
     family: str, nested: bool, pairs: Mapping[str, Pair], images: Mapping[str, Image.Image]
 ) -> None:
     pair, two = pairs[family], [images["photo"], images["wide"]]

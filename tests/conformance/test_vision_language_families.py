@@ -64,7 +64,7 @@ def expected(model: Any, features: Mapping[str, np.ndarray], **options: Any) -> 
 
 
 @every_family
-def test_two_images_of_unlike_size_in_one_message(
+def test_two_images_of_different_sizes_in_one_message(
     family: str, models: Models, bundles: Bundles, images: Mapping[str, Image.Image]
 ) -> None:
     folder = bundles(family, HEAD, PRECISIONS)
