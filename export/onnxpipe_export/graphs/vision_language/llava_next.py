@@ -50,7 +50,7 @@ def _image(checkpoint: Checkpoint, number: int) -> dict[str, np.ndarray]:
 
 def _video(checkpoint: Checkpoint, number: int) -> dict[str, np.ndarray]:
     """Make pixel_values_videos (1, 2, 3, side, side): a video of two frames."""
-    side = int(checkpoint.config.vision_config.image_size)
+    side, _ = square_of(checkpoint)
     pixels = vision_cases.synthetic_pixels(checkpoint, 2, side, side, seed=20 * number + 7)
     return {"pixel_values_videos": pixels[None]}
 
