@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any, ClassVar, NotRequired, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from onnxpipe.engine.batching import Padding, Row, stack
 from onnxpipe.engine.scheduler import Answered, Outputs
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModelForCausalLM
+from onnxpipe.models.vision_language.family import join_encoded
+from onnxpipe.models.vision_language.model import VisionLanguageModel
 from onnxpipe.processing.scores import softmax
 from onnxpipe.processing.text.decision.config import DecisionConfig
 from onnxpipe.processing.text.decision.prompts import DecisionPrompts, Prompt
@@ -31,10 +33,11 @@ class DecisionOptions:
 
 
 class DecisionRequest(TypedDict):
-    """A request: a state (a text, or data), and questions about it by name."""
+    """A request: a state (a text, or data), questions about it by name, and images (`assets`) by their placeholders."""
 
     state: Any
     questions: Mapping[str, Mapping[str, Any]]
+    assets: NotRequired[Mapping[str, Any]]
 
 
 class DecisionPipeline(Pipeline[DecisionOptions]):
@@ -47,6 +50,10 @@ class DecisionPipeline(Pipeline[DecisionOptions]):
     `{"type": "score", "score", "legend", "confidence", "probabilities"}`. The model generates nothing: the
     probabilities are those of the options' labels (Yes and No, or A, B, C, ...) as its next token.
 
+    A model that sees images takes `"assets": {placeholder: image}` in a request: wherever a placeholder is written in
+    a text of the state or of a question, the model sees the image. An image is a path, a URL, base64, a PIL image or an
+    array, or `{"data_base64": ...}`.
+
     Args:
         model, tokenizer: as in `Pipeline`.
         decision_config: a `DecisionConfig`, or a folder with a `decision.json` and `decision_template.jinja`; by
@@ -55,6 +62,7 @@ class DecisionPipeline(Pipeline[DecisionOptions]):
     """
 
     Options = DecisionOptions
+    _load_processor: ClassVar[bool | None] = None
 
     def __init__(
         self,
@@ -73,7 +81,15 @@ class DecisionPipeline(Pipeline[DecisionOptions]):
         super().__init__(model, tokenizer, *args, **options)
 
     def prepare(self) -> None:
+        if self.processor is None and isinstance(self.model, VisionLanguageModel):
+            from onnxpipe.processing.auto import AutoProcessor  # not at the top: texts alone need none of it
+
+            self.processor = AutoProcessor.from_pretrained(self.model.bundle.folder)
         self._prompts = DecisionPrompts(self.tokenizer, self.decision_config)
+        if hasattr(self.processor, "image_token_id"):
+            from onnxpipe.processing.multimodal.decisions import ImageDecisionPrompts
+
+            self._prompts = ImageDecisionPrompts(self.tokenizer, self.decision_config, self.processor)
 
     @overload
     def __call__(self, inputs: DecisionRequest | str, **options: Unpack[CallOptions]) -> dict[str, Any]: ...
@@ -105,17 +121,25 @@ class DecisionPipeline(Pipeline[DecisionOptions]):
             yield Row({"input_ids": prompt.ids, "attention_mask": np.ones_like(prompt.ids)}, len(prompt.ids), prompt)
 
     def run(self, rows: Sequence[Row], options: DecisionOptions) -> list[Outputs]:
-        feeds = stack(rows, self.padding())
+        feeds, images = stack(rows, self.padding()), self._encoded_images(rows)
         if all(row.extra.marks == (row.length,) for row in rows):  # the next token's scores alone, of long prompts too
             decoder = self.model.start(
-                feeds["input_ids"], {"attention_mask": feeds["attention_mask"]}, max_length=feeds["input_ids"].shape[1]
+                feeds["input_ids"],
+                {"attention_mask": feeds["attention_mask"], **images},
+                max_length=feeds["input_ids"].shape[1],
             )
             return [{"logits": row[None]} for row in np.array(decoder.prefill())]
-        logits = self.model(**feeds).logits
+        logits = self.model(**feeds, **images).logits
         inside = feeds["attention_mask"].astype(bool)
         return [
             {"logits": scores[kept][np.array(row.extra.marks) - 1]} for row, scores, kept in zip(rows, logits, inside)
         ]
+
+    def _encoded_images(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """Encode the images of rows, or take them from those that were encoded lately."""
+        if not any(row.extra.images for row in rows):
+            return {}
+        return {"encoded_images": join_encoded([self.model.encode_images(row.extra.images) for row in rows])}
 
     def decode(self, rows: Answered, options: DecisionOptions) -> dict[str, Any]:
         answers: dict[str, Any] = {}

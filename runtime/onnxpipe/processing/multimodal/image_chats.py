@@ -41,7 +41,7 @@ class _Host(Protocol):
 
     tokenizer: Tokenizer
     chat_template: Any
-    video_template: str | None
+    video_template: ClassVar[str | None]
     video_token: str | None
 
     @property

@@ -6,9 +6,9 @@ import copy
 import json
 import string
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +33,20 @@ class Prompt:
         ids: int64 (tokens,).
         marks: for each question the number of tokens before the place where its answer is read.
         questions: the questions that it asks.
+        images: the model's inputs that come from images.
     """
 
     ids: Array
     marks: tuple[int, ...]
     questions: tuple[Question, ...]
+    images: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Assets(Protocol):
+    """The images of a request."""
+
+    def check_used(self) -> None:
+        """Raise ValueError for an image that the request names nowhere."""
 
 
 class DecisionPrompts:
@@ -57,7 +66,7 @@ class DecisionPrompts:
 
         Raises:
             ValueError: it is no such thing, or a question is wrong.
-            UnsupportedError: it has images, or the template has no place for an answer.
+            UnsupportedError: it has images for a model that takes none, or the template has no place for an answer.
         """
         if isinstance(request, str):
             request = _parsed(request)
@@ -69,17 +78,30 @@ class DecisionPrompts:
         unknown = sorted(map(str, request.keys() - {"state", "questions", "assets"}))
         if unknown:
             raise ValueError(f"a request has state, questions and assets, and this one {unknown[0]!r} too")
-        if request.get("assets"):
-            raise UnsupportedError("this model takes no images: leave `assets` out")
+        assets = self.assets_of(request)
         state, asked = request["state"], request["questions"]
         if not self._config.sanitize_control_tokens:
             state, asked = (json.loads(_without_marks(each)) for each in (state, asked))
         questions = parse_questions(asked, self._config)
         if self._config.chat_template is None:
-            return [self._general(state, question) for question in questions]
-        together = "questions" in variables_of(self._config.chat_template)
-        groups = [questions] if together else [[question] for question in questions]
-        return [self._own(self._config.chat_template, state, group) for group in groups]
+            prompts = [self._general(state, question, assets) for question in questions]
+        else:
+            together = "questions" in variables_of(self._config.chat_template)
+            groups = [questions] if together else [[question] for question in questions]
+            prompts = [self._own(self._config.chat_template, state, group, assets) for group in groups]
+        if assets is not None:
+            assets.check_used()
+        return prompts
+
+    def assets_of(self, request: Mapping[str, Any]) -> Assets | None:
+        """Return the images of a request; None for none.
+
+        Raises:
+            UnsupportedError: there are some, and the model takes none.
+        """
+        if request.get("assets"):
+            raise UnsupportedError("this model takes no images: leave `assets` out")
+        return None
 
     def label_ids(self, labels: Sequence[str]) -> list[int]:
         """Return the tokens of labels.
@@ -96,18 +118,18 @@ class DecisionPrompts:
             )
         return ids
 
-    def _general(self, state: Any, question: Question) -> Prompt:
+    def _general(self, state: Any, question: Question, assets: Assets | None) -> Prompt:
         """Ask one question in the words of `general_prompt`; its answer is the next token."""
-        ids = self._encoded(self._tokenizer, general_prompt(state, question))
-        return Prompt(ids, (len(ids),), (question,))
+        ids, images = self.encoded(self._tokenizer, general_prompt(state, question), {}, assets)
+        return Prompt(ids, (len(ids),), (question,), images)
 
-    def _own(self, template: str, state: Any, questions: Sequence[Question]) -> Prompt:
+    def _own(self, template: str, state: Any, questions: Sequence[Question], assets: Assets | None) -> Prompt:
         """Ask with the model's own template, whose marks say where the answers are read."""
         values = {
             "state": state, "question": asdict(questions[0]), "questions": [asdict(each) for each in questions],
         }  # fmt: skip
         used = {name: value for name, value in values.items() if name in variables_of(template)}
-        whole = self._encoded(self._marking, "", chat_template=template, **used)
+        whole, images = self.encoded(self._marking, "", {"chat_template": template, **used}, assets)
         mark, split = (self._marking.convert_tokens_to_ids(token) for token in (MARK, SPLIT))
         kept = (whole != mark) & (whole != split)
         marks = tuple(np.cumsum(kept)[whole == mark].tolist()) or (int(kept.sum()),)
@@ -116,19 +138,30 @@ class DecisionPrompts:
                 f"the decision template marks {len(marks)} places for {len(questions)} questions: a language model "
                 "reads the answer to each before one mark"
             )
-        return Prompt(whole[kept], marks, tuple(questions))
+        return Prompt(whole[kept], marks, tuple(questions), images)
 
-    def _encoded(self, tokenizer: Tokenizer, content: str, **variables: Any) -> Array:
+    def encoded(
+        self, tokenizer: Tokenizer, content: str, variables: Mapping[str, Any], assets: Assets | None
+    ) -> tuple[Array, Mapping[str, Any]]:
+        """Encode a message of the user, or a template's variables: its ids, and the model's inputs for images.
+
+        Args:
+            tokenizer: the model's, or its copy that knows the marks.
+            content: the message.
+            variables: keywords of `apply_chat_template`: `chat_template` and what it reads.
+            assets: the images of the request; None for none.
+        """
         template = tokenizer.get_chat_template(variables.get("chat_template"))
-        if "enable_thinking" in variables_of(template):
-            variables["enable_thinking"] = False
         encoding = tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}],
-            add_generation_prompt=True,
-            sanitize_control_tokens=self._config.sanitize_control_tokens,
-            **variables,
+            [{"role": "user", "content": content}], **self.keywords(template), **variables
         )
-        return np.asarray(encoding["input_ids"], np.int64)
+        return np.asarray(encoding["input_ids"], np.int64), {}
+
+    def keywords(self, template: str) -> dict[str, Any]:
+        """Return the keywords of `apply_chat_template` that all prompts have: no reasoning before the answer."""
+        thinking = {"enable_thinking": False} if "enable_thinking" in variables_of(template) else {}
+        sanitized = self._config.sanitize_control_tokens
+        return {"add_generation_prompt": True, "sanitize_control_tokens": sanitized, **thinking}
 
     @cached_property
     def _marking(self) -> Tokenizer:
