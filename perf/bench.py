@@ -53,10 +53,11 @@ def worker(peer: str, name: str) -> None:
         began = time.perf_counter()
         answers = call(load.texts)
         seconds = time.perf_counter() - began
-        print(json.dumps({"seconds": seconds, "numbers": _numbers(answers), "memory": _peak_memory()}), flush=True)
+        print(json.dumps({"seconds": seconds, "numbers": _numbers(answers), "memory": peak_memory()}), flush=True)
 
 
-def _peak_memory() -> float:
+def peak_memory() -> float:
+    """The most memory that this process has had, in MB."""
     # Not getrusage: its figure for a process starts at the peak of the one that started it.
     lines = Path("/proc/self/status").read_text("ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
