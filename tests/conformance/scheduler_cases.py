@@ -144,7 +144,8 @@ def _dpm_solver() -> list[Case]:
     dynamic = {"use_flow_sigmas": True, "use_dynamic_shifting": True}
     name = "DPMSolverMultistepScheduler"
     return [
-        *(Case(name, one) for one in [*solvers, *fields]),
+        *(Case(name, one, predictions=("epsilon",)) for one in solvers),
+        *(Case(name, one) for one in fields),
         *(Case(name, one, predictions=("flow_prediction",)) for one in flow),
         Case(name, dynamic, predictions=("flow_prediction",), also={"mu": 0.8}),
         Case(name, request=CHOSEN),
@@ -173,7 +174,8 @@ def _unipc() -> list[Case]:
     flows = ({**flow, "flow_shift": shift} for shift in (1.0, 3.0))
     name, only = "UniPCMultistepScheduler", ("flow_prediction",)
     return [
-        *(Case(name, one) for one in [*solvers, *fields]),
+        *(Case(name, one, predictions=ALL if not one["predict_x0"] else ("epsilon",)) for one in solvers),
+        *(Case(name, one) for one in fields),
         *(Case(name, one, predictions=only) for one in [*flows, {**flow, "use_karras_sigmas": True}]),
         Case(name, {**flow, "shift_terminal": 0.1}, predictions=only, steps=(2, 4, 10, 25)),
         *(
