@@ -139,7 +139,7 @@ def test_tapex_reads_the_table_as_a_text(tapex: Any, models: Bundles) -> None:
     folder = models("tapex", "tables")
     model, tokenizer = BartForConditionalGeneration.from_pretrained(folder), BartTokenizer.from_pretrained(folder)
     texts = [
-        f"{question.lower()} col : city | size row 1 : lyon | 7 row 2 : oslo | "
+        f"{question.lower()} col : city | size row 1 : lyon | 7 row 2 : oslo |"
         for question in ("How large is Lyon?", "Oslo")
     ]
     got = tapex({"City": ["Lyon", "Oslo"], "Size": [7, None]}, ["How large is Lyon?", "Oslo"], max_new_tokens=9)

@@ -39,6 +39,7 @@ from conformance.cases.common import Case
 from zoo import FAMILIES, MISSING
 from zoo.audio import families as audio
 from zoo.text.generators import CAUSAL, SEQ2SEQ
+from zoo.text.tables import FAMILIES as TABLE_FAMILIES
 from zoo.text.tables import TAPAS
 from zoo.vision import families as vision
 
@@ -111,6 +112,7 @@ _OF_FAMILY = {
     ("translation", "marian"): translation.NAMED,
     ("translation", "m2m_100"): translation.NAMED[:-1],
     ("image-to-text", "vit-gpt2"): image_to_text.NO_PROMPT,
+    ("table-question-answering", "tapex"): tuple(replace(case, core=True) for case in table_question_answering.TAPEX),
     **{
         ("document-question-answering", family): document_question_answering.WITHOUT_IMAGE
         for family in ("layoutlm", "layoutlm-roberta", "lilt")
@@ -157,7 +159,7 @@ def families(task: str) -> tuple[str, ...]:
     if task == "text-generation":
         return tuple(CAUSAL)
     if task == "table-question-answering":
-        return tuple(TAPAS)
+        return TABLE_FAMILIES
     if task in vision.TASKS:
         return vision.families(task)
     if task in audio.TASKS:

@@ -75,4 +75,31 @@ ERRORS = (
     _case("unknown truncation", TABLE, QUESTION, truncation="only_first", message=False),
 )
 
+CELLS = {
+    "What": [
+        "One TWO three four five six seven eight nine ten eleven twelve thirteen",
+        "fifteen",
+        "É" * 9,
+        "",
+        "a b c",
+    ],
+    "Note": ["x", "  ", "日本語の長い文章です", "1,234.50", ""],
+}
+"""Cells that TAPEX cuts to 15 tokens, blank ones, and an empty one at the end of the table."""
+
+_tapex = case_of(HEAD, dropped=True)
+
+TAPEX = (
+    _tapex("table and question", TABLE, QUESTION),
+    _tapex("by name", table=TABLE, query=QUESTION),
+    _tapex("dict", ASKED[1]),
+    _tapex("list of dicts", ASKED),
+    _tapex("questions", TABLE, QUESTIONS),
+    _tapex("long, blank and empty cells", CELLS, "Which One?"),
+    *(_tapex(f"cells of {n} tokens", {"a": ["z " * n, "Y " * n]}, "How many?") for n in (13, 14, 15, 16)),
+    _tapex("no padding", TABLE, QUESTION, padding=False),
+    _tapex("no question", {"table": TABLE, "query": ""}),
+)  # fmt: skip
+"""Calls on TAPEX, whose tokenizer transformers 5 has no more."""
+
 CASES: tuple[Case, ...] = (*SHAPES, *OPTIONS, *ERRORS)

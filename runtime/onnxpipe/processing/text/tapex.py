@@ -54,22 +54,22 @@ def table_text(tokenizer: Tokenizer, table: TextTable, question: str, drop_rows:
     own = (settings.tokenizer_class or "").removesuffix("Fast") == _CLASS
     longest = settings.config.get("max_cell_length", _LONGEST_CELL if own else None)
     lower = settings.config.get("do_lower_case", own)
-    cells = [[_shortened(tokenizer, cell, longest) for cell in row] for row in table.rows]
+    cells = [[_shortened(tokenizer, cell, longest, lower) for cell in row] for row in table.rows]
     head = f"{question} col : {' | '.join(table.columns)}"
     rows = [f"row {number} : {' | '.join(row)}" for number, row in enumerate(cells, 1)]
     if lower:
         head, rows = head.lower(), [row.lower() for row in rows]
     kept = _fitting(tokenizer, head, rows) if drop_rows else len(rows)
-    return TableText(" ".join([head, *rows[:kept]]), kept)
+    return TableText(" ".join([head, *rows[:kept]]).rstrip(), kept)
 
 
-def _shortened(tokenizer: Tokenizer, cell: str, longest: Any) -> str:
-    """Cut a cell to so many tokens."""
-    # every token has a character of its own, so a short cell needs no tokenizing
-    if longest is None or len(cell) <= longest:
+def _shortened(tokenizer: Tokenizer, cell: str, longest: Any, lower: bool) -> str:
+    """Cut a cell to so many tokens; one that has as many is written as they are, with the blank before the first."""
+    # every token has a byte of its own, the blank before the first among them: a short cell needs no tokenizing
+    if longest is None or len(cell.encode()) + 1 < longest or not cell.strip():
         return cell
-    tokens = tokenizer.tokenize(cell)
-    return cell if len(tokens) <= longest else tokenizer.convert_tokens_to_string(tokens[: int(longest)]).strip()
+    tokens = tokenizer.tokenize(cell.lower() if lower else cell)
+    return cell if len(tokens) < longest else tokenizer.convert_tokens_to_string(tokens[: int(longest)])
 
 
 def _fitting(tokenizer: Tokenizer, head: str, rows: Iterable[str]) -> int:
