@@ -65,13 +65,15 @@ def test_streams_and_batches(tapas: Any) -> None:
         ({"table": TABLE, "query": "very " * 300}, "no room"),
         ({"table": TABLE}, "'table': ..., 'query': ..."),
         ({"table": "none.csv", "query": QUESTION}, "none.csv"),
+        (None, "'table': ..., 'query': ..."),
+        ("people.csv", "'table': ..., 'query': ..."),
     ],
 )
 def test_a_bad_item_does_not_cost_the_others(tapas: Any, tapex: Any, bad: Any, message: str) -> None:
     for pipe in (tapas, tapex):
         if pipe is tapex and "columns" in message:
             continue
-        given = {**bad, "table": LONG} if pipe is tapex and message == "no room" else bad
+        given = {**bad, "table": LONG} if bad and pipe is tapex and message == "no room" else bad
         options: dict[str, Any] = {} if pipe is tapas else {"max_new_tokens": 3, "truncation": True}
         first, wrong, last = pipe([ASKED[0], given, ASKED[1]], on_error="return", **options)
         assert isinstance(wrong, ItemError)

@@ -85,11 +85,14 @@ def test_an_image_is_encoded_once_for_all_questions() -> None:
 def test_a_bad_input_does_not_lose_the_others(family: str, dtype: str) -> None:
     pipe = _pipe(family, dtype)
     good = {"image": pil_image("photo"), "question": QUESTION}
-    bad = [{**good, "image": b"no image"}, {**good, "question": " "}, {"image": good["image"]}, {**good, "question": 3}]
+    bad = [{**good, "image": b"no image"}, {**good, "question": " "}, {"image": good["image"]}, {**good, "question": 3},
+           {**good, "question": "what " * 600}]  # fmt: skip
     answers = pipe([good, *bad, good], on_error="return", batch_size=2)
     assert answers[0] == answers[-1] == pipe(good)
     reasons = [str(answer.error) for answer in answers[1:-1]]
-    for reason, text in zip(reasons, ("is not an image", "is empty", "a dict of image", "not a text"), strict=True):
+    for reason, text in zip(
+        reasons, ("is not an image", "is empty", "a dict of image", "not a text", "takes at most"), strict=True
+    ):
         assert text in reason
 
 

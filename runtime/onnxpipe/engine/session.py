@@ -263,8 +263,8 @@ def _check_taken(session: Any, providers: Sequence[Provider]) -> None:
 
 
 def _options(runtime: ModuleType, threads: int) -> Any:
-    if threads < 1:
-        raise ValueError(f"threads={threads}: at least one is needed")
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads={threads!r}: pass a whole number, at least 1")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -39,6 +39,11 @@ _SWITCHES = (
     "do_sample", "use_cache", "renormalize_logits", "remove_invalid_values", "low_memory", "token_healing",
     "return_dict_in_generate",
 )  # fmt: skip
+#: Fields that are tokens: an id or a list of ids.
+_TOKENS = (
+    "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "suppress_tokens",
+    "begin_suppress_tokens",
+)  # fmt: skip
 _OUTPUTS = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
 
 #: Most numbers of an array of a search: a batch of 64, with 10 beams, of 256,000 tokens has a third of them.
@@ -86,6 +91,10 @@ def _values(config: GenerationConfig) -> None:
         value = getattr(config, name)
         if value is not None and value not in (True, False):
             raise ValueError(f"{name}={value!r}: pass True or False")
+    for name in _TOKENS:
+        value = getattr(config, name)
+        if value is not None and not _is_tokens(value):
+            raise ValueError(f"{name}={value!r}: pass the id of a token, a whole number, or a list of those")
     decay = config.exponential_decay_length_penalty
     if decay is not None and not (
         isinstance(decay, (tuple, list)) and len(decay) == 2 and all(_is_number(each, None, None) for each in decay)
@@ -110,6 +119,12 @@ def _is_number(value: Any, lowest: float | None, highest: float | None) -> bool:
     if isinstance(value, bool) or not isinstance(value, Real) or value != value:  # NaN is not equal to itself
         return False
     return (lowest is None or float(value) >= lowest) and (highest is None or float(value) <= highest)
+
+
+def _is_tokens(value: Any) -> bool:
+    listed = value.tolist() if hasattr(value, "tolist") else value
+    tokens = listed if isinstance(listed, (list, tuple)) else [listed]
+    return all(isinstance(token, Integral) and not isinstance(token, bool) for token in tokens)
 
 
 def _range(lowest: float | None, highest: float | None) -> str:

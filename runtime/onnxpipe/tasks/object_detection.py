@@ -32,7 +32,7 @@ from onnxpipe.tasks.base.image import (
     size_of,
 )
 from onnxpipe.tasks.base.option_rules import number_option
-from onnxpipe.tasks.base.pages import PageEncoder
+from onnxpipe.tasks.base.pages import PageEncoder, load_page
 from onnxpipe.tasks.base.spec import TaskSpec
 
 if TYPE_CHECKING:
@@ -140,8 +140,7 @@ class ObjectDetectionPipeline(ImagePipeline[ObjectDetectionOptions]):
     def encode(self, value: Any, options: ObjectDetectionOptions) -> Iterable[Row]:
         if self._pages is None:
             return super().encode(value, options)
-        image = self.load(value, options)
-        return _windows(self._pages, image, options)
+        return _windows(self._pages, load_page(value, options.timeout), options)
 
     def run(self, rows: Sequence[Row], options: ObjectDetectionOptions) -> list[Outputs]:
         if self._pages is None:

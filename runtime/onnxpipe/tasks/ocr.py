@@ -18,6 +18,9 @@ from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, box_of, size_of
 from onnxpipe.tasks.base.spec import TaskSpec
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 
 @dataclass(frozen=True)
 class OcrOptions(ImageOptions):
@@ -90,6 +93,14 @@ class OcrPipeline(ImagePipeline[OcrOptions]):
         options = super().parse(kwargs, base)
         ocr_of(options).check()
         return options
+
+    def load(self, source: Any, options: OcrOptions) -> Image:
+        """Load the image of a source, in RGB, upright, as it is seen on white paper where it is transparent."""
+        from onnxpipe.processing.images.inputs import on_white
+        from onnxpipe.processing.images.io.load import load_with_alpha
+
+        image: Image = on_white(load_with_alpha(source, options.timeout))
+        return image
 
     def encode(self, value: Any, options: OcrOptions) -> Iterable[Row]:
         image = self.load(value, options)

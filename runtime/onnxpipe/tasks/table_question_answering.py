@@ -280,8 +280,8 @@ def _inputs(table: Any, query: Any) -> Any:
         return {"table": table, "query": query}
     if isinstance(table, types.GeneratorType) or (is_dataset(table) and not hasattr(table, "columns")):
         return table
-    if isinstance(table, list) and table and all(isinstance(each, Mapping) and "table" in each for each in table):
-        return table
+    if isinstance(table, list) and any(isinstance(each, Mapping) and "table" in each for each in table):
+        return table  # what is no input among them is an error of its own
     if isinstance(table, Mapping) and "table" in table:
         return table
     if table is None:

@@ -167,11 +167,16 @@ class VisualQuestionAnsweringPipeline(GenerationPipeline[VisualQuestionAnswering
 
         source, question = _parts(value)
         words = self.tokenizer(question, padding=options.padding, truncation=options.truncation)
+        length, limit = len(words["input_ids"]), self.model.config.get_text_config().get("max_position_embeddings")
+        if isinstance(limit, int) and length > limit:
+            raise UnsupportedError(
+                f"the question has {length} tokens and the model takes at most {limit}: pass truncation=True to cut it"
+            )
         processed = self.image_processor(load_image(source, options.timeout), return_tensors="np")
         pixels = np.asarray(processed["pixel_values"])[0]
         names = self._text_names()
         feeds = {name: np.asarray(words[name], np.int64) for name in names if name in words}
-        cost = len(feeds["input_ids"]) + int(np.prod(pixels.shape[-2:])) // _PATCH
+        cost = length + int(np.prod(pixels.shape[-2:])) // _PATCH
         if self.model.can_generate():
             resolved = self.resolved(options)
             copies = max(resolved.get("num_beams") or 1, resolved.get("num_return_sequences") or 1)

@@ -241,7 +241,8 @@ def test_providers(folder: Path) -> None:
     with pytest.raises(DeviceError, match=r"NoSuchProvider is not available; .*CPUExecutionProvider"):
         load(folder, providers=["NoSuchProvider", "CPUExecutionProvider"])
     for wrong in ({"providers": []}, {"provider_options": [{}]},
-                  {"providers": ["CPUExecutionProvider"], "provider_options": []}, {"threads": 0}):  # fmt: skip
+                  {"providers": ["CPUExecutionProvider"], "provider_options": []}, {"threads": 0},
+                  {"threads": "2"}):  # fmt: skip
         with pytest.raises(ValueError):
             load(folder, **wrong)
 

@@ -73,6 +73,13 @@ def test_forced_tokens_are_of_the_vocabulary(options: dict[str, Any]) -> None:
         FakeCausal().generate(PROMPT, max_new_tokens=3, **options)
 
 
+@pytest.mark.parametrize("name", ["eos_token_id", "pad_token_id", "suppress_tokens", "begin_suppress_tokens"])
+@pytest.mark.parametrize("value", ["2", 1.5, True, ["2"], [2, 2.5], [[2]], {"2": 2}])
+def test_tokens_are_whole_numbers(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name}=.*pass the id of a token, a whole number, or a list of those"):
+        FakeCausal().generate(PROMPT, max_new_tokens=3, **{name: value})
+
+
 def test_a_forbidden_sequence_has_tokens() -> None:
     with pytest.raises(ValueError, match="list of positive integers"):
         FakeCausal().generate(PROMPT, max_new_tokens=3, bad_words_ids=[[]])

@@ -250,6 +250,10 @@ def test_a_model_that_takes_no_boxes_is_refused() -> None:
 
 
 # -- bad input ---
+SIDES = ("xmin", "ymin", "xmax", "ymax")
+READ = {"words": [], "width": 9, "height": 9}
+
+
 def bad_inputs() -> Iterator[tuple[dict[str, Any], type[Exception], str]]:
     box = [0, 0, 10, 10]
     for boxes, message in (
@@ -267,6 +271,15 @@ def bad_inputs() -> Iterator[tuple[dict[str, Any], type[Exception], str]]:
         (3, "word_boxes is 3"),
         ({"words": ["a", "b"], "boxes": [box]}, "2 words and 1 boxes"),
         ({"words": "ab"}, "word_boxes is a dict of words"),
+        ([("a", "1234")], "four numbers"),
+        ([("a", {0, 1, 2, 3})], "four numbers"),
+        ([("a", [0.1, 0.1, 0.5, 1]), ("b", [0, 0.5, 1, 1])], "fractions of the page: multiply them by 1000"),
+        ({**READ, "width": 0}, "width 0: it must be the image's"),
+        ({**READ, "height": None}, "height None: it must be the image's"),
+        ({**READ, "words": "ab"}, "has the words 'ab'"),
+        ({**READ, "words": [{"text": "a"}]}, r"words'\]\[0\] is .* a 'box' of xmin, ymin, xmax, ymax in pixels"),
+        ({**READ, "words": [{"text": None, "box": dict.fromkeys(SIDES, 1)}]}, r"words'\]\[0\] is"),
+        ({**READ, "words": [{"text": "a", "box": {**dict.fromkeys(SIDES, 1), "xmin": float("nan")}}]}, "a 'box' of"),
     ):
         yield {"question": QUESTION, "word_boxes": boxes}, UnsupportedError, message
     words = [("a", box)]
@@ -297,6 +310,26 @@ def test_a_bad_input_takes_no_other_down(
     assert isinstance(wrong, ItemError) and isinstance(wrong.error, kind)
     with pytest.raises(kind, match=message):
         qa(bad)
+
+
+def test_every_question_of_a_call_reads_the_words_of_an_iterator(qa: Any, page: Page) -> None:
+    answers = qa(None, [QUESTION] * 2, iter(page.word_boxes))
+    assert [answer["answer"] for (answer,) in answers] == [TOTAL, TOTAL]
+
+
+def test_words_stand_on_white_where_an_image_is_transparent(page: Page) -> None:
+    """Models see the colours beneath the transparency, as in transformers; black words on such black have no shape."""
+    seen: list[Any] = []
+    processor = LayoutLMv3ImageProcessor(size=8, apply_ocr=False)
+    model = Reader("pixel_values")
+    qa = DocumentQuestionAnsweringPipeline(
+        model, words_tokenizer(), image_processor=processor, task="document-question-answering"
+    )
+    clear = Image.new("RGBA", (20, 10), (0, 0, 0, 0))
+    qa(clear, QUESTION, ocr=lambda image: seen.append((image.mode, image.getpixel((0, 0)))) or page.words)
+    assert seen == [("RGB", (255, 255, 255))]
+    expected = processor(Image.new("RGB", (20, 10)), return_tensors="np")["pixel_values"]
+    assert (model.feeds[0]["pixel_values"] == expected).all()
 
 
 def test_what_is_not_an_input(qa: Any, page: Page) -> None:

@@ -57,6 +57,13 @@ def test_nothing_found_is_an_empty_text() -> None:
     assert answer == {"text": "", "words": [], "lines": [], "width": 20, "height": 10}
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_is_transparent_is_read_as_white_paper(mode: str) -> None:
+    seen: list[Any] = []
+    onnxpipe.pipeline("ocr", ocr=lambda image: seen.append(image) or [])(Image.new(mode, (20, 10)))
+    assert (seen[0].mode, seen[0].getcolors()) == ("RGB", [(200, (255, 255, 255))])
+
+
 @pytest.mark.parametrize("name", ["model", "tokenizer", "image_processor", "device", "dtype", "threads", "revision"])
 def test_what_is_for_a_model_is_refused(name: str) -> None:
     with pytest.raises(UnsupportedError, match=f"ocr runs without a model: leave {name}= out"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpipe.cli.run.answers import InputError
-from onnxpipe.cli.run.words import InputParts, check_columns, expand, parse_json, parse_list, parse_pairs, quoted
+from onnxpipe.cli.run.words import InputParts, check_columns, expand, json_input, parse_list, parse_pairs, quoted
 from onnxpipe.processing.file_kinds import is_video_name
 from onnxpipe.processing.tables.characters import text_problem
 from onnxpipe.processing.tables.files import Table
@@ -61,7 +61,7 @@ def _is_text(word: str) -> bool:
 
 def _with_parts(source: str | Path, spec: TaskSpec, given: Mapping[str, Any]) -> Any:
     """Build the input of a file, or of JSON, with the parts that options gave where it has none of its own."""
-    value = parse_json(source) if spec.parts and isinstance(source, str) else source
+    value = json_input(source) if spec.parts and isinstance(source, str) else source
     if isinstance(value, Mapping):
         return {**given, **value}
     missing = [part.option for part in spec.parts if part.option is not None and part.name not in given]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +10,8 @@ from enum import Enum
 from typing import Any
 
 import click
+
+from onnxpipe.processing.json_text import parse_json
 
 #: Parameters of the call that have command line options of their own; None for those that have none.
 _OWN_OPTIONS = {"batch_size": "--batch-size", "on_error": "--on-error", "num_workers": None}
@@ -103,7 +104,7 @@ def _parse(text: str) -> Any:
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return _UNPARSED
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpipe.cli.run.answers import InputError
+from onnxpipe.processing.json_text import parse_json
 from onnxpipe.processing.tables.files import Table
 from onnxpipe.processing.tables.lines import TableError
 
@@ -62,7 +63,7 @@ def word_inputs(spec: TaskSpec, words: Sequence[str], shared: InputParts, stdin:
     if spec.text_key is not None:
         return (_chat_or_text(text) for text in texts) if spec.chats else texts
     if not parts:
-        return (parse_json(text) for text in texts)
+        return (json_input(text) for text in texts)
     first, second = spec.parts
     if second.is_list:
         if first.name not in parts:
@@ -186,17 +187,17 @@ def parse_list(part: str, cell: Any, split: bool = False) -> Any:
     if not cell.startswith("["):
         return [each.strip() for each in cell.split(",")] if split else [cell]
     try:
-        return json.loads(cell)
+        return parse_json(cell)
     except ValueError as error:
         raise ValueError(f"{part} begins with '[' but is not a JSON list: {error}") from None
 
 
-def parse_json(text: str) -> Any:
+def json_input(text: str) -> Any:
     """Parse a text that begins with `{` as JSON, to an `InputError` if it is not; return others as they are."""
     if not text.startswith("{"):
         return text
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         return InputError(f"an input that begins with '{{' must be JSON: {error}: {text:.80}")
 
@@ -206,7 +207,7 @@ def _chat_or_text(cell: Any) -> Any:
     if not isinstance(cell, str) or not cell.lstrip().startswith(("[", "{")):
         return cell
     try:
-        value = json.loads(cell)
+        value = parse_json(cell)
     except ValueError:
         return cell
     messages = value if isinstance(value, list) else [value]

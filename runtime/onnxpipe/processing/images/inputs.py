@@ -91,15 +91,15 @@ def to_image_or_array(image: Any, settings: ImageProcessorSettings) -> ImageOrAr
     image = to_eight_bits(image)
     if grey:
         return _mode(image, "L")
-    return _on_white(image) if settings.do_convert_rgb else _mode(image, "RGB")
+    return on_white(image) if settings.do_convert_rgb else _mode(image, "RGB")
 
 
 def _mode(image: Any, mode: str) -> Any:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _on_white(image: Any) -> Any:
-    """Convert to RGB, with white where the image is transparent."""
+def on_white(image: Any) -> Any:
+    """Convert a PIL image to RGB, with white where it is transparent."""
     if image.mode == "RGB" and image.info.get("transparency") is None:
         return image
     if "A" not in image.getbands() and image.info.get("transparency") is None:

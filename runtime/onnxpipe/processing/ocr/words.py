@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby
 from math import ceil, floor, isfinite
@@ -70,14 +70,28 @@ def around(boxes: Sequence[Edges]) -> Edges:
     return min(lefts), min(tops), max(rights), max(bottoms)
 
 
-def to_edges(box: Any) -> Edges | None:
-    """Convert four numbers (left, top, right, bottom) to the whole pixels that hold them; None for anything else."""
+def box_numbers(box: Any) -> tuple[float, float, float, float] | None:
+    """Return left, top, right and bottom of a box: four finite numbers in a list, tuple or array; None for all else.
+
+    A text of four digits is no box, nor is a set, which has no order.
+    """
+    is_list = isinstance(box, Iterable) and not isinstance(box, (str, bytes, bytearray, Set, Mapping))
+    edges = list(box) if is_list else []
+    if len(edges) != 4 or any(isinstance(edge, str) for edge in edges):
+        return None
     try:
-        left, top, right, bottom = (float(edge) for edge in box)
-    except (TypeError, ValueError):
+        left, top, right, bottom = map(float, edges)
+    except (TypeError, ValueError, OverflowError):
         return None
-    if not all(map(isfinite, (left, top, right, bottom))):
+    return (left, top, right, bottom) if all(map(isfinite, (left, top, right, bottom))) else None
+
+
+def to_edges(box: Any) -> Edges | None:
+    """Convert a box to the whole pixels that hold it; None for anything that is no box, or is inside out."""
+    edges = box_numbers(box)
+    if edges is None or edges[0] > edges[2] or edges[1] > edges[3]:
         return None
+    left, top, right, bottom = edges
     return floor(left), floor(top), ceil(right), ceil(bottom)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from onnxpipe.processing.json_text import parse_json
 from onnxpipe.processing.tables.characters import text_problem, without_surrogates
 from onnxpipe.processing.tables.csv_records import csv_records
 from onnxpipe.processing.tables.lines import Lines, TableError
@@ -26,6 +26,8 @@ FORMATS: dict[str, Format] = {
 
 #: The byte order mark, which spreadsheets write and expect.
 BOM = "\ufeff"
+#: That of UTF-16, either way round, where it was read as bytes that are not UTF-8.
+_UTF_16 = ("\udcff\udcfe", "\udcfe\udcff")
 _DELIMITERS = ",;\t|"
 _SAMPLE_CHARS = 1 << 16
 _SAMPLE_RECORDS = 50
@@ -155,7 +157,7 @@ def open_table(
 
     Raises:
         FileNotFoundError: no such file.
-        TableError: an unknown extension, not text, no header, or two columns of one name.
+        TableError: a path that cannot be read, an unknown extension, not text, no header, or two columns of one name.
     """
     path, stdin = (Path("stdin"), True) if str(path) == "-" else (Path(path), False)
     encoding = encoding or "utf-8"
@@ -164,6 +166,10 @@ def open_table(
         lines = Lines(path, sys.stdin.buffer if stdin else path.open("rb"), encoding)
     except LookupError:
         raise TableError(f"unknown encoding {encoding!r}") from None
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        raise TableError(f"{path!s:.200} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     try:
         return _read_header(path, lines, format, delimiter, encoding)
     except BaseException:
@@ -189,7 +195,9 @@ def _read_header(path: Path, lines: Lines, format: Format, delimiter: str | None
         raise TableError(f"{path}: {error}") from None
     if not header:
         raise TableError(f"{path} is empty: a table begins with a header")
-    problem = problem or next(filter(None, (text_problem(name, encoding) for name in header)), None)
+    if problem is None and (wrong := next(filter(None, (text_problem(name, encoding) for name in header)), None)):
+        likely = "utf-16" if first.startswith(_UTF_16) else "cp1252"
+        problem = f"{wrong}; give the table's encoding, e.g. --encoding {likely}"
     if problem:
         raise TableError(f"{path}: the header cannot be read: {problem}")
     duplicates = sorted({name for name in header if header.count(name) > 1})
@@ -214,8 +222,8 @@ def _object(line: str) -> tuple[dict[str, Any], str | None]:
     """Parse a line of JSONL to an object; what is not one has no cells, but a problem."""
     hint = "JSONL has one JSON object per line"
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        value = parse_json(line)
+    except ValueError as error:
         return {}, f"it is not JSON: {error}; {hint}"
     if not isinstance(value, dict):
         return {}, f"it holds a JSON {type(value).__name__}; {hint}"

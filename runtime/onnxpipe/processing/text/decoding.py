@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from onnxpipe.processing.text.backend_lock import BackendLock
-from onnxpipe.processing.text.vocabulary import Vocabulary
+from onnxpipe.processing.text.vocabulary import Vocabulary, whole_ids
 
 logger = logging.getLogger("onnxpipe")
 
@@ -43,11 +43,14 @@ class DecodingMixin(Vocabulary):
             skip_special_tokens: leave out special tokens.
             clean_up_tokenization_spaces: remove spaces before punctuation; None for the tokenizer's default. Never done
                 for BPE, whose spaces are those of the text (as in transformers 5), except for M2M100.
+
+        Raises:
+            ValueError: an id that is no whole number, or is negative.
         """
         ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
         if isinstance(ids, (list, tuple)) and ids and not isinstance(ids[0], int) and hasattr(ids[0], "__len__"):
             return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
-        ids = [ids] if isinstance(ids, int) else [int(i) for i in ids]
+        ids = whole_ids([ids] if isinstance(ids, int) else ids)
         with self._decoder.reported():
             text: str = self._decoder.backend.decode(ids, skip_special_tokens=skip_special_tokens)
         clean = clean_up_tokenization_spaces

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -138,12 +140,15 @@ class Vocabulary:
         Args:
             ids: an int, or ints in any sequence or array.
             skip_special_tokens: leave out special tokens (of a sequence).
+
+        Raises:
+            ValueError: an id that is no whole number, or is negative.
         """
         token_of = self.backend_tokenizer.id_to_token
         if isinstance(ids, (int, np.integer)):
-            return token_of(int(ids))
+            return token_of(*whole_ids([ids]))
         skipped = set(self.all_special_ids) if skip_special_tokens else set()
-        return [token_of(int(i)) for i in ids if int(i) not in skipped]
+        return [token_of(i) for i in whole_ids(ids) if i not in skipped]
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         """Count the special tokens that are added to a text, or to a pair of texts."""
@@ -270,3 +275,25 @@ def _as_special(key: str, token: Any) -> Any:
     if isinstance(token, AddedToken):
         return token
     raise ValueError(f"Token {token} for key {key} should be a str or an AddedToken instance")
+
+
+def whole_ids(ids: Iterable[Any]) -> list[int]:
+    """Return token ids as ints.
+
+    Raises:
+        ValueError: one of them is no whole number, or none that a token could have.
+    """
+    try:
+        found = [operator.index(i) for i in ids]
+    except TypeError:
+        raise ValueError(f"token ids are whole numbers, and these are {reprlib.repr(ids)}") from None
+    wrong = next((i for i in found if not 0 <= i <= _LAST_ID), None)
+    if wrong is not None:
+        raise ValueError(
+            f"no token has the id {wrong}: ids count from 0; leave out -100, which marks what is not scored"
+        )
+    return found
+
+
+#: The backend's ids have 32 bits.
+_LAST_ID = (1 << 32) - 1

@@ -26,6 +26,13 @@ _LONGEST = 512
 _FOR_MODEL = ("input_ids", "attention_mask", "token_type_ids")
 
 
+def load_page(source: Any, timeout: float | None) -> Image:
+    """Load an image with its transparency: words are read as they stand on white, models see the colours beneath."""
+    from onnxpipe.processing.images.io.load import load_with_alpha
+
+    return load_with_alpha(source, timeout)
+
+
 class ReadingOptions(Protocol):
     """Options about the program that reads words."""
 
@@ -83,11 +90,16 @@ class PageEncoder:
         return min(self.tokenizer.model_max_length, _LONGEST)
 
     def read(self, image: Image, options: ReadingOptions) -> Page:
-        """Read the words of an image; tesseract as the image processor's file says, where the options do not."""
+        """Read the words of an image; tesseract as the image processor's file says, where the options do not.
+
+        Where the image is transparent, the words stand on white.
+        """
+        from onnxpipe.processing.images.inputs import on_white
+
         own = self.image_processor if options.ocr == "tesseract" else None
         lang = options.lang or getattr(own, "ocr_lang", None)
         config = options.tesseract_config or getattr(own, "tesseract_config", None) or ""
-        return Page.of_words(Ocr(options.ocr, lang, config).read(image), image.size)
+        return Page.of_words(Ocr(options.ocr, lang, config).read(on_white(image)), image.size)
 
     def token_feeds(self, encoding: BatchEncoding, row: int, page: Page, part: int) -> dict[str, Array]:
         """Make the feeds of a row's tokens, each with the box of its word.
@@ -103,10 +115,11 @@ class PageEncoder:
         return {name: np.asarray(values, np.int64) for name, values in found.items()}
 
     def pixel_feeds(self, image: Image | None) -> dict[str, Array]:
-        """Prepare the image for a model that looks at it."""
+        """Prepare the image for a model that looks at it; what is transparent has its colour, as in transformers."""
         if self.pixels is None:
             return {}
         if image is None:
             raise UnsupportedError(f"{self.name} looks at the image too: pass image= with word_boxes=")
         quiet = {"apply_ocr": False} if "apply_ocr" in getattr(self.image_processor, "known_settings", ()) else {}
-        return {self.pixels: self.image_processor(image, return_tensors="np", **quiet)["pixel_values"][0]}
+        processed = self.image_processor(image.convert("RGB"), return_tensors="np", **quiet)
+        return {self.pixels: processed["pixel_values"][0]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import GeneratorType
 from typing import Any
 
@@ -21,6 +21,8 @@ def joined(image: Any, question: Any, word_boxes: Any) -> Any:
     """
     if question is None and word_boxes is None:
         return image
+    if isinstance(word_boxes, Iterator):
+        word_boxes = list(word_boxes)  # every question of the call reads them
     words = {} if word_boxes is None else {"word_boxes": word_boxes}
     if isinstance(question, (list, tuple)):
         images = image if isinstance(image, (list, tuple)) else [image] * len(question)

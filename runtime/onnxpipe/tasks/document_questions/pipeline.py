@@ -17,6 +17,7 @@ from onnxpipe.tasks.base.columns import Cells, ResultColumns, ranked_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.generation import GenerationPipeline
 from onnxpipe.tasks.base.image import check_image_processor
+from onnxpipe.tasks.base.pages import load_page
 from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 from onnxpipe.tasks.document_questions.extraction import PageReader, answers
@@ -137,7 +138,8 @@ class DocumentQuestionAnsweringPipeline(GenerationPipeline[DocumentQuestionAnswe
 
     def encode(self, value: Any, options: DocumentQuestionAnsweringOptions) -> Iterable[Row]:
         example = checked(value)
-        image = _loaded(example.get("image"), options)
+        source = example.get("image")
+        image = None if source is None else load_page(source, options.timeout)
         return (
             [self._prompted(example, image, options)]
             if self._reader is None
@@ -154,7 +156,10 @@ class DocumentQuestionAnsweringPipeline(GenerationPipeline[DocumentQuestionAnswe
             raise ValueError("the input has no image, which this model reads itself: pass image=")
         name = self.model.main_input_name
         ids = prompt(self.tokenizer, example["question"])
-        feeds = {name: self.image_processor(image, return_tensors="np")[name][0], "decoder_input_ids": ids}
+        feeds = {
+            name: self.image_processor(image.convert("RGB"), return_tensors="np")[name][0],
+            "decoder_input_ids": ids,
+        }
         resolved = self.resolved(options)
         copies = max(resolved.get("num_beams") or 1, resolved.get("num_return_sequences") or 1)
         return Row(feeds, (len(ids) + self.new_tokens(resolved, len(ids))) * copies)
@@ -190,14 +195,6 @@ class DocumentQuestionAnsweringPipeline(GenerationPipeline[DocumentQuestionAnswe
     def one_input(self, inputs: Any) -> Any:
         """Refuse: there is no `stream` here."""
         raise UnsupportedError("document-question-answering has no stream(): an answer is there at its end")
-
-
-def _loaded(source: Any, options: DocumentQuestionAnsweringOptions) -> Image | None:
-    if source is None:
-        return None
-    from onnxpipe.processing.images.io.load import load_image
-
-    return load_image(source, options.timeout)
 
 
 def _columns(params: Mapping[str, Any], labels: int | None) -> ResultColumns:

@@ -132,7 +132,8 @@ def test_a_function_reads(page: Page) -> None:
 
 @pytest.mark.parametrize(
     "given", ["words", None, ["word"], [("word",)], [(1, (0, 0, 1, 1))], [("w", (0, 0, 1))], [("w", (0, 0, "x", 1))],
-              [("w", (0, 0, float("nan"), 1))]]
+              [("w", (0, 0, float("nan"), 1))], [("w", "0011")], [("w", b"0011")], [("w", (9, 0, 1, 1))],
+              [("w", (0, 9, 1, 1))], [("w", {0, 1, 2, 3})], [("w", (0, 0, 1, "1"))]]
 )  # fmt: skip
 def test_what_a_function_gives_is_checked(given: Any) -> None:
     with pytest.raises(UnsupportedError, match=r"the function passed as ocr= gave .* \(word, box\) pairs"):
@@ -158,6 +159,7 @@ def test_boxes_in_both_units() -> None:
     assert to_page((-3, 0, 250, 1), 200, 400) == [0, 0, 1000, 2]
     assert to_pixels([50, 50, 995, 1000], 200, 400) == [10, 20, 199, 400]
     assert to_edges(np.array([0.2, 1.0, 3.1, 4.0])) == (0, 1, 4, 4)
+    assert to_edges("1234") is None and to_edges((0, 0, 10**400, 1)) is None and to_edges((0, 0, 1, 1, "2")) is None
     assert to_edges("abcd") is None and to_edges([1, 2, 3]) is None and to_edges([0, 0, float("inf"), 1]) is None
 
 

@@ -81,6 +81,8 @@ def test_text_keeps_empty_lines(tmp_path: Path) -> None:
         ("t.csv", b"text\ncaf\xe9\n", "byte 0xe9 is not utf-8"),
         ("t.json", '[{"text": "a"}]', "JSON array"),
         ("t.jsonl", '{"text": "a"', "line 1"),
+        ("t.csv", "text\na\n".encode("utf-16"), "the header cannot be read: byte 0xff is not utf-8; .* utf-16"),
+        ("t.tsv", b"t\xebxt\na\n", "byte 0xeb is not utf-8; give the table's encoding, e.g. --encoding cp1252"),
     ],
 )
 def test_what_is_not_a_table(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
@@ -91,6 +93,10 @@ def test_what_is_not_a_table(tmp_path: Path, name: str, content: str | bytes, me
 def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         open_table(tmp_path / "t.csv")
+    (tmp_path / "folder.csv").mkdir()
+    for name in ("folder.csv", "a" * 5000 + ".csv", "a\0.csv"):
+        with pytest.raises(TableError, match="cannot be read"):
+            open_table(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +164,10 @@ def test_rows_that_cannot_be_read_are_rows(tmp_path: Path) -> None:
     given = table(tmp_path, "t.jsonl", lines)
     assert [(record.cells.get("text"), record.problem is None) for record in given.rows()] == [
         ("a", True), (None, False), (None, False), ("\ufffd", False), (None, False), ("b", True)
+    ]  # fmt: skip
+    given = table(tmp_path, "t3.jsonl", '{"text": "a"}\n{"text": "b", "text": "c"}\n')
+    assert [record.problem and record.problem.split(";")[0] for record in given.rows()] == [
+        None, "it is not JSON: the key 'text' stands twice in an object"
     ]  # fmt: skip
     given = table(tmp_path, "t2.jsonl", '{"broken\n{"text": "a"}\n')
     assert given.columns == ("text",)

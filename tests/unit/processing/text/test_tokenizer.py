@@ -406,6 +406,14 @@ def test_decode(tokenizer: Tokenizer) -> None:
     assert tokenizer.convert_tokens_to_string(["cat", "##s", "is", "n't"]) == "cats is n't"
 
 
+@pytest.mark.parametrize("ids", [[1.5], "56", ["5"], [None], [-100], [5, -1], [1 << 32], -1, np.array([5.0])])
+def test_ids_that_no_token_has(tokenizer: Tokenizer, ids: Any) -> None:
+    for convert in (tokenizer.decode, tokenizer.convert_ids_to_tokens):
+        with pytest.raises(ValueError, match=r"token ids are whole numbers|no token has the id"):
+            convert(ids)
+    assert tokenizer.decode([5, 10**6, 6]) == "the cat"  # ids beyond the vocabulary have no text, as in transformers
+
+
 def test_bpe_keeps_its_spaces(caplog: pytest.LogCaptureFixture) -> None:
     backend = Backend(models.BPE({"a": 0, "Ġ": 1, ".": 2}, []))
     backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(False), decoders.ByteLevel()

@@ -11,6 +11,8 @@ from typing import Any
 from onnxpipe.bundle.files import has_file, read_json, read_text
 from onnxpipe.errors import BundleError, UnsupportedError
 
+#: The types of questions.
+_TYPES = ("noul", "choice", "score")
 _CONFIG, _TEMPLATE = "decision.json", "decision_template.jinja"
 
 
@@ -37,6 +39,13 @@ class DecisionConfig:
     adapter: str | None = None
 
     def __post_init__(self) -> None:
+        for name, by_type in (("labels", self.labels), ("temperature", self.temperature)):
+            if not isinstance(by_type, Mapping) or not by_type.keys() <= set(_TYPES):
+                raise ValueError(f"{name} must be a dict by the types {', '.join(_TYPES)}, got {by_type!r:.80}")
+        if not isinstance(self.chat_template, (str, type(None))):
+            raise ValueError(f"chat_template must be a text, got {self.chat_template!r:.80}")
+        if not isinstance(self.sanitize_control_tokens, bool):
+            raise ValueError(f"sanitize_control_tokens must be True or False, got {self.sanitize_control_tokens!r:.80}")
         if sorted(map(str, self.noul_options)) != ["false", "true"]:
             raise ValueError(f"noul_options must order 'true' and 'false', got {self.noul_options!r}")
         for kind, labels in self.labels.items():

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.processing.json_text import parse_json
 from onnxpipe.processing.text.chat.messages import variables_of
 from onnxpipe.processing.text.decision.config import DecisionConfig
 from onnxpipe.processing.text.decision.questions import Question, parse_questions
@@ -206,8 +207,8 @@ def _text(value: Any) -> str:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
+        return parse_json(text)
+    except ValueError as error:
         raise ValueError(f"a request that is a text must be JSON: {error}: {text:.80}") from None
 
 

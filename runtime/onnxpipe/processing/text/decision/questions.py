@@ -72,6 +72,8 @@ def parse_questions(questions: Any, config: DecisionConfig) -> list[Question]:
         raise ValueError(f"`questions` maps names to questions, and needs at least one; got {questions!r:.200}")
     parsed, problems = [], []
     for name, question in questions.items():
+        if not isinstance(name, str) and str(name) in questions:
+            problems.append(f"question {name!r}: another has the name {str(name)!r}, and answers are by name, as text")
         try:
             parsed.append(_parse(str(name), question, config))
         except ValueError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from onnxpipe.bundle.files import has_file, read_json
 from onnxpipe.errors import BundleError, ModelNotFoundError
+from onnxpipe.processing.text.vocabulary import whole_ids
 
 
 def build(folder: Path, tokens: Mapping[str, str], added: Mapping[str, Any] | None) -> Any:
@@ -40,7 +41,7 @@ def decode_characters(tokenizer: Any, token_ids: Any, skip_special_tokens: bool,
     ids = token_ids.tolist() if hasattr(token_ids, "tolist") else token_ids
     if isinstance(ids, (list, tuple)) and ids and hasattr(ids[0], "__len__"):
         return [decode_characters(tokenizer, row, skip_special_tokens, clean_up) for row in ids]
-    ids = [ids] if isinstance(ids, int) else [int(i) for i in ids]
+    ids = whole_ids([ids] if isinstance(ids, int) else ids)
     text = tokenizer.convert_tokens_to_string(tokenizer.convert_ids_to_tokens(ids, skip_special_tokens))
     wanted = tokenizer.clean_up_tokenization_spaces if clean_up is None else clean_up
     return tokenizer._clean_up(text) if wanted else text

@@ -17,6 +17,7 @@ from onnxpipe.processing.text.speech.whisper_asr import SEGMENT_SIZE, decode_asr
 from onnxpipe.processing.text.speech.whisper_languages import LANGUAGES, TASKS, code_of
 from onnxpipe.processing.text.speech.whisper_offsets import offsets, stamped
 from onnxpipe.processing.text.tokenizer import Tokenizer
+from onnxpipe.processing.text.vocabulary import whole_ids
 
 _STAMP = re.compile(r"<\|(\d+\.\d+)\|>")
 _START, _PREVIOUS, _NO_STAMPS = "<|startoftranscript|>", "<|startofprev|>", "<|notimestamps|>"
@@ -151,7 +152,7 @@ class WhisperTokenizer(Tokenizer):
                 )
                 for row in ids
             ]  # fmt: skip
-        ids = [ids] if isinstance(ids, int) else [int(i) for i in ids]
+        ids = whole_ids([ids] if isinstance(ids, int) else ids)
         own = self.strip_prompt(ids) if skip_special_tokens else ids
         if decode_with_timestamps:
             text = self._with_stamps(own, skip_special_tokens, time_precision)
