@@ -96,10 +96,27 @@ from onnxpipe.tasks.feature_extraction import FeatureExtractionPipeline as Featu
 from onnxpipe.tasks.fill_mask import FillMaskPipeline as FillMaskPipeline
 from onnxpipe.tasks.image_classification import ImageClassificationPipeline as ImageClassificationPipeline
 from onnxpipe.tasks.image_feature_extraction import ImageFeatureExtractionPipeline as ImageFeatureExtractionPipeline
+from onnxpipe.tasks.image_generation.outputs import ImagePipelineOutput as ImagePipelineOutput
+from onnxpipe.tasks.image_generation.pipelines import AutoPipelineForImage2Image as AutoPipelineForImage2Image
+from onnxpipe.tasks.image_generation.pipelines import AutoPipelineForInpainting as AutoPipelineForInpainting
+from onnxpipe.tasks.image_generation.pipelines import AutoPipelineForText2Image as AutoPipelineForText2Image
+from onnxpipe.tasks.image_generation.pipelines import DiffusionPipeline as DiffusionPipeline
+from onnxpipe.tasks.image_generation.pipelines import LatentConsistencyModelImg2ImgPipeline as LatentConsistencyModelImg2ImgPipeline
+from onnxpipe.tasks.image_generation.pipelines import LatentConsistencyModelPipeline as LatentConsistencyModelPipeline
+from onnxpipe.tasks.image_generation.pipelines import StableDiffusion3Img2ImgPipeline as StableDiffusion3Img2ImgPipeline
+from onnxpipe.tasks.image_generation.pipelines import StableDiffusion3InpaintPipeline as StableDiffusion3InpaintPipeline
+from onnxpipe.tasks.image_generation.pipelines import StableDiffusion3Pipeline as StableDiffusion3Pipeline
+from onnxpipe.tasks.image_generation.pipelines import StableDiffusionImg2ImgPipeline as StableDiffusionImg2ImgPipeline
+from onnxpipe.tasks.image_generation.pipelines import StableDiffusionInpaintPipeline as StableDiffusionInpaintPipeline
+from onnxpipe.tasks.image_generation.pipelines import StableDiffusionPipeline as StableDiffusionPipeline
+from onnxpipe.tasks.image_generation.pipelines import StableDiffusionXLImg2ImgPipeline as StableDiffusionXLImg2ImgPipeline
+from onnxpipe.tasks.image_generation.pipelines import StableDiffusionXLInpaintPipeline as StableDiffusionXLInpaintPipeline
+from onnxpipe.tasks.image_generation.pipelines import StableDiffusionXLPipeline as StableDiffusionXLPipeline
 from onnxpipe.tasks.image_segmentation import ImageSegmentationPipeline as ImageSegmentationPipeline
 from onnxpipe.tasks.image_text_to_text import ImageTextToTextPipeline as ImageTextToTextPipeline
 from onnxpipe.tasks.image_to_image import ImageToImagePipeline as ImageToImagePipeline
 from onnxpipe.tasks.image_to_text import ImageToTextPipeline as ImageToTextPipeline
+from onnxpipe.tasks.inpainting import InpaintingPipeline as InpaintingPipeline
 from onnxpipe.tasks.keypoint_matching import KeypointMatchingPipeline as KeypointMatchingPipeline
 from onnxpipe.tasks.mask_generation import MaskGenerationPipeline as MaskGenerationPipeline
 from onnxpipe.tasks.object_detection import ObjectDetectionPipeline as ObjectDetectionPipeline
@@ -117,6 +134,7 @@ from onnxpipe.tasks.text_classification import TextClassificationPipeline as Tex
 from onnxpipe.tasks.text_generation import TextGenerationPipeline as TextGenerationPipeline
 from onnxpipe.tasks.text_ranking import TextRankingPipeline as TextRankingPipeline
 from onnxpipe.tasks.text_to_audio import TextToAudioPipeline as TextToAudioPipeline
+from onnxpipe.tasks.text_to_image import TextToImagePipeline as TextToImagePipeline
 from onnxpipe.tasks.token_classification import AggregationStrategy as AggregationStrategy
 from onnxpipe.tasks.token_classification import TokenClassificationPipeline as TokenClassificationPipeline
 from onnxpipe.tasks.translation import TranslationPipeline as TranslationPipeline
@@ -140,22 +158,27 @@ __all__ = [
     "AutoModelForTextToSpectrogram", "AutoModelForTextToWaveform", "AutoModelForTokenClassification",
     "AutoModelForUniversalSegmentation", "AutoModelForVideoClassification", "AutoModelForVision2Seq",
     "AutoModelForVisualQuestionAnswering", "AutoModelForZeroShotAudioClassification",
-    "AutoModelForZeroShotImageClassification", "AutoModelForZeroShotObjectDetection", "AutoProcessor", "AutoTokenizer",
-    "AutoVideoProcessor", "AutomaticSpeechRecognitionPipeline", "BackgroundRemovalPipeline", "BatchEncoding",
-    "BatchFeature", "Bundle", "Config", "DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler",
-    "DecisionConfig", "DecisionPipeline", "DepthEstimationPipeline", "DocumentQuestionAnsweringPipeline",
-    "EmbeddingPipeline", "EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler", "FeatureExtractionPipeline",
-    "FeatureExtractor", "FillMaskPipeline", "FlowMatchEulerDiscreteScheduler", "GenerationConfig", "Generator",
-    "HeunDiscreteScheduler", "ImageClassificationPipeline", "ImageFeatureExtractionPipeline", "ImageProcessor",
-    "ImageSegmentationPipeline", "ImageTextToTextPipeline", "ImageToImagePipeline", "ImageToTextPipeline", "ItemError",
-    "KeyDataset", "KeyPairDataset", "KeypointMatchingPipeline", "LCMScheduler", "LMSDiscreteScheduler",
+    "AutoModelForZeroShotImageClassification", "AutoModelForZeroShotObjectDetection", "AutoPipelineForImage2Image",
+    "AutoPipelineForInpainting", "AutoPipelineForText2Image", "AutoProcessor", "AutoTokenizer", "AutoVideoProcessor",
+    "AutomaticSpeechRecognitionPipeline", "BackgroundRemovalPipeline", "BatchEncoding", "BatchFeature", "Bundle",
+    "Config", "DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler", "DecisionConfig", "DecisionPipeline",
+    "DepthEstimationPipeline", "DiffusionPipeline", "DocumentQuestionAnsweringPipeline", "EmbeddingPipeline",
+    "EulerAncestralDiscreteScheduler", "EulerDiscreteScheduler", "FeatureExtractionPipeline", "FeatureExtractor",
+    "FillMaskPipeline", "FlowMatchEulerDiscreteScheduler", "GenerationConfig", "Generator", "HeunDiscreteScheduler",
+    "ImageClassificationPipeline", "ImageFeatureExtractionPipeline", "ImagePipelineOutput", "ImageProcessor",
+    "ImageSegmentationPipeline", "ImageTextToTextPipeline", "ImageToImagePipeline", "ImageToTextPipeline",
+    "InpaintingPipeline", "ItemError", "KeyDataset", "KeyPairDataset", "KeypointMatchingPipeline", "LCMScheduler",
+    "LMSDiscreteScheduler", "LatentConsistencyModelImg2ImgPipeline", "LatentConsistencyModelPipeline",
     "LogitsProcessor", "LogitsProcessorList", "MaskGenerationPipeline", "ModelOutput", "ObjectDetectionPipeline",
     "OcrPipeline", "PIPELINE_REGISTRY", "PNDMScheduler", "Pipeline", "PipelineIterator", "QuestionAnsweringPipeline",
-    "SentenceSimilarityPipeline", "SpeechT5HifiGan", "SquadExample", "StoppingCriteria", "StoppingCriteriaList",
+    "SentenceSimilarityPipeline", "SpeechT5HifiGan", "SquadExample", "StableDiffusion3Img2ImgPipeline",
+    "StableDiffusion3InpaintPipeline", "StableDiffusion3Pipeline", "StableDiffusionImg2ImgPipeline",
+    "StableDiffusionInpaintPipeline", "StableDiffusionPipeline", "StableDiffusionXLImg2ImgPipeline",
+    "StableDiffusionXLInpaintPipeline", "StableDiffusionXLPipeline", "StoppingCriteria", "StoppingCriteriaList",
     "SummarizationPipeline", "TableQuestionAnsweringPipeline", "Text2TextGenerationPipeline",
     "TextClassificationPipeline", "TextGenerationPipeline", "TextIteratorStreamer", "TextRankingPipeline",
-    "TextStreamer", "TextToAudioPipeline", "TokenClassificationPipeline", "Tokenizer", "TranslationPipeline",
-    "UniPCMultistepScheduler", "VideoClassificationPipeline", "VisualQuestionAnsweringPipeline",
+    "TextStreamer", "TextToAudioPipeline", "TextToImagePipeline", "TokenClassificationPipeline", "Tokenizer",
+    "TranslationPipeline", "UniPCMultistepScheduler", "VideoClassificationPipeline", "VisualQuestionAnsweringPipeline",
     "ZeroShotAudioClassificationPipeline", "ZeroShotClassificationPipeline", "ZeroShotImageClassificationPipeline",
     "ZeroShotObjectDetectionPipeline", "__version__", "check_task", "draw", "get_supported_tasks", "load_audio",
     "load_image", "open_bundle", "pipeline", "set_seed"
@@ -372,6 +395,18 @@ def pipeline(
 
 @overload
 def pipeline(
+    task: Literal["inpainting"], model: str | os.PathLike[str] | Model | None = None, config: str | Config | None =
+    None, tokenizer: str | tuple[str, dict[str, Any]] | Tokenizer | None = None, feature_extractor: Any = None,
+    image_processor: Any = None, video_processor: Any = None, processor: Any = None, framework: str | None = None,
+    revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
+    Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
+    pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+) -> InpaintingPipeline: ...
+
+@overload
+def pipeline(
     task: Literal["keypoint-matching"], model: str | os.PathLike[str] | Model | None = None, config: str | Config | None
     = None, tokenizer: str | tuple[str, dict[str, Any]] | Tokenizer | None = None, feature_extractor: Any = None,
     image_processor: Any = None, video_processor: Any = None, processor: Any = None, framework: str | None = None,
@@ -515,6 +550,18 @@ def pipeline(
     run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
     **kwargs: Any
 ) -> TextToAudioPipeline: ...
+
+@overload
+def pipeline(
+    task: Literal["text-to-image"], model: str | os.PathLike[str] | Model | None = None, config: str | Config | None =
+    None, tokenizer: str | tuple[str, dict[str, Any]] | Tokenizer | None = None, feature_extractor: Any = None,
+    image_processor: Any = None, video_processor: Any = None, processor: Any = None, framework: str | None = None,
+    revision: str | None = None, use_fast: bool = True, token: str | bool | None = None, device: Any = None, device_map:
+    Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
+    pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
+    None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
+    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+) -> TextToImagePipeline: ...
 
 @overload
 def pipeline(

@@ -61,6 +61,8 @@ TINY = {
     "sshleifer/distilbart-cnn-12-6": ("bart", "seq2seq"),
     "ydshieh/vit-gpt2-coco-en": ("vit-gpt2", "image-to-text"),
     "suno/bark-small": ("bark", "text-to-audio"),
+    "stabilityai/sd-turbo": ("turbo", "diffusion"),
+    "stable-diffusion-v1-5/stable-diffusion-inpainting": ("sd-inpaint", "diffusion"),
     "superb/wav2vec2-base-superb-ks": ("wav2vec2", "audio-classification"),
 }
 

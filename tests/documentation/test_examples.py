@@ -111,6 +111,15 @@ def test_film_subtitles(tmp_path: Path, real_bundle: Find) -> None:
     )
 
 
+def test_draw_lines(tmp_path: Path, bundles: Callable[..., Path]) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    (tmp_path / "story.txt").write_text("A cat sleeps.\n\nIt dreams of fish.\nIt wakes.\n", encoding="utf-8")
+    model = bundles("turbo", "diffusion")
+    shown = run("draw_lines", "story.txt", "sheet.png", "--model", model, "--steps", 1, folder=tmp_path)
+    assert shown.splitlines() == ["seed 0: A cat sleeps.", "seed 1: It dreams of fish.", "seed 2: It wakes."]
+    assert pillow.open(tmp_path / "sheet.png").size == (128, 128)
+
+
 def test_image_sorter(tmp_path: Path, real_bundle: Find) -> None:
     (tmp_path / "photos").mkdir()
     for name in ("n02391049_zebra.JPEG", "n07747607_orange.JPEG"):

@@ -15,6 +15,8 @@ from onnxpipe.bundle import Config, HubKeywords, HubOptions
 from onnxpipe.bundle.hub_options import refuse_remote_code
 from onnxpipe.models.base import Model
 from onnxpipe.models.causal_lm.model import CausalLM
+from onnxpipe.models.diffusion.loading import load_image_to_image_model
+from onnxpipe.models.diffusion.model import DiffusionModel
 from onnxpipe.models.documents import load_detector, load_document_model
 from onnxpipe.models.dual_encoder import AudioDualEncoder, ImageDualEncoder
 from onnxpipe.models.encoder import EncoderModel, check_outputs
@@ -210,10 +212,25 @@ class AutoModelForDepthEstimation(AutoModel):
 
 
 class AutoModelForImageToImage(AutoModel):
-    """`reconstruction` of shape (batch, channels, height, width)."""
+    """`reconstruction` of shape (batch, channels, height, width), or the graphs of an image generator."""
 
-    outputs: ClassVar[Mapping[str, int]] = {"reconstruction": 4}
     task: ClassVar[str] = "image-to-image"
+    model_class: ClassVar[type] = Model
+    loader: ClassVar[ModelLoader] = load_image_to_image_model
+
+
+class AutoModelForTextToImage(AutoModel):
+    """The graphs of an image generator."""
+
+    task: ClassVar[str] = "text-to-image"
+    model_class: ClassVar[type] = DiffusionModel
+    loader: ClassVar[ModelLoader] = DiffusionModel.load
+
+
+class AutoModelForInpainting(AutoModelForTextToImage):
+    """The graphs of an image generator, for painting into images."""
+
+    task: ClassVar[str] = "inpainting"
 
 
 class AutoModelForDocumentQuestionAnswering(AutoModel):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from numpy.typing import NDArray
 
@@ -14,8 +13,30 @@ from onnxpipe.engine import Device, Session
 
 Array = NDArray[Any]
 
-#: Opens one graph of the bundle, by name, on the user's device: gives the session and its precision.
-Opener = Callable[[str], tuple[Session, str]]
+
+class Opener(Protocol):
+    """Opens the graphs of a bundle on the user's device."""
+
+    @property
+    def device(self) -> Device:
+        """The device."""
+        ...
+
+    def __call__(self, graph: str) -> tuple[Session, str]:
+        """Open one graph, by name: the session, and its precision."""
+        ...
+
+    def choose(self, graph: str) -> tuple[str, Path]:
+        """Choose the file of a graph: its precision and path."""
+        ...
+
+    def on(self, device: Any) -> Opener:
+        """Return an opener of the same graphs on another device.
+
+        Raises:
+            DeviceError: there is no such device here.
+        """
+        ...
 
 
 class Model:

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,25 @@ class GraphOpener:
     target: Target
     device: Device
 
+    def choose(self, graph: str) -> tuple[str, Path]:
+        """Choose the file of a graph: its precision and path.
+
+        Raises:
+            PrecisionError: there is no such graph, or not in this precision.
+        """
+        return self.bundle.choose(graph, self.target.dtype)
+
+    def on(self, device: Any) -> GraphOpener:
+        """Return an opener of the same graphs on another device.
+
+        Raises:
+            DeviceError: there is no such device here.
+            UnsupportedError: the graphs run on execution providers that were passed.
+        """
+        if self.target.providers is not None:
+            raise UnsupportedError("the graphs run on the providers that were passed: load the model again")
+        return replace(self, device=parse_device(device))
+
     def __call__(self, graph: str) -> tuple[Session, str]:
         """Open one graph: the session, and its precision.
 
@@ -113,7 +132,7 @@ class GraphOpener:
             BundleError, DeviceError: it cannot be loaded.
         """
         bundle, target = self.bundle, self.target
-        precision, path = bundle.choose(graph, target.dtype)
+        precision, path = self.choose(graph)
         bundle.verify_file(path)
         session = open_session(
             path,

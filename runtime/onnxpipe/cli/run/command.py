@@ -32,6 +32,7 @@ from onnxpipe.cli.run.options import (
 )
 from onnxpipe.cli.run.outputs import AnswerOutput, OutputFiles
 from onnxpipe.cli.run.params import parse_params
+from onnxpipe.cli.run.prompts import prompt_column, prompt_inputs, with_images
 from onnxpipe.cli.run.render import Renderer
 from onnxpipe.cli.run.streaming import can_stream, stream
 from onnxpipe.cli.run.task_help import TaskCommand
@@ -66,6 +67,9 @@ if TYPE_CHECKING:
 @click.option("--documents", multiple=True, help="Text to compare with --query. Repeatable; INPUTs count too.")
 @click.option("--src-lang", help="Language of the INPUTs (for models of several languages).")
 @click.option("--tgt-lang", help="Language to translate to.")
+@click.option("--input-image", help="Image for every INPUT or row, which is then a prompt.")
+@click.option("--mask", help="Mask of the --input-image: white where it is painted over.")
+@click.option("--seed", type=click.IntRange(0), help="Makes random choices repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document per line.")
 @click.option("--input", "source", type=click.Path(), metavar="FILE",
               help="Table to read: CSV, TSV, JSONL or lines of text; - for stdin.")  # fmt: skip
@@ -97,6 +101,7 @@ def command(task: str, inputs: tuple[str, ...], source: str | None, **arguments:
     onnxpipe run text-classification --model M --input reviews.csv --column text --output out.csv
     onnxpipe run object-detection --model M photo.jpg --draw boxes.png
     onnxpipe run automatic-speech-recognition --model M talk.mp3 --format srt -o talk.srt
+    onnxpipe run text-to-image --model M "a lighthouse at dusk" -o lighthouse.png
 
     A table job copies the table and adds columns with the answers; cells that are not text or numbers are JSON.
     """
@@ -135,12 +140,18 @@ def _params(spec: TaskSpec, options: RunOptions) -> dict[str, Any]:
         language = getattr(options, name)
         if language is not None:
             params[name] = language
+    if options.seed is not None:
+        if params.get("seed") is not None:
+            raise click.UsageError("--seed and -p seed= are the same: give one of them")
+        params["seed"] = options.seed
     if spec.needs_labels and not params.get("candidate_labels"):
         raise click.UsageError(f"{spec.name} needs --labels a,b,c")
     return params
 
 
 def _inputs(spec: TaskSpec, words: tuple[str, ...], options: RunOptions) -> Iterable[Any]:
+    if options.images(spec):
+        return prompt_inputs(words, _stdin_lines(), options.images(spec))
     if spec.takes_files:
         return file_inputs(spec, words, _stdin_lines(), options.parts)
     return word_inputs(spec, words, options.parts, _stdin_lines())
@@ -246,6 +257,10 @@ def _answer_table(
 
 
 def _row_builder(spec: TaskSpec, table: Table, options: RunOptions) -> Callable[[Mapping[str, Any]], Any]:
+    images = options.images(spec)
+    if images:
+        prompt = prompt_column(spec, table, options.column)
+        return lambda cells: with_images(prompt(cells), images)
     if spec.takes_files:
         return file_columns(spec, table, options.column, options.parts)
     return column_inputs(spec, table, options.column, options.parts)

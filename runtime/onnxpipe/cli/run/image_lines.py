@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from onnxpipe.cli.run.plain import is_image
+from onnxpipe.cli.run.plain import is_image, record_of
 from onnxpipe.cli.terminal import printable
 
 #: Lines of a list of matches or masks.
@@ -17,7 +17,9 @@ _TITLE = 120
 def image_lines(answer: Any) -> list[str] | None:
     """Format the lines under an input's title; None where the answer is not one about images."""
     if is_image(answer):
-        return [_size(answer)]
+        return [_generated(answer)]
+    if isinstance(answer, list) and answer and all(map(is_image, answer)):
+        return list(map(_generated, answer))
     if isinstance(answer, Mapping) and "predicted_depth" in answer:
         depth = answer["predicted_depth"]
         return [f"{_size(answer['depth'])}, depth {float(depth.min()):.4g} to {float(depth.max()):.4g}"]
@@ -39,11 +41,18 @@ def image_lines(answer: Any) -> list[str] | None:
 def image_title(value: Any) -> str:
     """Name an input in one line: its path, or both paths of a pair."""
     if isinstance(value, Mapping):
-        value = value.get("image")
+        value = value.get("prompt", value.get("image"))
     if isinstance(value, (list, tuple)):
         return "  |  ".join(image_title(each) for each in value)
     text = printable(str(value))
     return text if len(text) <= _TITLE else f"{text[: _TITLE - 1]}…"
+
+
+def _generated(image: Any) -> str:
+    """Format the size of an image, and how it was generated if it was."""
+    record = record_of(image)
+    told = [f"{name.replace('_', ' ')} {record[name]}" for name in ("seed", "image", "scheduler") if name in record]
+    return ", ".join([_size(image), *told])
 
 
 def _masks(answer: Mapping[str, Any]) -> Iterator[str]:

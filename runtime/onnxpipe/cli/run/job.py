@@ -42,7 +42,8 @@ class Job:
         resume: go on after the rows that an interrupted job has written.
         identity: what tells the job from others: rows of jobs that differ are not mixed.
         escape_formulas: keep spreadsheets from taking texts for formulas.
-        save_image: writes the image for an input and its answer and returns its path, for a column `image_file`.
+        save_image: writes the image for an input and its answer and returns its path, or the paths of several, for a
+            column `image_file`.
     """
 
     table: Table
@@ -55,7 +56,7 @@ class Job:
     resume: bool = False
     identity: str = ""
     escape_formulas: bool = False
-    save_image: Callable[[Any, Any], Path] | None = None
+    save_image: Callable[[Any, Any], str | list[str]] | None = None
 
     @property
     def format(self) -> Format:
@@ -184,7 +185,7 @@ class Job:
             else:
                 row.update({self.prefix + name: cell for name, cell in plain(results.cells(answer)).items()})
                 if self.save_image is not None:
-                    row[self.prefix + _IMAGE] = str(self.save_image(value, answer))
+                    row[self.prefix + _IMAGE] = self.save_image(value, answer)
             done.rows += 1
             bar.update()
             yield row

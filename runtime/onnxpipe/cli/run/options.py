@@ -44,6 +44,9 @@ class RunOptions:
     documents: tuple[str, ...]
     src_lang: str | None
     tgt_lang: str | None
+    input_image: str | None
+    mask: str | None
+    seed: int | None
     as_json: bool
     column: str | None
     output: Path | None
@@ -62,6 +65,18 @@ class RunOptions:
         """Parts of inputs that options give."""
         return InputParts(self.question, self.context, self.query, self.documents)
 
+    def images(self, spec: TaskSpec) -> dict[str, str]:
+        """Return the images that options name for every input, by their keys in an input of a task.
+
+        Raises:
+            click.UsageError: some were named, but not all that the task needs.
+        """
+        given = {key: getattr(self, option) for option, key in spec.image_options.items()}
+        missing = [option for option, key in spec.image_options.items() if given[key] is None]
+        if missing and len(missing) < len(given):
+            raise click.UsageError(f"{spec.name} needs --{missing[0].replace('_', '-')} too")
+        return {} if missing else given
+
     @property
     def keep(self) -> bool:
         """Whether the error of a bad input stands in the place of its answer."""
@@ -70,6 +85,10 @@ class RunOptions:
 
 def _gives_part(option: str) -> Callable[[TaskSpec], bool]:
     return lambda spec: any(part.option == option for part in spec.parts)
+
+
+def _has_option(name: str) -> Callable[[TaskSpec], bool]:
+    return lambda spec: name in getattr(getattr(spec.pipeline, "Options", None), "__dataclass_fields__", ())
 
 
 #: Options that only some tasks take, with what tells these tasks. All other options are for every task.
@@ -81,6 +100,9 @@ TASK_OPTIONS: Mapping[str, Callable[[TaskSpec], bool]] = {
     "documents": _gives_part("documents"),
     "src_lang": lambda spec: spec.languages,
     "tgt_lang": lambda spec: spec.languages,
+    "input_image": lambda spec: "input_image" in spec.image_options,
+    "mask": lambda spec: "mask" in spec.image_options,
+    "seed": _has_option("seed"),
     "draw": lambda spec: spec.draws,
 }
 

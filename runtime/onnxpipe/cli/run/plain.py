@@ -33,6 +33,14 @@ def is_image(value: Any) -> bool:
     return hasattr(value, "getbands") and hasattr(value, "save")
 
 
+def record_of(image: Any) -> dict[str, str]:
+    """Return how a PIL image was generated, as the tasks with an image generator note it; empty for other images."""
+    from onnxpipe.tasks.image_generation.task import RECORD
+
+    record: dict[str, str] = image.info.get(RECORD, {})
+    return record
+
+
 def data_url(image: Any) -> str:
     """Encode a PIL image as a PNG in a `data:` URL."""
     buffer = io.BytesIO()

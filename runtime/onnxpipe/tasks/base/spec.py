@@ -57,7 +57,7 @@ class TaskSpec:
         output: the type of its answers on the command line, if not data: "image" (or one that has an image), "audio"
             (written to files), or "transcript" (which may become subtitles).
         text_key: the key of an answer's text, of tasks that generate one.
-        draws: answers can be drawn into the image.
+        draws: answers can be drawn into the image, or are images.
         ranked: an answer is a list of guesses, of which a table gets the best (`top_k` is 1 there by default).
         candidate_labels: labels are chosen at call time (`--labels`).
         takes_videos: a file may be a video, which is then the part "video" of an input, instead of the first part.
@@ -65,6 +65,8 @@ class TaskSpec:
         streams: the command line shows the text while it is generated.
         chats: an input may be a chat, a list of messages.
         has_model: whether a model answers; `ocr` alone has none.
+        image_options: options of the command line that name an image for every input, which is then a prompt, and the
+            keys of these images in an input.
         drawing_params: parameters of the call that answers need to be drawn.
     """
 
@@ -90,6 +92,7 @@ class TaskSpec:
     streams: bool = False
     chats: bool = False
     has_model: bool = True
+    image_options: Mapping[str, str] = field(default_factory=dict)
     drawing_params: Mapping[str, Any] = field(default_factory=dict)
 
     @property
