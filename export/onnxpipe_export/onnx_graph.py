@@ -69,7 +69,13 @@ class OnnxGraph:
 
         tensor = onnx.numpy_helper.from_array(np.asarray(value, order="C"), name)
         self.graph.initializer.append(tensor)
-        self._initializers[name] = tensor
+        self._initializers[name] = self.graph.initializer[-1]
+
+    def change_constant(self, name: str, value: np.ndarray) -> None:
+        """Give the initializer `name` another value, for all nodes that read it."""
+        import onnx
+
+        self._initializers[name].CopyFrom(onnx.numpy_helper.from_array(np.asarray(value, order="C"), name))
 
     def consumers(self) -> dict[str, list[Any]]:
         """Map each tensor's name to the nodes that read it."""
@@ -142,7 +148,7 @@ class OnnxGraph:
             tensor.CopyFrom(values[0])
             tensor.name = node.output[0]
             self.graph.initializer.append(tensor)
-            self._initializers[tensor.name] = tensor
+            self._initializers[tensor.name] = self.graph.initializer[-1]
         self.set_nodes(kept)
 
     def _sort(self) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from onnxpipe_export.onnx_graph import OnnxGraph
+from onnxpipe_export.precision import inner
 from onnxpipe_export.precision.int8 import constant_products
 from onnxpipe_export.precision.nbits import BLOCK, Blocks, pack
 
@@ -28,10 +29,8 @@ _TINY = 1e-20
 _MEMORY = 1_000_000_000
 """Bytes of H matrices measured in one pass over the feeds."""
 
-Feeds = Mapping[str, np.ndarray]
 
-
-def correlations(path: Path, feeds: Sequence[Feeds], scratch: Path) -> Iterator[tuple[str, np.ndarray]]:
+def correlations(path: Path, feeds: Sequence[inner.Feeds], scratch: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each activation that is multiplied with a constant weight, with X^T X over the feeds, float32 (K, K).
 
     Args:
@@ -63,19 +62,10 @@ def _groups(widths: Mapping[str, int]) -> Iterator[list[str]]:
         yield group
 
 
-def _measure(path: Path, names: list[str], feeds: Iterable[Feeds], scratch: Path) -> dict[str, np.ndarray]:
-    import onnx
-
-    from onnxpipe.engine import open_session, parse_device
-
-    graph = OnnxGraph.load(path)
-    for name in names:
-        graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    graph.save(scratch / path.name)
-    session = open_session(scratch / path.name, root=scratch, device=parse_device("cpu"))
+def _measure(path: Path, names: list[str], feeds: Iterable[inner.Feeds], scratch: Path) -> dict[str, np.ndarray]:
     products: dict[str, np.ndarray] = {}
-    for feed in feeds:
-        for name, value in session.run(feed, names).items():
+    for values in inner.values(path, names, feeds, scratch):
+        for name, value in values.items():
             rows = value.reshape(-1, value.shape[-1])
             products[name] = products.get(name, 0) + rows.T @ rows
     return products

@@ -35,6 +35,7 @@ import numpy as np
 
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import Shape, symbolic_shapes
+from onnxpipe_export.precision import inner
 
 _LEVELS = 127.0
 _ZERO_POINT = 128
@@ -129,22 +130,13 @@ def measure_peaks(path: Path, feeds: Iterable[Mapping[str, np.ndarray]], scratch
         feeds: inputs to run it on; without padding.
         scratch: an empty folder for the graph with these activations as outputs.
     """
-    import onnx
-
-    from onnxpipe.engine import open_session, parse_device
-
-    graph = OnnxGraph.load(path)
-    names = list(dict.fromkeys(product.activation for product in constant_products(graph)))
+    names = list(dict.fromkeys(product.activation for product in constant_products(OnnxGraph.load(path))))
     if not names:
         return {}
-    for name in names:
-        graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    graph.save(scratch / path.name)
-    session = open_session(scratch / path.name, root=scratch, device=parse_device("cpu"))
     peaks: dict[str, np.ndarray] = {}
     rows: Counter[str] = Counter()
-    for feed in feeds:
-        for name, value in session.run({key: feed[key] for key in session.inputs}, names).items():
+    for values in inner.values(path, names, feeds, scratch):
+        for name, value in values.items():
             matrix = np.abs(value).reshape(-1, value.shape[-1])
             largest = matrix.max(axis=0)
             peaks[name] = np.maximum(peaks.get(name, largest), largest)

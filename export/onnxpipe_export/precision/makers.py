@@ -9,6 +9,7 @@ from pathlib import Path
 from onnxpipe_export.graphs.graph import Feeds, Maker
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.precision import (
+    balance,
     convolution_plan,
     convolution_weights,
     convolutions,
@@ -70,27 +71,38 @@ def to_int8_unbalanced(full: Path, path: Path, calibration: Sequence[Feeds]) -> 
 
 def to_int8_weights(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
     """Make int8 weights in blocks of 32: for graphs that run one row at a time."""
-    graph = OnnxGraph.load(full)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
+        graph = _balanced(full, calibration, Path(scratch), 8)
     nbits.quantise(graph, 8)
     graph.save(path)
 
 
 def to_q4(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
     """Make 4-bit weights in blocks of 32."""
-    graph = OnnxGraph.load(full)
-    by_activation: dict[str, list[int8.Product]] = {}
-    for product in int8.constant_products(graph):
-        by_activation.setdefault(product.activation, []).append(product)
     ready: dict[tuple[str, bool], nbits.Blocks] = {}
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
-        for name, correlation in gptq.correlations(full, calibration, Path(scratch)):
-            for product in by_activation[name]:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as name:
+        scratch = Path(name)
+        graph, balanced = _balanced(full, calibration, scratch, 4), scratch / f"balanced_{full.name}"
+        graph.save(balanced)
+        by_activation: dict[str, list[int8.Product]] = {}
+        for product in int8.constant_products(graph):
+            by_activation.setdefault(product.activation, []).append(product)
+        for activation, correlation in gptq.correlations(balanced, calibration, scratch):
+            for product in by_activation[activation]:
                 weight = graph.constant(product.weight)
                 assert weight is not None
                 matrix = weight if product.transposed else weight.T
                 ready[product.weight, product.transposed] = gptq.quantise_blocks(matrix, correlation)
     nbits.quantise(graph, 4, ready)
     graph.save(path)
+
+
+def _balanced(full: Path, calibration: Sequence[Feeds], scratch: Path, bits: int) -> OnnxGraph:
+    """Load the fp32 graph with its activations balanced for weights of so many bits."""
+    rows = balance.sample(full, calibration, scratch)
+    graph = OnnxGraph.load(full)
+    balance.apply(graph, balance.choose(graph, rows, bits))
+    return graph
 
 
 def to_int8_with_convolutions(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:

@@ -18,13 +18,13 @@ A model with an outlier that does not suit this fails to be certified.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from onnxpipe_export.onnx_graph import OnnxGraph
+from onnxpipe_export.precision import inner
 
 _LEVELS = 255
 _TINY = 1e-9
@@ -32,8 +32,6 @@ _MARGIN = 1.1
 """How much further a range goes than what was observed."""
 _AT_ONCE = 24
 """Activations measured in one pass over the feeds, which bounds the memory that they take."""
-
-Feeds = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class Range:
         return cls(scale, int(np.clip(np.rint(-low / scale), 0, _LEVELS)))
 
 
-def observe(path: Path, names: Sequence[str], feeds: Iterable[Feeds], scratch: Path) -> dict[str, Observed]:
+def observe(path: Path, names: Sequence[str], feeds: Iterable[inner.Feeds], scratch: Path) -> dict[str, Observed]:
     """Run the fp32 graph at `path` on the feeds and observe the activations `names` (inputs among them).
 
     Args:
@@ -96,28 +94,10 @@ def observe(path: Path, names: Sequence[str], feeds: Iterable[Feeds], scratch: P
     ready = list(feeds)
     each: dict[str, list[Observed]] = {name: [] for name in names}
     for start in range(0, len(names), _AT_ONCE):
-        for values in _run(path, names[start : start + _AT_ONCE], ready, scratch):
+        for values in inner.values(path, names[start : start + _AT_ONCE], ready, scratch):
             for name, value in values.items():
                 each[name].append(Observed.of(value))
     return {name: Observed.joined(values) for name, values in each.items()}
-
-
-def _run(path: Path, names: Sequence[str], feeds: Sequence[Feeds], scratch: Path) -> Iterator[Feeds]:
-    import onnx
-
-    from onnxpipe.engine import open_session, parse_device
-
-    graph = OnnxGraph.load(path)
-    inputs = {value.name for value in graph.graph.input}
-    inner = [name for name in names if name not in inputs]
-    for name in inner:
-        if name not in graph.outputs():
-            graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    graph.save(scratch / path.name)
-    session = open_session(scratch / path.name, root=scratch, device=parse_device("cpu"))
-    for feed in feeds:
-        values = session.run({key: feed[key] for key in session.inputs}, inner) if inner else {}
-        yield {**values, **{name: feed[name] for name in names if name in inputs}}
 
 
 def choose(observed: Observed, most: float = math.inf) -> Range:

@@ -79,14 +79,14 @@ def test_rounding_that_the_original_has_too_is_no_fault(magnifying: tuple[Any, P
     assert entry["tolerance"]["max_relative"] < 5.001e-3
 
 
-def _scale_one_weight(graph: OnnxGraph) -> None:
+def scale_one_weight(graph: OnnxGraph) -> None:
     """Make one matrix larger by one in a hundred."""
     tensor = [each for each in graph.graph.initializer if each.data_type == 1 and np.prod(each.dims) > 1000][-1]
     array = onnx.numpy_helper.to_array(tensor) * np.float32(1.01)
     tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
 
 
-def _drop_the_mask(graph: OnnxGraph) -> None:
+def drop_the_mask(graph: OnnxGraph) -> None:
     """Let padding count as tokens: the mask is ones wherever it is read."""
     helper = onnx.helper
     for node in graph.graph.node:
@@ -102,7 +102,7 @@ def _drop_the_mask(graph: OnnxGraph) -> None:
         graph.graph.node.insert(0, node)
 
 
-def _shift_positions(graph: OnnxGraph) -> None:
+def shift_positions(graph: OnnxGraph) -> None:
     """Rotate by the next position's angle: rows of the rotary tables move up by one."""
     tables = {name for node in graph.graph.node if node.op_type == "GroupQueryAttention" for name in node.input[7:9]}
     found = [tensor for tensor in graph.graph.initializer if tensor.name in tables]
@@ -114,7 +114,7 @@ def _shift_positions(graph: OnnxGraph) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [_scale_one_weight, _drop_the_mask, _shift_positions], ids=lambda change: change.__name__.strip("_")
+    "change", [scale_one_weight, drop_the_mask, shift_positions], ids=lambda change: change.__name__
 )
 def test_a_wrong_graph_is_refused(
     change: Callable[[OnnxGraph], None], magnifying: tuple[Any, Path, Path, Any], tmp_path: Path
