@@ -4,7 +4,8 @@
 
 transformers fp32 and onnxpipe fp32, int8 and q4 take turns, each in a process of its own, with as many threads. Figures
 are medians: seconds from pixels and ids to the first token, tokens per second after it, and the peak of the process's
-memory. A second turn about the same image is measured too. The models are made in DIR once.
+memory. Ratios to transformers are medians of those of the rounds, so that a noisy machine is noisy for both. A second
+turn about the same image is measured too. The models are made in DIR once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from perf.bench import peak_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE, FEATURES = 512, 64
@@ -153,12 +155,12 @@ def measure(work: Path, peer: str, new: int, tiles: int) -> dict[str, float]:
         answer(_inputs(tiles, 1), new, clock)
         figures[f"{name}_token_s"] = clock.times[1] - started
         figures.setdefault("tokens_per_s", (new - 1) / (clock.times[-1] - clock.times[1]))
-    figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    figures["peak_mb"] = peak_memory()
     return figures
 
 
 def main() -> None:
-    """Let the peers take turns, and print the medians and the ratios to transformers."""
+    """Let the peers take turns, and print medians, also of the ratios to transformers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=3)
@@ -178,15 +180,16 @@ def main() -> None:
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
             results[peer].append(json.loads(done.stdout.splitlines()[-1]))
     print(f"{arguments.tiles} tile(s), {arguments.new} new tokens, {THREADS} threads, {arguments.rounds} rounds")
-    medians = {
-        peer: {name: statistics.median(row[name] for row in rows) for name in rows[0]} for peer, rows in results.items()
-    }
-    base = medians["transformers"]
-    for peer, row in medians.items():
+    theirs = results["transformers"]
+    for peer, rows in results.items():
+        row = {name: statistics.median(each[name] for each in rows) for name in rows[0]}
+        pairs = list(zip(theirs, rows, strict=True))
+        first = statistics.median(base["first_token_s"] / each["first_token_s"] for base, each in pairs)
+        rate = statistics.median(each["tokens_per_s"] / base["tokens_per_s"] for base, each in pairs)
         print(
-            f"{peer:12} first token {row['first_token_s']:6.2f} s (x{base['first_token_s'] / row['first_token_s']:.2f})"
-            f"  same image again {row['again_token_s']:6.2f} s  {row['tokens_per_s']:6.1f} tokens/s"
-            f" (x{row['tokens_per_s'] / base['tokens_per_s']:.2f})  peak {row['peak_mb']:.0f} MB"
+            f"{peer:12} first token {row['first_token_s']:6.2f} s (x{first:.2f})  same image again"
+            f" {row['again_token_s']:6.2f} s  {row['tokens_per_s']:6.1f} tokens/s (x{rate:.2f})"
+            f"  peak {row['peak_mb']:.0f} MB"
         )
 
 

@@ -23,6 +23,8 @@ from onnxpipe.processing.images.transforms import Array
 
 #: How much longer than its other side an image may be.
 _LONGEST_RATIO = 200
+#: Frames that a patch may have: a config must not make millions of one image.
+_DEEPEST = 16
 
 
 class PatchedProcessor(ImageProcessor):
@@ -81,7 +83,7 @@ class Qwen2VLImageProcessor(PatchedProcessor):
 
     def finish(self, values: Array, settings: ImageProcessorSettings) -> Array:
         """Cut the image into patches: (patches, channels · frames · patch pixels), block by block."""
-        frames = np.broadcast_to(values, (settings.temporal_patch_size or 2, *values.shape))
+        frames = np.broadcast_to(values, (depth(settings), *values.shape))
         return cut_into_patches(frames, settings)
 
     def collect(self, images: list[PreparedImage], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
@@ -94,6 +96,18 @@ class Qwen2VLImageProcessor(PatchedProcessor):
 def block_side(settings: ImageProcessorSettings) -> int:
     """Return the pixels a side of a block of patches, which becomes one token."""
     return (settings.patch_size or 14) * (settings.merge_size or 2)
+
+
+def depth(settings: ImageProcessorSettings) -> int:
+    """Return how many frames a patch has.
+
+    Raises:
+        UnsupportedError: more than any model has.
+    """
+    deep = settings.temporal_patch_size or 2
+    if deep > _DEEPEST:
+        raise UnsupportedError(f"temporal_patch_size must be at most {_DEEPEST}; got {deep}")
+    return deep
 
 
 def pixel_bounds(settings: ImageProcessorSettings) -> tuple[int, int]:
@@ -117,7 +131,7 @@ def cut_into_patches(frames: Array, settings: ImageProcessorSettings) -> Array:
     Raises:
         ImageError: a side is not made of whole blocks.
     """
-    side, merge, deep = settings.patch_size or 14, settings.merge_size or 2, settings.temporal_patch_size or 2
+    side, merge, deep = settings.patch_size or 14, settings.merge_size or 2, depth(settings)
     count, channels, height, width = frames.shape
     if height % (side * merge) or width % (side * merge):
         raise ImageError(

@@ -370,7 +370,11 @@ def _text(name: str, value: Any) -> str:
 
 
 def _shift(name: str, value: Any) -> bool | float:
-    return value if isinstance(value, bool) else float(_count(name, value))
+    if isinstance(value, bool):
+        return value
+    if _number(name, value) >= 0:
+        return float(value)
+    raise UnsupportedError(f"{name} must not be negative; got {value!r}")
 
 
 _FRACTIONS = ("crop_pct", "ensure_multiple_of", "pan_and_scan_min_ratio_to_activate", "fps")

@@ -19,6 +19,7 @@ from onnxpipe.processing.images.qwen2_vl import (
     PatchedProcessor,
     block_side,
     cut_into_patches,
+    depth,
     pixel_bounds,
     size_in_blocks,
 )
@@ -127,12 +128,12 @@ class ChatVideoProcessor(FrameProcessor):
         facts = VideoMetadata(len(frames)) if given is None else given
         if not settings.do_sample_frames:
             return frames, facts if given else replace(facts, frames_indices=list(range(len(frames))))
-        chosen = self.choose(facts, settings)
-        if len(chosen) and chosen[-1] >= len(frames):
+        if facts.total_num_frames > len(frames):
             raise ImageError(
                 f"video_metadata says that a video has {facts.total_num_frames} frames, and {len(frames)} were passed: "
                 "pass all of them, or do_sample_frames=False"
             )
+        chosen = self.choose(facts, settings)
         return [frames[index] for index in chosen], replace(facts, frames_indices=chosen.tolist())
 
     def _prepared(self, frames: list[Any], settings: ImageProcessorSettings) -> Array:
@@ -275,13 +276,13 @@ class Qwen2VLVideoProcessor(PatchedProcessor, ChatVideoProcessor):
         least, most = pixel_bounds(settings)
         if settings.cap_pixels_per_frame:
             everything = int((settings.max_video_tokens or 0) * block_side(settings) ** 2 * 0.9)
-            share = everything * (settings.temporal_patch_size or 2) // count
+            share = everything * depth(settings) // count
             most = max(min(most, share), int(least * 1.05))
         return size_in_blocks(height, width, block_side(settings), least, most)
 
     def collect_videos(self, videos: list[Array], settings: ImageProcessorSettings) -> dict[str, list[Any]]:
         """Cut videos into patches; the last frame is repeated to fill the last patch in time."""
-        deep, side = settings.temporal_patch_size or 2, settings.patch_size or 14
+        deep, side = depth(settings), settings.patch_size or 14
         filled = [np.concatenate([video, np.repeat(video[-1:], -len(video) % deep, axis=0)]) for video in videos]
         return {
             "pixel_values_videos": [cut_into_patches(video, settings) for video in filled],
@@ -307,7 +308,7 @@ class Qwen3VLVideoProcessor(Qwen2VLVideoProcessor):
     def frame_size(self, count: int, height: int, width: int, settings: ImageProcessorSettings) -> tuple[int, int]:
         """Compute the size in whole blocks of patches, within the bounds of all frames' pixels."""
         least, most = pixel_bounds(settings)
-        deep, side = settings.temporal_patch_size or 2, block_side(settings)
+        deep, side = depth(settings), block_side(settings)
         if settings.cap_pixels_per_frame:
             of_frame = min((settings.max_video_tokens or 0) * side**2, most // count)
             most = max(of_frame, int(least * 1.05)) * count

@@ -11,10 +11,13 @@ from math import ceil, floor
 import numpy as np
 
 from onnxpipe.errors import ImageError, UnsupportedError
+from onnxpipe.processing.images.qwen2_vl import depth
 from onnxpipe.processing.images.settings import ImageProcessorSettings
 from onnxpipe.processing.images.transforms import Array
 from onnxpipe.processing.video.metadata import ASSUMED_FPS, VideoMetadata
 
+#: Most frames that are chosen of a video, where some may come twice.
+MOST_FRAMES = 2**16
 #: Seconds that SmolVLM leaves out at the beginning and the end of a long video.
 _SKIPPED_SECONDS = 1
 
@@ -34,7 +37,7 @@ def uniform(video: VideoMetadata, settings: ImageProcessorSettings) -> Array:
 def in_whole_patches(video: VideoMetadata, settings: ImageProcessorSettings) -> Array:
     """Choose as many as fill patches in time (Qwen2-VL), within `min_frames` and `max_frames`."""
     check_one_way(settings)
-    unit = settings.temporal_patch_size or 2
+    unit = depth(settings)
     total, count = video.total_num_frames, settings.num_frames
     if count is not None:
         count = round(count / unit) * unit
@@ -59,6 +62,8 @@ def from_end_to_end(video: VideoMetadata, settings: ImageProcessorSettings) -> A
         count = min(max(int(total / (video.fps or ASSUMED_FPS) * settings.fps), least), most, total)
     if count is None:
         count = min(max(total, least), most)
+    if count > MOST_FRAMES:
+        raise ImageError(f"{count} frames of a video would be chosen, more than {MOST_FRAMES}: pass num_frames=")
     return np.linspace(0, total - 1, count).round().astype(np.int64)
 
 
@@ -75,6 +80,7 @@ def without_the_ends(video: VideoMetadata, settings: ImageProcessorSettings) -> 
         first, last = int(_SKIPPED_SECONDS * rate), min(int(total - _SKIPPED_SECONDS * rate), total - 1)
         if first >= last:
             first, last = 0, total - 1
+    count = min(count, 2 * total)  # which are all of them already
     return np.unique(np.linspace(first, last, count, dtype=np.int64))
 
 
