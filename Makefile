@@ -66,7 +66,9 @@ SECONDS ?= 600
 fuzz: setup
 	PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
-# Attacks and unit tests with the lowest version of every package that pyproject.toml allows, without torch and with it.
-# The environments lie in .cache, by their list of versions.
+# With the lowest version of every package that pyproject.toml allows: attacks and unit tests without torch, and exports of a BERT, a
+# llama (in all precisions), a T5 and a ViT with it. The environments lie in .cache, by their list of versions.
 lowest: setup
 	tools/lowest.sh runtime -n auto tests/attacks tests/unit
+	tools/lowest.sh export -n auto $(addprefix tests/unit/export/, test_convert.py test_balance.py \
+		'test_seq2seq.py::test_both_graphs_answer_as_the_original[t5]' test_vision.py::test_a_vision_bundle_has_a_processor_and_no_tokenizer)
