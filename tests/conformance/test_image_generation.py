@@ -64,6 +64,12 @@ def originals(name: str) -> Any:
     return pipe
 
 
+@cache
+def loaded(name: str) -> Any:
+    """Our pipeline of a folder, whose graphs all tests share."""
+    return onnxpipe.DiffusionPipeline.from_pretrained(cached_bundle(name, DIFFUSION))
+
+
 def pair(name: str, kind: str | None = None, scheduler: str | None = None, **config: Any) -> Pair:
     """Load both pipelines.
 
@@ -79,7 +85,7 @@ def pair(name: str, kind: str | None = None, scheduler: str | None = None, **con
         **{part: value for part, value in theirs.components.items() if part in expected(cls)}, **switches(cls, name)
     )
     theirs.set_progress_bar_config(disable=True)
-    ours = getattr(onnxpipe, kind or "DiffusionPipeline").from_pretrained(cached_bundle(name, DIFFUSION))
+    ours = (getattr(onnxpipe, kind) if kind else type(loaded(name)))(**loaded(name).components)
     chosen = scheduler or type(theirs.scheduler).__name__
     theirs.scheduler = getattr(diffusers, chosen).from_config(theirs.scheduler.config, **config)
     ours.scheduler = getattr(schedulers, chosen).from_config(ours.scheduler.config, **config)
@@ -453,6 +459,7 @@ def test_images_in_tiles(size: tuple[int, int]) -> None:
         both.check(prompt=PROMPTS[0], image=scene(*size), num_inference_steps=2, strength=0.5)
     finally:
         both.theirs.vae.disable_tiling()
+        both.ours.disable_vae_tiling()
 
 
 def test_graphs_are_closed_after_use() -> None:

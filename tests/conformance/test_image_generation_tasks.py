@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,14 @@ def test_a_run_larger_than_the_memory_says_so(
     monkeypatch.setattr(memory, "available_memory", lambda: 1_000_000)
     pipe("a cat", **FEW)
     assert "an image of 64 x 64 needs about" in caplog.text
+
+
+def test_calls_from_several_threads_wait_for_each_other() -> None:
+    pipe = onnxpipe.StableDiffusionPipeline.from_pretrained(folder())
+    alone = [pipe("a cat", seed=seed, output_type="np", **FEW).images for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda seed: pipe("a cat", seed=seed, output_type="np", **FEW).images, range(4)))
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
 # -- folders in optimum's layout --------------------------------------------------------------------------------------

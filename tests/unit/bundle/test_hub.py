@@ -43,6 +43,17 @@ REPOS: dict[str, dict[str, bytes]] = {
         "onnx/model_fp16.onnx": externalise(embedding(), "model_fp16.onnx_data").SerializeToString(),
         "onnx/model_fp16.onnx_data": weights().tobytes() + b"0",
     },
+    "a/images": {
+        "model_index.json": b'{"_class_name": "StableDiffusionPipeline"}',
+        "scheduler/scheduler_config.json": b'{"a": 4}',
+        "unet/config.json": b'{"a": 5}',
+        "unet/diffusion_pytorch_model.safetensors": b"weights of a UNet",
+        "unet/model.onnx": GRAPH,
+        "unet/model_fp16.onnx": externalise(embedding(), "model_fp16.onnx_data").SerializeToString(),
+        "unet/model_fp16.onnx_data": weights().tobytes() + b"1",
+        "vae_decoder/model.onnx": embedding().SerializeToString(),
+        "text_encoder/model.safetensors": b"weights of a text encoder",
+    },
     "a/absent": {**SMALL, "model.onnx": externalise(embedding(), "gone").SerializeToString()},
     "a/hostile": {**SMALL, "model.onnx": externalise(embedding(), "../../x").SerializeToString()},
     "a/weights": SMALL,
@@ -157,6 +168,18 @@ def test_only_the_chosen_precision_is_downloaded(hub: Hub, tmp_path: Path, dtype
     assert folder == tmp_path / "models--a--many/snapshots" / COMMIT["main"]
     assert (folder / "onnx" / graph).read_bytes() == GRAPH
     assert open_bundle(folder).tasks == ("sentence-similarity", "embedding", "feature-extraction")
+
+
+def test_the_components_of_a_diffusion_pipeline(hub: Hub) -> None:
+    side = {"model_index.json", "scheduler/scheduler_config.json", "unet/config.json"}
+    folder = fetch("a/images", dtype="fp16")
+    assert hub.downloaded() - side == {
+        "unet/model_fp16.onnx", "unet/model_fp16.onnx_data", "vae_decoder/model.onnx",
+    }  # fmt: skip
+    assert open_bundle(folder).choose("unet", "fp16")[0] == "fp16"
+    assert AutoConfig.from_pretrained("a/images").architectures == ["StableDiffusionPipeline"]
+    with pytest.raises(PrecisionError, match="no graph 'unet' with dtype='int8'"):
+        fetch("a/images", dtype="int8")
 
 
 def test_config_and_tokenizer_alone(hub: Hub) -> None:
