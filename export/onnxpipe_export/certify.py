@@ -269,37 +269,36 @@ def _pairs(session: Session, reference: Reference) -> Iterator[tuple[Feeds, Feed
 
 def certificate(
     entries: Mapping[str, Mapping[str, Any]],
-    references: Sequence[Reference],
+    original: Mapping[str, str],
     tokens: Mapping[str, int] | None,
-    generation: Mapping[str, Mapping[str, Any]],
+    further: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Assemble the content of certificate.json.
 
     Args:
         entries: graph -> precision -> what `verify` returned.
-        references: what the graphs were compared with.
+        original: from `original_of`: what the graphs were compared with.
         tokens: the tokenizer's comparison, {"texts", "mismatches"}; None where the model has no tokenizer.
-        generation: precision -> what `verify_generation` returned; empty for models that do not generate.
+        further: what else was verified, where it is not empty: "longest_row", "image_sizes", "generation", "images".
     """
-    graphs = [reference.graph for reference in references]
-    versions = {name: importlib.metadata.version(name) for name in ("transformers", "torch")}
     return {
         "format": 1,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-        "reference": {
-            "library": f"transformers {versions['transformers']}",
-            "torch": versions["torch"],
-            "attention": str(getattr(graphs[0].checkpoint.model.config, "_attn_implementation", "eager")),
-        },
+        "reference": dict(original),
         **({} if tokens is None else {"tokenizer": dict(tokens)}),
-        **_verified_sizes(references),
         "graphs": dict(entries),
-        **({"generation": dict(generation)} if generation else {}),
+        **{name: value for name, value in further.items() if value},
     }
 
 
-def _verified_sizes(references: Sequence[Reference]) -> dict[str, Any]:
+def original_of(library: str, attention: str) -> dict[str, str]:
+    """Describe the original: the versions of its library and of torch, and its implementation of attention."""
+    versions = {name: importlib.metadata.version(name) for name in (library, "torch")}
+    return {"library": f"{library} {versions[library]}", "torch": versions["torch"], "attention": attention}
+
+
+def verified_sizes(references: Sequence[Reference]) -> dict[str, Any]:
     """Return the longest text and the image sizes [height, width] that were verified, where the model takes them."""
     lengths = [reference.graph.max_length for reference in references]
     known = [length for length in lengths if length is not None]
@@ -309,14 +308,17 @@ def _verified_sizes(references: Sequence[Reference]) -> dict[str, Any]:
     return ({"longest_row": min(known)} if known else {}) | ({"image_sizes": [list(s) for s in sizes]} if sizes else {})
 
 
-def write_golden(path: Path, references: Sequence[Reference]) -> None:
-    """Write the short cases with the original's answers, so that any machine can verify the bundle without PyTorch."""
-    arrays: dict[str, Any] = {}
-    for reference in references:
-        pairs = zip(reference.cases, reference.answers, strict=True)
-        chosen = [(case, answer) for case, answer in pairs if case.golden]
-        for number, (case, answer) in enumerate(chosen):
-            stem = f"{reference.graph.name}/{number}"
-            arrays |= {f"{stem}/input/{name}": array for name, array in case.feeds.items()}
-            arrays |= {f"{stem}/output/{name}": array for name, array in answer.items()}
-    np.savez_compressed(path, **arrays)
+def golden_arrays(reference: Reference) -> dict[str, np.ndarray]:
+    """Collect the short cases of a graph with the original's answers, named as golden.npz has them."""
+    arrays: dict[str, np.ndarray] = {}
+    pairs = zip(reference.cases, reference.answers, strict=True)
+    for number, (case, answer) in enumerate((case, answer) for case, answer in pairs if case.golden):
+        stem = f"{reference.graph.name}/{number}"
+        arrays |= {f"{stem}/input/{name}": array for name, array in case.feeds.items()}
+        arrays |= {f"{stem}/output/{name}": array for name, array in answer.items()}
+    return arrays
+
+
+def write_golden(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write the arrays of all graphs' short cases, so that any machine can verify the bundle without PyTorch."""
+    np.savez_compressed(path, **dict(arrays))

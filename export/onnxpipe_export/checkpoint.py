@@ -108,13 +108,20 @@ def _locate(name: str, hub: HubOptions) -> tuple[Path, str | None]:
     return folder, folder.name
 
 
-def download(name: str, hub: HubOptions, patterns: Sequence[str]) -> Path:
+_IGNORED = ("onnx/*", "openvino/*", "[!0-9]*/*.safetensors", "adapter.*")
+"""Of the weights in subfolders only those of sentence-transformers' layers (2_Dense) are needed. Of MMS only the
+language in the model itself is exported, so the adapters of a thousand others are left out."""
+
+
+def download(name: str, hub: HubOptions, patterns: Sequence[str], ignored: Sequence[str] = _IGNORED) -> Path:
+    """Fetch the files of a Hub repository that fit `patterns` and none of `ignored`, and return their folder.
+
+    Raises:
+        ModelNotFoundError: no such repository, or it cannot be reached.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    # Of the weights in subfolders only those of sentence-transformers' layers (2_Dense) are needed. Of MMS only the
-    # language in the model itself is exported, so the adapters of a thousand others are left out.
-    ignore = ["onnx/*", "openvino/*", "[!0-9]*/*.safetensors", "adapter.*"]
     try:
         return Path(
             snapshot_download(
@@ -124,7 +131,7 @@ def download(name: str, hub: HubOptions, patterns: Sequence[str]) -> Path:
                 cache_dir=hub.cache_folder,
                 local_files_only=hub.local_files_only,
                 allow_patterns=list(patterns),
-                ignore_patterns=ignore,
+                ignore_patterns=list(ignored),
             )
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

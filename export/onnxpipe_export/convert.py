@@ -7,18 +7,19 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 from onnxpipe.bundle import HubKeywords, HubOptions, canonical_dtype
 from onnxpipe.bundle.folder_names import in_utf8
-from onnxpipe.bundle.precision import SUFFIXES
 from onnxpipe.errors import ExportError
-from onnxpipe_export import certify, checkpoint, manifest, write
+from onnxpipe_export import certify, checkpoint, manifest, tasks, write
 from onnxpipe_export.certify_generation import OriginalOutputs, verify_generation
+from onnxpipe_export.convert_pipeline import export_pipeline
 from onnxpipe_export.generation_kinds import kind_of
 from onnxpipe_export.graphs import describe
+from onnxpipe_export.graphs.diffusion.folder import is_pipeline
 from onnxpipe_export.graphs.graph import Attention, GraphExport
-from onnxpipe_export.onnx_graph import OnnxGraph, remove_graph
+from onnxpipe_export.making import make_and_certify, trace
 from onnxpipe_export.report import ExportReport
 from onnxpipe_export.tokenizers import convert as tokenizer
 from onnxpipe_export.versions import warn_of_untried
@@ -44,11 +45,12 @@ def export(
     was there before is replaced only by a certified one.
 
     Args:
-        model: a Hub id or a folder of a transformers checkpoint.
+        model: a Hub id or a folder of a transformers checkpoint, or of a pipeline of diffusers (model_index.json).
         output: the folder to make.
         task: a pipeline task or alias; None takes the one that the checkpoint's config names.
         precision: "fp32", "fp16", "int8", "q4" (models that generate), or several; the files are onnx/model.onnx,
-            model_fp16.onnx, model_int8.onnx, model_q4.onnx.
+            model_fp16.onnx, model_int8.onnx, model_q4.onnx. A pipeline of diffusers has them in its components'
+            folders.
         attention: how a causal language model attends: "gqa" by ONNX Runtime's GroupQueryAttention, "standard" by
             plain operators that any runtime has, "auto" by the first where it holds.
         calibration: for vision and audio models: a folder of sample images or recordings like those that the model
@@ -69,6 +71,9 @@ def export(
     target = Path(output).expanduser().absolute()
     samples = Path(calibration).expanduser() if calibration is not None else None
     warn_of_untried()
+    if is_pipeline(os.fspath(model), options):
+        _check_for_pipelines(attention, calibration)
+        return export_pipeline(os.fspath(model), target, task, precisions, options, say)
 
     with write.staged(target) as folder, _named(os.fspath(model)) as name:
         say(f"loading {model}")
@@ -87,10 +92,11 @@ def export(
         references, entries, files = [], {}, {}
         for graph in graphs:
             say(f"tracing {graph.name} of {source.config.model_type} for {source.task.name}")
-            full = _trace(graph, folder)
+            full = trace(graph, folder / "onnx" / f"{graph.name}.onnx")
             say("running the original")
             references.append(certify.run_original(graph, source.tokenizer, full, folder))
-            entries[graph.name], files[graph.name] = _make_and_certify(full, folder, precisions, references[-1], say)
+            made = make_and_certify(full, folder, precisions, references[-1], say)
+            entries[graph.name], files[graph.name] = made
 
         generation = {}
         kind = kind_of(source)
@@ -102,10 +108,16 @@ def export(
                 generation[name] = verify_generation(folder, name, original_outputs)
 
         say("writing")
-        certificate = certify.certificate(entries, references, tokens, generation)
-        certify.write_golden(folder / "golden.npz", references)
+        attends = str(getattr(source.model.config, "_attn_implementation", "eager"))
+        original = certify.original_of("transformers", attends)
+        further = {**certify.verified_sizes(references), "generation": generation}
+        certificate = certify.certificate(entries, original, tokens, further)
+        golden = {name: array for one in references for name, array in certify.golden_arrays(one).items()}
+        certify.write_golden(folder / "golden.npz", golden)
         write.write_json(folder / "certificate.json", certificate)
-        described = manifest.write_manifest(folder, source, files)
+        served = tasks.manifest_tasks(source.task, source.config, source.folder)
+        named = manifest.source_of(source.name, source.revision, source.folder)
+        described = manifest.write_manifest(folder, served, named, files)
 
     sizes = {name: entry["size"] for name, entry in described["files"].items()}
     return ExportReport(target, source.task.name, sizes, certificate, time.monotonic() - started)
@@ -122,45 +134,16 @@ def _named(model: str) -> Iterator[str]:
         yield model if named == folder else str(named)
 
 
-def _trace(graph: GraphExport, folder: Path) -> Path:
-    """Write the fp32 file and return its path."""
-    full = folder / "onnx" / f"{graph.name}.onnx"
-    try:
-        graph.trace(full)
-    except ExportError:
-        raise
-    except Exception as error:  # torch's exporter raises nearly every kind, assertions without a message among them
-        kind = graph.checkpoint.config.model_type
-        raise ExportError(
-            f"{graph.name} of a {kind} cannot be traced ({type(error).__name__}: {error}). The README lists families "
-            "that are known to export"
-        ) from error
-    traced = OnnxGraph.load(full)
-    graph.optimise(traced)
-    traced.save(full)
-    return full
+def _check_for_pipelines(attention: Attention, calibration: object) -> None:
+    """Refuse options that mean nothing for a pipeline of diffusers.
 
-
-def _make_and_certify(
-    full: Path, folder: Path, precisions: Sequence[str], reference: certify.Reference, say: Callable[[str], None]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Write a file for each precision beside the fp32 file `full`, and verify it.
-
-    Returns:
-        The certificate's entries and the manifest's, each by precision.
+    Raises:
+        ExportError: one of them is given.
     """
-    graph = reference.graph
-    entries: dict[str, Any] = {}
-    files: dict[str, Any] = {}
-    for name in precisions:
-        say(f"making and certifying {graph.name} {name}")
-        path = full.with_name(f"{graph.name}{SUFFIXES[name]}.onnx")
-        graph.makers[name](full, path, reference.calibration)
-        entries[name] = certify.verify(path, folder, name, reference)
-        files[name] = {"path": f"onnx/{path.name}", "inputs": list(graph.inputs), "outputs": list(graph.outputs)}
-    if "fp32" not in precisions:
-        remove_graph(full)
-    return entries, files
+    if attention != "auto":
+        raise ExportError(f"attention={attention!r} is for models that generate text, not for diffusion; leave it out")
+    if calibration is not None:
+        raise ExportError("calibration= is for models that take images or recordings, not for diffusion; leave it out")
 
 
 def _check_precisions(precision: str | Sequence[str]) -> tuple[str, ...]:

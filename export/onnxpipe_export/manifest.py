@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from onnxpipe._version import __version__
 from onnxpipe.bundle.manifest import MANIFEST, describe_files
-from onnxpipe_export import tasks, write
-from onnxpipe_export.checkpoint import Checkpoint
+from onnxpipe_export import write
 
 ONNXRUNTIME = ">=1.22,<2"
 """The ONNX Runtime versions that the graphs are written for: standard operators of opset 18, and for models that
@@ -19,30 +18,44 @@ generate GroupQueryAttention and MatMulNBits of 8 bits, all of which 1.22.1 was 
 
 
 def write_manifest(
-    folder: Path, checkpoint: Checkpoint, graphs: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    folder: Path,
+    served: Sequence[str],
+    source: Mapping[str, str | None],
+    graphs: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    libraries: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write and return the manifest of the finished `folder`.
 
     Args:
         folder: the bundle, with every other file in it.
-        checkpoint: what it was made from.
+        served: the tasks that it serves, the default first.
+        source: from `source_of`: what it was made from.
         graphs: graph -> precision -> {"path", "inputs", "outputs"}.
+        libraries: packages whose versions matter beside those that every export needs.
     """
+    packages = ("torch", "transformers", *libraries, "onnx", "onnxruntime")
     manifest = {
         "format": 1,
         "onnxpipe": __version__,
-        "tasks": tasks.manifest_tasks(checkpoint.task, checkpoint.config, checkpoint.folder),
-        "source": {"model": source_name(checkpoint), "revision": checkpoint.revision},
+        "tasks": list(served),
+        "source": source,
         "graphs": graphs,
         "files": describe_files(folder),
         "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in ("torch", "transformers", "onnx", "onnxruntime")},
+        | {name: importlib.metadata.version(name) for name in packages},
         "onnxruntime": ONNXRUNTIME,
     }
     write.write_json(folder / MANIFEST, manifest)
     return manifest
 
 
-def source_name(checkpoint: Checkpoint) -> str:
-    """Return the Hub id, or a folder's own name without the path to it, which is private."""
-    return checkpoint.name if checkpoint.revision is not None else checkpoint.folder.resolve().name
+def source_of(name: str, revision: str | None, folder: Path) -> dict[str, str | None]:
+    """Name the model that a bundle is made from.
+
+    Args:
+        name: what the user called it.
+        revision: its commit on the Hub. Of a folder, which has none, its own name is taken without the path to it,
+            which is private.
+        folder: where its files are.
+    """
+    return {"model": name if revision is not None else folder.resolve().name, "revision": revision}

@@ -17,7 +17,7 @@ from onnxpipe.bundle.tasks import architecture_tasks, served_tasks
 from onnxpipe.errors import ExportError
 from onnxpipe.tasks.registry import TASKS as PIPELINE_TASKS
 
-Modality = Literal["text", "image", "image-text", "audio", "audio-text", "text-audio"]
+Modality = Literal["text", "image", "image-text", "audio", "audio-text", "text-audio", "text-image"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,9 @@ _MULTIMODAL_TASKS = (
         "image-text-to-text", "AutoModelForImageTextToText", ("logits", "last_hidden_state"), "image-text",
     ),
 )  # fmt: skip
+
+IMAGE_GENERATION = Task("text-to-image", "DiffusionPipeline", (), "text-image")
+"""What folders of diffusers are exported for; models of transformers are not, so it is none of `TASKS`."""
 
 TASKS: Mapping[str, Task] = {
     task.name: task for task in (*_TEXT_TASKS, *_IMAGE_TASKS, *_AUDIO_TASKS, *_MULTIMODAL_TASKS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from typing import Any
 
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.tracing import quiet
@@ -15,17 +16,25 @@ _FLOAT32_ONLY = frozenset({"ScatterElements"})
 """Operators that ONNX Runtime's CPU provider has no float16 of, where they add up."""
 
 
-def convert(graph: OnnxGraph, halved: Collection[str] = ()) -> OnnxGraph:
+def convert(graph: OnnxGraph, halved: Collection[str] = (), *, waves: bool = False) -> OnnxGraph:
     """Convert `graph`, an fp32 graph, to float16 by ONNX Runtime's own converter.
 
     Args:
         graph: the graph; it is changed, use the returned one.
         halved: inputs and outputs that become float16 too; all others stay as they are.
+        waves: whether sines and cosines, and all that they are computed from, stay float32: the angles of a diffusion
+            step go up to 1000, where float16 has a distance of half.
     """
     from onnxruntime.transformers import float16
 
     graph.tidy()
-    exact = [*_behind_integers(graph), *(node.name for node in graph.graph.node if node.op_type in _FLOAT32_ONLY)]
+    exact = [
+        *_behind(graph, _integers(graph)),
+        *(node.name for node in graph.graph.node if node.op_type in _FLOAT32_ONLY),
+    ]
+    if waves:
+        sines = [node for node in graph.graph.node if node.op_type in ("Sin", "Cos")]
+        exact += [*_behind(graph, sines), *(node.name for node in sines)]
     names = [value.name for value in (*graph.graph.input, *graph.graph.output) if value.name not in halved]
     with quiet():
         model = float16.convert_float_to_float16(
@@ -34,16 +43,21 @@ def convert(graph: OnnxGraph, halved: Collection[str] = ()) -> OnnxGraph:
     return OnnxGraph(model)
 
 
-def _behind_integers(graph: OnnxGraph) -> list[str]:
-    """Name the nodes whose values are rounded to integers: they stay float32.
+def _integers(graph: OnnxGraph) -> list[Any]:
+    """List the nodes that round to integers: what they round stays float32.
 
     MPNet and T5 compute a position's bucket from a logarithm; in float16 some fall into the next bucket.
     """
     import onnx
 
-    producers = graph.producers()
     integers = {onnx.TensorProto.INT32, onnx.TensorProto.INT64}
-    waiting = [node for node in graph.graph.node if node.op_type == "Cast" and node.attribute[0].i in integers]
+    return [node for node in graph.graph.node if node.op_type == "Cast" and node.attribute[0].i in integers]
+
+
+def _behind(graph: OnnxGraph, ends: Iterable[Any]) -> list[str]:
+    """Name the nodes whose values reach the nodes `ends`."""
+    producers = graph.producers()
+    waiting = list(ends)
     exact: dict[str, None] = {}
     while waiting:
         for name in waiting.pop().input:

@@ -42,6 +42,11 @@ def to_fp16_with_caches(full: Path, path: Path, calibration: Sequence[Feeds]) ->
     fp16.convert(graph, caches).save(path)
 
 
+def to_fp16_of_waves(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+    """Make fp16 in which sines and cosines, and what they are computed from, stay float32."""
+    fp16.convert(OnnxGraph.load(full), waves=True).save(path)
+
+
 def to_int8(full: Path, path: Path, calibration: Sequence[Feeds], least_gain: float = 0.0) -> None:
     """Make int8 weights and activations, one scale a row: for graphs that run many rows at once.
 
@@ -153,3 +158,12 @@ VISION_ENCODER: Mapping[str, Maker] = {**VISION, "q4": to_int8_with_convolutions
 
 EMBEDDING: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_weights, "q4": to_int8_weights}
 """For a vocabulary's embeddings: rows that are looked up, in blocks of 32 with 8 bits."""
+
+FULL: Mapping[str, Maker] = {"fp32": keep}
+"""For graphs that decide by a threshold and take no time."""
+
+IMAGE_CODER: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16}
+"""For a VAE, whose rounding would be seen in the image, and which is convolutions for the most part."""
+
+DENOISER: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16_of_waves, "int8": to_int8_large}
+"""For graphs that run once a step on thousands of places, and take the step as sines of it."""

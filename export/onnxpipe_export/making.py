@@ -1,0 +1,79 @@
+"""Make a graph's files: trace it, rewrite it, convert it to the smaller precisions, and certify each."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from onnxpipe.bundle.precision import SUFFIXES
+from onnxpipe.errors import ExportError
+from onnxpipe_export import certify
+from onnxpipe_export.graphs.graph import GraphExport
+from onnxpipe_export.onnx_graph import OnnxGraph, remove_graph
+
+
+def trace(graph: GraphExport, full: Path) -> Path:
+    """Write the fp32 file `full` and return its path.
+
+    Raises:
+        ExportError: the model cannot be traced.
+    """
+    # torch writes weights of more than 2 GB to a file each.
+    with tempfile.TemporaryDirectory(dir=full.parent, prefix=".traced") as scratch:
+        path = Path(scratch) / full.name
+        try:
+            graph.trace(path)
+        except ExportError:
+            raise
+        except Exception as error:  # torch's exporter raises nearly every kind, assertions without a message as well
+            kind = graph.checkpoint.config.model_type
+            raise ExportError(
+                f"{graph.name} of a {kind} cannot be traced ({type(error).__name__}: {error}). The README lists "
+                "families that are known to export"
+            ) from error
+        traced = OnnxGraph.load(path)
+    graph.optimise(traced)
+    traced.save(full)
+    return full
+
+
+def make_and_certify(
+    full: Path, folder: Path, precisions: Sequence[str], reference: certify.Reference, say: Callable[[str], None]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write a file for each precision beside the fp32 file `full`, and verify it.
+
+    Returns:
+        The certificate's entries and the manifest's, each by precision.
+    """
+    entries: dict[str, Any] = {}
+    files: dict[str, Any] = {}
+    for name in precisions:
+        say(f"making and certifying {reference.graph.name} {name}")
+        entries[name], files[name] = make_one(full, folder, name, reference)
+    if "fp32" not in precisions:
+        remove_graph(full)
+    return entries, files
+
+
+def make_one(
+    full: Path, folder: Path, precision: str, reference: certify.Reference
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Write the file of a precision beside the fp32 file `full`, and verify it.
+
+    Returns:
+        The certificate's entry and the manifest's.
+
+    Raises:
+        CertificateError: it does not answer as the original does.
+    """
+    graph = reference.graph
+    path = full.with_name(f"{full.stem}{SUFFIXES[precision]}.onnx")
+    graph.makers[precision](full, path, reference.calibration)
+    entry = certify.verify(path, folder, precision, reference)
+    return entry, {
+        "path": path.relative_to(folder).as_posix(),
+        "inputs": list(graph.inputs),
+        "outputs": list(graph.outputs),
+    }
