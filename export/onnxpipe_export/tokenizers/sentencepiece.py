@@ -18,6 +18,7 @@ Source of the behaviour: sentencepiece 0.2 (unigram_model.cc, normalizer.cc) and
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -187,24 +188,55 @@ def _normalizer(model: SentencePieceModel, ids: Mapping[str, int]) -> Any:
 def _character_map(rules: bytes) -> list[Any]:
     """Make the steps of the model's own character map.
 
-    Precompiled treats a letter with its accents as one, and where only the letter has a rule it drops the accents: such
-    a letter and what follows are kept apart meanwhile. Of 100,000 unusual texts two differ then (a mathematical letter
-    with an accent that composes with it to one letter); of those without accents none did.
+    Precompiled treats a letter with its accents as one. Where only the letter has a rule it drops the accents: such a
+    letter and what follows are kept apart meanwhile. Of several rules it takes the shortest, where sentencepiece takes
+    the longest, and none for letters of more than five bytes: of "e" with two accents it dropped one. So what rules
+    compose is composed before and after it, by Unicode's NFC, for which marks that it would put into another order
+    are kept apart too. Of 20,000 random texts of decomposed letters 35 differ, most of them by a half-width kana with a
+    mark of full width.
     """
     from tokenizers import Regex, normalizers
 
     mapped = normalizers.Precompiled(rules)
     changed = [code for code in range(1, _LAST_CHARACTER) if _is_changed(mapped, code)]
-    letters = f"[{_ranges(changed)}]"
-    return (
-        [
-            normalizers.Replace(Regex(f"(?<={letters})(?=[\\p{{M}}\u200c\u200d])"), _APART),
-            mapped,
-            normalizers.Replace(_APART, ""),
-        ]
-        if changed
-        else [mapped]
-    )
+    if not changed:
+        return [mapped]
+    kept = _ranges(sorted({*changed, *_half_composed(mapped)}))
+    apart = normalizers.Replace(Regex(f"(?<=[{kept}])(?=[\\p{{M}}\u200c\u200d])"), _APART)
+    together = normalizers.Replace(_APART, "")
+    if mapped.normalize_str("e\u0301") != "\xe9":  # these rules compose nothing
+        return [apart, mapped, together]
+    unordered = normalizers.Replace(Regex(_unordered_marks()), _APART)
+    return [unordered, apart, normalizers.NFC(), mapped, normalizers.NFC(), together]
+
+
+def _half_composed(mapped: Any) -> set[int]:
+    """Find letters that compose with a mark in Unicode, but not by these rules, which know whole sequences alone."""
+    found = set()
+    for code in range(_LAST_CHARACTER):
+        parts = unicodedata.decomposition(chr(code)).split()
+        if len(parts) == 2 and not parts[0].startswith("<"):
+            letter, mark = (chr(int(part, 16)) for part in parts)
+            if unicodedata.decomposition(letter) and mapped.normalize_str(letter + mark) != chr(code):
+                found.add(ord(letter))
+    return found
+
+
+def _unordered_marks() -> str:
+    """Write the places between two marks that Unicode orders the other way round, or of which one is of no alphabet.
+
+    Only the marks of alphabets (U+0300 to U+036F) compose in twos; others, as in Arabic, stay as they were typed.
+    """
+    classes = {code: unicodedata.combining(chr(code)) for code in range(_LAST_CHARACTER)}
+    marks = [code for code, number in classes.items() if number]
+    alphabets = [code for code in marks if 0x300 <= code < 0x370]
+    others = _ranges(sorted({*marks} - {*alphabets}))
+    places = [f"(?<=[{others}])(?=[{_ranges(marks)}])", f"(?<=[{_ranges(marks)}])(?=[{others}])"]
+    for number in sorted({classes[code] for code in alphabets})[1:]:
+        before = [code for code in alphabets if classes[code] == number]
+        behind = [code for code in alphabets if classes[code] < number]
+        places.append(f"(?<=[{_ranges(before)}])(?=[{_ranges(behind)}])")
+    return f"(?=[{_ranges(marks)}])(?:{'|'.join(places)})"
 
 
 def _is_changed(mapped: Any, code: int) -> bool:

@@ -182,6 +182,32 @@ def test_characters_are_mapped_as_sentencepiece_does(sides: Path, tmp_path: Path
         assert got == processor.normalize(text), ascii(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ti\u1ebfng Vi\u1ec7t l\xe0 ng\xf4n ng\u1eef",
+        "\ud55c\uad6d\uc5b4 \uac01",
+        "caf\xe9\u0301 \u01fb",
+        "\u30ac\u30d1 \u30f4",
+        "\u0645\u064f\u062d\u064e\u0645\u0651\u064e\u062f \u05e9\u05c1\u05bc\u05b8",
+        "\ufb01\u0301 x\xb2\u0301",
+        "e\u0302\u0323 e\u0323\u0302 \xea\u0301 \xd5\u0301",
+        "\u0995\u09c7\u09be \u0915\u093c",
+        "c\u0327\u0301 i\u0307\u0301",
+        "\uff76\uff9e\uff77\uff9e\uff8a\uff9f",
+    ],
+)
+@pytest.mark.parametrize("form", [None, "NFD", "NFC"])
+def test_decomposed_letters_lose_no_accent(sides: Path, tmp_path: Path, text: str, form: Any) -> None:
+    """Texts of macOS and of PDF files often have letters and accents as characters of their own."""
+    folder = marian(sides, tmp_path / "model")
+    backend = backends(tokenizer_module.load(folder), folder).source
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.spm"))
+    given = text if form is None else unicodedata.normalize(form, text)
+    got = "".join(c for c in backend.normalizer.normalize_str(given) if not "\ue000" <= c <= "\ue004")
+    assert got == processor.normalize(given)
+
+
 def test_what_has_no_form_says_so(tmp_path: Path) -> None:
     (tmp_path / "bad.spm").write_bytes(b"not a model")
     with pytest.raises(ExportError, match="not a sentencepiece model"):
