@@ -138,6 +138,12 @@ def _write_task(ctx: click.Context, formatter: click.HelpFormatter, task: str, s
 def _input(spec: TaskSpec) -> Iterator[str]:
     """Describe what an INPUT is, and which columns of a table hold one."""
     names = [part.name for part in spec.parts]
+    if spec.image_options:
+        options = " and ".join(f"--{option.replace('_', '-')}" for option in spec.image_options)
+        keys = ", ".join(("prompt", *spec.image_options.values()))
+        yield f"With {options}: a prompt; - for the lines of stdin. Or JSON with {keys}."
+        if not spec.takes_files:
+            return
     if spec.takes_files and spec.input is not None:
         kind = _FILES[spec.input]
         each = f"{len(names)} INPUTs in a row, each {kind}" if spec.parts_as_list else f"{kind[0].upper()}{kind[1:]}"
