@@ -1,4 +1,4 @@
-"""Image generation from prompts: the images of diffusers from the same seeds, the answers, and what is between steps."""
+"""Image generation from prompts: the images of diffusers from the same seeds, the answers, and calls between steps."""
 
 from __future__ import annotations
 
