@@ -139,9 +139,9 @@ def _input(spec: TaskSpec) -> Iterator[str]:
     """Describe what an INPUT is, and which columns of a table hold one."""
     names = [part.name for part in spec.parts]
     if spec.image_options:
-        options = " and ".join(f"--{option.replace('_', '-')}" for option in spec.image_options)
+        given = " and ".join(f"--{option.replace('_', '-')}" for option in spec.image_options)
         keys = ", ".join(("prompt", *spec.image_options.values()))
-        yield f"With {options}: a prompt; - for the lines of stdin. Or JSON with {keys}."
+        yield f"With {given}: a prompt; - for the lines of stdin. Or JSON with {keys}."
         if not spec.takes_files:
             return
     if spec.takes_files and spec.input is not None:
