@@ -176,7 +176,7 @@ def _without_media(messages: Sequence[Any], takes_videos: bool) -> _Parted:
     """Take the images and videos out of the parts of messages.
 
     Raises:
-        UnsupportedError: a part of another type, or a video for a model that takes none.
+        UnsupportedError: a part of another type, a text without its text, or a video for a model that takes none.
     """
     found = _Parted()
     for message in messages:
@@ -190,7 +190,11 @@ def _without_media(messages: Sequence[Any], takes_videos: bool) -> _Parted:
 def _part(part: Any, found: _Parted, takes_videos: bool) -> Any:
     """Return a part of a message without its image or video, which is added to those found."""
     kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind == "text" or not isinstance(part, Mapping):
+    if not isinstance(part, Mapping) or (kind == "text" and not isinstance(part.get("text"), str)):
+        raise UnsupportedError(
+            f'a message has the part {part!r:.80}, which templates leave out: write {{"type": "text", "text": "..."}}'
+        )
+    if kind == "text":
         return part
     name = str(kind).removesuffix("_url")
     if name not in SOURCES or (name == "video" and not takes_videos):
