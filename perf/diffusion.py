@@ -6,7 +6,8 @@ FOLDER gets the pipeline (original, 4 GB) and its export (bundle) when it has no
 memory are printed. Each peer runs in a process of its own with the same number of threads; the processes take turns,
 so that a noisy machine is noisy for all. Prints seconds a step with guidance (one run of the UNet, batch 2) and seconds
 for the VAE (medians of the rounds, and the quickest), the ratio against diffusers in the same round, the peak memory of
-the process, and how far the images are apart.
+the process, and how far the images are apart. With --threads 1 seconds are the processor's, which do not depend on what
+else runs.
 """
 
 from __future__ import annotations
@@ -112,19 +113,20 @@ def worker(peer: str, folder: str, size: int, steps: int, threads: int) -> None:
     """Run a peer's process: for every message, a file to keep the image in or None, reply seconds and memory."""
     pipe, generator = load(peer, folder, threads)
     pipe.set_progress_bar_config(disable=True)
+    clock = time.process_time if threads == 1 else time.perf_counter
 
     def reply(keep: str | None) -> dict[str, float]:
         moments: list[float] = []
 
         def note(pipe: Any, step: int, timestep: Any, values: dict[str, Any]) -> dict[str, Any]:
-            moments.append(time.perf_counter())
+            moments.append(clock())
             return values
 
         image = pipe(
             PROMPT, num_inference_steps=steps, height=size, width=size, generator=generator(), output_type="np",
             callback_on_step_end=note,
         ).images[0]  # fmt: skip
-        end = time.perf_counter()
+        end = clock()
         if keep:
             np.save(keep, image)
         return {"step": statistics.median(np.diff(moments)), "vae": end - moments[-1], "memory": peak_memory()}
