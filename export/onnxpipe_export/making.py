@@ -20,7 +20,6 @@ def trace(graph: GraphExport, full: Path) -> Path:
     Raises:
         ExportError: the model cannot be traced.
     """
-    # torch writes weights of more than 2 GB to a file each.
     with tempfile.TemporaryDirectory(dir=full.parent, prefix=".traced") as scratch:
         path = Path(scratch) / full.name
         try:
@@ -34,8 +33,8 @@ def trace(graph: GraphExport, full: Path) -> Path:
                 "families that are known to export"
             ) from error
         traced = OnnxGraph.load(path)
-    graph.optimise(traced)
-    traced.save(full)
+        graph.optimise(traced)
+        traced.save(full)
     return full
 
 

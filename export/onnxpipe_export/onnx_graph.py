@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from onnxpipe_export import stored_weights
+
 SINGLE_FILE_LIMIT = 2_000_000_000
 """Bytes of weights above which they are saved to a file of their own: protobuf's limit is 2 GiB."""
 
@@ -17,12 +19,17 @@ SINGLE_FILE_LIMIT = 2_000_000_000
 class OnnxGraph:
     """An ONNX model in memory that can be rewritten node by node.
 
+    Weights in a file of their own stay there: they are read when they are asked for, and copied when the graph is
+    saved.
+
     Args:
         model: an onnx ModelProto, changed in place.
+        folder: where the file of its weights is, if it has one.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, folder: Path | None = None) -> None:
         self.model = model
+        self.folder = folder
         self.graph = model.graph
         self._names = {name for node in self.graph.node for name in (node.name, *node.output)}
         self._initializers = {tensor.name: tensor for tensor in self.graph.initializer}
@@ -30,21 +37,35 @@ class OnnxGraph:
 
     @classmethod
     def load(cls, path: Path) -> OnnxGraph:
-        """Load the graph at `path`, with its external data."""
+        """Load the graph at `path`."""
         import onnx
 
-        return cls(onnx.load(str(path)))
+        return cls(onnx.load(str(path), load_external_data=False), path.parent)
 
-    def save(self, path: Path, limit: int = SINGLE_FILE_LIMIT) -> None:
-        """Write the graph to `path`; weights of more than `limit` bytes in all go to `<path>_data`."""
+    def save(self, path: Path, limit: int | None = None) -> None:
+        """Write the graph to `path`; weights of more than `limit` bytes in all go to `<path>_data`.
+
+        Args:
+            path: the file to write.
+            limit: in bytes; None for `SINGLE_FILE_LIMIT`.
+        """
         import onnx
 
         self.tidy()
-        size = sum(len(tensor.raw_data) for tensor in self.graph.initializer)
-        external = size > limit
+        size = sum(self.size(tensor.name) for tensor in self.graph.initializer)
         data = path.with_name(path.name + "_data")
-        data.unlink(missing_ok=True)
-        onnx.save_model(self.model, str(path), save_as_external_data=external, location=data.name, size_threshold=1024)
+        if size > (SINGLE_FILE_LIMIT if limit is None else limit):
+            stored_weights.write(self.graph.initializer, self.folder, data)
+        else:
+            stored_weights.take_in(self.graph.initializer, self.folder)
+            data.unlink(missing_ok=True)
+        self.folder = path.parent
+        onnx.save_model(self.model, str(path))
+
+    def size(self, name: str) -> int:
+        """Count the bytes of the initializer `name`; 0 where it is not one."""
+        tensor = self._initializers.get(name)
+        return 0 if tensor is None else stored_weights.size(tensor)
 
     def initializer(self, name: str) -> Any:
         """Return the TensorProto of the initializer `name`, None where it is not one."""
@@ -52,10 +73,8 @@ class OnnxGraph:
 
     def constant(self, name: str) -> np.ndarray | None:
         """Return the value of the initializer `name`, None where it is not one."""
-        import onnx
-
         tensor = self._initializers.get(name)
-        return None if tensor is None else np.asarray(onnx.numpy_helper.to_array(tensor))
+        return None if tensor is None else stored_weights.value(tensor, self.folder)
 
     def add_constant(self, name: str, value: np.ndarray) -> str:
         """Add an initializer and return its name, made unique."""
@@ -181,7 +200,7 @@ class OnnxGraph:
         seen: dict[Any, Any] = {}
         outputs = self.outputs()
         for tensor in self.graph.initializer:
-            if len(tensor.raw_data) <= 1024:
+            if len(tensor.raw_data) <= 1024 and not stored_weights.is_stored(tensor):
                 key: Any = (tensor.data_type, tuple(tensor.dims), tensor.raw_data, _typed_data(tensor))
                 renamed[tensor.name] = seen.setdefault(key, tensor.name)
         kept = []

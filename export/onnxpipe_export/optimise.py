@@ -76,7 +76,7 @@ def _fold_constants(graph: OnnxGraph) -> None:
     outputs = graph.outputs()
     for index, node in enumerate(graph.graph.node):
         known = [graph.initializer(name) for name in node.input if name]
-        if not known or None in known or any(tensor.ByteSize() > _SMALL for tensor in known):
+        if not known or None in known or any(graph.size(name) > _SMALL for name in node.input):
             continue
         if all(node.output) and outputs.isdisjoint(node.output) and _is_function_of_inputs(node):
             values = _evaluate(graph, node)

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.errors import ExportError
+from onnxpipe_export import stored_weights
+from onnxpipe_export.onnx_graph import SINGLE_FILE_LIMIT
 
 OPSET = 18
 """The lowest opset with every operator used here, so that older versions of ONNX Runtime and other runtimes load it."""
@@ -40,10 +42,13 @@ def trace(
         example: input name -> tensor; padded, so that no mask can be taken for a constant.
         outputs: names of the outputs.
         dynamic_axes: name -> {axis: symbol} of every size that may change.
-        path: the file to write. A model over 2 GB gets files beside it.
+        path: the file to write. Weights of more than 2 GB are written to a file beside it, without a second copy in
+            memory.
     """
     import torch
 
+    apart = stored_weights.parameters(module)
+    whole = sum(tensor.nbytes for tensor in apart.values()) <= SINGLE_FILE_LIMIT
     try:
         with quiet(), _silent_output(), _ordered_sets(), torch.no_grad():
             torch.onnx.export(
@@ -55,10 +60,14 @@ def trace(
                 input_names=list(example),
                 output_names=list(outputs),
                 dynamic_axes={name: dict(axes) for name, axes in dynamic_axes.items()},
+                export_params=whole,  # torch would hold all weights twice more
+                do_constant_folding=whole,
             )
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).strip().partition("\n")[0]
         raise ExportError(f"the model has an operation that cannot be written as ONNX: {reason}") from error
+    if not whole:
+        stored_weights.add(path, apart)
 
 
 def flat(

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
+import numpy as np
+
 from onnxpipe_export.onnx_graph import OnnxGraph
+from onnxpipe_export.stored_weights import is_stored
 from onnxpipe_export.tracing import quiet
 
 _MASKED = 10_000.0
@@ -36,11 +39,40 @@ def convert(graph: OnnxGraph, halved: Collection[str] = (), *, waves: bool = Fal
         sines = [node for node in graph.graph.node if node.op_type in ("Sin", "Cos")]
         exact += [*_behind(graph, sines), *(node.name for node in sines)]
     names = [value.name for value in (*graph.graph.input, *graph.graph.output) if value.name not in halved]
+    large = _set_aside(graph)
     with quiet():
         model = float16.convert_float_to_float16(
             graph.model, max_finite_val=_MASKED, keep_io_types=names, node_block_list=exact
         )
-    return OnnxGraph(model)
+    _put_back(model.graph, large, graph)
+    return OnnxGraph(model, graph.folder)
+
+
+def _set_aside(graph: OnnxGraph) -> list[str]:
+    """Make inputs of the float32 weights that are in a file of their own, which the converter would not read."""
+    import onnx
+
+    single = onnx.TensorProto.FLOAT
+    aside = [tensor for tensor in graph.graph.initializer if tensor.data_type == single and is_stored(tensor)]
+    for tensor in aside:
+        graph.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, single, tensor.dims))
+        graph.graph.initializer.remove(tensor)
+    return [tensor.name for tensor in aside]
+
+
+def _put_back(converted: Any, names: Iterable[str], graph: OnnxGraph) -> None:
+    """Make weights again of the inputs `names`, with the values that `graph` has, clipped as the converter clips."""
+    import onnx
+
+    wanted = set(names)
+    kept = [value for value in converted.input if value.name not in wanted]
+    del converted.input[:]
+    converted.input.extend(kept)
+    for name in wanted:
+        value = graph.constant(name)
+        assert value is not None
+        half = np.clip(value, -_MASKED, _MASKED).astype(np.float16)
+        converted.initializer.append(onnx.numpy_helper.from_array(half, name))
 
 
 def _integers(graph: OnnxGraph) -> list[Any]:

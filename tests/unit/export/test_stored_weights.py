@@ -1,0 +1,104 @@
+"""Weights in a file beside the graph: traced, rewritten, converted and saved without being read into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+from onnxpipe.engine import open_session, parse_device  # noqa: E402
+from onnxpipe_export import onnx_graph, stored_weights, tracing  # noqa: E402
+from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
+from onnxpipe_export.optimise import optimise  # noqa: E402
+from onnxpipe_export.precision import fp16  # noqa: E402
+from tolerances import MODEL  # noqa: E402
+
+WIDTH = 24
+
+
+class Small(torch.nn.Module):
+    """Two products of one activation, a shared weight, a buffer and a weight too small for the file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Linear(WIDTH, 64), torch.nn.Linear(WIDTH, 64)
+        self.back = torch.nn.Linear(64, WIDTH)
+        self.again = self.back
+        self.norm = torch.nn.LayerNorm(WIDTH)
+        self.register_buffer("shift", torch.linspace(0, 1, 64 * 8).reshape(8, 64), persistent=False)
+
+    def forward(self, rows: Any) -> tuple[Any]:
+        wide = torch.tanh(self.first(rows)) * self.second(rows) + self.shift[:3]
+        return (self.norm(self.back(wide) + self.again(torch.sin(wide))),)
+
+
+@pytest.fixture(params=[0, 10**9])
+def traced(request: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tuple[Any, Path]:
+    """A module and its graph, once with its weights in a file and once with them inside."""
+    monkeypatch.setattr(tracing, "SINGLE_FILE_LIMIT", request.param)
+    monkeypatch.setattr(onnx_graph, "SINGLE_FILE_LIMIT", request.param)
+    torch.manual_seed(0)
+    module = Small().eval()
+    axes = {"rows": {0: "batch_size"}, "out": {0: "batch_size"}}
+    tracing.trace(module, {"rows": torch.randn(2, 3, WIDTH)}, ["out"], axes, tmp_path / "traced.onnx")
+    graph = OnnxGraph.load(tmp_path / "traced.onnx")
+    optimise(graph)
+    graph.save(tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx_data").exists() == (request.param == 0)
+    return module, tmp_path / "model.onnx"
+
+
+def answers(module: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.random.default_rng(1).standard_normal((5, 3, WIDTH), np.float32)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(rows))[0].numpy()
+    session = open_session(path, root=path.parent, device=parse_device("cpu"))
+    assert list(session.inputs) == ["rows"]
+    return expected, session.run({"rows": rows})["out"]
+
+
+def test_graph_answers_as_the_module(traced: tuple[Any, Path]) -> None:
+    expected, got = answers(*traced)
+    assert np.abs(got - expected).max() <= MODEL * np.abs(expected).max()
+
+
+def test_shared_weight_is_stored_once_and_products_are_merged(traced: tuple[Any, Path]) -> None:
+    graph = OnnxGraph.load(traced[1])
+    shapes = [tuple(tensor.dims) for tensor in graph.graph.initializer]
+    assert shapes.count((64, WIDTH)) == 1
+    assert (WIDTH, 128) in shapes
+    assert "Transpose" not in [node.op_type for node in graph.graph.node]
+
+
+def test_float16(traced: tuple[Any, Path]) -> None:
+    module, path = traced
+    half = path.with_name("half.onnx")
+    fp16.convert(OnnxGraph.load(path)).save(half)
+    kinds = {tensor.data_type for tensor in OnnxGraph.load(half).graph.initializer if np.prod(tensor.dims) > 100}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    expected, got = answers(module, half)
+    assert np.abs(got - expected).max() < 0.01 * np.abs(expected).max()
+
+
+def test_saved_to_its_own_file_and_taken_in(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    value = np.arange(600, dtype=np.float32).reshape(20, 30)
+    entry = onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["n", 20])
+    out = onnx.helper.make_tensor_value_info("out", onnx.TensorProto.FLOAT, ["n", 30])
+    nodes = [onnx.helper.make_node("MatMul", ["rows", "weight"], ["out"])]
+    weight = onnx.numpy_helper.from_array(value, "weight")
+    OnnxGraph(onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [entry], [out], [weight]))).save(path, limit=0)
+    for _ in range(2):
+        graph = OnnxGraph.load(path)
+        assert stored_weights.is_stored(graph.initializer("weight"))
+        assert graph.size("weight") == value.nbytes
+        assert np.array_equal(graph.constant("weight"), value)
+        graph.save(path, limit=0)
+    OnnxGraph.load(path).save(path)
+    assert not path.with_name("model.onnx_data").exists()
+    assert np.array_equal(OnnxGraph.load(path).constant("weight"), value)
