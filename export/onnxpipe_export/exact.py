@@ -3,7 +3,7 @@
 Two right computations of the same model differ by their roundings, and some models magnify those: a residual stream
 that reaches 20,000 leaves four digits of float32 to what is added to it. How much a model does so shows when it is run
 in float64: what its float32 answer is away from that, another right float32 answer may be away too. As one answer may
-be near by luck, the float64 run is repeated with the results of its large operators rounded at random to float32's
+be near by luck, the float64 run is repeated with the results of its operators rounded at random to float32's
 precision (Monte Carlo arithmetic: D. S. Parker, UCLA CSD-970002, 1997).
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -22,17 +22,20 @@ from onnxpipe.engine.memory import available_memory
 
 logger = logging.getLogger("onnxpipe")
 
-_ROUNDED = frozenset(
+_SUMS = frozenset(
     {
         functional.linear, functional.embedding, functional.layer_norm, functional.conv1d, functional.conv2d,
         functional.scaled_dot_product_attention, functional.softmax, torch.matmul, torch.bmm, torch.addmm,
         torch.Tensor.matmul, torch.Tensor.__matmul__, torch.Tensor.softmax,
     }
 )  # fmt: skip
-"""The operators whose results are rounded at random: those that add up many products."""
+"""The operators that add up many products."""
 
-_ROUNDING = 2.0**-22
-"""Four roundings of float32, about what adding up some hundred products in blocks leaves."""
+_SINGLE = frozenset({torch.add, torch.Tensor.add, torch.mul, torch.Tensor.mul, torch.Tensor.sub, torch.Tensor.div})
+"""Those that round once: most of the rounding where a layer adds to a residual stream of 20,000."""
+
+_ROUNDINGS: Mapping[Any, float] = {**dict.fromkeys(_SUMS, 2.0**-22), **dict.fromkeys(_SINGLE, 2.0**-24)}
+"""Operator -> the relative size of its rounding: one of float32, or about what adding some hundred products leaves."""
 
 _SHARE = 0.5
 """The share of the memory that float64 weights may take: the graph's session and the activations need theirs."""
@@ -54,14 +57,15 @@ class _Double(TorchFunctionMode):  # type: ignore[misc]
         if func is torch.Tensor.float:
             return args[0].double()
         result = _widened(func(*args, **kwargs))
-        if self._generator is not None and func in _ROUNDED and isinstance(result, torch.Tensor):
-            return self._round(result)
+        size = None if self._generator is None else _ROUNDINGS.get(func)
+        if size is not None and isinstance(result, torch.Tensor) and result.is_floating_point():
+            return self._round(result, size)
         return result
 
-    def _round(self, value: torch.Tensor) -> torch.Tensor:
+    def _round(self, value: torch.Tensor, size: float) -> torch.Tensor:
         with torch._C.DisableTorchFunction():
             noise = torch.rand(value.shape, generator=self._generator, dtype=value.dtype)
-            return value * (1 + (2 * noise - 1) * _ROUNDING)
+            return value * (1 + (2 * noise - 1) * size)
 
 
 def _widened(value: Any) -> Any:

@@ -88,10 +88,13 @@ def halve_positions(graph: OnnxGraph) -> None:
 
 
 @pytest.mark.parametrize("precision", MAKERS)
-def test_wrong_positions_are_refused(precision: str, outliers: tuple[Path, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [halve_positions, drop_the_mask], ids=lambda change: change.__name__)
+def test_what_is_plainly_wrong_is_refused(
+    change: Callable[[OnnxGraph], None], precision: str, outliers: tuple[Path, Any], tmp_path: Path
+) -> None:
     full, reference = outliers
     wrong = OnnxGraph.load(full)
-    halve_positions(wrong)
+    change(wrong)
     wrong.save(tmp_path / "wrong.onnx")
     MAKERS[precision](tmp_path / "wrong.onnx", tmp_path / "model.onnx", reference.calibration)
     with pytest.raises(CertificateError, match="differ from the original's"):

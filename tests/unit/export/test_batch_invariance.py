@@ -82,17 +82,17 @@ def limits(graph: OnnxGraph, folder: Path, precisions: Iterable[str]) -> tuple[d
     reference = Reference(original, None, cases, [original.reference(case.feeds) for case in cases])
     difference = compare(reference.answers[0], session.run(cases[0].feeds), None, reference.scales)
     found = difference.max_absolute / 2
-    allowed = {name: batch_invariance.allowed(name, found, difference, session.run, reference) for name in precisions}
+    allowed = {name: batch_invariance.allowed(name, found, [difference], session.run, reference) for name in precisions}
     return allowed, difference.max_absolute
 
 
 @pytest.mark.parametrize("make", [scale_a_row, scale_a_block], ids=lambda make: make.__name__)
 def test_eight_bits_may_round_the_other_way(make: Any, tmp_path: Path) -> None:
     allowed, difference = limits(make(), tmp_path, ("fp32", "int8", "q4"))
-    assert allowed["int8"] == allowed["q4"] == difference
-    assert allowed["fp32"] < difference / 10  # float32 rounds nothing to steps
+    assert allowed["int8"] == difference
+    assert max(allowed["fp32"], allowed["q4"]) < difference / 10
 
 
 def test_a_neighbour_may_change_nothing(tmp_path: Path) -> None:
-    allowed, difference = limits(scale_a_batch(), tmp_path, ("int8", "q4"))
-    assert max(allowed.values()) < difference / 10
+    allowed, difference = limits(scale_a_batch(), tmp_path, ("int8",))
+    assert allowed["int8"] < difference / 10
