@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("PIL")
 from PIL import Image
 
+from onnxpipe.diffusion.schedulers import DDIMScheduler, DPMSolverMultistepScheduler
 from onnxpipe.errors import ImageError, UnknownArgumentError, UnsupportedError
 from onnxpipe.processing.images.generated import (
     Target,
@@ -31,6 +32,7 @@ from onnxpipe.tasks.image_generation.families import (
     embedded_guidance,
 )
 from onnxpipe.tasks.image_generation.request import ImageRequest, argument_names
+from onnxpipe.tasks.image_generation.schedule import check_scheduler
 
 KNOWN = argument_names()
 
@@ -181,3 +183,12 @@ def test_embedded_guidance() -> None:
     made = embedded_guidance(1.0, 2, 9)
     assert made.shape == (2, 9)
     assert made[0].tolist() == [0, 0, 0, 0, 1, 1, 1, 1, 0]
+
+
+def test_a_scheduler_is_judged_by_its_own_fields() -> None:
+    flows = DPMSolverMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction")
+    check_scheduler(flows, STABLE_DIFFUSION_3, "model")
+    with pytest.raises(UnsupportedError, match="match flows, and model"):
+        check_scheduler(flows, STABLE_DIFFUSION, "model")
+    carried = DDIMScheduler.from_config({"use_flow_sigmas": True})
+    check_scheduler(carried, STABLE_DIFFUSION, "model")  # a field that DDIM has not

@@ -45,7 +45,7 @@ def check_scheduler(scheduler: Any, family: DiffusionFamily, model: str, predict
     if not isinstance(scheduler, Scheduler):
         raise UnsupportedError(f"scheduler is a {type(scheduler).__name__}: pass a scheduler of onnxpipe")
     name, config = type(scheduler).__name__, scheduler.config
-    flow = name.startswith("FlowMatch") or bool(config.get("use_flow_sigmas"))
+    flow = name.startswith("FlowMatch") or bool(config.own("use_flow_sigmas", False))
     if flow != family.flow:
         kinds = ("matches flows", "predicts noise")
         raise UnsupportedError(
