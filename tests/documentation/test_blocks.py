@@ -82,7 +82,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
         for name in ("photo.jpg", "street.jpg"):
             pillow.fromarray(images.scene(320, 240, seed=name)).save(folder / name)
         receipt().image.save(folder / "receipt.png")
-        images.clip("film", folder, count=32).rename(folder / "film.mp4")
+        images.clip("video", folder, count=32).rename(folder / "video.mp4")
         soundfile.write(folder / "talk.flac", recordings.speech(4, 16_000, seed="talk"), 16_000)
         return folder
 

@@ -102,10 +102,10 @@ def test_chat(tmp_path: Path, real_bundle: Find) -> None:
     assert answer.count("> ") == 3 and len(answer.split()) > 12
 
 
-def test_film_subtitles(tmp_path: Path, real_bundle: Find) -> None:
+def test_video_subtitles(tmp_path: Path, real_bundle: Find) -> None:
     video = data("speech/jfk.flac")
-    run("film_subtitles", video, "film.srt", "--model", real_bundle("whisper-tiny.en"), folder=tmp_path)
-    text = (tmp_path / "film.srt").read_text(encoding="utf-8")
+    run("video_subtitles", video, "video.srt", "--model", real_bundle("whisper-tiny.en"), folder=tmp_path)
+    text = (tmp_path / "video.srt").read_text(encoding="utf-8")
     assert text.startswith("1\n00:00:00,000 --> ") and "ask not what your country can do for you" in text.replace(
         "\n", " "
     )

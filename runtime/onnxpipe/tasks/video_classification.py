@@ -119,7 +119,7 @@ TASK = TaskSpec(
     pipeline=VideoClassificationPipeline,
     auto_classes=(AutoModelForVideoClassification,),
     help="Label videos.",
-    example='"film.mp4"',
+    example='"video.mp4"',
     default_model=("MCG-NJU/videomae-base-finetuned-kinetics", "488eb9a"),
     input="video",
     columns=top_k_columns("label", "score", within_labels=True),

@@ -90,7 +90,7 @@ def test_output_must_be_a_file(tmp_path: Path) -> None:
 
 
 def test_old_unfinished_files_are_swept(tmp_path: Path) -> None:
-    names = [".a.csv.0badcafe.part", ".b.csv.0badcafe.part", ".a_b.csv.xk2_9abc.part", "film.mp4.part", ".vimrc.part"]
+    names = [".a.csv.0badcafe.part", ".b.csv.0badcafe.part", ".a_b.csv.xk2_9abc.part", "video.mp4.part", ".vimrc.part"]
     for name in names:
         (tmp_path / name).write_text("x")
         os.utime(tmp_path / name, (0, 0))
@@ -99,7 +99,7 @@ def test_old_unfinished_files_are_swept(tmp_path: Path) -> None:
         fcntl.flock(held, fcntl.LOCK_EX)  # a process still writes it
         sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        ".b.csv.0badcafe.part", ".new.csv.0badcafe.part", ".vimrc.part", "film.mp4.part"
+        ".b.csv.0badcafe.part", ".new.csv.0badcafe.part", ".vimrc.part", "video.mp4.part"
     ]  # fmt: skip
 
 

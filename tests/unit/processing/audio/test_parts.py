@@ -183,17 +183,17 @@ def test_whole_files_are_read_as_they_are(kind: str, subtype: str | None, caplog
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "aac"), ("webm", "libopus"), ("mov", "aac")])
 @pytest.mark.parametrize("part", [0.5, 0.8])
-def test_truncated_films(container: str, codec: str, part: float, tmp_path: Path, caplog: Any) -> None:
+def test_truncated_videos(container: str, codec: str, part: float, tmp_path: Path, caplog: Any) -> None:
     av = pytest.importorskip("av")
-    path = tmp_path / "film.bin"
+    path = tmp_path / "video.bin"
     options = {"movflags": "faststart"} if container in ("mp4", "mov") else {}
-    with av.open(str(path), "w", format=container, options=options) as film:
-        track = film.add_stream(codec, rate=48_000, layout="mono")
+    with av.open(str(path), "w", format=container, options=options) as video:
+        track = video.add_stream(codec, rate=48_000, layout="mono")
         frame = av.AudioFrame.from_ndarray((np.repeat(NOISE, 3) * 32_767).astype(np.int16)[None], "s16", "mono")
         frame.rate = 48_000
         shaper = av.AudioResampler(track.codec_context.format, "mono", 48_000, track.codec_context.frame_size or 960)
         for shaped in [*shaper.resample(frame), *shaper.resample(None), None]:
-            film.mux(track.encode(shaped))
+            video.mux(track.encode(shaped))
     whole = path.read_bytes()
     assert len(load_audio(whole, RATE)) == pytest.approx(len(NOISE), rel=0.05)
     assert not caplog.text

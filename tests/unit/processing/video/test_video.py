@@ -192,7 +192,7 @@ def make_with_still(kind: str, still: str, first: bool, flag: int) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("first", [True, False], ids=["still first", "film first"])
+@pytest.mark.parametrize("first", [True, False], ids=["still first", "video first"])
 @pytest.mark.parametrize("flag", ["", "attached_pic", "default"])
 @pytest.mark.parametrize(("kind", "still"), [("mov", "png"), ("matroska", "mjpeg"), ("matroska", "mpeg2video"),
                                              ("mp4", "mjpeg"), ("avi", "mjpeg")])  # fmt: skip
