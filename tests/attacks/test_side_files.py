@@ -21,6 +21,7 @@ from onnxpipe.bundle.diffusion_folder import index_config
 from onnxpipe.bundle.files import read_bytes
 from onnxpipe.bundle.layout import side_files
 from onnxpipe.bundle.proof import read_golden
+from onnxpipe.diffusion.schedulers import DDIMScheduler
 from onnxpipe.errors import BundleError
 from onnxpipe.generation import GenerationConfig
 from onnxpipe.models.text_to_audio.bark.voice import voice
@@ -64,6 +65,7 @@ READERS: dict[str, tuple[Files, Callable[[Path], Any]]] = {
     "certificate.json": ({}, open_bundle),
     "golden.npz": ({}, read_golden),
     "model_index.json": ({}, index_config),
+    "scheduler/scheduler_config.json": ({}, lambda folder: DDIMScheduler.from_pretrained(folder, "scheduler")),
     "decision.json": ({}, DecisionConfig.from_folder),
     "decision_template.jinja": ({}, DecisionConfig.from_folder),
     "generation_config.json": ({}, GenerationConfig.from_pretrained),
@@ -138,6 +140,7 @@ def test_hostile_side_files(tmp_path: Path, name: str, attack: str) -> None:
 @pytest.mark.parametrize("name", READERS)
 def test_side_files_are_downloaded_and_hashed(name: str) -> None:
     names = ["modules.json", "tokenizer.json"] if name not in ("vocab.txt", "merges.txt") else []
+    names += ["model_index.json"] if name.startswith("scheduler/") else []
     assert name in side_files({*names, name}, "model")
 
 

@@ -11,6 +11,7 @@ import re
 import signal
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -420,6 +421,17 @@ def test_resume(cli: FakeCLI, tmp_path: Path, name: str, stop: type[BaseExceptio
     assert sorted(tmp_path.iterdir()) == sorted([source, out])
 
 
+@pytest.fixture
+def heard_signals() -> Iterator[None]:
+    """Signals that end a program as in a terminal, also where the tests run under nohup."""
+    usual = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heard_signals")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_signals_keep_finished_rows(cli: FakeCLI, tmp_path: Path, number: int, code: int) -> None:
     source, out = reviews(tmp_path, "text\n" + "good\n" * 6 + "stop\n" + "good\n" * 9), tmp_path / "out.csv"

@@ -24,7 +24,7 @@ def backend() -> Tokenizer:
 
 
 def test_markers_are_replaced_in_order() -> None:
-    first, second = placeholders.expand(["a<image>b<image>", "<image>"], "<image>", ["XX", "YYY", ""])
+    first, second = placeholders.expand(["a<image>b<image>", "<image>"], {"<image>": ["XX", "YYY", ""]})
     assert (first.text, second.text) == ("aXXbYYY", "")
     assert [first.text[first.place(at)] for at in (0, 8)] == ["a", "b"]
     assert first.place(len("a<image>b<image>")) == len(first.text)
@@ -34,7 +34,7 @@ def test_markers_that_users_typed_are_not_replaced() -> None:
     control = ControlTokens.only(backend(), ["<image>"])
     typed = control.marked("a <image>")
     assert is_marked(typed) and placeholders.count(typed, "<image>") == 0
-    (found,) = placeholders.expand([f"<image>{typed}"], "<image>", ["<image><image>"])
+    (found,) = placeholders.expand([f"<image>{typed}"], {"<image>": ["<image><image>"]})
     ids = control.encode(backend(), found.text)
     image = backend().token_to_id("<image>")
     assert ids.count(image) == 2, "those of the image, and not the typed one"
