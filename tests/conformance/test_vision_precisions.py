@@ -40,6 +40,7 @@ UNSURE = {
     ("d_fine", "int8"),
     ("dpt", "int8"),
     ("efficientnet", "int8"),
+    ("layoutlmv3", "int8"),
     ("levit", "fp16"),
     ("mask2former", "fp16"),
     ("maskformer", "fp16"),

@@ -79,8 +79,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
             'Month,Units,Revenue\nApril,31,"3,100"\nMay,12,"1,150"\nJune,4,395\n', encoding="utf-8"
         )
         (folder / "book.csv").write_text("text\nThe train is late.\nGood morning.\n", encoding="utf-8")
-        for name in ("photo.jpg", "street.jpg"):
+        for name in ("photo.jpg", "street.jpg", "house.png"):
             pillow.fromarray(images.scene(320, 240, seed=name)).save(folder / name)
+        pillow.linear_gradient("L").save(folder / "door.png")
         receipt().image.save(folder / "receipt.png")
         images.clip("video", folder, count=32).rename(folder / "video.mp4")
         soundfile.write(folder / "talk.flac", recordings.speech(4, 16_000, seed="talk"), 16_000)
