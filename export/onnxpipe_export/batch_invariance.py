@@ -49,7 +49,7 @@ def allowed(precision: str, found: float, alone: Sequence[Difference], run: Run,
     limit = limit * largest if precision in _RELATIVE else max(limit, _ROUNDED * largest)
     if found <= limit:
         return limit
-    if precision in _EIGHT_BITS and not _hears_neighbours(run, reference, limit):
+    if precision in _EIGHT_BITS and not _depends_on_neighbours(run, reference, limit):
         limit = max([limit, *(difference.max_absolute for difference in alone)])
     if found <= limit:
         return limit
@@ -57,7 +57,7 @@ def allowed(precision: str, found: float, alone: Sequence[Difference], run: Run,
     return max(limit, _ORIGINAL_SLACK * reference.original_invariance)
 
 
-def _hears_neighbours(run: Run, reference: Reference, limit: float) -> bool:
+def _depends_on_neighbours(run: Run, reference: Reference, limit: float) -> bool:
     """Tell whether a row's answer changes with the values of its neighbours, by more than `limit` and the original's.
 
     Each batch is run again with copies of its first row in place of the others. The shapes stay, so the kernels add up

@@ -193,7 +193,7 @@ class TextToText(EncoderDecoderKind):
 
 
 class AudioToText(EncoderDecoderKind):
-    """An encoder that hears a recording, and a decoder that writes what is said."""
+    """An encoder of recordings, with a decoder that writes their text."""
 
     runtime_class: ClassVar[type[auto.AutoModel]] = auto.AutoModelForSpeechSeq2Seq
 

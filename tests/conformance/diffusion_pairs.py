@@ -21,7 +21,7 @@ from zoo.cache import cached_bundle, cached_model  # noqa: E402
 #: Float images, in [0, 1], that came through some steps of a random denoiser, which magnifies differences.
 CLOSE = 1e-3
 GREY = 1
-#: Pipelines of the zoo without T5, which diffusers wants to be told.
+#: Pipelines of the zoo without T5, which diffusers takes as arguments of None.
 _LACKING = {"sd35": {"text_encoder_3": None, "tokenizer_3": None}}
 
 

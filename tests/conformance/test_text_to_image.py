@@ -61,11 +61,11 @@ def test_rescaled_guidance(name: str) -> None:
 
 def test_sizes_that_sdxl_is_told() -> None:
     both = pair("sdxl")
-    told = {"original_size": (512, 256), "target_size": (128, 96), "crops_coords_top_left": (8, 16)}
-    both.check(prompt=PROMPTS, num_inference_steps=2, **told)
-    told |= {"negative_original_size": (100, 50), "negative_target_size": (64, 64),
+    sizes = {"original_size": (512, 256), "target_size": (128, 96), "crops_coords_top_left": (8, 16)}
+    both.check(prompt=PROMPTS, num_inference_steps=2, **sizes)
+    sizes |= {"negative_original_size": (100, 50), "negative_target_size": (64, 64),
              "negative_crops_coords_top_left": (1, 2)}  # fmt: skip
-    both.check(prompt=PROMPTS, num_inference_steps=2, **told)
+    both.check(prompt=PROMPTS, num_inference_steps=2, **sizes)
 
 
 def test_timesteps_and_sigmas() -> None:

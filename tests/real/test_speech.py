@@ -196,7 +196,7 @@ def _hertz(mels: np.ndarray) -> np.ndarray:
 def test_live_recognition_ends_in_the_text_of_the_whole_file(
     ours: Callable[[str], Any], clips: dict[Path, str]
 ) -> None:
-    """Pieces of half a second: the first words are heard wrong, several times alike, and are not final before."""
+    """Pieces of half a second: the first words are transcribed wrong, several times alike, and are not final before."""
     path = next(path for path in clips if path.name == "jfk.flac")
     samples = recordings.decoded(path.read_bytes(), RATE)
     pieces = [samples[start : start + RATE // 2] for start in range(0, len(samples), RATE // 2)]

@@ -175,7 +175,7 @@ FAMILIES: Mapping[str, Family] = {
         "StableDiffusion3Pipeline", _FLOW, _MMDIT, encoders=("clip-projected", "clip-narrow", "t5"), vae=_SD3_VAE
     ),
     # stable-diffusion-3.5-medium: normed queries and keys, a second attention. It has no T5, as memory is short without
-    # it, and diffusers wants to be told: from_pretrained(folder, text_encoder_3=None, tokenizer_3=None)
+    # it, and diffusers needs it as an argument: from_pretrained(folder, text_encoder_3=None, tokenizer_3=None)
     "sd35": Family(
         "StableDiffusion3Pipeline",
         _FLOW,

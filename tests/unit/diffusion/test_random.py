@@ -35,10 +35,10 @@ def test_a_generator_that_nobody_seeded_has_torchs_default_seed() -> None:
     np.testing.assert_array_equal(Generator().normal((16,)), Generator().normal((16,)))
 
 
-@pytest.mark.parametrize(("seed", "told"), [(-1, 2**64 - 1), (2**64 - 1, 2**64 - 1), (2**32 + 5, 2**32 + 5)])
-def test_seeds_have_64_bits_of_which_32_count(seed: int, told: int) -> None:
+@pytest.mark.parametrize(("seed", "initial"), [(-1, 2**64 - 1), (2**64 - 1, 2**64 - 1), (2**32 + 5, 2**32 + 5)])
+def test_seeds_have_64_bits_of_which_32_count(seed: int, initial: int) -> None:
     generator = Generator().manual_seed(seed)
-    assert generator.initial_seed() == told
+    assert generator.initial_seed() == initial
     same = Generator().manual_seed(seed % 2**32)
     np.testing.assert_array_equal(generator.normal((40,)), same.normal((40,)))
 

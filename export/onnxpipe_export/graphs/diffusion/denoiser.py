@@ -20,8 +20,8 @@ _SIZE, _OTHER = (16, 16), (12, 20)
 """Heights and widths of the cases' latents: halved three times, the first stays even and the second does not."""
 
 _EXAMPLE = (9, 15)
-"""Of the latents that are traced. Where a size does not halve evenly a UNet has to be told the size to come back to,
-and whether it is told is decided while it is traced; told, it takes every size."""
+"""Height and width of the traced latents. Where a size does not halve evenly, a UNet passes the size on for
+upsampling. Tracing keeps only the branch that the example takes: with an odd size this one, right for every size."""
 
 _TIMESTEPS = (0.0, 1.0, 500.0, 999.0, 333.25)
 """Of the cases: the ends, the middle, and one between two steps, as schedulers with even distances ask for."""
@@ -29,7 +29,7 @@ _TIMESTEPS = (0.0, 1.0, 500.0, 999.0, 333.25)
 _STATE = {0: BATCH, 1: "sequence_length"}
 _SPATIAL = {0: BATCH, 2: "height", 3: "width"}
 _AESTHETIC_IDS = 5
-"""How many numbers a refiner takes that is told an image's quality: others are told the wanted size."""
+"""Length of a refiner's time_ids where they end in an aesthetic score, and not in the target size."""
 
 
 @dataclass(frozen=True)

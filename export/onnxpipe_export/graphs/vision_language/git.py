@@ -1,7 +1,7 @@
 """GIT: the features of an image stand before the text; they see each other, and all of the text sees them.
 
 Three graphs, as of other vision-language models. The decoder adds positions to the embeddings of text and normalises
-them; features it takes as they are, so it has to be told which is which: `token_type_ids` (batch, length), 1 for
+them; features it takes as they are. An input says which is which: `token_type_ids` (batch, length), 1 for
 features.
 """
 

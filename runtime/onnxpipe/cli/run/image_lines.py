@@ -51,8 +51,8 @@ def image_title(value: Any) -> str:
 def _generated(image: Any) -> str:
     """Format the size of an image, and how it was generated if it was."""
     record = record_of(image)
-    told = [f"{name.replace('_', ' ')} {record[name]}" for name in ("seed", "image", "scheduler") if name in record]
-    return ", ".join([_size(image), *told])
+    settings = [f"{name.replace('_', ' ')} {record[name]}" for name in ("seed", "image", "scheduler") if name in record]
+    return ", ".join([_size(image), *settings])
 
 
 def _masks(answer: Mapping[str, Any]) -> Iterator[str]:

@@ -58,11 +58,7 @@ class DPMSolverMultistepScheduler(MultistepScheduler[DPMSolverMultistepConfig]):
     takes = frozenset({"timesteps", "mu"})
 
     def _plan(self, request: ScheduleRequest) -> None:
-        timesteps, chosen = self._chosen(request)
-        sigmas = np.append(chosen, final_sigma(self.config.final_sigmas_type, self._table))
-        self.sigmas, self.timesteps = sigmas.astype(np.float32), timesteps.astype(np.int64)
-        self.num_inference_steps = len(self.timesteps)
-        self._history = []
+        self._keep(*self._chosen(request), final_sigma(self.config.final_sigmas_type, self._table))
 
     def _chosen(self, request: ScheduleRequest) -> tuple[NDArray[Any], NDArray[Any]]:
         """Choose timesteps and their sigmas."""

@@ -58,6 +58,13 @@ class MultistepScheduler(SigmaScheduler[MultistepConfigT]):
     _table: Floats
     _history: list[Noise]
 
+    def _keep(self, timesteps: Any, sigmas: Any, last: float) -> None:
+        """Keep the chosen steps, their sigmas and the sigma after the last, and forget the predictions of before."""
+        self.sigmas = np.append(sigmas, last).astype(np.float32)
+        self.timesteps = timesteps.astype(np.int64)
+        self.num_inference_steps = len(self.timesteps)
+        self._history = []
+
     def _prepare(self) -> None:
         kept = alphas_cumprod(self.config, zero_snr=self.config.rescale_betas_zero_snr, finite=True)
         self._table = training_sigmas(kept)

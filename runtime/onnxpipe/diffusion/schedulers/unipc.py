@@ -76,11 +76,7 @@ class UniPCMultistepScheduler(MultistepScheduler[UniPCMultistepConfig]):
     def _plan(self, request: ScheduleRequest) -> None:
         if request.sigmas is not None and (not self.config.use_flow_sigmas or self.config.replaces_sigmas):
             raise ValueError("sigmas can be chosen only with use_flow_sigmas=True, and where none replace them")
-        timesteps, sigmas, last = self._chosen(request)
-        self.sigmas = np.append(sigmas, last).astype(np.float32)
-        self.timesteps = timesteps.astype(np.int64)
-        self.num_inference_steps = len(self.timesteps)
-        self._history = []
+        self._keep(*self._chosen(request))
         self._order = 0
         self._last_sample: Noise | None = None
 

@@ -1,4 +1,4 @@
-"""About how much memory a run needs, told before it begins where it is more than there is."""
+"""Estimate the memory that a run needs, and warn before it begins where that is more than there is."""
 
 from __future__ import annotations
 

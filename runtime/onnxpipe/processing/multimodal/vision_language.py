@@ -69,7 +69,7 @@ class VisionLanguageProcessor(ImageChatMixin, VideoMixin, TextImageProcessor, AB
     image_defaults: ClassVar[Mapping[str, Any]] = {}
     #: Arrays of the image processor that the model does not get.
     unused: ClassVar[frozenset[str]] = frozenset()
-    #: Whether the image processor is told which images belong to the same text.
+    #: Whether the image processor takes the images grouped by text.
     grouped: ClassVar[bool] = False
     #: The name under which a call returns what kind of token each is; None where the model does not ask.
     types_name: ClassVar[str | None] = None

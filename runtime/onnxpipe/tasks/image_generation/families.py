@@ -101,7 +101,7 @@ class DiffusionFamily(ABC):
     def schedule_arguments(
         self, request: ImageRequest, model: DiffusionModel, scheduler: Scheduler[Any], size: tuple[int, int]
     ) -> dict[str, Any]:
-        """Make what the scheduler is told besides the steps."""
+        """Make the arguments of `set_timesteps` besides the steps."""
         return {}
 
 
@@ -282,9 +282,9 @@ def _size_ids(request: ImageRequest, model: DiffusionModel, mode: Mode, size: tu
     ids: list[float]
     negative: list[float]
     if mode == "text-to-image":
-        told = negative_original is not None and negative_target is not None
+        both_given = negative_original is not None and negative_target is not None
         ids = [*original, *crop, *target]
-        negative = [*(negative_original or ()), *negative_crop, *(negative_target or ())] if told else ids
+        negative = [*(negative_original or ()), *negative_crop, *(negative_target or ())] if both_given else ids
     elif model.switch("requires_aesthetics_score"):
         ids = [*original, *crop, request.aesthetic_score]
         negative = [*(negative_original or original), *negative_crop, request.negative_aesthetic_score]

@@ -63,9 +63,9 @@ class ImageRequest:
         return_dict: False gives a tuple.
         clip_skip: layers of the text encoder that are left out at its end.
         max_sequence_length: tokens of T5.
-        original_size, target_size, crops_coords_top_left: the sizes and the crop that SDXL is told, (height, width).
+        original_size, target_size, crops_coords_top_left: the sizes and the crop in SDXL's `time_ids`, (height, width).
         negative_original_size, negative_target_size, negative_crops_coords_top_left: the same for the negative prompt.
-        aesthetic_score, negative_aesthetic_score: what SDXL's refiner is told.
+        aesthetic_score, negative_aesthetic_score: the scores in the `time_ids` of SDXL's refiner.
         mu: the shift of noise levels of a scheduler with dynamic shifting.
         callback_on_step_end: called as `(pipe, step, timestep, arrays)` after each step; the arrays that it returns by
             name replace those of the call.
