@@ -19,7 +19,7 @@ import click
 from onnxpipe.cli import main as command_line
 from onnxpipe.tasks.base.option_docs import OptionDoc, option_docs
 from onnxpipe.tasks.base.spec import TaskSpec
-from onnxpipe.tasks.registry import TASKS
+from onnxpipe.tasks.registry import aliases_of, all_tasks
 
 ROOT = Path(__file__).resolve().parents[1]
 _START, _END = "<!-- tasks:start -->", "<!-- tasks:end -->"
@@ -33,7 +33,7 @@ _TITLES = {
 def pages() -> dict[Path, str]:
     """Every generated file with the text that it should have."""
     docs, readme = ROOT / "docs", ROOT / "README.md"
-    made = {docs / "tasks" / f"{spec.name}.md": _task_page(spec) for spec in TASKS}
+    made = {docs / "tasks" / f"{spec.name}.md": _task_page(spec) for spec in all_tasks()}
     made[docs / "tasks" / "index.md"] = f"# Tasks\n\n{_task_list('')}"
     made[docs / "cli.md"] = _cli_page()
     before, rest = readme.read_text(encoding="utf-8").split(_START)
@@ -48,7 +48,7 @@ def _with_file(block: re.Match[str]) -> str:
 
 def _task_list(folder: str) -> str:
     """A line a task, grouped by what an input is."""
-    groups = {title: [spec for spec in TASKS if spec.input == kind] for kind, title in _TITLES.items()}
+    groups = {title: [spec for spec in all_tasks() if spec.input == kind] for kind, title in _TITLES.items()}
     return "\n".join(
         f"**{title}**\n\n" + "".join(f"- [{spec.name}]({folder}{spec.name}.md): {spec.help}\n" for spec in specs)
         for title, specs in groups.items()
@@ -96,7 +96,7 @@ def _model(spec: TaskSpec) -> str:
 
 def _facts(spec: TaskSpec) -> str:
     facts = {
-        "Also called": ", ".join(f"`{alias}`" for alias in spec.aliases),
+        "Also called": ", ".join(f"`{alias}`" for alias in aliases_of(spec.name)),
         "Class": f"`{spec.pipeline.__name__}`",
         "Models": ", ".join(f"`{cls.__name__}`" for cls in spec.auto_classes),
         "Model by default": f"`{_model(spec)}`" if spec.has_model else "none is needed",

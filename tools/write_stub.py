@@ -13,7 +13,7 @@ from pathlib import Path
 import onnxpipe
 from onnxpipe import factory
 from onnxpipe.tasks.base.spec import TaskSpec
-from onnxpipe.tasks.registry import TASKS
+from onnxpipe.tasks.registry import aliases_of, all_tasks
 
 STUB = Path(onnxpipe.__file__).with_suffix(".pyi")
 
@@ -35,7 +35,7 @@ def stub() -> str:
     lines += ["__all__ = [", *_wrapped(", ".join(map(repr, onnxpipe.__all__)).replace("'", '"')), "]", ""]
     lines += ['_PipelineT = TypeVar("_PipelineT", bound=Pipeline[Any])', ""]
     lines += _overload("task: str | None = None", "_PipelineT", "*, pipeline_class: type[_PipelineT]")
-    for spec in TASKS:
+    for spec in all_tasks():
         names = ", ".join(f'"{name}"' for name in _names(spec))
         lines += _overload(f"task: Literal[{names}]", spec.pipeline.__name__, "pipeline_class: None = None")
     lines += _overload("task: str | None = None", "Pipeline[Any]", "pipeline_class: None = None")
@@ -44,7 +44,7 @@ def stub() -> str:
 
 def _names(spec: TaskSpec) -> Iterator[str]:
     """The names of a task; a translation's pairs of languages are endless, so that only those with a default are."""
-    yield from (spec.name, *spec.aliases)
+    yield from (spec.name, *aliases_of(spec.name))
     if spec.languages and isinstance(spec.default_model, dict):
         yield from (f"{spec.name}_{source}_to_{target}" for source, target in spec.default_model)
 
@@ -58,7 +58,7 @@ def _imports() -> Iterator[str]:
 def _homes() -> Iterator[tuple[str, str]]:
     for module, names in onnxpipe._NAMES.items():
         yield from ((f"onnxpipe.{module}", name) for name in names)
-    for spec in TASKS:
+    for spec in all_tasks():
         yield spec.pipeline.__module__, spec.pipeline.__name__
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from onnxpipe.bundle.config import Config
 from onnxpipe.bundle.tasks import architecture_tasks, served_tasks
 from onnxpipe.errors import ExportError
-from onnxpipe.tasks.registry import TASKS as PIPELINE_TASKS
+from onnxpipe.tasks.registry import aliases_of, all_tasks
 
 Modality = Literal["text", "image", "image-text", "audio", "audio-text", "text-audio", "text-image"]
 
@@ -108,9 +108,9 @@ TASKS: Mapping[str, Task] = {
 
 ALIASES: Mapping[str, str] = {
     name: spec.export_as or spec.auto_classes[0].task
-    for spec in PIPELINE_TASKS
+    for spec in all_tasks()
     if spec.has_model
-    for name in (spec.name, *spec.aliases)
+    for name in (spec.name, *aliases_of(spec.name))
     if name not in TASKS
 }
 """Further names of tasks -> the task whose graph they need."""

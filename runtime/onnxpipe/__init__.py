@@ -136,5 +136,5 @@ def __dir__() -> list[str]:
 
 def _task_classes() -> dict[str, Any]:
     """The pipeline classes of the tasks by name."""
-    tasks = importlib.import_module("onnxpipe.tasks.registry").TASKS
+    tasks = importlib.import_module("onnxpipe.tasks.registry").all_tasks()
     return {spec.pipeline.__name__: spec.pipeline for spec in tasks}

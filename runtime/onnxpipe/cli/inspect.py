@@ -218,9 +218,9 @@ def _lines(model: Inspection) -> Iterator[str]:
 
 def _generates_text(tasks: Sequence[str]) -> bool:
     """Tell whether a model generates text: the labels in its config then mean nothing."""
-    from onnxpipe.tasks.registry import TASKS
+    from onnxpipe.tasks.registry import all_tasks
 
-    return any(spec.text_key is not None and spec.name in tasks for spec in TASKS)
+    return any(spec.text_key is not None and spec.name in tasks for spec in all_tasks())
 
 
 def _brief(names: Sequence[str]) -> Iterator[str]:

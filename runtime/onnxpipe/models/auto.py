@@ -7,32 +7,36 @@ logits = model(**tokenizer("a text", return_tensors="np")).logits
 
 from __future__ import annotations
 
+import importlib
+import operator
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, Generic, TypeVar, Unpack
 
 from onnxpipe.bundle import Config, HubKeywords, HubOptions
 from onnxpipe.bundle.hub_options import refuse_remote_code
 from onnxpipe.models.base import Model
-from onnxpipe.models.causal_lm.model import CausalLM
-from onnxpipe.models.diffusion.loading import load_image_to_image_model
-from onnxpipe.models.diffusion.model import DiffusionModel
-from onnxpipe.models.documents import load_detector, load_document_model
-from onnxpipe.models.dual_encoder import AudioDualEncoder, ImageDualEncoder
-from onnxpipe.models.encoder import EncoderModel, check_outputs
-from onnxpipe.models.generative import GenerativeModel
-from onnxpipe.models.image_to_text.base import ImageToTextModel
-from onnxpipe.models.image_to_text.loading import load_image_to_text_model, load_question_model
+from onnxpipe.models.encoder import check_outputs
 from onnxpipe.models.loading import ModelLoader, Source, Target, load_model
-from onnxpipe.models.segment_anything import SegmentAnything
-from onnxpipe.models.seq2seq.model import Seq2SeqLM
-from onnxpipe.models.speech_to_text.audio_encoder import AudioEncoderModel
-from onnxpipe.models.speech_to_text.base import SpeechToTextModel
-from onnxpipe.models.speech_to_text.loading import load_speech_model
-from onnxpipe.models.table_questions import load_table_model
-from onnxpipe.models.text_to_audio.loading import load_text_to_audio_model
-from onnxpipe.models.text_to_audio.protocol import TextToAudioModel
-from onnxpipe.models.vision_language.loading import load_causal_model, load_vision_language_model
+
+T = TypeVar("T")
+
+
+class Imported(Generic[T]):
+    """A class or function that is imported when it is read: a process pays for the kind of model that it loads.
+
+    Args:
+        module: below `onnxpipe.models`.
+        name: in the module, with dots for what a class has.
+    """
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module = module
+        self._name = name
+
+    def __get__(self, instance: object, owner: type) -> T:
+        found: T = operator.attrgetter(self._name)(importlib.import_module(f"onnxpipe.models.{self._module}"))
+        return found
 
 
 class AutoModel:
@@ -43,9 +47,9 @@ class AutoModel:
     #: The task for which a model without a graph is exported.
     task: ClassVar[str] = "feature-extraction"
     #: The class of what is loaded.
-    model_class: ClassVar[type] = EncoderModel
+    model_class = Imported[type[Model]]("encoder", "EncoderModel")
     #: Loads it.
-    loader: ClassVar[ModelLoader] = EncoderModel.load
+    loader = Imported[ModelLoader]("encoder", "EncoderModel.load")
 
     def __init__(self) -> None:
         raise OSError(f"{type(self).__name__} is loaded with {type(self).__name__}.from_pretrained(name_or_path)")
@@ -132,8 +136,8 @@ class AutoModelForCausalLM(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "text-generation"
-    model_class: ClassVar[type] = CausalLM
-    loader: ClassVar[ModelLoader] = load_causal_model
+    model_class = Imported[type[Model]]("causal_lm.model", "CausalLM")
+    loader = Imported[ModelLoader]("vision_language.loading", "load_causal_model")
 
 
 class AutoModelForSeq2SeqLM(AutoModel):
@@ -141,8 +145,8 @@ class AutoModelForSeq2SeqLM(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "text2text-generation"
-    model_class: ClassVar[type] = Seq2SeqLM
-    loader: ClassVar[ModelLoader] = Seq2SeqLM.load
+    model_class = Imported[type[Model]]("seq2seq.model", "Seq2SeqLM")
+    loader = Imported[ModelLoader]("seq2seq.model", "Seq2SeqLM.load")
 
 
 class AutoModelForImageTextToText(AutoModel):
@@ -150,8 +154,8 @@ class AutoModelForImageTextToText(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "image-text-to-text"
-    model_class: ClassVar[type] = GenerativeModel
-    loader: ClassVar[ModelLoader] = load_vision_language_model
+    model_class = Imported[type[Model]]("generative", "GenerativeModel")
+    loader = Imported[ModelLoader]("vision_language.loading", "load_vision_language_model")
 
 
 class AutoModelForTableQuestionAnswering(AutoModel):
@@ -159,8 +163,8 @@ class AutoModelForTableQuestionAnswering(AutoModel):
     (batch, aggregations) of models that aggregate; or an encoder-decoder that reads tables as text: `generate()`."""
 
     task: ClassVar[str] = "table-question-answering"
-    model_class: ClassVar[type] = Model
-    loader: ClassVar[ModelLoader] = load_table_model
+    model_class = Imported[type[Model]]("base", "Model")
+    loader = Imported[ModelLoader]("table_questions", "load_table_model")
 
 
 class AutoModelForImageClassification(AutoModel):
@@ -176,7 +180,7 @@ class AutoModelForObjectDetection(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "object-detection"
-    loader: ClassVar[ModelLoader] = load_detector
+    loader = Imported[ModelLoader]("documents", "load_detector")
 
 
 class AutoModelForImageSegmentation(AutoModel):
@@ -215,16 +219,16 @@ class AutoModelForImageToImage(AutoModel):
     """`reconstruction` of shape (batch, channels, height, width), or the graphs of an image generator."""
 
     task: ClassVar[str] = "image-to-image"
-    model_class: ClassVar[type] = Model
-    loader: ClassVar[ModelLoader] = load_image_to_image_model
+    model_class = Imported[type[Model]]("base", "Model")
+    loader = Imported[ModelLoader]("diffusion.loading", "load_image_to_image_model")
 
 
 class AutoModelForTextToImage(AutoModel):
     """The graphs of an image generator."""
 
     task: ClassVar[str] = "text-to-image"
-    model_class: ClassVar[type] = DiffusionModel
-    loader: ClassVar[ModelLoader] = DiffusionModel.load
+    model_class = Imported[type[Model]]("diffusion.model", "DiffusionModel")
+    loader = Imported[ModelLoader]("diffusion.model", "DiffusionModel.load")
 
 
 class AutoModelForInpainting(AutoModelForTextToImage):
@@ -238,8 +242,8 @@ class AutoModelForDocumentQuestionAnswering(AutoModel):
     `generate()` with `pixel_values` (Donut)."""
 
     task: ClassVar[str] = "document-question-answering"
-    model_class: ClassVar[type] = Model
-    loader: ClassVar[ModelLoader] = load_document_model
+    model_class = Imported[type[Model]]("base", "Model")
+    loader = Imported[ModelLoader]("documents", "load_document_model")
 
 
 class AutoModelForVideoClassification(AutoModel):
@@ -254,24 +258,24 @@ class AutoModelForVision2Seq(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "image-to-text"
-    model_class: ClassVar[type] = ImageToTextModel
-    loader: ClassVar[ModelLoader] = load_image_to_text_model
+    model_class = Imported[type[Model]]("image_to_text.base", "ImageToTextModel")
+    loader = Imported[ModelLoader]("image_to_text.loading", "load_image_to_text_model")
 
 
 class AutoModelForVisualQuestionAnswering(AutoModel):
     """`logits` of shape (batch, answers) for `input_ids` and `pixel_values` (ViLT), or `generate()` (BLIP)."""
 
     task: ClassVar[str] = "visual-question-answering"
-    model_class: ClassVar[type] = Model
-    loader: ClassVar[ModelLoader] = load_question_model
+    model_class = Imported[type[Model]]("base", "Model")
+    loader = Imported[ModelLoader]("image_to_text.loading", "load_question_model")
 
 
 class AutoModelForZeroShotImageClassification(AutoModel):
     """`logits_per_image` of shape (images, texts)."""
 
     task: ClassVar[str] = "zero-shot-image-classification"
-    model_class: ClassVar[type] = ImageDualEncoder
-    loader: ClassVar[ModelLoader] = ImageDualEncoder.load
+    model_class = Imported[type[Model]]("dual_encoder", "ImageDualEncoder")
+    loader = Imported[ModelLoader]("dual_encoder", "ImageDualEncoder.load")
 
 
 class AutoModelForZeroShotObjectDetection(AutoModel):
@@ -285,8 +289,8 @@ class AutoModelForMaskGeneration(AutoModel):
     """`iou_scores` and `pred_masks` for points in an image."""
 
     task: ClassVar[str] = "mask-generation"
-    model_class: ClassVar[type] = SegmentAnything
-    loader: ClassVar[ModelLoader] = SegmentAnything.load
+    model_class = Imported[type[Model]]("segment_anything", "SegmentAnything")
+    loader = Imported[ModelLoader]("segment_anything", "SegmentAnything.load")
 
 
 class AutoModelForKeypointDetection(AutoModel):
@@ -308,8 +312,8 @@ class AutoModelForCTC(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "automatic-speech-recognition"
-    model_class: ClassVar[type] = SpeechToTextModel
-    loader: ClassVar[ModelLoader] = load_speech_model
+    model_class = Imported[type[Model]]("speech_to_text.base", "SpeechToTextModel")
+    loader = Imported[ModelLoader]("speech_to_text.loading", "load_speech_model")
 
 
 class AutoModelForSpeechSeq2Seq(AutoModel):
@@ -317,8 +321,8 @@ class AutoModelForSpeechSeq2Seq(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 3}
     task: ClassVar[str] = "automatic-speech-recognition"
-    model_class: ClassVar[type] = SpeechToTextModel
-    loader: ClassVar[ModelLoader] = load_speech_model
+    model_class = Imported[type[Model]]("speech_to_text.base", "SpeechToTextModel")
+    loader = Imported[ModelLoader]("speech_to_text.loading", "load_speech_model")
 
 
 class AutoModelForAudioClassification(AutoModel):
@@ -326,24 +330,24 @@ class AutoModelForAudioClassification(AutoModel):
 
     outputs: ClassVar[Mapping[str, int]] = {"logits": 2}
     task: ClassVar[str] = "audio-classification"
-    model_class: ClassVar[type] = AudioEncoderModel
-    loader: ClassVar[ModelLoader] = AudioEncoderModel.load
+    model_class = Imported[type[Model]]("speech_to_text.audio_encoder", "AudioEncoderModel")
+    loader = Imported[ModelLoader]("speech_to_text.audio_encoder", "AudioEncoderModel.load")
 
 
 class AutoModelForZeroShotAudioClassification(AutoModel):
     """`logits_per_audio` of shape (recordings, texts)."""
 
     task: ClassVar[str] = "zero-shot-audio-classification"
-    model_class: ClassVar[type] = AudioDualEncoder
-    loader: ClassVar[ModelLoader] = AudioDualEncoder.load
+    model_class = Imported[type[Model]]("dual_encoder", "AudioDualEncoder")
+    loader = Imported[ModelLoader]("dual_encoder", "AudioDualEncoder.load")
 
 
 class AutoModelForTextToWaveform(AutoModel):
     """A model that turns a text into speech or music: `waveform`, float32."""
 
     task: ClassVar[str] = "text-to-audio"
-    model_class: ClassVar[type] = TextToAudioModel
-    loader: ClassVar[ModelLoader] = load_text_to_audio_model
+    model_class = Imported[type[Model]]("text_to_audio.protocol", "TextToAudioModel")
+    loader = Imported[ModelLoader]("text_to_audio.loading", "load_text_to_audio_model")
 
 
 class AutoModelForTextToSpectrogram(AutoModelForTextToWaveform):

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,16 +134,20 @@ class GraphOpener:
         """
         bundle, target = self.bundle, self.target
         precision, path = self.choose(graph)
-        bundle.verify_file(path)
-        session = open_session(
-            path,
-            root=bundle.folder,
-            device=self.device,
-            providers=target.providers,
-            provider_options=target.provider_options,
-            threads=target.threads,
-            run_timeout=target.run_timeout,
-        )
+        with ThreadPoolExecutor(1) as beside:  # hashing and loading read the file at the same time
+            verified = beside.submit(bundle.verify_file, path)
+            try:
+                session = open_session(
+                    path,
+                    root=bundle.folder,
+                    device=self.device,
+                    providers=target.providers,
+                    provider_options=target.provider_options,
+                    threads=target.threads,
+                    run_timeout=target.run_timeout,
+                )
+            finally:
+                verified.result()  # a file that is not the exported one is the cause of whatever else is wrong
         return session, precision
 
 

@@ -216,7 +216,6 @@ EMBEDDING_TASK = TaskSpec(
     help="Turn texts into vectors whose distance says how similar they are.",
     example='["A cat sits on the mat.", "Shares fell on Monday."]',
     default_model=("sentence-transformers/all-MiniLM-L6-v2", None),
-    aliases=("sentence-embedding",),
     columns=one_column("embedding"),
 )
 SIMILARITY_TASK = TaskSpec(

@@ -3,111 +3,136 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
-from onnxpipe.tasks import (
-    any_to_any,
-    audio_classification,
-    background_removal,
-    decision,
-    depth_estimation,
-    embedding,
-    feature_extraction,
-    fill_mask,
-    image_classification,
-    image_feature_extraction,
-    image_segmentation,
-    image_text_to_text,
-    image_to_image,
-    image_to_text,
-    inpainting,
-    keypoint_matching,
-    mask_generation,
-    object_detection,
-    ocr,
-    question_answering,
-    summarization,
-    table_question_answering,
-    text2text_generation,
-    text_classification,
-    text_generation,
-    text_ranking,
-    text_to_audio,
-    text_to_image,
-    token_classification,
-    translation,
-    video_classification,
-    visual_question_answering,
-    zero_shot_audio_classification,
-    zero_shot_classification,
-    zero_shot_image_classification,
-    zero_shot_object_detection,
-)
 from onnxpipe.tasks.base.spec import IMAGE_INPUTS, TaskSpec
-from onnxpipe.tasks.document_questions import pipeline as document_questions
-from onnxpipe.tasks.speech_recognition import pipeline as speech_recognition
 
 logger = logging.getLogger("onnxpipe")
 
-TASKS: tuple[TaskSpec, ...] = (
-    any_to_any.TASK,
-    audio_classification.TASK,
-    speech_recognition.TASK,
-    background_removal.TASK,
-    decision.TASK,
-    depth_estimation.TASK,
-    document_questions.TASK,
-    embedding.EMBEDDING_TASK,
-    feature_extraction.TASK,
-    fill_mask.TASK,
-    image_classification.TASK,
-    image_feature_extraction.TASK,
-    image_segmentation.TASK,
-    image_text_to_text.TASK,
-    image_to_image.TASK,
-    image_to_text.TASK,
-    inpainting.TASK,
-    keypoint_matching.TASK,
-    mask_generation.TASK,
-    object_detection.TASK,
-    ocr.TASK,
-    question_answering.TASK,
-    embedding.SIMILARITY_TASK,
-    summarization.TASK,
-    table_question_answering.TASK,
-    text_classification.TASK,
-    text_generation.TASK,
-    text_ranking.TASK,
-    text_to_audio.TASK,
-    text_to_image.TASK,
-    text2text_generation.TASK,
-    token_classification.TASK,
-    translation.TASK,
-    video_classification.TASK,
-    visual_question_answering.TASK,
-    zero_shot_audio_classification.TASK,
-    zero_shot_classification.TASK,
-    zero_shot_image_classification.TASK,
-    zero_shot_object_detection.TASK,
-)
 
-#: The keys of an entry are those of transformers' registry, so that code which reads it works. Where its versions
-#: differ (the default of text-generation), they are the newer one's.
-SUPPORTED_TASKS: dict[str, dict[str, Any]] = {spec.name: spec.entry() for spec in TASKS}
+class _Record(NamedTuple):
+    """The place of a task's record, which is imported when the task is first used: a process pays for what it needs.
 
-TASK_ALIASES: dict[str, str] = {alias: spec.name for spec in TASKS for alias in spec.aliases}
+    Attributes:
+        module: below `onnxpipe.tasks`.
+        name: the record's name in the module.
+        aliases: other names of the task.
+    """
+
+    module: str
+    name: str = "TASK"
+    aliases: tuple[str, ...] = ()
+
+
+_RECORDS: Mapping[str, _Record] = {
+    "any-to-any": _Record("any_to_any"),
+    "audio-classification": _Record("audio_classification"),
+    "automatic-speech-recognition": _Record("speech_recognition.pipeline"),
+    "background-removal": _Record("background_removal"),
+    "decision": _Record("decision"),
+    "depth-estimation": _Record("depth_estimation"),
+    "document-question-answering": _Record("document_questions.pipeline"),
+    "embedding": _Record("embedding", "EMBEDDING_TASK", aliases=("sentence-embedding",)),
+    "feature-extraction": _Record("feature_extraction"),
+    "fill-mask": _Record("fill_mask"),
+    "image-classification": _Record("image_classification"),
+    "image-feature-extraction": _Record("image_feature_extraction"),
+    "image-segmentation": _Record("image_segmentation"),
+    "image-text-to-text": _Record("image_text_to_text"),
+    "image-to-image": _Record("image_to_image"),
+    "image-to-text": _Record("image_to_text"),
+    "inpainting": _Record("inpainting"),
+    "keypoint-matching": _Record("keypoint_matching"),
+    "mask-generation": _Record("mask_generation"),
+    "object-detection": _Record("object_detection"),
+    "ocr": _Record("ocr"),
+    "question-answering": _Record("question_answering"),
+    "sentence-similarity": _Record("embedding", "SIMILARITY_TASK"),
+    "summarization": _Record("summarization"),
+    "table-question-answering": _Record("table_question_answering"),
+    "text-classification": _Record("text_classification", aliases=("sentiment-analysis",)),
+    "text-generation": _Record("text_generation"),
+    "text-ranking": _Record("text_ranking"),
+    "text-to-audio": _Record("text_to_audio", aliases=("text-to-speech",)),
+    "text-to-image": _Record("text_to_image"),
+    "text2text-generation": _Record("text2text_generation"),
+    "token-classification": _Record("token_classification", aliases=("ner",)),
+    "translation": _Record("translation"),
+    "video-classification": _Record("video_classification"),
+    "visual-question-answering": _Record("visual_question_answering", aliases=("vqa",)),
+    "zero-shot-audio-classification": _Record("zero_shot_audio_classification"),
+    "zero-shot-classification": _Record("zero_shot_classification"),
+    "zero-shot-image-classification": _Record("zero_shot_image_classification"),
+    "zero-shot-object-detection": _Record("zero_shot_object_detection"),
+}
+
+TASK_ALIASES: dict[str, str] = {alias: task for task, record in _RECORDS.items() for alias in record.aliases}
+
+
+@cache
+def _own_spec(task: str) -> TaskSpec:
+    """Import the record of a task of ours."""
+    record = _RECORDS[task]
+    spec: TaskSpec = getattr(importlib.import_module(f"onnxpipe.tasks.{record.module}"), record.name)
+    return spec
+
+
+@cache
+def all_tasks() -> tuple[TaskSpec, ...]:
+    """Return the records of all tasks of ours, by name."""
+    return tuple(_own_spec(task) for task in _RECORDS)
+
+
+class TaskEntries(MutableMapping[str, dict[str, Any]]):
+    """The entries of tasks by name; that of a task of ours is made when it is first asked for.
+
+    The keys of an entry are those of transformers' registry, so that code which reads it works. Where its versions
+    differ (the default of text-generation), they are the newer one's.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, dict[str, Any] | None] = dict.fromkeys(_RECORDS)
+
+    def __getitem__(self, task: str) -> dict[str, Any]:
+        entry = self._entries[task]
+        if entry is None:
+            entry = self._entries[task] = _own_spec(task).entry()
+        return entry
+
+    def __setitem__(self, task: str, entry: dict[str, Any]) -> None:
+        self._entries[task] = entry
+
+    def __delitem__(self, task: str) -> None:
+        del self._entries[task]
+
+    def __contains__(self, task: object) -> bool:
+        return task in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+SUPPORTED_TASKS = TaskEntries()
 
 
 @dataclass
 class PipelineRegistry:
     """Tasks by name, with the methods of transformers' registry."""
 
-    supported_tasks: dict[str, dict[str, Any]] = field(default_factory=lambda: SUPPORTED_TASKS)
+    supported_tasks: MutableMapping[str, dict[str, Any]] = field(default_factory=lambda: SUPPORTED_TASKS)
     task_aliases: dict[str, str] = field(default_factory=lambda: TASK_ALIASES)
-    specs: dict[str, TaskSpec] = field(default_factory=lambda: {spec.name: spec for spec in TASKS})
+    specs: dict[str, TaskSpec] = field(default_factory=dict)  # of tasks that users registered
 
     def get_supported_tasks(self) -> list[str]:
         """List names and aliases, sorted."""
@@ -142,7 +167,7 @@ class PipelineRegistry:
             KeyError: no such task.
         """
         name, entry, _ = self.check_task(task)
-        spec = self.specs.get(name)
+        spec = self.specs.get(name) or (_own_spec(name) if name in _RECORDS else None)
         if spec is not None and spec.pipeline is entry["impl"]:
             return spec
         kind = entry.get("type")
@@ -187,7 +212,7 @@ class PipelineRegistry:
         self.supported_tasks[task] = entry
         pipeline_class._registered_impl = {task: entry}  # type: ignore[attr-defined]
 
-    def to_dict(self) -> dict[str, dict[str, Any]]:
+    def to_dict(self) -> MutableMapping[str, dict[str, Any]]:
         """Return the live table."""
         return self.supported_tasks
 
@@ -198,6 +223,11 @@ PIPELINE_REGISTRY = PipelineRegistry()
 def get_supported_tasks() -> list[str]:
     """List the names and aliases of all tasks, sorted."""
     return PIPELINE_REGISTRY.get_supported_tasks()
+
+
+def aliases_of(task: str) -> tuple[str, ...]:
+    """Return the other names of a task of ours."""
+    return _RECORDS[task].aliases if task in _RECORDS else ()
 
 
 def task_spec(task: str) -> TaskSpec:

@@ -189,6 +189,5 @@ TASK = TaskSpec(
     help="Label texts: sentiment, topics, toxicity.",
     example='"What a wonderful film."',
     default_model=("distilbert/distilbert-base-uncased-finetuned-sst-2-english", "714eb0f"),
-    aliases=("sentiment-analysis",),
     columns=_columns,
 )

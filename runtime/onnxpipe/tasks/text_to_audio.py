@@ -222,6 +222,5 @@ TASK = TaskSpec(
     help="Turn texts into speech or music.",
     example='"Good morning."',
     default_model=("suno/bark-small", "1dbd7a1"),
-    aliases=("text-to-speech",),
     output="audio",
 )

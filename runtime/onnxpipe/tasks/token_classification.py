@@ -373,6 +373,5 @@ TASK = TaskSpec(
     help="Label the words of a text: names, places, parts of speech.",
     example='"Sarah lives in London.", aggregation_strategy="simple"',
     default_model=("dbmdz/bert-large-cased-finetuned-conll03-english", "4c53496"),
-    aliases=("ner",),
     columns=one_column("entities"),
 )

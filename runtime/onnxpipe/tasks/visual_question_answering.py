@@ -256,7 +256,6 @@ TASK = TaskSpec(
     example='"photo.jpg", question="How many people are there?"',
     default_model=("dandelin/vilt-b32-finetuned-vqa", "d0a1f6a"),
     input="multimodal",
-    aliases=("vqa",),
     parts=(InputPart("image"), InputPart("question", option="question")),
     columns=top_k_columns("answer", "score"),
     ranked=True,

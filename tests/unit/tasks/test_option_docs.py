@@ -8,7 +8,7 @@ import pytest
 
 from onnxpipe.tasks.base.option_docs import OptionDoc, attribute_texts, option_docs
 from onnxpipe.tasks.base.spec import TaskSpec
-from onnxpipe.tasks.registry import TASKS
+from onnxpipe.tasks.registry import all_tasks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,6 @@ def test_fields_with_types_defaults_and_texts() -> None:
     assert option_docs(None) == [] and attribute_texts("Nothing.") == {}
 
 
-@pytest.mark.parametrize("spec", TASKS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", all_tasks(), ids=lambda spec: spec.name)
 def test_every_option_of_every_task_is_documented(spec: TaskSpec) -> None:
     assert [option.name for option in option_docs(spec.pipeline.Options) if not option.text] == []

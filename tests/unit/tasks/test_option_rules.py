@@ -14,7 +14,7 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.tasks.base.option_docs import option_docs
 from onnxpipe.tasks.base.option_rules import Range, checked_options, choice_option, number_option
 from onnxpipe.tasks.base.spec import TaskSpec
-from onnxpipe.tasks.registry import TASKS
+from onnxpipe.tasks.registry import all_tasks
 
 
 class _Function(Enum):
@@ -90,7 +90,7 @@ def test_ranges_in_words() -> None:
     assert [str(each) for each in (Range(), Range(1), Range(0, 1))] == ["any", "at least 1", "0 to 1"]
 
 
-@pytest.mark.parametrize("spec", TASKS, ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", all_tasks(), ids=lambda spec: spec.name)
 def test_every_number_option_says_its_range(spec: TaskSpec) -> None:
     if spec.pipeline.Options is None:
         return

@@ -161,6 +161,6 @@ def check_table_options(spec: TaskSpec, options: RunOptions) -> None:
 
 def tasks_with(applies: Callable[[TaskSpec], bool]) -> list[str]:
     """List the names of the tasks that a predicate selects."""
-    from onnxpipe.tasks.registry import TASKS
+    from onnxpipe.tasks.registry import all_tasks
 
-    return [spec.name for spec in TASKS if applies(spec)]
+    return [spec.name for spec in all_tasks() if applies(spec)]

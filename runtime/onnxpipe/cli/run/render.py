@@ -123,9 +123,9 @@ def _text_key(entry: Any) -> str | None:
 @cache
 def _text_keys() -> tuple[str, ...]:
     """List the keys of generated text in the answers of all tasks."""
-    from onnxpipe.tasks.registry import TASKS
+    from onnxpipe.tasks.registry import all_tasks
 
-    return tuple(dict.fromkeys(spec.text_key for spec in TASKS if spec.text_key is not None))
+    return tuple(dict.fromkeys(spec.text_key for spec in all_tasks() if spec.text_key is not None))
 
 
 def _text(generated: Any) -> str:

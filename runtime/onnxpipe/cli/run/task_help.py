@@ -58,10 +58,10 @@ class TaskCommand(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of tasks, and the options."""
-        from onnxpipe.tasks.registry import TASKS
+        from onnxpipe.tasks.registry import all_tasks
 
         with formatter.section("Tasks (onnxpipe run TASK --help has more)"):
-            formatter.write_dl([(spec.name, _with_aliases(spec)) for spec in TASKS])
+            formatter.write_dl([(spec.name, _with_aliases(spec)) for spec in all_tasks()])
         super().format_options(ctx, formatter)
 
 
@@ -109,7 +109,10 @@ def _quoted(text: str) -> str:
 
 
 def _with_aliases(spec: TaskSpec) -> str:
-    return f"{spec.help} (also: {', '.join(spec.aliases)})" if spec.aliases else spec.help
+    from onnxpipe.tasks.registry import aliases_of
+
+    aliases = aliases_of(spec.name)
+    return f"{spec.help} (also: {', '.join(aliases)})" if aliases else spec.help
 
 
 def _write_task(ctx: click.Context, formatter: click.HelpFormatter, task: str, spec: TaskSpec) -> None:

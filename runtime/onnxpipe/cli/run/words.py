@@ -148,9 +148,9 @@ def _unfit(name: str, cell: Any) -> str | None:
 
 def _list_parts() -> set[str]:
     """Return the names of parts that are lists of texts, of all tasks: those that users register name no parts."""
-    from onnxpipe.tasks.registry import TASKS
+    from onnxpipe.tasks.registry import all_tasks
 
-    return {part.name for spec in TASKS if not spec.takes_files for part in spec.parts if part.is_list}
+    return {part.name for spec in all_tasks() if not spec.takes_files for part in spec.parts if part.is_list}
 
 
 def check_columns(table: Table, names: Iterable[str]) -> None:

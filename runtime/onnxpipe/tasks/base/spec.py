@@ -49,7 +49,6 @@ class TaskSpec:
         default_model: the model if none is named; for translation one for each pair of languages; None for none.
         input: the type of its inputs. All but "text" are files by path, URL or bytes; "multimodal" are images with
             texts, "table" are tables with questions. None if a user registered the task without one.
-        aliases: its other names.
         export_as: the task for which a model without a graph is exported, if it is not that of the Auto class.
         parts: the named parts of an input, if it has several.
         parts_as_list: an input is a list of its parts, not a dict.
@@ -77,7 +76,6 @@ class TaskSpec:
     example: str = ""
     default_model: ModelId | Mapping[tuple[str, str], ModelId] | None = None
     input: InputType | None = "text"
-    aliases: tuple[str, ...] = ()
     export_as: str | None = None
     parts: tuple[InputPart, ...] = ()
     parts_as_list: bool = False
