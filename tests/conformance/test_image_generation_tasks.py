@@ -125,6 +125,21 @@ def test_arguments_that_do_not_fit(photo: Image.Image) -> None:
         pipe("a cat", callback_on_step_end=print, callback_on_step_end_tensor_inputs=["images"], **FEW)
     with pytest.raises(UnsupportedError, match="returned a list"):
         pipe("a cat", callback_on_step_end=lambda *args: [1], **FEW)
+    for returned, message in (
+        (
+            {"latent": np.zeros(1)},
+            "'latent', which StableDiffusionPipeline does not read between steps; it reads latents,",
+        ),
+        ({"mask": np.zeros(1)}, "'mask', which"),
+        ({"latents": np.zeros((2, 4, 8, 8))}, r"latents of the shape \(2, 4, 8, 8\); it has the shape \(1, 4, 8, 8\)"),
+        ({"prompt_embeds": np.zeros((2, 77, 3))}, "prompt_embeds of the shape"),
+        ({"prompt_embeds": np.zeros((1, 77, 32))}, "prompt_embeds has 1 rows where the denoiser gets 2"),
+    ):
+        with pytest.raises(UnsupportedError, match=message):
+            pipe("a cat", callback_on_step_end=lambda *args, answer=returned: answer, num_inference_steps=2)
+    with pytest.raises(UnsupportedError, match="'negative_prompt_embeds', which this run does without"):
+        embeds = {"negative_prompt_embeds": np.zeros((1, 77, 32))}
+        pipe("a cat", callback_on_step_end=lambda *args: embeds, guidance_scale=1.0, **FEW)
     with pytest.raises(UnsupportedError, match="clip_skip is too large"):
         pipe("a cat", clip_skip=9, **FEW)
     image = onnxpipe.StableDiffusionImg2ImgPipeline.from_pretrained(folder())

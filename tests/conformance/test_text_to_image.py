@@ -6,13 +6,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 pytest.importorskip("diffusers")
 
+import diffusers
 import torch
 
 import onnxpipe
@@ -206,6 +207,67 @@ def test_callbacks_see_and_replace_arrays() -> None:
             runs.append((made.images, list(seen)))
         compare(runs[1][0], runs[0][0])
         assert runs[0][1] == runs[1][1]
+
+
+class ChangesPrompts:
+    """A callback as those of diffusers, which says itself which arrays it wants."""
+
+    tensor_inputs: ClassVar[list[str]] = ["latents", "prompt_embeds"]
+
+    def __call__(self, pipe: Any, step: int, timestep: Any, arrays: dict[str, Any]) -> dict[str, Any]:
+        assert sorted(arrays) == self.tensor_inputs
+        arrays["prompt_embeds"][-1] *= 0.5  # where it lies
+        return {"latents": arrays["latents"] * 0.9}
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl", "sd3"])
+def test_callbacks_change_what_diffusers_lets_them(name: str) -> None:
+    def change(pipe: Any, step: int, timestep: Any, arrays: dict[str, Any]) -> dict[str, Any]:
+        return {name: array * 0.9 for name, array in arrays.items()}
+
+    both = pair(name)
+    theirs = [each for each in type(both.theirs)._callback_tensor_inputs if not each.startswith("negative")]
+    arguments = {"prompt": PROMPTS[0], "num_inference_steps": 3}
+    both.check(callback_on_step_end=change, callback_on_step_end_tensor_inputs=theirs, **arguments)
+    for kind in ("Img2Img", "Inpaint"):
+        cls = type(both.theirs).__name__.replace("Pipeline", f"{kind}Pipeline")
+        allowed = set(getattr(diffusers, cls)._callback_tensor_inputs)
+        assert allowed <= set(getattr(onnxpipe, cls).family.shown(getattr(onnxpipe, cls).mode))
+
+
+def test_callbacks_that_say_what_they_want() -> None:
+    both = pair("sd")
+    inputs = {"callback_on_step_end_tensor_inputs": ChangesPrompts.tensor_inputs}
+    theirs = both.theirs(PROMPTS[0], num_inference_steps=3, generator=torch_generators(42), output_type="np",
+                         callback_on_step_end=ChangesPrompts(), **inputs)  # fmt: skip
+    ours = both.ours(
+        PROMPTS[0], num_inference_steps=3, seed=42, output_type="np", callback_on_step_end=ChangesPrompts()
+    )
+    compare(ours.images, theirs.images)
+
+
+def test_negative_prompts_that_callbacks_return_take_effect() -> None:
+    """diffusers has joined them to the prompts by then, and reads them no more."""
+    ours, images = pair("sd").ours, []
+
+    def negative(pipe: Any, step: int, timestep: Any, arrays: dict[str, Any]) -> dict[str, Any]:
+        return {"negative_prompt_embeds": arrays["negative_prompt_embeds"] * 0.5}
+
+    def joined(pipe: Any, step: int, timestep: Any, arrays: dict[str, Any]) -> dict[str, Any]:
+        embeds = arrays["prompt_embeds"].copy()
+        embeds[:1] *= 0.5
+        return {"prompt_embeds": embeds, "negative_prompt_embeds": arrays["negative_prompt_embeds"]}
+
+    def nothing(pipe: Any, step: int, timestep: Any, arrays: dict[str, Any]) -> dict[str, Any]:
+        return arrays
+
+    names = ["latents", "prompt_embeds", "negative_prompt_embeds"]
+    for callback in (nothing, joined, negative):
+        made = ours(PROMPTS[0], num_inference_steps=3, seed=42, output_type="np", callback_on_step_end=callback,
+                    callback_on_step_end_tensor_inputs=names)  # fmt: skip
+        images.append(made.images)
+    assert np.array_equal(images[1], images[2])
+    assert not np.array_equal(images[0], images[1])
 
 
 def test_an_interrupted_run_ends_early() -> None:

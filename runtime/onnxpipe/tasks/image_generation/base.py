@@ -66,7 +66,7 @@ class ImageGenerator:
         self._prediction_type = scheduler.config.get("prediction_type")
         self._bar: dict[str, Any] = {}
         self._lock = threading.RLock()
-        self._guidance_scale = 1.0
+        self._guidance_scale, self._guidance_rescale = 1.0, 0.0
         self._interrupt = False
         self._num_timesteps = 0
 
@@ -178,6 +178,11 @@ class ImageGenerator:
         return self._guidance_scale
 
     @property
+    def guidance_rescale(self) -> float:
+        """The share of rescaled guidance of the call; callbacks may set `_guidance_rescale`."""
+        return self._guidance_rescale
+
+    @property
     def do_classifier_free_guidance(self) -> bool:
         """Whether each step runs with the negative prompt too."""
         return self.family.guided(self.model, self._guidance_scale)
@@ -216,7 +221,10 @@ class ImageGenerator:
             given = getattr(request, name) is not None or (name == "image" and request.latents is not None)
             if name in family.known(mode) and not given:
                 raise UnsupportedError(f"{type(self).__name__} needs {name}=")
-        shown = {*family.shown, *(("mask", "masked_image_latents") if mode == "inpainting" else ())}
+        asked = getattr(request.callback_on_step_end, "tensor_inputs", None)  # of diffusers' callbacks that are objects
+        if asked is not None:
+            request = dataclasses.replace(request, callback_on_step_end_tensor_inputs=tuple(asked))
+        shown = family.shown(mode)
         for name in request.callback_on_step_end_tensor_inputs:
             if name not in shown:
                 raise UnsupportedError(
@@ -228,7 +236,7 @@ class ImageGenerator:
         size = self._size(request)
         warn_of_memory(self.model, *size)
         self._interrupt = False
-        self._guidance_scale = float(request.guidance_scale or 0.0)
+        self._guidance_scale, self._guidance_rescale = float(request.guidance_scale or 0.0), request.guidance_rescale
         guided = self.do_classifier_free_guidance
         if request.clip_skip is not None and request.prompt is None:
             raise UnsupportedError("clip_skip has no effect on prompt_embeds: leave it out")
@@ -245,8 +253,6 @@ class ImageGenerator:
         height, width = (side * self.model.vae.factor for side in start.latents.shape[-2:])
         arrays = self.family.arrays(request, self.model, encoded, self.mode, (height, width))
         arrays |= {"latents": start.latents, **_masks(start, guided)}
-        if encoded.negative is not None:
-            arrays["negative_prompt_embeds"] = encoded.negative
         self._num_timesteps = len(schedule.timesteps)
         run = Denoising(self.scheduler, schedule.timesteps, schedule.steps, arrays, starter.draw, start.painting)
         latents = run.run(self, request)

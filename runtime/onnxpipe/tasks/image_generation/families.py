@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -27,6 +27,8 @@ _NEGATIVE = ("negative_prompt", "negative_prompt_embeds", "sigmas")
 _POOLED = ("prompt_2", "negative_prompt_2", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
 _SIZE = ("height", "width")
 _PAINT = ("image", "mask_image", "masked_image_latents", "padding_mask_crop", "strength", *_SIZE)
+#: The arrays of inpainting that a callback may replace.
+_MASKS = ("mask", "masked_image_latents")
 #: The arguments that come with a mode.
 _OF_MODE: Mapping[Mode, tuple[str, ...]] = {
     "text-to-image": _SIZE,
@@ -44,7 +46,7 @@ class DiffusionFamily(ABC):
         arguments: the arguments that it takes besides those of every family.
         flow: its scheduler matches flows; else it predicts noise.
         checked: images go through a safety checker, if there is one.
-        shown: the arrays that a callback may ask for.
+        arrays_between: the arrays that a callback may ask for and replace, as diffusers lists them.
         consistent: each step predicts the image itself, of which the last prediction is decoded.
     """
 
@@ -55,7 +57,7 @@ class DiffusionFamily(ABC):
     arguments: ClassVar[tuple[str, ...]]
     flow: ClassVar[bool] = False
     checked: ClassVar[bool] = False
-    shown: ClassVar[tuple[str, ...]] = ("latents", "prompt_embeds", "negative_prompt_embeds")
+    arrays_between: ClassVar[tuple[str, ...]] = ("latents", "prompt_embeds", "negative_prompt_embeds")
     consistent: ClassVar[bool] = False
 
     def known(self, mode: Mode) -> frozenset[str]:
@@ -65,6 +67,10 @@ class DiffusionFamily(ABC):
     def of_mode(self, mode: Mode) -> tuple[str, ...]:
         """The arguments that only this family takes in a mode."""
         return ()
+
+    def shown(self, mode: Mode) -> tuple[str, ...]:
+        """The arrays that a callback may ask for and replace in a mode."""
+        return (*self.arrays_between, *(_MASKS if mode == "inpainting" else ()))
 
     def guided(self, model: DiffusionModel, scale: float) -> bool:
         """Whether each step runs with the negative prompt too."""
@@ -89,6 +95,11 @@ class DiffusionFamily(ABC):
             mode: what the pipeline starts from.
             size: height and width of the images in pixels.
         """
+
+    @property
+    def fed(self) -> Collection[str]:
+        """The arrays that the denoiser reads besides the latents: one row for each of theirs."""
+        return _FEEDS.keys()
 
     def feeds(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Rename those arrays to the inputs of the denoiser."""
@@ -150,7 +161,7 @@ class LatentConsistencyFamily(StableDiffusionFamily):
     guidance: ClassVar[Mapping[Mode, float]] = dict.fromkeys(steps, 8.5)
     strength: ClassVar[Mapping[Mode, float]] = {"image-to-image": 0.8}
     arguments = ("timesteps", "original_inference_steps")
-    shown = ("latents", "denoised", "prompt_embeds", "w_embedding")
+    arrays_between = ("latents", "denoised", "prompt_embeds", "w_embedding")
     consistent = True
 
     def of_mode(self, mode: Mode) -> tuple[str, ...]:
@@ -181,7 +192,7 @@ class StableDiffusionXLFamily(DiffusionFamily):
         *_NEGATIVE, *_POOLED, "timesteps", "eta", "guidance_rescale", "denoising_end", "original_size", "target_size",
         "crops_coords_top_left", "negative_original_size", "negative_target_size", "negative_crops_coords_top_left",
     )  # fmt: skip
-    shown = (*DiffusionFamily.shown, "add_text_embeds", "add_time_ids")
+    arrays_between = ("latents", "prompt_embeds", "add_text_embeds", "add_time_ids")
 
     def of_mode(self, mode: Mode) -> tuple[str, ...]:
         return () if mode == "text-to-image" else ("denoising_start", "aesthetic_score", "negative_aesthetic_score")
@@ -220,10 +231,14 @@ class StableDiffusion3Family(DiffusionFamily):
     strength: ClassVar[Mapping[Mode, float]] = {"image-to-image": 0.6, "inpainting": 0.6}
     arguments = (*_NEGATIVE, *_POOLED, "prompt_3", "negative_prompt_3", "max_sequence_length", "mu")
     flow = True
-    shown = (*DiffusionFamily.shown, "pooled_prompt_embeds")
+    arrays_between = ("latents", "prompt_embeds")
 
     def of_mode(self, mode: Mode) -> tuple[str, ...]:
         return _SIZE if mode == "image-to-image" else ()
+
+    def shown(self, mode: Mode) -> tuple[str, ...]:
+        negative = ("negative_prompt_embeds", "negative_pooled_prompt_embeds")
+        return (*super().shown(mode), *(("pooled_prompt_embeds",) if mode == "text-to-image" else negative))
 
     def guided(self, model: DiffusionModel, scale: float) -> bool:
         return scale > 1
