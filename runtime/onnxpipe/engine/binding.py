@@ -81,6 +81,43 @@ class DeviceArray:
         if self._host is None:
             self.value.update_inplace(memory)
 
+    def put(self, row: int, other: DeviceArray, columns: Array) -> None:
+        """Write the one row of another cache into a row of this one.
+
+        Args:
+            row: its number.
+            other: the other cache.
+            columns: int64 (entries of `other`,): where they go on the third axis.
+        """
+        memory = self.numpy()
+        memory[row][:, columns] = other.numpy()[0]
+        if self._host is None:
+            self.value.update_inplace(memory)
+
+
+class StateArray(DeviceArray):
+    """A state that every row has once, of any shape behind the rows: it does not grow with the row's tokens."""
+
+    def take(self, rows: Array, *, length: int, room: int) -> DeviceArray:
+        """Select rows, whatever the length: see `DeviceArray.take`."""
+        return StateArray.of(self.numpy()[rows], self.device)
+
+    def permute(self, rows: Array, *, length: int) -> None:
+        """Reorder whole rows in place: see `DeviceArray.permute`."""
+        self._fill(self.numpy()[rows])
+
+    def put(self, row: int, other: DeviceArray, columns: Array) -> None:
+        """Write the one row of another state into a row of this one: see `DeviceArray.put`."""
+        values = self.numpy()
+        values[row] = other.numpy()[0]
+        self._fill(values)
+
+    def _fill(self, values: Array) -> None:
+        if self._host is None:
+            self.value.update_inplace(values)
+        else:
+            self._host[:] = values
+
 
 class Binding:
     """Runs one session repeatedly, with arrays that stay on its device. For one thread at a time."""

@@ -1,12 +1,48 @@
-"""Find the number and the size of the heads of a cached array."""
+"""Find what a decoder keeps from step to step: keys and values, which grow, and states, which do not; their shapes.
+
+An input is kept where an output has its name with "present" for "past": past_key_values.0.key and present.0.key,
+past_conv.0 and present_conv.0, cache_params.past.ssm.0 and cache_params.present.ssm.0. Those that begin with
+"past_key_values." grow with each token, on the third of four axes; all others are states.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from onnxpipe.bundle import Config
 from onnxpipe.engine import Session
 from onnxpipe.errors import UnsupportedError
+
+_GROWING = "past_key_values."
+_PAST = re.compile(r"past(_key_values)?(?=[._])")
+
+
+def kept_arrays(steps: Session) -> tuple[dict[str, str], dict[str, str]]:
+    """Find what a decoder's graph keeps: the names in the inputs to those in the outputs.
+
+    Returns:
+        Those that grow, all inputs named past_key_values.*, whether their outputs are there or not; and the states.
+    """
+    names = {name: _PAST.sub("present", name, count=1) for name in steps.inputs if _PAST.search(name)}
+    growing = {name: out for name, out in names.items() if name.startswith(_GROWING)}
+    return growing, {name: out for name, out in names.items() if name not in growing and out in steps.outputs}
+
+
+def state_shape(session: Session, name: str) -> tuple[int, ...]:
+    """Shape of a row of the state `name`.
+
+    Raises:
+        UnsupportedError: the graph does not fix it.
+    """
+    shape = session.inputs[name].shape[1:]
+    sizes = tuple(size for size in shape if isinstance(size, int) and size >= 0)
+    if len(sizes) != len(shape):
+        raise UnsupportedError(
+            f"{session.path}: the state {name!r} has the shape {session.inputs[name].shape}; all but the first must "
+            "be numbers: export the model again"
+        )
+    return sizes
 
 
 def cache_shape(session: Session, name: str, config: Config) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,8 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.cache_shape import cache_shape
 from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
 from onnxpipe.models.causal_lm.graph import CausalGraph
+from onnxpipe.models.causal_lm.inputs import TokenIds
+from onnxpipe.models.causal_lm.model import CausalLM
 from onnxpipe.models.seq2seq.decoder import _once
 from tolerances import SUM
 
@@ -53,12 +56,16 @@ _CONSTANTS = [
     _constant("times", np.array([1, 1, WIDTH])),
     _constant("zero", np.array([0])),
     _constant("one", np.array([1])),
+    _constant("one_float", np.array(1, np.float32)),
 ]
 
 
-def _save(path: Path, nodes: list[Any], domains: list[Any]) -> CausalGraph:
+def _save(path: Path, nodes: list[Any], domains: list[Any], states: Sequence[tuple[Any, Any]] = ()) -> CausalGraph:
     logits = _value("logits", TensorProto.FLOAT, "b", "s", 1)
-    graph = helper.make_graph(nodes, "toy", [*_SHARED_INPUTS, *_CACHES], [logits, *_PRESENT], _CONSTANTS)
+    inputs, outputs = [*_SHARED_INPUTS, *_CACHES], [logits, *_PRESENT]
+    graph = helper.make_graph(
+        nodes, "toy", [*inputs, *(past for past, _ in states)], [*outputs, *(new for _, new in states)], _CONSTANTS
+    )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18), *domains], ir_version=9), str(path))
     session = open_session(path, root=path.parent, device=CPU)
     return CausalGraph(session, session, "fp32", Config({}))
@@ -112,6 +119,24 @@ def padded(tmp_path: Path) -> CausalGraph:
     return _save(tmp_path / "model.onnx", nodes, [])
 
 
+def _with_state(graph: CausalGraph, shape: tuple[Any, ...] = ("b", 1, 2)) -> CausalGraph:
+    """Add a state of two numbers, each of which counts the tokens of a row, padding too, and add both to the logits."""
+    model = onnx.load(graph.session.path)
+    nodes = list(model.graph.node)
+    nodes[-1].output[0] = "plain"
+    nodes += [
+        helper.make_node("Sub", ["thin", "thin"], ["naught"]),
+        helper.make_node("Add", ["naught", "one_float"], ["ones"]),
+        helper.make_node("ReduceSum", ["ones", "one"], ["count_of_tokens"]),  # (b, 1, 1)
+        helper.make_node("Add", ["past_conv.0", "count_of_tokens"], ["present_conv.0"]),
+        helper.make_node("ReduceSum", ["present_conv.0", "last"], ["twice"]),
+        helper.make_node("Add", ["plain", "twice"], ["logits"]),
+    ]
+    state = tuple(_value(f"{when}_conv.0", TensorProto.FLOAT, *shape) for when in ("past", "present"))
+    domains = [entry for entry in model.opset_import if entry.domain]
+    return _save(Path(graph.session.path).with_name("state.onnx"), nodes, domains, [state])
+
+
 PROMPTS = [np.array([2, 4, 6]), np.array([10]), np.array([1, 3])]
 
 
@@ -163,6 +188,50 @@ def test_padding_at_the_left(padded: CausalGraph) -> None:
     decoder.crop(2)
     rows = [row[:-2] for row in rows]
     assert decoder.step(np.ones((3, 1), np.int64)).ravel() == pytest.approx([sum(row) + 1 for row in rows])
+
+
+@pytest.mark.parametrize("kind", ["ragged", "padded"])
+def test_states_are_kept_and_reordered_with_their_rows(kind: str, request: pytest.FixtureRequest) -> None:
+    """Each row's state has taken in its own tokens alone, whatever the others' lengths."""
+    graph = _with_state(request.getfixturevalue(kind))
+    assert graph.ragged == (kind == "ragged")
+    assert graph.states == {"past_conv.0": (1, 2)}
+    value: Any = np.mean if graph.ragged else np.sum
+
+    def expected() -> Any:
+        return pytest.approx([value(row) + 2 * len(row) for row in rows])
+
+    prompts = {"unlike": PROMPTS, "equal": [np.array([5, 6]), np.array([7, 1])]}
+    for chosen in prompts.values():
+        decoder: Any = PaddedDecoder(graph, chosen, 2, hidden=False)
+        if graph.ragged:
+            decoder = RaggedDecoder(graph, chosen, 2, max_length=400, hidden=False)
+        rows = [list(prompt) for prompt in chosen for _ in range(2)]
+        assert decoder.prefill().ravel() == expected()
+        for number, order in enumerate(([1, 0, 2, 3], [1, 1, 3], [2, 0, 1])):
+            tokens = np.arange(decoder.rows)[:, None] + number
+            rows = [row + list(new) for row, new in zip(rows, tokens, strict=True)]
+            assert decoder.step(tokens).ravel() == expected()
+            decoder.reorder(np.array(order))
+            rows = [rows[i] for i in order]
+        with pytest.raises(UnsupportedError, match=r"keeps states \(past_conv.0\).*assisted generation"):
+            decoder.crop(1)
+
+
+def test_logits_of_whole_rows_with_states(padded: CausalGraph) -> None:
+    model = CausalLM.__new__(CausalLM)
+    model.graph = _with_state(padded)
+    alone = [model._logits([row], TokenIds([row]))[0] for row in PROMPTS]
+    for one, many in zip(alone, model._logits(PROMPTS, TokenIds(PROMPTS)), strict=True):
+        assert many.tolist() == one.tolist()
+
+
+def test_states_and_inputs_that_cannot_be_fed(padded: CausalGraph) -> None:
+    with pytest.raises(UnsupportedError, match=r"past_conv.0.*must be numbers"):
+        _with_state(padded, ("b", 1, "width"))
+    padded.check_inputs(("input_ids",))
+    with pytest.raises(UnsupportedError, match="it takes 'input_ids', which is none"):
+        padded.check_inputs(("inputs_embeds",))
 
 
 def test_hidden_states_that_a_graph_does_not_give(ragged: CausalGraph) -> None:

@@ -70,8 +70,14 @@ class RaggedDecoder:
         inside = np.arange(width) < self._lengths[:, None]
         positions = np.where(inside, np.arange(width), 0)
         tokens = self._inputs.prompt(inside, positions)
-        logits = self._run(tokens, inside.astype(np.int64), positions, 1, cached=False)
-        if self._runner.hidden is not None:  # moves the padding to the left, so that the last entry is the last token's
+        apart = bool(self._graph.states) and not inside.all()
+        if apart:
+            logits = self._runner.run_apart(tokens, inside, self._cache)
+        else:
+            logits = self._run(tokens, inside.astype(np.int64), positions, 1, cached=False)
+        if (
+            self._runner.hidden is not None and not apart
+        ):  # moves the padding to the left, so that the last entry is the last token's
             moved = (np.arange(width) - (width - self._lengths[:, None])) % width
             self._runner.hidden = np.take_along_axis(self._runner.hidden, moved[:, :, None], axis=1)
         if self._copies > 1:
@@ -112,7 +118,12 @@ class RaggedDecoder:
         self._lengths, self._origin = self._lengths[rows], self._origin[rows]
 
     def crop(self, count: int) -> None:
-        """Forget the last `count` tokens of every row: entries beyond a row's length are never read."""
+        """Forget the last `count` tokens of every row: entries beyond a row's length are never read.
+
+        Raises:
+            UnsupportedError: the model keeps states.
+        """
+        self._graph.check_crop()
         self._lengths = self._lengths - count
 
     def _take(self, rows: Array, room: int) -> None:
@@ -121,7 +132,11 @@ class RaggedDecoder:
         self._lengths, self._origin, self._room = self._lengths[rows], self._origin[rows], room
 
     def _run(self, tokens: dict[str, Array], mask: Array, positions: Array, keep: int, *, cached: bool) -> Array:
-        return self._runner.run(tokens, mask, positions, keep, self._cache, self._cache, cached=cached)
+        # a state is written to other memory than it is read from: no operator for it promises to read first
+        present = {**self._cache, **self._graph.new_states(len(mask))}
+        logits = self._runner.run(tokens, mask, positions, keep, self._cache, present, cached=cached)
+        self._cache = present
+        return logits
 
 
 class PaddedDecoder:
@@ -161,9 +176,13 @@ class PaddedDecoder:
         width = max(len(prompt) for prompt in self._prompts)
         lengths = np.array([len(prompt) for prompt in self._prompts])
         inside = np.arange(width) >= width - lengths[:, None]
-        self._cache = self._graph.buffers(len(self._prompts), 0)
         tokens = self._inputs.prompt(inside, _places(inside))
-        logits = self._run(tokens, inside.astype(np.int64), _places(inside), 1, cached=False)
+        if self._graph.states and not inside.all():
+            self._cache, self._mask = self._graph.buffers(len(inside), width), inside.astype(np.int64)
+            logits = self._runner.run_apart(tokens, inside, self._cache)
+        else:
+            self._cache = self._graph.buffers(len(self._prompts), 0)
+            logits = self._run(tokens, inside.astype(np.int64), _places(inside), 1, cached=False)
         if self._copies > 1:
             rows = np.repeat(np.arange(len(self._prompts)), self._copies)
             self.reorder(rows)
@@ -187,7 +206,12 @@ class PaddedDecoder:
         self._mask, self._origin = self._mask[rows], self._origin[rows]
 
     def crop(self, count: int) -> None:
-        """Forget the last `count` tokens of every row."""
+        """Forget the last `count` tokens of every row.
+
+        Raises:
+            UnsupportedError: the model keeps states.
+        """
+        self._graph.check_crop()
         kept = self._mask.shape[1] - count
         self._mask = self._mask[:, :kept]
         every = np.arange(len(self._mask))

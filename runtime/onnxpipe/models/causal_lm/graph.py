@@ -4,13 +4,15 @@
 - older ones of optimum and transformers.js: "decoder_model_merged" with a switch `use_cache_branch`;
 - "decoder_model" for the prompt and "decoder_with_past_model" for the steps.
 
+Some layers keep a state instead of keys and values (the convolutions of LFM2, Mamba's): `past_conv.N`, `past_ssm.N`.
+
 A graph with ONNX Runtime's GroupQueryAttention takes rows of different lengths that begin at position 0 (`ragged`);
 every other takes rows padded on the left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,12 +21,16 @@ from numpy.typing import NDArray
 from onnxpipe.bundle import Bundle, Config
 from onnxpipe.bundle.graph_reader import operators
 from onnxpipe.engine import Session
-from onnxpipe.engine.binding import Binding, DeviceArray
+from onnxpipe.engine.binding import Binding, DeviceArray, StateArray
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Opener
-from onnxpipe.models.cache_shape import cache_shape
+from onnxpipe.models.cache_shape import cache_shape, kept_arrays, state_shape
+from onnxpipe.models.causal_lm.inputs import one_row
 
 Array = NDArray[Any]
+
+#: What a graph is fed besides tokens and caches, if it has such inputs.
+_FED = ("attention_mask", "num_logits_to_keep", "use_cache_branch")
 
 
 class CausalGraph:
@@ -35,20 +41,22 @@ class CausalGraph:
         precision: of that one.
         ragged: whether rows of different lengths begin at position 0, and buffers of past and present are shared.
         caches: names of a cached array in the inputs ("past_key_values.0.key") to their names in the outputs.
+        states: names of those that do not grow, in the inputs, to the shape of a row.
     """
 
     def __init__(self, prompt: Session, steps: Session, precision: str, config: Config) -> None:
         self.prompt, self.session, self.precision, self._config = prompt, steps, precision, config.get_text_config()
         self.ragged = "GroupQueryAttention" in operators(steps.path)
-        names = [name for name in steps.inputs if name.startswith("past_key_values.")]
-        self.caches = {name: name.replace("past_key_values", "present", 1) for name in names}
-        missing = [name for name in self.caches.values() if name not in steps.outputs]
-        if not names or missing:
+        growing, states = kept_arrays(steps)
+        self.caches = {**growing, **states}
+        missing = [name for name in growing.values() if name not in steps.outputs]
+        if not self.caches or missing:
             raise UnsupportedError(
                 f"{steps.path} cannot generate: it has no cache (past_key_values.N.key in, present.N.key out). "
                 "Export the model again: onnxpipe export MODEL --task text-generation -o DIR"
             )
-        self._heads = [cache_shape(steps, name, self._config) for name in names]
+        self._heads = {name: cache_shape(steps, name, self._config) for name in growing}
+        self.states = {name: state_shape(steps, name) for name in states}
 
     @classmethod
     def load(cls, bundle: Bundle, opener: Opener) -> CausalGraph:
@@ -72,18 +80,53 @@ class CausalGraph:
         steps, precision = opener(pair[1])
         return cls(opener(pair[0])[0], steps, precision, bundle.config)
 
+    def check_inputs(self, given: Collection[str]) -> None:
+        """Refuse a graph with an input that nothing here gives.
+
+        Args:
+            given: what is fed for tokens.
+
+        Raises:
+            UnsupportedError: it has one.
+        """
+        known = {*given, *_FED, *self.caches}
+        unknown = [name for name in (*self.prompt.inputs, *self.session.inputs) if name not in known]
+        if unknown:
+            raise UnsupportedError(
+                f"{self.session.path} cannot generate: it takes {unknown[0]!r}, which is none of the tokens' inputs "
+                f"({', '.join(given)}), of the masks' or of the caches' (an input past... with an output present...)"
+            )
+
     @property
     def gives_hidden(self) -> bool:
         """Whether the graph gives the last hidden states."""
         return "last_hidden_state" in self.session.outputs and self.prompt is self.session
 
     def buffers(self, rows: int, room: int) -> dict[str, DeviceArray]:
-        """Make empty caches, float (rows, key-value heads, room, head size) each."""
-        buffers = {}
-        for name, (heads, size) in zip(self.caches, self._heads, strict=True):
-            shape = (rows, heads, room, size)
-            buffers[name] = DeviceArray(shape, self.session.inputs[name].dtype, self.session.device)
-        return buffers
+        """Make empty caches, float (rows, key-value heads, room, head size) each, and states of zeros."""
+        inputs, device = self.session.inputs, self.session.device
+        buffers = {
+            name: DeviceArray((rows, heads, room, size), inputs[name].dtype, device)
+            for name, (heads, size) in self._heads.items()
+        }
+        return buffers | self.new_states(rows)
+
+    def new_states(self, rows: int) -> dict[str, DeviceArray]:
+        """Make states of zeros: what rows begin with."""
+        inputs, device = self.session.inputs, self.session.device
+        return {name: StateArray((rows, *shape), inputs[name].dtype, device) for name, shape in self.states.items()}
+
+    def check_crop(self) -> None:
+        """Refuse to forget tokens of a row where a state has taken them in.
+
+        Raises:
+            UnsupportedError: the graph has states.
+        """
+        if self.states:
+            raise UnsupportedError(
+                f"{self.session.path} keeps states ({next(iter(self.states))}), from which a token cannot be taken "
+                "back: assisted generation (assistant_model, prompt_lookup_num_tokens) does not work with this model"
+            )
 
     def feeds(self, tokens: Mapping[str, Array], mask: Array, keep: int, *, cached: bool) -> dict[str, Array]:
         """Make the feeds of a run besides the caches; inputs that the graph does not have are left out.
@@ -167,3 +210,31 @@ class Runner:
             raise graph.explained(error, int(positions.max()) + 1) from error
         self.hidden = found.get("last_hidden_state")
         return graph.logits(found["logits"] if place is None else place.numpy(), positions, keep)
+
+    def run_apart(self, tokens: Mapping[str, Array], inside: Array, caches: Mapping[str, DeviceArray]) -> Array:
+        """Compute the logits after prompts of unlike lengths one by one, float32 (rows, 1, vocabulary).
+
+        A state would take the padding in: some graphs leave it out by the mask, others do not.
+
+        Args:
+            tokens: as in `run`, of all rows.
+            inside: bool (rows, width): where a row's tokens are.
+            caches: those of all rows, with room for the width at least; they are filled.
+        """
+        parts: list[Array] = []
+        hidden: list[Array] = []
+        for row, shown in enumerate(inside):
+            columns = np.flatnonzero(shown)
+            places = np.arange(len(columns))[None]
+            past = self._graph.buffers(1, len(columns) if self._graph.ragged else 0)
+            present = self._graph.buffers(1, len(columns))
+            if self._graph.ragged:
+                present = {**past, **self._graph.new_states(1)}
+            alone = one_row(tokens, row, columns)
+            parts.append(self.run(alone, np.ones_like(places), places, 1, past, present, cached=False).copy())
+            for name, cache in caches.items():
+                cache.put(row, present[name], columns)
+            if self.hidden is not None:
+                hidden.append(np.pad(self.hidden, ((0, 0), (inside.shape[1] - len(columns), 0), (0, 0))))
+        self.hidden = np.concatenate(hidden) if hidden else None
+        return np.concatenate(parts)

@@ -158,3 +158,18 @@ def spread(rows: Sequence[Array], inside: Array, fill: float = 0) -> Array:
     laid = np.full((*inside.shape, *values.shape[1:]), fill, values.dtype)
     laid[inside] = values
     return laid
+
+
+def one_row(feeds: Mapping[str, Array], row: int, columns: Array) -> dict[str, Array]:
+    """Take what is fed for some tokens of one row, of what `DecoderInputs.prompt` gave for all rows.
+
+    Args:
+        feeds: arrays (rows, width, ...); only positions may have axes before these.
+        row: its number.
+        columns: int64 (n,): where its tokens are.
+    """
+    taken = {}
+    for name, value in feeds.items():
+        axis = value.ndim - 2 if name == "position_ids" else 0
+        taken[name] = np.ascontiguousarray(value.take([row], axis).take(columns, axis + 1))
+    return taken

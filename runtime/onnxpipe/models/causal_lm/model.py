@@ -13,7 +13,7 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Opener
 from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
 from onnxpipe.models.causal_lm.graph import CausalGraph
-from onnxpipe.models.causal_lm.inputs import DecoderInputs, EmbeddedTokens, TokenEmbeddings, TokenIds
+from onnxpipe.models.causal_lm.inputs import DecoderInputs, EmbeddedTokens, TokenEmbeddings, TokenIds, one_row
 from onnxpipe.models.generative import GenerativeModel
 from onnxpipe.processing.arrays import to_array
 from onnxpipe.processing.model_output import ModelOutput
@@ -43,7 +43,9 @@ class CausalLM(GenerativeModel):
         """Load the model of a bundle's decoder graphs."""
         graph = CausalGraph.load(bundle, opener)
         takes_ids = "input_ids" in graph.session.inputs
-        return cls(bundle, graph, name_or_path, None if takes_ids else TokenEmbeddings(opener("embed_tokens")[0]))
+        embeddings = None if takes_ids else TokenEmbeddings(opener("embed_tokens")[0])
+        graph.check_inputs((*(("input_ids",) if embeddings is None else embeddings.session.outputs), "position_ids"))
+        return cls(bundle, graph, name_or_path, embeddings)
 
     def __call__(
         self,
@@ -116,14 +118,25 @@ class CausalLM(GenerativeModel):
         places = np.arange(width) - shift[:, None]
         inside = (places >= 0) & (places < lengths[:, None])
         tokens = inputs.prompt(inside, np.where(inside, places, 0))
+        if graph.states and not inside.all():  # a state would take the padding in
+            every = np.arange(width)
+            return [
+                self._run(one_row(tokens, i, every[shown]), np.ones((1, lengths[i]), bool))[0]
+                for i, shown in enumerate(inside)
+            ]
+        logits = self._run(tokens, inside)
+        return [logits[i][inside[i]] for i in range(len(rows))]
+
+    def _run(self, tokens: dict[str, Array], inside: Array) -> Array:
+        """float32 (rows, width, vocabulary) for tokens that are where `inside`, bool (rows, width), is true."""
+        graph = self.graph
         feeds: dict[str, Any] = graph.feeds(tokens, inside.astype(np.int64), 0, cached=False)
         if graph.prompt is graph.session:
-            feeds |= {name: value.numpy() for name, value in graph.buffers(len(rows), 0).items()}
+            feeds |= {name: value.numpy() for name, value in graph.buffers(len(inside), 0).items()}
         try:
-            logits = graph.prompt.run(feeds, ["logits"])["logits"]
+            return graph.prompt.run(feeds, ["logits"])["logits"]
         except RuntimeError as error:
-            raise graph.explained(error, width) from error
-        return [logits[i][inside[i]] for i in range(len(rows))]
+            raise graph.explained(error, inside.shape[1]) from error
 
     @property
     def input_names(self) -> frozenset[str]:
