@@ -58,6 +58,8 @@ def stack(rows: Sequence[Row], padding: Padding) -> dict[str, Array]:
         ValueError: the rows have different inputs, or need a padding token and there is none.
     """
     names = rows[0].feeds.keys()
+    if len(rows) == 1:
+        return {name: np.asarray(array)[np.newaxis] for name, array in rows[0].feeds.items()}
     for row in rows:
         if row.feeds.keys() != names:
             raise ValueError(

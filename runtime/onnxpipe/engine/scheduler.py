@@ -120,6 +120,23 @@ def answer(
             yield _finish(waiting.popleft(), work, on_error)
 
 
+def answer_one(value: Any, work: Work) -> Any:
+    """Answer one input: as `answer` does, without what only several inputs need.
+
+    Raises:
+        Exception: the error that the input caused.
+    """
+    rows = list(work.encode(value))
+    if len(rows) == 1:
+        return work.decode([(rows[0], work.run(rows)[0])])
+    item = _Item(0, rows, [None] * len(rows), len(rows))
+    for batch in _cut([(item, n) for n in range(len(rows))], work):
+        _run(batch, work)
+    if item.error is not None:
+        raise item.error
+    return work.decode([(row, output) for row, output in zip(rows, item.outputs) if output is not None])
+
+
 _Slot = tuple[_Item, int]  # an item and the number of its row
 _Window = tuple[list[_Item], list[list[_Slot]]]  # items that begin in it, and the batches to run
 

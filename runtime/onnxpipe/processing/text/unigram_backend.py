@@ -57,6 +57,8 @@ class UnigramPieces:
         return encodings
 
     def _encode(self, backend: Any, texts: Sequence[Any], words: bool, add_special_tokens: bool) -> Any:
+        if len(texts) == 1 and isinstance(texts[0], str):  # a batch wakes other threads, which one text does not need
+            return [backend.encode(texts[0], add_special_tokens=add_special_tokens)]
         return backend.encode_batch(texts, is_pretokenized=words, add_special_tokens=add_special_tokens)
 
     def _model(self) -> _Model | None:

@@ -20,7 +20,17 @@ import numpy as np
 
 from onnxpipe.bundle.manifest import relist
 from onnxpipe.engine.batching import Padding, Row, split, stack
-from onnxpipe.engine.scheduler import TOKEN_BUDGET, WINDOW_ROWS, Answered, ItemError, OnError, Outputs, Work, answer
+from onnxpipe.engine.scheduler import (
+    TOKEN_BUDGET,
+    WINDOW_ROWS,
+    Answered,
+    ItemError,
+    OnError,
+    Outputs,
+    Work,
+    answer,
+    answer_one,
+)
 from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 from onnxpipe.models.base import Model
 from onnxpipe.processing.arrays import check_numbers
@@ -209,7 +219,8 @@ class Pipeline(Generic[OptionsT]):
         if args:
             logger.warning("Ignoring args : %s", args)
         call = {name: options.pop(name) for name in CallOptions.__annotations__ if name in options}
-        return self.dispatch(inputs, self.parse(options, self.options), **call)
+        parsed = self.parse(options, self.options) if options or self.Options is None else self.options
+        return self.dispatch(inputs, parsed, **call)
 
     def dispatch(
         self,
@@ -245,6 +256,13 @@ class Pipeline(Generic[OptionsT]):
             return PipelineIterator(lambda: answers(inputs))
         if is_dataset(inputs):
             return PipelineIterator(lambda: answers(rows_of(inputs)), -(-len(inputs) // (size or 1)))
+        if size is None and not workers and not self.lazy:
+            try:
+                return answer_one(inputs, work)
+            except Exception as error:
+                if on_error == "raise":
+                    raise
+                return ItemError(0, error)
         (result,) = answers([inputs], hurry=False, on_error="return")
         if isinstance(result, ItemError) and on_error == "raise":
             raise result.error
