@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -200,9 +201,8 @@ class OnnxGraph:
         seen: dict[Any, Any] = {}
         outputs = self.outputs()
         for tensor in self.graph.initializer:
-            if len(tensor.raw_data) <= 1024 and not stored_weights.is_stored(tensor):
-                key: Any = (tensor.data_type, tuple(tensor.dims), tensor.raw_data, _typed_data(tensor))
-                renamed[tensor.name] = seen.setdefault(key, tensor.name)
+            if not stored_weights.is_stored(tensor):
+                renamed[tensor.name] = seen.setdefault(_content(tensor), tensor.name)
         kept = []
         for node in self.graph.node:
             inputs = [renamed.get(name, name) for name in node.input]
@@ -242,6 +242,12 @@ def remove_graph(path: Path) -> None:
     """Remove the graph at `path` and its weights, if they are in a file of their own."""
     path.unlink()
     path.with_name(path.name + "_data").unlink(missing_ok=True)
+
+
+def _content(tensor: Any) -> Any:
+    """Return what only equal tensors have in common, such as the tables of rotations of every layer."""
+    data = tensor.raw_data if len(tensor.raw_data) <= 1024 else hashlib.sha256(tensor.raw_data).digest()
+    return tensor.data_type, tuple(tensor.dims), data, _typed_data(tensor)
 
 
 def _typed_data(tensor: Any) -> tuple[Any, ...]:

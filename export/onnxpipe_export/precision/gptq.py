@@ -18,7 +18,7 @@ import numpy as np
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.precision import inner
 from onnxpipe_export.precision.int8 import constant_products
-from onnxpipe_export.precision.nbits import BLOCK, Blocks, pack
+from onnxpipe_export.precision.nbits import BLOCK, Blocks, half, pack
 
 _DAMPING = 0.1
 """Added to the diagonal of H, as a share of its mean: a few hundred tokens do not span every direction."""
@@ -94,7 +94,7 @@ def quantise_blocks(matrix: np.ndarray, correlation: np.ndarray) -> Blocks:
             errors[:, row - start] = (left[:, row] - values[:, row] * scale) / factor[row, row]
             left[:, row:end] -= np.outer(errors[:, row - start], factor[row, row:end])
         left[:, end:] -= errors @ factor[start:end, end:]
-    return pack(values.reshape(count, -1, BLOCK), scales.astype(np.float32), 4)
+    return pack(values.reshape(count, -1, BLOCK), scales, 4)
 
 
 def _factor(correlation: np.ndarray) -> np.ndarray:
@@ -109,9 +109,9 @@ def _scale(block: np.ndarray, importance: np.ndarray) -> np.ndarray:
     at = np.abs(block).argmax(axis=1)
     largest = np.take_along_axis(block, at[:, None], axis=1)[:, 0]
     whole = np.where(np.abs(largest) < _TINY, _TINY, -largest / _MIDDLE)
-    best, scales = np.full(len(block), np.inf), whole
+    best, scales = np.full(len(block), np.inf), half(whole)
     for size in _CANDIDATES:
-        scale = whole * size
+        scale = half(whole * size)
         rounded = np.clip(np.rint(block / scale[:, None]), -_MIDDLE, _MIDDLE - 1) * scale[:, None]
         error = np.square(rounded - block) @ importance
         better = error < best

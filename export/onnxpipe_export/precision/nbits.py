@@ -10,6 +10,9 @@ llama of 135M parameters decodes 35 tokens/s in fp32, 83 with 8 bits and 110 wit
 `int8.py`, better for many rows at once, is not faster than fp32 there. Accuracy level 4 lets the kernel quantise
 activations to 8 bits by blocks of 32 of a row, so a row's answer depends on that row alone.
 
+A scale is stored in half precision and cast when the graph is loaded, so that a weight of 4 bits takes 4.5. A
+vocabulary whose embeddings are the weight of the last product too is stored once, in the product's blocks.
+
 A block's scale is the one of several candidates with the least squared error: with 4 bits it may be better to clip the
 largest number of a block than to round all others coarsely. Source of the format: ONNX Runtime's ContribOperators.md,
 com.microsoft.MatMulNBits.
@@ -24,16 +27,22 @@ from typing import Any
 import numpy as np
 
 from onnxpipe_export.onnx_graph import OnnxGraph
-from onnxpipe_export.precision.int8 import constant_products, quantise_columns, read_tables
+from onnxpipe_export.precision.int8 import Product, constant_products, read_tables
 
 BLOCK = 32
 """Rows of a weight that share a scale. With blocks of 128 answers depended on the batch."""
 _ACCURACY = 4
 _TINY = np.float32(1e-30)
+_LEAST = np.float16(6e-8)
+"""The smallest positive number of half precision."""
 _SHRINKS = {4: (1.0, 0.95, 0.9, 0.85, 0.8), 8: (1.0,)}
 """Factors tried on the scale that covers a block's largest number."""
 _COLUMNS_AT_ONCE = 4096
 _DOMAIN = "com.microsoft"
+_FLOAT = 1
+"""ONNX's number of float32."""
+_SAME = 1e-5
+"""The relative difference of float32 numbers that were multiplied and divided by the same factor."""
 
 
 @dataclass(frozen=True)
@@ -42,40 +51,66 @@ class Blocks:
 
     Attributes:
         values: uint8 (N, blocks, bytes of a block), the lower half of a byte first.
-        scales: float32 (N, blocks).
+        scales: float16 (N, blocks).
     """
 
     values: np.ndarray
     scales: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """A quantised weight in a graph: the names of its initializers, and the bits of a number."""
+
+    values: str
+    scales: str
+    bits: int
+
+
 def quantise(graph: OnnxGraph, bits: int, ready: Mapping[tuple[str, bool], Blocks] | None = None) -> None:
-    """Rewrite `graph`, a tidy fp32 graph, in place; vocabularies become int8 with scales by blocks too.
+    """Rewrite `graph`, a tidy fp32 graph, in place.
+
+    Vocabularies have 8 bits, and so has the last product where its weight is one.
 
     Args:
         graph: the graph.
         bits: 4 or 8.
         ready: weights that have been quantised already, by name and whether they are stored transposed.
     """
-    _quantise_tables(graph)
-    stored: dict[tuple[str, bool], tuple[str, str]] = {}
+    stored: dict[tuple[str, bool], _Stored] = {}
+    wide: dict[tuple[str, bool], str] = {}
+    vocabularies = {graph.graph.node[index].input[0]: table for index, table in read_tables(graph)}
+    shared: dict[str, tuple[_Stored, np.ndarray | None]] = {}
     replacements: dict[int, list[Any]] = {}
     for product in constant_products(graph):
-        weight = graph.constant(product.weight)
-        assert weight is not None
-        matrix = weight if product.transposed else weight.T
+        replacements[product.index] = new = []
         key = (product.weight, product.transposed)
         if key not in stored:
-            blocks = (ready or {}).get(key) or quantise_blocks(matrix, bits)
-            stored[key] = (
-                graph.add_constant(f"{product.weight}_q{bits}", blocks.values),
-                graph.add_constant(f"{product.weight}_scales", blocks.scales),
-            )
-        node = graph.graph.node[product.index]
-        replacements[product.index] = _nodes(graph, node, stored[key], matrix.shape, bits)
+            matrix = _matrix(graph, *key)
+            tied = {name: columns for name, table in vocabularies.items()
+                    if (columns := _columns_between(matrix, table)) is not None}  # fmt: skip
+            blocks = quantise_blocks(matrix, 8) if tied else (ready or {}).get(key) or quantise_blocks(matrix, bits)
+            stored[key] = _store(graph, product.weight, blocks, 8 if tied else bits)
+            shared.update({name: (stored[key], columns) for name, columns in tied.items()})
+            wide[key] = graph.fresh(f"{stored[key].scales}/float")
+            new.append(graph.node("Cast", [stored[key].scales], wide[key], to=_FLOAT))
+        new += _product(graph, product, stored[key], wide[key])
     graph.replace_nodes(replacements)
+    _quantise_tables(graph, shared)
     graph.need_domain(_DOMAIN)
     graph.tidy()
+
+
+def _matrix(graph: OnnxGraph, weight: str, transposed: bool) -> np.ndarray:
+    """Read a product's weight as float32 (N, K)."""
+    value = graph.constant(weight)
+    assert value is not None
+    return value if transposed else value.T
+
+
+def _store(graph: OnnxGraph, name: str, blocks: Blocks, bits: int) -> _Stored:
+    values = graph.add_constant(f"{name}_q{bits}", blocks.values)
+    return _Stored(values, graph.add_constant(f"{name}_scales", blocks.scales), bits)
 
 
 def quantise_blocks(matrix: np.ndarray, bits: int) -> Blocks:
@@ -94,7 +129,7 @@ def dequantise(blocks: Blocks, bits: int, width: int) -> np.ndarray:
     values = blocks.values
     if bits == 4:
         values = np.stack([values & 15, values >> 4], axis=-1).reshape(*values.shape[:2], BLOCK)
-    numbers = (values.astype(np.float32) - (1 << (bits - 1))) * blocks.scales[..., None]
+    numbers = (values.astype(np.float32) - (1 << (bits - 1))) * blocks.scales[..., None].astype(np.float32)
     return np.asarray(numbers.reshape(len(numbers), -1)[:, :width])
 
 
@@ -110,7 +145,13 @@ def pack(values: np.ndarray, scales: np.ndarray, bits: int) -> Blocks:
     """Pack whole numbers around 0, (N, blocks, 32), into bytes."""
     unsigned = (values + (1 << (bits - 1))).astype(np.uint8)
     stored = unsigned if bits == 8 else unsigned[..., ::2] | (unsigned[..., 1::2] << 4)
-    return Blocks(np.asarray(stored, np.uint8), scales)
+    return Blocks(np.asarray(stored, np.uint8), scales.astype(np.float16))
+
+
+def half(scales: np.ndarray) -> np.ndarray:
+    """Round scales to the nearest that half precision has, but not to 0."""
+    rounded = scales.astype(np.float16)
+    return np.where(rounded == 0, np.copysign(_LEAST, scales), rounded).astype(np.float32)
 
 
 def _quantise_rows(matrix: np.ndarray, bits: int) -> Blocks:
@@ -127,9 +168,9 @@ def _best(blocks: np.ndarray, bits: int, middle: int) -> tuple[np.ndarray, np.nd
     # -8..7 reaches one further below 0, so the sign of the scale puts the largest number there.
     whole = -largest / middle if bits == 4 else np.abs(largest) / (middle - 1)
     whole = np.where(np.abs(whole) < _TINY, _TINY, whole).astype(np.float32)
-    best, scales, values = None, whole, blocks
+    best, scales, values = None, half(whole), blocks
     for shrink in _SHRINKS[bits]:
-        scale = whole * np.float32(shrink)
+        scale = half(whole * np.float32(shrink))
         numbers = np.clip(np.rint(blocks / scale[..., None]), -middle, middle - 1)
         error = np.square(numbers * scale[..., None] - blocks).sum(axis=-1)
         if best is None:
@@ -142,59 +183,73 @@ def _best(blocks: np.ndarray, bits: int, middle: int) -> tuple[np.ndarray, np.nd
     return scales.astype(np.float32), values
 
 
-def _quantise_tables(graph: OnnxGraph) -> None:
-    """Store vocabularies that Gather reads by row as int8 with a scale for each 32 numbers of a row.
+def _quantise_tables(graph: OnnxGraph, shared: Mapping[str, tuple[_Stored, np.ndarray | None]]) -> None:
+    """Store vocabularies that Gather reads by row in blocks of 8 bits, those of a product where they are `shared`.
 
     With one scale a row, as in `int8.py`, this was most of the error of stories15M at 8 bits (cosine 0.9989, not
     0.9996).
     """
-    import onnx
-
-    stored: dict[str, tuple[str, str]] = {}
+    stored = dict(shared)
     replacements: dict[int, list[Any]] = {}
     for index, table in read_tables(graph):
         node = graph.graph.node[index]
-        name, ids, output = node.input[0], node.input[1], node.output[0]
+        name = node.input[0]
         if name not in stored:
-            blocks = np.pad(table, ((0, 0), (0, -table.shape[1] % BLOCK))).reshape(-1, BLOCK)
-            columns, scales = quantise_columns(blocks.T)
-            stored[name] = (
-                graph.add_constant(f"{name}_int8", columns.T.reshape(len(table), -1, BLOCK)),
-                graph.add_constant(f"{name}_scale", scales.reshape(len(table), -1, 1)),
-            )
-        rows, real, scale, wide, shape, whole, padded = (
-            graph.fresh(f"{output}/{part}") for part in ("rows", "float", "scale", "wide", "shape", "whole", "padded")
-        )
-        last = graph.add_constant(f"{output}/last", np.array([-1], np.int64))
-        replacements[index] = [
-            graph.node("Gather", [stored[name][0], ids], rows, axis=0),
-            graph.node("Cast", [rows], real, to=onnx.TensorProto.FLOAT),
-            graph.node("Gather", [stored[name][1], ids], scale, axis=0),
-            graph.node("Mul", [real, scale], wide),
-            graph.node("Shape", [ids], shape),
-            graph.node("Concat", [shape, last], whole, axis=0),
-        ]
-        if table.shape[1] % BLOCK == 0:
-            replacements[index].append(graph.node("Reshape", [wide, whole], output))
-            continue
-        bounds = [graph.add_constant(f"{output}/{part}", np.array([value], np.int64))
-                  for part, value in (("start", 0), ("end", table.shape[1]))]  # fmt: skip
-        replacements[index] += [
-            graph.node("Reshape", [wide, whole], padded),
-            graph.node("Slice", [padded, *bounds, last], output),
-        ]
+            stored[name] = _store(graph, name, quantise_blocks(table, 8), 8), None
+        replacements[index] = _rows(graph, node, *stored[name], table.shape[1])
     graph.replace_nodes(replacements)
 
 
-def _nodes(graph: OnnxGraph, node: Any, stored: tuple[str, str], shape: tuple[int, ...], bits: int) -> list[Any]:
-    """Make the replacement of `node`: the product, and the Add of a Gemm's bias."""
+def _columns_between(matrix: np.ndarray, table: np.ndarray) -> np.ndarray | None:
+    """Find the factor of each column, float32 (K,), by which a product's weight is a vocabulary (see `balance`).
+
+    Returns:
+        None if it is another weight.
+    """
+    if matrix.shape != table.shape:
+        return None
+    at = (np.abs(table).argmax(axis=0), np.arange(table.shape[1]))
+    columns = np.divide(matrix[at], table[at], out=np.ones_like(table[0]), where=table[at] != 0)
+    return columns if columns.all() and np.allclose(matrix, table * columns, rtol=_SAME, atol=0) else None
+
+
+def _rows(graph: OnnxGraph, node: Any, stored: _Stored, columns: np.ndarray | None, width: int) -> list[Any]:
+    """Make the replacement of a Gather of a vocabulary's rows: numbers and scales are gathered, and multiplied."""
+    ids, output = node.input[1], node.output[0]
+    new: list[Any] = []
+
+    def made(kind: str, *inputs: str, **attributes: Any) -> str:
+        name = graph.fresh(f"{output}/{kind.lower()}")
+        new.append(graph.node(kind, inputs, name, **attributes))
+        return name
+
+    def constant(value: Any, dtype: Any = np.int64) -> str:
+        return graph.add_constant(f"{output}/constant", np.asarray(value, dtype))
+
+    numbers = made("Cast", made("Gather", stored.values, ids, axis=0), to=_FLOAT)
+    numbers = made("Sub", numbers, constant(1 << (stored.bits - 1), np.float32))
+    scales = made("Cast", made("Gather", stored.scales, ids, axis=0), to=_FLOAT)
+    blocks = made("Mul", numbers, made("Unsqueeze", scales, constant([-1])))
+    row = made("Reshape", blocks, made("Concat", made("Shape", ids), constant([-1]), axis=0))
+    if width % BLOCK:
+        row = made("Slice", row, constant([0]), constant([width]), constant([-1]))
+    if columns is not None and (columns != 1).any():
+        made("Mul", row, constant(1 / columns, np.float32))
+    new[-1].output[0] = output
+    return new
+
+
+def _product(graph: OnnxGraph, product: Product, weight: _Stored, scales: str) -> list[Any]:
+    """Make the replacement of a product: itself, and the Add of a Gemm's bias."""
+    node = graph.graph.node[product.index]
+    columns, rows = product.shape if product.transposed else product.shape[::-1]
     output = node.output[0]
     bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
-    product = graph.fresh(f"{output}/unbiased") if bias else output
+    result = graph.fresh(f"{output}/unbiased") if bias else output
     new = [
         graph.node(
-            "MatMulNBits", [node.input[0], *stored], product, domain=_DOMAIN,
-            N=shape[0], K=shape[1], bits=bits, block_size=BLOCK, accuracy_level=_ACCURACY,
+            "MatMulNBits", [node.input[0], weight.values, scales], result, domain=_DOMAIN,
+            N=columns, K=rows, bits=weight.bits, block_size=BLOCK, accuracy_level=_ACCURACY,
         )
     ]  # fmt: skip
-    return new if bias is None else [*new, graph.node("Add", [product, bias], output)]
+    return new if bias is None else [*new, graph.node("Add", [result, bias], output)]
