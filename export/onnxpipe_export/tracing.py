@@ -20,6 +20,7 @@ from typing import Any
 from onnxpipe.errors import ExportError
 from onnxpipe_export import stored_weights
 from onnxpipe_export.onnx_graph import SINGLE_FILE_LIMIT
+from onnxpipe_export.traceable import traceable_operations
 
 OPSET = 18
 """The lowest opset with every operator used here, so that older versions of ONNX Runtime and other runtimes load it."""
@@ -50,7 +51,7 @@ def trace(
     apart = stored_weights.parameters(module)
     whole = sum(tensor.nbytes for tensor in apart.values()) <= SINGLE_FILE_LIMIT
     try:
-        with quiet(), _silent_output(), _ordered_sets(), torch.no_grad():
+        with quiet(), _silent_output(), _ordered_sets(), traceable_operations(), torch.no_grad():
             torch.onnx.export(
                 module,
                 tuple(example.values()),

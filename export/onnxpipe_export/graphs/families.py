@@ -57,8 +57,8 @@ def family_of(model_type: str) -> ModelFamily:
 # window, with or without a rotation of queries and keys. Others attend by standard operators, e.g. bloom, mpt (a bias
 # that grows with the distance), gpt_neo (windows of its own), gpt_oss (sinks).
 GQA_FAMILIES = frozenset(
-    ["arcee", "biogpt", "cohere", "cohere2", "exaone4", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_bigcode",
-     "gpt_neox", "granite", "llama", "mistral", "mixtral", "nemotron", "olmo", "olmo2", "opt", "persimmon", "phi",
-     "phi3", "qwen2", "qwen2_5_vl_text", "qwen2_moe", "qwen2_vl_text", "qwen3", "qwen3_vl_text", "seed_oss", "smollm3",
-     "stablelm", "starcoder2"]
+    ["apertus", "arcee", "biogpt", "cohere", "cohere2", "ernie4_5", "exaone4", "gemma", "gemma2", "gemma3_text", "glm",
+     "glm4", "gpt2", "gpt_bigcode", "gpt_neox", "granite", "helium", "llama", "mistral", "mixtral", "nemotron", "olmo",
+     "olmo2", "opt", "persimmon", "phi", "phi3", "qwen2", "qwen2_5_vl_text", "qwen2_moe", "qwen2_vl_text", "qwen3",
+     "qwen3_vl_text", "seed_oss", "smollm3", "stablelm", "starcoder2"]
 )  # fmt: skip

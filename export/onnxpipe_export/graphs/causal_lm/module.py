@@ -69,13 +69,22 @@ class CausalModule(torch.nn.Module):  # type: ignore[misc]
 def run_model(model: Any, cache: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
     """Run the model on a cache: logits, and the last hidden state that they are computed from."""
     hidden_states: list[Any] = []
-    hook = model.get_decoder().register_forward_hook(lambda module, args, output: hidden_states.append(output[0]))
+    hook = decoder_of(model).register_forward_hook(lambda module, args, output: hidden_states.append(output[0]))
     try:
         with _selecting(model, inputs) as selected:
             answer = model(**selected, past_key_values=cache, use_cache=True, return_dict=True)
     finally:
         hook.remove()
     return answer.logits, hidden_states[0]
+
+
+def decoder_of(model: Any) -> Any:
+    """Return the part of a causal model that gives the last hidden state.
+
+    Where `get_decoder` finds nothing by the names it knows it returns the model itself (Llama 4 without its images).
+    """
+    found = model.get_decoder()
+    return model.model if found is model else found
 
 
 @contextlib.contextmanager
@@ -131,5 +140,5 @@ def kept_positions(positions: Any, keep: Any, padded_right: bool) -> Any:
 def _passes_on(model: Any) -> bool:
     """Tell whether the model's forward passes keyword arguments that it does not know itself to its decoder."""
     kinds = (parameter.kind for parameter in inspect.signature(model.forward).parameters.values())
-    decoder = inspect.signature(model.get_decoder().forward).parameters
+    decoder = inspect.signature(decoder_of(model).forward).parameters
     return inspect.Parameter.VAR_KEYWORD in kinds and "position_ids" in decoder

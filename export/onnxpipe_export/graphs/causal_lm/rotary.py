@@ -16,6 +16,8 @@ import torch
 
 _FUNCTION = "apply_rotary_pos_emb"
 _PROBED = 6
+_FORMS = ((False, False), (True, True), (True, False))
+"""Whether a family rotates interleaved elements, and whether it gives each angle twice in a row: Llama, Cohere, GLM."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,13 @@ class Rotary:
         home: the Python module in which the family's `apply_rotary_pos_emb` is looked up.
         modules: the modules that compute the cosines and sines.
         interleaved: which of the two rotations.
+        pairwise: whether the modules give each angle twice in a row; else all angles, and all again.
     """
 
     home: Any
     modules: tuple[RotaryModule, ...]
     interleaved: bool
+    pairwise: bool
 
     @property
     def width(self) -> int:
@@ -64,7 +68,7 @@ class Rotary:
 
     def table(self, module: RotaryModule, kind: str | None, positions: int) -> tuple[Any, Any]:
         """Compute cosines and sines of the positions 0.., float32 (positions, half of the rotated part of a head)."""
-        return _halved(*module.angles(positions, kind), self.interleaved)
+        return _halved(*module.angles(positions, kind), self.pairwise)
 
 
 def find_rotary(model: Any) -> Rotary | None:
@@ -74,9 +78,9 @@ def find_rotary(model: Any) -> Rotary | None:
     modules = tuple(_modules(model))
     if apply is None or not modules:
         return None
-    for interleaved in (False, True):
-        if all(_is(apply, module, kind, interleaved) for module in modules for kind in module.kinds):
-            return Rotary(home, modules, interleaved)
+    for interleaved, pairwise in _FORMS:
+        if all(_is(apply, module, kind, interleaved, pairwise) for module in modules for kind in module.kinds):
+            return Rotary(home, modules, interleaved, pairwise)
     return None
 
 
@@ -88,7 +92,7 @@ def _modules(model: Any) -> Iterator[RotaryModule]:
             yield RotaryModule(name, module, kinds)
 
 
-def _is(apply: Callable[..., Any], module: RotaryModule, kind: str | None, interleaved: bool) -> bool:
+def _is(apply: Callable[..., Any], module: RotaryModule, kind: str | None, interleaved: bool, pairwise: bool) -> bool:
     """Tell whether `apply` does this rotation, by trying it on random queries and keys."""
     cos, sin = module.angles(_PROBED, kind)
     generator = torch.Generator().manual_seed(0)
@@ -97,14 +101,14 @@ def _is(apply: Callable[..., Any], module: RotaryModule, kind: str | None, inter
         turned = apply(query, key, cos, sin)
     except (TypeError, ValueError, RuntimeError):  # of another signature
         return False
-    tables = _halved(cos, sin, interleaved)
+    tables = _halved(cos, sin, pairwise)
     expected = (_turn(query, *tables, interleaved), _turn(key, *tables, interleaved))
     return all(torch.allclose(a, b, atol=1e-5) for a, b in zip(turned, expected, strict=True))
 
 
-def _halved(cos: Any, sin: Any, interleaved: bool) -> tuple[Any, Any]:
+def _halved(cos: Any, sin: Any, pairwise: bool) -> tuple[Any, Any]:
     """Drop the repeated half of cosines and sines: both halves (or neighbours) have the same angle."""
-    if interleaved:
+    if pairwise:
         return cos[0, :, ::2].contiguous(), sin[0, :, ::2].contiguous()
     width = cos.shape[-1] // 2
     return cos[0, :, :width].contiguous(), sin[0, :, :width].contiguous()
