@@ -172,9 +172,14 @@ def _load(folder: Path, task: tasks.Task, config: Any, extra: dict[str, Any]) ->
     import torch
     import transformers
 
-    named = tasks.class_names(task) if task.modality != "text" else {}
-    fitting = [named[name] for name in getattr(config, "architectures", None) or () if name in named]
-    auto_class = getattr(transformers, fitting[0] if fitting else tasks.auto_class(task, config.model_type))
+    architectures = getattr(config, "architectures", None) or ()
+    if task.modality == "text":
+        fitting = [tasks.encoder_class(config.model_type, architectures)] if task.name in _FEATURES else []
+    else:
+        named = tasks.class_names(task)
+        fitting = [named[name] for name in architectures if name in named]
+    name = next((name for name in fitting if name is not None), tasks.auto_class(task, config.model_type))
+    auto_class = getattr(transformers, name)
     try:
         with quiet(), _same_random_state():
             model, info = auto_class.from_pretrained(

@@ -9,7 +9,7 @@ from typing import Any
 
 from onnxpipe.bundle.precision import SUFFIXES
 from onnxpipe.errors import ExportError
-from onnxpipe_export import certify
+from onnxpipe_export import certify, refusals
 from onnxpipe_export.graphs.graph import GraphExport
 from onnxpipe_export.onnx_graph import OnnxGraph, remove_graph
 
@@ -27,11 +27,7 @@ def trace(graph: GraphExport, full: Path) -> Path:
         except ExportError:
             raise
         except Exception as error:  # torch's exporter raises nearly every kind, assertions without a message as well
-            kind = graph.checkpoint.config.model_type
-            raise ExportError(
-                f"{graph.name} of a {kind} cannot be traced ({type(error).__name__}: {error}). The README lists "
-                "families that are known to export"
-            ) from error
+            raise refusals.untraceable(graph.checkpoint.config.model_type, graph.name, error) from error
         traced = OnnxGraph.load(path)
         graph.optimise(traced)
         traced.save(full)

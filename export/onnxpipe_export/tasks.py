@@ -245,6 +245,19 @@ def auto_class(task: Task, model_type: str) -> str:
     return known[0] if known and task.modality == "audio" else task.auto_class
 
 
+def encoder_class(model_type: str, architectures: Sequence[str]) -> str | None:
+    """Name the class of the encoder alone of a type whose `AutoModel` has a decoder as well (T5); None for others.
+
+    Features of texts are the encoder's: checkpoints of sentence-transformers (gtr-t5, sentence-t5) have nothing else.
+    """
+    import transformers
+    from transformers.models.auto import modeling_auto
+
+    known = modeling_auto.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(model_type, "")
+    named = [name for name in (*architectures, known) if name.endswith("EncoderModel")]
+    return next((name for name in named if hasattr(transformers, name)), None)
+
+
 def _mapping(auto_class: str) -> str:
     """Name an auto class's mapping: MODEL_FOR_IMAGE_TO_IMAGE_... of AutoModelForImageToImage.
 

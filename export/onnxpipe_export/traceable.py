@@ -70,7 +70,12 @@ def _by_broadcasting(mask: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def expanded(batch: Any, head: Any, query: Any, key: Any) -> Any:
-        places = batch[:, None, None, None], head[None, :, None, None], query[None, None, :, None], key[None, None, None]
+        places = (
+            batch[:, None, None, None],
+            head[None, :, None, None],
+            query[None, None, :, None],
+            key[None, None, None],
+        )
         return mask(*places).expand(batch.shape[0], head.shape[0], query.shape[0], key.shape[0])
 
     return expanded

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.errors import ExportError
-from onnxpipe_export import stored_weights
+from onnxpipe_export import refusals, stored_weights
 from onnxpipe_export.onnx_graph import SINGLE_FILE_LIMIT
 from onnxpipe_export.traceable import traceable_operations
 
@@ -66,7 +66,9 @@ def trace(
             )
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).strip().partition("\n")[0]
-        raise ExportError(f"the model has an operation that cannot be written as ONNX: {reason}") from error
+        raise ExportError(
+            f"the model has an operation that cannot be written as ONNX: {reason}. {refusals.ELSE}"
+        ) from error
     if not whole:
         stored_weights.add(path, apart)
 

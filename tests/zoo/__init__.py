@@ -20,6 +20,8 @@ from typing import Any
 from zoo.audio import families as audio
 from zoo.diffusion import HEAD as DIFFUSION
 from zoo.diffusion import build as build_diffusion
+from zoo.text.families import HEAD as FAMILY
+from zoo.text.families import build as build_family
 from zoo.vision import families as vision
 from zoo.vision_language import HEAD as VISION_LANGUAGE
 from zoo.vision_language import build as build_vision_language
@@ -112,6 +114,8 @@ def build(family: str, head: str, folder: Path) -> Path:
     if head == DIFFUSION:
         build_diffusion(family, folder)
         return folder
+    if head == FAMILY:
+        return build_family(family, folder)
     if head in GENERATING:
         from zoo.text import generators
 

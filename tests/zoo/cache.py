@@ -17,7 +17,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-from zoo import DIFFUSION, GENERATING, VISION_LANGUAGE, build, task_of
+from zoo import DIFFUSION, FAMILY, GENERATING, VISION_LANGUAGE, build, task_of
 from zoo.audio import families as audio
 from zoo.vision import families as vision
 
@@ -48,7 +48,7 @@ def cached_bundle(family: str, head: str, precisions: Iterable[str] = ("fp32",))
     def make(target: Path) -> None:
         from onnxpipe_export import export
 
-        task = None if head == DIFFUSION else task_of(head)
+        task = None if head in (DIFFUSION, FAMILY) else task_of(head)
         export(str(cached_model(family, head)), str(target), task=task, precision=wanted)
 
     return _once(folder, make)
@@ -118,7 +118,7 @@ def _kind(head: str) -> str:
         return "audio"
     if head == VISION_LANGUAGE:
         return "vision-language"
-    if head in ("tables", DIFFUSION):
+    if head in ("tables", DIFFUSION, FAMILY):
         return head
     return "vision" if vision.is_vision(head) else "generators" if head in GENERATING else "encoders"
 
@@ -148,6 +148,7 @@ _SOURCES = {
         "text/generator_*",
         "text/tables",
     ),
+    "family": (*_TOKENIZERS, "text/families", "text/generator_tokenizers", "text/chat_templates"),
     "diffusion": (
         *_TOKENIZERS,
         "text/tokenization",

@@ -9,6 +9,7 @@ from typing import Any
 from onnxpipe.errors import ExportError
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.graph import Attention, GraphExport
+from onnxpipe_export.refusals import first_run
 
 
 def describe(checkpoint: Checkpoint, attention: Attention = "auto") -> list[GraphExport]:
@@ -21,6 +22,11 @@ def describe(checkpoint: Checkpoint, attention: Attention = "auto") -> list[Grap
     Raises:
         ExportError: the model is of a type that cannot be exported, or not with this attention.
     """
+    with first_run(checkpoint.model):
+        return _describe(checkpoint, attention)
+
+
+def _describe(checkpoint: Checkpoint, attention: Attention) -> list[GraphExport]:
     if checkpoint.task.name == "text-generation":
         from onnxpipe_export.graphs.causal_lm.graph import describe as describe_causal
 

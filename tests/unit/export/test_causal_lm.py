@@ -373,7 +373,10 @@ def test_a_model_that_cannot_be_traced(checkpoint: Path, tmp_path: Path, monkeyp
         raise AssertionError
 
     monkeypatch.setattr("onnxpipe_export.tracing.trace", fail)
-    with pytest.raises(ExportError, match=r"cannot be traced \(AssertionError"):
+    with pytest.raises(
+        ExportError,
+        match=r"cannot be exported yet: .*'model' \(AssertionError\)\. Nothing is wrong with the checkpoint",
+    ):
         export(checkpoint, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

@@ -22,6 +22,8 @@ _FULL = 16
 """Of longer rows only few logits are compared, as a vocabulary is large; the last hidden state is compared whole."""
 _FEW = 4
 _LONGEST_GOLDEN = 12
+_BEYOND = 2
+"""Positions of padding beyond the longest row of a batch."""
 _GENERATED_ROWS, _GENERATED_TOKENS = 8, 64
 _SEED = 7
 
@@ -110,13 +112,15 @@ def invariance(graph: CausalLMExport, run: Run, text: Sequence[TokenIds]) -> flo
     It is relative to the output's largest magnitude where that is above 1: scores of 30 have fewer digits than of 1.
     Padding at the left moves where kernels cut their sums, by 1e-7, which the rounding of activations to 8 bits makes
     visible (3e-3 in a tiny gpt_neo); so there a row is compared with itself padded just as far. GroupQueryAttention
-    knows where a row begins, and its rows are compared without padding.
+    knows where a row begins, and its rows are compared without padding. Padding and the step stay within the positions
+    that its table of rotations has.
     """
+    text = [row[: max(graph.positions - _BEYOND - 1, 1)] for row in text]
     order = list(range(len(text)))
     worst = 0.0
     for numbers in (order, order[::-1][: len(order) // 2], order[::5]):
         rows = [text[number] for number in numbers]
-        length = max(len(row) for row in rows) + 2
+        length = max(len(row) for row in rows) + _BEYOND
         together = _prompt_and_step(graph, run, rows, length)
         for place, row in enumerate(rows):
             alone = _prompt_and_step(graph, run, [row], len(row) if graph.gqa else length)

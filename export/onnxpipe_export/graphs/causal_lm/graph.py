@@ -314,14 +314,15 @@ def describe(
     if wanted == "gqa" and not fits:
         raise ExportError("attention='gqa' needs a head size that is a multiple of 8; use attention='standard'")
     gqa = wanted == "gqa" or (wanted == "auto" and fits and config.model_type in GQA_FAMILIES)
-    if by_length is not None and not gqa:
-        raise ExportError(
-            f"the rotary positions of {checkpoint.name} change with a row's length beyond {by_length} tokens, which "
-            "only attention='gqa' can limit; leave attention= out"
-        )
     rotary = find_rotary(checkpoint.model) if gqa else None
     if rotary is not None and rotary.width % _ANGLES:
         rotary = None  # the model's own operators do it
+    if by_length is not None and rotary is None:
+        raise ExportError(
+            f"the rotary positions of {checkpoint.name} change with a row's length beyond {by_length} tokens, which "
+            "only attention='gqa' can limit, where the rotation fits it; leave attention= out, or take a ready-made "
+            "ONNX folder of this model"
+        )
     graph = CausalLMExport(
         checkpoint, caches, gqa, rotary, positions, longest, position_axes=position_axes, extras=extras
     )

@@ -81,10 +81,13 @@ def run_model(model: Any, cache: Any, inputs: dict[str, Any]) -> tuple[Any, Any]
 def decoder_of(model: Any) -> Any:
     """Return the part of a causal model that gives the last hidden state.
 
-    Where `get_decoder` finds nothing by the names it knows it returns the model itself (Llama 4 without its images).
+    `get_decoder` looks for names: it finds the output layer of ModernBERT's decoder, and the model itself where it
+    knows no name (Llama 4 without its images).
     """
-    found = model.get_decoder()
-    return model.model if found is model else found
+    from transformers import PreTrainedModel
+
+    parts = (model.get_decoder(), model.base_model, getattr(model, "model", None))
+    return next(part for part in parts if isinstance(part, PreTrainedModel) and part is not model)
 
 
 @contextlib.contextmanager

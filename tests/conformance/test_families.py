@@ -1,0 +1,62 @@
+"""The families of `zoo.text.families`: exported with a certificate, and their answers those of transformers.
+
+Every text is asked alone of the original; here together, so the batch must change nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conformance.cases.families import CALLS, TEXTS
+from onnxpipe import pipeline
+from tolerances import float32
+from zoo import FAMILY
+from zoo.cache import cached_bundle, cached_model
+from zoo.text.families import FAMILIES
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+_TERMS = 1 << 16
+"""More products than are added on the way through a tiny model."""
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_exports_and_answers_as_transformers(name: str) -> None:
+    task = FAMILIES[name].task
+    ours = pipeline(task, model=str(cached_bundle(name, FAMILY)))(list(TEXTS), **CALLS[task])
+    folder = str(cached_model(name, FAMILY))
+    _SAME[task](folder, ours)
+
+
+def _same_tokens(folder: str, ours: list[Any]) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
+    for text, answer in zip(TEXTS, ours, strict=True):
+        row = tokenizer(text, return_tensors="pt")
+        kept = {key: row[key] for key in ("input_ids", "attention_mask")}
+        found = model.generate(
+            **kept, max_new_tokens=12, do_sample=False, output_logits=True, return_dict_in_generate=True
+        )
+        best = torch.stack([step[0].topk(2).values for step in found.logits])
+        assert float((best[:, 0] - best[:, 1]).min()) > 1e-3, "a near tie: choose another seed"
+        assert answer[0]["generated_token_ids"] == found.sequences[0].tolist(), text
+
+
+def _same_features(folder: str, ours: list[Any]) -> None:
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    config = transformers.AutoConfig.from_pretrained(folder)
+    model = getattr(transformers, config.architectures[0]).from_pretrained(folder).eval()
+    for text, answer in zip(TEXTS, ours, strict=True):
+        row = theirs(text, return_tensors="pt")
+        with torch.no_grad():
+            found = model(input_ids=row["input_ids"], attention_mask=row["attention_mask"]).last_hidden_state.numpy()
+        got = np.asarray(answer)
+        assert got.shape == found.shape
+        assert np.abs(got - found).max() <= float32(float(np.abs(found).max()), _TERMS), text
+
+
+_SAME = {"text-generation": _same_tokens, "feature-extraction": _same_features}

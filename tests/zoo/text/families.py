@@ -1,0 +1,126 @@
+"""Tiny models of further families of text models, a line each: built, exported and compared with transformers once.
+
+The families whose options the suite tests at length are in `encoders` and `generators`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zoo.text import generator_tokenizers
+
+HEAD = "family"
+POSITIONS = 96
+WINDOW = 16
+"""Tokens that a layer with a sliding window attends to."""
+
+_LLAMA = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": POSITIONS,
+}
+_GEMMA = {**_LLAMA, "query_pre_attn_scalar": 16, "sliding_window": WINDOW}
+_T5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0}
+_LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0 + i / 8 for i in range(8)],
+    "long_factor": [2.0 + i for i in range(8)],
+    "original_max_position_embeddings": POSITIONS,
+}
+_LONG = {"original_max_position_embeddings": POSITIONS, "max_position_embeddings": 4 * POSITIONS}
+_EXPERTS = {"num_local_experts": 2, "intermediate_size_mlp": 48}
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family.
+
+    Args:
+        config: the name of its configuration's class.
+        model: the name of its model's class.
+        task: what it is exported for.
+        sizes: arguments of the configuration. Special ids are the tokenizer's.
+        tokenizer: the recipe in `generator_tokenizers`.
+    """
+
+    config: str
+    model: str
+    task: str
+    sizes: dict[str, Any] = field(default_factory=dict)
+    tokenizer: str = "llama"
+
+
+def _causal(stem: str, sizes: dict[str, Any], tokenizer: str = "llama", config: str = "") -> Family:
+    return Family(config or f"{stem}Config", f"{stem}ForCausalLM", "text-generation", sizes, tokenizer)
+
+
+FAMILIES: dict[str, Family] = {
+    "embeddinggemma": Family(
+        "Gemma3TextConfig",
+        "Gemma3TextModel",
+        "feature-extraction",
+        {**_GEMMA, "use_bidirectional_attention": True, "layer_types": ["sliding_attention", "full_attention"]},
+    ),
+    "t5-encoder": Family("T5Config", "T5EncoderModel", "feature-extraction", _T5),
+    "glm": _causal("Glm", _LLAMA),
+    "glm4": _causal("Glm4", {**_LLAMA, "head_dim": 32}),
+    "ernie4_5": _causal("Ernie4_5", _LLAMA),
+    "helium": _causal("Helium", {**_LLAMA, "hidden_size": 64}),
+    "apertus": _causal("Apertus", _LLAMA),
+    "llama4": _causal("Llama4", {**_LLAMA, **_EXPERTS, "attention_chunk_size": 32}, config="Llama4TextConfig"),
+    "phi3-longrope": _causal("Phi3", {**_LLAMA, **_LONG, "hidden_size": 64, "rope_parameters": _LONGROPE}),
+    "modernbert-decoder": _causal(
+        "ModernBertDecoder",
+        {
+            "hidden_size": 32,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "intermediate_size": 48,
+            "max_position_embeddings": POSITIONS,
+            "global_attn_every_n_layers": 3,
+            "local_attention": WINDOW,
+        },
+        "qwen2",
+    ),
+}
+
+
+def build(name: str, folder: Path) -> Path:
+    """Write the model of the family `name`, with its tokenizer, into `folder`, which exists."""
+    import transformers
+
+    family = FAMILIES[name]
+    generator_tokenizers.save(family.tokenizer, folder)
+    size = max(generator_tokenizers.vocabulary(family.tokenizer, folder).values()) + 1
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    config = getattr(transformers, family.config)(vocab_size=size, **{**ids, **family.sizes})
+    model = getattr(transformers, family.model)(config).eval()
+    _fill(model, name)
+    model.save_pretrained(folder)
+    return folder
+
+
+def _fill(model: Any, seed: str) -> None:
+    """Overwrite every parameter: matrices N(0, 2.25/fan-in), words N(0, 1), all others near what they were."""
+    import torch
+
+    model.tie_weights()
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    for name, parameter in model.named_parameters():
+        noise = np.random.default_rng(zlib.crc32(f"{seed}/{name}".encode())).standard_normal(tuple(parameter.shape))
+        if parameter.dim() < 2:
+            values = parameter.detach().numpy() + 0.1 * noise
+        else:
+            values = noise * (1.0 if id(parameter) in embeddings else 1.5 / parameter.shape[-1] ** 0.5)
+        with torch.no_grad():
+            parameter.copy_(torch.from_numpy(np.asarray(values, np.float32)))
