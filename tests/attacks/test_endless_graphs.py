@@ -55,8 +55,8 @@ def the_watcher() -> threading.Thread | None:
 
 def test_an_endless_run_is_stopped_and_the_session_goes_on(folder: Path) -> None:
     opened = session(folder)
-    told = r"model\.onnx took longer than run_timeout=0\.2 seconds and was stopped.* input_ids \(1, 2\)"
-    with pytest.raises(RunTimeoutError, match=told):
+    stopped = r"model\.onnx took longer than run_timeout=0\.2 seconds and was stopped.* input_ids \(1, 2\)"
+    with pytest.raises(RunTimeoutError, match=stopped):
         opened.run(feeds(1, EVER))
     opened.run_timeout = LONG
     np.testing.assert_array_equal(opened.run(feeds(1, 2))["last_hidden_state"][0], weights()[[1, 2]])

@@ -103,10 +103,10 @@ def _process(target: Target, outcome: Outcome, arguments: list[str], first: int,
             end, output, errors = f"exit {done.returncode}", done.stdout, done.stderr
         except subprocess.TimeoutExpired as late:
             end, output, errors = f"no answer in {_PATIENCE} s", late.stdout or b"", late.stderr or b""
-        for told in map(json.loads, output.splitlines()):
-            data = _data(target, told["name"], arguments)
+        for found in map(json.loads, output.splitlines()):
+            data = _data(target, found["name"], arguments)
             outcome.findings.append(
-                Finding(target.name, told["name"], data, told["error"], told["place"], told["traceback"])
+                Finding(target.name, found["name"], data, found["error"], found["place"], found["traceback"])
             )
         details = errors.decode(errors="replace")[-3000:]
         if not (folder / "state.json").exists():

@@ -53,8 +53,8 @@ def main(arguments: list[str]) -> None:
             refused += 1
         else:
             shown = "".join(traceback.format_exception(error, limit=-8))[-3000:]
-            told = {"name": name, "error": repr(error)[:300], "place": _place(error), "traceback": shown}
-            print(json.dumps(told), flush=True)
+            found = {"name": name, "error": repr(error)[:300], "place": _place(error), "traceback": shown}
+            print(json.dumps(found), flush=True)
     (folder / "state.json").write_text(json.dumps({"name": None, "accepted": accepted, "refused": refused}))
 
 

@@ -318,6 +318,6 @@ def test_folders_whose_names_are_not_utf8(tmp_path: Path) -> None:
     assert json.loads((odd / "bundle/bundle.json").read_text("utf-8"))["source"]["model"] == os.fsdecode(b"m\xff")
     verified = CliRunner().invoke(main, ["verify", str(odd / "bundle")])
     assert verified.exit_code == 0
-    told = CliRunner().invoke(main, ["run", "text-classification", "-m", str(odd), "good"])
-    assert told.exit_code == 1
-    assert "error: " in told.stderr
+    result = CliRunner().invoke(main, ["run", "text-classification", "-m", str(odd), "good"])
+    assert result.exit_code == 1
+    assert "error: " in result.stderr

@@ -201,7 +201,7 @@ def test_states_are_kept_and_reordered_with_their_rows(kind: str, request: pytes
     def expected() -> Any:
         return pytest.approx([value(row) + 2 * len(row) for row in rows])
 
-    prompts = {"unlike": PROMPTS, "equal": [np.array([5, 6]), np.array([7, 1])]}
+    prompts = {"different": PROMPTS, "equal": [np.array([5, 6]), np.array([7, 1])]}
     for chosen in prompts.values():
         decoder: Any = PaddedDecoder(graph, chosen, 2, hidden=False)
         if graph.ragged:

@@ -92,7 +92,7 @@ def within_images(types: Any) -> Any:
 def _with_types(model: Any, groups_of: Callable[[Any], Any], *, beyond_window: bool = False) -> Any:
     """Make a model's causal language model take `token_type_ids` (batch, length) of the new tokens.
 
-    The original knows by its own state whether it is at the prompt; a graph has to be told.
+    The original knows by its own state whether it is at the prompt; a graph needs an input that says so.
 
     Args:
         model: the whole model.

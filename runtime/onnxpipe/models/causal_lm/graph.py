@@ -212,7 +212,7 @@ class Runner:
         return graph.logits(found["logits"] if place is None else place.numpy(), positions, keep)
 
     def run_apart(self, tokens: Mapping[str, Array], inside: Array, caches: Mapping[str, DeviceArray]) -> Array:
-        """Compute the logits after prompts of unlike lengths one by one, float32 (rows, 1, vocabulary).
+        """Compute the logits after prompts of different lengths one by one, float32 (rows, 1, vocabulary).
 
         A state would take the padding in: some graphs leave it out by the mask, others do not.
 

@@ -21,8 +21,8 @@ def flatten_videos(videos: Any) -> list[Any]:
 
     Args:
         videos: a path, URL or bytes; an array of frames (4 axes) or of videos (5 axes); a list of frames; or lists of
-            those. Frames that are named by path or URL are told from videos by one more list: a list of texts names
-            videos, a list in a list in a list names frames.
+            those. Frames that are named by path or URL need one more list: a list of texts names videos, a list in a
+            list in a list names frames.
 
     Returns:
         Files as they are, and lists or arrays of frames.

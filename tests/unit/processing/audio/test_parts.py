@@ -165,8 +165,8 @@ def test_truncated_files_are_read_with_one_warning(
         assert len(caplog.records) == 1
         assert "is truncated" in caplog.text
         if kind != "OGG":
-            told = int(caplog.text.split(" % of its audio is missing")[0].split()[-1])
-            assert told == pytest.approx(100 - 100 * len(found) / len(NOISE), abs=3 if kind == "MP3" else 0.5)
+            missing = int(caplog.text.split(" % of its audio is missing")[0].split()[-1])
+            assert missing == pytest.approx(100 - 100 * len(found) / len(NOISE), abs=3 if kind == "MP3" else 0.5)
         if kind in EXACT:
             np.testing.assert_array_equal(found, load_audio(whole, RATE)[: len(found)])
     assert not capfd.readouterr().err

@@ -1,4 +1,4 @@
-"""What TAPAS is told of a table: the numbers and dates in its cells, and the part of it that fits."""
+"""What TAPAS gets of a table: the numbers and dates in its cells, and the part of it that fits."""
 
 from __future__ import annotations
 

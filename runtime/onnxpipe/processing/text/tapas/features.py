@@ -1,4 +1,4 @@
-"""What TAPAS is told of the values in a table: their ranks in the column, and how they compare with the question's."""
+"""Features of a table's values for TAPAS: their ranks in the column, and how they compare with the question's."""
 
 from __future__ import annotations
 
