@@ -18,7 +18,7 @@ from onnxpipe.bundle.diffusion_folder import INDEX
 from onnxpipe.bundle.files import copy_file
 from onnxpipe.bundle.precision import SUFFIXES
 from onnxpipe.errors import CertificateError, ExportError
-from onnxpipe_export import certify, manifest, write
+from onnxpipe_export import certify, certify_images, manifest, write
 from onnxpipe_export.graphs.diffusion import denoiser, safety_checker, text_encoder, vae
 from onnxpipe_export.graphs.diffusion.component import load
 from onnxpipe_export.graphs.diffusion.folder import PipelineFolder, find
@@ -61,11 +61,14 @@ def export_pipeline(
         export = _PipelineExport(source, folder, precisions, say)
         export.write_side_files()
         export.make_graphs()
+        export.compare_images()
 
         say("writing")
         original = certify.original_of("diffusers", "sdpa")
         tokens = {"texts": export.texts, "mismatches": 0}
-        certificate = certify.certificate(export.entries, original, tokens, {"left_out": export.left_out})
+        certificate = certify.certificate(
+            export.entries, original, tokens, {"left_out": export.left_out, "images": export.images}
+        )
         certify.write_golden(folder / "golden.npz", export.golden)
         write.write_json(folder / "certificate.json", certificate)
         origin = manifest.source_of(source.name, source.revision, source.folder)
@@ -82,6 +85,7 @@ class _PipelineExport:
         files: graph -> precision -> the manifest's.
         golden: the arrays of golden.npz.
         left_out: graph -> precision -> why it is float32 instead.
+        images: precision -> the certificate's entry of whole runs; "repeated": the run in golden.npz.
         texts: how many texts the tokenizers were compared on.
     """
 
@@ -93,6 +97,7 @@ class _PipelineExport:
         self.files: dict[str, dict[str, Any]] = {}
         self.golden: dict[str, np.ndarray] = {}
         self.left_out: dict[str, dict[str, str]] = {}
+        self.images: dict[str, Any] = {}
         self.texts = 0
 
     def write_side_files(self) -> None:
@@ -134,9 +139,26 @@ class _PipelineExport:
             self._say("loading safety_checker")
             processor = json.loads((source.folder / "feature_extractor" / _CONFIGS[-1]).read_text("utf-8"))
             self._make(safety_checker.describe(load(source, "safety_checker"), processor))
+        self._original = certify_images.OriginalImages(source, certify_images.short_runs(source, samples))
+        self._original.encode_prompts()
         name = next(name for name in _DENOISERS if name in source.components)
         self._say(f"loading {name}")
-        self._make(_DENOISERS[name](load(source, name), samples))
+        checkpoint = load(source, name)
+        self._say("making images with diffusers")
+        self._original.make(name, checkpoint.model)
+        self._make(_DENOISERS[name](checkpoint, samples))
+
+    def compare_images(self) -> None:
+        """Compare whole runs with those of diffusers.
+
+        Raises:
+            CertificateError: the images of a precision differ by more than it allows.
+        """
+        self.images["repeated"] = self._original.runs[0].described()
+        for precision in self._precisions:
+            self._say(f"comparing images {precision}")
+            self.images[precision] = certify_images.verify(self._folder, precision, self._original)
+        self.golden |= certify_images.golden_arrays(self._original)
 
     def _make(self, graph: WrappedExport) -> Sequence[Mapping[str, np.ndarray]]:
         """Trace a graph, make its files and certify them.

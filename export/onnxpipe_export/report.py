@@ -34,6 +34,10 @@ class ExportReport:
                 lines.append(f"  {graph} {precision}: {_proof_line(entry)}")
         for precision, entry in self.certificate.get("generation", {}).items():
             lines.append(f"  generates {precision}: {_generation_line(entry)}")
+        for precision, entry in self.certificate.get("images", {}).items():
+            if "runs" in entry:
+                apart = f"at most {entry['grey']:.2g} of 255 grey levels from the original's, {entry['psnr']:.0f} dB"
+                lines.append(f"  images {precision}: {apart} ({len(entry['runs'])} short runs)")
         return "\n".join(lines)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,20 @@ import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
-pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx")
 diffusers = pytest.importorskip("diffusers")
 
 from click.testing import CliRunner  # noqa: E402
 
+from onnxpipe.bundle import HubOptions  # noqa: E402
 from onnxpipe.cli import main  # noqa: E402
 from onnxpipe.engine import Session, open_session, parse_device  # noqa: E402
+from onnxpipe.errors import CertificateError  # noqa: E402
+from onnxpipe_export import certify_images  # noqa: E402
+from onnxpipe_export.graphs.diffusion.component import load  # noqa: E402
+from onnxpipe_export.graphs.diffusion.folder import find  # noqa: E402
+from onnxpipe_export.graphs.diffusion.samples import Samples  # noqa: E402
+from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.tracing import quiet  # noqa: E402
 from tolerances import MODEL  # noqa: E402
 from zoo.diffusion import HEAD  # noqa: E402
@@ -38,6 +48,15 @@ _GRAPHS = {
     "sd3": ["text_encoder", "text_encoder_2", "text_encoder_3", "transformer", *_VAE],
     "sd35": ["text_encoder", "text_encoder_2", "transformer", *_VAE],
 }
+
+_MODES = {
+    "sd-inpaint": {"inpainting"},
+    "sdxl-refiner": {"image-to-image", "inpainting"},
+    "lcm": {"text-to-image", "image-to-image"},
+    "sd3": {"text-to-image", "image-to-image"},  # diffusers 0.42 inpaints without the autoencoder's shift
+    "sd35": {"text-to-image", "image-to-image"},
+}
+"""Of the pipelines that are not run in every mode, those that are."""
 
 
 def session_of(bundle: Path, graph: str) -> Session:
@@ -64,6 +83,12 @@ def test_every_graph_is_certified(family: str, bundles: Bundles) -> None:
         assert entry["fp32"]["passed"]
         assert entry["fp32"]["max_relative_difference"] < MODEL
     assert "left_out" not in certificate
+    images = certificate["images"]["fp32"]
+    assert images["passed"]
+    assert images["grey"] < 0.1
+    modes = {run.partition(",")[0] for run in images["runs"]}
+    assert modes == _MODES.get(family, {"text-to-image", "image-to-image", "inpainting"})
+    assert len(images["runs"]) >= 3
 
 
 @pytest.mark.parametrize(
@@ -157,7 +182,10 @@ def test_smaller_precisions_and_what_stays_float32(bundles: Bundles) -> None:
         "vae_decoder": ["fp32"],
         "vae_encoder": ["fp32"],
     }
-    left_out = json.loads((folder / "certificate.json").read_text())["left_out"]
+    certificate = json.loads((folder / "certificate.json").read_text())
+    for precision in ("fp16", "int8"):
+        assert certificate["images"][precision]["psnr"] > 35
+    left_out = certificate["left_out"]
     assert "force_upcast" in left_out["vae_decoder"]["fp16"]
     assert sorted(left_out) == ["vae_decoder", "vae_encoder"]
     assert not (folder / "unet" / "model.onnx").exists()
@@ -171,3 +199,74 @@ def test_verify_and_inspect(bundles: Bundles) -> None:
     inspected = CliRunner().invoke(main, ["inspect", folder])
     assert "LatentConsistencyModelPipeline" in inspected.output
     assert "timestep_cond" in inspected.output
+    assert "images fp32: 3 short runs, at most" in inspected.output
+    assert "image from the prompt fp32: ok on cpu" in verified.output
+
+
+def damaged(source: Path, folder: Path, file: str, change: Callable[[Path], None]) -> Path:
+    """Copy a bundle with one file changed, and its manifest as if that were right."""
+    shutil.copytree(source, folder)
+    change(folder / file)
+    manifest = json.loads((folder / "bundle.json").read_text())
+    content = (folder / file).read_bytes()
+    manifest["files"][file] = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def other_betas(path: Path) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"beta_end": 0.011}))
+
+
+def weaker(path: Path) -> None:
+    """Make the largest weight of a graph half as large."""
+    graph = OnnxGraph.load(path)
+    largest = max(
+        (tensor for tensor in graph.graph.initializer if tensor.data_type == 1), key=lambda one: one.ByteSize()
+    )
+    values = np.array(onnx.numpy_helper.to_array(largest))
+    largest.CopyFrom(onnx.numpy_helper.from_array(values * np.float32(0.5), largest.name))
+    graph.save(path)
+
+
+_DAMAGES: dict[str, Callable[[Path], None]] = {
+    "scheduler/scheduler_config.json": other_betas,
+    "vae_decoder/model.onnx": weaker,
+    "unet/model.onnx": weaker,
+    "text_encoder/model.onnx": weaker,
+}
+
+
+@pytest.mark.parametrize("file", _DAMAGES)
+def test_damaged_components_are_refused(file: str, bundles: Bundles, models: Models, tmp_path: Path) -> None:
+    """By the whole runs alone: verify finds it on any machine, and the export would have written nothing."""
+    folder = damaged(bundles("lcm", HEAD), tmp_path / "damaged", file, _DAMAGES[file])
+    verified = CliRunner().invoke(main, ["verify", str(folder)])
+    assert verified.exit_code == 1
+    assert "image from the prompt fp32: FAILED on cpu" in verified.output
+    assert "files: ok" in verified.output
+    with pytest.raises(
+        CertificateError, match="the fp32 pipeline does not make the images of diffusers: text-to-image"
+    ):
+        certify_images.verify(folder, "fp32", made_by_diffusers(models("lcm", HEAD)))
+
+
+@cache
+def made_by_diffusers(model: Path) -> certify_images.OriginalImages:
+    source = find(str(model), HubOptions())
+    original = certify_images.OriginalImages(source, certify_images.short_runs(source, Samples(source.config("vae"))))
+    original.encode_prompts()
+    original.make("unet", load(source, "unet").model)
+    return original
+
+
+def test_a_run_that_cannot_be_repeated(bundles: Bundles, tmp_path: Path) -> None:
+    def forget(path: Path) -> None:
+        certificate = json.loads(path.read_text())
+        certificate["images"]["repeated"]["options"]["image"] = "secret.png"
+        path.write_text(json.dumps(certificate))
+
+    folder = damaged(bundles("lcm", HEAD), tmp_path / "damaged", "certificate.json", forget)
+    verified = CliRunner().invoke(main, ["verify", str(folder)])
+    assert verified.exit_code == 1
+    assert "certificate.json describes a run of the pipeline with image='secret.png'" in verified.output

@@ -17,7 +17,17 @@ import diffusers
 import torch
 
 import onnxpipe
-from conformance.diffusion_pairs import GREY, PROMPTS, compare, every_scheduler, pair, torch_generators
+from conformance.diffusion_pairs import (
+    GREY,
+    PROMPTS,
+    Pair,
+    compare,
+    every_scheduler,
+    mask,
+    pair,
+    scene,
+    torch_generators,
+)
 from zoo import DIFFUSION
 from zoo.cache import cached_bundle
 
@@ -33,6 +43,22 @@ def test_images_of_prompts(name: str, seed: Any) -> None:
 @every_scheduler
 def test_schedulers(scheduler: str, config: Mapping[str, Any]) -> None:
     pair("sd", scheduler=scheduler, **config).check(prompt=PROMPTS[0], num_inference_steps=5)
+
+
+@pytest.mark.parametrize("kind", ["", "Inpaint"])
+def test_outdated_schedulers_are_mended(kind: str) -> None:
+    """Pipelines of diffusers change such fields of the scheduler that they are built with."""
+    fields: dict[str, Any] = {"steps_offset": 0, "skip_prk_steps": True} if kind else {"steps_offset": 0}
+    scheduler, fields = ("PNDMScheduler", fields) if kind else ("DDIMScheduler", {**fields, "clip_sample": True})
+    both, name = pair("sd"), f"StableDiffusion{kind}Pipeline"
+    pipes = []
+    for pipe, library in ((both.ours, onnxpipe), (both.theirs, diffusers)):
+        outdated = getattr(library, scheduler).from_config(pipe.scheduler.config, **fields)
+        more = {"requires_safety_checker": False} if library is diffusers else {}
+        pipes.append(getattr(library, name)(**{**pipe.components, "scheduler": outdated}, **more))
+        assert pipes[-1].scheduler.config["steps_offset"] == 1
+    images = {"image": scene(), "mask_image": mask()} if kind else {}
+    Pair(*pipes).check(prompt=PROMPTS[0], num_inference_steps=3, **images)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.7])

@@ -255,6 +255,10 @@ def certificate_lines(certificate: Mapping[str, Any] | None) -> Iterator[str]:
             yield f"{graph} {precision} on {entry.get('provider')}: {_comparison(entry)}"
     for precision, entry in (certificate.get("generation") or {}).items():
         yield f"generates {precision}: {_generation(entry)}"
+    for precision, entry in (certificate.get("images") or {}).items():
+        if isinstance(runs := entry.get("runs"), Mapping):
+            apart = f"{entry.get('grey'):.3g} of 255 grey levels from the original's"
+            yield f"images {precision}: {len(runs)} short runs, at most {apart}"
 
 
 def _comparison(entry: Mapping[str, Any]) -> str:

@@ -70,6 +70,25 @@ class GraphCheck:
     faults: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class ImageCheck:
+    """A short run of an image generator, compared with the images that diffusers made.
+
+    Attributes:
+        precision: of the graph that denoises.
+        device: where it ran.
+        difference: by the names of `onnxpipe.bundle.image_proof.ImageDifference`.
+        tolerance: the limits of the difference.
+        faults: the limits that are exceeded, in words.
+    """
+
+    precision: str
+    device: str = ""
+    difference: Mapping[str, float] = field(default_factory=dict)
+    tolerance: Mapping[str, float] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+
+
 @click.command("verify", short_help="Verify a model on this machine.")
 @click.argument("model")
 @click.option("--dtype", help="Precision to check; by default all in the folder.")
@@ -96,8 +115,8 @@ def command(
     """Verify on this machine that MODEL (a folder or a Hub id) answers as its PyTorch original does.
 
     Every file's size and sha256 are compared with bundle.json; then the inputs in golden.npz are run and compared with
-    the answers of the original. Exit code 1 if anything differs or there is nothing to compare with: 0 means
-    "verified here", so that a build can rely on it.
+    the answers of the original, and an image generator makes an image of its prompt. Exit code 1 if anything differs or
+    there is nothing to compare with: 0 means "verified here", so that a build can rely on it.
     """
     from onnxpipe.bundle import fetch, open_bundle
     from onnxpipe.engine import parse_device
@@ -110,13 +129,21 @@ def command(
     files = check_files(bundle, complete=Path(model).expanduser().is_dir())
     proved = (folder / "golden.npz").is_file()
     graphs = list(check_graphs(bundle, dtype, where, providers, run_timeout)) if proved else []
-    ok = bool(graphs) and not files.problems and not any(graph.faults for graph in graphs)
+    images = list(check_images(bundle, dtype, where, providers, run_timeout)) if proved else []
+    faults = [*files.problems, *(check.faults for check in graphs), *(check.faults for check in images)]
+    ok = bool(graphs) and not any(faults)
     if as_json:
         document = {"model": model, "ok": ok, "verified": bool(graphs), "files": asdict(files),
-                    "graphs": [asdict(graph) for graph in graphs]}  # fmt: skip
+                    "graphs": [asdict(graph) for graph in graphs],
+                    "images": [asdict(check) for check in images]}  # fmt: skip
         echo(json_text(document, indent=2))
     else:
-        for line in (*_file_lines(bundle, files), *_graph_lines(graphs), "ok" if ok else "FAILED"):
+        for line in (
+            *_file_lines(bundle, files),
+            *_graph_lines(graphs),
+            *_image_lines(images),
+            "ok" if ok else "FAILED",
+        ):
             echo(printable(line))
     ctx.exit(0 if ok else 1)
 
@@ -164,6 +191,46 @@ def check_graphs(
         files = [bundle.choose(graph, dtype)] if dtype else list(bundle.graphs[graph].items())
         for precision, path in files:
             yield _check_graph(bundle, graph, precision, path, own_cases, opener)
+
+
+def check_images(
+    bundle: Bundle, dtype: str | None, device: Any, providers: Sequence[str], run_timeout: float | None = None
+) -> Iterator[ImageCheck]:
+    """Repeat the short run of an image generator in golden.npz, in every precision (or the one `dtype`)."""
+    from onnxpipe.bundle.diffusion_folder import denoiser_of
+    from onnxpipe.bundle.image_proof import RUN
+    from onnxpipe.bundle.proof import read_golden
+
+    denoiser = denoiser_of(bundle.graphs)
+    runs = [case for case in read_golden(bundle.folder) if case.graph == RUN]
+    if denoiser is None or not runs:
+        return
+    precisions = [bundle.choose(denoiser, dtype)[0]] if dtype else list(bundle.graphs[denoiser])
+    keywords = {"device": device, "providers": list(providers) or None, "run_timeout": run_timeout}
+    for precision in precisions:
+        for run in runs:
+            try:
+                yield _repeat(bundle, precision, run, keywords)
+            except (ValueError, OSError, RuntimeError, TypeError) as error:
+                yield ImageCheck(precision, faults=(describe(error),))
+
+
+def _repeat(bundle: Bundle, precision: str, golden: Golden, keywords: Mapping[str, Any]) -> ImageCheck:
+    from onnxpipe.bundle import HubOptions
+    from onnxpipe.bundle.image_proof import certified_image_tolerance, compare_images
+    from onnxpipe.models.loading import Target
+    from onnxpipe.tasks.image_generation.loading import LoadOptions, load_diffusion_model
+    from onnxpipe.tasks.image_generation.short_run import ShortRun, repeat
+
+    entries = (bundle.certificate or {}).get("images")
+    entries = entries if isinstance(entries, Mapping) else {}
+    run = ShortRun.of(entries.get("repeated"), golden.inputs)
+    options = LoadOptions(Target(precision, **keywords), HubOptions(), low_memory=False, parts={})
+    model = load_diffusion_model(bundle.folder, options, run.mode)
+    difference = compare_images(golden.outputs["images"], repeat(model, run))
+    tolerance = certified_image_tolerance(precision, entries.get(precision))
+    limits = {name: limit for name, limit in asdict(tolerance).items() if limit is not None}
+    return ImageCheck(precision, str(model.device), asdict(difference), limits, tuple(tolerance.faults(difference)))
 
 
 def _check_graph(
@@ -234,6 +301,21 @@ def _graph_lines(graphs: Sequence[GraphCheck]) -> Iterator[str]:
         yield from (f"  {fault}" for fault in graph.faults)
     if not graphs:
         yield f"not verified: {_UNVERIFIED}"
+
+
+def _image_lines(images: Sequence[ImageCheck]) -> Iterator[str]:
+    for check in images:
+        line = f"image from the prompt {check.precision}: {'FAILED' if check.faults else 'ok'}"
+        if check.difference:
+            limits = [f"{label} {check.tolerance[name]:g}" for name, label in _LIMITS if name in check.tolerance]
+            apart = f"{check.difference['grey']:.2f} grey levels, {check.difference['psnr']:.1f} dB"
+            line += f" on {check.device}, {apart} from the original's (has to be {', '.join(limits)})"
+        yield line
+        yield from (f"  {fault}" for fault in check.faults)
+
+
+#: The limits of images, in words.
+_LIMITS = (("grey", "<="), ("psnr", ">="))
 
 
 def _measured(check: GraphCheck) -> str:

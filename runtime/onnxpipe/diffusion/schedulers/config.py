@@ -13,7 +13,7 @@ from onnxpipe.errors import UnknownArgumentError, UnknownChoiceError, Unsupporte
 _KINDS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "str": (str,)}
 _MOST_TIMESTEPS = 100_000
 #: Keys under which diffusers tells which class wrote a config, and which fields it left at their defaults.
-CLASS_NAME, _DEFAULTED = "_class_name", "_use_default_values"
+CLASS_NAME, DEFAULTED = "_class_name", "_use_default_values"
 
 
 def choice(*names: str, aliases: Mapping[str, str] | None = None) -> Any:
@@ -71,8 +71,8 @@ class SchedulerConfig(Mapping[str, Any]):
 
         Fields that the other scheduler left at its own defaults take the defaults of this one.
         """
-        defaulted = values.get(_DEFAULTED) or ()
-        present = {name: value for name, value in values.items() if name not in defaulted and name != _DEFAULTED}
+        defaulted = values.get(DEFAULTED) or ()
+        present = {name: value for name, value in values.items() if name not in defaulted and name != DEFAULTED}
         known = cls._declared()
         own = {name: value for name, value in present.items() if name in known}
         others = {name: value for name, value in present.items() if name not in known and name != CLASS_NAME}
@@ -90,11 +90,11 @@ class SchedulerConfig(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name in self._declared():
             return getattr(self, name)
-        own = {CLASS_NAME: self.class_name, _DEFAULTED: sorted(set(self._declared()) - self.given)}
+        own = {CLASS_NAME: self.class_name, DEFAULTED: sorted(set(self._declared()) - self.given)}
         return own[name] if name in own else self.carried[name]
 
     def __iter__(self) -> Iterator[str]:
-        yield from dict.fromkeys([*self._declared(), CLASS_NAME, _DEFAULTED, *self.carried])
+        yield from dict.fromkeys([*self._declared(), CLASS_NAME, DEFAULTED, *self.carried])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -106,7 +106,7 @@ class SchedulerConfig(Mapping[str, Any]):
 
     def to_json_string(self) -> str:
         """Write the config as a scheduler_config.json."""
-        values = {name: self[name] for name in sorted(self) if name != _DEFAULTED}
+        values = {name: self[name] for name in sorted(self) if name != DEFAULTED}
         return json.dumps(values, indent=2) + "\n"
 
 

@@ -27,7 +27,7 @@ from onnxpipe.tasks.image_generation.families import DiffusionFamily, Mode
 from onnxpipe.tasks.image_generation.outputs import ImagePipelineOutput
 from onnxpipe.tasks.image_generation.prompts import TextPart
 from onnxpipe.tasks.image_generation.request import ImageRequest
-from onnxpipe.tasks.image_generation.schedule import check_scheduler, plan_steps
+from onnxpipe.tasks.image_generation.schedule import check_scheduler, mended, plan_steps
 from onnxpipe.tasks.image_generation.starts import Start, Starter
 
 logger = logging.getLogger("onnxpipe")
@@ -62,7 +62,7 @@ class ImageGenerator:
         self.model = model
         self.safety_checker = safety_checker
         self._tokenizers = dict(tokenizers)
-        self._scheduler = scheduler
+        self._scheduler = mended(scheduler, self.family.mended_fields(self.mode))
         self._prediction_type = scheduler.config.get("prediction_type")
         self._bar: dict[str, Any] = {}
         self._lock = threading.RLock()

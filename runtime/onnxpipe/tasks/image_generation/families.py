@@ -76,6 +76,10 @@ class DiffusionFamily(ABC):
         """Whether each step runs with the negative prompt too."""
         return scale > 1 and model.denoiser.guidance_width is None
 
+    def mended_fields(self, mode: Mode) -> Mapping[str, Any]:
+        """The fields of a scheduler that have these values in a mode, whatever its config says."""
+        return {}
+
     @abstractmethod
     def encode(
         self, request: ImageRequest, model: DiffusionModel, parts: Mapping[str, TextPart], guided: bool
@@ -139,6 +143,9 @@ class StableDiffusionFamily(DiffusionFamily):
     def of_mode(self, mode: Mode) -> tuple[str, ...]:
         return ("guidance_rescale",) if mode == "text-to-image" else ()
 
+    def mended_fields(self, mode: Mode) -> Mapping[str, Any]:
+        return {"steps_offset": 1, **({"skip_prk_steps": True} if mode == "inpainting" else {"clip_sample": False})}
+
     def encode(
         self, request: ImageRequest, model: DiffusionModel, parts: Mapping[str, TextPart], guided: bool
     ) -> EncodedPrompts:
@@ -166,6 +173,9 @@ class LatentConsistencyFamily(StableDiffusionFamily):
 
     def of_mode(self, mode: Mode) -> tuple[str, ...]:
         return ()
+
+    def mended_fields(self, mode: Mode) -> Mapping[str, Any]:
+        return {}
 
     def guided(self, model: DiffusionModel, scale: float) -> bool:
         return False

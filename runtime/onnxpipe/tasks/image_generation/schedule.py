@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from onnxpipe.diffusion.schedulers.base import Scheduler
+from onnxpipe.diffusion.schedulers.config import DEFAULTED
 from onnxpipe.engine.batching import Array
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.diffusion.model import DiffusionModel
 from onnxpipe.tasks.image_generation.families import DiffusionFamily
 from onnxpipe.tasks.image_generation.request import ImageRequest
+
+logger = logging.getLogger("onnxpipe")
 
 _FLOW = "flow_prediction"
 
@@ -61,6 +66,23 @@ def check_scheduler(scheduler: Any, family: DiffusionFamily, model: str, predict
             f"{name}.from_config(pipe.scheduler.config). If the model's own scheduler_config.json is wrong, pass "
             "scheduler= to from_pretrained()"
         )
+
+
+def mended(scheduler: Scheduler[Any], fields: Mapping[str, Any]) -> Scheduler[Any]:
+    """Return a scheduler with these values of fields where its config has others, as diffusers' pipelines make it.
+
+    Args:
+        scheduler: that of a folder.
+        fields: from `DiffusionFamily.mended_fields`.
+    """
+    config = scheduler.config
+    changes = {name: value for name, value in fields.items() if config.get(name, value) != value}
+    if not changes:
+        return scheduler
+    text = ", ".join(f"{name}={config[name]!r}" for name in changes)
+    logger.info("the config of %s is outdated: %s. It is taken as diffusers takes it", type(scheduler).__name__, text)
+    defaulted = [name for name in config.get(DEFAULTED) or () if name not in changes]
+    return type(scheduler).from_config({**config, **changes, DEFAULTED: defaulted})
 
 
 def plan_steps(
