@@ -10,6 +10,9 @@
     │   └── CertificateError                   the graph does not answer as the original does; nothing was written
     ├── DeviceError             (RuntimeError) the requested device or provider is not usable here
     ├── RunTimeoutError         (TimeoutError) one run of a graph took longer than `run_timeout` allows
+    ├── OverloadedError         (RuntimeError) a queue that several callers share is full, or closed
+    ├── CallTimeoutError        (TimeoutError) the answer to a call on such a queue was not there by its deadline
+    ├── CallCancelledError      (RuntimeError) a call on such a queue was given up before its answer was there
     ├── MissingDependencyError  (ImportError)  an optional package is needed; the message gives the line to install it
     ├── ImageError              (ValueError)   an image or a video that cannot be read or fetched, or is too large
     │   └── ImageNotFoundError  (FileNotFoundError)  no such image or video file
@@ -69,6 +72,18 @@ class DeviceError(OnnxPipeError, RuntimeError):
 
 class RunTimeoutError(OnnxPipeError, TimeoutError):
     """One run of a graph took longer than `run_timeout` allows, and was stopped."""
+
+
+class OverloadedError(OnnxPipeError, RuntimeError):
+    """A queue that several callers share is full, or closed."""
+
+
+class CallTimeoutError(OnnxPipeError, TimeoutError):
+    """The answer to a call on a shared queue was not there by its deadline."""
+
+
+class CallCancelledError(OnnxPipeError, RuntimeError):
+    """A call on a shared queue was given up before its answer was there."""
 
 
 class MissingDependencyError(OnnxPipeError, ImportError):

@@ -7,7 +7,7 @@ other rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Outputs = dict[str, Array]
 
 #: The value at the padded positions of an input, by its name; 0 for every other name.
 _PAD_VALUES: Mapping[str, int] = {"special_tokens_mask": 1, "p_mask": 1}
@@ -29,12 +30,16 @@ class Row:
         length: the row's cost in a batch; for text its number of tokens.
         extra: further data that the task needs beside the outputs (offsets, the label of a pair, ...).
         index: position of the row's input among those passed to the pipeline; set by the scheduler.
+        seed: that of the row's call, where rows of several calls share a batch; set by the scheduler.
+        stopped: tells whether nobody waits for the row's answer any more; set by the scheduler.
     """
 
     feeds: Mapping[str, Array]
     length: int
     extra: Any = None
     index: int = 0
+    seed: int | None = None
+    stopped: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal
 
-from onnxpipe.engine.batching import Array, Row, groups, shapes
+from onnxpipe.engine.batching import Outputs, Row, groups, shapes
+from onnxpipe.engine.queue import Caller, Ticket, run_batch
 
-Outputs = dict[str, Array]
 #: The rows of one input with their outputs.
 Answered = list[tuple[Row, Outputs]]
 OnError = Literal["raise", "return"]
@@ -59,6 +59,10 @@ class Work:
     `token_budget` limits a batch that the scheduler cuts (its rows times the longest `Row.length`). `window` is the
     number of rows that are gathered before they are sorted by length: a stream reads ahead no further. With `lazy` the
     rows of one input are gathered no further ahead than that, and lose their feeds once they have run.
+
+    With a `caller` the rows do not run in the calling thread, but wait in the caller's queue, where they share batches
+    with the rows of other calls of the same `group`; these know their call's `seed`, and a batch of them has no more
+    than `most_rows`.
     """
 
     encode: Callable[[Any], Iterable[Row]]
@@ -68,25 +72,41 @@ class Work:
     token_budget: int = TOKEN_BUDGET
     window: int = WINDOW_ROWS
     lazy: bool = False
+    caller: Caller | None = None
+    group: Any = None
+    seed: int | None = None
+    most_rows: int | None = None
 
 
 @dataclass(slots=True)
 class _Item:
     index: int
-    rows: list[Row] = field(default_factory=list)
-    outputs: list[Outputs | None] = field(default_factory=list)
+    tickets: list[Ticket] = field(default_factory=list)
     missing: int = 0
     error: Exception | None = None
     rest: Iterator[Row] | None = None  # rows that are still to be made
 
-    def add(self, row: Row) -> None:
-        self.rows.append(replace(row, index=self.index))
-        self.outputs.append(None)
+    def add(self, row: Row, work: Work) -> None:
+        stopped = None if work.caller is None else work.caller.stopped
+        self.tickets.append(Ticket(replace(row, index=self.index, seed=work.seed, stopped=stopped)))
         self.missing += 1
+
+    def take(self, ticket: Ticket, lazy: bool) -> None:
+        """Take note of a row that has run."""
+        if ticket.outputs is None:
+            self.error = self.error or ticket.error
+            return
+        self.missing -= 1
+        if lazy:
+            ticket.row = replace(ticket.row, feeds={})
 
     @property
     def done(self) -> bool:
         return self.error is not None or (self.missing == 0 and self.rest is None)
+
+    @property
+    def answered(self) -> Answered:
+        return [(ticket.row, ticket.outputs) for ticket in self.tickets if ticket.outputs is not None]
 
 
 def answer(
@@ -114,6 +134,8 @@ def answer(
     waiting: deque[_Item] = deque()
     for items, batches in windows:
         waiting.extend(items)
+        if work.caller is not None:  # the queue cuts them
+            batches = [[slot for batch in batches for slot in batch]]
         for batch in batches:
             _run([slot for slot in batch if slot[0].error is None], work)
         while waiting and waiting[0].done:
@@ -129,12 +151,12 @@ def answer_one(value: Any, work: Work) -> Any:
     rows = list(work.encode(value))
     if len(rows) == 1:
         return work.decode([(rows[0], work.run(rows)[0])])
-    item = _Item(0, rows, [None] * len(rows), len(rows))
+    item = _Item(0, [Ticket(row) for row in rows], len(rows))
     for batch in _cut([(item, n) for n in range(len(rows))], work):
         _run(batch, work)
     if item.error is not None:
         raise item.error
-    return work.decode([(row, output) for row, output in zip(rows, item.outputs) if output is not None])
+    return work.decode(item.answered)
 
 
 _Slot = tuple[_Item, int]  # an item and the number of its row
@@ -149,7 +171,7 @@ def _encode_all(inputs: Iterable[Any], work: Work, workers: int) -> Iterator[_It
                 item.rest = iter(work.encode(value))
             rows = work.encode(value) if item.rest is None else islice(item.rest, _HEAD if workers else 0)
             for row in list(rows):
-                item.add(row)
+                item.add(row, work)
         except Exception as error:  # kept until the item's turn comes
             item.error = error
         return item
@@ -167,13 +189,13 @@ def _encode_all(inputs: Iterable[Any], work: Work, workers: int) -> Iterator[_It
             yield ahead.popleft().result()
 
 
-def _arriving(items: Iterable[_Item]) -> Iterator[tuple[list[_Item], list[_Slot]]]:
+def _arriving(items: Iterable[_Item], work: Work) -> Iterator[tuple[list[_Item], list[_Slot]]]:
     """Yield items that begin and rows that are ready, as they come; both empty when an item turns out to have ended."""
     for item in items:
-        yield [item], [(item, n) for n in range(len(item.rows))]
+        yield [item], [(item, n) for n in range(len(item.tickets))]
         while item.rest is not None and item.error is None:
             try:
-                item.add(next(item.rest))
+                item.add(next(item.rest), work)
             except StopIteration:
                 item.rest = None
                 yield [], []
@@ -181,13 +203,13 @@ def _arriving(items: Iterable[_Item]) -> Iterator[tuple[list[_Item], list[_Slot]
                 item.error = error
                 yield [], []
             else:
-                yield [], [(item, len(item.rows) - 1)]
+                yield [], [(item, len(item.tickets) - 1)]
 
 
 def _by_count(items: Iterable[_Item], batch_size: int, work: Work) -> Iterator[_Window]:
     """Cut batches of exactly `batch_size` rows, in order; rows of different inputs share a batch."""
     queue: list[_Slot] = []
-    for begun, slots in _arriving(items):
+    for begun, slots in _arriving(items, work):
         queue.extend(slots)
         batches = []
         while len(queue) >= batch_size:
@@ -201,7 +223,7 @@ def _by_shape(slots: list[_Slot], work: Work) -> list[list[_Slot]]:
     """Split the slots into batches whose rows can be stacked, in order."""
     batches: dict[Any, list[_Slot]] = {}
     for item, n in slots:
-        batches.setdefault(None if work.can_pad else shapes(item.rows[n]), []).append((item, n))
+        batches.setdefault(None if work.can_pad else shapes(item.tickets[n].row), []).append((item, n))
     return list(batches.values())
 
 
@@ -211,7 +233,7 @@ def _by_window(items: Iterator[_Item], hurry: bool, work: Work) -> Iterator[_Win
     fresh: list[_Item] = []
     slots: list[_Slot] = []
     opened = time.monotonic()
-    for begun, arrived in _arriving(items):
+    for begun, arrived in _arriving(items, work):
         fresh += begun
         slots += arrived
         if len(slots) >= size or not slots or (hurry and time.monotonic() - opened > _PATIENCE):
@@ -223,36 +245,26 @@ def _by_window(items: Iterator[_Item], hurry: bool, work: Work) -> Iterator[_Win
 
 
 def _cut(slots: list[_Slot], work: Work) -> list[list[_Slot]]:
-    rows = [item.rows[n] for item, n in slots]
+    rows = [item.tickets[n].row for item, n in slots]
     return [[slots[i] for i in group] for group in groups(rows, work.token_budget, can_pad=work.can_pad)]
 
 
 def _run(batch: list[_Slot], work: Work) -> None:
-    """Run one batch. If it fails, its rows run one by one, so that a bad row does not fail the others."""
-    if not batch:
-        return
-    try:
-        outputs = work.run([item.rows[n] for item, n in batch])
-    except Exception as error:
-        if len(batch) == 1:
-            batch[0][0].error = batch[0][0].error or error
-        else:
-            for slot in batch:
-                _run([slot], work)
-        return
-    for (item, n), output in zip(batch, outputs, strict=True):
-        item.outputs[n] = output
-        item.missing -= 1
-        if work.lazy:
-            item.rows[n] = replace(item.rows[n], feeds={})
+    """Run rows: one batch of them here, or in the batches that the caller's queue cuts."""
+    tickets = [item.tickets[n] for item, n in batch]
+    if work.caller is None:
+        run_batch(tickets, work.run)
+    else:
+        work.caller.run(tickets, work)
+    for (item, _), ticket in zip(batch, tickets, strict=True):
+        item.take(ticket, work.lazy)
 
 
 def _finish(item: _Item, work: Work, on_error: OnError) -> Any:
     error = item.error
     if error is None:
         try:
-            pairs = [(row, output) for row, output in zip(item.rows, item.outputs, strict=True) if output is not None]
-            return work.decode(pairs)
+            return work.decode(item.answered)
         except Exception as failure:
             error = failure
     if on_error == "return":

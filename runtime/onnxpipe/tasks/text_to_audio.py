@@ -19,7 +19,7 @@ from onnxpipe.models.auto import AutoModelForTextToSpectrogram, AutoModelForText
 from onnxpipe.models.text_to_audio.vocoder import DEFAULT_VOCODER, SpeechT5HifiGan
 from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.datasets import PipelineIterator
-from onnxpipe.tasks.base.generation import seed_of
+from onnxpipe.tasks.base.generation import row_seed
 from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.spec import TaskSpec
@@ -205,7 +205,7 @@ class TextToAudioPipeline(Pipeline[TextToAudioOptions]):
             row.extra,
             forward_params=options.forward_params,
             generate_kwargs={**options.generate, **options.generate_kwargs},
-            seed=seed_of(options.seed, row.index),
+            seed=row_seed(row, options.seed),
         )
         return audio if self.vocoder is None else np.asarray(self.vocoder(audio), np.float32)
 

@@ -23,7 +23,7 @@ from onnxpipe.tasks.base.assistant import load_assistant
 from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.sequences import SequenceEnds, split_sequences
-from onnxpipe.tasks.base.streaming import text_pieces
+from onnxpipe.tasks.base.streaming import text_pieces, with_stops
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -325,7 +325,9 @@ class GenerationPipeline(Pipeline[GenerationOptionsT]):
         """Generate for rows that share a batch; return the tokens row by row, as if each had been alone."""
         feeds = stack(rows, self.padding())
         if options.seed is not None and resolved.get("do_sample"):
-            kwargs = {**kwargs, "seed": [seed_of(options.seed, row.index) for row in rows]}
+            kwargs = {**kwargs, "seed": [row_seed(row, options.seed) for row in rows]}
+        if (resolved.get("num_beams") or 1) == 1:  # beams end together
+            kwargs = with_stops(kwargs, rows)
         generated = self.model.generate(**feeds, **self.model_inputs(rows), **kwargs)
         padded, start = [0] * len(rows), 1
         if not self.model.is_encoder_decoder:
@@ -388,6 +390,11 @@ def _beside(task_params: Mapping[str, Any], kwargs: Mapping[str, Any]) -> Kwargs
     lengths = [name for name in _OTHER_FORM if kwargs.get(name) is not None]
     replaced = {*kwargs, *map(_OTHER_FORM.__getitem__, lengths)}
     return {name: value for name, value in task_params.items() if name not in replaced}
+
+
+def row_seed(row: Row, seed: int) -> int:
+    """Derive a row's seed from that of its call: `seed`, unless rows of several calls share the batch."""
+    return seed_of(seed if row.seed is None else row.seed, row.index)
 
 
 def seed_of(seed: int, index: int) -> int:

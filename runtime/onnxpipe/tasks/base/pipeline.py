@@ -14,12 +14,13 @@ import pickle
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, cast
 
 import numpy as np
 
 from onnxpipe.bundle.manifest import relist
 from onnxpipe.engine.batching import Padding, Row, split, stack
+from onnxpipe.engine.queue import Caller
 from onnxpipe.engine.scheduler import (
     TOKEN_BUDGET,
     WINDOW_ROWS,
@@ -50,6 +51,9 @@ else:  # a default is known to Python from 3.13 on
     OptionsT = TypeVar("OptionsT")
 
 logger = logging.getLogger("onnxpipe")
+
+#: Rows of one long input that wait in a shared queue at a time, so that a short one does not wait behind them all.
+_WINDOW_OF_CALLER = 4
 
 
 class Pipeline(Generic[OptionsT]):
@@ -101,6 +105,8 @@ class Pipeline(Generic[OptionsT]):
     lazy: ClassVar[bool] = False
     #: The factor by which the device takes more than these two limits.
     at_once: int = 1
+    #: The call on a shared queue that this view of a pipeline belongs to; None runs rows in the calling thread.
+    caller: Caller | None = None
 
     def __init__(
         self,
@@ -246,6 +252,8 @@ class Pipeline(Generic[OptionsT]):
             window=self.window * self.at_once,
             lazy=self.lazy,
         )
+        if self.caller is not None:
+            work = self._shared(work, options, size)
 
         def answers(values: Iterable[Any], hurry: bool = True, on_error: OnError = on_error) -> Iterator[Any]:
             return answer(values, work, batch_size=size, num_workers=workers, on_error=on_error, hurry=hurry)
@@ -256,7 +264,7 @@ class Pipeline(Generic[OptionsT]):
             return PipelineIterator(lambda: answers(inputs))
         if is_dataset(inputs):
             return PipelineIterator(lambda: answers(rows_of(inputs)), -(-len(inputs) // (size or 1)))
-        if size is None and not workers and not self.lazy:
+        if size is None and not workers and not self.lazy and self.caller is None:
             try:
                 return answer_one(inputs, work)
             except Exception as error:
@@ -267,6 +275,35 @@ class Pipeline(Generic[OptionsT]):
         if isinstance(result, ItemError) and on_error == "raise":
             raise result.error
         return result
+
+    def through(self, caller: Caller) -> Self:
+        """Return a view of the pipeline for one call, whose rows wait in the caller's queue and share its batches."""
+        view = object.__new__(type(self))
+        vars(view).update(vars(self), caller=caller)
+        return view
+
+    def _shared(self, work: Work, options: OptionsT, size: int | None) -> Work:
+        """Complete the steps of a call whose rows share batches with those of other calls."""
+        return dataclasses.replace(
+            work,
+            window=min(work.window, _WINDOW_OF_CALLER) if work.lazy else work.window,
+            caller=self.caller,
+            group=(size, self.group_of(options)),
+            seed=getattr(options, "seed", None),
+            most_rows=size,
+        )
+
+    def group_of(self, options: OptionsT) -> Any:
+        """Tell what two calls must have in common for their rows to share a batch: all that `run` reads but the seed.
+
+        A task that does not change `run` reads no options there.
+        """
+        if type(self).run is Pipeline.run and self.Options is not None:
+            return None
+        changed: Any = options
+        if dataclasses.is_dataclass(changed) and hasattr(changed, "seed"):
+            changed = dataclasses.replace(cast("Any", changed), seed=None)
+        return repr(changed)
 
     def _size(self, batch_size: int | None) -> int | None:
         size = batch_size if batch_size is not None else self._batch_size

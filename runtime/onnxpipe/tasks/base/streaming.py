@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from onnxpipe.engine.batching import Array
+from onnxpipe.engine.batching import Array, Row
 from onnxpipe.generation import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
 
 #: Tokens that are decoded again before those that follow them: more than the parts of one character.
@@ -99,6 +99,26 @@ class _StopOnEvent(StoppingCriteria):
     def __call__(self, input_ids: Array, scores: Any, **kwargs: Any) -> Array:
         """Stop all rows, or none."""
         return np.full(len(input_ids), self.event.is_set())
+
+
+class _StopRows(StoppingCriteria):
+    """Stop the rows whose answer nobody waits for any more."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
+
+    def __call__(self, input_ids: Array, scores: Any, **kwargs: Any) -> Array:
+        """Decide row by row; a prompt may have several copies, side by side."""
+        stopped = [row.stopped is not None and row.stopped() for row in self._rows]
+        return np.repeat(stopped, len(input_ids) // len(stopped))
+
+
+def with_stops(kwargs: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
+    """Add to the keywords of `generate()` that rows stop when nobody waits for them any more."""
+    if all(row.stopped is None for row in rows):
+        return kwargs
+    criteria = StoppingCriteriaList([*(kwargs.get("stopping_criteria") or ()), _StopRows(rows)])
+    return {**kwargs, "stopping_criteria": criteria}
 
 
 def text_pieces(pipe: TextGenerator, value: Any, options: Any) -> Iterator[str]:

@@ -138,7 +138,7 @@ class PromptedImages:
         outputs: list[Outputs] = []
         for row in rows:
             arguments, seed = row.extra
-            seed = options.seed + row.index if seed is None else seed
+            seed = (options.seed if row.seed is None else row.seed) + row.index if seed is None else seed
             made = self.generator.generate({**arguments, "seed": seed, "output_type": "np"})
             outputs.append({"images": made.images, "seed": np.array(seed, np.uint64)})
         return outputs

@@ -17,7 +17,7 @@ from onnxpipe.tasks.base.audio import check_feature_extractor
 from onnxpipe.tasks.base.call_types import AudioSource, GenerationCallOptions, Stream
 from onnxpipe.tasks.base.columns import ResultColumns
 from onnxpipe.tasks.base.datasets import PipelineIterator
-from onnxpipe.tasks.base.generation import GenerationOptions, GenerationPipeline, Kwargs, seed_of
+from onnxpipe.tasks.base.generation import GenerationOptions, GenerationPipeline, Kwargs, row_seed, seed_of
 from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.spec import TaskSpec
@@ -294,7 +294,7 @@ class AutomaticSpeechRecognitionPipeline(GenerationPipeline[SpeechRecognitionOpt
         if self.model.can_generate():
             kwargs = self.generate_kwargs(options)
             if options.seed is not None:
-                kwargs["seed"] = [seed_of(seed_of(options.seed, row.index), row.extra.number) for row in rows]
+                kwargs["seed"] = [seed_of(row_seed(row, options.seed), row.extra.number) for row in rows]
         outputs = self.backend.run(rows, kwargs, options)
         for row in rows:
             if row.extra.progress is not None:

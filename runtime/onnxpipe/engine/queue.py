@@ -1,0 +1,414 @@
+"""A queue of rows that outlives a call: rows of many callers share the batches of one model.
+
+    callers ─submit─▶ rows that wait ─cut─▶ a batch ─run─▶ outputs ─▶ each caller its own
+
+The oldest row always goes first, so nobody starves; with it go those of the rows behind it that are nearest to it in
+length, until the padded batch reaches the budget. There is no timer: an idle queue runs a row at once, alone, and
+company gathers while a batch runs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from onnxpipe.engine.batching import Outputs, Row, shapes
+from onnxpipe.errors import CallCancelledError, CallTimeoutError, OverloadedError
+
+if TYPE_CHECKING:
+    from onnxpipe.engine.scheduler import Work
+
+#: Rows behind the oldest among which its company is looked for.
+_AHEAD = 256
+#: The part of a batch that rows of one owner may take while others wait.
+_SHARE = 4
+#: Weight of the last batch in the mean speed.
+_NEWEST = 0.2
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """A row on its way through the model.
+
+    Attributes:
+        row: the row.
+        outputs: what the model gave for it, once it has run.
+        error: why it has no outputs.
+    """
+
+    row: Row
+    outputs: Outputs | None = None
+    error: Exception | None = None
+
+
+def run_batch(tickets: Sequence[Ticket], run: Callable[[Sequence[Row]], list[Outputs]]) -> None:
+    """Run one batch. If it fails, its rows run one by one, so that a bad row does not fail the others."""
+    if not tickets:
+        return
+    try:
+        outputs = run([ticket.row for ticket in tickets])
+    except Exception as error:
+        if len(tickets) == 1:
+            tickets[0].error = error
+        else:
+            for ticket in tickets:
+                run_batch([ticket], run)
+        return
+    for ticket, output in zip(tickets, outputs, strict=True):
+        ticket.outputs = output
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What one batch was.
+
+    Attributes:
+        rows: its rows.
+        tokens: the sum of their lengths.
+        padded: rows times the longest length.
+        seconds: how long it ran.
+    """
+
+    rows: int
+    tokens: int
+    padded: int
+    seconds: float
+
+
+class Caller:
+    """One call on a queue: whose rows they are, how long they are wanted, what they cost.
+
+    Args:
+        queue: the queue in which the rows wait.
+        owner: whom the rows belong to; the rows of one owner get a part of a batch only while others wait.
+        deadline: the moment of the queue's clock after which the answer is not wanted any more; None for none.
+
+    Attributes:
+        queued_s: the longest time that a row has waited, in seconds.
+        run_s: the time of the batches that had a row of this call.
+        tokens: the sum of the lengths of the rows.
+    """
+
+    def __init__(self, queue: Queue, owner: Hashable = None, deadline: float | None = None) -> None:
+        self.queue, self.owner, self.deadline = queue, owner, deadline
+        self.queued_s = self.run_s = 0.0
+        self.tokens = 0
+        self.admitted = False
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Give the call up: rows that wait vanish, and generation stops at its next token."""
+        self._cancelled.set()
+        self.queue.forget(self)
+
+    def stopped(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.fault() is not None
+
+    def fault(self) -> Exception | None:
+        """Return why the answer is not wanted any more; None while it is."""
+        if self._cancelled.is_set():
+            return CallCancelledError("the call was given up before its answer was there")
+        if self.deadline is not None and self.queue.clock() > self.deadline:
+            return CallTimeoutError("the answer was not there in time: try again, or with less at once")
+        return None
+
+    def run(self, tickets: Sequence[Ticket], work: Work) -> None:
+        """Bring rows through the queue; return when each has outputs or an error.
+
+        Of a call that was given up meanwhile no row has outputs: a text may have been stopped in its midst.
+
+        Raises:
+            OverloadedError: the queue is full, or closed.
+        """
+        order = self.queue.submit(self, tickets, work)
+        order.done.wait()
+        if (fault := self.fault()) is not None:
+            for ticket in tickets:
+                ticket.outputs, ticket.error = None, ticket.error or fault
+
+
+@dataclass(slots=True, eq=False)
+class Order:
+    """Rows that a caller submitted together.
+
+    Attributes:
+        caller: whose they are.
+        work: the steps; `run` is called for rows of equal `group`.
+        left: how many have neither outputs nor an error yet.
+        done: set when there is none.
+    """
+
+    caller: Caller
+    work: Work
+    left: int
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def settle(self, count: int) -> None:
+        """Count rows as done."""
+        self.left -= count
+        if not self.left:
+            self.done.set()
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A row in the queue, and since when."""
+
+    ticket: Ticket
+    order: Order
+    since: float
+    group: Any
+
+    @property
+    def length(self) -> int:
+        return max(1, self.ticket.row.length)
+
+
+class Queue:
+    """The rows that wait for one model, and the threads that run them.
+
+    Args:
+        workers: threads that run batches; 0 for none: then `step()` runs one batch in the calling thread.
+        most_cost: the sum of lengths that may wait before calls are refused.
+        most_calls: the calls that may wait.
+        on_batch: called after each batch.
+        clock: seconds, for waits and deadlines.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int = 1,
+        most_cost: int = 65_536,
+        most_calls: int = 512,
+        on_batch: Callable[[BatchReport], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.clock = clock
+        self.most_cost, self.most_calls = most_cost, most_calls
+        self._on_batch = on_batch
+        self._waiting: deque[_Waiting] = deque()
+        self._changed = threading.Condition()
+        self._orders: Counter[Order] = Counter()  # rows that wait, by the order that they belong to
+        self._cost = 0
+        self._running = 0
+        self._speed: float | None = None  # tokens a second
+        self._closed = self._ended = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"onnxpipe-run-{i}", daemon=True) for i in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    # -- callers ------------------------------------------------------------------------------------------------------
+    def submit(self, caller: Caller, tickets: Sequence[Ticket], work: Work) -> Order:
+        """Let rows wait for the model.
+
+        Args:
+            caller: whose they are. Once rows of a call were taken, its further rows are taken too.
+            tickets: the rows; each gets outputs or an error.
+            work: the steps of the call.
+
+        Returns:
+            The order, whose `done` is set when all rows have run.
+
+        Raises:
+            OverloadedError: too much is waiting, or the queue is closed.
+        """
+        order = Order(caller, work, len(tickets))
+        if not tickets:
+            order.done.set()
+            return order
+        cost = sum(max(1, ticket.row.length) for ticket in tickets)
+        with self._changed:
+            if not caller.admitted:
+                self._admit(cost)
+            elif self._ended:
+                raise OverloadedError("the queue is closed")
+            caller.admitted = True
+            caller.tokens += sum(ticket.row.length for ticket in tickets)
+            if (fault := caller.fault()) is not None:
+                for ticket in tickets:
+                    ticket.error = fault
+                order.settle(len(tickets))
+                return order
+            now = self.clock()
+            for ticket in tickets:
+                group = (work.group, None if work.can_pad else shapes(ticket.row))
+                self._waiting.append(_Waiting(ticket, order, now, group))
+            self._orders[order] = len(tickets)
+            self._cost += cost
+            self._changed.notify(len(tickets))
+        return order
+
+    def _admit(self, cost: int) -> None:
+        if self._closed:
+            raise OverloadedError("the queue is closed")
+        if self._waiting and self._cost + cost > self.most_cost:
+            raise OverloadedError(f"{self._cost} tokens wait already: try again later, or send less at once")
+        if len(self._orders) >= self.most_calls:
+            raise OverloadedError(f"{len(self._orders)} calls wait already: try again later")
+
+    def forget(self, caller: Caller) -> None:
+        """Drop the waiting rows of a call that was given up."""
+        with self._changed:
+            gone = [each for each in self._waiting if each.order.caller is caller]
+            if gone:
+                dropped = set(map(id, gone))
+                self._waiting = deque(each for each in self._waiting if id(each) not in dropped)
+            for each in gone:
+                self._drop(each)
+            self._changed.notify_all()
+
+    def _drop(self, each: _Waiting) -> None:
+        """Settle a row that will not run; it has left `_waiting`."""
+        each.ticket.error = each.order.caller.fault() or CallCancelledError("the queue was closed before the row ran")
+        self._left(each)
+        each.order.settle(1)
+
+    def _left(self, each: _Waiting) -> None:
+        """Count a row as one that does not wait any more."""
+        self._cost -= each.length
+        self._orders[each.order] -= 1
+        if not self._orders[each.order]:
+            del self._orders[each.order]
+
+    # -- what can be seen ---------------------------------------------------------------------------------------------
+    @property
+    def rows(self) -> int:
+        """How many rows wait."""
+        return len(self._waiting)
+
+    @property
+    def cost(self) -> int:
+        """The sum of the lengths of the rows that wait."""
+        return self._cost
+
+    @property
+    def running(self) -> int:
+        """How many rows are being run."""
+        return self._running
+
+    def seconds_ahead(self) -> float:
+        """Estimate how long what waits now will take: its cost by the recent speed; 0 before anything has run."""
+        return self._cost / self._speed if self._speed else 0.0
+
+    # -- batches ------------------------------------------------------------------------------------------------------
+    def step(self) -> bool:
+        """Cut a batch and run it in this thread; return False if no row waited."""
+        with self._changed:
+            batch = self._cut()
+            self._running += len(batch)
+        if batch:
+            self._run(batch)
+        return bool(batch)
+
+    def _cut(self) -> list[_Waiting]:
+        """Take the rows of the next batch out of the queue."""
+        looked = [self._waiting.popleft() for _ in range(min(_AHEAD, len(self._waiting)))]
+        for each in looked:
+            if each.order.caller.stopped():
+                self._drop(each)
+        alive = [each for each in looked if each.ticket.error is None]
+        batch = _batch(alive)
+        taken = set(map(id, batch))
+        self._waiting.extendleft(each for each in reversed(alive) if id(each) not in taken)
+        for each in batch:
+            self._left(each)
+        return batch
+
+    def _run(self, batch: list[_Waiting]) -> None:
+        tickets = [each.ticket for each in batch]
+        started = self.clock()
+        try:
+            run_batch(tickets, batch[0].order.work.run)
+        except BaseException as error:  # nobody may be left waiting
+            for ticket in tickets:
+                if ticket.outputs is None and ticket.error is None:
+                    ticket.error = RuntimeError(f"the run broke off: {type(error).__name__}")
+            raise
+        finally:
+            self._report(batch, started, self.clock())
+
+    def _report(self, batch: list[_Waiting], started: float, ended: float) -> None:
+        lengths = [each.length for each in batch]
+        report = BatchReport(len(batch), sum(lengths), len(batch) * max(lengths), ended - started)
+        for caller in {each.order.caller for each in batch}:
+            caller.run_s += report.seconds
+        with self._changed:
+            self._running -= len(batch)
+            if report.seconds > 0:
+                speed = report.tokens / report.seconds
+                self._speed = speed if self._speed is None else (1 - _NEWEST) * self._speed + _NEWEST * speed
+            for order, count in Counter(each.order for each in batch).items():
+                order.caller.queued_s = max(
+                    order.caller.queued_s, *(started - each.since for each in batch if each.order is order)
+                )
+                order.settle(count)
+            self._changed.notify_all()
+        if self._on_batch is not None:
+            self._on_batch(report)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._ended:
+                    self._changed.wait()
+                if self._ended:
+                    return
+            self.step()
+
+    def close(self, drain_s: float | None = None) -> None:
+        """Take no more calls; let the rows that wait run, and end the threads.
+
+        Args:
+            drain_s: seconds after which rows that still wait are given up; None for no limit.
+        """
+        until = None if drain_s is None else self.clock() + drain_s
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+            while self._threads and (self._waiting or self._running):
+                left = None if until is None else until - self.clock()
+                if left is not None and left <= 0:
+                    break
+                self._changed.wait(left)
+            self._ended = True
+            rest, self._waiting = self._waiting, deque()
+            for each in rest:
+                self._drop(each)
+            self._changed.notify_all()
+
+
+def _batch(alive: Sequence[_Waiting]) -> list[_Waiting]:
+    """Choose the rows of the next batch: the oldest, and those of its group that are nearest to it in length."""
+    if not alive:
+        return []
+    oldest = alive[0]
+    work = oldest.order.work
+    most = work.most_rows or len(alive)
+    company = [each for each in islice(alive, 1, None) if each.group == oldest.group]
+    company.sort(key=lambda each: abs(each.length - oldest.length))  # stable: of equals the older first
+    several = any(each.order.caller.owner != oldest.order.caller.owner for each in company)
+    budget = work.token_budget
+    chosen, longest = [oldest], oldest.length
+    rows_of = Counter([oldest.order.caller.owner])
+    rest: list[_Waiting] = []
+    for place in (company, rest):
+        for each in place:
+            longer, owner = max(longest, each.length), each.order.caller.owner
+            if len(chosen) >= most or (len(chosen) + 1) * longer > budget:
+                continue
+            if place is company and several and (rows_of[owner] + 1) * longer * _SHARE > budget:
+                rest.append(each)
+                continue
+            chosen.append(each)
+            longest = longer
+            rows_of[owner] += 1
+    return chosen
