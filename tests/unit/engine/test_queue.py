@@ -49,8 +49,7 @@ class Clock:
 
 
 def put(queue: Queue, work: Work, *lengths: int, owner: str = "", deadline: float | None = None) -> Order:
-    order = queue.submit(Caller(queue, owner, deadline), [Ticket(row(n)) for n in lengths], work)
-    return order
+    return queue.submit(Caller(queue, owner, deadline), [Ticket(row(n)) for n in lengths], work)
 
 
 def test_the_oldest_goes_first_with_those_of_nearest_length() -> None:
