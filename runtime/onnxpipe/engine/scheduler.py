@@ -25,6 +25,18 @@ from typing import Any, Literal
 from onnxpipe.engine.batching import Outputs, Row, groups, shapes
 from onnxpipe.engine.queue import Caller, Ticket, run_batch
 
+__all__ = [
+    "TOKEN_BUDGET",
+    "WINDOW_ROWS",
+    "Answered",
+    "ItemError",
+    "OnError",
+    "Outputs",
+    "Work",
+    "answer",
+    "answer_one",
+]
+
 #: The rows of one input with their outputs.
 Answered = list[tuple[Row, Outputs]]
 OnError = Literal["raise", "return"]
