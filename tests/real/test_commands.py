@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -60,3 +61,16 @@ def test_no_torch_after_a_pipeline_ran(real_bundle: Find, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert "POSITIVE" in done.stdout
     assert not any(tmp_path.iterdir())
+
+
+def test_bench(real_bundle: Find, tmp_path: Path) -> None:
+    target = tmp_path / "bench.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "onnxpipe", "bench", str(real_bundle("minilm-sst2")), "--dtype", "int8",
+         "--threads", "1", "--rounds", "1", "--seconds", "0.1", "--batch", "1,4", "-o", str(target)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(target.read_text())["settings"]["int8, 1 thread"]
+    assert {"cold start (s)", "alone, p50 (ms)", "at half load, p99 (ms)", "batch of 4, inputs (1/s)"} <= figures.keys()
+    assert all(value > 0 for values in figures.values() for value in values)

@@ -1,0 +1,137 @@
+"""`onnxpipe bench`: time a model on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from onnxpipe.cli import machine
+from onnxpipe.cli.guard import device_argument, traceback_option
+from onnxpipe.cli.terminal import echo, printable
+
+_BATCHES = "1,2,4,8,16,32"
+
+
+@dataclass(frozen=True)
+class _List(click.ParamType):  # type: ignore[type-arg]
+    """A list of numbers, separated by commas."""
+
+    kind: type
+    least: float
+    name = "list"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert the text of an option."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(self.kind(part) for part in str(value).split(",") if part.strip())
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers, such as 1,2,4", param, ctx)
+        if not numbers or min(numbers) < self.least:
+            self.fail(f"{value!r}: each number must be at least {self.least:g}", param, ctx)
+        return tuple(dict.fromkeys(numbers))
+
+
+@click.command("bench", short_help="Time a model on this machine.")
+@click.argument("model")
+@click.option("--task", help="Task to time; by default the first that the model is for.")
+@click.option("--dtype", "dtypes", help="Comma-separated precisions; by default all in the folder.")
+@click.option("--threads", type=_List(int, 1), metavar="N,N", help="Numbers of threads; by default all that there are.")
+@click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
+@click.option("--input", "given", help="Text, path or JSON to answer; by default the task's example, or synthetic.")
+@click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="Parameter of the task. Repeatable.")
+@click.option("--batch", "batches", type=_List(int, 1), default=_BATCHES, show_default=True, metavar="N,N",
+              help="Sizes of batches.")  # fmt: skip
+@click.option("--rate", "rates", type=_List(float, 0.001), metavar="N,N",
+              help="Calls a second that arrive at random; by default half of what the model answers.")  # fmt: skip
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often all is measured.")
+@click.option("--seconds", type=click.FloatRange(0.05), default=2.0, show_default=True, help="Of one measurement.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="JSON file to write.")  # fmt: skip
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="HTML page with plots to write (needs matplotlib: the extra plots).")  # fmt: skip
+@click.option("--compare", type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="FILE",
+              help="Earlier JSON: mark what changed by more than it varies.")  # fmt: skip
+@traceback_option
+def command(
+    model: str,
+    task: str | None,
+    dtypes: str | None,
+    threads: tuple[int, ...] | None,
+    device: str | None,
+    given: str | None,
+    params: tuple[str, ...],
+    batches: tuple[int, ...],
+    rates: tuple[float, ...] | None,
+    rounds: int,
+    seconds: float,
+    output: Path | None,
+    html: Path | None,
+    compare: Path | None,
+) -> None:
+    """Time MODEL, a folder: its cold start, a call alone and as calls arrive, batches, and its peak memory.
+
+    Each setting runs in a process of its own, and they take turns.
+
+    \b
+    onnxpipe bench M --dtype fp32,int8 --threads 1,2 -o before.json --html before.html
+    onnxpipe bench M --dtype fp32,int8 --threads 1,2 --compare before.json
+    """
+    from onnxpipe.bundle import open_bundle
+    from onnxpipe.bundle.layout import needed_graphs
+    from onnxpipe.cli.bench.figures import Benchmark, table
+    from onnxpipe.cli.bench.inputs import sample
+    from onnxpipe.cli.bench.run import Plan, measure
+    from onnxpipe.cli.run.params import parse_params
+    from onnxpipe.engine.threads import available_threads
+    from onnxpipe.tasks.registry import check_task, task_spec
+
+    before = Benchmark.read(compare) if compare else None
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        raise click.BadParameter(f"{model} is not a folder: export or download it first", param_hint="MODEL")
+    bundle = open_bundle(folder)
+    if task is None and not bundle.tasks:
+        raise click.UsageError(f"{model} does not say what it is for: pass --task")
+    name = check_task(task or bundle.tasks[0])[0]
+    spec = task_spec(name)
+    names = [each.strip() for each in dtypes.split(",") if each.strip()] if dtypes else None
+    graphs = needed_graphs(bundle.graphs)
+    chosen = names or list(dict.fromkeys(precision for graph in graphs for precision in bundle.graphs[graph]))
+    keywords = parse_params(params, spec.pipeline.Options)
+    sample(spec, given, keywords)  # refuses here what no worker could make
+    plan = Plan(
+        str(folder.resolve()), task or name, device_argument(device), given, keywords, chosen,
+        threads or (available_threads(),), batches, rates or (), rounds, seconds,
+    )  # fmt: skip
+    about = {"model": folder.resolve().name, "task": plan.task, **_about()}
+    benchmark = measure(plan, about, lambda line: echo(printable(line), err=True))
+    for line in table(benchmark, before):
+        echo(printable(line))
+    if output is not None:
+        benchmark.save(output)
+    if html is not None:
+        from onnxpipe.cli.bench.page import write_page
+
+        write_page(html, benchmark, before)
+
+
+def _about() -> dict[str, Any]:
+    """Describe the machine and the versions."""
+    from importlib.metadata import version
+
+    from onnxpipe._version import __version__
+    from onnxpipe.engine.runtime import import_onnxruntime
+
+    return {
+        "processor": machine.cpu_model(),
+        "cores": machine.affinity(),
+        "instructions": ", ".join(machine.cpu_features()),
+        "onnxpipe": __version__,
+        "onnxruntime": import_onnxruntime().__version__,
+        "tokenizers": version("tokenizers"),
+    }

@@ -1,0 +1,193 @@
+"""`onnxpipe bench`: what is timed, what is reported, and what counts as a change; the workers are stand-ins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tests.unit.cli.test_folders import bundle  # noqa: F401 - a fixture
+
+from onnxpipe.cli import main
+from onnxpipe.cli.bench import inputs, measure, run, worker
+from onnxpipe.cli.bench.figures import Benchmark, change, changes, table
+from onnxpipe.errors import OnnxPipeError
+from onnxpipe.tasks.registry import all_tasks, task_spec
+
+pytest.importorskip("onnxruntime")
+
+
+class Clock:
+    """Time that passes only when a call takes some, or someone sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_calls_alone_are_timed_until_the_time_is_over() -> None:
+    clock = Clock()
+    times = measure.alone(lambda: clock.pass_by(0.1), 0.75, clock)
+    assert times == pytest.approx([0.1] * 8)
+    assert len(measure.alone(lambda: clock.pass_by(9), 0.1, clock)) == 5
+
+
+def test_an_open_loop_counts_from_when_a_call_was_due() -> None:
+    clock = Clock()
+    fast = measure.arriving(lambda: clock.pass_by(0.001), 10, 5, clock=clock, sleep=clock.pass_by)
+    assert 30 < len(fast) < 70 and min(fast) == pytest.approx(0.001)
+    clock = Clock()
+    slow = measure.arriving(lambda: clock.pass_by(0.2), 10, 5, clock=clock, sleep=clock.pass_by)
+    assert len(slow) == len(fast)  # as many arrive, however slow the model is
+    assert slow[-1] > 0.8 * (0.2 * len(slow) - 5) > slow[0]  # and each waits for those before it
+
+
+def test_percentiles() -> None:
+    times = [float(n) for n in range(100, 0, -1)]
+    assert [measure.percentile(times, share) for share in (0.5, 0.9, 0.99)] == [51, 91, 100]
+    assert measure.percentile([3.0], 0.99) == 3
+
+
+@pytest.mark.parametrize("spec", all_tasks(), ids=lambda spec: spec.name)
+def test_every_task_has_an_input_or_says_that_it_needs_one(spec: Any) -> None:
+    pytest.importorskip("PIL")
+    if spec.input in ("video", "table"):
+        with pytest.raises(ValueError, match="pass one with --input"):
+            inputs.sample(spec, None, {})
+        return
+    call = inputs.sample(spec, None, {"extra": 1})
+    assert call.params["extra"] == 1 and call.words
+    files = [value for value in (*call.arguments, *call.params.values())
+             if isinstance(value, str) and value.endswith((".jpg", ".png", ".flac"))]  # fmt: skip
+    assert not files
+    if spec.text_key is not None:
+        assert call.params["max_new_tokens"] == call.params["min_new_tokens"] == 32
+    if call.can_batch:
+        assert len(call.batch(3)) == 3
+
+
+def test_inputs_of_the_user(tmp_path: Path) -> None:
+    spec = task_spec("question-answering")
+    assert inputs.sample(spec, '{"question": "q", "context": "c"}', {}).arguments[0]["question"] == "q"
+    assert inputs.sample(task_spec("ner"), "a text", {}).arguments == ("a text",)
+    (tmp_path / "a.jpg").write_bytes(b"")
+    assert inputs.sample(task_spec("object-detection"), str(tmp_path / "a.jpg"), {}).arguments[0].endswith("a.jpg")
+    assert task_spec("text-generation").text_key is not None
+    assert inputs.sample(task_spec("text-generation"), "a", {"max_new_tokens": 5}).params == {"max_new_tokens": 5}
+
+
+def test_only_changes_beyond_the_spread_count() -> None:
+    assert change("alone, p50 (ms)", [10, 11, 12], [11.5, 13, 14]) is None  # they overlap
+    assert change("alone, p50 (ms)", [10, 10, 10], [10.2, 10.2, 10.2]) is None  # too little
+    slower = change("alone, p50 (ms)", [10, 11, 12], [20, 21, 22])
+    assert slower and not slower.better and "WORSE: 11 before, 1.91 x" in str(slower)
+    more = change("batch of 4, inputs (1/s)", [10, 11, 12], [20, 21, 22])
+    assert more and more.better
+
+
+class FakeWorker:
+    """A setting that answers at once with times that depend on its dtype and on `speed`."""
+
+    speed = 1.0
+
+    def __init__(self, setting: Mapping[str, Any]) -> None:
+        self.time = (0.004 if setting["dtype"] == "fp32" else 0.002) / self.speed
+        self.cold = 0.5
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        if request["do"] == "state":
+            return {"memory": 100.0, "batches": True, "words": "an input", "dtype": "int8"}
+        return {"times": [self.time * request.get("size", 1)] * 10}
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+@pytest.fixture
+def folder(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
+    monkeypatch.setattr(run, "Worker", FakeWorker)
+    monkeypatch.setattr(FakeWorker, "speed", 1.0)
+    return bundle
+
+
+def bench(*arguments: Any, code: int = 0) -> Any:
+    result = CliRunner().invoke(main, ["bench", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_a_benchmark_is_written_and_compared(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    before = tmp_path / "before.json"
+    first = bench(folder, "--dtype", "fp32,int8", "--threads", 1, "--batch", "1,4", "--rate", 20, "-o", before)
+    assert "int8, 1 thread" in first.stdout and "at 20/s, p99 (ms)" in first.stdout
+    settings = json.loads(before.read_text())["settings"]
+    assert settings["fp32, 1 thread"]["alone, p50 (ms)"] == [4.0] * 3
+    assert settings["int8, 1 thread"]["batch of 4, inputs (1/s)"] == pytest.approx([500.0] * 3)
+    monkeypatch.setattr(FakeWorker, "speed", 0.5)
+    page = tmp_path / "page.html"
+    again = bench(folder, "--dtype", "int8", "--threads", 1, "--batch", 4, "--compare", before, "--html", page)
+    assert "WORSE: 2 before, 2.00 x" in again.stdout and "better" not in again.stdout
+    text = page.read_text("utf-8")
+    assert text.count("<svg") == 4 and "WORSE" in text
+    assert not [word for word in ("<script", "http://", "https://") if word in text.replace("http://www.w3.org", "")
+                .replace("http://creativecommons.org", "").replace("http://purl.org", "")]  # fmt: skip
+
+
+def test_names_in_a_page_are_escaped(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from onnxpipe.cli.bench.page import write_page
+
+    made = Benchmark({"model": "<script>alert(1)</script>", "task": "a&b"})
+    made.add("int8, <b>", "alone, p50 (ms)", 1.0)
+    made.add("int8, <b>", "cold start (s)", 1.0)
+    made.add("int8, <b>", "peak memory (MB)", 1.0)
+    write_page(tmp_path / "page.html", made)
+    text = (tmp_path / "page.html").read_text("utf-8")
+    assert "<script>" not in text and "<b>" not in text
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"settings": {"a": {"b": "c"}}}', '{"settings": {"a": {"b": []}}}'])
+def test_other_files_are_no_benchmark(content: str, tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "other.json").write_text(content)
+    result = bench(folder, "--compare", tmp_path / "other.json", code=1)
+    assert "other.json is not a file of onnxpipe bench" in result.stderr
+
+
+def test_wrong_calls(folder: Path) -> None:
+    assert "is not a folder" in bench("no-such-model", code=2).stderr
+    assert "list of numbers" in bench(folder, "--threads", "a", code=2).stderr
+    assert "at least 1" in bench(folder, "--batch", "0", code=2).stderr
+    assert "pass one with --input" in bench(folder, "--task", "video-classification", code=1).stderr
+
+
+def test_an_error_of_a_worker_is_the_commands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: FakeWorker, request: Mapping[str, Any]) -> dict[str, Any]:
+        raise OnnxPipeError("the model fails")
+
+    monkeypatch.setattr(FakeWorker, "ask", fail)
+    assert "error: the model fails" in bench(folder, code=1).stderr
+
+
+def test_changes_are_listed_by_setting_and_figure() -> None:
+    before, after = Benchmark({}), Benchmark({})
+    for value in (1.0, 1.1):
+        before.add("int8", "cold start (s)", value)
+        after.add("int8", "cold start (s)", value / 2)
+    assert [(setting, figure) for setting, figure, _ in changes(before, after)] == [("int8", "cold start (s)")]
+    assert "better" in "\n".join(table(after, before))
+
+
+def test_peak_memory_is_a_plausible_number() -> None:
+    kept = np.ones(2_000_000)
+    peak = worker.peak_memory()
+    assert peak is None or kept.nbytes / 1e6 < peak < 100_000
