@@ -195,7 +195,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     *, pipeline_class: type[_PipelineT], torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]]
     | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> _PipelineT: ...
 
 @overload
@@ -207,7 +208,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> AnyToAnyPipeline: ...
 
 @overload
@@ -219,7 +221,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> AudioClassificationPipeline: ...
 
 @overload
@@ -231,8 +234,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
-    **kwargs: Any
+    run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
+    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> AutomaticSpeechRecognitionPipeline: ...
 
 @overload
@@ -244,7 +247,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> BackgroundRemovalPipeline: ...
 
 @overload
@@ -256,7 +260,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> DecisionPipeline: ...
 
 @overload
@@ -268,7 +273,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> DepthEstimationPipeline: ...
 
 @overload
@@ -280,8 +286,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
-    **kwargs: Any
+    run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
+    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> DocumentQuestionAnsweringPipeline: ...
 
 @overload
@@ -293,8 +299,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
-    **kwargs: Any
+    run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
+    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> EmbeddingPipeline: ...
 
 @overload
@@ -306,7 +312,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> FeatureExtractionPipeline: ...
 
 @overload
@@ -318,7 +325,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> FillMaskPipeline: ...
 
 @overload
@@ -330,7 +338,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ImageClassificationPipeline: ...
 
 @overload
@@ -342,7 +351,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ImageFeatureExtractionPipeline: ...
 
 @overload
@@ -354,7 +364,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ImageSegmentationPipeline: ...
 
 @overload
@@ -366,7 +377,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ImageTextToTextPipeline: ...
 
 @overload
@@ -378,7 +390,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ImageToImagePipeline: ...
 
 @overload
@@ -390,7 +403,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ImageToTextPipeline: ...
 
 @overload
@@ -402,7 +416,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> InpaintingPipeline: ...
 
 @overload
@@ -414,7 +429,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> KeypointMatchingPipeline: ...
 
 @overload
@@ -426,7 +442,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> MaskGenerationPipeline: ...
 
 @overload
@@ -438,7 +455,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ObjectDetectionPipeline: ...
 
 @overload
@@ -450,7 +468,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> OcrPipeline: ...
 
 @overload
@@ -462,7 +481,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> QuestionAnsweringPipeline: ...
 
 @overload
@@ -474,7 +494,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> SentenceSimilarityPipeline: ...
 
 @overload
@@ -486,7 +507,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> SummarizationPipeline: ...
 
 @overload
@@ -498,7 +520,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> TableQuestionAnsweringPipeline: ...
 
 @overload
@@ -510,8 +533,9 @@ def pipeline(
     device: Any = None, device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None,
     model_kwargs: dict[str, Any] | None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers:
     Sequence[str | tuple[str, dict[str, Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None,
-    threads: int | None = None, run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False, **kwargs: Any
+    threads: int | None = None, run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None =
+    None, model_file_name: str | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> TextClassificationPipeline: ...
 
 @overload
@@ -523,7 +547,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> TextGenerationPipeline: ...
 
 @overload
@@ -535,7 +560,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> TextRankingPipeline: ...
 
 @overload
@@ -547,8 +573,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
-    **kwargs: Any
+    run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
+    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> TextToAudioPipeline: ...
 
 @overload
@@ -560,7 +586,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> TextToImagePipeline: ...
 
 @overload
@@ -572,7 +599,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> Text2TextGenerationPipeline: ...
 
 @overload
@@ -584,8 +612,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
-    **kwargs: Any
+    run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
+    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> TokenClassificationPipeline: ...
 
 @overload
@@ -597,8 +625,9 @@ def pipeline(
     token: str | bool | None = None, device: Any = None, device_map: Any = None, dtype: Any = "auto", trust_remote_code:
     bool | None = None, model_kwargs: dict[str, Any] | None = None, pipeline_class: None = None, *, torch_dtype: Any =
     None, providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None, provider_options: Sequence[dict[str,
-    Any]] | None = None, threads: int | None = None, run_timeout: float | None = None, cache_dir: str | os.PathLike[str]
-    | None = None, local_files_only: bool = False, **kwargs: Any
+    Any]] | None = None, threads: int | None = None, run_timeout: float | None = None, file_name: str | None = None,
+    subfolder: str | None = None, model_file_name: str | None = None, cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False, **kwargs: Any
 ) -> TranslationPipeline: ...
 
 @overload
@@ -610,7 +639,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> VideoClassificationPipeline: ...
 
 @overload
@@ -622,8 +652,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
-    **kwargs: Any
+    run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
+    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> VisualQuestionAnsweringPipeline: ...
 
 @overload
@@ -635,8 +665,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
-    **kwargs: Any
+    run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
+    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ZeroShotAudioClassificationPipeline: ...
 
 @overload
@@ -648,7 +678,8 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ZeroShotClassificationPipeline: ...
 
 @overload
@@ -660,8 +691,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
-    **kwargs: Any
+    run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
+    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ZeroShotImageClassificationPipeline: ...
 
 @overload
@@ -673,8 +704,8 @@ def pipeline(
     device_map: Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] |
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
-    run_timeout: float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
-    **kwargs: Any
+    run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
+    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> ZeroShotObjectDetectionPipeline: ...
 
 @overload
@@ -686,5 +717,6 @@ def pipeline(
     Any = None, dtype: Any = "auto", trust_remote_code: bool | None = None, model_kwargs: dict[str, Any] | None = None,
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
-    float | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> Pipeline[Any]: ...

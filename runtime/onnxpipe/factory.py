@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
 from onnxpipe.bundle import AutoConfig, Config, HubKeywords, HubOptions, fetch
+from onnxpipe.bundle.hub import split_file
 from onnxpipe.bundle.hub_options import refuse_remote_code
+from onnxpipe.bundle.places import place_of
 from onnxpipe.bundle.tasks import infer_tasks
 from onnxpipe.components import ComponentSource, PassedComponents, load_components
 from onnxpipe.errors import UnsupportedError
@@ -27,7 +29,7 @@ logger = logging.getLogger("onnxpipe")
 #: The `model_kwargs` that are supported; each is a keyword of `pipeline()` too.
 _MODEL_KWARGS = frozenset(
     {"dtype", "torch_dtype", "device_map", "revision", "token", "cache_dir", "local_files_only", "providers",
-     "provider_options", "threads", "run_timeout"}
+     "provider_options", "threads", "run_timeout", "file_name", "subfolder", "model_file_name"}
 )  # fmt: skip
 
 
@@ -56,6 +58,9 @@ def pipeline(
     provider_options: Sequence[dict[str, Any]] | None = None,
     threads: int | None = None,
     run_timeout: float | None = None,
+    file_name: str | None = None,
+    subfolder: str | None = None,
+    model_file_name: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
     **kwargs: Any,
@@ -65,7 +70,8 @@ def pipeline(
     Args:
         task: its name or alias, "translation_en_to_fr" for any two languages; None takes the task that the model was
             exported for.
-        model: a folder, a Hub id, or a model from an Auto class; None takes the task's default (with a warning).
+        model: a folder, a Hub id, an .onnx file in its model's folder, or a model from an Auto class; None takes the
+            task's default (with a warning).
         config: replaces the model's config (an id, a folder, or a `Config`).
         tokenizer: an id, a folder, `(name, {keywords})`, or a tokenizer; by default the model's own.
         image_processor: an id, a folder, `(name, {keywords})`, or an image processor; by default the model's own.
@@ -79,16 +85,21 @@ def pipeline(
         device: None (the first accelerator that works, else the CPU), -1, "cpu", an index, "cuda", "cuda:1", "mps" or
             "coreml". A device that is not usable raises; nothing moves silently.
         device_map: "auto", "cpu", "cuda:0" or `{"": device}`: one device for the whole graph; others are refused.
-        dtype: precision: "auto" (the fullest there is), "fp32", "fp16", "int8", "q8", "q4", ... or a dtype.
+        dtype: precision: "auto" (the fullest there is), "fp32", "fp16", "int8", "q8", "q4", ... or a dtype; or one for
+            each graph, `{"encoder_model": "fp32", "decoder_model_merged": "q4"}`.
         trust_remote_code: refused when true.
         model_kwargs: keywords of the model's loader: dtype, device_map, revision, token, cache_dir, local_files_only,
-            providers, provider_options, threads, run_timeout; others are refused by name.
+            providers, provider_options, threads, run_timeout, file_name, subfolder, model_file_name; others are refused
+            by name.
         pipeline_class: the class to build, instead of the task's.
         torch_dtype: the old name of `dtype`.
         providers, provider_options: ONNX Runtime's execution providers, instead of the device's.
         threads: threads of an operator; None for what the container grants.
         run_timeout: the most seconds of one run of a graph, after which it is stopped (`RunTimeoutError`); None for no
             limit. A run is one batch, in generation one step; `max_time` bounds a whole generation.
+        file_name: a graph's file, "model_O4.onnx", "onnx/model_qint8_arm64.onnx"; by default found by its name.
+        subfolder: the folder of the graphs, where they lie in neither onnx/ nor the root.
+        model_file_name: the graph's name without precision and ending, if it is not "model".
         cache_dir, local_files_only: for the Hub.
         **kwargs: `batch_size`, `num_workers`, `binary_output`, `modelcard`, the task's own parameters, and for tasks
             that generate text `assistant_model`, `assistant_tokenizer` and every parameter of `generate()`.
@@ -125,10 +136,14 @@ def pipeline(
     revision = extra.get("revision", revision)
     loaded_config = _config(config, hub)
 
+    named = {"file_name": file_name, "subfolder": subfolder, "model_file_name": model_file_name}
     source: Source | None = None
     if model is None or isinstance(model, (str, os.PathLike)):
         name, revision = (os.fspath(model), revision) if model is not None else _default(task, revision)
-        source = Source(name, HubOptions(revision, **hub))
+        place = place_of(**{name: extra.get(name, value) for name, value in named.items()})
+        source = Source(name, HubOptions(revision, **hub), place, loaded_config)
+    elif any(extra.get(name, value) for name, value in named.items()):
+        raise UnsupportedError(f"{', '.join(named)} are for a folder or a Hub id: pass them to its from_pretrained")
     task_given = task is not None
     if task is None:
         task = _infer(source, target)
@@ -179,10 +194,11 @@ def tasks_of(model: str | os.PathLike[str], **hub: Unpack[HubKeywords]) -> tuple
     """Tell from a model's config which tasks it is for, best first; no graph is downloaded or opened.
 
     Args:
-        model: a folder or a Hub id.
+        model: a folder, a Hub id or an .onnx file.
         **hub: how to reach the Hub, see `HubKeywords`.
     """
-    return infer_tasks(Config.from_folder(fetch(model, need="config", **hub)), sentence_transformers=False)
+    name, _ = split_file(model)
+    return infer_tasks(Config.from_folder(fetch(name, need="config", **hub)), sentence_transformers=False)
 
 
 def _check(

@@ -44,7 +44,6 @@ def intact(folder: Path) -> Path:
         ('"x"', "must hold a JSON object"),
         ("null", "must hold a JSON object"),
         ("{", "not valid JSON"),
-        ('{"a": NaN}', "NaN"),
         ('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}", "too deeply|not valid JSON"),
         ('{"a": ' + "9" * 5000 + "}", "not valid JSON"),
         ('{"num_labels": 1000000000}', "not a count"),

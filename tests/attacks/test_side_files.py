@@ -19,6 +19,7 @@ from onnxpipe import AutoConfig, AutoTokenizer
 from onnxpipe.bundle import Bundle, Config, open_bundle
 from onnxpipe.bundle.diffusion_folder import index_config
 from onnxpipe.bundle.files import read_bytes
+from onnxpipe.bundle.genai_folder import genai_config
 from onnxpipe.bundle.layout import side_files
 from onnxpipe.bundle.proof import read_golden
 from onnxpipe.diffusion.schedulers import DDIMScheduler
@@ -65,6 +66,7 @@ READERS: dict[str, tuple[Files, Callable[[Path], Any]]] = {
     "certificate.json": ({}, open_bundle),
     "golden.npz": ({}, read_golden),
     "model_index.json": ({}, index_config),
+    "genai_config.json": ({}, genai_config),
     "scheduler/scheduler_config.json": ({}, lambda folder: DDIMScheduler.from_pretrained(folder, "scheduler")),
     "decision.json": ({}, DecisionConfig.from_folder),
     "decision_template.jinja": ({}, DecisionConfig.from_folder),

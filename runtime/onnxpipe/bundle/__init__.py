@@ -5,6 +5,7 @@ from onnxpipe.bundle.config import AutoConfig, Config
 from onnxpipe.bundle.exporter import load_exporter
 from onnxpipe.bundle.hub import fetch
 from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
+from onnxpipe.bundle.places import Place
 from onnxpipe.bundle.precision import canonical_dtype
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Config",
     "HubKeywords",
     "HubOptions",
+    "Place",
     "canonical_dtype",
     "fetch",
     "load_exporter",

@@ -14,9 +14,10 @@ from typing import Any
 from onnxpipe.bundle.config import Config
 from onnxpipe.bundle.external import check_external
 from onnxpipe.bundle.files import has_file, inside, read_json
-from onnxpipe.bundle.hub import listing, no_precision, not_exported
-from onnxpipe.bundle.layout import graph_files, has_weights, picked_precision, side_files
-from onnxpipe.bundle.precision import SUFFIXES, Precisions
+from onnxpipe.bundle.hub import check_found, listing, no_precision
+from onnxpipe.bundle.layout import choice_of, side_files
+from onnxpipe.bundle.places import Place, foreign, locate
+from onnxpipe.bundle.precision import SUFFIXES, Choice, Precisions
 from onnxpipe.bundle.tasks import infer_tasks
 from onnxpipe.errors import BundleError, ModelNotFoundError, UnsupportedError
 
@@ -53,11 +54,21 @@ class Bundle:
         Raises:
             PrecisionError: there is none; the message lists those available.
         """
+        choice = self.choice(graph, dtype)
+        return choice.precision, self.graphs[graph][choice.precision]
+
+    def choice(self, graph: str, dtype: object = "auto") -> Choice:
+        """Choose the precision of a graph, and say why; for arguments and errors see `choose`."""
         precisions = Precisions.of(dtype)
-        precision = picked_precision(graph, self.graphs, precisions)
-        if precision is None:
-            raise no_precision(str(self.folder), graph, precisions.wanted(graph), self.graphs)
-        return precision, self.graphs[graph][precision]
+        choice = choice_of(graph, self.graphs, precisions)
+        if choice is None:
+            raise no_precision(str(self.folder), graph, precisions.wanted(graph), self.graphs, self.foreign)
+        return choice
+
+    @property
+    def foreign(self) -> str:
+        """What the folder holds that is not a graph of ours; "" if nothing is known of it."""
+        return foreign(listing(self.folder))
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:
@@ -105,8 +116,13 @@ class Bundle:
                 self.verify_file(data)
 
 
-def open_bundle(folder: str | Path) -> Bundle:
+def open_bundle(folder: str | Path, place: Place | None = None, config: Config | None = None) -> Bundle:
     """Open a model folder: read its config, manifest and certificate, and list its graphs. No graph is read.
+
+    Args:
+        folder: the folder. Where a folder in it holds graphs, config and tokenizer, the bundle is that.
+        place: what the user said of where the graphs are.
+        config: what stands for config.json where there is none.
 
     Raises:
         ModelNotFoundError: no such folder, or no model in it.
@@ -117,14 +133,15 @@ def open_bundle(folder: str | Path) -> Bundle:
     if not root.is_dir():
         raise ModelNotFoundError(f"no folder {root}")
     names = listing(root)
+    located = locate(names, place)
+    if located.home:
+        root, names = root / located.home, listing(root / located.home)
     manifest = _manifest(root) if has_file(root, "bundle.json") else None
-    graphs = _listed_graphs(root, manifest) if manifest else _found_graphs(root, names)
+    graphs = _listed_graphs(root, manifest) if manifest and not place else _found_graphs(root, located.graphs)
     if not graphs:
-        if has_weights(names):
-            raise not_exported(str(root))
-        raise ModelNotFoundError(f"{root} has neither ONNX graphs (model.onnx, onnx/model.onnx) nor weights")
+        check_found(str(root), names, located)
     certificate = _json_of_format(root, "certificate.json") if has_file(root, "certificate.json") else None
-    bundle = Bundle(root, Config.from_folder(root), manifest, certificate, graphs)
+    bundle = Bundle(root, Config.of_model(root, config), manifest, certificate, graphs)
     for name in side_files(names, "model"):
         if name != "bundle.json":
             bundle.verify_file(root / name)
@@ -184,10 +201,9 @@ def _listed_graphs(root: Path, manifest: Mapping[str, Any]) -> dict[str, dict[st
     return graphs
 
 
-def _found_graphs(root: Path, names: list[str]) -> dict[str, dict[str, Path]]:
+def _found_graphs(root: Path, graphs: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Path]]:
     return {
-        graph: {precision: inside(root, name) for precision, name in files.items()}
-        for graph, files in graph_files(names).items()
+        graph: {precision: inside(root, name) for precision, name in files.items()} for graph, files in graphs.items()
     }
 
 

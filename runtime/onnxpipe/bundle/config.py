@@ -10,9 +10,11 @@ from typing import Any
 
 from onnxpipe.bundle.diffusion_folder import INDEX, index_config
 from onnxpipe.bundle.files import has_file, read_json
+from onnxpipe.bundle.genai_folder import GENAI, genai_config
 from onnxpipe.bundle.hub import fetch
 from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
-from onnxpipe.errors import BundleError
+from onnxpipe.bundle.places import CONFIGS
+from onnxpipe.errors import BundleError, ModelNotFoundError
 
 #: The values of transformers' base config for names that the file does not have.
 _DEFAULTS: dict[str, Any] = {
@@ -104,6 +106,23 @@ class Config:
             BundleError: the file is not a config.
         """
         return cls(_read(Path(folder)), str(folder))
+
+    @classmethod
+    def of_model(cls, folder: Path, instead: Config | None) -> Config:
+        """Load the config of a folder with graphs; where it has none, take the one that was passed.
+
+        Raises:
+            ModelNotFoundError: neither is there; the message says what a config is for.
+            BundleError: the file is not a config.
+        """
+        if any(has_file(folder, name) for name in CONFIGS):
+            return cls.from_folder(folder)
+        if instead is not None:
+            return instead
+        raise ModelNotFoundError(
+            f"{folder} has graphs and no config.json, which says the model's family, labels and special tokens: put "
+            "that of the original model there, or pass config= (a Hub id, a folder or a Config)"
+        )
 
     @property
     def num_labels(self) -> int:
@@ -245,9 +264,13 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """Read a folder's config.json, or the model_index.json of one that has components instead."""
-    only_index = has_file(folder, INDEX) and not has_file(folder, "config.json")
-    return index_config(folder) if only_index else read_json(folder, "config.json")
+    """Read a folder's config.json, or the file that a folder of another kind has instead."""
+    if not has_file(folder, "config.json"):
+        if has_file(folder, INDEX):
+            return index_config(folder)
+        if has_file(folder, GENAI):
+            return genai_config(folder)
+    return read_json(folder, "config.json", nan=True)
 
 
 def _check_kinds(values: Mapping[str, Any], where: str) -> None:

@@ -70,23 +70,27 @@ def read_text(folder: Path, name: str, limit: int | None = None) -> str:
         raise BundleError(f"{folder / name} is not a text in UTF-8: {error}") from None
 
 
-def read_json(folder: Path, name: str, limit: int | None = None) -> dict[str, Any]:
+def read_json(folder: Path, name: str, limit: int | None = None, *, nan: bool = False) -> dict[str, Any]:
     """Read the object in a JSON file; otherwise as `read_bytes`.
+
+    Args:
+        folder, name, limit: see `read_bytes`.
+        nan: whether it may hold NaN, as some config.json do.
 
     Raises:
         BundleError: not JSON, too deep, not an object, or with NaN in it.
     """
-    value = read_json_value(folder, name, limit)
+    value = read_json_value(folder, name, limit, nan=nan)
     if not isinstance(value, dict):
         raise BundleError(f"{folder / name} must hold a JSON object, not a {type(value).__name__}")
     return value
 
 
-def read_json_value(folder: Path, name: str, limit: int | None = None) -> Any:
+def read_json_value(folder: Path, name: str, limit: int | None = None, *, nan: bool = False) -> Any:
     """Read a JSON file that may hold any value; otherwise as `read_json`."""
     raw = read_bytes(folder, name, limit)
     try:
-        return json.loads(raw, parse_constant=_constant)
+        return json.loads(raw, parse_constant=float if nan else _constant)
     except RecursionError:
         raise BundleError(f"{folder / name} is nested too deeply") from None
     except ValueError as error:
@@ -94,7 +98,7 @@ def read_json_value(folder: Path, name: str, limit: int | None = None) -> Any:
 
 
 def _constant(name: str) -> float:
-    # Python's own json writes these; Infinity is in some real configs (Mamba's time_step_limit), NaN in none.
+    # Python's own json writes these; Infinity is in some real files (Mamba's time_step_limit), NaN in configs alone.
     if name == "NaN":
         raise ValueError("NaN")
     return float(name.replace("Infinity", "inf"))

@@ -6,28 +6,28 @@ import glob
 import os
 import posixpath
 import stat
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, NoReturn, Unpack
 
-from onnxpipe.bundle.diffusion_folder import INDEX
 from onnxpipe.bundle.external import data_locations
 from onnxpipe.bundle.files import inside
 from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
-from onnxpipe.bundle.layout import (
-    Need,
-    data_files,
-    graph_files,
-    has_weights,
-    needed_graphs,
-    picked_precision,
-    side_files,
-)
+from onnxpipe.bundle.layout import Need, choice_of, data_files, has_weights, needed_graphs, side_files
+from onnxpipe.bundle.places import CONFIGS, MAIN, Located, Place, below, foreign, locate
 from onnxpipe.bundle.precision import AUTO_ORDER, Precisions
 from onnxpipe.errors import BundleError, ModelNotFoundError, NotExportedError, PrecisionError
 
 #: Seconds to wait for the Hub to tell what a repository holds.
 _TIMEOUT = 10.0
+
+#: The precisions that the exporter makes.
+_EXPORTED = frozenset({"fp32", "fp16", "int8", "q8", "q4"})
+
+#: How many folders deep the files of a model may lie, and how many files are looked through.
+_DEPTH = 3
+_MOST_FILES = 10_000
 
 
 def fetch(
@@ -36,6 +36,7 @@ def fetch(
     need: Need = "model",
     dtype: Any = "auto",
     graphs: tuple[str, ...] | None = None,
+    place: Place | None = None,
     **hub: Unpack[HubKeywords],
 ) -> Path:
     """Find the folder of a model: the one named, or the Hub cache's after downloading missing files.
@@ -47,6 +48,7 @@ def fetch(
             precision.
         dtype: that precision, or one for each graph (see `Precisions.of`); "auto" takes the fullest one.
         graphs: names of the graphs; None for those that the model needs (`needed_graphs`).
+        place: what the user said of where the graphs are.
         **hub: how to reach the Hub, see `HubKeywords`.
 
     Raises:
@@ -59,20 +61,59 @@ def fetch(
     options = HubOptions.only(hub, "fetch")
     folder = _local_folder(model)
     if folder is not None:
-        return folder
-    request = _Request(str(model), need, Precisions.of(dtype), graphs, options)
+        return folder / _config_home(listing(folder)) if need == "config" else folder
+    request = _Request(str(model), need, Precisions.of(dtype), graphs, place or Place(), options)
     return _from_cache(request, None) if options.local_files_only or _offline() else _from_hub(request)
 
 
 def listing(folder: Path) -> list[str]:
-    """List the files in a folder and one level down, relative, with "/"; sorted. No file of a model lies deeper."""
-    names = []
-    for entry in folder.iterdir():
-        if entry.is_file():
-            names.append(entry.name)
-        elif entry.is_dir() and not entry.name.startswith("."):
-            names += [f"{entry.name}/{below.name}" for below in entry.iterdir() if below.is_file()]
+    """List the files in a folder and those in it, relative, with "/"; sorted. No file of a model lies deeper than
+    `_DEPTH` folders; of the folders behind links only those in `folder` itself are entered."""
+    names: list[str] = []
+    level = [("", folder)]
+    for depth in range(_DEPTH + 1):
+        deeper = []
+        for prefix, place in level:
+            for entry in place.iterdir():
+                name = f"{prefix}{entry.name}"
+                if entry.is_file():
+                    names.append(name)
+                elif not entry.name.startswith(".") and entry.is_dir() and not (depth and entry.is_symlink()):
+                    deeper.append((f"{name}/", entry))
+            if len(names) > _MOST_FILES:  # not the folder of a model: a home directory, perhaps
+                return sorted(names)
+        level = deeper
     return sorted(names)
+
+
+def split_file(model: str | os.PathLike[str], place: Place | None = None) -> tuple[str, Place | None]:
+    """Split the path to an .onnx file into the model's folder and the place of the file in it; any other name stays."""
+    text = os.fspath(model)
+    path = Path(text).expanduser() if text.endswith(".onnx") and "\0" not in text and len(text) < 4096 else None
+    if path is None or not path.is_file():
+        return text, place
+    near = [path.parent, *path.parent.parents][: _DEPTH + 1]
+    root = next((one for one in near if any((one / name).is_file() for name in CONFIGS)), path.parent)
+    return str(root), replace(place or Place(), file_name=path.relative_to(root).as_posix())
+
+
+def check_found(where: str, names: Sequence[str], located: Located) -> NoReturn:
+    """Raise the error for a folder or repository in which no graph was found.
+
+    Raises:
+        ModelNotFoundError: graphs lie in several folders, or there is no model at all; the message says what there is.
+        NotExportedError: there are weights; the message has the command that exports them.
+    """
+    if located.folders:
+        raise ModelNotFoundError(
+            f"{where} has graphs in several folders: pass subfolder=, one of {', '.join(located.folders)}"
+        )
+    if has_weights(names):
+        raise not_exported(where)
+    what = foreign(names)
+    if what:
+        raise ModelNotFoundError(f"{where} is {what}")
+    raise ModelNotFoundError(f"{where} has neither ONNX graphs nor weights: a model has model.onnx or onnx/model.onnx")
 
 
 def not_exported(model: str) -> NotExportedError:
@@ -89,6 +130,7 @@ class _Request:
     need: Need
     dtype: Precisions
     graphs: tuple[str, ...] | None
+    place: Place
     hub: HubOptions
 
     @property
@@ -112,7 +154,7 @@ def _local_folder(model: str | os.PathLike[str]) -> Path | None:
     if found is not None and stat.S_ISDIR(found.st_mode):
         return path
     if found is not None and stat.S_ISREG(found.st_mode):
-        raise ModelNotFoundError(f"{path} is a file: pass the folder that holds it, with config.json")
+        raise ModelNotFoundError(f"{path} is a file: pass the folder that holds it, with config.json, or an .onnx file")
     like_a_path = text.startswith((".", "/", "~")) or "\\" in text or text.count("/") > 1 or path.is_absolute()
     if like_a_path or not isinstance(model, str):
         raise ModelNotFoundError(f"no folder {path} (a Hub id has the form owner/name)")
@@ -150,18 +192,19 @@ def _from_hub(request: _Request) -> Path:
     except no_answer as error:
         return _from_cache(request, error)
     names = [file.rfilename for file in info.siblings or ()]
-    chosen = _choose_graphs(request, names)
-    wanted = [*side_files(names, request.need), *chosen]
+    home, chosen = _choose_graphs(request, names)
+    wanted = [*(posixpath.join(home, name) for name in side_files(below(names, home), request.need)), *chosen]
     for graph in chosen:
         wanted += data_files(graph, names)
-    if request.need == "config" and not {"config.json", INDEX} & set(names):
+    if request.need == "config" and not any(posixpath.join(home, name) in names for name in CONFIGS):
         raise ModelNotFoundError(f"the Hub's {request.where} has no config.json")
     folder = _download(request, wanted, info.sha)
     more = [name for name in _data_of(folder, chosen) if name not in wanted]
     absent = [name for name in more if name not in names]
     if absent:
         raise BundleError(f"{request.where}: its graph has weights in {', '.join(absent)}, which the Hub does not have")
-    return _download(request, [*wanted, *more], info.sha) if more else folder
+    folder = _download(request, [*wanted, *more], info.sha) if more else folder
+    return folder / home if request.need == "config" else folder
 
 
 def _download(request: _Request, names: list[str], commit: str | None) -> Path:
@@ -229,42 +272,58 @@ def _from_cache(request: _Request, cause: BaseException | None) -> Path:
         ) from cause
     names = listing(folder)
     try:
-        chosen = _choose_graphs(request, names)
+        home, chosen = _choose_graphs(request, names)
     except PrecisionError as error:
         raise PrecisionError(f"{error} (in the cache, since {why})") from cause
-    absent = [] if {"config.json", INDEX} & set(names) else ["config.json"]
+    without = request.need != "model" and not any(posixpath.join(home, name) in names for name in CONFIGS)
+    absent = ["config.json"] if without else []
     absent += [name for name in _data_of(folder, chosen) if not (folder / name).is_file()]
     if absent:
         raise ModelNotFoundError(f"the Hub's cache has no {', '.join(absent)} of {request.where}, and {why}") from cause
-    return folder
+    return folder / home if request.need == "config" else folder
 
 
-def _choose_graphs(request: _Request, names: list[str]) -> list[str]:
+def _choose_graphs(request: _Request, names: list[str]) -> tuple[str, list[str]]:
+    """Choose the folder of the model's small files, and the graphs; relative to the repository."""
     if request.need != "model":
-        return []
-    available = graph_files(names)
+        return (_config_home(names) if request.need == "config" else ""), []
+    located = locate(names, request.place)
+    available = located.graphs
     if not available:
-        if has_weights(names):
-            raise not_exported(request.repo)
-        raise ModelNotFoundError(f"{request.where} has neither ONNX graphs nor weights")
+        check_found(request.where if located.folders else request.repo, names, located)
     chosen = []
     request.dtype.check(available, request.where)
     for graph in request.graphs or needed_graphs(available):
-        precision = picked_precision(graph, available, request.dtype)
-        if precision is None:
-            raise no_precision(request.where, graph, request.dtype.wanted(graph), available)
-        chosen.append(available[graph][precision])
-    return chosen
+        choice = choice_of(graph, available, request.dtype)
+        if choice is None:
+            raise no_precision(request.where, graph, request.dtype.wanted(graph), available, foreign(names))
+        chosen.append(posixpath.join(located.home, available[graph][choice.precision]))
+    return located.home, chosen
 
 
-def no_precision(where: str, graph: str, wanted: str, available: Any) -> PrecisionError:
-    """Make the error for a graph that is missing, or not in the requested precision; it lists those available."""
+def _config_home(names: Sequence[str]) -> str:
+    """Find the folder of the config: the root, unless only a folder with graphs has one."""
+    return "" if set(CONFIGS) & set(names) else locate(names).home
+
+
+def no_precision(where: str, graph: str, wanted: str, available: Any, what: str = "") -> PrecisionError:
+    """Make the error for a graph that is missing, or not in the requested precision; it lists those available.
+
+    Args:
+        where: the folder or repository.
+        graph: the graph's name.
+        wanted: its precision.
+        available: graph name to precisions.
+        what: what else the folder holds, see `foreign`.
+    """
     if graph not in available:
-        return PrecisionError(f"{where} has no graph {graph!r}; it has {', '.join(sorted(available))}")
+        named = ". Name one with model_file_name=, or its file with file_name=" if graph == MAIN else ""
+        is_what = f". It is {what}" if what else named
+        return PrecisionError(f"{where} has no graph {graph!r}; it has {', '.join(sorted(available))}{is_what}")
     has = ", ".join(sorted(available[graph], key=AUTO_ORDER.index))
+    export = f", or export it: onnxpipe export MODEL --precision {wanted} -o DIR" if wanted in _EXPORTED else ""
     return PrecisionError(
-        f"{where} has no graph {graph!r} with dtype={wanted!r}; it has {has}. Choose one of these, or export it: "
-        f"onnxpipe export MODEL --precision {wanted} -o DIR"
+        f"{where} has no graph {graph!r} with dtype={wanted!r}; it has {has}. Choose one of these{export}"
     )
 
 

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import PurePosixPath
 from typing import Literal
 
 from onnxpipe.bundle.diffusion_folder import (
-    component_graphs,
     component_side_files,
     component_weights,
     denoiser_of,
     is_diffusion_folder,
 )
-from onnxpipe.bundle.precision import Precisions, pick, split_stem
+from onnxpipe.bundle.genai_folder import GENAI
+from onnxpipe.bundle.precision import Choice, Precisions, choose_precision
 
 Need = Literal["config", "tokenizer", "processor", "model"]
-
-#: The folders of graphs, best first: transformers.js and onnx-community, then optimum.
-GRAPH_FOLDERS = ("onnx", "")
 
 _WEIGHTS = re.compile(
     r"(model|pytorch_model|tf_model|flax_model|adapter_model|consolidated.*)(-\d+-of-\d+)?"
     r"\.(safetensors|bin|h5|msgpack|pth|pt)(\.index\.json)?"
 )
-_CONFIG = frozenset({"config.json", "generation_config.json"})
+_CONFIG = frozenset({"config.json", "generation_config.json", GENAI})
 #: The settings of models that are asked for decisions.
 _DECISION = frozenset({"decision.json", "decision_template.jinja"})
 _CERTIFICATE = frozenset({"bundle.json", "certificate.json", "golden.npz"})
@@ -56,26 +52,6 @@ _MODULES = re.compile(r"(?!onnx/)\w+/config\.json|(\d+_\w+|\w*Dense\w*)/model\.s
 _SENTENCE = frozenset({"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"})
 
 
-def graph_files(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Map graph names to precisions to files, e.g. {"model": {"fp32": "onnx/model.onnx"}}, by the names in a folder.
-
-    Args:
-        names: relative paths with "/". A graph in onnx/ goes before one of the same name in the root. Where there is a
-            model_index.json, the graphs are its components'.
-    """
-    names = list(names)
-    if is_diffusion_folder(names):
-        return component_graphs(names)
-    graphs: dict[str, dict[str, str]] = {}
-    paths = [PurePosixPath(name) for name in sorted(names) if name.endswith(".onnx")]
-    for folder in GRAPH_FOLDERS:
-        for path in paths:
-            if str(path.parent) == (folder or "."):
-                graph, precision = split_stem(path.stem)
-                graphs.setdefault(graph, {}).setdefault(precision, str(path))
-    return graphs
-
-
 def needed_graphs(available: Iterable[str]) -> tuple[str, ...]:
     """Choose the graphs that a model needs from those in a folder: optimum writes some of them in two forms."""
     names = set(available)
@@ -87,18 +63,18 @@ def needed_graphs(available: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def picked_precision(graph: str, available: Mapping[str, Collection[str]], precisions: Precisions) -> str | None:
-    """Pick the precision of a graph among those available; None if it is not there as wanted.
+def choice_of(graph: str, available: Mapping[str, Collection[str]], precisions: Precisions) -> Choice | None:
+    """Choose the precision of a graph among those available; None if it is not there as wanted.
 
     Of a diffusion pipeline one precision for all is that of the graph that denoises. The others take it where they have
     it, else the fullest there is: an image's decoder in 8 bits, or in the float16 that it overflows in, is seldom
     exported.
     """
     files = available.get(graph, ())
-    found = pick(files, precisions.wanted(graph))
+    found = choose_precision(files, precisions.wanted(graph))
     denoiser = denoiser_of(available)
     if found is None and denoiser not in (None, graph) and graph not in precisions.of_graphs:
-        return pick(files, "auto")
+        return choose_precision(files, "auto")
     return found
 
 

@@ -12,7 +12,15 @@ from typing import Any
 
 import click
 
-from onnxpipe.cli.guard import describe, device_argument, hub_options, run_timeout_option, traceback_option
+from onnxpipe.cli.guard import (
+    describe,
+    device_argument,
+    dtype_option,
+    hub_options,
+    place_options,
+    run_timeout_option,
+    traceback_option,
+)
 from onnxpipe.cli.run.params import parse_params
 from onnxpipe.cli.terminal import echo, visible
 from onnxpipe.errors import OnnxPipeError
@@ -45,7 +53,8 @@ class ChatError(OnnxPipeError, ValueError):
 @click.option("--system", help="System message: instructions for the model.")
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE",
               help="Generation parameter, repeatable: temperature=0.2, do_sample=false, seed=1, ...")  # fmt: skip
-@click.option("--dtype", default="auto", show_default=True, help="Precision: fp32, fp16, int8, q4, ...")
+@dtype_option
+@place_options
 @click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
 @click.option("--provider", "providers", multiple=True, help="ONNX Runtime provider, instead of --device. Repeatable.")
 @click.option("--threads", type=click.IntRange(1), help="Number of threads; by default the CPUs that are available.")
@@ -57,6 +66,9 @@ def command(
     system: str | None,
     params: tuple[str, ...],
     dtype: str,
+    file_name: str | None,
+    subfolder: str | None,
+    model_file_name: str | None,
     device: str | None,
     providers: tuple[str, ...],
     threads: int | None,
@@ -88,6 +100,9 @@ def command(
         task,
         model,
         dtype=dtype,
+        file_name=file_name,
+        subfolder=subfolder,
+        model_file_name=model_file_name,
         device=device_argument(device),
         providers=list(providers) or None,
         threads=threads,

@@ -137,6 +137,7 @@ def _cuda(providers: list[str], wheel: bool) -> Finding:
 
 
 def _processor() -> Iterator[Finding]:
+    from onnxpipe.bundle.precision import MADE_FOR, for_this_processor
     from onnxpipe.engine.threads import available_threads, cgroup_quota
 
     features = machine.cpu_features()
@@ -145,6 +146,8 @@ def _processor() -> Iterator[Finding]:
         dot = [name for name in features if "vnni" in name or name in ("asimddp", "i8mm", "amx_int8")]
         slow = "" if dot else "; no 8-bit dot products, so int8 is hardly faster than fp32 here"
         yield Finding("cpu features", ", ".join(features) + slow)
+    first = for_this_processor()[0]
+    yield Finding("8-bit files", f"of files made for processors, dtype=int8 takes {first}: made for {MADE_FOR[first]}")
     quota = cgroup_quota()
     allowed = f"{machine.affinity()} of {os.cpu_count()} allowed"
     yield Finding("cores", f"{allowed}, container quota {'none' if quota is None else f'{quota:g}'}")

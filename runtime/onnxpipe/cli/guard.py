@@ -83,6 +83,25 @@ def hub_options(command: _Command) -> _Command:
     return command
 
 
+def dtype_option(command: _Command) -> _Command:
+    """Add the option `--dtype`."""
+    return click.option(
+        "--dtype", default="auto", show_default=True,
+        help="Precision: fp32, fp16, int8, q4, ... or one for each graph: encoder_model=fp32,decoder_model_merged=q4.",
+    )(command)  # fmt: skip
+
+
+def place_options(command: _Command) -> _Command:
+    """Add the options that say where a model's graphs are, with the keywords file_name, subfolder, model_file_name."""
+    for option in (
+        click.option("--model-file-name", metavar="NAME", help="The graph's name, if it is not model: NAME_int8.onnx."),
+        click.option("--subfolder", metavar="DIR", help="Folder of the graphs, if it is neither onnx/ nor the root."),
+        click.option("--file-name", metavar="FILE", help="File of the graph, as model_O4.onnx; by default by --dtype."),
+    ):
+        command = option(command)
+    return command
+
+
 def run_timeout_option(command: _Command) -> _Command:
     """Add the option `--run-timeout`, a number of seconds above 0."""
     return click.option(

@@ -156,11 +156,12 @@ def _files_on_hub(
 
 
 def _graphs(folder: Path, files: Mapping[str, int], manifest: Mapping[str, Any]) -> dict[str, dict[str, GraphFile]]:
-    from onnxpipe.bundle.layout import data_files, graph_files
+    from onnxpipe.bundle.layout import data_files
+    from onnxpipe.bundle.places import locate
 
     declared = manifest.get("graphs") or {}
     graphs: dict[str, dict[str, GraphFile]] = {}
-    for graph, precisions in graph_files(files).items():
+    for graph, precisions in locate(files).graphs.items():
         for precision, path in precisions.items():
             size = files[path] + sum(files[name] for name in data_files(path, files))
             entry = declared.get(graph, {}).get(precision) or _read_names(folder, path)

@@ -31,10 +31,9 @@ def cpu_model() -> str:
 
 def cpu_features() -> list[str]:
     """List the processor's instruction sets that matter here; empty where the system does not list them."""
-    for line in _cpuinfo():
-        if line.startswith(("flags", "Features")):
-            return sorted(_FEATURES & set(line.partition(":")[2].split()))
-    return []
+    from onnxpipe.bundle.processor import cpu_flags
+
+    return sorted(_FEATURES & cpu_flags())
 
 
 def affinity() -> int:

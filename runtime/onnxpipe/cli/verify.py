@@ -127,7 +127,7 @@ def command(
     )
     bundle = open_bundle(folder)
     files = check_files(bundle, complete=Path(model).expanduser().is_dir())
-    proved = (folder / "golden.npz").is_file()
+    proved = (bundle.folder / "golden.npz").is_file()
     graphs = list(check_graphs(bundle, dtype, where, providers, run_timeout)) if proved else []
     images = list(check_images(bundle, dtype, where, providers, run_timeout)) if proved else []
     faults = [*files.problems, *(check.faults for check in graphs), *(check.faults for check in images)]

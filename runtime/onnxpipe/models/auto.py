@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar, Unpack
 
 from onnxpipe.bundle import Config, HubKeywords, HubOptions
 from onnxpipe.bundle.hub_options import refuse_remote_code
+from onnxpipe.bundle.places import place_of
 from onnxpipe.models.base import Model
 from onnxpipe.models.encoder import check_outputs
 from onnxpipe.models.loading import ModelLoader, Source, Target, load_model
@@ -67,13 +68,17 @@ class AutoModel:
         provider_options: Sequence[dict[str, Any]] | None = None,
         threads: int | None = None,
         run_timeout: float | None = None,
+        file_name: str | None = None,
+        subfolder: str | None = None,
+        model_file_name: str | None = None,
         trust_remote_code: bool | None = None,
         **hub: Unpack[HubKeywords],
     ) -> Any:
         """Load a model from a folder or the Hub.
 
         Args:
-            pretrained_model_name_or_path: a folder with ONNX graphs, or a Hub id; see `onnxpipe.models.loading`.
+            pretrained_model_name_or_path: a folder with ONNX graphs, an .onnx file in it, or a Hub id; see
+                `onnxpipe.models.loading`.
             config: replaces the folder's config (e.g. other label names).
             dtype: precision: "auto", "fp32", "fp16", "int8", "q8", "q4", ... (`torch_dtype` is its old name), or one
                 for each graph: `{"vision_encoder": "fp16", "decoder_model_merged": "q4"}`.
@@ -82,6 +87,9 @@ class AutoModel:
             threads: threads of an operator; None for what the container grants.
             run_timeout: the most seconds of one run of a graph, after which it is stopped (`RunTimeoutError`); None for
                 no limit. In generation each step is a run; `max_time` bounds the whole.
+            file_name: a graph's file, "model_O4.onnx", "onnx/model_qint8_arm64.onnx"; by default found by its name.
+            subfolder: the folder of the graphs, where they lie in neither onnx/ nor the root.
+            model_file_name: the graph's name without precision and ending, if it is not "model".
             trust_remote_code: refused when true.
             **hub: how to reach the Hub, see `HubKeywords`.
 
@@ -93,7 +101,8 @@ class AutoModel:
         """
         refuse_remote_code(trust_remote_code)
         options = HubOptions.only(hub, f"{cls.__name__}.from_pretrained")
-        source = Source(os.fspath(pretrained_model_name_or_path), options)
+        place = place_of(file_name=file_name, subfolder=subfolder, model_file_name=model_file_name)
+        source = Source(os.fspath(pretrained_model_name_or_path), options, place, config)
         chosen = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
         target = Target(chosen, device, providers, provider_options, threads, run_timeout)
         model: Model = load_model(source, target, cls.task, cls.loader)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe._version import __version__
-from onnxpipe.bundle import Bundle, HubOptions, fetch, load_exporter, open_bundle
-from onnxpipe.bundle.hub import listing
+from onnxpipe.bundle import Bundle, Config, HubOptions, Place, fetch, load_exporter, open_bundle
+from onnxpipe.bundle.hub import listing, split_file
 from onnxpipe.bundle.layout import needed_graphs
 from onnxpipe.bundle.precision import Precisions
 from onnxpipe.engine import Device, Session, check_run_timeout, open_session, parse_device
@@ -47,12 +47,16 @@ class Source:
     """The source of a model.
 
     Attributes:
-        model: a folder, or a Hub id.
+        model: a folder, a Hub id, or the path to an .onnx file in its model's folder.
         hub: how to reach the Hub.
+        place: what the user said of where the graphs are; None for nothing.
+        config: what stands for the folder's config.json where it has none.
     """
 
     model: str
     hub: HubOptions
+    place: Place | None = None
+    config: Config | None = None
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,15 @@ def find_bundle(source: Source, dtype: Any = "auto", task: str | None = None) ->
         NotExportedError: the model has weights only and the exporter is not installed; the message gives the command.
     """
     precisions = Precisions.of(dtype)
+    model, place = split_file(source.model, source.place)
     try:
-        bundle = open_bundle(fetch(source.model, need="model", dtype=dtype, **source.hub.keywords))
+        folder = fetch(model, need="model", dtype=dtype, place=place, **source.hub.keywords)
+        bundle = open_bundle(folder, place, source.config)
         precisions.check(bundle.graphs, source.model)
         for graph in needed_graphs(bundle.graphs):
-            bundle.choose(graph, precisions)
+            choice = bundle.choice(graph, precisions)
+            if choice.ill_suited:
+                logger.warning("%s: the graph %s is %s, %s.", source.model, graph, choice.precision, choice.why)
         return bundle
     except NotExportedError as error:
         return open_bundle(_export_to_cache(source, precisions, task, error))

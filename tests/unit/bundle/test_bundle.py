@@ -13,8 +13,9 @@ pytest.importorskip("onnx")
 from attacks.graphs import embedding, external_folder, write_folder, write_manifest
 from onnxpipe.bundle import canonical_dtype, exporter, fetch, load_exporter, open_bundle
 from onnxpipe.bundle.external import check_external, data_locations
-from onnxpipe.bundle.layout import data_files, graph_files, has_weights, side_files
-from onnxpipe.bundle.precision import AUTO_ORDER, SUFFIXES
+from onnxpipe.bundle.layout import data_files, has_weights, side_files
+from onnxpipe.bundle.places import locate
+from onnxpipe.bundle.precision import AUTO_ORDER, MADE_FOR, SUFFIXES
 from onnxpipe.errors import (
     BundleError,
     MissingDependencyError,
@@ -64,7 +65,7 @@ def test_files_of_every_layout() -> None:
         "model.onnx", "onnx/model.onnx", "onnx/model_q4f16.onnx", "onnx/decoder_model_merged_quantized.onnx",
         "onnx/encoder_model.onnx", "model_fp16.onnx", "deep/er/model_int8.onnx", "onnx/x.txt", "_fp16.onnx",
     ]  # fmt: skip
-    assert graph_files(names) == {
+    assert locate(names).graphs == {
         "model": {"fp32": "onnx/model.onnx", "q4f16": "onnx/model_q4f16.onnx", "fp16": "model_fp16.onnx"},
         "decoder_model_merged": {"q8": "onnx/decoder_model_merged_quantized.onnx"},
         "encoder_model": {"fp32": "onnx/encoder_model.onnx"},
@@ -74,7 +75,7 @@ def test_files_of_every_layout() -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES.items())
 def test_every_suffix(suffix: tuple[str, str]) -> None:
-    assert graph_files([f"onnx/model{suffix[1]}.onnx"]) == {"model": {suffix[0]: f"onnx/model{suffix[1]}.onnx"}}
+    assert locate([f"onnx/model{suffix[1]}.onnx"]).graphs == {"model": {suffix[0]: f"onnx/model{suffix[1]}.onnx"}}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,8 @@ def test_choosing(many: Path) -> None:
         bundle.choose("decoder")
 
 
-def test_the_order_of_auto(tmp_path: Path) -> None:
+def test_the_order_of_auto(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("onnxpipe.bundle.precision.kernels", lambda: frozenset(MADE_FOR.values()))
     for i, precision in enumerate(AUTO_ORDER):
         ends = [SUFFIXES[name] for name in AUTO_ORDER[i:]]
         folder = write_folder(tmp_path / str(i), {f"model{end}.onnx": GRAPH for end in ends})

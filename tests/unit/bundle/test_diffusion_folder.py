@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from onnxpipe.bundle import AutoConfig, open_bundle
-from onnxpipe.bundle.layout import graph_files, has_weights, side_files
+from onnxpipe.bundle.layout import has_weights, side_files
+from onnxpipe.bundle.places import locate
 from onnxpipe.errors import BundleError, NotExportedError, PrecisionError
 
 INDEX = {
@@ -64,7 +65,7 @@ def test_files_beside_the_graphs() -> None:
               "tokenizer_3/spiece.model", "unet/config.json"]  # fmt: skip
     assert side_files(names, "config") == chosen
     assert side_files(names, "model") == [*chosen, "bundle.json", "golden.npz"]
-    assert graph_files(names)["unet"] == {"fp16": "unet/model_fp16.onnx", "fp32": "unet/model.onnx"}
+    assert locate(names).graphs["unet"] == {"fp16": "unet/model_fp16.onnx", "fp32": "unet/model.onnx"}
 
 
 def test_weights_of_components_are_to_be_exported(tmp_path: Path) -> None:

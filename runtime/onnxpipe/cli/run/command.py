@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from onnxpipe.cli.guard import SOME_FAILED, device_argument, hub_options, run_timeout_option, traceback_option
+from onnxpipe.cli.guard import (
+    SOME_FAILED,
+    device_argument,
+    dtype_option,
+    hub_options,
+    place_options,
+    run_timeout_option,
+    traceback_option,
+)
 from onnxpipe.cli.run.answers import Answers, InputError
 from onnxpipe.cli.run.audio import (
     TRANSCRIPT_FORMATS,
@@ -49,7 +57,8 @@ if TYPE_CHECKING:
 @click.argument("task")
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
 @click.option("-m", "--model", help="Folder or Hub id; by default the task's default model.")
-@click.option("--dtype", default="auto", show_default=True, help="Precision: fp32, fp16, int8, q4, ...")
+@dtype_option
+@place_options
 @click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
 @click.option("--provider", "providers", multiple=True, help="ONNX Runtime provider, instead of --device. Repeatable.")
 @click.option("--threads", type=click.IntRange(1), help="Number of threads; by default the CPUs that are available.")
@@ -246,8 +255,8 @@ def _answer_table(
             prefix=options.prefix,
             keep=options.keep,
             resume=options.resume,
-            identity=repr((pipeline_name, options.model, options.revision, options.dtype, sorted(params.items()),
-                           options.column, options.parts)),
+            identity=repr((pipeline_name, options.model, options.revision, options.dtype, options.place,
+                           sorted(params.items()), options.column, options.parts)),
             escape_formulas=options.escape_formulas,
             save_image=ImageOutput(spec, drawings, None).write_row if drawings is not None else None,
         )  # fmt: skip
@@ -273,6 +282,7 @@ def _pipeline(name: str, options: RunOptions) -> Any:
         name,
         options.model,
         dtype=options.dtype,
+        **options.place,
         device=device_argument(options.device),
         providers=list(options.providers) or None,
         threads=options.threads,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,9 @@ class RunOptions:
 
     model: str | None
     dtype: str
+    file_name: str | None
+    subfolder: str | None
+    model_file_name: str | None
     device: str | None
     providers: tuple[str, ...]
     threads: int | None
@@ -59,6 +62,11 @@ class RunOptions:
     overwrite_columns: bool
     prefix: str
     draw: Path | None
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Keywords that say where the model's graphs are."""
+        return {name: getattr(self, name) for name in ("file_name", "subfolder", "model_file_name")}
 
     @property
     def parts(self) -> InputParts:
