@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from onnxpipe.generation.numerics import log_softmax, top_k
+from onnxpipe.generation.numerics import log_softmax, log_softmax_top_k, top_k
 from onnxpipe.generation.protocols import Array
 from onnxpipe.generation.request import DecodingRequest, SearchResult, StepRecord
 from onnxpipe.generation.stop_strings import StopStringCriteria
@@ -131,19 +131,17 @@ def _candidates(request: DecodingRequest, state: _State, logits: Array, record: 
     """Find the best continuations of each prompt's running rows, best first: enough that `num_beams` continue."""
     beams, start = request.copies, request.prompt.shape[1]
     prompts = len(state.full)
-    scores = logits if request.processors.normalise else log_softmax(logits, request.scratch)
-    if request.processors:
-        scores = request.processors(state.running.ids[:, :, : state.length].reshape(prompts * beams, -1), scores)
-    record.add(scores, logits)
+    rows = state.running.ids[:, :, : state.length].reshape(prompts * beams, -1)
     count = max(2, 1 + (0 if request.eos is None else len(request.eos))) * beams
     if request.streams is None:
         # The best of a prompt are among the best of its rows: only these are added up and compared.
-        of_row, tokens = top_k(scores, count)
+        of_row, tokens = _best_of_rows(request, rows, logits, record, count)
         width = of_row.shape[1]
         total = (of_row.reshape(prompts, beams, width) + state.running.scores[:, :, None]).reshape(prompts, -1)
         best, places = top_k(total, count)
         beam, token = places // width, np.take_along_axis(tokens.reshape(prompts, -1), places, -1)
     else:
+        scores = _scores(request, rows, logits, record)
         vocab = scores.shape[-1]
         total = (scores.reshape(prompts, beams, vocab) + state.running.scores[:, :, None]).reshape(prompts, -1)
         drawn = [
@@ -156,6 +154,25 @@ def _candidates(request: DecodingRequest, state: _State, logits: Array, record: 
     chosen.ids[:, :, state.length] = token
     chosen.origins[:, :, state.length - start] = beam + state.prompts[:, None] * beams
     return replace(chosen, scores=best)
+
+
+def _best_of_rows(
+    request: DecodingRequest, rows: Array, logits: Array, record: StepRecord, count: int
+) -> tuple[Array, Array]:
+    """Find the best tokens of each row: their scores, float32 (rows, count), and the tokens, int64."""
+    before = None if record.any else request.processors.before_normalisation
+    if before is None:
+        return top_k(_scores(request, rows, logits, record), count)
+    return log_softmax_top_k(before(rows, logits), count)
+
+
+def _scores(request: DecodingRequest, rows: Array, logits: Array, record: StepRecord) -> Array:
+    """Compute and record the scores of all tokens, float32 (rows, vocab)."""
+    scores = logits if request.processors.normalise else log_softmax(logits, request.scratch)
+    if request.processors:
+        scores = request.processors(rows, scores)
+    record.add(scores, logits)
+    return scores
 
 
 def _go_on(candidates: _BeamRows, hits: Array, beams: int) -> _BeamRows:

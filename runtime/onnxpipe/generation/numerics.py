@@ -30,12 +30,30 @@ class Scratch:
 def log_softmax(scores: Array, scratch: Scratch | None = None) -> Array:
     """Compute log(softmax), float32 (..., vocab). A row of nothing but -inf gives NaN, as in PyTorch."""
     out = np.empty_like(scores) if scratch is None else scratch.like(scores)
+    powers = np.empty(scores.shape[-1], scores.dtype)
     with np.errstate(invalid="ignore", divide="ignore"):
         # Row by row: a row stays in the processor's cache, a batch's scores (60 rows of 60,000) do not.
         for row, shifted in zip(scores.reshape(-1, scores.shape[-1]), out.reshape(-1, out.shape[-1]), strict=True):
             np.subtract(row, row.max(), out=shifted)
-            shifted -= np.log(np.exp(shifted).sum())
+            shifted -= np.log(np.exp(shifted, out=powers).sum())
     return out
+
+
+def log_softmax_top_k(scores: Array, k: int) -> tuple[Array, Array]:
+    """Find the k largest of the log-softmax of each row of (rows, vocab), as `top_k` does, and compute no others.
+
+    The order of the scores is that of their log-softmax; only of those whose log-softmax rounds to the same number the
+    larger score comes first.
+    """
+    values, indices = top_k(scores, k)
+    shifted = np.empty(scores.shape[-1], scores.dtype)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for row, best in zip(scores, values, strict=True):
+            largest = row.max()
+            np.subtract(row, largest, out=shifted)
+            np.subtract(best, largest, out=best)
+            best -= np.log(np.exp(shifted, out=shifted).sum())
+    return values, indices
 
 
 def softmax(scores: Array) -> Array:

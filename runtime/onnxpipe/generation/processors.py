@@ -51,6 +51,11 @@ class LogitsProcessorList(list[Callable[[Array, Array], Any]]):
         *others, last = self or [None]
         return isinstance(last, LogitNormalization) and all(getattr(each, "only_adds", False) for each in others)
 
+    @property
+    def before_normalisation(self) -> LogitsProcessorList | None:
+        """The processors before the log-softmax that is the last step of scores; None if there are others after it."""
+        return LogitsProcessorList(self[:-1]) if self.normalise else None if self else self
+
 
 class MinLengthLogitsProcessor(LogitsProcessor):
     """Forbids end tokens before `min_length` tokens, the prompt's included."""

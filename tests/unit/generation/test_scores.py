@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onnxpipe.generation import numerics
 from onnxpipe.generation.numerics import Scratch, log_softmax
 from onnxpipe.generation.processors import (
     LogitNormalization,
@@ -50,3 +51,20 @@ def test_scratch_memory_is_used_again_and_changes_nothing(make: Any) -> None:
     np.testing.assert_array_equal(second, plain(IDS, LOGITS[::-1]))
     np.testing.assert_array_equal(kept(IDS[:1], LOGITS[:1]), plain(IDS[:1], LOGITS[:1]))
     assert not np.shares_memory(plain(IDS, LOGITS), plain(IDS, LOGITS))
+
+
+@pytest.mark.parametrize("vocab", [5, 300, 4096, 9000])
+def test_the_best_of_a_log_softmax(vocab: int) -> None:
+    random = np.random.default_rng(vocab)
+    scores = (4 * random.standard_normal((6, vocab))).astype(np.float32)
+    scores[1, ::2] = -np.inf
+    scores[2] = -np.inf  # NaN in all places, as in PyTorch
+    scores[3] = 1.5
+    for count in (1, 4, vocab + 1):
+        values, tokens = numerics.log_softmax_top_k(scores, count)
+        expected, places = numerics.top_k(numerics.log_softmax(scores), count)
+        np.testing.assert_array_equal(values, expected)
+        # of scores whose log-softmax is the same number the larger comes first, so tokens may change places
+        np.testing.assert_allclose(
+            np.take_along_axis(scores, tokens, -1), np.take_along_axis(scores, places, -1), atol=LAYER
+        )
