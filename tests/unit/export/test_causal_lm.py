@@ -193,10 +193,11 @@ def test_which_rotation() -> None:
     assert find_rotary(random_model(CONFIGS["gpt2"]())) is None
 
 
-def test_models_without_keys_and_values(tmp_path: Path) -> None:
+def test_what_models_keep(tmp_path: Path) -> None:
     config = transformers.MambaConfig(vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=1)
-    with pytest.raises(ExportError, match="keys and values"):
-        graph_of(config, tmp_path)
+    assert graph_of(config, tmp_path / "states").past == ("past_conv.0", "past_ssm.0")
+    with pytest.raises(ExportError, match="OpenAIGPTLMHeadModel keeps nothing that a graph can take"):
+        graph_of(transformers.OpenAIGPTConfig(vocab_size=VOCABULARY, n_embd=32, n_layer=1, n_head=4), tmp_path / "gpt")
 
 
 def test_attention_of_unknown_kind(tmp_path: Path) -> None:

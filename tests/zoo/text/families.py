@@ -38,6 +38,37 @@ _LONGROPE = {
     "original_max_position_embeddings": POSITIONS,
 }
 _LONG = {"original_max_position_embeddings": POSITIONS, "max_position_embeddings": 4 * POSITIONS}
+_LATENT = {
+    "q_lora_rank": 24,
+    "kv_lora_rank": 16,
+    "qk_nope_head_dim": 16,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 12,
+    "num_key_value_heads": 4,
+}
+_ROUTED = {
+    "moe_intermediate_size": 16,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_shared_experts": 1,
+    "first_k_dense_replace": 1,
+    "n_group": 1,
+    "topk_group": 1,
+}
+_MAMBA = {"mamba_d_state": 8, "mamba_n_groups": 1, "mamba_d_head": 16}
+_LINEAR = {
+    "layer_types": ["linear_attention", "full_attention"],
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+_FEW = {
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+}
 _EXPERTS = {"num_local_experts": 2, "intermediate_size_mlp": 48}
 
 
@@ -92,6 +123,31 @@ FAMILIES: dict[str, Family] = {
         },
         "qwen2",
     ),
+    "deepseek_v2": _causal("DeepseekV2", {**_LLAMA, **_LATENT, **_ROUTED, "head_dim": 8}),
+    "deepseek_v3": _causal("DeepseekV3", {**_LLAMA, **_LATENT, **_ROUTED, "head_dim": 8}),
+    "minicpm3": _causal("MiniCPM3", {**_LLAMA, **_LATENT, "head_dim": 8}),
+    "lfm2": _causal("Lfm2", {**_LLAMA, "layer_types": ["conv", "full_attention"], "conv_L_cache": 3}),
+    "granitemoehybrid": _causal(
+        "GraniteMoeHybrid",
+        {
+            **_LLAMA,
+            **_MAMBA,
+            "layer_types": ["mamba", "attention"],
+            "mamba_n_heads": 4,
+            "mamba_expand": 2,
+            "shared_intermediate_size": 32,
+            "num_local_experts": 0,
+            "num_experts_per_tok": 0,
+        },
+    ),
+    "falcon_h1": _causal("FalconH1", {**_LLAMA, **_MAMBA, "mamba_d_ssm": 64, "mamba_n_heads": 4}),
+    "mamba": _causal("Mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}),
+    "mamba2": _causal(
+        "Mamba2",
+        {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8, "num_heads": 4, "head_dim": 16, "n_groups": 1},
+    ),
+    "qwen3_next": _causal("Qwen3Next", {**_LLAMA, **_LINEAR, **_FEW}),
+    "qwen3_5": _causal("Qwen3_5", {**_LLAMA, **_LINEAR}, config="Qwen3_5TextConfig"),
 }
 
 

@@ -1,9 +1,10 @@
 """Export causal language models: one graph for prompts, continuations and single steps.
 
 Inputs: input_ids (batch, length), attention_mask (batch, past + length), position_ids (batch, length),
-num_logits_to_keep (): 0 for the logits of every position, n for those of each row's last n tokens; then keys and values
-of each layer so far, (batch, heads, past, head_dim), whose length may be 0. Outputs: logits (batch, kept, vocabulary),
-last_hidden_state (batch, length, width), keys and values with the new ones.
+num_logits_to_keep (): 0 for the logits of every position, n for those of each row's last n tokens; then what each
+layer keeps: keys and values so far, (batch, heads, past, head_dim), whose length may be 0, or states, zeros at first.
+Outputs: logits (batch, kept, vocabulary), last_hidden_state (batch, length, width), keys and values with the new ones,
+and new states.
 
 Two kinds. *standard*: plain operators; the past grows by concatenation; batches are padded at the left. *gqa*: ONNX
 Runtime's GroupQueryAttention, which appends to the past in place if it is bound so; batches are padded at the right.
@@ -25,9 +26,10 @@ from onnxpipe_export import tracing
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.fuse import drop_views, fuse_decoder, share_tables
 from onnxpipe_export.graphs.causal_lm import cases as causal_cases
-from onnxpipe_export.graphs.causal_lm.cache import pairs
+from onnxpipe_export.graphs.causal_lm.cache import Kept, find_kept, original_cache, tensors
 from onnxpipe_export.graphs.causal_lm.gqa import UnsupportedAttentionError
 from onnxpipe_export.graphs.causal_lm.module import CausalModule, run_model
+from onnxpipe_export.graphs.causal_lm.recurrence import expand
 from onnxpipe_export.graphs.causal_lm.rotary import Rotary, find_rotary
 from onnxpipe_export.graphs.encoder import attention, max_length
 from onnxpipe_export.graphs.families import GQA_FAMILIES
@@ -38,7 +40,6 @@ from onnxpipe_export.precision import makers
 
 _BATCH, _LENGTH, _PAST, _TOTAL = "batch_size", "sequence_length", "past_sequence_length", "total_sequence_length"
 _REST = ("attention_mask", "position_ids", "num_logits_to_keep")
-_KINDS = ("key", "value")
 _ANGLES = 8
 """GroupQueryAttention rotates heads by tables whose width is a multiple of this."""
 _FEWEST_ROTATIONS = 4096
@@ -79,7 +80,7 @@ class CausalLMExport:
 
     Attributes:
         checkpoint: the model.
-        caches: for each layer, heads and size of a head of its keys and values.
+        kept: the arrays that it keeps from step to step.
         gqa: whether it attends by GroupQueryAttention.
         rotary: the rotation that GroupQueryAttention does, None where the model's own operators do it.
         positions: positions that the model has; rows of the tables of sines.
@@ -91,7 +92,7 @@ class CausalLMExport:
     """
 
     checkpoint: Checkpoint
-    caches: tuple[tuple[int, int], ...]
+    kept: tuple[Kept, ...]
     gqa: bool
     rotary: Rotary | None
     positions: int
@@ -114,13 +115,18 @@ class CausalLMExport:
 
     @property
     def past(self) -> tuple[str, ...]:
-        """Names of the caches as inputs."""
-        return tuple(f"past_key_values.{layer}.{kind}" for layer in range(len(self.caches)) for kind in _KINDS)
+        """Names of what it keeps as inputs."""
+        return tuple(one.past for one in self.kept)
 
     @property
     def present(self) -> tuple[str, ...]:
-        """Names of the caches as outputs, in the same order."""
-        return tuple(f"present.{layer}.{kind}" for layer in range(len(self.caches)) for kind in _KINDS)
+        """Names of what it keeps as outputs, in the same order."""
+        return tuple(one.present for one in self.kept)
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it keeps states, of which no token can be cut off."""
+        return not all(one.grows for one in self.kept)
 
     @property
     def makers(self) -> Mapping[str, Maker]:
@@ -129,6 +135,7 @@ class CausalLMExport:
 
     def optimise(self, graph: OnnxGraph) -> None:
         """Rewrite the graph to fewer nodes with the same numbers."""
+        expand(graph)
         optimise(graph)
         drop_views(graph)
         if self.gqa:  # the other kind has standard operators only
@@ -152,7 +159,7 @@ class CausalLMExport:
     def _module(self) -> CausalModule:
         model = self.checkpoint.model
         module = CausalModule(
-            model, len(self.caches), gqa=self.gqa, rotary=self.rotary, positions=self.positions,
+            model, self.kept, gqa=self.gqa, rotary=self.rotary, positions=self.positions,
             extras=tuple(extra.name for extra in self.extras),
         )  # fmt: skip
         module.eval()
@@ -203,7 +210,10 @@ class CausalLMExport:
         # padding is at the right of a row's own tokens with GroupQueryAttention, else at their left
         own = np.arange(len(mask)) < (int(mask.sum()) - length if self.gqa else before)
         own &= mask
-        past = [feeds[name][row : row + 1][:, :, own[: feeds[name].shape[2]]] for name in self.past]
+        past = [
+            array[:, :, own[: array.shape[2]]] if one.grows else array
+            for one in self.kept for array in (feeds[one.past][row : row + 1],)
+        ]  # fmt: skip
         return {"ids": ids[None], "past": past, "extras": extras}
 
     def run_original(
@@ -213,15 +223,12 @@ class CausalLMExport:
 
         Args:
             ids: int64 (1, length), or their embeddings, float32 (1, length, width); no padding.
-            past: keys and values so far in the order of `past`; empty for none.
+            past: what was kept so far in the order of `kept`; empty for nothing.
             extras: the further inputs; None for those of text.
         """
-        from transformers import DynamicCache
-
-        cache = DynamicCache()  # made without a config, it drops no tokens
-        for layer in range(len(past) // 2):
-            cache.update(torch.from_numpy(past[2 * layer]), torch.from_numpy(past[2 * layer + 1]), layer)
-        before = past[0].shape[2] if past else 0
+        cache = original_cache(self.checkpoint.model, self.kept, [torch.from_numpy(array) for array in past])
+        grown = [array for one, array in zip(self.kept, past, strict=False) if one.grows]
+        before = grown[0].shape[2] if grown else 0
         inputs = {
             "input_ids" if ids.dtype == np.int64 else "inputs_embeds": torch.from_numpy(ids),
             "attention_mask": torch.ones(1, before + ids.shape[1], dtype=torch.int64),
@@ -230,7 +237,7 @@ class CausalLMExport:
         inputs |= {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in values.items()}
         with torch.inference_mode(), tracing.quiet():
             scores, hidden = run_model(self.checkpoint.model, cache, inputs)
-            states = [tensor for pair in pairs(cache) for tensor in pair]
+            states = tensors(self.kept, cache)
             named = {"logits": scores, "last_hidden_state": hidden} | dict(zip(self.present, states, strict=True))
             return {name: tensor.float().numpy() for name, tensor in named.items()}
 
@@ -251,9 +258,8 @@ class CausalLMExport:
         return places if self.position_axes == 1 else np.repeat(places[None], self.position_axes, axis=0)
 
     def empty_past(self, rows: int = 1) -> dict[str, np.ndarray]:
-        """Make caches of length 0."""
-        shapes = [(rows, heads, 0, width) for heads, width in self.caches for _ in _KINDS]
-        return {name: np.zeros(shape, np.float32) for name, shape in zip(self.past, shapes, strict=True)}
+        """Make keys and values of length 0, and the states that a row begins with."""
+        return {one.past: np.zeros(one.sized(rows, 0), np.float32) for one in self.kept}
 
     def _example(self) -> dict[str, Any]:
         """Make three rows of new tokens after a past, one padded, so that no length and no mask is constant."""
@@ -269,10 +275,7 @@ class CausalLMExport:
             "position_ids": self.positions_of(positions),
             "num_logits_to_keep": np.array(2, np.int64),
             **{extra.name: extra.random(rows, length) for extra in self.extras},
-        } | {
-            name: states((*array.shape[:2], before, array.shape[3])).astype(np.float32)
-            for name, array in self.empty_past(rows).items()
-        }
+        } | {one.past: states(one.sized(rows, before)).astype(np.float32) for one in self.kept}
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def _axes(self) -> dict[str, dict[int, str]]:
@@ -281,8 +284,8 @@ class CausalLMExport:
         if self.position_axes > 1:
             axes["position_ids"] = {1: _BATCH, 2: _LENGTH}
         axes |= {"attention_mask": {0: _BATCH, 1: _TOTAL}, "logits": {0: _BATCH, 1: "num_logits"}}
-        axes |= {name: {0: _BATCH, 2: _PAST} for name in self.past}
-        return axes | {name: {0: _BATCH, 2: _TOTAL} for name in self.present}
+        axes |= {one.past: {0: _BATCH, **({2: _PAST} if one.grows else {})} for one in self.kept}
+        return axes | {one.present: {0: _BATCH, **({2: _TOTAL} if one.grows else {})} for one in self.kept}
 
 
 def describe(
@@ -303,16 +306,20 @@ def describe(
         ExportError: the model does not attend that way, or has no cache of keys and values.
     """
     config = checkpoint.model.config
-    caches = _caches(checkpoint.model)
+    kept = find_kept(checkpoint.model)
     longest, positions = max_length(checkpoint.model), _positions(checkpoint.model)
-    fits = all(width % 8 == 0 for _, width in caches)
+    widths = {one.shape[-1] for one in kept}
+    fits = all(one.grows for one in kept) and len(widths) == 1 and next(iter(widths)) % 8 == 0
     by_length = _window_of_lengths(config)
     if by_length is not None:
         longest, positions = min(longest, by_length), min(positions, by_length)
     if wanted not in ("auto", "standard", "gqa"):
         raise ExportError(f"unknown attention={wanted!r}; choose among auto, standard and gqa")
     if wanted == "gqa" and not fits:
-        raise ExportError("attention='gqa' needs a head size that is a multiple of 8; use attention='standard'")
+        raise ExportError(
+            "attention='gqa' needs keys and values of one head size that is a multiple of 8, and no states beside "
+            "them; use attention='standard'"
+        )
     gqa = wanted == "gqa" or (wanted == "auto" and fits and config.model_type in GQA_FAMILIES)
     rotary = find_rotary(checkpoint.model) if gqa else None
     if rotary is not None and rotary.width % _ANGLES:
@@ -324,7 +331,7 @@ def describe(
             "ONNX folder of this model"
         )
     graph = CausalLMExport(
-        checkpoint, caches, gqa, rotary, positions, longest, position_axes=position_axes, extras=extras
+        checkpoint, kept, gqa, rotary, positions, longest, position_axes=position_axes, extras=extras
     )
     if wanted == "auto" and gqa and not graph.fits():
         return describe(checkpoint, "standard", position_axes=position_axes, extras=extras)
@@ -341,26 +348,6 @@ def _traceable(model: Any) -> Iterator[None]:
             model.set_experts_implementation("batched_mm")
             outside.callback(model.set_experts_implementation, experts)
         yield
-
-
-def _caches(model: Any) -> tuple[tuple[int, int], ...]:
-    """Find heads and width of each layer's keys, which have to be those of its values.
-
-    Raises:
-        ExportError: the model has no cache, or keeps something else (recurrent states).
-    """
-    from transformers import DynamicCache
-
-    cache = DynamicCache()
-    try:
-        with torch.inference_mode(), tracing.quiet():
-            model(input_ids=torch.ones(1, 3, dtype=torch.int64), past_key_values=cache, use_cache=True)
-        shapes = [(key.shape, value.shape) for key, value in pairs(cache)]
-    except Exception as error:  # a model's forward can raise anything
-        raise ExportError(f"{type(model).__name__} does not run with a cache of keys and values: {error}") from error
-    if not shapes or any(key != value or len(key) != 4 for key, value in shapes):
-        raise ExportError(f"{type(model).__name__} keeps no keys and values of one size for each layer")
-    return tuple((int(key[1]), int(key[3])) for key, _ in shapes)
 
 
 def _positions(model: Any) -> int:

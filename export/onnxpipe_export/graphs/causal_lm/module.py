@@ -11,18 +11,19 @@ from typing import Any
 import torch
 
 from onnxpipe_export import tracing
-from onnxpipe_export.graphs.causal_lm.cache import growing_cache, pairs
+from onnxpipe_export.graphs.causal_lm.cache import Kept, cache_argument, kept_cache, tensors
 from onnxpipe_export.graphs.causal_lm.gqa import GqaRun
+from onnxpipe_export.graphs.causal_lm.recurrence import traceable_recurrences
 from onnxpipe_export.graphs.causal_lm.rotary import Rotary
 
 
 class CausalModule(torch.nn.Module):  # type: ignore[misc]
-    """A causal language model from (tokens, attention_mask, position_ids, num_logits_to_keep, extras, key 0, value 0,
-    ...) to (logits, last hidden state, key 0, value 0, ...). Tokens are input_ids, or inputs_embeds if they are floats.
+    """A causal language model from (tokens, attention_mask, position_ids, num_logits_to_keep, extras, what it keeps) to
+    (logits, last hidden state, what it keeps). Tokens are input_ids, or inputs_embeds if they are floats.
 
     Args:
         model: the original.
-        layers: how many layers have a cache.
+        kept: what it keeps from step to step.
         gqa: attend through GroupQueryAttention nodes.
         rotary: the rotation that the nodes do, None where the model's own operators do it.
         positions: rows of the tables of sines.
@@ -30,11 +31,18 @@ class CausalModule(torch.nn.Module):  # type: ignore[misc]
     """
 
     def __init__(
-        self, model: Any, layers: int, *, gqa: bool, rotary: Rotary | None, positions: int, extras: Sequence[str] = ()
+        self,
+        model: Any,
+        kept: Sequence[Kept],
+        *,
+        gqa: bool,
+        rotary: Rotary | None,
+        positions: int,
+        extras: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.model = model
-        self.layers = layers
+        self.kept = kept
         self.gqa = gqa
         self.rotary = rotary
         self.positions = positions
@@ -43,7 +51,6 @@ class CausalModule(torch.nn.Module):  # type: ignore[misc]
     def forward(self, tokens: Any, mask: Any, positions: Any, keep: Any, *rest: Any) -> tuple[Any, ...]:
         """Run the model; see the class."""
         past = rest[len(self.extras) :]
-        layers = list(zip(past[::2], past[1::2], strict=True))
         inputs = {
             "inputs_embeds" if tokens.is_floating_point() else "input_ids": tokens,
             "attention_mask": mask,
@@ -53,17 +60,17 @@ class CausalModule(torch.nn.Module):  # type: ignore[misc]
         if "position_ids" in inspect.signature(self.model.forward).parameters or _passes_on(self.model):
             inputs["position_ids"] = positions
         if not self.gqa:
-            cache = growing_cache(layers)
-            logits, hidden = run_model(self.model, cache, inputs)
-            present: Sequence[Any] = pairs(cache)
-        else:
-            lengths = (mask.sum(dim=1) - 1).to(torch.int32)
-            total = torch._shape_as_tensor(mask)[1].to(torch.int32)
-            run = GqaRun(layers, lengths, total, self.rotary, self.positions)
-            with run.inside(self.model):
-                logits, hidden = run_model(self.model, run.cache(), inputs)
-            present = [run.present[layer] for layer in range(self.layers)]
-        return (logits, hidden, *(tensor for pair in present for tensor in pair))
+            cache = kept_cache(self.kept, past)
+            with traceable_recurrences(self.model, cache):
+                logits, hidden = run_model(self.model, cache, inputs)
+            return (logits, hidden, *tensors(self.kept, cache))
+        lengths = (mask.sum(dim=1) - 1).to(torch.int32)
+        total = torch._shape_as_tensor(mask)[1].to(torch.int32)
+        layers = list(zip(past[::2], past[1::2], strict=True))
+        run = GqaRun(layers, lengths, total, self.rotary, self.positions)
+        with run.inside(self.model):
+            logits, hidden = run_model(self.model, run.cache(), inputs)
+        return (logits, hidden, *(tensor for layer in range(len(layers)) for tensor in run.present[layer]))
 
 
 def run_model(model: Any, cache: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
@@ -72,7 +79,7 @@ def run_model(model: Any, cache: Any, inputs: dict[str, Any]) -> tuple[Any, Any]
     hook = decoder_of(model).register_forward_hook(lambda module, args, output: hidden_states.append(output[0]))
     try:
         with _selecting(model, inputs) as selected:
-            answer = model(**selected, past_key_values=cache, use_cache=True, return_dict=True)
+            answer = model(**selected, **{cache_argument(model): cache}, use_cache=True, return_dict=True)
     finally:
         hook.remove()
     return answer.logits, hidden_states[0]
