@@ -165,7 +165,7 @@ def _memory() -> Finding:
 def _caches() -> Iterator[Finding]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    from onnxpipe.models.loading import cache_home
+    from onnxpipe.models.tuning import cache_home
 
     for topic, folder, variable in (
         ("hub cache", Path(HF_HUB_CACHE), "HF_HOME"),

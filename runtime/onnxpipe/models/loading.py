@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ from onnxpipe.errors import (
 )
 from onnxpipe.models.base import Model, Opener
 from onnxpipe.models.encoder import EncoderModel
+from onnxpipe.models.tuning import cache_home, read_tuning
 
 logger = logging.getLogger("onnxpipe")
 
@@ -177,7 +177,7 @@ def load_model(
     device = parse_device(target.device)  # before the download, so that a mistake costs nothing
     check_run_timeout(target.run_timeout)
     bundle = find_bundle(source, target.dtype, task)
-
+    target = _tuned(bundle, target, device)
     try:
         return loader(bundle, GraphOpener(bundle, target, device), source.model)
     except (PrecisionError, UnsupportedError):  # graphs are missing, or are not those that the loader needs
@@ -186,11 +186,13 @@ def load_model(
         raise
 
 
-def cache_home() -> Path:
-    """onnxpipe's own cache: `ONNXPIPE_CACHE`, else `onnxpipe` in `XDG_CACHE_HOME`, else in `~/.cache`."""
-    own = os.environ.get("ONNXPIPE_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(own or Path(base) / "onnxpipe").expanduser()
+def _tuned(bundle: Bundle, target: Target, device: Device) -> Target:
+    """Put the choice of `onnxpipe tune` in the place of what the user leaves to us."""
+    ours = Precisions.of(target.dtype) == Precisions() and target.providers is None and device.type == "cpu"
+    tuning = read_tuning(bundle) if ours else None
+    if tuning is None:
+        return target
+    return replace(target, dtype=tuning.dtype, threads=tuning.threads if target.threads is None else target.threads)
 
 
 @contextmanager

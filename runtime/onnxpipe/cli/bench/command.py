@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,11 +12,15 @@ from onnxpipe.cli import machine
 from onnxpipe.cli.guard import device_argument, traceback_option
 from onnxpipe.cli.terminal import echo, printable
 
+if TYPE_CHECKING:
+    from onnxpipe.bundle import Bundle
+    from onnxpipe.cli.bench.run import Plan
+
 _BATCHES = "1,2,4,8,16,32"
 
 
 @dataclass(frozen=True)
-class _List(click.ParamType):  # type: ignore[type-arg]
+class NumberList(click.ParamType):  # type: ignore[type-arg]
     """A list of numbers, separated by commas."""
 
     kind: type
@@ -40,13 +44,15 @@ class _List(click.ParamType):  # type: ignore[type-arg]
 @click.argument("model")
 @click.option("--task", help="Task to time; by default the first that the model is for.")
 @click.option("--dtype", "dtypes", help="Comma-separated precisions; by default all in the folder.")
-@click.option("--threads", type=_List(int, 1), metavar="N,N", help="Numbers of threads; by default all that there are.")
+@click.option(
+    "--threads", type=NumberList(int, 1), metavar="N,N", help="Numbers of threads; by default all that there are."
+)
 @click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
 @click.option("--input", "given", help="Text, path or JSON to answer; by default the task's example, or synthetic.")
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="Parameter of the task. Repeatable.")
-@click.option("--batch", "batches", type=_List(int, 1), default=_BATCHES, show_default=True, metavar="N,N",
+@click.option("--batch", "batches", type=NumberList(int, 1), default=_BATCHES, show_default=True, metavar="N,N",
               help="Sizes of batches.")  # fmt: skip
-@click.option("--rate", "rates", type=_List(float, 0.001), metavar="N,N",
+@click.option("--rate", "rates", type=NumberList(float, 0.001), metavar="N,N",
               help="Calls a second that arrive at random; by default half of what the model answers.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often all is measured.")
 @click.option("--seconds", type=click.FloatRange(0.05), default=2.0, show_default=True, help="Of one measurement.")
@@ -82,31 +88,16 @@ def command(
     onnxpipe bench M --dtype fp32,int8 --threads 1,2 --compare before.json
     """
     from onnxpipe.bundle import open_bundle
-    from onnxpipe.bundle.layout import needed_graphs
     from onnxpipe.cli.bench.figures import Benchmark, table
-    from onnxpipe.cli.bench.inputs import sample
-    from onnxpipe.cli.bench.run import Plan, measure
-    from onnxpipe.cli.run.params import parse_params
-    from onnxpipe.engine.threads import available_threads
-    from onnxpipe.tasks.registry import check_task, task_spec
+    from onnxpipe.cli.bench.run import measure
 
     before = Benchmark.read(compare) if compare else None
     folder = Path(model).expanduser()
     if not folder.is_dir():
         raise click.BadParameter(f"{model} is not a folder: export or download it first", param_hint="MODEL")
-    bundle = open_bundle(folder)
-    if task is None and not bundle.tasks:
-        raise click.UsageError(f"{model} does not say what it is for: pass --task")
-    name = check_task(task or bundle.tasks[0])[0]
-    spec = task_spec(name)
-    names = [each.strip() for each in dtypes.split(",") if each.strip()] if dtypes else None
-    graphs = needed_graphs(bundle.graphs)
-    chosen = names or list(dict.fromkeys(precision for graph in graphs for precision in bundle.graphs[graph]))
-    keywords = parse_params(params, spec.pipeline.Options)
-    sample(spec, given, keywords)  # refuses here what no worker could make
-    plan = Plan(
-        str(folder.resolve()), task or name, device_argument(device), given, keywords, chosen,
-        threads or (available_threads(),), batches, rates or (), rounds, seconds,
+    plan = make_plan(
+        open_bundle(folder), model, task=task, dtypes=dtypes, threads=threads, device=device, given=given,
+        params=params, batches=batches, rates=rates, rounds=rounds, seconds=seconds,
     )  # fmt: skip
     about = {"model": folder.resolve().name, "task": plan.task, **_about()}
     benchmark = measure(plan, about, lambda line: echo(printable(line), err=True))
@@ -118,6 +109,49 @@ def command(
         from onnxpipe.cli.bench.page import write_page
 
         write_page(html, benchmark, before)
+
+
+def make_plan(
+    bundle: Bundle,
+    model: str,
+    *,
+    task: str | None,
+    dtypes: str | None,
+    threads: tuple[int, ...] | None,
+    device: str | None,
+    given: str | None,
+    params: tuple[str, ...],
+    batches: tuple[int, ...],
+    rates: tuple[float, ...] | None,
+    rounds: int,
+    seconds: float,
+) -> Plan:
+    """Make the plan of a benchmark from the options of a command.
+
+    Raises:
+        click.UsageError: no task, or parameters that it does not have.
+        ValueError: the task needs an input.
+    """
+    from onnxpipe.bundle.layout import needed_graphs
+    from onnxpipe.cli.bench.inputs import sample
+    from onnxpipe.cli.bench.run import Plan
+    from onnxpipe.cli.run.params import parse_params
+    from onnxpipe.engine.threads import available_threads
+    from onnxpipe.tasks.registry import check_task, task_spec
+
+    if task is None and not bundle.tasks:
+        raise click.UsageError(f"{model} does not say what it is for: pass --task")
+    name = check_task(task or bundle.tasks[0])[0]
+    spec = task_spec(name)
+    named = [each.strip() for each in dtypes.split(",") if each.strip()] if dtypes else None
+    graphs = needed_graphs(bundle.graphs)
+    chosen = named or list(dict.fromkeys(precision for graph in graphs for precision in bundle.graphs[graph]))
+    keywords = parse_params(params, spec.pipeline.Options)
+    sample(spec, given, keywords)  # refuses here what no worker could make
+    return Plan(
+        str(Path(model).expanduser().resolve()), task or name, device_argument(device), given, keywords, chosen,
+        threads or (available_threads(),), batches, rates or (), rounds, seconds,
+    )  # fmt: skip
 
 
 def _about() -> dict[str, Any]:

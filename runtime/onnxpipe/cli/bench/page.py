@@ -106,8 +106,8 @@ def _plots(benchmark: Benchmark) -> list[tuple[str, str]]:
             for each in benchmark.settings.values() for figure in each if figure.endswith("(ms)")
         ):  # fmt: skip
             figure = Figure(figsize=(9, 0.6 + 0.5 * len(benchmark.settings)), layout="constrained")
-            _bars(figure.subplots(), benchmark, [f"{label}, {title} (ms)" for title in ("p50", "p90", "p99")], "ms")
-            plots.append((f"Milliseconds of a call, {label}: p50, p90 and p99.", _svg(figure)))
+            _bars(figure.subplots(), benchmark, [f"{label}, {title} (ms)" for title in ("p50", "p95", "p99")], "ms")
+            plots.append((f"Milliseconds of a call, {label}: p50, p95 and p99.", _svg(figure)))
         figure = Figure(figsize=(9, 3.5), layout="constrained")
         if _lines(figure.subplots(), benchmark):
             plots.append(("Inputs a second by the size of a batch.", _svg(figure)))

@@ -15,7 +15,7 @@ from onnxpipe.cli.bench.figures import Benchmark
 from onnxpipe.cli.bench.measure import percentile
 from onnxpipe.errors import OnnxPipeError
 
-_SHARES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
+_SHARES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 _LOAD = 0.5
 """Where no rate is named, calls arrive at this share of the rate at which they were answered one after the other."""
 
@@ -117,13 +117,16 @@ def _started(setting: Mapping[str, Any]) -> Iterator[Worker]:
         worker.close()
 
 
-def measure(plan: Plan, about: Mapping[str, Any], progress: Callable[[str], None]) -> Benchmark:
+def measure(
+    plan: Plan, about: Mapping[str, Any], progress: Callable[[str], None], *, alone_only: bool = False
+) -> Benchmark:
     """Measure every setting, in turns, so that a noisy machine is noisy for all.
 
     Args:
         plan: what to measure.
         about: what stands in the report beside the figures.
         progress: is called with a line before each step.
+        alone_only: time calls one after the other, and nothing else but memory.
 
     Raises:
         OnnxPipeError: a setting cannot be loaded or fails.
@@ -137,19 +140,19 @@ def measure(plan: Plan, about: Mapping[str, Any], progress: Callable[[str], None
                 if number == 0:
                     worker = workers[name] = stack.enter_context(_started(setting))
                     benchmark.add(name, "cold start (s)", worker.cold)
-                else:
+                elif not alone_only:
                     with _started(setting) as fresh:
                         benchmark.add(name, "cold start (s)", fresh.cold)
-                _round(benchmark, name, workers[name], plan)
+                _round(benchmark, name, workers[name], plan, alone_only)
     return benchmark
 
 
-def _round(benchmark: Benchmark, name: str, worker: Worker, plan: Plan) -> None:
+def _round(benchmark: Benchmark, name: str, worker: Worker, plan: Plan, alone_only: bool) -> None:
     times = worker.ask({"do": "alone", "seconds": plan.seconds})["times"]
     answered = len(times) / sum(times)
     _add_times(benchmark, name, "alone", times)
     benchmark.add(name, "alone, answers (1/s)", answered)
-    for rate in plan.rates or (_LOAD * answered,):
+    for rate in () if alone_only else plan.rates or (_LOAD * answered,):
         label = f"at {rate:g}/s" if plan.rates else "at half load"
         times = worker.ask({"do": "rate", "rate": rate, "seconds": plan.seconds})["times"]
         _add_times(benchmark, name, label, times)
