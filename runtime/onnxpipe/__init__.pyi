@@ -196,7 +196,8 @@ def pipeline(
     *, pipeline_class: type[_PipelineT], torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]]
     | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> _PipelineT: ...
 
 @overload
@@ -209,7 +210,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> AnyToAnyPipeline: ...
 
 @overload
@@ -222,7 +224,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> AudioClassificationPipeline: ...
 
 @overload
@@ -235,7 +238,8 @@ def pipeline(
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
     run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
-    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False, **kwargs: Any
 ) -> AutomaticSpeechRecognitionPipeline: ...
 
 @overload
@@ -248,7 +252,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> BackgroundRemovalPipeline: ...
 
 @overload
@@ -261,7 +266,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> DecisionPipeline: ...
 
 @overload
@@ -274,7 +280,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> DepthEstimationPipeline: ...
 
 @overload
@@ -287,7 +294,8 @@ def pipeline(
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
     run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
-    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False, **kwargs: Any
 ) -> DocumentQuestionAnsweringPipeline: ...
 
 @overload
@@ -300,7 +308,8 @@ def pipeline(
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
     run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
-    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False, **kwargs: Any
 ) -> EmbeddingPipeline: ...
 
 @overload
@@ -313,7 +322,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> FeatureExtractionPipeline: ...
 
 @overload
@@ -326,7 +336,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> FillMaskPipeline: ...
 
 @overload
@@ -339,7 +350,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> ImageClassificationPipeline: ...
 
 @overload
@@ -352,7 +364,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> ImageFeatureExtractionPipeline: ...
 
 @overload
@@ -365,7 +378,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> ImageSegmentationPipeline: ...
 
 @overload
@@ -378,7 +392,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> ImageTextToTextPipeline: ...
 
 @overload
@@ -391,7 +406,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> ImageToImagePipeline: ...
 
 @overload
@@ -404,7 +420,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> ImageToTextPipeline: ...
 
 @overload
@@ -417,7 +434,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> InpaintingPipeline: ...
 
 @overload
@@ -430,7 +448,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> KeypointMatchingPipeline: ...
 
 @overload
@@ -443,7 +462,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> MaskGenerationPipeline: ...
 
 @overload
@@ -456,7 +476,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> ObjectDetectionPipeline: ...
 
 @overload
@@ -469,7 +490,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> OcrPipeline: ...
 
 @overload
@@ -482,7 +504,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> QuestionAnsweringPipeline: ...
 
 @overload
@@ -495,7 +518,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> SentenceSimilarityPipeline: ...
 
 @overload
@@ -508,7 +532,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> SummarizationPipeline: ...
 
 @overload
@@ -521,7 +546,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> TableQuestionAnsweringPipeline: ...
 
 @overload
@@ -534,8 +560,8 @@ def pipeline(
     model_kwargs: dict[str, Any] | None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers:
     Sequence[str | tuple[str, dict[str, Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None,
     threads: int | None = None, run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None =
-    None, model_file_name: str | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
-    False, **kwargs: Any
+    None, model_file_name: str | None = None, onnx: Literal["community"] | None = None, cache_dir: str |
+    os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> TextClassificationPipeline: ...
 
 @overload
@@ -548,7 +574,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> TextGenerationPipeline: ...
 
 @overload
@@ -561,7 +588,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> TextRankingPipeline: ...
 
 @overload
@@ -574,7 +602,8 @@ def pipeline(
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
     run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
-    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False, **kwargs: Any
 ) -> TextToAudioPipeline: ...
 
 @overload
@@ -587,7 +616,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> TextToImagePipeline: ...
 
 @overload
@@ -600,7 +630,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> Text2TextGenerationPipeline: ...
 
 @overload
@@ -613,7 +644,8 @@ def pipeline(
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
     run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
-    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False, **kwargs: Any
 ) -> TokenClassificationPipeline: ...
 
 @overload
@@ -626,8 +658,8 @@ def pipeline(
     bool | None = None, model_kwargs: dict[str, Any] | None = None, pipeline_class: None = None, *, torch_dtype: Any =
     None, providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None, provider_options: Sequence[dict[str,
     Any]] | None = None, threads: int | None = None, run_timeout: float | None = None, file_name: str | None = None,
-    subfolder: str | None = None, model_file_name: str | None = None, cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False, **kwargs: Any
+    subfolder: str | None = None, model_file_name: str | None = None, onnx: Literal["community"] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
 ) -> TranslationPipeline: ...
 
 @overload
@@ -640,7 +672,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> VideoClassificationPipeline: ...
 
 @overload
@@ -653,7 +686,8 @@ def pipeline(
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
     run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
-    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False, **kwargs: Any
 ) -> VisualQuestionAnsweringPipeline: ...
 
 @overload
@@ -666,7 +700,8 @@ def pipeline(
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
     run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
-    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False, **kwargs: Any
 ) -> ZeroShotAudioClassificationPipeline: ...
 
 @overload
@@ -679,7 +714,8 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> ZeroShotClassificationPipeline: ...
 
 @overload
@@ -692,7 +728,8 @@ def pipeline(
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
     run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
-    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False, **kwargs: Any
 ) -> ZeroShotImageClassificationPipeline: ...
 
 @overload
@@ -705,7 +742,8 @@ def pipeline(
     None = None, pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str,
     Any]]] | None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None,
     run_timeout: float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str |
-    None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    None = None, onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False, **kwargs: Any
 ) -> ZeroShotObjectDetectionPipeline: ...
 
 @overload
@@ -718,5 +756,6 @@ def pipeline(
     pipeline_class: None = None, *, torch_dtype: Any = None, providers: Sequence[str | tuple[str, dict[str, Any]]] |
     None = None, provider_options: Sequence[dict[str, Any]] | None = None, threads: int | None = None, run_timeout:
     float | None = None, file_name: str | None = None, subfolder: str | None = None, model_file_name: str | None = None,
-    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False, **kwargs: Any
+    onnx: Literal["community"] | None = None, cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool =
+    False, **kwargs: Any
 ) -> Pipeline[Any]: ...

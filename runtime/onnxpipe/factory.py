@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
 from onnxpipe.bundle import AutoConfig, Config, HubKeywords, HubOptions, fetch
 from onnxpipe.bundle.hub import split_file
@@ -18,7 +18,7 @@ from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModel
 from onnxpipe.models.base import Model
 from onnxpipe.models.encoder import check_outputs
-from onnxpipe.models.loading import Source, Target, find_bundle, load_model
+from onnxpipe.models.loading import Source, Target, check_onnx, find_bundle, load_model
 from onnxpipe.models.no_model import NoModel
 from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base.pipeline import Pipeline
@@ -61,6 +61,7 @@ def pipeline(
     file_name: str | None = None,
     subfolder: str | None = None,
     model_file_name: str | None = None,
+    onnx: Literal["community"] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
     **kwargs: Any,
@@ -100,6 +101,8 @@ def pipeline(
         file_name: a graph's file, "model_O4.onnx", "onnx/model_qint8_arm64.onnx"; by default found by its name.
         subfolder: the folder of the graphs, where they lie in neither onnx/ nor the root.
         model_file_name: the graph's name without precision and ending, if it is not "model".
+        onnx: "community" takes, where a Hub repository has no graphs, the repository with the same weights made ready
+            (onnx-community/NAME-ONNX, Xenova/NAME); None exports it, or says where the ready-made one is.
         cache_dir, local_files_only: for the Hub.
         **kwargs: `batch_size`, `num_workers`, `binary_output`, `modelcard`, the task's own parameters, and for tasks
             that generate text `assistant_model`, `assistant_tokenizer` and every parameter of `generate()`.
@@ -141,7 +144,8 @@ def pipeline(
     if model is None or isinstance(model, (str, os.PathLike)):
         name, revision = (os.fspath(model), revision) if model is not None else _default(task, revision)
         place = place_of(**{name: extra.get(name, value) for name, value in named.items()})
-        source = Source(name, HubOptions(revision, **hub), place, loaded_config)
+        ready = check_onnx(onnx) or ("default" if model is None else None)
+        source = Source(name, HubOptions(revision, **hub), place, loaded_config, ready)
     elif any(extra.get(name, value) for name, value in named.items()):
         raise UnsupportedError(f"{', '.join(named)} are for a folder or a Hub id: pass them to its from_pretrained")
     task_given = task is not None

@@ -40,16 +40,25 @@ class Exporter(Protocol):
         ...
 
 
+def can_export() -> bool:
+    """Whether the exporter is installed here, with all that it needs."""
+    return not _missing()
+
+
 def load_exporter() -> Exporter:
     """Import `onnxpipe_export`.
 
     Raises:
         MissingDependencyError: it, or torch, transformers or onnx, is not installed; the message has the line for it.
     """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    missing = _missing()
     if missing:
         raise MissingDependencyError(
             f'exporting a model needs {", ".join(missing)}, not installed here: pip install "onnxpipe[export]"'
         )
     exporter: Exporter = importlib.import_module("onnxpipe_export")
     return exporter
+
+
+def _missing() -> list[str]:
+    return [name for name in _NEEDED if importlib.util.find_spec(name) is None]

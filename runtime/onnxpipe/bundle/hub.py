@@ -20,7 +20,7 @@ from onnxpipe.bundle.precision import AUTO_ORDER, Precisions
 from onnxpipe.errors import BundleError, ModelNotFoundError, NotExportedError, PrecisionError
 
 #: Seconds to wait for the Hub to tell what a repository holds.
-_TIMEOUT = 10.0
+TIMEOUT = 10.0
 
 #: The precisions that the exporter makes.
 _EXPORTED = frozenset({"fp32", "fp16", "int8", "q8", "q4"})
@@ -63,7 +63,7 @@ def fetch(
     if folder is not None:
         return folder / _config_home(listing(folder)) if need == "config" else folder
     request = _Request(str(model), need, Precisions.of(dtype), graphs, place or Place(), options)
-    return _from_cache(request, None) if options.local_files_only or _offline() else _from_hub(request)
+    return _from_cache(request, None) if is_offline(options) else _from_hub(request)
 
 
 def listing(folder: Path) -> list[str]:
@@ -161,10 +161,11 @@ def _local_folder(model: str | os.PathLike[str]) -> Path | None:
     return None
 
 
-def _offline() -> bool:
+def is_offline(hub: HubOptions) -> bool:
+    """Whether the network may not be asked: by the options, or by HF_HUB_OFFLINE."""
     from huggingface_hub import constants
 
-    return bool(constants.HF_HUB_OFFLINE)
+    return hub.local_files_only or bool(constants.HF_HUB_OFFLINE)
 
 
 def _from_hub(request: _Request) -> Path:
@@ -174,7 +175,7 @@ def _from_hub(request: _Request) -> Path:
     # The errors of its HTTP library without a connection: the parents of the Hub's own HTTP error.
     no_answer = (*hub.HfHubHTTPError.__bases__, hub.HfHubHTTPError, OSError)
     try:
-        info = HfApi(token=request.hub.token).model_info(request.repo, revision=request.hub.revision, timeout=_TIMEOUT)
+        info = HfApi(token=request.hub.token).model_info(request.repo, revision=request.hub.revision, timeout=TIMEOUT)
     except hub.HFValidationError as error:
         raise ModelNotFoundError(f"{request.repo!r} is neither a folder here nor a Hub id: {error}") from None
     except hub.GatedRepoError as error:

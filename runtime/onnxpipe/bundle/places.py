@@ -171,7 +171,7 @@ def _chosen(files: Sequence[_File], place: Place, subfolder: str) -> tuple[list[
         named = _named(files, place.file_name, subfolder, searched)
         same = [file for file in files if file.folder == named.folder and file.stem != named.stem]
         return [named, *same], ()
-    found = [file for folder in searched for file in files if file.folder == folder]
+    found = [file for folder in searched for file in files if folder in (file.folder, posixpath.dirname(file.path))]
     if found:
         return found, ()
     folders = tuple(dict.fromkeys(file.folder for file in files))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -69,6 +69,7 @@ def command(
     file_name: str | None,
     subfolder: str | None,
     model_file_name: str | None,
+    onnx: Literal["community"] | None,
     device: str | None,
     providers: tuple[str, ...],
     threads: int | None,
@@ -103,6 +104,7 @@ def command(
         file_name=file_name,
         subfolder=subfolder,
         model_file_name=model_file_name,
+        onnx=onnx,
         device=device_argument(device),
         providers=list(providers) or None,
         threads=threads,

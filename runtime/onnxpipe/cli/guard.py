@@ -92,12 +92,14 @@ def dtype_option(command: _Command) -> _Command:
 
 
 def place_options(command: _Command) -> _Command:
-    """Add the options that say where a model's graphs are, with the keywords file_name, subfolder, model_file_name."""
+    """Add the options that say where a model's graphs are: file_name, subfolder, model_file_name, onnx."""
     for option in (
+        click.option("--onnx", type=click.Choice(["community"]),
+                     help="Where a Hub repository has no graphs, take the same weights made ready by the community."),
         click.option("--model-file-name", metavar="NAME", help="The graph's name, if it is not model: NAME_int8.onnx."),
         click.option("--subfolder", metavar="DIR", help="Folder of the graphs, if it is neither onnx/ nor the root."),
         click.option("--file-name", metavar="FILE", help="File of the graph, as model_O4.onnx; by default by --dtype."),
-    ):
+    ):  # fmt: skip
         command = option(command)
     return command
 

@@ -11,14 +11,14 @@ import importlib
 import operator
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar, Unpack
+from typing import Any, ClassVar, Generic, Literal, TypeVar, Unpack
 
 from onnxpipe.bundle import Config, HubKeywords, HubOptions
 from onnxpipe.bundle.hub_options import refuse_remote_code
 from onnxpipe.bundle.places import place_of
 from onnxpipe.models.base import Model
 from onnxpipe.models.encoder import check_outputs
-from onnxpipe.models.loading import ModelLoader, Source, Target, load_model
+from onnxpipe.models.loading import ModelLoader, Source, Target, check_onnx, load_model
 
 T = TypeVar("T")
 
@@ -71,6 +71,7 @@ class AutoModel:
         file_name: str | None = None,
         subfolder: str | None = None,
         model_file_name: str | None = None,
+        onnx: Literal["community"] | None = None,
         trust_remote_code: bool | None = None,
         **hub: Unpack[HubKeywords],
     ) -> Any:
@@ -90,6 +91,7 @@ class AutoModel:
             file_name: a graph's file, "model_O4.onnx", "onnx/model_qint8_arm64.onnx"; by default found by its name.
             subfolder: the folder of the graphs, where they lie in neither onnx/ nor the root.
             model_file_name: the graph's name without precision and ending, if it is not "model".
+            onnx: "community" takes the ready-made twin of a Hub repository that has no graphs.
             trust_remote_code: refused when true.
             **hub: how to reach the Hub, see `HubKeywords`.
 
@@ -102,7 +104,7 @@ class AutoModel:
         refuse_remote_code(trust_remote_code)
         options = HubOptions.only(hub, f"{cls.__name__}.from_pretrained")
         place = place_of(file_name=file_name, subfolder=subfolder, model_file_name=model_file_name)
-        source = Source(os.fspath(pretrained_model_name_or_path), options, place, config)
+        source = Source(os.fspath(pretrained_model_name_or_path), options, place, config, check_onnx(onnx))
         chosen = torch_dtype if torch_dtype is not None and dtype == "auto" else dtype
         target = Target(chosen, device, providers, provider_options, threads, run_timeout)
         model: Model = load_model(source, target, cls.task, cls.loader)

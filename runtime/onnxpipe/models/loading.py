@@ -11,17 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from onnxpipe._version import __version__
 from onnxpipe.bundle import Bundle, Config, HubOptions, Place, fetch, load_exporter, open_bundle
+from onnxpipe.bundle.exporter import can_export
 from onnxpipe.bundle.hub import listing, split_file
 from onnxpipe.bundle.layout import needed_graphs
 from onnxpipe.bundle.precision import Precisions
+from onnxpipe.bundle.twins import find_twin
 from onnxpipe.engine import Device, Session, check_run_timeout, open_session, parse_device
 from onnxpipe.errors import (
     ExportError,
     MissingDependencyError,
+    ModelNotFoundError,
     NotExportedError,
     OnnxPipeError,
     PrecisionError,
@@ -51,12 +54,15 @@ class Source:
         hub: how to reach the Hub.
         place: what the user said of where the graphs are; None for nothing.
         config: what stands for the folder's config.json where it has none.
+        onnx: "community": where a Hub repository has no graphs, its ready-made twin is taken; "default": the same, if
+            the exporter is not installed; None: the error names the twin.
     """
 
     model: str
     hub: HubOptions
     place: Place | None = None
     config: Config | None = None
+    onnx: Literal["community", "default"] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,17 @@ class Target:
     run_timeout: float | None = None
 
 
+def check_onnx(onnx: object) -> Literal["community"] | None:
+    """Check the argument `onnx`: "community" or None.
+
+    Raises:
+        UnsupportedError: it is something else.
+    """
+    if onnx not in (None, "community"):
+        raise UnsupportedError(f"onnx={onnx!r}: pass 'community', or leave it out")
+    return "community" if onnx else None
+
+
 def find_bundle(source: Source, dtype: Any = "auto", task: str | None = None) -> Bundle:
     """Find the bundle of a model: a local folder, downloaded, or exported into the cache.
 
@@ -86,18 +103,52 @@ def find_bundle(source: Source, dtype: Any = "auto", task: str | None = None) ->
         NotExportedError: the model has weights only and the exporter is not installed; the message gives the command.
     """
     precisions = Precisions.of(dtype)
-    model, place = split_file(source.model, source.place)
     try:
-        folder = fetch(model, need="model", dtype=dtype, place=place, **source.hub.keywords)
-        bundle = open_bundle(folder, place, source.config)
-        precisions.check(bundle.graphs, source.model)
-        for graph in needed_graphs(bundle.graphs):
-            choice = bundle.choice(graph, precisions)
-            if choice.ill_suited:
-                logger.warning("%s: the graph %s is %s, %s.", source.model, graph, choice.precision, choice.why)
-        return bundle
+        return _own_bundle(source, precisions)
     except NotExportedError as error:
+        twin = _twin(source)
+        if twin is not None and (source.onnx == "community" or (source.onnx and not can_export())):
+            return _twin_bundle(source, twin, precisions)
+        if twin is not None and not can_export():
+            raise NotExportedError(
+                f"{error}. The Hub has it ready-made: pass onnx='community', or model={twin!r}"
+            ) from None
         return open_bundle(_export_to_cache(source, precisions, task, error))
+    except ModelNotFoundError:  # without a connection: the cache has no more of the original than its config
+        twin = find_twin(source.model, replace(source.hub, local_files_only=True)) if source.onnx else None
+        if twin is None:
+            raise
+        return _twin_bundle(source, twin, precisions)
+
+
+def _own_bundle(source: Source, precisions: Precisions) -> Bundle:
+    model, place = split_file(source.model, source.place)
+    bundle = open_bundle(
+        fetch(model, need="model", dtype=precisions, place=place, **source.hub.keywords), place, source.config
+    )
+    precisions.check(bundle.graphs, source.model)
+    for graph in needed_graphs(bundle.graphs):
+        choice = bundle.choice(graph, precisions)
+        if choice.ill_suited:
+            logger.warning("%s: the graph %s is %s, %s.", source.model, graph, choice.precision, choice.why)
+    return bundle
+
+
+def _twin(source: Source) -> str | None:
+    """Find the ready-made twin of a Hub repository; asked where it is taken, or named in an error."""
+    if Path(source.model).is_dir() or (source.onnx != "community" and can_export()):
+        return None
+    return find_twin(source.model, source.hub)
+
+
+def _twin_bundle(source: Source, twin: str, precisions: Precisions) -> Bundle:
+    """Open the twin; its labels are the original's."""
+    logger.warning("%s has no ONNX graph: taking %s, the same weights made ready by the community.", source.model, twin)
+    bundle = _own_bundle(replace(source, model=twin, hub=replace(source.hub, revision=None), onnx=None), precisions)
+    original = Config.from_folder(fetch(source.model, need="config", **source.hub.keywords))
+    if "id2label" in original and original.num_labels == bundle.config.num_labels:
+        bundle.config.id2label = original.id2label
+    return bundle
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import pytest
 
 pytest.importorskip("onnx")
 from attacks.graphs import embedding, externalise, weights, write_folder, write_manifest
-from onnxpipe.bundle import AutoConfig, fetch, open_bundle
+from onnxpipe.bundle import AutoConfig, Place, fetch, open_bundle
 from onnxpipe.errors import BundleError, ModelNotFoundError, NotExportedError, PrecisionError
+from unit.hub_server import COMMIT, REPOS, Hub
 
-COMMIT = {"main": "1" * 40, "v2": "2" * 40}
 SMALL = {
     "config.json": b'{"model_type": "bert", "architectures": ["BertModel"]}',
     "tokenizer.json": b'{"a": 1}',  # files of the same content are downloaded once, so all differ
@@ -34,7 +27,9 @@ SMALL = {
     "onnx/README.md": b"x",
 }
 GRAPH = embedding().SerializeToString()
-REPOS: dict[str, dict[str, bytes]] = {
+NOTHING = b"\x1a\x00"  # an empty field, by which files of one graph differ
+MADE = ("O2", "qint8_arm64", "qint8_avx512_vnni", "quint8_avx2")
+REPOS |= {
     "a/many": {**SMALL, **{f"onnx/model{end}.onnx": GRAPH for end in ("", "_fp16", "_quantized", "_q4")}},
     "a/external": {
         **SMALL,
@@ -54,105 +49,30 @@ REPOS: dict[str, dict[str, bytes]] = {
         "vae_decoder/model.onnx": embedding().SerializeToString(),
         "text_encoder/model.safetensors": b"weights of a text encoder",
     },
+    "a/sentences": {
+        **{name: content for name, content in SMALL.items() if name != "model.safetensors"},
+        **{f"onnx/model_{end}.onnx": GRAPH + NOTHING * i for i, end in enumerate(MADE)},
+        "openvino/openvino_model.xml": b"x",
+    },
+    "a/genai": {
+        "README.md": b"# x",
+        **{
+            f"{folder}/{name}": content
+            for folder in ("cpu_and_mobile/int4", "cuda/fp16")
+            for name, content in {
+                "genai_config.json": b'{"model": {"type": "phi3", "decoder": {"head_size": 96}}}',
+                "tokenizer.json": b'{"a": 6}',
+                "phi3-mini.onnx": externalise(embedding(), "phi3-mini.onnx.data").SerializeToString(),
+                "phi3-mini.onnx.data": weights().tobytes() + b"2",
+            }.items()
+        },
+    },
     "a/absent": {**SMALL, "model.onnx": externalise(embedding(), "gone").SerializeToString()},
     "a/hostile": {**SMALL, "model.onnx": externalise(embedding(), "../../x").SerializeToString()},
     "a/weights": SMALL,
     "a/nothing": {"README.md": b"x"},
     "a/private": {**SMALL, "onnx/model.onnx": GRAPH},
 }
-
-
-class Hub(ThreadingHTTPServer):
-    """Serve the endpoints of the Hub that huggingface_hub uses for downloads, and list its requests."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.log: list[tuple[str, str, str | None]] = []
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-
-    def downloaded(self) -> set[str]:
-        """Files that were sent, and the log emptied."""
-        sent = {
-            path.split("/resolve/")[1].split("/", 1)[1]
-            for method, path, _ in self.log
-            if "/resolve/" in path and method == "GET"
-        }
-        self.log.clear()
-        return sent
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Hub
-
-    def do_HEAD(self) -> None:
-        self.answer(False)
-
-    def do_GET(self) -> None:
-        self.answer(True)
-
-    def answer(self, with_body: bool) -> None:
-        path = unquote(urlsplit(self.path).path)
-        self.server.log.append((self.command, path, self.headers.get("Authorization")))
-        parts = path.removeprefix("/api/models/").strip("/").split("/")
-        repo = "/".join(parts[:2])
-        files = REPOS.get(repo)
-        if files is None or (repo == "a/private" and self.headers.get("Authorization") != "Bearer hf_secret"):
-            return self.send(404 if repo != "a/gated" else 403, "RepoNotFound" if repo != "a/gated" else "GatedRepo")
-        kind, rest = (parts[2], parts[3:]) if len(parts) > 2 else ("revision", ["main"])
-        commit = COMMIT.get(rest[0]) or (rest[0] if rest[0] in COMMIT.values() else None)
-        if commit is None:
-            return self.send(404, "RevisionNotFound")
-        if kind == "resolve":
-            return self.send_file(files.get("/".join(rest[1:])), commit, with_body)
-        if kind == "tree":
-            entries: Any = [
-                {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-                for name, content in files.items()
-            ]
-        else:
-            siblings = [{"rfilename": name} for name in files]
-            entries = {"id": repo, "modelId": repo, "sha": commit, "siblings": siblings, "private": False, "tags": []}
-        return self.send(200, None, json.dumps(entries).encode(), {"Content-Type": "application/json"})
-
-    def send_file(self, content: bytes | None, commit: str, with_body: bool) -> None:
-        if content is None:
-            return self.send(404, "EntryNotFound")
-        headers = {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
-        return self.send(200, None, content, headers, with_body)
-
-    def send(
-        self, status: int, code: str | None, content: bytes = b"", headers: Any = (), with_body: bool = True
-    ) -> None:
-        self.send_response(status)
-        for name, value in {**dict(headers), **({"X-Error-Code": code} if code else {})}.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if with_body and self.command == "GET":
-            self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Silence."""
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    from huggingface_hub import constants, file_download
-
-    server = Hub()
-    Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(constants, "ENDPOINT", server.url)
-    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-    for module in (constants, file_download):  # versions before 1.0 have it in both
-        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    yield server
-    server.shutdown()
-    server.server_close()
 
 
 SIDE = {"config.json", "tokenizer.json", "tokenizer_config.json", "modules.json", "1_Pooling/config.json"}
@@ -168,6 +88,34 @@ def test_only_the_chosen_precision_is_downloaded(hub: Hub, tmp_path: Path, dtype
     assert folder == tmp_path / "models--a--many/snapshots" / COMMIT["main"]
     assert (folder / "onnx" / graph).read_bytes() == GRAPH
     assert open_bundle(folder).tasks == ("sentence-similarity", "embedding", "feature-extraction")
+
+
+@pytest.mark.parametrize(
+    ("kernels", "graph"), [("VNNI", "qint8_avx512_vnni"), ("AVX2", "quint8_avx2"), ("Arm", "qint8_arm64")]
+)
+def test_the_file_for_this_processor_is_downloaded(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, kernels: str, graph: str
+) -> None:
+    monkeypatch.setattr("onnxpipe.bundle.precision.kernels", lambda: frozenset({kernels}))
+    fetch("a/sentences", dtype="int8")
+    assert hub.downloaded() == SIDE | {f"onnx/model_{graph}.onnx"}
+    fetch("a/sentences")
+    assert hub.downloaded() == {"onnx/model_O2.onnx"}
+
+
+def test_the_folder_that_was_named_is_downloaded(hub: Hub) -> None:
+    with pytest.raises(ModelNotFoundError, match="pass subfolder=, one of cpu_and_mobile, cuda"):
+        fetch("a/genai")
+    assert hub.downloaded() == set()
+    for place in (Place(subfolder="cuda"), Place(subfolder="cuda/fp16"), Place(file_name="cuda/fp16/phi3-mini.onnx")):
+        folder = fetch("a/genai", place=place)
+        bundle = open_bundle(folder, place)
+        assert bundle.folder == folder / "cuda/fp16"
+        assert bundle.choose("model") == ("fp16", bundle.folder / "phi3-mini.onnx")
+        assert bundle.config.head_dim == 96
+    names = ("genai_config.json", "tokenizer.json", "phi3-mini.onnx", "phi3-mini.onnx.data")
+    assert hub.downloaded() == {f"cuda/fp16/{name}" for name in names}
+    assert fetch("a/genai", place=place, local_files_only=True) == folder
 
 
 def test_the_components_of_a_diffusion_pipeline(hub: Hub) -> None:

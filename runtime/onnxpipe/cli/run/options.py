@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -29,6 +29,7 @@ class RunOptions:
     file_name: str | None
     subfolder: str | None
     model_file_name: str | None
+    onnx: Literal["community"] | None
     device: str | None
     providers: tuple[str, ...]
     threads: int | None
@@ -66,7 +67,7 @@ class RunOptions:
     @property
     def place(self) -> dict[str, Any]:
         """Keywords that say where the model's graphs are."""
-        return {name: getattr(self, name) for name in ("file_name", "subfolder", "model_file_name")}
+        return {name: getattr(self, name) for name in ("file_name", "subfolder", "model_file_name", "onnx")}
 
     @property
     def parts(self) -> InputParts:
