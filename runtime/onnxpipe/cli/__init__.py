@@ -1,4 +1,4 @@
-"""The command line: `onnxpipe export | run | chat | inspect | verify | bench | tune | doctor`.
+"""The command line: `onnxpipe export | run | chat | serve | inspect | verify | bench | tune | doctor`.
 
 Results go to stdout, progress and warnings to stderr. Exit codes: 0 done, 1 an error (one line, `error: ...`), 2
 wrong arguments, 3 done, but some inputs or rows have an error (`--on-error return`), 130 interrupted, 141
@@ -14,6 +14,7 @@ from onnxpipe.cli import chat, doctor, export, inspect, tune, verify
 from onnxpipe.cli.bench import command as bench
 from onnxpipe.cli.guard import GuardedGroup, traceback_option
 from onnxpipe.cli.run import command as run
+from onnxpipe.cli.serve import command as serve
 
 
 @click.group(cls=GuardedGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -23,7 +24,7 @@ def main() -> None:
     """Export Hugging Face models to certified ONNX bundles and run them without PyTorch."""
 
 
-for _module in (export, run, chat, inspect, verify, bench, tune, doctor):
+for _module in (export, run, chat, serve, inspect, verify, bench, tune, doctor):
     main.add_command(_module.command)
 
 __all__ = ["main"]

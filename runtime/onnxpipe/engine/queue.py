@@ -92,14 +92,20 @@ class Caller:
         queued_s: the longest time that a row has waited, in seconds.
         run_s: the time of the batches that had a row of this call.
         tokens: the sum of the lengths of the rows.
+        submitted: when the first row came to the queue, by its clock; None before.
     """
 
     def __init__(self, queue: Queue, owner: Hashable = None, deadline: float | None = None) -> None:
         self.queue, self.owner, self.deadline = queue, owner, deadline
         self.queued_s = self.run_s = 0.0
         self.tokens = 0
-        self.admitted = False
+        self.submitted: float | None = None
         self._cancelled = threading.Event()
+
+    @property
+    def admitted(self) -> bool:
+        """Whether rows of the call were taken: its further rows are taken as well."""
+        return self.submitted is not None
 
     def cancel(self) -> None:
         """Give the call up: rows that wait vanish, and generation stops at its next token."""
@@ -231,14 +237,14 @@ class Queue:
                 self._admit(cost)
             elif self._ended:
                 raise OverloadedError("the queue is closed")
-            caller.admitted = True
+            now = self.clock()
+            caller.submitted = now if caller.submitted is None else caller.submitted
             caller.tokens += sum(ticket.row.length for ticket in tickets)
             if (fault := caller.fault()) is not None:
                 for ticket in tickets:
                     ticket.error = fault
                 order.settle(len(tickets))
                 return order
-            now = self.clock()
             for ticket in tickets:
                 group = (work.group, None if work.can_pad else shapes(ticket.row))
                 self._waiting.append(_Waiting(ticket, order, now, group))

@@ -36,7 +36,7 @@ from onnxpipe.generation.request import DecodingRequest, SearchResult
 from onnxpipe.generation.seed import row_streams
 from onnxpipe.generation.streamers import as_streamer
 from onnxpipe.generation.supported import check_supported
-from onnxpipe.generation.validation import check_size
+from onnxpipe.generation.validation import arguments_refused, check_size
 
 _BEAMS = frozenset(
     (
@@ -99,8 +99,8 @@ def generate(
         GenerateOutput.
 
     Raises:
-        ValueError: parameters that contradict each other, an unused argument, a prompt that is too long.
-        UnsupportedError: an argument that this runtime does not support.
+        UnsupportedError: parameters that contradict each other, an unused argument, a prompt that is too long, an
+            argument that this runtime does not support.
         UnfinishedAnswerError: a text stopped before it had the form of `response_format`.
     """
     if synced_gpus:
@@ -108,22 +108,23 @@ def generate(
     kwargs.pop("trust_remote_code", None)  # nothing here comes from the Hub: every search is this package's own
     extras = _extract(custom_generate, kwargs)
     tokenizer, assistant_tokenizer = kwargs.pop("tokenizer", None), kwargs.pop("assistant_tokenizer", None)
-    resolved = _resolve(model, generation_config, kwargs, use_model_defaults)
-    config = resolved.config
-    mode = generation_mode(config, assistant=assistant_model is not None)
-    check_supported(config, mode, streamer=streamer is not None, custom=custom_generate is not None)
-    check_names(model, resolved.inputs)
-    extra = _Extra(
-        logits_processor,
-        stopping_criteria,
-        prefix_allowed_tokens_fn,
-        as_streamer(streamer),
-        tokenizer,
-        response_format,
-        seed,
-        (array_argument(negative_prompt_ids), array_argument(negative_prompt_attention_mask)),
-    )
-    request = _prepare(model, inputs, resolved, extra)
+    with arguments_refused():
+        resolved = _resolve(model, generation_config, kwargs, use_model_defaults)
+        config = resolved.config
+        mode = generation_mode(config, assistant=assistant_model is not None)
+        check_supported(config, mode, streamer=streamer is not None, custom=custom_generate is not None)
+        check_names(model, resolved.inputs)
+        extra = _Extra(
+            logits_processor,
+            stopping_criteria,
+            prefix_allowed_tokens_fn,
+            as_streamer(streamer),
+            tokenizer,
+            response_format,
+            seed,
+            (array_argument(negative_prompt_ids), array_argument(negative_prompt_attention_mask)),
+        )
+        request = _prepare(model, inputs, resolved, extra)
     if custom_generate is not None:
         return custom_generate(
             model,

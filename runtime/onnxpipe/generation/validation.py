@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+from onnxpipe.errors import OnnxPipeError, UnsupportedError
 from onnxpipe.generation.fields import CACHE_IMPLEMENTATIONS
 from onnxpipe.generation.logs import warn_once
 
@@ -48,6 +51,17 @@ _OUTPUTS = ("output_attentions", "output_hidden_states", "output_scores", "outpu
 
 #: Most numbers of an array of a search: a batch of 64, with 10 beams, of 256,000 tokens has a third of them.
 _MOST_NUMBERS = 1 << 29
+
+
+@contextlib.contextmanager
+def arguments_refused() -> Iterator[None]:
+    """Turn the ValueErrors of checks into UnsupportedErrors, which are ValueErrors too: the arguments are at fault."""
+    try:
+        yield
+    except ValueError as error:
+        if isinstance(error, OnnxPipeError):
+            raise
+        raise UnsupportedError(str(error)) from error
 
 
 def validate(config: GenerationConfig, *, strict: bool, given: frozenset[str] | None) -> None:

@@ -214,6 +214,16 @@ class TextGenerationPipeline(GenerationPipeline[TextGenerationOptions]):
         marked = with_chats(inputs)
         return marked if isinstance(marked, Chat) else super().one_input(marked)
 
+    def prompt_ids(self, inputs: Any, **options: Any) -> list[int]:
+        """Return the tokens of the prompt of one text or chat, as a call with these options has them.
+
+        Args:
+            inputs: one text or chat.
+            **options: the options of a call.
+        """
+        (row,) = self.encode(self.one_input(inputs), self.parse(options, self.options))
+        return list(map(int, row.feeds["input_ids"][len(row.feeds["input_ids"]) - row.extra.length :]))
+
     def encode(self, value: Any, options: TextGenerationOptions) -> Iterator[Row]:
         chat = Chat(value) if is_chat(value) else value
         if not isinstance(chat, (str, Chat)):

@@ -7,8 +7,8 @@ its prompt.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,6 +57,19 @@ def text_after(tokenizer: Any, before: Sequence[int], generated: Sequence[int], 
     return together[next((i for i, pair in enumerate(zip(alone, together)) if pair[0] != pair[1]), len(together)) :]
 
 
+@dataclass
+class TokenRecord:
+    """The tokens of one answer, as they come.
+
+    Attributes:
+        prompt: how many the prompt has.
+        generated: those after it.
+    """
+
+    prompt: int = 0
+    generated: list[int] = field(default_factory=list)
+
+
 class _AnswerStreamer(TextIteratorStreamer):
     """Iterate over pieces of an answer, in another thread than the one that generates.
 
@@ -65,19 +78,23 @@ class _AnswerStreamer(TextIteratorStreamer):
     Args:
         tokenizer: decodes.
         continues_prompt: decode the first line with the prompt, which it continues.
+        record: takes the tokens.
         **decode_kwargs: of `decode`.
     """
 
-    def __init__(self, tokenizer: Any, continues_prompt: bool, **decode_kwargs: Any) -> None:
+    def __init__(self, tokenizer: Any, continues_prompt: bool, record: TokenRecord, **decode_kwargs: Any) -> None:
         super().__init__(tokenizer, **decode_kwargs)
         self._continues_prompt = continues_prompt
+        self._record = record
 
     def put(self, value: Array) -> None:
         """Take the prompt once, and then the next tokens."""
         if not self.next_tokens_are_prompt:
+            self._record.generated += value.tolist()
             super().put(value)
             return
         self.next_tokens_are_prompt = False
+        self._record.prompt = int(np.size(value))
         if self._continues_prompt:
             self.token_cache = np.ravel(value).tolist()
             self.start_line()
@@ -121,15 +138,18 @@ def with_stops(kwargs: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
     return {**kwargs, "stopping_criteria": criteria}
 
 
-def text_pieces(pipe: TextGenerator, value: Any, options: Any) -> Iterator[str]:
-    """Generate the text of one answer, in pieces.
+def text_pieces(
+    pipe: TextGenerator, value: Any, options: Any, record: TokenRecord | None = None
+) -> Generator[str, None, None]:
+    """Generate the text of one answer, in pieces; `record` takes its tokens.
 
     Nothing runs before the first piece is requested. An error of the model is raised where the pieces are read. When
     the iterator is closed, the model stops after the token that it is at.
     """
     stop = _StopOnEvent()
     tokenizer: Any = pipe.tokenizer
-    streamer = _AnswerStreamer(tokenizer, pipe.continues_prompt(value, options), **pipe.decode_kwargs(options))
+    continues = pipe.continues_prompt(value, options)
+    streamer = _AnswerStreamer(tokenizer, continues, record or TokenRecord(), **pipe.decode_kwargs(options))
     criteria = StoppingCriteriaList([*(options.generate.get("stopping_criteria") or ()), stop])
     options = replace(
         options, generate={**options.generate, "streamer": streamer, "stopping_criteria": criteria}

@@ -1,0 +1,1 @@
+"""`onnxpipe serve`."""

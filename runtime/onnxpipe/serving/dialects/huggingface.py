@@ -1,0 +1,219 @@
+"""Hugging Face's shapes, for every task: `{"inputs", "parameters"}` or the bytes of a file.
+
+`/models/{name}` and `/` answer as the hosted API does, which `huggingface_hub.InferenceClient` reads;
+`/pipeline/{task}`, `/predict` and `/invocations` answer as the pipeline itself does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from onnxpipe.serving.answers import encode_audio, is_image, plain_answer, png
+from onnxpipe.serving.bodies import json_response, parse_body, read_body
+from onnxpipe.serving.dialects.errors import endpoint
+from onnxpipe.serving.exchange import exchange_of
+from onnxpipe.serving.faults import RequestFault, bad_request
+from onnxpipe.serving.inputs import read_inputs
+from onnxpipe.serving.limits import check_size
+from onnxpipe.serving.parameters import unknown_field
+from onnxpipe.serving.served import ServedModel
+from onnxpipe.serving.sse import event, events
+from onnxpipe.serving.texts import WrittenText, write_pieces
+from onnxpipe.tasks.base.generation import GenerationPipeline
+
+if TYPE_CHECKING:
+    from onnxpipe.serving.server import ServerState
+
+#: Fields of a body beside `inputs` and `parameters`.
+_FIELDS = frozenset({"inputs", "parameters", "options", "stream", "instances", "image", "question"})
+#: Fields that some clients put beside `parameters`, with the parameters that they are.
+_TOP_LEVEL = {
+    "normalize": "normalize",
+    "truncate": "truncation",
+    "prompt_name": "prompt_name",
+    "dimensions": "truncate_dim",
+}
+#: Parameters of TGI, with what they are called here.
+_TGI = {"stop": "stop_sequence"}
+_OPTIONS = frozenset({"wait_for_model", "use_cache", "use_gpu"})
+_FILES = ("image/", "audio/", "video/", "application/octet-stream")
+
+
+class HuggingFaceRoutes:
+    """The routes of Hugging Face's shapes."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route(path, endpoint("huggingface", function), methods=["POST"])
+            for path, function in (
+                ("/models/{name:path}", self.hosted), ("/", self.hosted), ("/pipeline/{task}", self.own),
+                ("/predict", self.own), ("/invocations", self.own),
+            )
+        ]  # fmt: skip
+
+    async def hosted(self, request: Request) -> Response:
+        """Answer as the hosted API does."""
+        served = self._state.table.find(request.path_params.get("name"))
+        return await self._answer(request, served, hosted=True)
+
+    async def own(self, request: Request) -> Response:
+        """Answer as the pipeline does."""
+        task = request.path_params.get("task")
+        served = self._state.table.by_task(task) if task is not None else self._state.table.find()
+        return await self._answer(request, served, hosted=False)
+
+    async def _answer(self, request: Request, served: ServedModel, *, hosted: bool) -> Response:
+        exchange_of(request).served = served
+        body = await self._body(request, served)
+        settings = self._state.settings
+        instances = body.get("instances")
+        inputs = read_inputs(_with_parts(body, served) if instances is None else instances, served.spec, settings)
+        given = _parameters(body)
+        details = given.pop("details", False)
+        parameters = served.read_parameters(given, settings)
+        if body.get("stream"):
+            return await self._stream(request, served, inputs, parameters)
+
+        def call(view: Any) -> Any:
+            check_size(inputs, served.spec, settings)
+            return view(inputs, **parameters)
+
+        answer = await self._state.calls.answer(request, served, call)
+        if instances is not None:
+            return json_response({"predictions": plain_answer(answer)})
+        if details:
+            raise bad_request("details are given of streams only: pass stream", "details")
+        raw = _file(answer, request)
+        if raw is not None:
+            return raw
+        return json_response(plain_answer(_as_hosted(answer, inputs, served) if hosted else answer))
+
+    async def _body(self, request: Request, served: ServedModel) -> dict[str, Any]:
+        """Read the body: JSON, or the bytes of a file with parameters in the query."""
+        settings = self._state.settings
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        text_only = not served.spec.takes_files and not served.spec.chats
+        body = await read_body(request, settings.max_json if text_only else settings.max_body)
+        if not body:
+            raise bad_request("the body is empty", "inputs")
+        is_file = kind.startswith(_FILES) or (
+            served.spec.takes_files and kind in ("", "application/x-www-form-urlencoded")
+        )
+        if is_file and body.lstrip()[:1] != b"{":
+            if not served.spec.takes_files:
+                raise RequestFault(415, f"{served.task} takes JSON, not {kind}", "unsupported_media_type")
+            return {"inputs": body, "parameters": {name: _value(text) for name, text in request.query_params.items()}}
+        if kind == "text/plain":
+            return {"inputs": body.decode("utf-8", "replace")}
+        value = parse_body(body)
+        if not isinstance(value, dict):
+            raise bad_request('the body must be an object with "inputs"', "inputs")
+        for name in value:
+            if name not in _FIELDS and name not in _TOP_LEVEL:
+                raise unknown_field(name, {*_FIELDS, *_TOP_LEVEL}, "field")
+        return value
+
+    async def _stream(
+        self, request: Request, served: ServedModel, value: Any, parameters: Mapping[str, Any]
+    ) -> Response:
+        """Answer with server-sent events, as text-generation-inference does."""
+        pipe = served.pipe
+        if not isinstance(pipe, GenerationPipeline) or not pipe.can_stream(**parameters):
+            raise bad_request("this call cannot be streamed: leave stream out", "stream")
+        written, exchange = WrittenText(), exchange_of(request)
+        pieces = self._state.calls.stream(request, served, lambda view: write_pieces(view, value, parameters, written))
+
+        async def told() -> AsyncIterator[bytes]:
+            number = 0
+            async for piece in pieces:
+                number += 1
+                last = written.record.generated[-1] if written.record.generated else None
+                yield event({"index": number, "token": {"id": last, "text": piece, "logprob": None, "special": False},
+                             "generated_text": None, "details": None})  # fmt: skip
+            exchange.prompt, exchange.generated = written.record.prompt, len(written.record.generated)
+            reason = "length" if written.reason == "length" else "eos_token"
+            details = {"finish_reason": reason, "generated_tokens": exchange.generated, "seed": None}
+            yield event({"index": number + 1, "token": {"id": None, "text": "", "logprob": None, "special": True},
+                         "generated_text": written.text, "details": details})  # fmt: skip
+
+        return StreamingResponse(
+            await events(told(), lambda fault: {"error": fault.message}), media_type="text/event-stream"
+        )
+
+
+def _with_parts(body: Mapping[str, Any], served: ServedModel) -> Any:
+    """Put an image and a question that stand beside the inputs into them."""
+    inputs = body.get("inputs")
+    beside = {name: body[name] for name in ("image", "question") if body.get(name) is not None}
+    if not beside:
+        return inputs
+    if not {"image", "question"} <= {part.name for part in served.spec.parts}:
+        raise bad_request(f"{served.task} takes no {' or '.join(beside)} beside its inputs", next(iter(beside)))
+    if isinstance(inputs, Mapping):
+        return {**inputs, **beside}
+    return {"image": inputs, **beside} if inputs is not None else beside
+
+
+def _parameters(body: Mapping[str, Any]) -> dict[str, Any]:
+    given = body.get("parameters")
+    if given is not None and not isinstance(given, Mapping):
+        raise bad_request('"parameters" must be an object', "parameters")
+    for name in body.get("options") or {}:
+        if name not in _OPTIONS:
+            raise unknown_field(name, _OPTIONS, "option")
+    found: dict[str, Any] = {name: body[key] for key, name in _TOP_LEVEL.items() if body.get(key) is not None}
+    found |= {_TGI.get(str(name), str(name)): value for name, value in (given or {}).items()}
+    return found
+
+
+def _value(text: str) -> Any:
+    """Read a parameter of a query: JSON, or else a text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _as_hosted(answer: Any, inputs: Any, served: ServedModel) -> Any:
+    """Turn an answer into the shape that the hosted API gives it."""
+    many = isinstance(inputs, list) and isinstance(answer, list) and len(answer) == len(inputs)
+    if isinstance(answer, Mapping) and {"labels", "scores"} <= set(answer):
+        return _pairs(answer)
+    if many and answer and isinstance(answer[0], Mapping) and {"labels", "scores"} <= set(answer[0]):
+        return [_pairs(each) for each in answer]
+    ranks = served.spec.input == "text" and not served.spec.parts and not served.spec.candidate_labels
+    if ranks and _is_labels(answer):
+        return [[each] for each in answer] if many else [answer]
+    return answer
+
+
+def _is_labels(answer: Any) -> bool:
+    return isinstance(answer, list) and bool(answer) and all(
+        isinstance(each, Mapping) and set(each) == {"label", "score"} for each in answer
+    )  # fmt: skip
+
+
+def _pairs(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"label": label, "score": score} for label, score in zip(answer["labels"], answer["scores"], strict=True)]
+
+
+def _file(answer: Any, request: Request) -> Response | None:
+    """Answer with the bytes of an image or of sound, unless the client asks for JSON; None for other answers."""
+    if request.headers.get("accept", "").startswith("application/json"):
+        return None
+    if is_image(answer):
+        return Response(png(answer), media_type="image/png")
+    if isinstance(answer, Mapping) and set(answer) == {"audio", "sampling_rate"}:
+        data, kind = encode_audio(answer, "wav")
+        return Response(data, media_type=kind)
+    return None

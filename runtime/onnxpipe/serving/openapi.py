@@ -1,0 +1,88 @@
+"""`/openapi.json`: all endpoints, and the parameters of the loaded models, from the options of their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from onnxpipe._version import __version__
+from onnxpipe.serving.served import ModelTable, ServedModel
+from onnxpipe.serving.settings import ServeSettings
+
+_ERROR = {
+    "description": "What is wrong.",
+    "content": {"application/json": {"schema": {"type": "object", "required": ["error"]}}},
+}
+
+
+def describe(table: ModelTable, settings: ServeSettings) -> dict[str, Any]:
+    """Describe the server as an OpenAPI document."""
+    paths: dict[str, Any] = {
+        "/health": _get("Whether requests are answered.", {"503": {"description": "Models are loaded, or it stops."}}),
+        "/v1/models": _get("The models."),
+        "/info": _get("The models and limits."),
+        "/metrics": _get("Metrics in Prometheus' text format.", kind="text/plain"),
+    }
+    for served in table.models.values():
+        paths[f"/models/{served.name}"] = _post(served, settings, "as the hosted API answers")
+    for served in table.models.values():
+        if sum(each.task == served.task for each in table.models.values()) == 1:
+            paths[f"/pipeline/{served.task}"] = _post(served, settings, "as the pipeline answers")
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "onnxpipe", "version": __version__},
+        "paths": paths,
+    }
+    if settings.keys:
+        document["components"] = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
+        document["security"] = [{"key": []}]
+    return document
+
+
+def _get(summary: str, more: Mapping[str, Any] | None = None, kind: str = "application/json") -> dict[str, Any]:
+    answer = {"description": "The answer.", "content": {kind: {"schema": {}}}}
+    return {"get": {"summary": summary, "responses": {"200": answer, "401": _ERROR, **(more or {})}}}
+
+
+def _post(served: ServedModel, settings: ServeSettings, shape: str) -> dict[str, Any]:
+    parameters = {}
+    for name, schema in served.parameters.items():
+        most = settings.most(name)
+        parameters[name] = schema if most is None else {**schema, "description": f"at most {most:g}"}
+    body: dict[str, Any] = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "inputs": _inputs(served),
+            "parameters": {"type": "object", "properties": parameters, "additionalProperties": False},
+        },
+    }
+    content: dict[str, Any] = {"application/json": {"schema": body}}
+    if served.spec.takes_files and not served.spec.parts:
+        content["application/octet-stream"] = {"schema": {"type": "string", "format": "binary"}}
+    statuses = ("400", "401", "403", "404", "413", "415", "429", "503", "504")
+    return {
+        "post": {
+            "summary": f"{served.spec.help} ({shape})",
+            "requestBody": {"required": True, "content": content},
+            "responses": {
+                "200": {"description": "The answer.", "content": {"*/*": {"schema": {}}}},
+                **dict.fromkeys(statuses, _ERROR),
+            },
+        }
+    }
+
+
+def _inputs(served: ServedModel) -> dict[str, Any]:
+    spec = served.spec
+    if spec.parts:
+        parts = {
+            part.name: {"type": "array", "items": {"type": "string"}}
+            if part.is_list
+            else {"type": ["string", "object", "array"]}
+            for part in spec.parts
+        }
+        return {"type": ["object", "array", "string"], "properties": parts}
+    if spec.takes_files:
+        return {"type": ["string", "array"], "description": "base64, or a data: URL"}
+    return {"type": ["string", "array", "object"]}

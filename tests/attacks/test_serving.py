@@ -1,0 +1,109 @@
+"""Hostile requests: the right status, a body of the dialect, no trace, no path; the server goes on."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unit.serving.stubs import client, images, sentiment, writer, zero_shot
+
+PIPES = {"s": sentiment, "z": zero_shot, "w": writer, "i": images}
+
+
+@pytest.fixture(scope="module")
+def web() -> Any:
+    return client({name: make() for name, make in PIPES.items()})
+
+
+def deep(levels: int) -> bytes:
+    return b'{"inputs":' + b"[" * levels + b"]" * levels + b"}"
+
+
+BODIES: list[bytes] = [
+    b"", b"{", b"\xff\xfe", b"null", b"[]", b"0", b'"x"', b'{"inputs": NaN}', b'{"inputs": Infinity}',
+    b'{"inputs": "a", "inputs": "b"}', deep(33), deep(100_000), b'{"inputs": "\\ud800"}', b'{"inputs": "a\\u0000b"}',
+    b'{"inputs": ' + b"9" * 5000 + b"}", b'{"inputs": 1e999}', b'{"inputs": true}', b'{"inputs": {}}',
+    b'{"inputs": []}', b'{"inputs": [[]]}', b'{"inputs": [null]}', b'{"inputs": "x", "parameters": {"top_k": -1}}',
+    b'{"inputs": "x", "parameters": {"top_k": 1e30}}', b'{"inputs": "x", "parameters": {"__class__": 1}}',
+    b'{"inputs": "x", "parameters": {"candidate_labels": 5}}', b'{"inputs": "x", "parameters": {"num_beams": 1000}}',
+    b'{"inputs": "x", "parameters": {"num_return_sequences": 5000}}',
+    b'{"inputs": "x", "parameters": {"max_new_tokens": 1000000000}}',
+    b'{"inputs": "x", "parameters": {"max_new_tokens": -5}}', b'{"inputs": "x", "parameters": {"temperature": "hot"}}',
+    b'{"inputs": "x", "parameters": {"stopping_criteria": []}}', b'{"inputs": "x", "parameters": {"timeout": 1}}',
+    b'{"inputs": "x", "parameters": {"generate_kwargs": {"custom_generate": "x"}}}',
+    b'{"inputs": [{"role": "user", "content": [{"type": "image", "path": "/etc/passwd"}]}]}',
+    b'{"inputs": [{"role": "user", "content": {"a": 1}}]}', b'{"inputs": [{"role": 1, "content": "x"}]}',
+    b'{"inputs": {"image": "/etc/passwd"}}', b'{"inputs": {"table": "/etc/passwd", "query": "x"}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PIPES)
+@pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
+def test_bodies(web: Any, name: str, body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        answer = web.post(f"/models/{name}", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code < 500
+    json.loads(answer.content)
+    assert not caplog.records and "Traceback" not in answer.text and "/srv/secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{existing}",
+        "{missing}",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "http://127.0.0.1:1/x.png",
+        "//host/share",
+        "~",
+        "",
+    ],
+)
+def test_a_string_is_never_a_path(web: Any, source: str, tmp_path: Path) -> None:
+    existing = tmp_path / "image.png"
+    existing.write_bytes(b"x")
+    answer = web.post("/models/i", json={"inputs": source.format(existing=existing, missing=tmp_path / "none")})
+    assert answer.status_code == 400 and str(tmp_path) not in answer.text and "no such" not in answer.text
+
+
+def test_broken_images(web: Any) -> None:
+    for data in (b"GIF89a", b"\x89PNG\r\n\x1a\n" + b"\x00" * 100, b"\x00" * 1000):
+        answer = web.post("/models/i", json={"inputs": base64.b64encode(data).decode()})
+        assert answer.status_code == 400 and "image" in answer.json()["error"]
+
+
+def test_large_bodies_are_refused_while_they_come() -> None:
+    web = client({"s": sentiment()}, max_json=1000)
+    told = web.post("/", content=b'{"inputs": "' + b"x" * 1000 + b'"}')
+    assert told.status_code == 413 and "1,000 bytes" in told.json()["error"]
+    sent = []
+
+    def parts() -> Any:
+        for _ in range(100):
+            sent.append(1)
+            yield b"x" * 100
+
+    assert web.post("/", content=parts()).status_code == 413  # without a length
+
+
+def test_too_many_labels(web: Any) -> None:
+    answer = web.post("/models/z", json={"inputs": "x", "parameters": {"candidate_labels": ["a"] * 100_000}})
+    assert answer.status_code == 400 and "100,000 entries" in answer.json()["error"]
+
+
+def test_odd_headers_and_paths(web: Any) -> None:
+    body = {"inputs": "x"}
+    for headers in (
+        {"x-request-id": "a" * 10_000}, {"authorization": "Bearer"}, {"content-type": "multipart/form-data"},
+        {"content-length": "9" * 30}, {"accept": "*/*;q=x"}, {"host": ""}, {"host": "[::1"},
+    ):  # fmt: skip
+        assert web.post("/models/s", json=body, headers=headers).status_code < 500
+    for path in ("/models/..%2f..%2fetc", "/models/%00", "/pipeline/%2e%2e", "/v1/models/" + "x" * 5000, "//", "/%ff"):
+        assert web.post(path, json=body).status_code in (400, 404, 405)
+    assert web.post("/models/s", json=body).status_code == 200

@@ -1,0 +1,185 @@
+"""What every server does: health, keys, hosts, limits, ids, metrics, the log, faults of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import Any
+
+import pytest
+
+from onnxpipe.serving.parameters import schemas
+from onnxpipe.tasks.registry import all_tasks
+from unit.serving.stubs import client, images, sentiment, testing, writer
+
+TEXT = {"inputs": "hello"}
+
+
+def test_models_health_and_description() -> None:
+    web = client({"a/b": sentiment(), "c": writer()})
+    assert web.get("/health").json() == web.get("/ping").json() == {"status": "ok"}
+    listed = web.get("/v1/models").json()
+    assert [each["id"] for each in listed["data"]] == ["a/b", "c"] and listed["object"] == "list"
+    assert web.get("/v1/models/a%2Fb").json() == listed["data"][0]
+    assert web.get("/v1/models/x").json()["error"]["code"] == "model_not_found"
+    assert web.post("/models/a%2Fb", json=TEXT).status_code == 200
+    assert [each["task"] for each in web.get("/info").json()["models"]] == ["text-classification", "text-generation"]
+    paths = web.get("/openapi.json").json()["paths"]
+    body = paths["/models/a/b"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body["properties"]["parameters"]["properties"]["top_k"]["description"] == "at most 1000"
+    assert web.get("/nothing").status_code == 404
+    assert web.get("/predict").status_code == 405
+
+
+def test_a_server_that_loads_says_so() -> None:
+    from onnxpipe.serving.application import application
+    from onnxpipe.serving.server import ServerState
+    from onnxpipe.serving.settings import ServeSettings
+
+    state = ServerState(ServeSettings())
+    web = testing.TestClient(application(state))
+    answer = web.get("/health")
+    assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
+    state.table.add("s", sentiment())
+    state.ready = True
+    assert web.get("/health").status_code == 200
+    state.draining = True
+    assert web.get("/health").status_code == 503
+    assert web.post("/", json=TEXT).status_code == 503
+    state.close()
+
+
+def test_keys() -> None:
+    web = client(sentiment(), keys=("first", "second"))
+    assert web.get("/health").status_code == 200
+    refused = web.post("/", json=TEXT)
+    assert refused.status_code == 401 and refused.headers["www-authenticate"] == "Bearer"
+    assert web.get("/metrics").status_code == 401
+    for headers in ({"authorization": "Bearer second"}, {"x-api-key": "first"}):
+        assert web.post("/", json=TEXT, headers=headers).status_code == 200
+    for headers in ({"authorization": "Bearer firs"}, {"authorization": "first"}, {"x-api-key": "é".encode()}):
+        assert web.post("/", json=TEXT, headers=headers).status_code == 401
+    assert web.get("/v1/models").json()["error"]["type"] == "authentication_error"
+
+
+def test_a_page_of_another_site_cannot_reach_a_local_server() -> None:
+    web = client(sentiment(), hosts=("localhost",))
+    assert web.post("/", json=TEXT).status_code == 200
+    assert web.post("/", json=TEXT, headers={"host": "evil.example:8000"}).status_code == 403
+    assert "access-control-allow-origin" not in web.post("/", json=TEXT, headers={"origin": "http://a.example"}).headers
+    allowed = client(sentiment(), cors=("http://a.example",)).post(
+        "/", json=TEXT, headers={"origin": "http://a.example"}
+    )
+    assert allowed.headers["access-control-allow-origin"] == "http://a.example"
+
+
+def test_ids_and_times() -> None:
+    web = client(sentiment())
+    answer = web.post("/", json=TEXT, headers={"x-request-id": "mine-1"})
+    assert answer.headers["x-request-id"] == "mine-1"
+    assert {"x-total-time", "x-queue-time", "x-inference-time", "x-tokenization-time"} <= set(answer.headers)
+    assert answer.headers["x-compute-tokens"] == "5"
+    for bad in ("", "x" * 129, "a\tb"):
+        assert len(web.post("/", json=TEXT, headers={"x-request-id": bad}).headers["x-request-id"]) == 32
+
+
+def test_a_servers_fault_is_told_by_its_id(caplog: pytest.LogCaptureFixture) -> None:
+    pipe = sentiment()
+    pipe.model.broken = True
+    with caplog.at_level(logging.ERROR, "onnxpipe.serving"):
+        answer = client(pipe).post("/", json=TEXT, headers={"x-request-id": "abc"})
+    assert answer.status_code == 500
+    assert "abc" in answer.json()["error"] and "secret" not in answer.text
+    assert "the graph broke" in caplog.text
+
+
+def test_the_models_folder_is_never_told() -> None:
+    pipe = sentiment()
+
+    def parse(*_: Any) -> Any:
+        raise ValueError(f"{pipe.model.name_or_path} takes no such thing")
+
+    pipe.parse = parse
+    answer = client({"s": pipe}).post("/", json={**TEXT, "parameters": {"top_k": 1}})
+    assert (answer.status_code, answer.json()["error"]) == (400, "s takes no such thing")
+
+
+def test_one_line_of_json_for_a_request_and_nothing_of_its_content(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "onnxpipe.access"):
+        client({"s": sentiment()}).post("/", json={"inputs": "my secret"}, headers={"x-request-id": "i"})
+    (line,) = [json.loads(record.message) for record in caplog.records if record.name == "onnxpipe.access"]
+    assert line["id"] == "i" and line["code"] == 200 and line["model"] == "s" and line["tokens"] == 9
+    assert "secret" not in caplog.text
+
+
+def test_metrics() -> None:
+    web = client({"s": sentiment()})
+    web.post("/", json=TEXT)
+    web.post("/", json={})
+    told = web.get("/metrics").text
+    assert 'onnxpipe_requests_total{code="200",dialect="huggingface",model="s",task="text-classification"} 1.0' in told
+    assert 'onnxpipe_requests_total{code="400"' in told
+    assert 'onnxpipe_batch_rows_count{model="s"} 1.0' in told
+    assert 'onnxpipe_queue_rows{model="s"} 0.0' in told
+    assert 'onnxpipe_info{dtype="float32",model="s"' in told
+
+
+def test_a_full_server_refuses_and_says_when_to_come_back() -> None:
+    pipe = sentiment()
+    entered, gate = threading.Event(), threading.Event()
+    run = pipe.model.run
+
+    def slow(feeds: Any) -> Any:
+        entered.set()
+        gate.wait(60)
+        return run(feeds)
+
+    pipe.model.run = slow
+    with client(pipe, max_calls=1) as web:
+        answers: list[Any] = []
+        first = threading.Thread(target=lambda: answers.append(web.post("/", json=TEXT)))
+        first.start()
+        entered.wait(60)
+        refused = web.post("/", json=TEXT)
+        gate.set()
+        first.join(60)
+    assert refused.status_code == 429 and int(refused.headers["retry-after"]) >= 1
+    assert answers[0].status_code == 200
+
+
+def test_an_answer_that_takes_too_long_is_given_up() -> None:
+    answer = client(sentiment(), timeout_s=0.0).post("/", json=TEXT)
+    assert answer.status_code == 504
+
+
+def test_reload_needs_a_key_and_a_loader() -> None:
+    assert client(sentiment()).post("/admin/reload").status_code == 403
+    web = client(sentiment(), keys=("k",))
+    assert web.post("/admin/reload", headers={"x-api-key": "k"}).status_code == 501
+    state = web.app.state.server
+    state.reload = lambda: state.table.add("text-classification", sentiment())
+    before = state.table.models["text-classification"]
+    assert web.post("/admin/reload", headers={"x-api-key": "k"}).status_code == 200
+    assert state.table.models["text-classification"] is not before
+    assert web.post("/", json=TEXT, headers={"x-api-key": "k"}).status_code == 200
+
+
+@pytest.mark.parametrize("spec", all_tasks(), ids=lambda spec: spec.name)
+def test_no_parameter_names_a_file_a_model_or_a_function(spec: Any) -> None:
+    known = schemas(spec.pipeline)
+    forbidden = {
+        "assistant_model", "assistant_tokenizer", "decoder", "custom_generate", "logits_processor", "tokenizer", "ocr",
+        "stopping_criteria", "generation_config", "batch_size", "num_workers", "progress", "timeout", "streamer",
+        "prefix_allowed_tokens_fn", "tesseract_config", "image_processor_kwargs", "decoder_kwargs",
+    }  # fmt: skip
+    assert not forbidden & set(known)
+    assert all(isinstance(schema, dict) for schema in known.values())
+
+
+def test_pipelines_by_their_tasks() -> None:
+    assert client([sentiment(), images()]).post("/models/text-classification", json=TEXT).status_code == 200
+    with pytest.raises(ValueError, match="two pipelines"):
+        client([sentiment(), sentiment()])
+    with pytest.raises(ValueError, match="a name without"):
+        client({"a?b": sentiment()})
