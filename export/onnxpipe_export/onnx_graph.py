@@ -32,8 +32,12 @@ class OnnxGraph:
         self.model = model
         self.folder = folder
         self.graph = model.graph
-        self._names = {name for node in self.graph.node for name in (node.name, *node.output)}
-        self._initializers = {tensor.name: tensor for tensor in self.graph.initializer}
+        self._inputs = {value.name for value in self.graph.input}
+        self._names = {name for node in self.graph.node for name in (node.name, *node.output)} | self._inputs
+        # That of an input is only its default.
+        self._initializers = {
+            tensor.name: tensor for tensor in self.graph.initializer if tensor.name not in self._inputs
+        }
         self._counter: Counter[str] = Counter()
 
     @classmethod
@@ -96,6 +100,12 @@ class OnnxGraph:
         import onnx
 
         self._initializers[name].CopyFrom(onnx.numpy_helper.from_array(np.asarray(value, order="C"), name))
+
+    def make_optional(self, name: str, value: np.ndarray) -> None:
+        """Give the input `name` a default, so that it need not be fed."""
+        import onnx
+
+        self.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value, order="C"), name))
 
     def consumers(self) -> dict[str, list[Any]]:
         """Map each tensor's name to the nodes that read it."""
@@ -201,7 +211,7 @@ class OnnxGraph:
         seen: dict[Any, Any] = {}
         outputs = self.outputs()
         for tensor in self.graph.initializer:
-            if not stored_weights.is_stored(tensor):
+            if tensor.name not in self._inputs and not stored_weights.is_stored(tensor):
                 renamed[tensor.name] = seen.setdefault(_content(tensor), tensor.name)
         kept = []
         for node in self.graph.node:
@@ -232,7 +242,7 @@ class OnnxGraph:
                 needed.update(_names_used_inside(node))
                 needed.discard("")  # the name of omitted inputs, and of omitted outputs
         self.set_nodes(reversed(kept))
-        unused = [tensor for tensor in self.graph.initializer if tensor.name not in needed]
+        unused = [tensor for tensor in self.graph.initializer if tensor.name not in needed | self._inputs]
         for tensor in unused:
             self.graph.initializer.remove(tensor)
             self._initializers.pop(tensor.name, None)

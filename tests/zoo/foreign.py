@@ -165,6 +165,8 @@ def _untyped(names: Iterable[str], prefix: str) -> list[Any]:
 
 def _fix(graph: OnnxGraph, name: str, value: np.ndarray) -> None:
     """Make the input `name` a constant."""
+    for default in [tensor for tensor in graph.graph.initializer if tensor.name == name]:
+        graph.graph.initializer.remove(default)
     tensor = onnx.numpy_helper.from_array(value, name)
     graph.graph.initializer.append(tensor)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from onnxpipe.bundle.files import copy_file
 from onnxpipe.errors import ExportError
-from onnxpipe_export.tokenizers import tables
+from onnxpipe_export.tokenizers import portable, tables
 from onnxpipe_export.tokenizers.slow import backends
 from onnxpipe_export.tracing import quiet
 
@@ -101,6 +101,7 @@ def write(tokenizer: Any, source: Path, folder: Path) -> None:
     for name in _ORIGINALS:
         if (source / name).is_file():
             copy_file(source, name, folder)
+    portable.write_config(tokenizer, folder)
 
 
 def _without_padding_and_truncation(path: Path) -> None:

@@ -164,8 +164,11 @@ class Binding:
                 if self._inputs.get(name) is not value:
                     self._io.bind_ortvalue_input(name, value.value)
             else:
-                array = self._session.fit(name, value)
-                self._io.bind_cpu_input(name, np.ascontiguousarray(array))
+                array = np.ascontiguousarray(self._session.fit(name, value))
+                if self._session.inputs[name].optional:  # ONNX Runtime binds no arrays of numpy to these
+                    self._io.bind_ortvalue_input(name, DeviceArray.of(array, CPU).value)
+                else:
+                    self._io.bind_cpu_input(name, array)
             self._inputs[name] = value
         for name, target in outputs.items():
             if target is None:

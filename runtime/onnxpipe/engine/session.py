@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -56,11 +56,13 @@ class TensorSpec:
         name: its name.
         dtype: its numpy type.
         shape: one entry per axis: an int where it is fixed, a name or None where it is free.
+        optional: whether it is an input with a default.
     """
 
     name: str
     dtype: np.dtype[Any]
     shape: tuple[int | str | None, ...]
+    optional: bool = False
 
 
 class Session:
@@ -91,6 +93,9 @@ class Session:
         self.device = device
         self.providers: tuple[str, ...] = tuple(session.get_providers())
         self.inputs = {node.name: _spec(path, node) for node in session.get_inputs()}
+        # Older exporters list the weights as inputs with a default.
+        settings = [node for node in session.get_overridable_initializers() if not node.shape]
+        self.inputs |= {node.name: replace(_spec(path, node), optional=True) for node in settings}
         self.outputs = {node.name: _spec(path, node) for node in session.get_outputs()}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -107,8 +112,8 @@ class Session:
         """Run the graph.
 
         Args:
-            feeds: an array for every input. Integers, booleans and floats are cast to the graph's type;
-                floats are never cast to integers.
+            feeds: an array for every input that has no default. Integers, booleans and floats are cast to the graph's
+                type; floats are never cast to integers.
             outputs: names of those wanted; None for all.
 
         Returns:
@@ -172,11 +177,11 @@ class Session:
 
     def _cast(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         unknown = [name for name in feeds if name not in self.inputs]
-        missing = [name for name in self.inputs if name not in feeds]
+        missing = [name for name, spec in self.inputs.items() if name not in feeds and not spec.optional]
         if unknown or missing:
             faults = [f"no input {name!r}" for name in unknown] + [f"{name!r} must be given" for name in missing]
             raise ValueError(f"{self.path.name}: {', '.join(faults)}; its inputs are {', '.join(self.inputs)}")
-        return {name: _fit(spec, np.asarray(feeds[name])) for name, spec in self.inputs.items()}
+        return {name: _fit(self.inputs[name], np.asarray(value)) for name, value in feeds.items()}
 
 
 def open_session(

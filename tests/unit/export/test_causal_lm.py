@@ -146,6 +146,22 @@ def test_which_logits_are_given(kind: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(three[0], every["logits"][0, 2:], atol=MODEL)
 
 
+def test_prompts_padded_at_the_left(tmp_path: Path) -> None:
+    graph = graph_of(llama(), tmp_path, "gqa")
+    session = open_graph(export_graph(graph, tmp_path))
+    rows = [np.array([5, 6, 7, 8, 9]), np.array([10]), np.array([11, 12, 13])]
+    right, left = (causal_cases.batch(graph, rows, keep=0, side=side) for side in ("right", "left"))
+    del left["num_logits_to_keep"]  # as others, who do not know it
+    expected, got = session.run(right), session.run(left)
+    for name in ("logits", "last_hidden_state"):
+        for row, ids in enumerate(rows):
+            np.testing.assert_array_equal(got[name][row, 5 - len(ids) :], expected[name][row, : len(ids)])
+    assert all(np.array_equal(got[name][1, :, :1], expected[name][1, :, :1]) for name in graph.present)
+    left["attention_mask"][0, 2] = 0
+    with pytest.raises(RuntimeError, match="no_padding_between_tokens"):
+        session.run(left)
+
+
 @pytest.mark.parametrize(
     ("scaling", "longest"),
     [

@@ -215,3 +215,43 @@ def test_what_has_no_form_says_so(tmp_path: Path) -> None:
     train(tmp_path / "words", SENTENCES, model_type="word")
     with pytest.raises(ExportError, match="Unigram and BPE"):
         SentencePieceModel.load(tmp_path / "words.model")
+
+
+def test_the_configuration_is_in_the_form_of_all_libraries(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    backend = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "<unk>": 2, "a": 3, "<x>": 4}, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    source, folder = tmp_path / "source", tmp_path / "bundle"
+    folder.mkdir()
+    original = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>", extra_special_tokens=["<x>"]
+    )
+    original.chat_template = "{{ messages[0].content }}"
+    original.save_pretrained(source)
+    config = json.loads((source / "tokenizer_config.json").read_text())
+    assert config["tokenizer_class"] == "TokenizersBackend"
+    del config["unk_token"]  # only tokenizer.json has it
+    (source / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = tokenizer_module.load(source)
+    tokenizer.unk_token = "<unk>"
+    tokenizer_module.write(tokenizer, source, folder)
+    tokenizer_module.verify(tokenizer, source, folder)
+    written = json.loads((folder / "tokenizer_config.json").read_text())
+    wanted = {
+        "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>", "unk_token": "<unk>",
+        "additional_special_tokens": ["<x>"], "add_bos_token": True, "add_eos_token": False,
+        "clean_up_tokenization_spaces": False, "chat_template": "{{ messages[0].content }}",
+    }  # fmt: skip
+    assert {name: written.get(name) for name in wanted} == wanted
+    assert "extra_special_tokens" not in written
+
+
+def test_the_special_tokens_of_marian_are_written(sides: Path, tmp_path: Path) -> None:
+    source = marian(sides, tmp_path / "source")
+    (tmp_path / "bundle").mkdir()
+    tokenizer_module.write(tokenizer_module.load(source), source, tmp_path / "bundle")
+    written = json.loads((tmp_path / "bundle/tokenizer_config.json").read_text())
+    assert [written[f"{role}_token"] for role in ("pad", "eos", "unk")] == ["<pad>", "</s>", "<unk>"]
+    assert written["tokenizer_class"] == "MarianTokenizer"

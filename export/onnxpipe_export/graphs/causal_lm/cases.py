@@ -54,7 +54,9 @@ def make(graph: CausalLMExport, text: Sequence[TokenIds]) -> list[Case]:
     ]
     if not graph.stateful:  # Mamba's original begins several tokens without what it kept
         cases.append(Case(continued(graph, [text[-1]], min(5, len(text[-1]) - 1), keep=0)))
-    if not graph.gqa and not graph.stateful:
+    if graph.gqa:
+        cases += [Case(batch(graph, short[:3], keep=keep, side="left")) for keep in (0, 1)]
+    elif not graph.stateful:
         cases.append(Case(continued(graph, [row for row in text if len(row) > 4][:3], 3, keep=2)))
     return [case for case in cases if case.feeds]
 
@@ -105,6 +107,8 @@ def chains(graph: CausalLMExport, run: Run, text: Sequence[TokenIds]) -> Iterato
     for group in (long[:3], long[::-2][:4]):
         if group:
             yield from _chain(graph, run, group, [None, 1, 1])
+    if graph.gqa and long:
+        yield from _chain(graph, run, long[:3], [None, 1, 1], side="left")
 
 
 def invariance(graph: CausalLMExport, run: Run, text: Sequence[TokenIds]) -> float:
@@ -138,22 +142,26 @@ def random_rows(graph: CausalLMExport, lengths: Sequence[int]) -> list[TokenIds]
     return [generator.integers(0, graph.checkpoint.config.vocab_size, length) for length in lengths]
 
 
-def batch(graph: CausalLMExport, rows: Sequence[TokenIds], *, keep: int, extra: int = 0) -> dict[str, np.ndarray]:
-    """Batch rows without a past, padded at the side that the graph wants.
+def batch(
+    graph: CausalLMExport, rows: Sequence[TokenIds], *, keep: int, extra: int = 0, side: str | None = None
+) -> dict[str, np.ndarray]:
+    """Batch rows without a past.
 
     Args:
-        graph: says which side.
+        graph: which takes them.
         rows: the rows.
         keep: num_logits_to_keep.
         extra: positions beyond the longest row.
+        side: of the padding, "left" or "right"; None for that at which onnxpipe pads for such a graph.
     """
+    side = side or ("right" if graph.gqa else "left")
     length = max(len(row) for row in rows) + extra
     fed = [graph.fed(row) for row in rows]
     padding = _padding_id(graph) if graph.tokens == "input_ids" else 0
     tokens = np.full((len(rows), length, *fed[0].shape[1:]), padding, fed[0].dtype)
     mask = np.zeros((len(rows), length), np.int64)
     for number, row in enumerate(fed):
-        start = 0 if graph.gqa else length - len(row)
+        start = 0 if side == "right" else length - len(row)
         tokens[number, start : start + len(row)] = row
         mask[number, start : start + len(row)] = 1
     return _feeds(graph, tokens, mask, keep) | graph.empty_past(len(rows))
@@ -190,7 +198,11 @@ def _feeds(graph: CausalLMExport, tokens: np.ndarray, mask: np.ndarray, keep: in
 
 
 def _chain(
-    graph: CausalLMExport, run: Run, rows: Sequence[TokenIds], sizes: Sequence[int | None]
+    graph: CausalLMExport,
+    run: Run,
+    rows: Sequence[TokenIds],
+    sizes: Sequence[int | None],
+    side: str | None = None,
 ) -> Iterator[tuple[Feeds, Feeds]]:
     """Run a row in pieces of these sizes, each on the caches of the one before. None: all that the others leave."""
     rest = sum(size for size in sizes if size is not None)
@@ -201,7 +213,7 @@ def _chain(
     for size in sizes:
         parts = [row[at : at + (size if size is not None else start)]
                  for row, at, start in zip(rows, done, starts, strict=True)]  # fmt: skip
-        feeds = batch(graph, parts, keep=1) if not state else _follow(graph, state, parts)
+        feeds = batch(graph, parts, keep=1, side=side) if not state else _follow(graph, state, parts, side)
         answer = run(feeds)
         state = {**{name: answer[present] for name, present in zip(graph.past, graph.present, strict=True)},
                  "attention_mask": feeds["attention_mask"]}  # fmt: skip
@@ -211,11 +223,13 @@ def _chain(
         yield {"logits": expected}, {"logits": answer["logits"]}
 
 
-def _follow(graph: CausalLMExport, state: Feeds, parts: Sequence[TokenIds]) -> dict[str, np.ndarray]:
+def _follow(
+    graph: CausalLMExport, state: Feeds, parts: Sequence[TokenIds], side: str | None = None
+) -> dict[str, np.ndarray]:
     """Make feeds of the next tokens, as many in every row."""
     new = np.ones((len(parts), len(parts[0])), np.int64)
     mask = np.concatenate([state["attention_mask"], new], axis=1)
-    if graph.gqa:  # the padding stays behind the row's own tokens
+    if graph.gqa and side != "left":  # the padding stays behind the row's own tokens
         mask = -np.sort(-mask, axis=1)
     tokens = np.stack([graph.fed(part) for part in parts])
     return _feeds(graph, tokens, mask, 1) | {name: state[name] for name in graph.past}

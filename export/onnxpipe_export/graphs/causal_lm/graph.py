@@ -1,13 +1,14 @@
 """Export causal language models: one graph for prompts, continuations and single steps.
 
 Inputs: input_ids (batch, length), attention_mask (batch, past + length), position_ids (batch, length),
-num_logits_to_keep (): 0 for the logits of every position, n for those of each row's last n tokens; then what each
-layer keeps: keys and values so far, (batch, heads, past, head_dim), whose length may be 0, or states, zeros at first.
-Outputs: logits (batch, kept, vocabulary), last_hidden_state (batch, length, width), keys and values with the new ones,
-and new states.
+num_logits_to_keep (): 0, its default, for the logits of every position, n for those of each row's last n tokens; then
+what each layer keeps: keys and values so far, (batch, heads, past, head_dim), whose length may be 0, or states, zeros
+at first. Outputs: logits (batch, kept, vocabulary), last_hidden_state (batch, length, width), keys and values with the
+new ones, and new states.
 
 Two kinds. *standard*: plain operators; the past grows by concatenation; batches are padded at the left. *gqa*: ONNX
-Runtime's GroupQueryAttention, which appends to the past in place if it is bound so; batches are padded at the right.
+Runtime's GroupQueryAttention, which appends to the past in place if it is bound so; batches are padded at the right, as
+onnxpipe does, or at the left (`padding`).
 """
 
 from __future__ import annotations
@@ -141,6 +142,7 @@ class CausalLMExport:
         if self.gqa:  # the other kind has standard operators only
             fuse_decoder(graph)
         share_tables(graph)
+        graph.make_optional("num_logits_to_keep", np.array(0, np.int64))  # other libraries do not know it
 
     def trace(self, path: Path) -> None:
         """Write the graph to `path`."""
@@ -191,7 +193,7 @@ class CausalLMExport:
             alone = self._alone(feeds, row)
             answer = self.run_original(**alone)
             size = alone["ids"].shape[1]
-            left = 0 if self.gqa else length - size
+            left = int(feeds["attention_mask"][row].argmax()) if size < length else 0
             hidden.append(np.pad(answer["last_hidden_state"][0], ((left, length - size - left), (0, 0))))
             scores = answer["logits"][0]
             kept = np.pad(scores, ((left, length - size - left), (0, 0))) if keep == 0 else scores[-keep:]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from onnxpipe_export import tracing
+from onnxpipe_export.graphs.causal_lm import padding
 from onnxpipe_export.graphs.causal_lm.cache import Kept, cache_argument, kept_cache, tensors
 from onnxpipe_export.graphs.causal_lm.gqa import GqaRun
 from onnxpipe_export.graphs.causal_lm.recurrence import traceable_recurrences
@@ -47,30 +48,43 @@ class CausalModule(torch.nn.Module):  # type: ignore[misc]
         self.rotary = rotary
         self.positions = positions
         self.extras = extras
+        self.no_padding_between_tokens = padding.NoPaddingBetweenTokens()
 
     def forward(self, tokens: Any, mask: Any, positions: Any, keep: Any, *rest: Any) -> tuple[Any, ...]:
         """Run the model; see the class."""
-        past = rest[len(self.extras) :]
-        inputs = {
-            "inputs_embeds" if tokens.is_floating_point() else "input_ids": tokens,
-            "attention_mask": mask,
-            "logits_to_keep": kept_positions(positions, keep, self.gqa),
-            **dict(zip(self.extras, rest, strict=False)),
-        }
-        if "position_ids" in inspect.signature(self.model.forward).parameters or _passes_on(self.model):
-            inputs["position_ids"] = positions
+        extras, past = rest[: len(self.extras)], rest[len(self.extras) :]
         if not self.gqa:
+            inputs = self._inputs(tokens, mask, positions, kept_positions(positions, keep), extras)
             cache = kept_cache(self.kept, past)
             with traceable_recurrences(self.model, cache):
                 logits, hidden = run_model(self.model, cache, inputs)
             return (logits, hidden, *tensors(self.kept, cache))
-        lengths = (mask.sum(dim=1) - 1).to(torch.int32)
-        total = torch._shape_as_tensor(mask)[1].to(torch.int32)
+        new, total = torch._shape_as_tensor(tokens)[1], torch._shape_as_tensor(mask)[1]
+        places = padding.find(mask, new)
+        tokens = self.no_padding_between_tokens(tokens, places.forward)
+        positions = _of_each_axis(positions, places.forward)
+        extras = tuple(padding.at(extra, places.forward) for extra in extras)
+        kept = kept_positions(positions, keep, places.shift)
+        mask = (torch.arange(total) < places.counts[:, None]).to(mask.dtype)
+        inputs = self._inputs(tokens, mask, positions, kept, extras)
         layers = list(zip(past[::2], past[1::2], strict=True))
-        run = GqaRun(layers, lengths, total, self.rotary, self.positions)
+        lengths = (places.counts - 1).to(torch.int32)
+        run = GqaRun(layers, lengths, total.to(torch.int32), self.rotary, self.positions)
         with run.inside(self.model):
             logits, hidden = run_model(self.model, run.cache(), inputs)
+        hidden = padding.at(hidden, (torch.arange(new) - places.shift).clamp(min=0))
         return (logits, hidden, *(tensor for layer in range(len(layers)) for tensor in run.present[layer]))
+
+    def _inputs(self, tokens: Any, mask: Any, positions: Any, kept: Any, extras: Sequence[Any]) -> dict[str, Any]:
+        inputs = {
+            "inputs_embeds" if tokens.is_floating_point() else "input_ids": tokens,
+            "attention_mask": mask,
+            "logits_to_keep": kept,
+            **dict(zip(self.extras, extras, strict=True)),
+        }
+        if "position_ids" in inspect.signature(self.model.forward).parameters or _passes_on(self.model):
+            inputs["position_ids"] = positions
+        return inputs
 
 
 def run_model(model: Any, cache: Any, inputs: dict[str, Any]) -> tuple[Any, Any]:
@@ -125,26 +139,41 @@ def pick(hidden: Any, kept: Any) -> Any:
     """
     if isinstance(kept, int):
         return hidden
-    batch, length = hidden.shape[:2]
-    starts = torch.arange(batch)[:, None] * length
-    return torch.nn.functional.embedding(kept + starts, hidden.flatten(0, 1))
+    return padding.at(hidden, kept)
 
 
-def kept_positions(positions: Any, keep: Any, padded_right: bool) -> Any:
+def kept_positions(positions: Any, keep: Any, shift: Any = None) -> Any:
     """Find the positions of each row that get logits: all for keep = 0, else the last `keep` that are not padding.
 
     A row's last token is the one with the largest position; padding has 0, as has the one token of the shortest row,
     which stands first or last as the padding is at the right or left. Of several positions of a token the sum counts:
-    within an image only the last token has the largest row and column. int64 (batch, kept).
+    within an image only the last token has the largest row and column.
+
+    Args:
+        positions: int64 (batch, length) or (axes, batch, length), of tokens and then padding where `shift` is given.
+        keep: int64 ().
+        shift: by how much the tokens of each row were moved to the front, int64 (batch, 1); None for padding at the
+            left.
+
+    Returns:
+        int64 (batch, kept).
     """
     positions = positions.sum(dim=0) if positions.dim() == 3 else positions
     length = torch._shape_as_tensor(positions)[1]
     every = keep == 0
     offsets = torch.arange(torch.where(every, length, keep))
-    ranked = positions if padded_right else positions * length + torch.arange(length)
+    ranked = positions * length + torch.arange(length) if shift is None else positions
     last = ranked.argmax(dim=1, keepdim=True)
-    first = torch.where(every, torch.zeros_like(last), last - keep + 1)
+    start = torch.zeros_like(last) if shift is None else -shift
+    first = torch.where(every, start, last - keep + 1)
     return (first + offsets).clamp(min=0)
+
+
+def _of_each_axis(positions: Any, index: Any) -> Any:
+    """Take positions (batch, length) or (axes, batch, length) at a row's places, int64 (batch, length)."""
+    if positions.dim() == 2:
+        return padding.at(positions, index)
+    return torch.stack([padding.at(axis, index) for axis in positions])
 
 
 def _passes_on(model: Any) -> bool:
