@@ -17,7 +17,8 @@ Bundles = Callable[..., Path]
 SEQ2SEQ = [
     pytest.param(family, kind, id=f"{family}-{kind}", marks=pytest.mark.xdist_group(f"generate-{family}"))
     for family in ("t5", "marian", "bart")
-    for kind in ("separate", "merged")
+    for kind in ("separate", "merged", "uncached")
+    if kind != "uncached" or family == "t5"
 ]
 CALLS: tuple[dict[str, Any], ...] = (
     {"num_beams": 1, "max_new_tokens": 24},
@@ -57,6 +58,8 @@ def test_decoder_only(family: str, tmp_path: Path) -> None:
     calls = tuple({name: value for name, value in call.items() if name != "batch_size"} for call in CALLS)
     calls = tuple({"do_sample": False, **call} for call in calls)
     same_answers("text-generation", ours, make_foreign("causal", ours, tmp_path / "causal"), calls)
+    if family == "gpt2":  # greedily and with beams, of several lengths and alone
+        same_answers("text-generation", ours, make_foreign("uncached", ours, tmp_path / "uncached"), calls[:2])
 
 
 RECOGNISERS = [

@@ -6,6 +6,7 @@ texts share one axis, the decoder has no last hidden state and no cross-attentio
 - "separate": decoder_model (no past), and decoder_with_past_model (no encoder states, and no cross caches given back);
 - "merged": decoder_model_merged, with both of these as branches of an `If` on use_cache_branch;
 - "causal": model, without num_logits_to_keep;
+- "uncached": model, or decoder_model, without caches;
 - "alone": model, as it is.
 
 The interfaces are those of optimum-onnx 0.1.0. The arithmetic is ours, cut out of the bundle's fp32 graphs.
@@ -23,7 +24,7 @@ import onnx
 
 from onnxpipe_export.onnx_graph import OnnxGraph
 
-Kind = Literal["separate", "merged", "causal", "alone"]
+Kind = Literal["separate", "merged", "causal", "uncached", "alone"]
 _OURS = frozenset({"onnx", "bundle.json", "certificate.json", "golden.npz"})
 _BRANCH = "use_cache_branch"
 
@@ -41,10 +42,17 @@ def make_foreign(kind: Kind, bundle: Path, folder: Path) -> Path:
     if kind == "causal":
         _save(_causal(OnnxGraph.load(graphs / "model.onnx")), folder / "model.onnx")
         return folder
+    if kind == "uncached" and (graphs / "model.onnx").is_file():
+        graph = OnnxGraph.load(graphs / "model.onnx")
+        _fix(graph, "num_logits_to_keep", np.array(0, np.int64))
+        _save(_without_caches(_without_past(graph)), folder / "model.onnx")
+        return folder
     shutil.copyfile(graphs / "encoder_model.onnx", folder / "encoder_model.onnx")
     merged = graphs / "decoder_model_merged.onnx"
     first, later = _without_past(OnnxGraph.load(merged)), _with_past(OnnxGraph.load(merged))
-    if kind == "separate":
+    if kind == "uncached":
+        _save(_without_caches(first), folder / "decoder_model.onnx")
+    elif kind == "separate":
         _save(first, folder / "decoder_model.onnx")
         _save(later, folder / "decoder_with_past_model.onnx")
     else:
@@ -68,7 +76,14 @@ def _without_past(graph: OnnxGraph) -> OnnxGraph:
         elif node.op_type == "Shape" and node.input[0] in past:
             _become_constant(node, np.zeros(4, np.int64))
     drop = _unknown(value.name for value in graph.graph.output)
-    return _shape(graph, ["encoder_attention_mask", "input_ids", "encoder_hidden_states"], drop=drop)
+    kept = ("attention_mask", "encoder_attention_mask", "input_ids", "encoder_hidden_states", "position_ids")
+    return _shape(graph, list(kept), drop=drop)
+
+
+def _without_caches(graph: OnnxGraph) -> OnnxGraph:
+    """Give the logits alone."""
+    inputs = [value.name for value in graph.graph.input]
+    return _shape(graph, inputs, drop=tuple(value.name for value in graph.graph.output if value.name != "logits"))
 
 
 def _with_past(graph: OnnxGraph) -> OnnxGraph:

@@ -7,12 +7,15 @@ past_conv.0 and present_conv.0, cache_params.past.ssm.0 and cache_params.present
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
 from onnxpipe.bundle import Config
 from onnxpipe.engine import Session
 from onnxpipe.errors import UnsupportedError
+
+logger = logging.getLogger("onnxpipe")
 
 _GROWING = "past_key_values."
 _PAST = re.compile(r"past(_key_values)?(?=[._])")
@@ -27,6 +30,16 @@ def kept_arrays(steps: Session) -> tuple[dict[str, str], dict[str, str]]:
     names = {name: _PAST.sub("present", name, count=1) for name in steps.inputs if _PAST.search(name)}
     growing = {name: out for name, out in names.items() if name.startswith(_GROWING)}
     return growing, {name: out for name, out in names.items() if name not in growing and out in steps.outputs}
+
+
+def warn_uncached(session: Session, task: str) -> None:
+    """Say of a decoder that keeps nothing that it is slow, and how to make a better one."""
+    logger.warning(
+        "%s has no cache (past_key_values), so each new token computes its whole row again: export the model with one, "
+        "onnxpipe export MODEL --task %s -o DIR",
+        session.path,
+        task,
+    )
 
 
 def state_shape(session: Session, name: str) -> tuple[int, ...]:

@@ -25,6 +25,7 @@ from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
 from onnxpipe.models.causal_lm.graph import CausalGraph
 from onnxpipe.models.causal_lm.inputs import TokenIds
 from onnxpipe.models.causal_lm.model import CausalLM
+from onnxpipe.models.causal_lm.uncached import UncachedDecoder
 from onnxpipe.models.seq2seq.decoder import _once
 from tolerances import SUM
 
@@ -60,9 +61,17 @@ _CONSTANTS = [
 ]
 
 
-def _save(path: Path, nodes: list[Any], domains: list[Any], states: Sequence[tuple[Any, Any]] = ()) -> CausalGraph:
+def _save(
+    path: Path,
+    nodes: list[Any],
+    domains: list[Any],
+    states: Sequence[tuple[Any, Any]] = (),
+    *,
+    cached: bool = True,
+    more: Sequence[Any] = (),
+) -> CausalGraph:
     logits = _value("logits", TensorProto.FLOAT, "b", "s", 1)
-    inputs, outputs = [*_SHARED_INPUTS, *_CACHES], [logits, *_PRESENT]
+    inputs, outputs = [*_SHARED_INPUTS, *(_CACHES if cached else ())], [logits, *(_PRESENT if cached else ()), *more]
     graph = helper.make_graph(
         nodes, "toy", [*inputs, *(past for past, _ in states)], [*outputs, *(new for _, new in states)], _CONSTANTS
     )
@@ -95,6 +104,22 @@ def ragged(tmp_path: Path) -> CausalGraph:
         helper.make_node("Slice", ["mean", "zero", "one", "last"], ["logits"]),
     ]
     return _save(tmp_path / "model.onnx", nodes, [helper.make_opsetid("com.microsoft", 1)])
+
+
+@pytest.fixture
+def uncached(tmp_path: Path) -> CausalGraph:
+    """The same as `padded`, from all the row's tokens at once, and twice: as hidden states too."""
+    nodes = [
+        *_SPREAD,
+        helper.make_node("Cast", ["attention_mask"], ["shown"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["shown", "one"], ["row"]),
+        helper.make_node("MatMul", ["row", "values"], ["sum"]),  # (b, 1, WIDTH)
+        helper.make_node("Sub", ["values", "values"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "sum"], ["last_hidden_state"]),
+        helper.make_node("Slice", ["last_hidden_state", "zero", "one", "last"], ["logits"]),
+    ]
+    hidden = _value("last_hidden_state", TensorProto.FLOAT, "b", "s", WIDTH)
+    return _save(tmp_path / "uncached.onnx", nodes, [], cached=False, more=[hidden])
 
 
 @pytest.fixture
@@ -174,9 +199,12 @@ def test_several_tokens_at_once(ragged: CausalGraph, padded: CausalGraph) -> Non
     assert one.step(np.array([[8, 10]]), keep=2)[0, :, 0] == pytest.approx([5.0, 6.0])
 
 
-def test_padding_at_the_left(padded: CausalGraph) -> None:
-    assert not padded.ragged
-    decoder = PaddedDecoder(padded, PROMPTS, 2, hidden=False)
+@pytest.mark.parametrize("kind", ["padded", "uncached"])
+def test_padding_at_the_left(kind: str, request: pytest.FixtureRequest) -> None:
+    graph = request.getfixturevalue(kind)
+    assert not graph.ragged
+    assert graph.uncached == (kind == "uncached")
+    decoder: Any = (UncachedDecoder if graph.uncached else PaddedDecoder)(graph, PROMPTS, 2, hidden=graph.uncached)
     rows = [list(p) for p in PROMPTS for _ in range(2)]
     assert decoder.prefill().ravel() == pytest.approx([sum(row) for row in rows])
     for number, order in enumerate([[0, 0, 2, 3, 5, 5], [1, 1, 4], [2, 0, 1]]):
@@ -185,6 +213,8 @@ def test_padding_at_the_left(padded: CausalGraph) -> None:
         assert decoder.step(tokens).ravel() == pytest.approx([sum(row) for row in rows])
         decoder.reorder(np.array(order))
         rows = [list(rows[i]) for i in order]
+    if graph.uncached:
+        assert decoder.hidden.shape == (3, 1, WIDTH)  # as many as the last step's tokens
     decoder.crop(2)
     rows = [row[:-2] for row in rows]
     assert decoder.step(np.ones((3, 1), np.int64)).ravel() == pytest.approx([sum(row) + 1 for row in rows])
@@ -246,6 +276,20 @@ def test_a_graph_without_a_cache(tmp_path: Path) -> None:
     session = open_session(folder / "onnx/model.onnx", root=folder, device=CPU)
     with pytest.raises(UnsupportedError, match="no cache"):
         CausalGraph(session, session, "fp32", Config({}))
+
+
+def test_a_decoder_without_a_cache_says_once_that_it_is_slow(
+    uncached: CausalGraph, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("model", "decoder_model"):
+        bundle: Any = SimpleNamespace(folder="F", graphs={name: {}}, config=Config({}))
+        graph = CausalGraph.load(bundle, lambda _: (uncached.session, "fp32"))  # type: ignore[arg-type]
+        decoder = UncachedDecoder(graph, PROMPTS, 1, hidden=False)
+        decoder.prefill()
+        decoder.step(np.ones((3, 1), np.int64))
+    assert [record.getMessage().split(",")[0] for record in caplog.records] == [
+        f"{uncached.session.path} has no cache (past_key_values)"
+    ] * 2
 
 
 def test_device_arrays_share_numpy_memory_on_the_cpu() -> None:

@@ -176,13 +176,13 @@ class PaddedDecoder:
         width = max(len(prompt) for prompt in self._prompts)
         lengths = np.array([len(prompt) for prompt in self._prompts])
         inside = np.arange(width) >= width - lengths[:, None]
-        tokens = self._inputs.prompt(inside, _places(inside))
+        tokens = self._inputs.prompt(inside, count_places(inside))
         if self._graph.states and not inside.all():
             self._cache, self._mask = self._graph.buffers(len(inside), width), inside.astype(np.int64)
             logits = self._runner.run_apart(tokens, inside, self._cache)
         else:
             self._cache = self._graph.buffers(len(self._prompts), 0)
-            logits = self._run(tokens, inside.astype(np.int64), _places(inside), 1, cached=False)
+            logits = self._run(tokens, inside.astype(np.int64), count_places(inside), 1, cached=False)
         if self._copies > 1:
             rows = np.repeat(np.arange(len(self._prompts)), self._copies)
             self.reorder(rows)
@@ -194,7 +194,7 @@ class PaddedDecoder:
     def step(self, tokens: Array, keep: int = 1) -> Array:
         """Append `tokens`, int64 (rows, n); gives the logits of the last `keep`, float32 (rows, keep, vocabulary)."""
         whole = np.concatenate([self._mask, np.ones(tokens.shape, np.int64)], axis=1)
-        places = _places(whole)[:, -tokens.shape[1] :]
+        places = count_places(whole)[:, -tokens.shape[1] :]
         return self._run(self._inputs.step(tokens, places, self._origin), whole, places, keep, cached=True)
 
     def reorder(self, rows: Array) -> None:
@@ -224,6 +224,6 @@ class PaddedDecoder:
         return logits
 
 
-def _places(mask: Array) -> Array:
+def count_places(mask: Array) -> Array:
     """Count each token's place in its row, int64 (rows, length), 0 for padding at its left."""
     return np.asarray(np.maximum(mask.cumsum(axis=1) - 1, 0))

@@ -2,7 +2,8 @@
 
 - ours and newer ones on the Hub: one graph "model" for prompt and steps, with `past_key_values.N.key/value`;
 - older ones of optimum and transformers.js: "decoder_model_merged" with a switch `use_cache_branch`;
-- "decoder_model" for the prompt and "decoder_with_past_model" for the steps.
+- "decoder_model" for the prompt and "decoder_with_past_model" for the steps;
+- any of the first three without caches, as `use_cache=False` exports them: each step runs the whole rows again.
 
 Some layers keep a state instead of keys and values (the convolutions of LFM2, Mamba's): `past_conv.N`, `past_ssm.N`.
 
@@ -24,7 +25,7 @@ from onnxpipe.engine import Session
 from onnxpipe.engine.binding import Binding, DeviceArray, StateArray
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Opener
-from onnxpipe.models.cache_shape import cache_shape, kept_arrays, state_shape
+from onnxpipe.models.cache_shape import cache_shape, kept_arrays, state_shape, warn_uncached
 from onnxpipe.models.causal_lm.inputs import one_row
 
 Array = NDArray[Any]
@@ -39,6 +40,7 @@ class CausalGraph:
     Attributes:
         session: the one that runs the steps.
         precision: of that one.
+        uncached: whether it keeps nothing between steps.
         ragged: whether rows of different lengths begin at position 0, and buffers of past and present are shared.
         caches: names of a cached array in the inputs ("past_key_values.0.key") to their names in the outputs.
         states: names of those that do not grow, in the inputs, to the shape of a row.
@@ -46,11 +48,12 @@ class CausalGraph:
 
     def __init__(self, prompt: Session, steps: Session, precision: str, config: Config) -> None:
         self.prompt, self.session, self.precision, self._config = prompt, steps, precision, config.get_text_config()
-        self.ragged = "GroupQueryAttention" in operators(steps.path)
         growing, states = kept_arrays(steps)
         self.caches = {**growing, **states}
         missing = [name for name in growing.values() if name not in steps.outputs]
-        if not self.caches or missing:
+        self.uncached = not self.caches and "logits" in steps.outputs
+        self.ragged = not self.uncached and "GroupQueryAttention" in operators(steps.path)
+        if not (self.caches or self.uncached) or missing:
             raise UnsupportedError(
                 f"{steps.path} cannot generate: it has no cache (past_key_values.N.key in, present.N.key out). "
                 "Export the model again: onnxpipe export MODEL --task text-generation -o DIR"
@@ -68,14 +71,19 @@ class CausalGraph:
                 f"{bundle.folder} is an encoder-decoder model, not a causal one: AutoModelForSeq2SeqLM and the tasks "
                 "text2text-generation, summarization and translation load it"
             )
-        for name in ("model", "decoder_model_merged"):
+        alone = ("model", "decoder_model_merged", *(() if pair[1] in available else pair[:1]))
+        for name in alone:
             if name in available:
                 session, precision = opener(name)
-                return cls(session, session, precision, bundle.config)
+                graph = cls(session, session, precision, bundle.config)
+                if graph.uncached:
+                    warn_uncached(session, "text-generation")
+                return graph
         if not all(name in available for name in pair):
+            what = f". It is {bundle.foreign}" if bundle.foreign else ""
             raise UnsupportedError(
                 f"{bundle.folder} is not a causal language model: it has {', '.join(sorted(available))}, but neither "
-                "model nor decoder_model_merged nor decoder_model with decoder_with_past_model"
+                f"model nor decoder_model_merged nor decoder_model with decoder_with_past_model{what}"
             )
         steps, precision = opener(pair[1])
         return cls(opener(pair[0])[0], steps, precision, bundle.config)

@@ -14,6 +14,7 @@ from onnxpipe.models.base import Opener
 from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
 from onnxpipe.models.causal_lm.graph import CausalGraph
 from onnxpipe.models.causal_lm.inputs import DecoderInputs, EmbeddedTokens, TokenEmbeddings, TokenIds, one_row
+from onnxpipe.models.causal_lm.uncached import CausalDecoder, UncachedDecoder
 from onnxpipe.models.generative import GenerativeModel
 from onnxpipe.processing.arrays import to_array
 from onnxpipe.processing.model_output import ModelOutput
@@ -145,10 +146,12 @@ class CausalLM(GenerativeModel):
 
     def start(
         self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False
-    ) -> RaggedDecoder | PaddedDecoder:
+    ) -> CausalDecoder:
         """Begin a decoding of a batch of prompts; see `onnxpipe.generation.protocols.GenerationModel`."""
         prompts = _rows(np.asarray(prompt, np.int64), inputs.get("attention_mask"))
         tokens = self.decoder_inputs(prompts, inputs)
+        if self.graph.uncached:
+            return UncachedDecoder(self.graph, prompts, copies, hidden=hidden, inputs=tokens)
         if self.graph.ragged:
             return RaggedDecoder(self.graph, prompts, copies, max_length, hidden=hidden, inputs=tokens)
         return PaddedDecoder(self.graph, prompts, copies, hidden=hidden, inputs=tokens)

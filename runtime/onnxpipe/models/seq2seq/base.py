@@ -16,6 +16,7 @@ from onnxpipe.models.base import Opener
 from onnxpipe.models.generative import GenerativeModel
 from onnxpipe.models.seq2seq.decoder import Seq2SeqDecoder
 from onnxpipe.models.seq2seq.graph import Encoded, Seq2SeqGraphs, encoder_states
+from onnxpipe.models.seq2seq.uncached import UncachedSeq2SeqDecoder
 from onnxpipe.processing.arrays import to_array
 from onnxpipe.processing.model_output import ModelOutput
 
@@ -99,12 +100,14 @@ class EncoderDecoder(GenerativeModel, ABC):
 
     def start(
         self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False
-    ) -> Seq2SeqDecoder:
+    ) -> Seq2SeqDecoder | UncachedSeq2SeqDecoder:
         """Begin a decoding of a batch of prompts; see `onnxpipe.generation.protocols.GenerationModel`."""
         encoded = self.encode(inputs)
         tokens = np.asarray(prompt, np.int64)
         if len(tokens) != len(encoded):
             raise ValueError(f"decoder_input_ids has {len(tokens)} rows and the encoder's input {len(encoded)}")
+        if self.graphs.uncached:
+            return UncachedSeq2SeqDecoder(self.graphs, tokens, encoded, copies, hidden=hidden)
         return Seq2SeqDecoder(self.graphs, tokens, encoded, copies, hidden=hidden)
 
     def main_input(self, inputs: Mapping[str, Any]) -> Array:

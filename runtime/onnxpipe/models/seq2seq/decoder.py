@@ -30,11 +30,8 @@ class Seq2SeqDecoder:
     def __init__(
         self, graphs: Seq2SeqGraphs, prompt: Array, encoded: Encoded, copies: int = 1, *, hidden: bool = False
     ) -> None:
-        if hidden and "last_hidden_state" not in graphs.steps.outputs:
-            raise UnsupportedError(
-                f"{graphs.steps.path} has no output last_hidden_state, which contrastive search needs: export the "
-                "model again with this onnxpipe"
-            )
+        if hidden:
+            needs_hidden(graphs)
         self._graphs, self._prompt, self._copies = graphs, np.ascontiguousarray(prompt), copies
         self._wanted = ("logits", "last_hidden_state") if hidden else ("logits",)
         self._memory, self._encoded, self._mask = encoded, encoded.states, encoded.mask
@@ -129,6 +126,19 @@ class Seq2SeqDecoder:
         self._own, self._length = own, length
         self.hidden = found.get("last_hidden_state")
         return found["logits"] if place is None else place.numpy()
+
+
+def needs_hidden(graphs: Seq2SeqGraphs) -> None:
+    """Refuse graphs that do not give the last hidden states.
+
+    Raises:
+        UnsupportedError: they do not.
+    """
+    if "last_hidden_state" not in graphs.steps.outputs:
+        raise UnsupportedError(
+            f"{graphs.steps.path} has no output last_hidden_state, which contrastive search needs: export the model "
+            "again with this onnxpipe"
+        )
 
 
 def _once(origin: Array) -> Array:

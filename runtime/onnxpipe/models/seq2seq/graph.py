@@ -1,7 +1,8 @@
 """The graphs of an encoder-decoder model, in each of the forms that exporters write.
 
 - "encoder_model" with "decoder_model_merged": ours, optimum's (an `If` on `use_cache_branch`) and transformers.js's;
-- "encoder_model" with "decoder_model" for the first tokens and "decoder_with_past_model" for the others.
+- "encoder_model" with "decoder_model" for the first tokens and "decoder_with_past_model" for the others;
+- "encoder_model" with a "decoder_model" alone, which keeps nothing: each step runs the whole rows again.
 
 The decoder of a VisionEncoderDecoder may be a model such as GPT-2, which optimum writes with the caches of a model
 without an encoder (past_key_values.N.key): it computes keys and values of the encoded states at each step.
@@ -24,7 +25,7 @@ from onnxpipe.engine import Session
 from onnxpipe.engine.binding import DeviceArray
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Opener
-from onnxpipe.models.cache_shape import cache_shape
+from onnxpipe.models.cache_shape import cache_shape, warn_uncached
 from onnxpipe.models.seq2seq.inputs import full_mask
 from onnxpipe.processing.arrays import to_array
 
@@ -71,6 +72,7 @@ class Seq2SeqGraphs:
         first: the decoder that runs the first tokens.
         steps: the one that runs the others; often the same.
         precision: of that one.
+        uncached: whether it keeps nothing between steps.
         shared: whether the decoder's rows may be a multiple of the encoder's.
         own, cross: names of the caches of self- and cross-attention in the inputs to their names in the outputs; of the
             latter there may be none.
@@ -85,7 +87,8 @@ class Seq2SeqGraphs:
         self.cross = {name: out for name, out in names.items() if ".encoder." in name}
         missing = [out for out in names.values() if out not in first.outputs]
         lacks_cross = not self.cross and any(".decoder." in name for name in self.own)
-        if not self.own or lacks_cross or missing or "encoder_hidden_states" not in first.inputs:
+        self.uncached = not names and "logits" in first.outputs
+        if not (self.own or self.uncached) or lacks_cross or missing or "encoder_hidden_states" not in first.inputs:
             raise UnsupportedError(
                 f"{steps.path} cannot generate: it lacks caches (past_key_values.N.decoder.key, N.encoder.key, ...). "
                 "Export the model again: onnxpipe export MODEL --task text2text-generation -o DIR"
@@ -98,7 +101,9 @@ class Seq2SeqGraphs:
         """Load the graphs of a bundle, in whichever form it has them."""
         available = bundle.graphs.keys()
         merged = "decoder_model_merged" in available
-        pair = ("decoder_model_merged",) if merged else ("decoder_model", "decoder_with_past_model")
+        pair: tuple[str, ...] = ("decoder_model_merged",) if merged else ("decoder_model", "decoder_with_past_model")
+        if "decoder_model" in available and pair[-1] not in available:
+            pair = pair[:1]
         missing = [name for name in ("encoder_model", *pair) if name not in available]
         if missing:
             raise UnsupportedError(
@@ -107,7 +112,10 @@ class Seq2SeqGraphs:
             )
         encoder, _ = opener("encoder_model")
         steps, precision = opener(pair[-1])
-        return cls(encoder, steps if merged else opener(pair[0])[0], steps, precision, bundle.config)
+        graphs = cls(encoder, steps if len(pair) == 1 else opener(pair[0])[0], steps, precision, bundle.config)
+        if graphs.uncached:
+            warn_uncached(steps, bundle.tasks[0] if bundle.tasks else "text2text-generation")
+        return graphs
 
     def encode(self, feeds: Mapping[str, Array], mask: Array | None) -> Encoded:
         """Encode a batch.

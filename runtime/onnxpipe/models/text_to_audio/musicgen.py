@@ -73,6 +73,8 @@ class Musicgen(Model):
         steps, precision = opener(decoder[-1])
         first: Session = steps if len(decoder) == 1 else opener(decoder[0])[0]
         graphs = Seq2SeqGraphs(encoder, first, steps, precision, _decoder_config(bundle.config))
+        if graphs.uncached:
+            raise UnsupportedError(f"{steps.path} has no cache (past_key_values), which MusicGen needs: export again")
         return cls(bundle, graphs, EncodecDecoder.load(opener), name_or_path)
 
     def can_generate(self) -> bool:

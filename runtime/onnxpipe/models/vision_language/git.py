@@ -13,10 +13,10 @@ import numpy as np
 from onnxpipe.bundle import Bundle
 from onnxpipe.errors import ImageError, UnsupportedError
 from onnxpipe.models.base import Opener
-from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
 from onnxpipe.models.causal_lm.graph import CausalGraph
 from onnxpipe.models.causal_lm.inputs import EmbeddedTokens, Positions, TokenEmbeddings, TokenFeature
 from onnxpipe.models.causal_lm.model import CausalLM
+from onnxpipe.models.causal_lm.uncached import CausalDecoder
 from onnxpipe.models.image_to_text.base import ImageToTextModel
 from onnxpipe.models.vision_encoder import VisionEncoder
 from onnxpipe.models.vision_language.family import Array, Family
@@ -110,7 +110,7 @@ class GitCaptioner(ImageEncodingMixin, ImageToTextModel, CausalLM):
 
     def start(
         self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False
-    ) -> RaggedDecoder | PaddedDecoder:
+    ) -> CausalDecoder:
         """Begin a decoding of a batch of prompts; see `onnxpipe.generation.protocols.GenerationModel`.
 
         Raises:
