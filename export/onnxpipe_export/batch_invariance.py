@@ -35,7 +35,7 @@ _ORIGINAL_SLACK = 1.5
 
 
 def allowed(precision: str, found: float, alone: Sequence[Difference], run: Run, reference: Reference) -> float:
-    """Return the largest absolute difference that a row may have alone and in a batch.
+    """Return the largest absolute difference that a row may have alone and in a batch, where padding changes nothing.
 
     Args:
         precision: the graph's.
@@ -51,10 +51,21 @@ def allowed(precision: str, found: float, alone: Sequence[Difference], run: Run,
         return limit
     if precision in _EIGHT_BITS and not _depends_on_neighbours(run, reference, limit):
         limit = max([limit, *(difference.max_absolute for difference in alone)])
-    if found <= limit:
-        return limit
-    # Convolutions that read the padding of neighbours make a model's answers differ in PyTorch too.
+    return limit
+
+
+def allowed_of_original(limit: float, reference: Reference) -> float:
+    """Return the same where the original's own answers change with padding, as convolutions and hashes read it.
+
+    Rows of different lengths then share no batch, unless the user asks for one, which transformers pads as well.
+    """
     return max(limit, _ORIGINAL_SLACK * reference.original_invariance)
+
+
+def changes_with_equal_lengths(run: Run, reference: Reference) -> float | None:
+    """Compute how much a row of text differs alone and among rows of its length; None where a graph takes no text."""
+    measure = getattr(reference.graph, "invariance_of_equal_lengths", None)
+    return None if measure is None else float(measure(run, reference.tokenizer))
 
 
 def _depends_on_neighbours(run: Run, reference: Reference, limit: float) -> bool:

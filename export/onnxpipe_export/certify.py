@@ -161,6 +161,13 @@ def verify(path: Path, root: Path, precision: str, reference: Reference) -> dict
     faults = beyond + tolerance.faults(difference, agreement)
     alone = [each for case, each in zip(reference.cases, differences) if case.rows == 1]
     allowed = batch_invariance.allowed(precision, invariance, alone, session.run, reference)
+    padding: dict[str, Any] = {}
+    if not invariance <= allowed:
+        usual, allowed = allowed, batch_invariance.allowed_of_original(allowed, reference)
+        equal = batch_invariance.changes_with_equal_lengths(session.run, reference)
+        if equal is not None and not equal <= usual:
+            faults.append(f"a row differs by {equal:.3g} > {usual:.3g} alone and among rows of its length")
+        padding = {} if equal is None else {"batch_invariance_of_equal_lengths": equal}
     if not invariance <= allowed:
         faults.append(f"a row differs by {invariance:.3g} > {allowed:.3g} alone and in a batch")
     if faults:
@@ -183,6 +190,7 @@ def verify(path: Path, root: Path, precision: str, reference: Reference) -> dict
         "cosine_mean": difference.cosine_mean,
         "decision_agreement": agreement,
         "batch_invariance": invariance,
+        **padding,
         "tolerance": limits | {"batch_invariance": allowed},
         "passed": True,
     }
@@ -291,6 +299,13 @@ def certificate(
         "graphs": dict(entries),
         **{name: value for name, value in further.items() if value},
     }
+
+
+def padding_changes(entries: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> bool:
+    """Tell whether padding changes an answer of a graph of texts; `entries`: graph -> precision -> from `verify`."""
+    return any(
+        "batch_invariance_of_equal_lengths" in entry for precisions in entries.values() for entry in precisions.values()
+    )
 
 
 def original_of(library: str, attention: str) -> dict[str, str]:

@@ -117,7 +117,8 @@ def export(
         write.write_json(folder / "certificate.json", certificate)
         served = tasks.manifest_tasks(source.task, source.config, source.folder)
         named = manifest.source_of(source.name, source.revision, source.folder)
-        described = manifest.write_manifest(folder, served, named, files)
+        pads = not certify.padding_changes(entries)
+        described = manifest.write_manifest(folder, served, named, files, pads=pads)
 
     sizes = {name: entry["size"] for name, entry in described["files"].items()}
     return ExportReport(target, source.task.name, sizes, certificate, time.monotonic() - started)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe._version import __version__
-from onnxpipe.bundle.manifest import MANIFEST, describe_files
+from onnxpipe.bundle.manifest import EQUAL_LENGTHS, MANIFEST, describe_files
 from onnxpipe_export import write
 
 ONNXRUNTIME = ">=1.22,<2"
@@ -23,6 +23,8 @@ def write_manifest(
     source: Mapping[str, str | None],
     graphs: Mapping[str, Mapping[str, Mapping[str, Any]]],
     libraries: Sequence[str] = (),
+    *,
+    pads: bool = True,
 ) -> dict[str, Any]:
     """Write and return the manifest of the finished `folder`.
 
@@ -32,6 +34,7 @@ def write_manifest(
         source: from `source_of`: what it was made from.
         graphs: graph -> precision -> {"path", "inputs", "outputs"}.
         libraries: packages whose versions matter beside those that every export needs.
+        pads: whether rows of different lengths may share a batch; False where padding changes the original's answers.
     """
     packages = ("torch", "transformers", *libraries, "onnx", "onnxruntime")
     manifest = {
@@ -39,6 +42,7 @@ def write_manifest(
         "onnxpipe": __version__,
         "tasks": list(served),
         "source": source,
+        **({} if pads else {"batches": EQUAL_LENGTHS}),
         "graphs": graphs,
         "files": describe_files(folder),
         "versions": {"python": platform.python_version()}

@@ -5,6 +5,7 @@ Every text is asked alone of the original; here together, so the batch must chan
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -59,4 +60,21 @@ def _same_features(folder: str, ours: list[Any]) -> None:
         assert np.abs(got - found).max() <= float32(float(np.abs(found).max()), _TERMS), text
 
 
-_SAME = {"text-generation": _same_tokens, "feature-extraction": _same_features}
+def _same_scores(folder: str, ours: list[Any]) -> None:
+    theirs = transformers.pipeline("text-classification", model=folder)
+    for text, answer in zip(TEXTS, ours, strict=True):
+        found = {one["label"]: one["score"] for one in theirs(text, top_k=None)}
+        got = {one["label"]: one["score"] for one in answer}
+        assert got == pytest.approx(found, abs=float32(1.0, _TERMS)), text
+
+
+_SAME = {"text-generation": _same_tokens, "feature-extraction": _same_features, "text-classification": _same_scores}
+
+
+@pytest.mark.parametrize("name", ["convbert", "yoso"])
+def test_rows_share_no_batch_where_padding_changes_answers(name: str) -> None:
+    bundle = cached_bundle(name, FAMILY)
+    assert json.loads((bundle / "bundle.json").read_text("utf-8"))["batches"] == "equal lengths"
+    pipe = pipeline("text-classification", model=str(bundle))
+    assert pipe(list(TEXTS)) == [pipe(text)[0] for text in TEXTS]
+    assert pipe(list(TEXTS), batch_size=3) != pipe(list(TEXTS)), "asked for, a batch is padded, as in transformers"

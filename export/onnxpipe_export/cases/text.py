@@ -39,6 +39,12 @@ class TokenRow:
     def __len__(self) -> int:
         return len(self.arrays["input_ids"])
 
+    def cut(self, length: int) -> TokenRow:
+        """Cut the row to a length; the end stays, so that a model that reads its last token (BART) still finds it."""
+        if len(self) <= length:
+            return self
+        return TokenRow({name: np.concatenate([a[: length - 1], a[-1:]]) for name, a in self.arrays.items()})
+
 
 class TextGraph(Protocol):
     """The part of a graph's export that rows of text are made from; see `onnxpipe_export.graphs.graph.GraphExport`."""
@@ -84,12 +90,9 @@ def text_rows(graph: TextGraph, tokenizer: Any, sentences: Sequence[str] = SENTE
         pair = sentences[number - 1] if number % 3 == 2 else None
         texts = (sentence, pair) if pair else (sentence,)
         arrays = tokenizer(*texts, return_attention_mask=True, return_token_type_ids=True)
-        kept = {name: np.array(arrays[name], np.int64) for name in graph.inputs}
-        if len(kept["input_ids"]) > graph.max_length:
-            # The end stays, so that a model that reads its last token (BART) still finds it.
-            kept = {name: np.concatenate([array[: graph.max_length - 1], array[-1:]]) for name, array in kept.items()}
-        if len(kept["input_ids"]):
-            rows.append(TokenRow(kept))
+        row = TokenRow({name: np.array(arrays[name], np.int64) for name in graph.inputs})
+        if len(row):
+            rows.append(row.cut(graph.max_length))
     return rows
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from onnxpipe.errors import ExportError
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.graph import Attention, GraphExport
+from onnxpipe_export.graphs.text_inputs import check_text_suffices
 from onnxpipe_export.refusals import first_run
 
 
@@ -27,6 +28,8 @@ def describe(checkpoint: Checkpoint, attention: Attention = "auto") -> list[Grap
 
 
 def _describe(checkpoint: Checkpoint, attention: Attention) -> list[GraphExport]:
+    if checkpoint.task.modality == "text":
+        check_text_suffices(checkpoint)
     if checkpoint.task.name == "text-generation":
         from onnxpipe_export.graphs.causal_lm.graph import describe as describe_causal
 

@@ -63,6 +63,13 @@ class EncoderExport(SingleRun):
         """Compare the rows of texts alone and in batches; see `row_invariance`."""
         return row_invariance(run, self, cases.text_rows(self, tokenizer))
 
+    def invariance_of_equal_lengths(self, run: Run, tokenizer: Any) -> float:
+        """Compare the rows of texts, cut to one length, alone and in batches: without padding."""
+        rows = cases.text_rows(self, tokenizer)
+        length = sorted(len(row) for row in rows)[len(rows) // 2]
+        cut = [row.cut(length) for row in rows if len(row) >= length]
+        return row_invariance(run, self, cut, padded=False)
+
     def reference(self, feeds: Feeds) -> dict[str, Any]:
         """Compute the original model's outputs (float32) for `feeds` (numpy arrays (batch, length)).
 
@@ -145,7 +152,7 @@ def describe(checkpoint: Checkpoint) -> EncoderExport:
     return EncoderExport(checkpoint, inputs, present, max_length(checkpoint.model))
 
 
-def row_invariance(run: Run, graph: cases.TextGraph, rows: Sequence[TokenRow]) -> float:
+def row_invariance(run: Run, graph: cases.TextGraph, rows: Sequence[TokenRow], *, padded: bool = True) -> float:
     """Compute the largest absolute difference of a row's answer alone and in batches.
 
     The batches differ in neighbours, order, padding and its side. At the right, padding must change nothing. At the
@@ -155,10 +162,10 @@ def row_invariance(run: Run, graph: cases.TextGraph, rows: Sequence[TokenRow]) -
     order = list(range(len(rows)))
     batches = (order, order[::-1], order[: len(rows) // 2], order[1::2], order[::5])
     worst = 0.0
-    for left in (False, True):
+    for left in (False, True) if padded else (False,):
         for numbers in batches:
             batch = [rows[number] for number in numbers]
-            feeds = cases.batch(batch, graph, left=left, extra=len(numbers))
+            feeds = cases.batch(batch, graph, left=left, extra=len(numbers) if padded else 0)
             length = feeds["input_ids"].shape[1]
             together = run(feeds)
             for place, row in enumerate(batch):

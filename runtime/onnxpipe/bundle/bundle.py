@@ -16,6 +16,7 @@ from onnxpipe.bundle.external import check_external
 from onnxpipe.bundle.files import has_file, inside, read_json
 from onnxpipe.bundle.hub import check_found, listing, no_precision
 from onnxpipe.bundle.layout import choice_of, side_files
+from onnxpipe.bundle.manifest import EQUAL_LENGTHS
 from onnxpipe.bundle.places import Place, foreign, locate
 from onnxpipe.bundle.precision import SUFFIXES, Choice, Precisions
 from onnxpipe.bundle.tasks import infer_tasks
@@ -76,6 +77,11 @@ class Bundle:
         if self.manifest is not None and self.manifest.get("tasks"):
             return tuple(str(task) for task in self.manifest["tasks"])
         return infer_tasks(self.config, has_file(self.folder, "modules.json"))
+
+    @property
+    def pads(self) -> bool:
+        """Whether rows of different lengths share batches unasked: not where padding changes the original's answers."""
+        return self.manifest is None or self.manifest.get("batches") != EQUAL_LENGTHS
 
     def check_task(self, task: str, name_or_path: str) -> None:
         """Refuse a task that the model is not for; where its tasks are unknown, nothing is refused.
@@ -155,6 +161,9 @@ def _manifest(root: Path) -> dict[str, Any]:
     _expect(isinstance(manifest.get("graphs"), dict), path, "has no object 'graphs'")
     _expect(isinstance(manifest.get("tasks", []), list), path, "has 'tasks' that is not a list")
     _expect(isinstance(files, dict), path, "has 'files' that is not an object")
+    _expect(
+        manifest.get("batches", EQUAL_LENGTHS) == EQUAL_LENGTHS, path, f"has 'batches' that is not {EQUAL_LENGTHS!r}"
+    )
     for name, entry in files.items():
         complete = (
             isinstance(entry, dict)

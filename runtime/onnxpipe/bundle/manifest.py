@@ -9,6 +9,10 @@ from typing import Any
 
 MANIFEST = "bundle.json"
 
+#: The value of "batches" in a manifest: rows of different lengths share a batch only where the user asks for one, since
+#: padding changes the original's answers.
+EQUAL_LENGTHS = "equal lengths"
+
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     """List size and sha256 of every file of a folder except bundle.json, by relative path with "/", sorted."""

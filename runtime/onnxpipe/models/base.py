@@ -65,6 +65,11 @@ class Model:
         self.name_or_path = name_or_path
 
     @property
+    def pads(self) -> bool:
+        """Whether rows of different lengths share batches unasked; see `Bundle.pads`."""
+        return self.bundle.pads
+
+    @property
     def dtype(self) -> str:
         """The precision by numpy's name where it has one: "float32", "float16", "int8", "q4", ..."""
         return {"fp32": "float32", "fp16": "float16"}.get(self.precision, self.precision)

@@ -9,7 +9,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "text-generation": {"max_new_tokens": 12, "do_sample": False, "return_tensors": True, "batch_size": 3},
     "text2text-generation": {"max_new_tokens": 12, "do_sample": False, "return_tensors": True, "batch_size": 3},
     "feature-extraction": {"batch_size": 3},
-    "text-classification": {"batch_size": 3, "top_k": None},
-    "question-answering": {},
+    "text-classification": {"top_k": None},
 }
-"""Task -> how it is called here; transformers is called without a batch, as its batches change answers of most."""
+"""Task -> how it is called here; transformers is called without a batch, as its batches change answers of most.
+
+Classifiers are called without one too: the two of the table read padding, so their rows must not share a batch."""

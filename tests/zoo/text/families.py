@@ -30,6 +30,13 @@ _LLAMA = {
 }
 _GEMMA = {**_LLAMA, "query_pre_attn_scalar": 16, "sliding_window": WINDOW}
 _T5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "dropout_rate": 0.0}
+_BERT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": POSITIONS,
+}
 _LONGROPE = {
     "rope_type": "longrope",
     "rope_theta": 10000.0,
@@ -103,6 +110,10 @@ FAMILIES: dict[str, Family] = {
         {**_GEMMA, "use_bidirectional_attention": True, "layer_types": ["sliding_attention", "full_attention"]},
     ),
     "t5-encoder": Family("T5Config", "T5EncoderModel", "feature-extraction", _T5),
+    "convbert": Family(
+        "ConvBertConfig", "ConvBertForSequenceClassification", "text-classification", {**_BERT, "embedding_size": 32}
+    ),
+    "yoso": Family("YosoConfig", "YosoForSequenceClassification", "text-classification", _BERT),
     "glm": _causal("Glm", _LLAMA),
     "glm4": _causal("Glm4", {**_LLAMA, "head_dim": 32}),
     "ernie4_5": _causal("Ernie4_5", _LLAMA),

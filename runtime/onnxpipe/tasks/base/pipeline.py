@@ -247,7 +247,7 @@ class Pipeline(Generic[OptionsT]):
             encode=lambda value: self.encode(value, options),
             run=lambda rows: self.run(rows, options),
             decode=lambda rows: self.decode(_checked(rows), options),
-            can_pad=self.padding().token_id is not None,
+            can_pad=self.padding().token_id is not None and (size is not None or getattr(self.model, "pads", True)),
             token_budget=self.token_budget * self.at_once,
             window=self.window * self.at_once,
             lazy=self.lazy,
