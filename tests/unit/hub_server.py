@@ -72,7 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             siblings = [{"rfilename": name} for name in files]
             entries = {"id": repo, "modelId": repo, "sha": commit, "siblings": siblings, "private": False, "tags": []}
-            if self.path.endswith("blobs=True"):
+            if "blobs=" in self.path:
                 entries["siblings"] = [{"rfilename": name, "size": len(content)} for name, content in files.items()]
             if repo in CARDS:
                 entries["cardData"] = CARDS[repo]

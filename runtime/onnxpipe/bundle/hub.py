@@ -59,7 +59,7 @@ def fetch(
         UnknownArgumentError: a keyword that is not one of `HubKeywords`.
     """
     options = HubOptions.only(hub, "fetch")
-    folder = _local_folder(model)
+    folder = local_folder(model)
     if folder is not None:
         return folder / _config_home(listing(folder)) if need == "config" else folder
     request = _Request(str(model), need, Precisions.of(dtype), graphs, place or Place(), options)
@@ -138,7 +138,7 @@ class _Request:
         return f"{self.repo} (revision {self.hub.revision})" if self.hub.revision else self.repo
 
 
-def _local_folder(model: str | os.PathLike[str]) -> Path | None:
+def local_folder(model: str | os.PathLike[str]) -> Path | None:
     """Find the folder that `model` names, or None if it can only be a Hub id."""
     text = os.fspath(model)
     if "\0" in text or not text:

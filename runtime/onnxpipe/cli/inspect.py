@@ -6,13 +6,22 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from onnxpipe.cli.guard import describe, hub_options, traceback_option
 from onnxpipe.cli.run.plain import megabytes
 from onnxpipe.cli.terminal import echo, json_text, printable
+
+if TYPE_CHECKING:
+    from onnxpipe.bundle.places import Located
+    from onnxpipe.bundle.precision import Choice
+
+#: The files of a repository that are downloaded, if it or a folder in it has them.
+_SMALL = (
+    "config.json", "bundle.json", "certificate.json", "modules.json", "model_index.json", "genai_config.json"
+)  # fmt: skip
 
 #: A name with a layer's number in it: past_key_values.3.key.
 _NUMBERED = re.compile(r"([a-z_]+\.)(\d+)(\.[a-z_.]+)")
@@ -44,7 +53,9 @@ class Inspection:
         tasks: the tasks it is for, best first.
         architecture, model_type: from its config.
         labels: number of labels of a classifier.
-        graphs: graph name to precision to file.
+        graphs: graph name to precision to file; where graphs lie in several folders, "FOLDER: NAME" to each.
+        loads: what each dtype that loads takes on this processor: dtype to graph to precision and reason.
+        ready_made: the repository of the same weights that has graphs, if this one has none.
         files: every file and its size in bytes.
         source: model and revision that it was exported from.
         versions: versions of the exporter's packages.
@@ -60,6 +71,8 @@ class Inspection:
     labels: int | None
     graphs: dict[str, dict[str, GraphFile]]
     files: dict[str, int]
+    loads: dict[str, dict[str, Choice]] = field(default_factory=dict)
+    ready_made: str | None = None
     source: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, Any] = field(default_factory=dict)
     onnxruntime: str | None = None
@@ -74,7 +87,8 @@ class Inspection:
 def command(
     model: str, revision: str | None, token: str | None, cache_dir: str | None, offline: bool, as_json: bool
 ) -> None:
-    """Show what MODEL (a folder or a Hub id) holds: tasks, graphs, files, certificate. No graph is downloaded."""
+    """Show what MODEL (a folder or a Hub id) holds: tasks, graphs, what each dtype takes on this processor, files,
+    certificate. No graph is downloaded."""
     hub = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": offline}
     inspection = inspect_model(model, hub)
     if as_json:
@@ -90,15 +104,21 @@ def inspect_model(model: str, hub: Mapping[str, Any]) -> Inspection:
     Raises:
         ModelNotFoundError, BundleError.
     """
-    from onnxpipe.bundle import Config, fetch
+    from onnxpipe.bundle import Config, HubOptions
+    from onnxpipe.bundle.hub import split_file
+    from onnxpipe.bundle.places import CONFIGS, locate
+    from onnxpipe.bundle.twins import find_twin
 
-    folder = fetch(model, need="config", **hub)
-    files = _files_here(folder)
-    if not Path(model).expanduser().is_dir() and not hub["local_files_only"]:
-        folder, files = _files_on_hub(model, hub, folder, files)
-    config, manifest = Config.from_folder(folder), _json(folder, "bundle.json") or {}
+    name, place = split_file(model)
+    root, files = _contents(name, hub)
+    located = locate(files, place)
+    folder = root / located.home
+    has_config = any((folder / each).is_file() for each in CONFIGS)
+    config = Config.from_folder(folder) if has_config else Config({}, str(folder))
+    manifest = _json(folder, "bundle.json") or {}
     values = config.to_dict()
     architectures = values.get("architectures") or [None]
+    on_hub = not Path(name).expanduser().is_dir()
     return Inspection(
         model=model,
         folder=str(folder),
@@ -106,13 +126,34 @@ def inspect_model(model: str, hub: Mapping[str, Any]) -> Inspection:
         architecture=architectures[0],
         model_type=values.get("model_type"),
         labels=config.num_labels if "id2label" in values or "num_labels" in values else None,
-        graphs=_graphs(folder, files, manifest),
+        graphs=_graphs(root, files, manifest, located),
         files=files,
+        loads=_loads(located.graphs),
+        ready_made=find_twin(name, HubOptions(**hub)) if on_hub and not any(map(_is_graph, files)) else None,
         source=manifest.get("source") or {},
         versions=manifest.get("versions") or {},
         onnxruntime=manifest.get("onnxruntime"),
         certificate=_json(folder, "certificate.json"),
     )
+
+
+def _is_graph(name: str) -> bool:
+    return name.endswith(".onnx")
+
+
+def _contents(model: str, hub: Mapping[str, Any]) -> tuple[Path, dict[str, int]]:
+    """List a folder, or a Hub repository of which only the small files are downloaded: where they are, and all files
+    with their sizes."""
+    from onnxpipe.bundle import HubOptions, fetch
+    from onnxpipe.bundle.hub import is_offline, local_folder
+
+    here = local_folder(model)
+    if here is None and not is_offline(HubOptions(**hub)):
+        found = _files_on_hub(model, hub)
+        if found is not None:
+            return found
+    folder = here or fetch(model, need="config", **hub)
+    return folder, _files_here(folder)
 
 
 def _json(folder: Path, name: str) -> dict[str, Any] | None:
@@ -132,12 +173,13 @@ def _files_here(folder: Path) -> dict[str, int]:
     return {name: path.stat().st_size for name, path in paths.items() if not name.startswith(".")}
 
 
-def _files_on_hub(
-    model: str, hub: Mapping[str, Any], folder: Path, files: dict[str, int]
-) -> tuple[Path, dict[str, int]]:
-    """Download the small files of a repository and ask the Hub for the sizes of all files."""
+def _files_on_hub(model: str, hub: Mapping[str, Any]) -> tuple[Path, dict[str, int]] | None:
+    """Download the small files of a repository and ask the Hub for the sizes of all files; None if it does not answer.
+
+    What the Hub does answer with, where there is no such repository, is left to `fetch`.
+    """
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
     try:
         info = HfApi(token=hub["token"]).model_info(model, revision=hub["revision"], files_metadata=True)
@@ -146,29 +188,52 @@ def _files_on_hub(
             revision=hub["revision"],
             token=hub["token"],
             cache_dir=hub["cache_dir"],
-            allow_patterns=["config.json", "bundle.json", "certificate.json", "modules.json"],
+            allow_patterns=[f"{folder}{name}" for folder in ("", "*/") for name in _SMALL],
         )
+    except (GatedRepoError, HFValidationError, RepositoryNotFoundError):
+        return None
     except (*HfHubHTTPError.__bases__, HfHubHTTPError, OSError) as error:
         echo(f"warning: the Hub did not answer ({describe(error)}); showing what its cache holds", err=True)
-        return folder, files
+        return None
     sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings or ()}
     return Path(snapshot), dict(sorted(sizes.items()))
 
 
-def _graphs(folder: Path, files: Mapping[str, int], manifest: Mapping[str, Any]) -> dict[str, dict[str, GraphFile]]:
+def _graphs(
+    root: Path, files: Mapping[str, int], manifest: Mapping[str, Any], located: Located
+) -> dict[str, dict[str, GraphFile]]:
+    """List every graph; where they lie in several folders, those of each."""
     from onnxpipe.bundle.layout import data_files
-    from onnxpipe.bundle.places import locate
+    from onnxpipe.bundle.places import Place, locate
 
+    places = {"": located} if not located.folders else {}
+    places |= {f"{folder or '.'}: ": locate(files, Place(subfolder=folder)) for folder in located.folders}
     declared = manifest.get("graphs") or {}
     graphs: dict[str, dict[str, GraphFile]] = {}
-    for graph, precisions in locate(files).graphs.items():
-        for precision, path in precisions.items():
-            size = files[path] + sum(files[name] for name in data_files(path, files))
-            entry = declared.get(graph, {}).get(precision) or _read_names(folder, path)
-            graphs.setdefault(graph, {})[precision] = GraphFile(
-                path, size, _names(entry.get("inputs")), _names(entry.get("outputs"))
-            )
+    for prefix, each in places.items():
+        for graph, precisions in each.graphs.items():
+            for precision, inside in precisions.items():
+                path = f"{each.home}/{inside}" if each.home else inside
+                size = files[path] + sum(files[name] for name in data_files(path, files))
+                entry = declared.get(graph, {}).get(precision) or _read_names(root, path)
+                graphs.setdefault(f"{prefix}{graph}", {})[precision] = GraphFile(
+                    path, size, _names(entry.get("inputs")), _names(entry.get("outputs"))
+                )
     return graphs
+
+
+def _loads(graphs: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, Choice]]:
+    """Find what each dtype takes, for those with which every graph loads that the model needs."""
+    from onnxpipe.bundle.layout import choice_of, needed_graphs
+    from onnxpipe.bundle.precision import SUFFIXES, Precisions
+
+    loads = {}
+    for dtype in ("auto", *SUFFIXES):
+        chosen = {graph: choice_of(graph, graphs, Precisions.of(dtype)) for graph in needed_graphs(graphs)}
+        found = {graph: choice for graph, choice in chosen.items() if choice is not None}
+        if found and len(found) == len(chosen):
+            loads[dtype] = found
+    return loads
 
 
 def _read_names(folder: Path, path: str) -> dict[str, Any]:
@@ -209,12 +274,32 @@ def _lines(model: Inspection) -> Iterator[str]:
                 yield f"    {', '.join(_brief(file.inputs))} -> {', '.join(_brief(file.outputs))}"
     if not model.graphs:
         yield f"  none: onnxpipe export {model.model} -o FOLDER writes one"
+        if model.ready_made:
+            yield f"  ready-made: {model.ready_made} (onnx='community' takes it)"
+    yield from _dtype_lines(model)
     yield "certificate"
     yield from (f"  {line}" for line in certificate_lines(model.certificate))
     graph_paths = {file.path for each in model.graphs.values() for file in each.values()}
     others = [name for name in model.files if name not in graph_paths]
     yield f"files         {len(model.files)}, {megabytes(sum(model.files.values()))}"
     yield from (f"  {megabytes(model.files[name]):>10}  {name}" for name in others)
+
+
+def _dtype_lines(model: Inspection) -> Iterator[str]:
+    """Say what each dtype takes here, and why where it does not name the file itself."""
+    if model.graphs and not model.loads:
+        yield "dtype"
+        yield "  graphs lie in several folders, or under several names: pass subfolder=, file_name= or model_file_name="
+    elif model.loads:
+        yield "dtype         takes on this processor"
+    for dtype, graphs in model.loads.items():
+        texts = [
+            (f"{graph} " if len(graphs) > 1 else "")
+            + choice.precision
+            + (f" ({choice.why})" if choice.precision != dtype else "")
+            for graph, choice in graphs.items()
+        ]
+        yield f"  {dtype:<19} {', '.join(texts)}"
 
 
 def _generates_text(tasks: Sequence[str]) -> bool:

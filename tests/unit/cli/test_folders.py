@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from onnxpipe.cli import doctor, main
 from onnxpipe.cli.cuda import one_node_model
 from onnxpipe.errors import CertificateError, DeviceError
+from unit.hub_server import REPOS, Hub
 
 pytest.importorskip("onnxruntime")
 
@@ -117,6 +118,50 @@ def test_inspect_a_folder_of_others(bundle: Path) -> None:
     assert "x -> y" in shown  # read from the graph
     (bundle / "onnx" / "model.onnx").unlink()
     assert "none: onnxpipe export" in run("inspect", bundle).stdout
+
+
+HUB = {"config.json": b'{"model_type": "bert", "architectures": ["BertModel"]}'}
+EIGHT_BITS = ("qint8_arm64", "qint8_avx512_vnni", "quint8_avx2")
+
+
+@pytest.fixture
+def repositories(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    graphs = {f"onnx/model{end}.onnx": one_node_model() for end in ("", *(f"_{name}" for name in EIGHT_BITS))}
+    places = ("cpu_and_mobile/a", "cuda/b")
+    genai = {f"{place}/genai_config.json": b'{"model": {"type": "phi3", "decoder": {}}}' for place in places}
+    seq2seq = ("encoder_model.onnx", "decoder_model_merged.onnx", "encoder_model_fp16.onnx")
+    monkeypatch.setitem(REPOS, "a/sentences", HUB | graphs | {"onnx/model.onnx_data": b"x" * 5000})
+    monkeypatch.setitem(REPOS, "a/pair", HUB | {name: one_node_model() for name in seq2seq})
+    monkeypatch.setitem(REPOS, "a/genai", genai | {f"{place}/x.onnx": one_node_model() for place in places})
+    monkeypatch.setitem(REPOS, "a/weights", HUB | {"model.safetensors": b"x"})
+    monkeypatch.setitem(REPOS, "Xenova/weights", HUB | graphs)
+    monkeypatch.setattr("onnxpipe.bundle.precision.kernels", lambda: frozenset({"AVX2"}))
+    return hub
+
+
+def test_inspect_says_what_each_dtype_takes_and_downloads_no_graph(repositories: Hub) -> None:
+    shown = run("inspect", "a/sentences").stdout
+    assert "tasks         feature-extraction" in shown
+    assert f"{(len(one_node_model()) + 5000) / 1e3:.1f} kB  onnx/model.onnx\n" in shown
+    for line in (
+        "auto                fp32 (the fullest there is)",
+        "int8                quint8_avx2 (made for AVX2, which this processor has)",
+        "qint8_arm64         qint8_arm64\n",
+        "uint8               quint8_avx2",
+    ):
+        assert f"  {line}" in shown
+    assert "  fp16 " not in shown
+    loads = json.loads(run("inspect", "a/pair", "--json").stdout)["loads"]
+    assert loads["auto"]["decoder_model_merged"]["precision"] == "fp32"
+    assert "fp16" not in loads  # not for every graph
+    genai = run("inspect", "a/genai").stdout
+    assert "cpu_and_mobile/a: model" in genai
+    assert "pass subfolder=" in genai
+    weights = run("inspect", "a/weights").stdout
+    assert "none: onnxpipe export a/weights -o FOLDER writes one\n  ready-made: Xenova/weights" in weights
+    sent = repositories.downloaded()
+    assert not [name for name in sent if name.endswith((".onnx", "_data", ".safetensors"))]
+    assert "no such model" in run("inspect", "a/typo", code=1).stderr
 
 
 def test_names_in_a_folder_do_not_steer_the_terminal(bundle: Path) -> None:
