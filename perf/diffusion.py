@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -83,11 +84,23 @@ def export(original: Path, bundle: Path, precisions: list[str]) -> None:
     command = [sys.executable, "-m", "onnxpipe", "export", str(original), "-o", str(bundle)]
     command += ["--precision", ",".join(precisions), "--offline"]
     began = time.perf_counter()
-    child = os.posix_spawn(sys.executable, command, os.environ)
-    _, status, usage = os.wait4(child, 0)
-    if status:
+    child = subprocess.Popen(command)
+    peak = 0.0
+    while child.poll() is None:
+        peak = max(peak, own_memory(child.pid))
+        time.sleep(0.02)
+    if child.returncode:
         raise SystemExit("the export failed")
-    print(f"export: {time.perf_counter() - began:.0f} s, at most {usage.ru_maxrss / 1e6:.1f} GB")
+    print(f"export: {time.perf_counter() - began:.0f} s, at most {peak / 1e6:.1f} GB besides pages of files")
+
+
+def own_memory(process: int) -> float:
+    """Read the kilobytes that a process has for itself; pages of files, which the system may drop, do not count."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text("ascii").splitlines()
+    except OSError:  # it has ended
+        return 0.0
+    return next((float(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0.0)
 
 
 def load(peer: str, folder: str, threads: int) -> tuple[Any, Callable[[], Any]]:

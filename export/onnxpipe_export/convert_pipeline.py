@@ -133,7 +133,9 @@ class _PipelineExport:
         for name in encoders:
             self._say(f"loading {name}")
             tokenizer = tokenizers.load(source.folder / name.replace("text_encoder", "tokenizer"))
-            graph = text_encoder.describe(load(source, name), name, tokenizer, normed=encoders == ["text_encoder"])
+            graph = text_encoder.describe(
+                load(source, name, self._folder), name, tokenizer, normed=encoders == ["text_encoder"]
+            )
             samples.encoders[name] = text_encoder.prompt_answers(self._make(graph))
         if "safety_checker" in source.components:
             self._say("loading safety_checker")
@@ -143,7 +145,7 @@ class _PipelineExport:
         self._original.encode_prompts()
         name = next(name for name in _DENOISERS if name in source.components)
         self._say(f"loading {name}")
-        checkpoint = load(source, name)
+        checkpoint = load(source, name, self._folder)
         self._say("making images with diffusers")
         self._original.make(name, checkpoint.model)
         self._make(_DENOISERS[name](checkpoint, samples))

@@ -6,6 +6,7 @@ Weights of less than a kilobyte stay in the graph.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -71,6 +72,28 @@ def parameters(module: Any) -> dict[str, Any]:
     """Collect a torch module's parameters and buffers by the names that tracing gives them."""
     named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
     return {name: tensor.detach() for name, tensor in named}
+
+
+def keep_in_file(module: Any, folder: Path) -> None:
+    """Move the parameters of a torch module to a file, of which they become views that take no memory until read.
+
+    Args:
+        module: the module; it computes the same as before.
+        folder: where the file is, which has no name and is gone with the last parameter.
+    """
+    import torch
+
+    with tempfile.TemporaryFile(dir=folder) as file:
+        places = []
+        for parameter in module.parameters():
+            file.write(b"\0" * (-file.tell() % _ALIGNMENT))
+            array = np.ascontiguousarray(parameter.detach().numpy())
+            places.append((parameter, file.tell(), array.dtype, array.shape))
+            array.tofile(file)
+            parameter.data = torch.empty(0, dtype=parameter.dtype)
+        file.flush()
+        for parameter, offset, kind, shape in places:
+            parameter.data = torch.from_numpy(np.memmap(file, kind, "r+", offset, shape))
 
 
 def add(path: Path, tensors: Mapping[str, Any]) -> None:

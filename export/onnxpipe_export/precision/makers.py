@@ -125,6 +125,21 @@ def to_int8_with_convolutions(full: Path, path: Path, calibration: Sequence[Feed
     graph.save(path)
 
 
+def to_int8_of_denoiser(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+    """Make int8 of large convolutions, each by itself, and of products that gain by it; one pass over all feeds.
+
+    Activations drift from step to step, so the feeds are of steps from the first to the last.
+    """
+    graph = OnnxGraph.load(full)
+    plan = convolution_plan.alone(graph)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
+        observed = ranges.observe(full, plan.activations, calibration, Path(scratch), at_once=len(plan.activations))
+        peaks = int8.measure_peaks(full, calibration, Path(scratch))
+    int8.quantise(graph, peaks, _LEAST_GAIN)
+    convolutions.quantise(graph, plan, observed)
+    graph.save(path)
+
+
 def to_int8_for_waveforms(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
     """Make int8 weights of convolutions; products as in `to_int8`."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
@@ -165,5 +180,5 @@ FULL: Mapping[str, Maker] = {"fp32": keep}
 IMAGE_CODER: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16}
 """For a VAE, whose rounding would be seen in the image, and which is convolutions for the most part."""
 
-DENOISER: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16_of_waves, "int8": to_int8_large}
+DENOISER: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16_of_waves, "int8": to_int8_of_denoiser}
 """For graphs that run once a step on thousands of places, and take the step as sines of it."""

@@ -31,7 +31,6 @@ _TINY = 1e-9
 _MARGIN = 1.1
 """How much further a range goes than what was observed."""
 _AT_ONCE = 24
-"""Activations measured in one pass over the feeds, which bounds the memory that they take."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,9 @@ class Range:
         return cls(scale, int(np.clip(np.rint(-low / scale), 0, _LEVELS)))
 
 
-def observe(path: Path, names: Sequence[str], feeds: Iterable[inner.Feeds], scratch: Path) -> dict[str, Observed]:
+def observe(
+    path: Path, names: Sequence[str], feeds: Iterable[inner.Feeds], scratch: Path, at_once: int = _AT_ONCE
+) -> dict[str, Observed]:
     """Run the fp32 graph at `path` on the feeds and observe the activations `names` (inputs among them).
 
     Args:
@@ -90,11 +91,12 @@ def observe(path: Path, names: Sequence[str], feeds: Iterable[inner.Feeds], scra
         names: float32 activations.
         feeds: inputs to run it on.
         scratch: an empty folder for the graph with these activations as outputs.
+        at_once: activations that are measured in one pass over the feeds, which bounds the memory that they take.
     """
     ready = list(feeds)
     each: dict[str, list[Observed]] = {name: [] for name in names}
-    for start in range(0, len(names), _AT_ONCE):
-        for values in inner.values(path, names[start : start + _AT_ONCE], ready, scratch):
+    for start in range(0, len(names), at_once):
+        for values in inner.values(path, names[start : start + at_once], ready, scratch):
             for name, value in values.items():
                 each[name].append(Observed.of(value))
     return {name: Observed.joined(values) for name, values in each.items()}

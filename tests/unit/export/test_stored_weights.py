@@ -102,3 +102,16 @@ def test_saved_to_its_own_file_and_taken_in(tmp_path: Path) -> None:
     OnnxGraph.load(path).save(path)
     assert not path.with_name("model.onnx_data").exists()
     assert np.array_equal(OnnxGraph.load(path).constant("weight"), value)
+
+
+def test_a_module_whose_parameters_are_in_a_file_computes_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.LayerNorm(8), torch.nn.Linear(8, 8, bias=False))
+    module[2].weight = module[0].weight  # tied
+    x = torch.linspace(-1, 1, 24).reshape(3, 8)
+    with torch.no_grad():
+        before = module(x)
+        stored_weights.keep_in_file(module, tmp_path)
+        assert torch.equal(module(x), before)
+    assert module[2].weight is module[0].weight
+    assert not list(tmp_path.iterdir()), "the file has no name"

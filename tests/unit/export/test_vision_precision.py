@@ -129,6 +129,32 @@ def test_a_lone_convolution_stays_float32(tmp_path: Path) -> None:
     assert kinds(small) == kinds(full)
 
 
+def test_large_convolutions_of_a_denoiser_are_8_bits_by_themselves(tmp_path: Path) -> None:
+    """The residual stream between them stays float32, so that no rounding is added up over blocks and steps."""
+    wide = 40  # 3 x 3 are 180 multiplications for a number that is converted, 1 x 1 are 20
+    nodes = [
+        node("Conv", "pixel_values w0 b0", "stream", pads=[1, 1, 1, 1]),
+        node("Softplus", "stream", "a"),
+        node("Conv", "a w1 b1", "b", pads=[1, 1, 1, 1]),
+        node("Add", "b stream", "sum"),
+        node("Conv", "sum w2 b2", "small"),
+        node("Conv", "small w3 b3", "y", pads=[1, 1, 1, 1]),
+    ]
+    shapes = (wide, 3, 3, 3), (wide, wide, 3, 3), (wide, wide, 1, 1), (wide, wide, 3, 3)
+    graph = graph_of(nodes, weights(*shapes))
+    assert dict(convolution_plan.alone(graph).convolutions) == {"b": "a"}
+    full, small = tmp_path / "model.onnx", tmp_path / "model_int8.onnx"
+    graph.save(full)
+    makers.DENOISER["int8"](full, small, [{"pixel_values": x[None]} for x in images(8)])
+    found = executed(small)
+    assert found["QLinearConv"] == 1 and found["QLinearAdd"] == 0
+    x = images(5, seed=7)
+    wanted, got = run(full, x), run(small, x)
+    assert np.linalg.norm(got - wanted) < 0.03 * np.linalg.norm(wanted)
+    for number in range(5):
+        np.testing.assert_array_equal(run(small, x[number : number + 1])[0], got[number])
+
+
 def test_a_sum_with_a_stream_of_float32_stays_float32() -> None:
     """ConvNeXt: what is added to is kept as it is."""
     nodes = [

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from onnxpipe.errors import ExportError, MissingDependencyError
+from onnxpipe_export import stored_weights
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.diffusion.folder import PipelineFolder, variant_of
+from onnxpipe_export.onnx_graph import SINGLE_FILE_LIMIT
 from onnxpipe_export.tasks import IMAGE_GENERATION
 from onnxpipe_export.tracing import quiet
 
@@ -27,8 +30,14 @@ _CLASSES = frozenset(
 )  # fmt: skip
 
 
-def load(folder: PipelineFolder, component: str) -> Checkpoint:
+def load(folder: PipelineFolder, component: str, scratch: Path | None = None) -> Checkpoint:
     """Load a component.
+
+    Args:
+        folder: the pipeline.
+        component: its name.
+        scratch: where weights of more than 2 GB are kept in a file of no name, so that they do not stay in memory
+            beside the graphs; None to leave them in memory.
 
     Raises:
         ExportError: it is of a class that cannot be exported, cannot be read, or lacks weights.
@@ -59,7 +68,8 @@ def load(folder: PipelineFolder, component: str) -> Checkpoint:
     missing = sorted(info["missing_keys"])
     if missing:
         raise ExportError(f"the {component} of {folder.name} lacks the weights {', '.join(missing[:6])}")
+    model = model.float().eval()
+    if scratch is not None and sum(each.nbytes for each in model.parameters()) > SINGLE_FILE_LIMIT:
+        stored_weights.keep_in_file(model, scratch)
     config = model.config if library != "diffusers" else SimpleNamespace(**model.config, model_type=class_name)
-    return Checkpoint(
-        folder.name, folder.revision, folder.folder / component, config, IMAGE_GENERATION, model.float().eval()
-    )
+    return Checkpoint(folder.name, folder.revision, folder.folder / component, config, IMAGE_GENERATION, model)
