@@ -26,6 +26,8 @@ _MIDDLE = 8
 _CANDIDATES = tuple(sign * size for sign in (1.0, -1.0) for size in (1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7))
 """Scales tried, in units of the one that covers a block's largest number."""
 _TINY = 1e-20
+_COLUMNS_AT_ONCE = 1024
+"""Output columns that are rounded together: few enough that a block of them stays in the processor's cache."""
 _MEMORY = 1_000_000_000
 """Bytes of H matrices measured in one pass over the feeds."""
 
@@ -78,23 +80,30 @@ def quantise_blocks(matrix: np.ndarray, correlation: np.ndarray) -> Blocks:
         matrix: float32 (N, K), one row an output column.
         correlation: X^T X of the activations, (K, K).
     """
-    count, width = matrix.shape
     factor = _factor(correlation)
     importance = 1 / np.square(np.diag(factor))
-    left = matrix.astype(np.float64)
-    values = np.full((count, width + -width % BLOCK), 0.0)
-    scales = np.empty((count, values.shape[1] // BLOCK))
+    parts = [
+        _round(matrix[at : at + _COLUMNS_AT_ONCE], factor, importance) for at in range(0, len(matrix), _COLUMNS_AT_ONCE)
+    ]
+    return Blocks(np.concatenate([part.values for part in parts]), np.concatenate([part.scales for part in parts]))
+
+
+def _round(matrix: np.ndarray, factor: np.ndarray, importance: np.ndarray) -> Blocks:
+    """Round some output columns. They lie side by side, so that each step reads neighbouring numbers."""
+    count, width = matrix.shape
+    left = np.ascontiguousarray(matrix.T, np.float64)
+    values = np.zeros((width + -width % BLOCK, count))
+    scales = np.empty((len(values) // BLOCK, count))
     for start in range(0, width, BLOCK):
         end = min(start + BLOCK, width)
-        scale = _scale(left[:, start:end], importance[start:end])
-        scales[:, start // BLOCK] = scale
-        errors = np.empty((count, end - start))
+        scale = scales[start // BLOCK] = _scale(left[start:end], importance[start:end])
+        errors = np.empty((end - start, count))
         for row in range(start, end):
-            values[:, row] = np.clip(np.rint(left[:, row] / scale), -_MIDDLE, _MIDDLE - 1)
-            errors[:, row - start] = (left[:, row] - values[:, row] * scale) / factor[row, row]
-            left[:, row:end] -= np.outer(errors[:, row - start], factor[row, row:end])
-        left[:, end:] -= errors @ factor[start:end, end:]
-    return pack(values.reshape(count, -1, BLOCK), scales, 4)
+            values[row] = np.clip(np.rint(left[row] / scale), -_MIDDLE, _MIDDLE - 1)
+            errors[row - start] = (left[row] - values[row] * scale) / factor[row, row]
+            left[row:end] -= np.outer(factor[row, row:end], errors[row - start])
+        left[end:] -= factor[start:end, end:].T @ errors
+    return pack(values.T.reshape(count, -1, BLOCK), np.ascontiguousarray(scales.T), 4)
 
 
 def _factor(correlation: np.ndarray) -> np.ndarray:
@@ -105,15 +114,19 @@ def _factor(correlation: np.ndarray) -> np.ndarray:
 
 
 def _scale(block: np.ndarray, importance: np.ndarray) -> np.ndarray:
-    """Find the scale (N,) of a block (N, 32) with the least squared error, weighted by each row's importance."""
-    at = np.abs(block).argmax(axis=1)
-    largest = np.take_along_axis(block, at[:, None], axis=1)[:, 0]
+    """Find the scale (N,) of a block (32, N) with the least squared error, weighted by each row's importance."""
+    at = np.abs(block).argmax(axis=0)
+    largest = np.take_along_axis(block, at[None], axis=0)[0]
     whole = np.where(np.abs(largest) < _TINY, _TINY, -largest / _MIDDLE)
-    best, scales = np.full(len(block), np.inf), half(whole)
+    best, scales = np.full(len(whole), np.inf), half(whole)
     for size in _CANDIDATES:
         scale = half(whole * size)
-        rounded = np.clip(np.rint(block / scale[:, None]), -_MIDDLE, _MIDDLE - 1) * scale[:, None]
-        error = np.square(rounded - block) @ importance
+        rounded = block / scale
+        np.rint(rounded, out=rounded)
+        np.clip(rounded, -_MIDDLE, _MIDDLE - 1, out=rounded)
+        rounded *= scale
+        rounded -= block
+        error = importance @ np.square(rounded, out=rounded)
         better = error < best
         best, scales = np.where(better, error, best), np.where(better, scale, scales)
     return scales

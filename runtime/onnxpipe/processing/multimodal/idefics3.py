@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
+
+import numpy as np
 
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.batch_feature import BatchFeature
 from onnxpipe.processing.multimodal.count_words import count_words
+from onnxpipe.processing.multimodal.placeholders import in_order
 from onnxpipe.processing.multimodal.vision_language import VisionLanguageProcessor
 
 _FAKE, _WHOLE = "<fake_token_around_image>", "<global-img>"
@@ -85,13 +88,56 @@ class SmolVLMProcessor(Idefics3Processor):
         return super().video_options({**named, **options})
 
     def joined(self, texts: list[str], images: BatchFeature, videos: BatchFeature) -> BatchFeature:
-        """Return the arrays of either.
+        """Lay the tiles of images and the frames of videos in a row for each text, in the order of its markers.
+
+        transformers has the same arrays where there are only images or only videos. Of both it keeps the frames alone,
+        which its models refuse.
 
         Raises:
-            UnsupportedError: there are both.
+            UnsupportedError: there are both and no text, or the sizes of tiles and of frames differ.
         """
-        if images and videos:
+        if not images or not videos:
+            return super().joined(texts, images, videos)
+        if not texts:
             raise UnsupportedError(
-                f"{type(self).__name__} takes images or videos in one call, and not both: ask about them in turn"
+                f"{type(self).__name__} takes images and videos in one call only with a text, whose markers say in "
+                "which order they come"
             )
-        return super().joined(texts, images, videos)
+        assert self.video_token is not None
+        joined = BatchFeature({"video_metadata": videos["video_metadata"]})
+        for name in ("pixel_values", "pixel_attention_mask"):
+            if name in images and name in videos:
+                parts = {self.image_token: _tiles(images, name), self.video_token: _frames(videos, name)}
+                joined[name] = _padded(in_order(texts, parts))
+        return joined
+
+
+def _tiles(images: BatchFeature, name: str) -> Iterator[np.ndarray]:
+    """Yield the tiles of each image."""
+    for sample, rows, columns in zip(images[name], images["rows"], images["cols"], strict=True):
+        start = 0
+        for row, column in zip(rows, columns, strict=True):
+            yield sample[start : start + row * column + 1]
+            start += row * column + 1
+
+
+def _frames(videos: BatchFeature, name: str) -> Iterator[np.ndarray]:
+    """Yield the frames of each video."""
+    for clip, facts in zip(videos[name], videos["video_metadata"], strict=True):
+        yield clip[: len(facts.timestamps)]
+
+
+def _padded(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Join the parts of each row, with zeros behind those of rows that have fewer."""
+    like = next(part for row in rows for part in row)
+    if any(part.shape[1:] != like.shape[1:] for row in rows for part in row):
+        raise UnsupportedError(
+            "tiles of images and frames of videos in one call must have one size: set the same max_image_size in the "
+            "files of both processors"
+        )
+    most = max(sum(map(len, row)) for row in rows)
+    padded = np.zeros((len(rows), most, *like.shape[1:]), like.dtype)
+    for number, row in enumerate(rows):
+        if row:
+            padded[number, : sum(map(len, row))] = np.concatenate(row)
+    return padded

@@ -9,7 +9,7 @@ import numpy as np
 
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.batch_feature import BatchFeature
-from onnxpipe.processing.multimodal.placeholders import any_unmarked
+from onnxpipe.processing.multimodal.placeholders import in_order
 from onnxpipe.processing.multimodal.vision_language import VisionLanguageProcessor
 
 
@@ -65,11 +65,10 @@ class InternVLProcessor(VisionLanguageProcessor):
         if not videos:
             return images
         assert self.video_token is not None
-        clips = iter(videos["pixel_values_videos"])
-        tiles = iter(np.split(images["pixel_values"], np.cumsum(images["num_patches"])[:-1]) if images else [])
-        pattern = any_unmarked([self.image_token, self.video_token])
-        marks = [match.group() for text in texts for match in pattern.finditer(text)]
-        parts = [next(clips if mark == self.video_token else tiles) for mark in marks]
+        clips = videos["pixel_values_videos"]
+        tiles = np.split(images["pixel_values"], np.cumsum(images["num_patches"])[:-1]) if images else []
+        rows = in_order(texts, {self.image_token: tiles, self.video_token: clips})
+        parts = [part for row in rows for part in row]
         return BatchFeature({"pixel_values": np.concatenate(parts), "video_metadata": videos["video_metadata"]})
 
     def token_types(self, rows: Any) -> list[list[int]]:

@@ -51,6 +51,18 @@ def any_unmarked(markers: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(unmarked(marker).pattern for marker in markers))
 
 
+def in_order(texts: Sequence[str], parts: Mapping[str, Iterable[Any]]) -> list[list[Any]]:
+    """Return for each text what its markers stand for, in their order.
+
+    Args:
+        texts: the texts.
+        parts: marker -> what takes its places; of each marker there must be as many.
+    """
+    left = {marker: iter(each) for marker, each in parts.items()}
+    pattern = any_unmarked(left)
+    return [[next(left[match.group()]) for match in pattern.finditer(text)] for text in texts]
+
+
 def _expanded(text: str, pattern: re.Pattern[str], replacements: Mapping[str, Iterator[str]]) -> Expanded:
     parts: list[str] = []
     ends: list[int] = []
