@@ -21,6 +21,7 @@ from onnxpipe.engine import Session, open_session, parse_device
 from onnxpipe.errors import BundleError, CertificateError, ExportError
 from onnxpipe_export import batch_invariance
 from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport, Run
+from onnxpipe_export.remembered import Memory
 
 # An answer may differ by this times what float32 answers of the original are away from float64, but never by more than
 # `proof.MOST_RELATIVE`. The graph's answer and the original's both round, each in its own order, so twice is expected.
@@ -33,6 +34,45 @@ _SEEDS = (0, 1)
 _FIRST_CASES, _PLAINLY = 8, 10
 
 
+class OpenedGraph:
+    """A file of a graph that runs, and answers the same inputs once.
+
+    Args:
+        path: the .onnx file.
+        root: the bundle's folder.
+        graph: what it is the export of.
+
+    Raises:
+        BundleError: it cannot be opened.
+        ValueError: it has other inputs or outputs.
+    """
+
+    def __init__(self, path: Path, root: Path, graph: GraphExport) -> None:
+        self.path, self._root = path, root
+        self._session: Session | None = None
+        self._memory = Memory()
+        _check_interface(self.session, graph)
+
+    @property
+    def session(self) -> Session:
+        """The session, opened again if it was closed."""
+        if self._session is None:
+            self._session = open_session(self.path, root=self._root, device=parse_device("cpu"))
+        return self._session
+
+    def close(self) -> None:
+        """Free the memory."""
+        self._session, self._memory = None, Memory()
+
+    def run(self, feeds: Feeds) -> Feeds:
+        """Compute all outputs."""
+        return self.session.run(feeds)
+
+    def answer(self, feeds: Feeds, names: Sequence[str]) -> Feeds:
+        """Compute these outputs of a case, or remember them."""
+        return self._memory.answer((feeds, names), lambda: self.session.run(feeds, list(names)))
+
+
 @dataclass(frozen=True)
 class Reference:
     """The cases and the original's answers to them, computed once for all precisions.
@@ -42,12 +82,14 @@ class Reference:
         tokenizer: the original's tokenizer, None if it has none.
         cases: the inputs.
         answers: for each case the original's outputs, float32 arrays.
+        opened: the fp32 file, whose answers to the first cases are known already; None where nobody looked at them.
     """
 
     graph: GraphExport
     tokenizer: Any
     cases: Sequence[Case]
     answers: Sequence[Feeds]
+    opened: OpenedGraph | None = None
 
     @cached_property
     def scales(self) -> dict[str, float]:
@@ -93,23 +135,26 @@ def run_original(graph: GraphExport, tokenizer: Any, path: Path | None = None, r
         CertificateError: the graph's first answers are plainly wrong.
     """
     answers: list[Feeds] = []
+    opened = None
     try:
         cases = graph.cases(tokenizer)
         for number, case in enumerate(cases):
             answers.append(graph.reference(case.feeds))
             if path is not None and root is not None and number + 1 == min(_FIRST_CASES, len(cases)):
-                _look_at_first(path, root, graph, cases[: number + 1], answers)
+                opened = _look_at_first(path, root, graph, cases[: number + 1], answers)
     except CertificateError:
         raise
     except Exception as error:  # a model's forward can raise anything
         raise ExportError(
             f"the original model fails on the inputs that the export is verified with: {error}"
         ) from error
-    return Reference(graph, tokenizer, cases, answers)
+    return Reference(graph, tokenizer, cases, answers, opened)
 
 
-def _look_at_first(path: Path, root: Path, graph: GraphExport, cases: Sequence[Case], answers: Sequence[Feeds]) -> None:
-    """Refuse a graph whose answers to these cases differ plainly, not by rounding.
+def _look_at_first(
+    path: Path, root: Path, graph: GraphExport, cases: Sequence[Case], answers: Sequence[Feeds]
+) -> OpenedGraph:
+    """Open a graph, and refuse it if its answers to these cases differ plainly, not by rounding.
 
     Raises:
         CertificateError: it does.
@@ -119,10 +164,9 @@ def _look_at_first(path: Path, root: Path, graph: GraphExport, cases: Sequence[C
     masks = [graph.mask_of(case.feeds) for case in cases]
     scales = proof.scales(zip(answers, masks, strict=True))
     try:
-        session = open_session(path, root=root, device=parse_device("cpu"))
-        _check_interface(session, graph)
+        opened = OpenedGraph(path, root, graph)
         for case, answer, mask in zip(cases, answers, masks, strict=True):
-            difference = proof.compare(answer, session.run(case.feeds, list(answer)), mask, scales).max_relative
+            difference = proof.compare(answer, opened.answer(case.feeds, list(answer)), mask, scales).max_relative
             if not difference <= _PLAINLY * limit and not difference <= _rounding_limit(
                 limit, _rounding(graph, case, answer, scales)
             ):
@@ -134,37 +178,79 @@ def _look_at_first(path: Path, root: Path, graph: GraphExport, cases: Sequence[C
         if isinstance(error, CertificateError):
             raise
         raise CertificateError(f"{path.name} cannot be verified: {error}. Nothing was written") from error
+    return opened
 
 
-def verify(path: Path, root: Path, precision: str, reference: Reference) -> dict[str, Any]:
-    """Run the graph at `path` on every case, compare, and return the certificate's entry.
+@dataclass(frozen=True)
+class Measurement:
+    """How a graph answers, whatever its precision has to hold.
+
+    Attributes:
+        opened: the graph.
+        differences: from the original, in each case and then each chain.
+        agreement: the share of equal decisions, None for features.
+        invariance: the largest difference of a row alone and in a batch.
+    """
+
+    opened: OpenedGraph
+    differences: Sequence[proof.Difference]
+    agreement: float | None
+    invariance: float
+
+
+def measure(path: Path, root: Path, reference: Reference) -> Measurement:
+    """Run the graph at `path` on every case, and compare.
 
     Args:
         path: the .onnx file.
         root: the bundle's folder.
+        reference: from `run_original`.
+
+    Raises:
+        CertificateError: it cannot run.
+    """
+    graph, opened = reference.graph, reference.opened
+    try:
+        if opened is None or opened.path != path:
+            opened = OpenedGraph(path, root, graph)
+        differences, agreement = _compare(opened, reference)
+        return Measurement(opened, differences, agreement, graph.invariance(opened.run, reference.tokenizer))
+    except (BundleError, RuntimeError, ValueError) as error:
+        raise CertificateError(f"{path.name} cannot be verified: {error}. Nothing was written") from error
+
+
+def verify(path: Path, root: Path, precision: str, reference: Reference) -> dict[str, Any]:
+    """Run the graph at `path` on every case, compare, and return the certificate's entry: `measure` and `judge`."""
+    return judge(path, precision, measure(path, root, reference), reference)
+
+
+def judge(path: Path, precision: str, measured: Measurement, reference: Reference) -> dict[str, Any]:
+    """Return the certificate's entry of a graph that was measured.
+
+    Args:
+        path: the .onnx file, for messages.
         precision: decides what has to hold (`onnxpipe.bundle.proof.TOLERANCES`, `batch_invariance.LIMITS`).
+        measured: from `measure`.
         reference: from `run_original`.
 
     Raises:
         CertificateError: the graph differs by more than its precision allows, or cannot run.
     """
-    graph = reference.graph
+    graph, run, agreement, invariance = (
+        reference.graph, measured.opened.run, measured.agreement, measured.invariance
+    )  # fmt: skip
+    difference = proof.Difference.worst(measured.differences)
     try:
-        session = open_session(path, root=root, device=parse_device("cpu"))
-        _check_interface(session, graph)
-        differences, agreement = _compare(session, reference)
-        difference = proof.Difference.worst(differences)
-        tolerance, beyond = _tolerance(precision, differences, session, reference)
-        invariance = graph.invariance(session.run, reference.tokenizer)
-    except (BundleError, RuntimeError, ValueError) as error:
+        tolerance, beyond = _tolerance(precision, measured.differences, run, reference)
+    except (RuntimeError, ValueError) as error:
         raise CertificateError(f"{path.name} cannot be verified: {error}. Nothing was written") from error
     faults = beyond + tolerance.faults(difference, agreement)
-    alone = [each for case, each in zip(reference.cases, differences) if case.rows == 1]
-    allowed = batch_invariance.allowed(precision, invariance, alone, session.run, reference)
+    alone = [each for case, each in zip(reference.cases, measured.differences) if case.rows == 1]
+    allowed = batch_invariance.allowed(precision, invariance, alone, run, reference)
     padding: dict[str, Any] = {}
     if not invariance <= allowed:
         usual, allowed = allowed, batch_invariance.allowed_of_original(allowed, reference)
-        equal = batch_invariance.changes_with_equal_lengths(session.run, reference)
+        equal = batch_invariance.changes_with_equal_lengths(run, reference)
         if equal is not None and not equal <= usual:
             faults.append(f"a row differs by {equal:.3g} > {usual:.3g} alone and among rows of its length")
         padding = {} if equal is None else {"batch_invariance_of_equal_lengths": equal}
@@ -181,7 +267,7 @@ def verify(path: Path, root: Path, precision: str, reference: Reference) -> dict
         )
     limits = {name: limit for name, limit in dataclasses.asdict(tolerance).items() if limit is not None}
     return {
-        "provider": session.providers[0],
+        "provider": measured.opened.session.providers[0],
         "cases": len(reference.cases),
         "rows": sum(case.rows for case in reference.cases),
         "max_relative_difference": difference.max_relative,
@@ -197,7 +283,7 @@ def verify(path: Path, root: Path, precision: str, reference: Reference) -> dict
 
 
 def _tolerance(
-    precision: str, differences: Sequence[proof.Difference], session: Session, reference: Reference
+    precision: str, differences: Sequence[proof.Difference], run: Run, reference: Reference
 ) -> tuple[proof.Tolerance, list[str]]:
     """Return the tolerance of this precision, and the faults of single cases.
 
@@ -216,7 +302,7 @@ def _tolerance(
         if number < len(reference.cases):
             rounding = reference.rounding(number)
         else:
-            chains = reference.chain_roundings(session.run) if chains is None else chains
+            chains = reference.chain_roundings(run) if chains is None else chains
             rounding = chains[number - len(reference.cases)]
         allowed = _rounding_limit(limit, rounding)
         widest = max(widest, allowed)
@@ -257,10 +343,10 @@ def _check_interface(session: Session, graph: GraphExport) -> None:
             raise ValueError(f"its {kind} are {', '.join(names)} instead of {', '.join(wanted)}")
 
 
-def _compare(session: Session, reference: Reference) -> tuple[list[proof.Difference], float | None]:
+def _compare(opened: OpenedGraph, reference: Reference) -> tuple[list[proof.Difference], float | None]:
     """Compute the difference in each case and then each chain, and the share of equal decisions (None for features)."""
     graph, differences, agreements, weights = reference.graph, [], [], []
-    for expected, got, mask, decides in _pairs(session, reference):
+    for expected, got, mask, decides in _pairs(opened, reference):
         differences.append(proof.compare(expected, got, mask, reference.scales))
         if decides and graph.decisions & set(expected):
             agreements.append(proof.agreement(expected, got, mask, graph.decisions))
@@ -268,11 +354,11 @@ def _compare(session: Session, reference: Reference) -> tuple[list[proof.Differe
     return differences, float(np.average(agreements, weights=weights)) if agreements else None
 
 
-def _pairs(session: Session, reference: Reference) -> Iterator[tuple[Feeds, Feeds, np.ndarray | None, bool]]:
+def _pairs(opened: OpenedGraph, reference: Reference) -> Iterator[tuple[Feeds, Feeds, np.ndarray | None, bool]]:
     """Yield for every case and chain the original's answer, the graph's, the mask, and whether decisions count."""
     for case, expected in zip(reference.cases, reference.answers, strict=True):
-        yield expected, session.run(case.feeds, list(expected)), reference.graph.mask_of(case.feeds), case.decides
-    for expected, got in reference.graph.chains(session.run, reference.tokenizer):
+        yield expected, opened.answer(case.feeds, list(expected)), reference.graph.mask_of(case.feeds), case.decides
+    for expected, got in reference.graph.chains(opened.run, reference.tokenizer):
         yield expected, got, None, True
 
 

@@ -9,7 +9,7 @@ logits' tolerance decides, and the share of equal tokens is noted.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from onnxpipe.errors import CertificateError
 from onnxpipe_export import tracing
 from onnxpipe_export.generation_kinds import NEW_TOKENS, GenerationKind
 from onnxpipe_export.graphs.graph import Feeds
+from onnxpipe_export.remembered import Memory
 
 _SEARCHES: Mapping[str, Mapping[str, Any]] = {"greedy": {"num_beams": 1}, "beam_4": {"num_beams": 4}}
 _NEAR_TIE = 2e-4
@@ -49,9 +50,11 @@ class OriginalOutputs:
 
     Attributes:
         kind: how the original generates.
+        memory: how likely it found outputs.
     """
 
     kind: GenerationKind
+    memory: Memory = field(default_factory=Memory)
 
     @cached_property
     def batches(self) -> list[Feeds]:
@@ -66,6 +69,14 @@ class OriginalOutputs:
     def options(self, search: str) -> dict[str, Any]:
         """Return the arguments of `generate` for a search."""
         return {**_SEARCHES[search], "do_sample": False, "max_new_tokens": NEW_TOKENS, **self.kind.options}
+
+    def log_probabilities(self, batch: int, row: int, tokens: np.ndarray) -> np.ndarray:
+        """Compute how likely the original finds each generated token in a row of a batch, float32 (length,)."""
+
+        def ask() -> np.ndarray:
+            return self.kind.log_probabilities(self.kind.row(self.batches, batch, row), tokens)
+
+        return self.memory.answer((batch, row, tokens), ask)
 
 
 def verify_generation(folder: Path, precision: str, original_outputs: OriginalOutputs) -> dict[str, Any]:
@@ -101,16 +112,16 @@ def verify_generation(folder: Path, precision: str, original_outputs: OriginalOu
 
 def _compare(model: Any, original_outputs: OriginalOutputs, search: str) -> SearchComparison:
     kind, batches = original_outputs.kind, original_outputs.batches
-    pairs: list[tuple[Feeds, np.ndarray, np.ndarray]] = []
+    pairs: list[tuple[tuple[int, int], np.ndarray, np.ndarray]] = []
     for number, (batch, expected) in enumerate(zip(batches, original_outputs.answers[search], strict=True)):
         with tracing.quiet():
             got = np.asarray(model.generate(**batch, **original_outputs.options(search)))
         skip = kind.prompt_length(batch)
         for row in range(len(expected)):
             wanted, answer = (_until_end(tokens[row, skip:], kind) for tokens in (expected, got))
-            pairs.append((kind.row(batches, number, row), wanted, answer))
+            pairs.append(((number, row), wanted, answer))
     same = [np.array_equal(wanted, answer) for _, wanted, answer in pairs]
-    ties = sum(not equal and _near_tie(kind, *pair) for equal, pair in zip(same, pairs, strict=True))
+    ties = sum(not equal and _near_tie(original_outputs, *pair) for equal, pair in zip(same, pairs, strict=True))
     tokens = sum(len(wanted) for _, wanted, _ in pairs)
     hits = sum(_hits(wanted, answer) for _, wanted, answer in pairs)
     return SearchComparison(len(pairs), sum(same), ties, hits / tokens if tokens else 1.0)
@@ -131,13 +142,16 @@ def _hits(wanted: np.ndarray, answer: np.ndarray) -> int:
     return int((wanted[:size] == answer[:size]).sum())
 
 
-def _near_tie(kind: GenerationKind, inputs: Feeds, wanted: np.ndarray, answer: np.ndarray) -> bool:
+def _near_tie(
+    original_outputs: OriginalOutputs, place: tuple[int, int], wanted: np.ndarray, answer: np.ndarray
+) -> bool:
     """Tell whether the original finds both outputs equally likely: up to their first difference, or as a whole."""
     size = min(len(wanted), len(answer))
     apart = np.flatnonzero(wanted[:size] != answer[:size])
     greedy = [int(apart[0]) + 1] if len(apart) else []
+    likely = [original_outputs.log_probabilities(*place, tokens) for tokens in (wanted, answer)]
     for end in (*greedy, max(len(wanted), len(answer))):
-        first, second = (kind.mean_log_probability(inputs, tokens[:end]) for tokens in (wanted, answer))
+        first, second = (float(each[:end].mean()) for each in likely)
         if abs(first - second) <= _NEAR_TIE * max(1.0, abs(first)):
             return True
     return False

@@ -20,6 +20,7 @@ from onnxpipe_export.graphs import describe
 from onnxpipe_export.graphs.diffusion.folder import is_pipeline
 from onnxpipe_export.graphs.graph import Attention, GraphExport
 from onnxpipe_export.making import make_and_certify, trace
+from onnxpipe_export.remembered import encoders_of
 from onnxpipe_export.report import ExportReport
 from onnxpipe_export.tokenizers import convert as tokenizer
 from onnxpipe_export.versions import warn_of_untried
@@ -75,9 +76,11 @@ def export(
         _check_for_pipelines(attention, calibration)
         return export_pipeline(os.fspath(model), target, task, precisions, options, say)
 
-    with write.staged(target) as folder, _named(os.fspath(model)) as name:
+    with write.staged(target) as folder, _named(os.fspath(model)) as name, contextlib.ExitStack() as stack:
         say(f"loading {model}")
         source = checkpoint.load(name, task, options, samples)
+        kind = kind_of(source)
+        stack.enter_context(encoders_of(source.model) if kind is not None else contextlib.nullcontext())
         graphs = describe(source, attention)
         _check_supported(precisions, graphs)
 
@@ -99,7 +102,6 @@ def export(
             entries[graph.name], files[graph.name] = made
 
         generation = {}
-        kind = kind_of(source)
         if kind is not None:
             write.write_generation_config(source.model, folder)
             original_outputs = OriginalOutputs(kind)

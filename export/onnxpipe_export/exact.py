@@ -19,6 +19,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from onnxpipe.engine.memory import available_memory
+from onnxpipe_export import remembered
 
 logger = logging.getLogger("onnxpipe")
 
@@ -96,7 +97,7 @@ def double_precision(model: torch.nn.Module, seed: int | None = None) -> Iterato
     memory = available_memory()
     if memory is not None and size > _SHARE * memory:
         logger.info("%.1f GB for float64 weights do not fit: rounding is measured on one thread instead", size / 1e9)
-        with _one_thread():
+        with _one_thread(), remembered.asking_again():
             yield
         return
     default = torch.get_default_dtype()
@@ -104,7 +105,7 @@ def double_precision(model: torch.nn.Module, seed: int | None = None) -> Iterato
         tensor.data = tensor.data.double()
     torch.set_default_dtype(torch.float64)
     try:
-        with _Double(seed):
+        with _Double(seed), remembered.asking_again():
             yield
     finally:
         torch.set_default_dtype(default)

@@ -100,8 +100,8 @@ class GenerationKind(abc.ABC):
         with torch.inference_mode(), tracing.quiet():
             return np.asarray(self.model.generate(**_tensors(batch), **options).numpy())
 
-    def mean_log_probability(self, inputs: Feeds, tokens: np.ndarray) -> float:
-        """Compute how likely the original finds an output, as the mean over its tokens.
+    def log_probabilities(self, inputs: Feeds, tokens: np.ndarray) -> np.ndarray:
+        """Compute how likely the original finds each token of an output after those before it, float32 (length,).
 
         Args:
             inputs: of one row, see `row`.
@@ -109,7 +109,7 @@ class GenerationKind(abc.ABC):
         """
         with torch.inference_mode(), tracing.quiet():
             chances = torch.log_softmax(self.logits(inputs, tokens).float(), dim=-1)
-            return float(chances.gather(1, torch.from_numpy(tokens[:, None])).mean())
+            return np.asarray(chances.gather(1, torch.from_numpy(tokens[:, None]))[:, 0].numpy())
 
     @abc.abstractmethod
     def logits(self, inputs: Feeds, tokens: np.ndarray) -> Any:

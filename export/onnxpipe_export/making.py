@@ -10,7 +10,7 @@ from typing import Any
 from onnxpipe.bundle.precision import SUFFIXES
 from onnxpipe.errors import ExportError
 from onnxpipe_export import certify, refusals
-from onnxpipe_export.graphs.graph import GraphExport
+from onnxpipe_export.graphs.graph import GraphExport, Maker
 from onnxpipe_export.onnx_graph import OnnxGraph, remove_graph
 
 
@@ -34,6 +34,9 @@ def trace(graph: GraphExport, full: Path) -> Path:
     return full
 
 
+Made = dict[Maker, certify.Measurement]
+
+
 def make_and_certify(
     full: Path, folder: Path, precisions: Sequence[str], reference: certify.Reference, say: Callable[[str], None]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -44,18 +47,28 @@ def make_and_certify(
     """
     entries: dict[str, Any] = {}
     files: dict[str, Any] = {}
+    made: Made = {}
     for name in precisions:
         say(f"making and certifying {reference.graph.name} {name}")
-        entries[name], files[name] = make_one(full, folder, name, reference)
+        entries[name], files[name] = make_one(full, folder, name, reference, made)
+    if reference.opened is not None:
+        reference.opened.close()
     if "fp32" not in precisions:
         remove_graph(full)
     return entries, files
 
 
 def make_one(
-    full: Path, folder: Path, precision: str, reference: certify.Reference
+    full: Path, folder: Path, precision: str, reference: certify.Reference, made: Made | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Write the file of a precision beside the fp32 file `full`, and verify it.
+
+    Args:
+        full: the fp32 file.
+        folder: the bundle's.
+        precision: which.
+        reference: the cases with the original's answers.
+        made: what was made of this graph; two precisions that are made in the same way are made and measured once.
 
     Returns:
         The certificate's entry and the manifest's.
@@ -65,8 +78,14 @@ def make_one(
     """
     graph = reference.graph
     path = full.with_name(f"{full.stem}{SUFFIXES[precision]}.onnx")
-    graph.makers[precision](full, path, reference.calibration)
-    entry = certify.verify(path, folder, precision, reference)
+    maker, made = graph.makers[precision], {} if made is None else made
+    if maker in made:
+        OnnxGraph.load(made[maker].opened.path).save(path)
+    else:
+        maker(full, path, reference.calibration)
+        made[maker] = certify.measure(path, folder, reference)
+    entry = certify.judge(path, precision, made[maker], reference)
+    made[maker].opened.close()
     return entry, {
         "path": path.relative_to(folder).as_posix(),
         "inputs": list(graph.inputs),

@@ -271,7 +271,7 @@ def expected(model: Any, features: Mapping[str, np.ndarray]) -> list[list[int]]:
 
 @every_family
 def test_models_see_what_the_original_sees(family: str, models: Models, bundles: Bundles) -> None:
-    """A video, two with an image between them, none, and an image; alone, and in a left-padded batch. Frames are in order."""
+    """A video, two with an image between, none, and an image; alone and in a left-padded batch. Frames are in order."""
     folder = bundles(family, HEAD, PRECISIONS)
     processor, model = AutoProcessor.from_pretrained(folder), AutoModelForImageTextToText.from_pretrained(folder)
     image = onnxpipe.load_image(encoded("odd")[0])

@@ -93,11 +93,12 @@ def to_q4(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
         for product in int8.constant_products(graph):
             by_activation.setdefault(product.activation, []).append(product)
         for activation, correlation in gptq.correlations(balanced, calibration, scratch):
+            factor = gptq.factor_of(correlation)
             for product in by_activation[activation]:
                 weight = graph.constant(product.weight)
                 assert weight is not None
                 matrix = weight if product.transposed else weight.T
-                ready[product.weight, product.transposed] = gptq.quantise_blocks(matrix, correlation)
+                ready[product.weight, product.transposed] = gptq.quantise_blocks(matrix, factor)
     nbits.quantise(graph, 4, ready)
     graph.save(path)
 

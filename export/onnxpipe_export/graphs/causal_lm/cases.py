@@ -206,21 +206,21 @@ def _chain(
 ) -> Iterator[tuple[Feeds, Feeds]]:
     """Run a row in pieces of these sizes, each on the caches of the one before. None: all that the others leave."""
     rest = sum(size for size in sizes if size is not None)
-    starts = [0 if size is not None else len(row) - rest for row, size in ((row, sizes[0]) for row in rows)]
-    answers = [graph.run_original(row[None]) for row in rows]
-    done = [0 for _ in rows]
+    ends = [np.cumsum([len(row) - rest if size is None else size for size in sizes]) for row in rows]
+    expected = [_scores_at(graph, row, own) for row, own in zip(rows, ends, strict=True)]
     state: dict[str, np.ndarray] = {}
-    for size in sizes:
-        parts = [row[at : at + (size if size is not None else start)]
-                 for row, at, start in zip(rows, done, starts, strict=True)]  # fmt: skip
+    for number in range(len(sizes)):
+        parts = [row[own[number - 1] if number else 0 : own[number]] for row, own in zip(rows, ends, strict=True)]
         feeds = batch(graph, parts, keep=1, side=side) if not state else _follow(graph, state, parts, side)
         answer = run(feeds)
         state = {**{name: answer[present] for name, present in zip(graph.past, graph.present, strict=True)},
                  "attention_mask": feeds["attention_mask"]}  # fmt: skip
-        done = [at + len(part) for at, part in zip(done, parts, strict=True)]
-        last = [at - 1 for at in done]
-        expected = np.stack([whole["logits"][0, at : at + 1] for whole, at in zip(answers, last, strict=True)])
-        yield {"logits": expected}, {"logits": answer["logits"]}
+        yield {"logits": np.stack([scores[number : number + 1] for scores in expected])}, {"logits": answer["logits"]}
+
+
+def _scores_at(graph: CausalLMExport, row: TokenIds, ends: np.ndarray) -> np.ndarray:
+    """Compute the original's logits after the first `ends` tokens of a row, (ends, vocabulary)."""
+    return graph.memory.answer((row, ends), lambda: graph.run_original(row[None])["logits"][0, ends - 1])
 
 
 def _follow(

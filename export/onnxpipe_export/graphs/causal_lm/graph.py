@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ from onnxpipe_export.graphs.graph import Attention, Case, Feeds, Maker, Run
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import optimise
 from onnxpipe_export.precision import makers
+from onnxpipe_export.remembered import Memory
 
 _BATCH, _LENGTH, _PAST, _TOTAL = "batch_size", "sequence_length", "past_sequence_length", "total_sequence_length"
 _REST = ("attention_mask", "position_ids", "num_logits_to_keep")
@@ -90,6 +91,7 @@ class CausalLMExport:
         tokens: the input for tokens: "input_ids", or "inputs_embeds" where another graph embeds them.
         position_axes: how many positions a token has; with several, position_ids is (axes, batch, length).
         extras: further inputs, between num_logits_to_keep and the caches.
+        memory: what the original said of rows.
     """
 
     checkpoint: Checkpoint
@@ -103,6 +105,7 @@ class CausalLMExport:
     position_axes: int = 1
     extras: tuple[ExtraInput, ...] = ()
     decisions: frozenset[str] = frozenset({"logits"})
+    memory: Memory = field(default_factory=Memory, compare=False)
 
     @property
     def inputs(self) -> tuple[str, ...]:
