@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.bundle import proof
-from onnxpipe.engine import Session, open_session, parse_device
 from onnxpipe.errors import BundleError, CertificateError, ExportError
 from onnxpipe_export import batch_invariance
 from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport, Run
-from onnxpipe_export.remembered import Memory
+from onnxpipe_export.opened_graph import OpenedGraph
 
 # An answer may differ by this times what float32 answers of the original are away from float64, but never by more than
 # `proof.MOST_RELATIVE`. The graph's answer and the original's both round, each in its own order, so twice is expected.
@@ -32,45 +31,6 @@ _SEEDS = (0, 1)
 
 # How many cases are looked at before the original answers all of them, and how many times the limit is plainly wrong.
 _FIRST_CASES, _PLAINLY = 8, 10
-
-
-class OpenedGraph:
-    """A file of a graph that runs, and answers the same inputs once.
-
-    Args:
-        path: the .onnx file.
-        root: the bundle's folder.
-        graph: what it is the export of.
-
-    Raises:
-        BundleError: it cannot be opened.
-        ValueError: it has other inputs or outputs.
-    """
-
-    def __init__(self, path: Path, root: Path, graph: GraphExport) -> None:
-        self.path, self._root = path, root
-        self._session: Session | None = None
-        self._memory = Memory()
-        _check_interface(self.session, graph)
-
-    @property
-    def session(self) -> Session:
-        """The session, opened again if it was closed."""
-        if self._session is None:
-            self._session = open_session(self.path, root=self._root, device=parse_device("cpu"))
-        return self._session
-
-    def close(self) -> None:
-        """Free the memory."""
-        self._session, self._memory = None, Memory()
-
-    def run(self, feeds: Feeds) -> Feeds:
-        """Compute all outputs."""
-        return self.session.run(feeds)
-
-    def answer(self, feeds: Feeds, names: Sequence[str]) -> Feeds:
-        """Compute these outputs of a case, or remember them."""
-        return self._memory.answer((feeds, names), lambda: self.session.run(feeds, list(names)))
 
 
 @dataclass(frozen=True)
@@ -334,13 +294,6 @@ def _exact(graph: GraphExport, seed: int | None) -> contextlib.AbstractContextMa
     from onnxpipe_export.exact import double_precision
 
     return double_precision(graph.checkpoint.model, seed)
-
-
-def _check_interface(session: Session, graph: GraphExport) -> None:
-    """Check that the graph has exactly the expected inputs and outputs: an input that tracing dropped is found here."""
-    for kind, wanted, names in (("inputs", graph.inputs, session.inputs), ("outputs", graph.outputs, session.outputs)):
-        if set(names) != set(wanted):  # ONNX Runtime lists inputs with a default apart
-            raise ValueError(f"its {kind} are {', '.join(names)} instead of {', '.join(wanted)}")
 
 
 def _compare(opened: OpenedGraph, reference: Reference) -> tuple[list[proof.Difference], float | None]:
