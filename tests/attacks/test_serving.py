@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from unit.serving.stubs import client, images, sentiment, writer, zero_shot
+from unit.serving.stubs import client, images, ranker, sentiment, writer, zero_shot
 
-PIPES = {"s": sentiment, "z": zero_shot, "w": writer, "i": images}
+PIPES = {"s": sentiment, "z": zero_shot, "w": writer, "i": images, "r": ranker}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,45 @@ def test_bodies(web: Any, name: str, body: bytes, caplog: pytest.LogCaptureFixtu
     assert answer.status_code < 500
     json.loads(answer.content)
     assert not caplog.records and "Traceback" not in answer.text and "/srv/secret" not in answer.text
+
+
+PATHS = [
+    "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/audio/speech", "/v1/audio/transcriptions",
+    "/v1/images/generations", "/v1/rerank", "/v2/rerank", "/embed", "/embed_all", "/embed_sparse", "/rerank",
+    "/similarity", "/tokenize", "/decode", "/predict", "/invocations", "/v2/models/s/infer", "/v2/models/i-graph/infer",
+    "/pipeline/text-generation", "/",
+]  # fmt: skip
+#: For each path every field that it could have, with values that it cannot.
+ODD: list[Any] = [None, True, -1, 1e300, "x", "\u0000", [], [None], [[]], {}, {"a": {"b": []}}, ["x"] * 300, 10**30]
+FIELDS = [
+    "messages", "prompt", "input", "inputs", "query", "texts", "documents", "ids", "model", "max_tokens", "stop", "n",
+    "temperature", "tools", "response_format", "logit_bias", "stream_options", "dimensions", "encoding_format", "voice",
+    "speed", "size", "parameters", "outputs", "id", "top_n", "seed", "instances", "options", "stream",
+]  # fmt: skip
+GOOD: dict[str, Any] = {
+    "messages": [{"role": "user", "content": "x"}], "prompt": "x", "input": "x", "inputs": "x", "query": "x",
+    "texts": ["x"], "documents": ["x"], "ids": [3], "max_tokens": 2,
+}  # fmt: skip
+KNOWN = {
+    "/v1/chat/completions": ["messages", "max_tokens"], "/v1/completions": ["prompt", "max_tokens"],
+    "/v1/rerank": ["query", "documents"], "/rerank": ["query", "texts"], "/decode": ["ids"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_path(web: Any, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        for body in BODIES:
+            assert web.post(path, content=body, headers={"content-type": "application/json"}).status_code < 500
+        base = {name: GOOD[name] for name in KNOWN.get(path, ["inputs"])}
+        for name in FIELDS:
+            for value in ODD:
+                model = (
+                    {} if name == "model" or path not in ("/v1/chat/completions", "/v1/completions") else {"model": "w"}
+                )
+                answer = web.post(path, json={**base, **model, name: value})
+                assert answer.status_code < 500 and "Traceback" not in answer.text
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

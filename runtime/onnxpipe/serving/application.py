@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,13 +19,35 @@ from starlette.requests import Request  # noqa: E402
 from starlette.responses import Response  # noqa: E402
 from starlette.routing import BaseRoute  # noqa: E402
 
-from onnxpipe.serving.dialects.errors import error_response  # noqa: E402
+from onnxpipe.serving.dialects.errors import HasRoutes, error_response  # noqa: E402
 from onnxpipe.serving.dialects.huggingface import HuggingFaceRoutes  # noqa: E402
+from onnxpipe.serving.dialects.kserve import KServeRoutes  # noqa: E402
+from onnxpipe.serving.dialects.live import LiveRoutes  # noqa: E402
+from onnxpipe.serving.dialects.openai_audio import AudioRoutes  # noqa: E402
+from onnxpipe.serving.dialects.openai_chat import ChatRoutes  # noqa: E402
+from onnxpipe.serving.dialects.openai_completions import CompletionRoutes  # noqa: E402
+from onnxpipe.serving.dialects.openai_embeddings import EmbeddingRoutes  # noqa: E402
+from onnxpipe.serving.dialects.openai_images import ImageRoutes  # noqa: E402
 from onnxpipe.serving.dialects.service import ServiceRoutes  # noqa: E402
+from onnxpipe.serving.dialects.tei import TeiRoutes  # noqa: E402
 from onnxpipe.serving.faults import RequestFault  # noqa: E402
 from onnxpipe.serving.front import Front  # noqa: E402
 from onnxpipe.serving.server import ServerState  # noqa: E402
 from onnxpipe.serving.settings import ServeSettings  # noqa: E402
+
+#: The routes of all dialects; the first that fits a path answers.
+_DIALECTS: tuple[Callable[[ServerState], HasRoutes], ...] = (
+    ServiceRoutes,
+    ChatRoutes,
+    CompletionRoutes,
+    EmbeddingRoutes,
+    AudioRoutes,
+    ImageRoutes,
+    LiveRoutes,
+    KServeRoutes,
+    TeiRoutes,
+    HuggingFaceRoutes,
+)
 
 
 def app(
@@ -73,7 +95,7 @@ def application(state: ServerState) -> Starlette:
         yield
         state.close()
 
-    routes: list[BaseRoute] = [*ServiceRoutes(state).routes(), *HuggingFaceRoutes(state).routes()]
+    routes: list[BaseRoute] = [route for dialect in _DIALECTS for route in dialect(state).routes()]
     settings = state.settings
     middleware = [Middleware(Front, settings=settings, metrics=state.metrics, draining=lambda: state.draining)]
     if settings.cors:

@@ -17,13 +17,16 @@ _DEPTH = 32
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Read the whole body.
+    """Read the whole body; a second call returns it again.
 
     Raises:
         RequestFault: 413, as soon as it is longer than `limit`; 400 if it ends too early.
     """
-    told = request.headers.get("content-length", "")
-    if told.isdecimal() and int(told) > limit:
+    known: bytes | None = getattr(request.state, "body", None)
+    if known is not None:
+        return known
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > limit:
         raise _too_large(limit)
     parts, size = [], 0
     try:
@@ -34,7 +37,8 @@ async def read_body(request: Request, limit: int) -> bytes:
             parts.append(part)
     except ClientDisconnect:
         raise bad_request("the connection ended before the body did") from None
-    return b"".join(parts)
+    request.state.body = b"".join(parts)
+    return bytes(request.state.body)
 
 
 def _too_large(limit: int) -> RequestFault:

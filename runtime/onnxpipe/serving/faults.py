@@ -1,4 +1,4 @@
-"""What goes wrong with a request: a status and a message. A client's fault is told in full, a server's by its id."""
+"""What goes wrong with a request: a status and a message; of a server's own fault only an id, which its log has too."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def fault_of(
         error: the error.
         admitted: whether rows of the call had reached the model: before that, the input or a parameter is at fault.
         retry_s: seconds until what waits has run.
-        hide: what must not be told (the model's folder), with what stands in its place.
+        hide: what must not be said (the model's folder), with what stands in its place.
         request_id: names the request in the log.
     """
     if isinstance(error, RequestFault):

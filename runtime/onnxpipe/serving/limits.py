@@ -20,7 +20,7 @@ def check_size(value: Any, spec: TaskSpec, settings: ServeSettings) -> None:
     """
     for data in _files(value):
         if spec.input == "audio" or data[:4] in (b"RIFF", b"fLaC", b"OggS"):
-            seconds = _seconds(data)
+            seconds = seconds_of(data)
             if seconds is not None and seconds > settings.max_seconds:
                 raise _too_large(f"a recording has {seconds:,.0f} seconds; the most are {settings.max_seconds:,.0f}")
         if spec.takes_images or spec.chats:
@@ -53,7 +53,8 @@ def _pixels(data: bytes) -> int | None:
     return None
 
 
-def _seconds(data: bytes) -> float | None:
+def seconds_of(data: bytes) -> float | None:
+    """Read how long a recording is from its header; None if that does not say."""
     with contextlib.suppress(Exception):  # see _pixels
         import soundfile
 

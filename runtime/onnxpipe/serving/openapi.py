@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from starlette.routing import BaseRoute, Route
 
 from onnxpipe._version import __version__
 from onnxpipe.serving.served import ModelTable, ServedModel
@@ -15,7 +18,7 @@ _ERROR = {
 }
 
 
-def describe(table: ModelTable, settings: ServeSettings) -> dict[str, Any]:
+def describe(table: ModelTable, settings: ServeSettings, routes: Iterable[BaseRoute]) -> dict[str, Any]:
     """Describe the server as an OpenAPI document."""
     paths: dict[str, Any] = {
         "/health": _get("Whether requests are answered.", {"503": {"description": "Models are loaded, or it stops."}}),
@@ -28,6 +31,16 @@ def describe(table: ModelTable, settings: ServeSettings) -> dict[str, Any]:
     for served in table.models.values():
         if sum(each.task == served.task for each in table.models.values()) == 1:
             paths[f"/pipeline/{served.task}"] = _post(served, settings, "as the pipeline answers")
+    for route in routes:
+        own = isinstance(route, Route) and route.path not in (
+            "/openapi.json",
+            "/models/{name:path}",
+            "/pipeline/{task}",
+        )
+        if isinstance(route, Route) and own:
+            for method in (route.methods or set()) - {"HEAD"}:
+                path = paths.setdefault(route.path.replace(":path}", "}"), {})
+                path.setdefault(method.lower(), _other(route))
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "onnxpipe", "version": __version__},
@@ -37,6 +50,15 @@ def describe(table: ModelTable, settings: ServeSettings) -> dict[str, Any]:
         document["components"] = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
         document["security"] = [{"key": []}]
     return document
+
+
+def _other(route: Route) -> dict[str, Any]:
+    """Describe an endpoint of a dialect, whose fields are that dialect's."""
+    names = [name.removesuffix(":path") for name in re.findall(r"{(.*?)}", route.path)]
+    parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    answer = {"description": "The answer.", "content": {"*/*": {"schema": {}}}}
+    summary = (route.endpoint.__doc__ or "").partition("\n")[0]
+    return {"summary": summary, "parameters": parameters, "responses": {"200": answer, "4XX": _ERROR, "5XX": _ERROR}}
 
 
 def _get(summary: str, more: Mapping[str, Any] | None = None, kind: str = "application/json") -> dict[str, Any]:

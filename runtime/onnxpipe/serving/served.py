@@ -146,6 +146,8 @@ class ModelTable:
         Raises:
             RequestFault: 400: it is for others.
         """
+        if name is not None and not isinstance(name, str):
+            raise bad_request('"model" must be a text', "model")
         fitting = [each for each in self.models.values() if fits(each)]
         if (name is None or name in _ANY_MODEL) and len(fitting) == 1:
             return fitting[0]

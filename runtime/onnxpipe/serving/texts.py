@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxpipe.tasks.base.chats import with_chats
 from onnxpipe.tasks.base.streaming import TokenRecord, text_after, text_pieces
 
 
@@ -85,7 +86,7 @@ def write_pieces(view: Any, value: Any, options: Mapping[str, Any], written: Wri
     parsed = view.parse(options, view.options)
     stops = stop_strings(options)
     holder = StopHolder(stops)
-    with contextlib.closing(text_pieces(view, view.one_input(value), parsed, written.record)) as pieces:
+    with contextlib.closing(text_pieces(view, view.one_input(with_chats(value)), parsed, written.record)) as pieces:
         for piece in pieces:
             if ready := holder.add(piece):
                 written.text += ready
@@ -98,6 +99,11 @@ def write_pieces(view: Any, value: Any, options: Mapping[str, Any], written: Wri
 
 def write_texts(view: Any, value: Any, options: Mapping[str, Any]) -> list[WrittenText]:
     """Generate the texts of one prompt at once, in company with other calls: one, or `num_return_sequences`."""
+    if not hasattr(view, "prompt_ids"):
+        written = WrittenText()
+        for _ in write_pieces(view, value, options, written):
+            pass
+        return [written]
     parsed = view.parse({**options, "return_tensors": True}, view.options)
     answers = view.dispatch(view.one_input(value), parsed)
     prompt = view.prompt_ids(value, **options)

@@ -15,6 +15,7 @@ from onnxpipe import (
     ImageClassificationPipeline,
     TextClassificationPipeline,
     TextGenerationPipeline,
+    TextRankingPipeline,
     ZeroShotClassificationPipeline,
 )
 from unit.fakes import TEMPLATE, FakeCausal, tokenizer
@@ -50,6 +51,15 @@ class FakeClassifier:
         self.rows.append(len(feeds["input_ids"]))
         totals = (feeds["input_ids"] * feeds["attention_mask"]).sum(1)
         return {"logits": np.stack([totals % 7, totals % 5], -1).astype(np.float32) / 4}
+
+
+class OneLogit(FakeClassifier):
+    def run(self, feeds: Any) -> dict[str, Any]:
+        return {"logits": super().run(feeds)["logits"][:, :1]}
+
+
+def ranker() -> TextRankingPipeline:
+    return TextRankingPipeline(OneLogit({0: "score"}), tokenizer(), task="text-ranking")
 
 
 def sentiment() -> TextClassificationPipeline:

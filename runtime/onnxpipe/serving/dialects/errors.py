@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from onnxpipe.serving.bodies import json_response
 from onnxpipe.serving.exchange import exchange_of
@@ -17,6 +19,15 @@ from onnxpipe.serving.faults import RequestFault
 logger = logging.getLogger("onnxpipe.serving")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class HasRoutes(Protocol):
+    """A dialect."""
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """Return its routes."""
+        ...
+
 
 #: OpenAI's types of errors, by status.
 _TYPES: Mapping[int, str] = {
@@ -74,8 +85,9 @@ def error_response(path: str, fault: RequestFault, dialect: str | None = None) -
 
 
 def endpoint(dialect: str, function: Endpoint) -> Endpoint:
-    """Make an endpoint whose errors have the shape of a dialect; what nobody foresaw is told by an id alone."""
+    """Make an endpoint whose errors have the shape of a dialect; of what nobody foresaw only an id is said."""
 
+    @functools.wraps(function)
     async def answered(request: Request) -> Response:
         exchange = exchange_of(request)
         exchange.dialect = dialect

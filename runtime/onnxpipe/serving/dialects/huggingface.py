@@ -133,7 +133,7 @@ class HuggingFaceRoutes:
         written, exchange = WrittenText(), exchange_of(request)
         pieces = self._state.calls.stream(request, served, lambda view: write_pieces(view, value, parameters, written))
 
-        async def told() -> AsyncIterator[bytes]:
+        async def pieces_as_events() -> AsyncIterator[bytes]:
             number = 0
             async for piece in pieces:
                 number += 1
@@ -147,7 +147,7 @@ class HuggingFaceRoutes:
                          "generated_text": written.text, "details": details})  # fmt: skip
 
         return StreamingResponse(
-            await events(told(), lambda fault: {"error": fault.message}), media_type="text/event-stream"
+            await events(pieces_as_events(), lambda fault: {"error": fault.message}), media_type="text/event-stream"
         )
 
 
@@ -168,7 +168,10 @@ def _parameters(body: Mapping[str, Any]) -> dict[str, Any]:
     given = body.get("parameters")
     if given is not None and not isinstance(given, Mapping):
         raise bad_request('"parameters" must be an object', "parameters")
-    for name in body.get("options") or {}:
+    options = body.get("options")
+    if options is not None and not isinstance(options, Mapping):
+        raise bad_request('"options" must be an object', "options")
+    for name in options or {}:
         if name not in _OPTIONS:
             raise unknown_field(name, _OPTIONS, "option")
     found: dict[str, Any] = {name: body[key] for key, name in _TOP_LEVEL.items() if body.get(key) is not None}

@@ -59,7 +59,7 @@ class ServiceRoutes:
 
     async def openapi(self, request: Request) -> Response:
         """Describe all endpoints."""
-        return json_response(describe(self._state.table, self._state.settings))
+        return json_response(describe(self._state.table, self._state.settings, request.app.routes))
 
     async def info(self, request: Request) -> Response:
         """Describe the models and limits, as TEI does; of several models the first is described at the top."""

@@ -1,0 +1,299 @@
+"""OpenAI's `/v1/chat/completions`: chats, whole or streamed, with tools, formats and log-probabilities."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from onnxpipe.serving.bodies import json_response, read_object
+from onnxpipe.serving.dialects.errors import endpoint, openai_error
+from onnxpipe.serving.dialects.openai_options import check_fields, flag, generation_options, number, with_usage
+from onnxpipe.serving.exchange import exchange_of
+from onnxpipe.serving.faults import bad_request
+from onnxpipe.serving.inputs import flat_text, read_messages
+from onnxpipe.serving.limits import check_size
+from onnxpipe.serving.scores import LogprobRecorder, TokenScore
+from onnxpipe.serving.served import ServedModel
+from onnxpipe.serving.sse import event, events
+from onnxpipe.serving.texts import WrittenText, write_pieces, write_texts
+from onnxpipe.serving.tool_calls import call_schema, may_be_call, parse_calls
+from onnxpipe.tasks.base.chats import Chat
+from onnxpipe.tasks.text_generation import TextGenerationPipeline
+
+if TYPE_CHECKING:
+    from onnxpipe.serving.server import ServerState
+
+_FIELDS = frozenset({
+    "messages", "max_completion_tokens", "logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls",
+    "response_format", "chat_template_kwargs",
+})  # fmt: skip
+#: Arguments of `apply_chat_template` that a request must not set.
+_TEMPLATE = frozenset({
+    "conversation", "chat_template", "tools", "documents", "tokenize", "add_generation_prompt", "padding", "truncation",
+    "continue_final_message", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask",
+    "tokenizer_kwargs",
+})  # fmt: skip
+
+
+@dataclass
+class ChatCall:
+    """What a request asks for.
+
+    Attributes:
+        served: the model.
+        chat: the messages.
+        options: keywords of the pipeline's call.
+        n: how many answers.
+        tools: the names of the tools that the model may call.
+        forced: whether the answer must be a call.
+        recorder: notes log-probabilities; None if none are asked for.
+        id, created: of the answer.
+    """
+
+    served: ServedModel
+    chat: Chat
+    options: dict[str, Any]
+    n: int = 1
+    tools: list[str] = field(default_factory=list)
+    forced: bool = False
+    recorder: LogprobRecorder | None = None
+    id: str = field(default_factory=lambda: f"chatcmpl-{uuid.uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    def frame(self, kind: str) -> dict[str, Any]:
+        """Return the fields that every answer and chunk has."""
+        return {
+            "id": self.id, "object": kind, "created": self.created, "model": self.served.name,
+            "system_fingerprint": None,
+        }  # fmt: skip
+
+
+class ChatRoutes:
+    """The routes of chats."""
+
+    def __init__(self, state: ServerState) -> None:
+        self._state = state
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [Route("/v1/chat/completions", endpoint("openai", self.complete), methods=["POST"])]
+
+    async def complete(self, request: Request) -> Response:
+        """Answer a chat."""
+        settings = self._state.settings
+        body = await read_object(request, settings.max_body)
+        served = self._state.table.for_tasks(body.get("model"), _chats, "/v1/chat/completions")
+        exchange_of(request).served = served
+        call = self._read(body, served)
+        if flag(body, "stream"):
+            return await self._stream(request, call, with_usage(body))
+        if body.get("stream_options") is not None:
+            raise bad_request("stream_options are for streams", "stream_options")
+
+        def answer(view: Any) -> list[WrittenText]:
+            check_size([each.get("content") for each in call.chat.messages], served.spec, settings)
+            return write_texts(view, call.chat, call.options)
+
+        written = await self._state.calls.answer(request, served, answer)
+        written = written * call.n if len(written) == 1 else written  # without sampling all are the same
+        prompt, generated = written[0].record.prompt, sum(len(each.record.generated) for each in written)
+        exchange = exchange_of(request)
+        exchange.prompt, exchange.generated = prompt, generated
+        choices = [_choice(number, each, call) for number, each in enumerate(written)]
+        return json_response({**call.frame("chat.completion"), "choices": choices, "usage": usage(prompt, generated)})
+
+    def _read(self, body: Mapping[str, Any], served: ServedModel) -> ChatCall:
+        settings = self._state.settings
+        check_fields(body, _FIELDS)
+        messages = read_messages(body.get("messages"), settings)
+        if not served.spec.takes_files:
+            messages = flat_text(messages)
+        for message in messages:
+            _read_calls(message)
+        call = ChatCall(served, Chat(messages), generation_options(body, served, settings))
+        call.n = number(body, "n", (1, settings.most("num_return_sequences") or 16), whole=True) or 1
+        if call.n > 1 and call.options.get("do_sample", True):
+            call.options["num_return_sequences"] = call.n
+        self._read_tools(body, call)
+        form = body.get("response_format")
+        if form is not None and not (isinstance(form, Mapping) and isinstance(form.get("type"), str)):
+            raise bad_request("response_format is an object with a type", "response_format")
+        if form is not None and form["type"] != "text":
+            if call.forced:
+                raise bad_request("response_format and a tool that must be called exclude each other", "tool_choice")
+            call.options["response_format"] = dict(form)
+        extra = body.get("chat_template_kwargs")
+        if extra is not None:
+            if not isinstance(extra, Mapping) or _TEMPLATE & set(extra):
+                raise bad_request(f"chat_template_kwargs are variables of the template, not {sorted(_TEMPLATE)}",
+                                  "chat_template_kwargs")  # fmt: skip
+            call.options["tokenizer_encode_kwargs"] = dict(extra)
+        top = number(body, "top_logprobs", (0, 20), whole=True)
+        if flag(body, "logprobs"):
+            call.recorder = LogprobRecorder(top or 0)
+            call.options["logits_processor"] = [*call.options.get("logits_processor", ()), call.recorder]
+        elif top is not None:
+            raise bad_request("top_logprobs needs logprobs", "top_logprobs")
+        return call
+
+    def _read_tools(self, body: Mapping[str, Any], call: ChatCall) -> None:
+        tools, choice = body.get("tools") or [], body.get("tool_choice")
+        flag(body, "parallel_tool_calls")
+        if not isinstance(tools, list) or not all(_is_tool(each) for each in tools):
+            raise bad_request(
+                'each tool is {"type": "function", "function": {"name", "description", "parameters"}}', "tools"
+            )
+        if choice == "none" or not tools:
+            if choice not in (None, "none", "auto"):
+                raise bad_request("tool_choice needs tools", "tool_choice")
+            return
+        call.options["tools"] = tools
+        call.tools = [each["function"]["name"] for each in tools]
+        if choice in (None, "auto"):
+            return
+        wanted = tools
+        if isinstance(choice, Mapping):
+            function = choice.get("function")
+            name = function.get("name") if isinstance(function, Mapping) else None
+            wanted = [each for each in tools if each["function"]["name"] == name]
+        elif choice != "required":
+            wanted = []
+        if not wanted:
+            raise bad_request("tool_choice is none, auto, required, or names one of the tools", "tool_choice")
+        call.forced = True
+        call.options["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": "call", "schema": call_schema(wanted)},
+        }
+
+    async def _stream(self, request: Request, call: ChatCall, count: bool) -> Response:
+        if call.n > 1:
+            raise bad_request("a stream has one answer: leave n out", "n")
+        written, exchange = WrittenText(), exchange_of(request)
+        settings = self._state.settings
+
+        def pieces(view: Any) -> Any:
+            check_size([each.get("content") for each in call.chat.messages], call.served.spec, settings)
+            return write_pieces(view, call.chat, call.options, written)
+
+        source = self._state.calls.stream(request, call.served, pieces)
+
+        def chunk(delta: Mapping[str, Any], reason: str | None = None, logprobs: Any = None) -> bytes:
+            choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+            more = {"usage": None} if count else {}
+            return event({**call.frame("chat.completion.chunk"), "choices": [choice], **more})
+
+        async def chunks() -> AsyncIterator[bytes]:
+            begun, held = False, ""
+            async for piece in source:
+                if not begun:
+                    begun = True
+                    yield chunk({"role": "assistant", "content": ""})
+                held += piece
+                if not call.tools or not may_be_call(held):
+                    yield chunk({"content": held})
+                    held = ""
+            if not begun:
+                yield chunk({"role": "assistant", "content": ""})
+            exchange.prompt, exchange.generated = written.record.prompt, len(written.record.generated)
+            said, calls = parse_calls(held, call.tools) if held else ("", [])
+            if said:
+                yield chunk({"content": said})
+            for number_, each in enumerate(calls):
+                yield chunk({"tool_calls": [{"index": number_, **each.entry()}]})
+            logprobs = _logprobs(call, 0, written)
+            yield chunk({}, "tool_calls" if calls else written.reason, logprobs)
+            if count:
+                tokens = usage(exchange.prompt, exchange.generated)
+                yield event({**call.frame("chat.completion.chunk"), "choices": [], "usage": tokens})
+
+        body = await events(chunks(), openai_error, b"data: [DONE]\n\n")
+        return StreamingResponse(body, media_type="text/event-stream", headers={"cache-control": "no-cache"})
+
+
+def _chats(served: ServedModel) -> bool:
+    if not served.spec.chats:
+        return False
+    pipe = served.pipe
+    holder = pipe.processor if getattr(pipe, "processor", None) is not None else pipe.tokenizer
+    return getattr(holder, "chat_template", None) is not None or isinstance(pipe, TextGenerationPipeline)
+
+
+def _is_tool(tool: Any) -> bool:
+    function = tool.get("function") if isinstance(tool, Mapping) and tool.get("type") == "function" else None
+    return isinstance(function, Mapping) and isinstance(function.get("name"), str) and bool(function["name"])
+
+
+def _read_calls(message: dict[str, Any]) -> None:
+    """Give templates the arguments of earlier calls as objects: OpenAI writes them as JSON."""
+    from onnxpipe.serving.bodies import parse_body
+
+    calls = message.get("tool_calls")
+    if calls is None:
+        return
+    if not isinstance(calls, list) or not all(isinstance(each, Mapping) for each in calls):
+        raise bad_request("tool_calls is a list of objects", "messages")
+    read = []
+    for each in calls:
+        function = each.get("function")
+        if not isinstance(function, Mapping):
+            raise bad_request("each of tool_calls has a function", "messages")
+        arguments = function.get("arguments")
+        if isinstance(arguments, str):
+            arguments = parse_body(arguments.encode()) if arguments.strip() else {}
+        read.append({**each, "function": {**function, "arguments": arguments}})
+    message["tool_calls"] = read
+
+
+def _choice(number_: int, written: WrittenText, call: ChatCall) -> dict[str, Any]:
+    content, calls = parse_calls(written.text, call.tools) if call.tools else (written.text, [])
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": content if content or not calls else None,
+        "refusal": None,
+    }
+    if calls:
+        message["tool_calls"] = [each.entry() for each in calls]
+    return {
+        "index": number_, "message": message, "logprobs": _logprobs(call, number_, written),
+        "finish_reason": "tool_calls" if calls else written.reason,
+    }  # fmt: skip
+
+
+def _logprobs(call: ChatCall, row: int, written: WrittenText) -> dict[str, Any] | None:
+    if call.recorder is None:
+        return None
+    row = min(row, max(0, len(call.recorder.steps) - 1))
+    scores = call.recorder.finish(row, written.record.generated)
+    return {"content": [_entry(each, call) for each in scores], "refusal": None}
+
+
+def _entry(score: TokenScore, call: ChatCall) -> dict[str, Any]:
+    def shown(token: int, logprob: float) -> dict[str, Any]:
+        text = str(call.served.pipe.tokenizer.decode([token]))
+        return {"token": text, "logprob": logprob, "bytes": list(text.encode("utf-8", "replace"))}
+
+    return {**shown(score.token, score.logprob), "top_logprobs": [shown(*each) for each in score.top]}
+
+
+def usage(prompt: int, generated: int) -> dict[str, Any]:
+    """Count the tokens of an answer."""
+    return {
+        "prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }  # fmt: skip
+
+
+def choices_of(texts: Sequence[str], reasons: Sequence[str]) -> list[dict[str, Any]]:
+    """Make the choices of plain completions."""
+    return [
+        {"index": number_, "text": text, "logprobs": None, "finish_reason": reason}
+        for number_, (text, reason) in enumerate(zip(texts, reasons, strict=True))
+    ]
