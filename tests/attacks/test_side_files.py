@@ -26,7 +26,7 @@ from onnxpipe.diffusion.schedulers import DDIMScheduler
 from onnxpipe.errors import BundleError
 from onnxpipe.generation import GenerationConfig
 from onnxpipe.models.text_to_audio.bark.voice import voice
-from onnxpipe.models.text_to_audio.kokoro import _read_voice
+from onnxpipe.models.text_to_audio.kokoro import _read_voice, _read_voices
 from onnxpipe.processing.auto import AutoFeatureExtractor, AutoImageProcessor, AutoVideoProcessor
 from onnxpipe.processing.images.maskformer import OneFormerImageProcessor
 from onnxpipe.processing.multimodal.vision_language import _read
@@ -98,6 +98,7 @@ READERS: dict[str, tuple[Files, Callable[[Path], Any]]] = {
     "speaker_embeddings_path.json": ({}, lambda folder: voice("v", folder)),
     "speaker_embeddings/v.npy": (VOICES, lambda folder: voice("v", folder)),
     "voices/a.bin": ({}, _voice),
+    "voices-v1.0.bin": ({}, lambda folder: _read_voices(folder, "voices-v1.0.bin")),
     "alphabet.json": ({"tokenizer_config.json": {"processor_class": "AWithLM"}}, _language_model),
     "language_model/unigrams.txt": (
         {"tokenizer_config.json": {"processor_class": "AWithLM"}, "alphabet.json": {}},

@@ -91,6 +91,27 @@ def test_recognisers(family: str, kind: Any, bundles: Bundles, tmp_path: Path) -
 
 
 @pytest.mark.xdist_group("generate-t5")
+@pytest.mark.xdist_group("audio-moonshine")
+def test_moonshine_as_its_package_ships_it(bundles: Bundles, tmp_path: Path) -> None:
+    """Two graphs and a tokenizer, without a config."""
+    import onnxpipe
+    from zoo.audio import recordings
+    from zoo.foreign import make_foreign
+
+    task = "automatic-speech-recognition"
+    ours = bundles("moonshine", task)
+    theirs = make_foreign("merged", ours, tmp_path / "moonshine")
+    for path in theirs.iterdir():
+        if path.suffix != ".onnx" and path.name not in ("tokenizer.json", "tokenizer_config.json"):
+            path.unlink()
+    one, other = (onnxpipe.pipeline(task, model=str(folder), device="cpu") for folder in (ours, theirs))
+    assert onnxpipe.factory.tasks_of(theirs) == (task,)
+    said = [recordings.speech(seconds, 16000, seed="moonshine") for seconds in (0.5, 1.0)]
+    answers = one(said, max_new_tokens=8)
+    assert all(answer["text"] for answer in answers)
+    assert other(said, max_new_tokens=8) == answers
+
+
 def test_in_the_folder_of_the_hub(bundles: Bundles, tmp_path: Path) -> None:
     """transformers.js keeps its graphs in onnx/, beside config.json; there is no certificate."""
     import shutil

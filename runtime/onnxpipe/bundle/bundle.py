@@ -147,7 +147,7 @@ def open_bundle(folder: str | Path, place: Place | None = None, config: Config |
     if not graphs:
         check_found(str(root), names, located)
     certificate = _json_of_format(root, "certificate.json") if has_file(root, "certificate.json") else None
-    bundle = Bundle(root, Config.of_model(root, config), manifest, certificate, graphs)
+    bundle = Bundle(root, Config.of_model(root, config, graphs), manifest, certificate, graphs)
     for name in side_files(names, "model"):
         if name != "bundle.json":
             bundle.verify_file(root / name)

@@ -13,6 +13,7 @@ from onnxpipe.bundle.files import has_file, read_json
 from onnxpipe.bundle.genai_folder import GENAI, genai_config
 from onnxpipe.bundle.hub import fetch
 from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
+from onnxpipe.bundle.known_folders import known_folder
 from onnxpipe.bundle.places import CONFIGS
 from onnxpipe.errors import BundleError, ModelNotFoundError
 
@@ -108,8 +109,9 @@ class Config:
         return cls(_read(Path(folder)), str(folder))
 
     @classmethod
-    def of_model(cls, folder: Path, instead: Config | None) -> Config:
-        """Load the config of a folder with graphs; where it has none, take the one that was passed.
+    def of_model(cls, folder: Path, instead: Config | None, graphs: Mapping[str, Mapping[str, Path]]) -> Config:
+        """Load the config of a folder with graphs; where it has none, take the one that was passed, or what is known of
+        such a folder (see `known_folder`).
 
         Raises:
             ModelNotFoundError: neither is there; the message says what a config is for.
@@ -119,6 +121,9 @@ class Config:
             return cls.from_folder(folder)
         if instead is not None:
             return instead
+        known = known_folder(folder, graphs)
+        if known is not None:
+            return cls(known.config, str(folder))
         raise ModelNotFoundError(
             f"{folder} has graphs and no config.json, which says the model's family, labels and special tokens: put "
             "that of the original model there, or pass config= (a Hub id, a folder or a Config)"
@@ -270,6 +275,9 @@ def _read(folder: Path) -> dict[str, Any]:
             return index_config(folder)
         if has_file(folder, GENAI):
             return genai_config(folder)
+        known = known_folder(folder)
+        if known is not None:
+            return dict(known.config)
     return read_json(folder, "config.json", nan=True)
 
 

@@ -99,6 +99,19 @@ def operators(path: Path) -> frozenset[str]:
         raise BundleError(f"{path}: {_MANGLED}: {error}") from None
 
 
+def graph_inputs(path: Path) -> tuple[str, ...]:
+    """List the names of a graph's inputs.
+
+    Raises:
+        BundleError: the file is damaged, or is not an ONNX file.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return tuple(_Walk(data).inputs())
+    except (ValueError, IndexError) as error:
+        raise BundleError(f"{path}: {_MANGLED}: {error}") from None
+
+
 class _Walk:
     """One pass over a file. `ValueError` and `IndexError` mean that it is mangled."""
 
@@ -136,15 +149,22 @@ class _Walk:
         return found
 
     def operators(self) -> frozenset[str]:
-        found: set[str] = set()
-        for part, wire, first, last in self._fields(0, len(self._data)):
-            if (part, wire) != (7, 2):
+        return frozenset(self._texts(1, 4))
+
+    def inputs(self) -> Iterator[str]:
+        return self._texts(11, 1)
+
+    def _texts(self, part: int, name: int) -> Iterator[str]:
+        """Yield the texts in field `name` of the messages in field `part` of the main graph."""
+        for child, wire, first, last in self._fields(0, len(self._data)):
+            if (child, wire) != (7, 2):
                 continue
             for number, kind, start, stop in self._fields(first, last):
-                if (number, kind) == (1, 2):
+                if (number, kind) == (part, 2):
                     fields = self._fields(start, stop)
-                    found.update(self._text(low, high) for field, form, low, high in fields if (field, form) == (4, 2))
-        return frozenset(found)
+                    yield from (
+                        self._text(low, high) for field, form, low, high in fields if (field, form) == (name, 2)
+                    )
 
     def _tensor(self, start: int, stop: int) -> ExternalTensor | None:
         tensor = _Tensor()

@@ -41,8 +41,10 @@ _TOKENIZER = frozenset(
 #: Only needed where tokenizer.json, which holds the same, is missing.
 _VOCABULARY = re.compile(r"vocab\.txt|merges\.txt|.*\.(model|spm)|.*\.bpe")
 _PROCESSORS = frozenset({"preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"})
-#: Kokoro's voices, a file each; Bark's: the list of them, and three arrays each.
-_VOICES = re.compile(r"voices/[^/]+\.bin|speaker_embeddings_path\.json|speaker_embeddings/(?!\.).+\.npy")
+#: Kokoro's voices, in one file or a file each; Bark's: the list of them, and three arrays each.
+_VOICES = re.compile(
+    r"voices[\w.-]*\.bin|voices/[^/]+\.bin|speaker_embeddings_path\.json|speaker_embeddings/(?!\.).+\.npy"
+)
 #: A language model of pyctcdecode for speech recognition: its alphabet, and the folder of its n-grams.
 _LANGUAGE = re.compile(r"alphabet\.json|language_model/(?!\.)[^/]+")
 #: The names of OneFormer's classes; its processor's config says in which file they are (`class_info_file`).

@@ -197,10 +197,13 @@ def folder_precision(name: str) -> str | None:
 
 
 def split_stem(stem: str) -> tuple[str, str]:
-    """Split a stem into graph name and precision: "model_q4f16" is ("model", "q4f16"), "model" is ("model", "fp32")."""
+    """Split a stem into graph name and precision: "model_q4f16" is ("model", "q4f16"), "model" is ("model", "fp32").
+
+    Some write a dot, "kokoro-v1.0.int8".
+    """
     for precision, suffix in _LONGEST_FIRST:
-        if suffix and stem.endswith(suffix) and len(stem) > len(suffix):
-            return stem[: -len(suffix)], precision
+        if suffix and stem.endswith((suffix, f".{precision}")) and len(stem) > len(suffix):
+            return stem[: -len(suffix)] if stem.endswith(suffix) else stem[: -len(precision) - 1], precision
     return stem, "fp32"
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from onnxpipe.bundle.files import has_file, read_json
 from onnxpipe.bundle.hub import fetch
 from onnxpipe.bundle.hub_options import HubOptions
+from onnxpipe.bundle.known_folders import known_folder, model_config
 from onnxpipe.errors import ModelNotFoundError
 
 Need = Literal["processor", "both"]
@@ -60,12 +61,15 @@ def fetch_folder(model: str | os.PathLike[str], hub: HubOptions, *, need: Need) 
 
 def find_config(folder: Path, name: str, kind: Kind = "image") -> ProcessorConfig:
     """`fetch_config` of a local folder; `name` is what errors call it."""
-    model = _read(folder, "config.json")
+    model = model_config(folder)
     for file, key in _PLACES[kind]:
         config = _read(folder, file)
         config = config.get(key, {}) if key else config
         if isinstance(config, dict) and config:
             return ProcessorConfig(config, f"{file} of {name}", _is_older(config, model, file), folder, model)
+    known = known_folder(folder)
+    if kind == "audio" and known is not None and known.processor:
+        return ProcessorConfig(known.processor, f"what is known of {name}", folder=folder, model=known.config)
     places = ", ".join(dict.fromkeys(file for file, _ in _PLACES[kind]))
     raise ModelNotFoundError(
         f"{name} does not say how {_PLURALS[kind]} are prepared for the model: it has none of {places}. Copy it from "
@@ -90,7 +94,10 @@ _PLACES: Mapping[Kind, tuple[tuple[str, str], ...]] = {
 
 def has_config(folder: Path, kind: Kind = "image") -> bool:
     """Whether the folder says how images or audio are prepared; a file of one may be of the other."""
-    return any((config := _read(folder, file)) and (not key or key in config) for file, key in _PLACES[kind])
+    if any((config := _read(folder, file)) and (not key or key in config) for file, key in _PLACES[kind]):
+        return True
+    known = known_folder(folder)
+    return kind == "audio" and known is not None and bool(known.processor)
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -103,7 +110,7 @@ def _read(folder: Path, file: str) -> dict[str, Any]:
     return read_json(folder, file) if has_file(folder, file) else {}
 
 
-def _is_older(config: dict[str, Any], model: dict[str, Any], file: str) -> bool:
+def _is_older(config: Mapping[str, Any], model: Mapping[str, Any], file: str) -> bool:
     """Whether transformers 4 or older wrote the file, as far as the files say."""
     if "feature_extractor_type" in config and "image_processor_type" not in config:
         return True

@@ -310,8 +310,42 @@ def test_without_the_extra_the_line_to_install_is_shown(kokoro: Any, monkeypatch
 
     phonemes._phonemizer.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "espeakng_loader", None)
-    with pytest.raises(MissingDependencyError, match=r'pip install "onnxpipe\[phonemes\]"'):
+    with pytest.raises(MissingDependencyError, match=r'pip install "onnxpipe\[phonemes\]".*is_phonemes'):
         kokoro("red")
+
+
+@pytest.fixture
+def as_shipped(kokoro_folder: Path, tmp_path: Path) -> Path:
+    """The same as kokoro-onnx ships it: no config and no tokenizer, all voices in one file, an older input's name."""
+    import onnx
+
+    graph = onnx.load(kokoro_folder / "onnx" / "model.onnx")
+    graph.graph.input[0].name = "tokens"
+    for node in graph.graph.node:
+        node.input[:] = ["tokens" if name == "input_ids" else name for name in node.input]
+    onnx.save(graph, tmp_path / "kokoro-v1.0.int8.onnx")
+    voices = {path.stem: np.fromfile(path, "<f4").reshape(-1, 1, 8) for path in (kokoro_folder / "voices").iterdir()}
+    with (tmp_path / "voices-v1.0.bin").open("wb") as file:
+        np.savez(file, **voices)
+    return tmp_path
+
+
+def test_kokoro_as_its_package_ships_it(as_shipped: Path, kokoro: Any) -> None:
+    pipe = pipeline("text-to-speech", model=str(as_shipped), dtype="int8")
+    assert pipe.model.voices == ("af_heart", "bm_george")
+    said = "həlˈoʊ ɡ"
+    ids = pipe.tokenizer(said)["input_ids"]
+    assert ids == [0, 50, 83, 54, 156, 57, 135, 16, 92, 0]
+    answer = pipe(said, preprocess_params=_READ, forward_params={"voice": "bm_george"})
+    style = 1000.0 + 8 * len(said)
+    np.testing.assert_allclose(answer["audio"], np.outer(ids, [style, style + 1, 1.0]).ravel() / 100, rtol=ELEMENT)
+    assert onnxpipe.factory.tasks_of(as_shipped) == ("text-to-audio",)
+    with pytest.raises(UnknownArgumentError, match=r"belongs into preprocess_params, .*\{'is_phonemes': True\}"):
+        pipe(said, forward_params=_READ)
+    for content in (b"x", b""):
+        (as_shipped / "voices-v1.0.bin").write_bytes(content)
+        with pytest.raises(BundleError, match="not an archive of voices"):
+            pipeline("text-to-speech", model=str(as_shipped))
 
 
 def test_damaged_voices_are_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.bundle.files import has_file, read_bytes, read_text
+from onnxpipe.bundle.known_folders import model_config
 from onnxpipe.errors import BundleError, UnknownArgumentError, UnsupportedError
 from onnxpipe.processing.text import vocabulary_files
 from onnxpipe.processing.text.declared_tokens import (
@@ -232,9 +233,10 @@ def _check_overrides(overrides: Mapping[str, Any], more: set[str]) -> None:
 
 
 def _class(folder: Path, config: Mapping[str, Any]) -> str | None:
-    model = optional_json(folder, "config.json")
+    model = model_config(folder)
     named = config.get("tokenizer_class")
-    if model.get("model_type") in RENAMED and has_file(folder, "tokenizer.json"):
+    known = not has_file(folder, "config.json")  # of a folder that is known without one, vocabulary and all
+    if model.get("model_type") in RENAMED and (known or has_file(folder, "tokenizer.json")):
         return RENAMED[model["model_type"]]
     if isinstance(named, str):
         return named

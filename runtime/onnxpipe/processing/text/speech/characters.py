@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.bundle.files import has_file, read_json
+from onnxpipe.bundle.known_folders import known_folder
 from onnxpipe.errors import BundleError, ModelNotFoundError
 from onnxpipe.processing.text.vocabulary import whole_ids
 
@@ -56,6 +57,8 @@ def _read(folder: Path) -> dict[str, int]:
         path = folder / "tokenizer.json"
         model = read_json(folder, path.name).get("model")
         vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    elif (known := known_folder(folder)) is not None and known.vocabulary:
+        return dict(known.vocabulary)
     else:
         raise ModelNotFoundError(f"{folder} has neither vocab.json nor tokenizer.json")
     if not (isinstance(vocabulary, dict) and all(isinstance(i, int) and i >= 0 for i in vocabulary.values())):
