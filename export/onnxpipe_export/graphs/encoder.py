@@ -17,6 +17,7 @@ from onnxpipe_export.cases.text import TokenRow
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.families import family_of
 from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run, SingleRun
+from onnxpipe_export.graphs.windowed_attention import traceable_windows
 from onnxpipe_export.precision import makers
 
 _BATCH, _LENGTH = "batch_size", "sequence_length"
@@ -89,8 +90,13 @@ class EncoderExport(SingleRun):
 
         with torch.inference_mode(), tracing.quiet():
             tensors = {name: torch.from_numpy(feeds[name]) for name in self.inputs}
-            answer = self.checkpoint.model(**tensors)
+            answer = self.checkpoint.model(**self._with_given(tensors))
             return {name: answer[name].float().numpy() for name in self.outputs}
+
+    def _with_given(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
+        """Add what the model would find out by itself; see `ModelFamily.given`."""
+        given = family_of(self.checkpoint.config.model_type).given.get(self.checkpoint.task.name)
+        return {**tensors, **({} if given is None else given(self.checkpoint.model, tensors))}
 
     def replacement(self) -> Any:
         """Return the function that replaces the model's forward for tracing, None if there is none."""
@@ -99,14 +105,14 @@ class EncoderExport(SingleRun):
     def trace(self, path: Path) -> None:
         """Write the graph to `path`."""
         family = family_of(self.checkpoint.config.model_type)
-        with attention(self.checkpoint.model, family.attention):
+        with attention(self.checkpoint.model, family.attention), traceable_windows(self.checkpoint.model):
             tracing.trace(self._module(), self._example(), self.outputs, self._dynamic_axes(), path)
 
     def _module(self) -> Any:
         model, replacement = self.checkpoint.model, self.replacement()
 
         def run(tensors: Mapping[str, Any]) -> Any:
-            return model(**tensors) if replacement is None else replacement(model, tensors)
+            return model(**self._with_given(tensors)) if replacement is None else replacement(model, tensors)
 
         return tracing.flat(model, run, self.inputs, self.outputs)
 
@@ -193,7 +199,7 @@ def _row_difference(
 def max_length(model: Any) -> int:
     """Return the longest row, in tokens, that the model takes; at most 2048, as relative positions have no limit."""
     config = model.config
-    names = ("max_position_embeddings", "n_positions", "max_seq_len")
+    names = ("max_decoder_position_embeddings", "max_position_embeddings", "n_positions", "max_seq_len")
     limit = next((getattr(config, name) for name in names if getattr(config, name, None)), None)
     if not isinstance(limit, int) or limit <= 0:
         return _LONGEST
@@ -225,7 +231,8 @@ def _present_outputs(graph: EncoderExport, feeds: Mapping[str, Any]) -> tuple[st
     import torch
 
     with torch.inference_mode(), tracing.quiet():
-        answer = graph.checkpoint.model(**{name: torch.from_numpy(feeds[name]) for name in graph.inputs})
+        tensors = {name: torch.from_numpy(feeds[name]) for name in graph.inputs}
+        answer = graph.checkpoint.model(**graph._with_given(tensors))
     return tuple(name for name in graph.checkpoint.task.outputs if answer.get(name) is not None)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from onnxpipe_export.graphs.windowed_attention import questions_see_all
+
 
 @dataclass(frozen=True)
 class ModelFamily:
@@ -14,11 +16,14 @@ class ModelFamily:
     Attributes:
         attention: the implementation that is traced. "eager" is plain products and a softmax; "sdpa" also gives zeros
             for a token that may look at no other, which matters where attention is local.
+        given: task -> a function (model, inputs) -> further inputs that the model would find out by itself, in a way that
+            cannot be traced or takes certain rows only.
         heads: task -> a function (model, inputs) -> outputs that replaces the model's forward where that cannot be
             traced: same numbers, no branch on data.
     """
 
     attention: str = "eager"
+    given: Mapping[str, Callable[[Any, Mapping[str, Any]], dict[str, Any]]] = field(default_factory=dict)
     heads: Mapping[str, Callable[[Any, Mapping[str, Any]], Mapping[str, Any]]] = field(default_factory=dict)
 
 
@@ -40,6 +45,7 @@ def last_eos_classification(model: Any, inputs: Mapping[str, Any]) -> dict[str, 
 _BART = ModelFamily(heads={"text-classification": last_eos_classification})
 
 FAMILIES: Mapping[str, ModelFamily] = {
+    "longformer": ModelFamily(given={"question-answering": questions_see_all}),
     "modernbert": ModelFamily(attention="sdpa"),
     "bart": _BART,
     "mbart": _BART,
