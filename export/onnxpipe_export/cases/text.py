@@ -101,7 +101,9 @@ def random_rows(graph: TextGraph, lengths: Sequence[int]) -> list[TokenRow]:
     generator = np.random.default_rng(_SEED)
     config = graph.checkpoint.config
     special = {getattr(config, name, None) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
-    ordinary = np.array([number for number in range(config.vocab_size) if number not in special] or [0], np.int64)
+    ordinary = np.array(
+        [number for number in range(vocabulary_size(graph.checkpoint)) if number not in special] or [0], np.int64
+    )
     eos = getattr(config, "eos_token_id", None)
     rows = []
     for length in lengths:
@@ -115,6 +117,12 @@ def random_rows(graph: TextGraph, lengths: Sequence[int]) -> list[TokenRow]:
         }
         rows.append(TokenRow({name: arrays[name] for name in graph.inputs}))
     return rows
+
+
+def vocabulary_size(checkpoint: Checkpoint) -> int:
+    """Count the ids that the model embeds; the config of one that is made of two has no number of its own."""
+    size = getattr(checkpoint.config, "vocab_size", None)
+    return int(checkpoint.model.get_input_embeddings().weight.shape[0] if size is None else size)
 
 
 def batch(

@@ -198,12 +198,11 @@ def _row_difference(
 
 def max_length(model: Any) -> int:
     """Return the longest row, in tokens, that the model takes; at most 2048, as relative positions have no limit."""
-    config = model.config
     names = ("max_decoder_position_embeddings", "max_position_embeddings", "n_positions", "max_seq_len")
-    limit = next((getattr(config, name) for name in names if getattr(config, name, None)), None)
-    if not isinstance(limit, int) or limit <= 0:
-        return _LONGEST
-    return max(min(limit - _reserved_positions(model), _LONGEST), 1)
+    parts = (model.config, *(getattr(model.config, part, None) for part in ("encoder", "decoder")))
+    limits = [next((getattr(part, name) for name in names if getattr(part, name, None)), None) for part in parts]
+    known = [limit for limit in limits if isinstance(limit, int) and limit > 0]
+    return max(min(min(known) - _reserved_positions(model), _LONGEST), 1) if known else _LONGEST
 
 
 def _reserved_positions(model: Any) -> int:

@@ -16,8 +16,8 @@ class ModelFamily:
     Attributes:
         attention: the implementation that is traced. "eager" is plain products and a softmax; "sdpa" also gives zeros
             for a token that may look at no other, which matters where attention is local.
-        given: task -> a function (model, inputs) -> further inputs that the model would find out by itself, in a way that
-            cannot be traced or takes certain rows only.
+        given: task -> a function (model, inputs) -> further inputs that the model would find out by itself, in a way
+            that cannot be traced or takes certain rows only.
         heads: task -> a function (model, inputs) -> outputs that replaces the model's forward where that cannot be
             traced: same numbers, no branch on data.
     """

@@ -7,7 +7,13 @@ from typing import Any
 TEXTS = ("Sarah lives in", "The bridge was built by Sir John Wolfe Barry near", "a")
 CALLS: dict[str, dict[str, Any]] = {
     "text-generation": {"max_new_tokens": 12, "do_sample": False, "return_tensors": True, "batch_size": 3},
-    "text2text-generation": {"max_new_tokens": 12, "do_sample": False, "return_tensors": True, "batch_size": 3},
+    "text2text-generation": {
+        "max_new_tokens": 12,
+        "do_sample": False,
+        "num_beams": 1,
+        "return_tensors": True,
+        "batch_size": 3,
+    },
     "feature-extraction": {"batch_size": 3},
     "text-classification": {"top_k": None},
 }

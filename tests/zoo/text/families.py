@@ -114,6 +114,51 @@ FAMILIES: dict[str, Family] = {
         "ConvBertConfig", "ConvBertForSequenceClassification", "text-classification", {**_BERT, "embedding_size": 32}
     ),
     "yoso": Family("YosoConfig", "YosoForSequenceClassification", "text-classification", _BERT),
+    "longformer": Family(
+        "LongformerConfig",
+        "LongformerForSequenceClassification",
+        "text-classification",
+        {**_BERT, "attention_window": 16},
+    ),
+    "longformer-questions": Family(
+        "LongformerConfig", "LongformerForQuestionAnswering", "question-answering", {**_BERT, "attention_window": 16}
+    ),
+    "led": Family(
+        "LEDConfig",
+        "LEDForConditionalGeneration",
+        "text2text-generation",
+        {
+            "d_model": 32,
+            "encoder_layers": 1,
+            "decoder_layers": 2,
+            "encoder_attention_heads": 4,
+            "decoder_attention_heads": 4,
+            "encoder_ffn_dim": 48,
+            "decoder_ffn_dim": 48,
+            "max_encoder_position_embeddings": 128,
+            "max_decoder_position_embeddings": POSITIONS,
+            "attention_window": WINDOW,
+            "decoder_start_token_id": 2,
+        },
+        "bart",
+    ),
+    "t5gemma": Family(
+        "T5GemmaConfig",
+        "T5GemmaForConditionalGeneration",
+        "text2text-generation",
+        {"encoder": _GEMMA, "decoder": {**_GEMMA, "hidden_size": 48}},
+        "gemma2",
+    ),
+    "bert2bert": Family(
+        "EncoderDecoderConfig",
+        "EncoderDecoderModel",
+        "text2text-generation",
+        {
+            "encoder": {**_BERT, "model_type": "bert"},
+            "decoder": {**_BERT, "model_type": "bert", "is_decoder": True, "add_cross_attention": True},
+            "decoder_start_token_id": 1,
+        },
+    ),
     "glm": _causal("Glm", _LLAMA),
     "glm4": _causal("Glm4", {**_LLAMA, "head_dim": 32}),
     "ernie4_5": _causal("Ernie4_5", _LLAMA),
@@ -170,7 +215,10 @@ def build(name: str, folder: Path) -> Path:
     generator_tokenizers.save(family.tokenizer, folder)
     size = max(generator_tokenizers.vocabulary(family.tokenizer, folder).values()) + 1
     ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
-    config = getattr(transformers, family.config)(vocab_size=size, **{**ids, **family.sizes})
+    ids["vocab_size"] = size
+    parts = {name: {**ids, **family.sizes[name]} for name in ("encoder", "decoder") if name in family.sizes}
+    sizes = {**ids, **family.sizes, **parts}
+    config = getattr(transformers, family.config)(**sizes)
     model = getattr(transformers, family.model)(config).eval()
     _fill(model, name)
     model.save_pretrained(folder)

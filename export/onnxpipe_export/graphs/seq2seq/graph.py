@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.errors import ExportError
-from onnxpipe_export import tracing
+from onnxpipe_export import refusals, tracing
 from onnxpipe_export.cases import text as cases
 from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.graphs.encoder import EncoderExport, attention, max_length
 from onnxpipe_export.graphs.graph import Feeds, GraphExport, Maker
 from onnxpipe_export.graphs.seq2seq.decoder import Seq2SeqDecoderExport
+from onnxpipe_export.graphs.seq2seq.decoder_kind import TEXT_DECODER, DecoderKind
 from onnxpipe_export.graphs.seq2seq.layers import find_layers
 from onnxpipe_export.graphs.windowed_attention import traceable_windows
 from onnxpipe_export.precision import seq2seq
+
+
+_TWO_MODELS = DecoderKind(language_model="decoder")
+"""An encoder and a language model that attends to it (EncoderDecoderModel)."""
 
 
 def describe(checkpoint: Checkpoint) -> tuple[GraphExport, GraphExport]:
@@ -27,17 +32,21 @@ def describe(checkpoint: Checkpoint) -> tuple[GraphExport, GraphExport]:
     Raises:
         ExportError: the decoder's layers are not supported.
     """
-    layers = find_layers(checkpoint.model)
+    kind = _TWO_MODELS if checkpoint.config.model_type == "encoder-decoder" else TEXT_DECODER
+    layers = find_layers(checkpoint.model, kind)
     if layers is None:
         raise ExportError(
             f"{checkpoint.folder.name}: models of the type '{checkpoint.config.model_type}' cannot be exported for "
-            "generation: each layer of the decoder must have one self-attention and one cross-attention"
+            "generation: each layer of the decoder must have one self-attention and one cross-attention of the usual "
+            f"form. {refusals.ELSE}"
         )
     longest = max_length(checkpoint.model)
     encoder = Seq2SeqEncoderExport(
         checkpoint, ("input_ids", "attention_mask"), ("last_hidden_state",), longest, "encoder_model"
     )
-    return encoder, Seq2SeqDecoderExport(checkpoint=checkpoint, layers=layers, source=encoder, max_length=longest)
+    return encoder, Seq2SeqDecoderExport(
+        checkpoint=checkpoint, layers=layers, source=encoder, max_length=longest, kind=kind
+    )
 
 
 @dataclass(frozen=True)

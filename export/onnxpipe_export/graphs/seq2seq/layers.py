@@ -15,7 +15,8 @@ from onnxpipe_export.graphs.seq2seq.decoder_kind import TEXT_DECODER, DecoderKin
 _SELF = re.compile(r"(^|\.)(self_attn|SelfAttention|attn|attention\.self|self_attention\.attention)$")
 """Names of self-attentions: of BART and its kin, T5, GPT-2, BERT (whose output layer is apart), and Pix2Struct."""
 _CROSS = re.compile(
-    r"(^|\.)(encoder_attn|EncDecAttention|cross_attention|crossattention(\.self)?|encoder_decoder_attention\.attention)$"
+    r"(^|\.)(encoder_attn|EncDecAttention|cross_attn|cross_attention|crossattention(\.self)?|"
+    r"encoder_decoder_attention\.attention)$"
 )
 _PROJECTIONS: tuple[tuple[str, str, str, str | None], ...] = (
     ("q_proj", "k_proj", "v_proj", "out_proj"),
@@ -85,7 +86,27 @@ class DecoderAttention:
             return _gpt2_projection(self.module, number)
         names = next(names for names in _PROJECTIONS if _has(self.module, names))
         linear = getattr(self.module, str(names[number]))
-        return linear.weight, linear.bias
+        weight, bias = self._for_each_query(linear.weight, number), linear.bias
+        return weight, None if bias is None else self._for_each_query(bias, number)
+
+    def _for_each_query(self, value: Any, number: int) -> Any:
+        """Repeat the rows of a weight or bias for each of the heads of queries that share a head of keys and values."""
+        groups = 1 if number == 0 else _groups(self.module)
+        if groups == 1:
+            return value
+        return value.unflatten(0, (-1, self.module.head_dim)).repeat_interleave(groups, dim=0).flatten(0, 1)
+
+    @property
+    def softcap(self) -> float | None:
+        """The largest magnitude of a score, reached by a tangent; None where scores are free."""
+        cap = getattr(self.module, "attn_logit_softcapping", None)
+        return None if cap is None else float(cap)
+
+    @property
+    def window(self) -> int | None:
+        """How many tokens it sees, itself the last; None for all."""
+        window = getattr(self.module, "sliding_window", None)
+        return None if window is None else int(window)
 
 
 @dataclass(frozen=True)
@@ -152,7 +173,15 @@ def _is_plain(module: Any) -> bool:
         return not getattr(module, "reorder_and_upcast_attn", False)
     every = [[getattr(module, name) for name in names if name] for names in _PROJECTIONS if _has(module, names)]
     linear = next((layers for layers in every if all(isinstance(one, torch.nn.Linear) for one in layers)), None)
-    return linear is not None and len({one.out_features for one in linear[:3]}) == 1
+    if linear is None:
+        return False
+    query, key, value = (one.out_features for one in linear[:3])
+    return bool(query == key * _groups(module) == value * _groups(module))
+
+
+def _groups(module: Any) -> int:
+    """Count the heads of queries for each head of keys and values."""
+    return int(getattr(module, "num_key_value_groups", 1))
 
 
 def _count_answers(model: Any, modules: list[Any], kind: DecoderKind) -> dict[Any, int]:

@@ -82,7 +82,9 @@ class DecoderModule(torch.nn.Module):  # type: ignore[misc]
                 )  # fmt: skip
             return logits, last
         hidden: list[Any] = []
-        hook = self.model.get_decoder().register_forward_hook(lambda module, args, output: hidden.append(output[0]))
+        body = self.kind.decoder(self.model)
+        body = body.base_model if self.kind.language_model else body
+        hook = body.register_forward_hook(lambda module, args, output: hidden.append(output[0]))
         try:
             logits = self.model(
                 attention_mask=mask,
@@ -170,7 +172,7 @@ class _Step:
         """Let the decoder attend through this step inside, and make no masks and no cache of its own."""
         home = _home(decoder)
         with contextlib.ExitStack() as stack:
-            for name in ("create_causal_mask", "create_bidirectional_mask"):
+            for name in ("create_causal_mask", "create_sliding_window_causal_mask", "create_bidirectional_mask"):
                 if hasattr(home, name):
                     stack.enter_context(tracing.replaced(home, name, lambda *args, **kwargs: None))
             if hasattr(home, "EncoderDecoderCache"):
@@ -211,7 +213,7 @@ class _Step:
         key = torch.cat([self._past[4 * number], key], dim=2)
         value = torch.cat([self._past[4 * number + 1], value], dim=2)
         self.own[number] = (key, value)
-        return _mix(query, key, value, self._future_and_bias(attention.module))
+        return _mix(query, key, value, self._future_and_bias(attention), attention.softcap)
 
     def _over_text(self, number: int, attention: DecoderAttention, hidden: Any) -> Any:
         """Compute cross attention, (texts, heads, beams * length, width)."""
@@ -219,18 +221,22 @@ class _Step:
         query = self._module._product(f"query_{number}", hidden)
         query = query.view(self._texts, -1, heads, attention.inner // heads).transpose(1, 2)
         if not self._module.kind.takes_media:
-            return _mix(query, *self.cross[number], self._padding)
+            return _mix(query, *self.cross[number], self._padding, attention.softcap)
         mixed, weights = _mix_apart(query, self._kept(number), self._fresh[number], self._padding)
         if self._module.kind.weights:
             apart = weights.view(self._texts, heads, -1, self._length, weights.shape[-1]).transpose(1, 2)
             self.weights[number] = apart.reshape(self._rows, heads, self._length, weights.shape[-1])
         return mixed
 
-    def _future_and_bias(self, module: Any) -> Any:
+    def _future_and_bias(self, attention: DecoderAttention) -> Any:
         """Return what is added to the scores of self attention: T5's bias by distance, and the mask of the future.
 
-        T5 has one bias for all layers, at the first; UMT5 has one at each.
+        T5 has one bias for all layers, at the first; UMT5 has one at each. Beyond a sliding window the past is masked.
         """
+        module = attention.module
+        if attention.window is not None:
+            far = self._places[None, :] <= self._own_places[:, None] - attention.window
+            return self._future + torch.where(far, torch.finfo(torch.float32).min / 2, 0.0)
         if getattr(module, "has_relative_attention_bias", False):
             buckets = _buckets(module, self._places[None, :] - self._own_places[:, None])
             bias = module.relative_attention_bias(buckets).permute(2, 0, 1)[None]
@@ -243,9 +249,10 @@ def _home(module: Any) -> Any:
     return sys.modules[type(module).__module__]
 
 
-def _mix(query: Any, key: Any, value: Any, added: Any) -> Any:
+def _mix(query: Any, key: Any, value: Any, added: Any, softcap: float | None = None) -> Any:
     """Weight the values by the queries' products with the keys."""
-    scores = torch.matmul(query, key.transpose(2, 3)) + added
+    scores = torch.matmul(query, key.transpose(2, 3))
+    scores = (scores if softcap is None else torch.tanh(scores / softcap) * softcap) + added
     return torch.matmul(functional.softmax(scores, dim=-1), value)
 
 
