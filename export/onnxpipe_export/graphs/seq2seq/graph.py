@@ -21,7 +21,6 @@ from onnxpipe_export.graphs.seq2seq.layers import find_layers
 from onnxpipe_export.graphs.windowed_attention import traceable_windows
 from onnxpipe_export.precision import seq2seq
 
-
 _TWO_MODELS = DecoderKind(language_model="decoder")
 """An encoder and a language model that attends to it (EncoderDecoderModel)."""
 
