@@ -319,3 +319,45 @@ def test_images_of_the_command_line(tmp_path: Path, photo: Image.Image, mask: Im
     assert "--input-image is not for text-to-image" in wrong.output
     twice = run("text-to-image", "a cat", "--seed", "1", "-p", "seed=2", "--model", folder(), code=2)
     assert "--seed and -p seed=" in twice.output
+
+
+def test_a_saved_pipeline_is_as_it_was(tmp_path: Path, photo: Image.Image) -> None:
+    pipe = onnxpipe.StableDiffusionImg2ImgPipeline.from_pretrained(folder("lcm"))
+    pipe.save_pretrained(tmp_path / "same", safe_serialization=True)
+    verified = CliRunner().invoke(main, ["verify", str(tmp_path / "same")])
+    assert verified.exit_code == 0, verified.output
+    assert "image from the prompt fp32: ok" in verified.output
+    pipe.scheduler = onnxpipe.EulerDiscreteScheduler.from_config(pipe.scheduler.config, timestep_spacing="trailing")
+    pipe.save_pretrained(tmp_path / "other")
+    again = onnxpipe.DiffusionPipeline.from_pretrained(tmp_path / "other")
+    assert type(again) is type(pipe)
+    assert type(again.scheduler) is type(pipe.scheduler)
+    assert again.scheduler.config["timestep_spacing"] == "trailing"
+    arguments = {"image": photo, "seed": 5, "num_inference_steps": 4}
+    first, second = (each("a cat", **arguments).images[0] for each in (pipe, again))
+    assert np.array_equal(pixels(first), pixels(second))
+    verified = CliRunner().invoke(main, ["verify", str(tmp_path / "other")])
+    assert verified.exit_code == 0, verified.output
+    assert "image from the prompt" not in verified.output
+    with pytest.raises(UnsupportedError, match="push_to_hub"):
+        pipe.save_pretrained(tmp_path / "hub", push_to_hub=True)
+    pipe = onnxpipe.StableDiffusionPipeline.from_pretrained(folder(), vae=folder("sd2"))
+    with pytest.raises(UnsupportedError, match="the vae is of another folder"):
+        pipe.save_pretrained(tmp_path / "mixed")
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ("load_lora_weights", r"load_lora_weights\(\) is not supported: .* Merge it before the export: .*fuse_lora"),
+        ("load_textual_inversion", "table of tokens is fixed"),
+        ("load_ip_adapter", "no IP-Adapter"),
+        ("enable_freeu", "layers of the model"),
+    ],
+)
+def test_what_changes_a_model_is_refused(method: str, message: str) -> None:
+    pipe = onnxpipe.StableDiffusionPipeline.from_pretrained(folder())
+    with pytest.raises(UnsupportedError, match=message):
+        getattr(pipe, method)("weights.safetensors", adapter_name="style")
+    with pytest.raises(AttributeError, match="has no attribute 'load_anything'"):
+        pipe.load_anything()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -29,7 +31,7 @@ from conformance.diffusion_pairs import (
     torch_generators,
 )
 from zoo import DIFFUSION
-from zoo.cache import cached_bundle
+from zoo.cache import cached_bundle, cached_model
 
 
 # -- images of prompts ------------------------------------------------------------------------------------------------
@@ -110,6 +112,25 @@ def test_embeddings_and_latents() -> None:
         num_inference_steps=2, output_type="np", **{name: torch.from_numpy(value) for name, value in arrays.items()}
     )
     compare(both.ours(num_inference_steps=2, output_type="np", **arrays).images, theirs.images)
+
+
+def test_latents_with_statistics_of_each_channel(tmp_path: Path) -> None:
+    """VAEs of SDXL's size and form by others: latents have a mean and a standard deviation for each channel."""
+    statistics = {"latents_mean": [0.1, -0.2, 0.3, 0.05], "latents_std": [1.2, 0.8, 0.9, 1.1]}
+    folders = {}
+    for cached, parts in ((cached_model, ["vae"]), (cached_bundle, ["vae_encoder", "vae_decoder"])):
+        folders[cached] = tmp_path / cached.__name__
+        shutil.copytree(cached("sdxl", DIFFUSION), folders[cached])
+        for part in parts:
+            path = folders[cached] / part / "config.json"
+            path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **statistics}))
+    (folders[cached_bundle] / "bundle.json").unlink()
+    for kind, images in (("", {}), ("Img2Img", {"image": scene(), "strength": 0.6})):
+        cls = f"StableDiffusionXL{kind}Pipeline"
+        theirs = getattr(diffusers, cls).from_pretrained(folders[cached_model])
+        theirs.set_progress_bar_config(disable=True)
+        ours = getattr(onnxpipe, cls).from_pretrained(folders[cached_bundle])
+        Pair(ours, theirs).check(prompt=PROMPTS[0], num_inference_steps=3, **images)
 
 
 @pytest.mark.parametrize(("name", "shift"), [("sd3", {}), ("sd3", {"use_dynamic_shifting": True})])

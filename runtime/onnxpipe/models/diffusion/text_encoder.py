@@ -76,7 +76,7 @@ class TextEncoder:
     """
 
     def __init__(self, graphs: ComponentGraphs, name: str) -> None:
-        self._graphs = graphs
+        self.graphs = graphs
         self.name = name
         self.config = graphs.config(name)
 
@@ -87,7 +87,7 @@ class TextEncoder:
             input_ids: int (texts, tokens).
             attention_mask: of the same shape, for graphs that take one; None attends to all tokens, padding too.
         """
-        session = self._graphs.session(self.name)
+        session = self.graphs.session(self.name)
         feeds = {"input_ids": input_ids}
         if "attention_mask" in session.inputs:
             feeds["attention_mask"] = np.ones_like(input_ids) if attention_mask is None else attention_mask
@@ -95,4 +95,4 @@ class TextEncoder:
 
     def release(self) -> None:
         """Close the graph, if memory is scarce."""
-        self._graphs.release(self.name)
+        self.graphs.release(self.name)

@@ -31,6 +31,7 @@ class Vae:
         graphs: the pipeline's.
 
     Attributes:
+        graphs: as passed.
         config: its config.json.
         factor: pixels of a latent's side, 8 for most.
         channels: of latents.
@@ -39,7 +40,7 @@ class Vae:
     """
 
     def __init__(self, graphs: ComponentGraphs) -> None:
-        self._graphs = graphs
+        self.graphs = graphs
         self.config: Mapping[str, Any] = graphs.config(_DECODER, "vae", _ENCODER)
         blocks = self.config.get("block_out_channels") or self.config.get("decoder_block_out_channels") or [0] * 4
         self.factor: int = 2 ** (len(blocks) - 1)
@@ -64,7 +65,7 @@ class Vae:
         Returns:
             float32 (images, channels, height / factor, width / factor), scaled as the denoiser takes them.
         """
-        session = self._graphs.session(_ENCODER)
+        session = self.graphs.session(_ENCODER)
         run = self._tiled(_only(session), decode=False)
         encoded = np.concatenate([run(image[None]) for image in images])
         if encoded.shape[1] == 2 * self.channels:
@@ -94,12 +95,12 @@ class Vae:
             raise UnsupportedError(
                 f"latents of the shape {latents.shape}: pass (images, {self.channels}, height, width)"
             )
-        run = self._tiled(_only(self._graphs.session(_DECODER)), decode=True)
+        run = self._tiled(_only(self.graphs.session(_DECODER)), decode=True)
         return np.concatenate([run(each[None]) for each in self._plain(latents)])
 
     def release(self) -> None:
         """Close the graphs, if memory is scarce."""
-        self._graphs.release(_ENCODER, _DECODER)
+        self.graphs.release(_ENCODER, _DECODER)
 
     def _statistic(self, name: str) -> Array | None:
         value = self.config.get(name)

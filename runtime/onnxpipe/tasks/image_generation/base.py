@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import threading
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -26,7 +29,9 @@ from onnxpipe.tasks.image_generation.denoising import Denoising
 from onnxpipe.tasks.image_generation.families import DiffusionFamily, Mode
 from onnxpipe.tasks.image_generation.outputs import ImagePipelineOutput
 from onnxpipe.tasks.image_generation.prompts import TextPart
+from onnxpipe.tasks.image_generation.refusals import NOT_HERE, refuse
 from onnxpipe.tasks.image_generation.request import ImageRequest
+from onnxpipe.tasks.image_generation.saving import save
 from onnxpipe.tasks.image_generation.schedule import check_scheduler, mended, plan_steps
 from onnxpipe.tasks.image_generation.starts import Start, Starter
 
@@ -125,6 +130,8 @@ class ImageGenerator:
             return model.text_encoders[name]
         if model is not None and name == model.denoiser.name:
             return model.denoiser
+        if name in NOT_HERE:
+            return partial(refuse, type(self).__name__, name)
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     def to(self, device: Any) -> Self:
@@ -135,6 +142,28 @@ class ImageGenerator:
         """
         self.model.move(device)
         return self
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        max_shard_size: Any = None,
+        push_to_hub: bool = False,
+    ) -> None:
+        """Write the pipeline's folder, with its class, scheduler and tokenizers as they are now, to a directory.
+
+        Args:
+            save_directory: the directory; it is made.
+            safe_serialization, variant, max_shard_size: choose files of PyTorch, so they make no difference here.
+            push_to_hub: not offered.
+
+        Raises:
+            UnsupportedError: `push_to_hub`, or a part of another folder.
+        """
+        if push_to_hub:
+            raise UnsupportedError("push_to_hub is not offered: save the folder, and upload it with huggingface_hub")
+        save(self, Path(save_directory))
 
     # -- settings that diffusers' examples make ---------------------------------------------------------------------
     def set_progress_bar_config(self, **config: Any) -> None:
