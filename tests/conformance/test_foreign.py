@@ -62,6 +62,27 @@ def test_decoder_only(family: str, tmp_path: Path) -> None:
         same_answers("text-generation", ours, make_foreign("uncached", ours, tmp_path / "uncached"), calls[:2])
 
 
+@pytest.mark.xdist_group("generate-llama")
+def test_onnxruntime_genai(bundles: Bundles, tmp_path: Path) -> None:
+    """A graph of GroupQueryAttention of any name, in a folder of its own, and genai_config.json instead of a config."""
+    import json
+
+    from zoo.foreign import make_foreign
+
+    ours = bundles("llama", "causal")
+    config = json.loads((ours / "config.json").read_text())
+    theirs = make_foreign("causal", ours, tmp_path / "cpu_and_mobile" / "cpu-int4-rtn-block-32")
+    (theirs / "model.onnx").rename(theirs / "llama-cpu-int4.onnx")
+    (theirs / "config.json").unlink()
+    (theirs / "generation_config.json").unlink()
+    names = ("bos_token_id", "eos_token_id", "pad_token_id", "vocab_size")
+    decoder = {"filename": "llama-cpu-int4.onnx", "num_key_value_heads": config["num_key_value_heads"]}
+    model = {"type": "llama", "decoder": decoder, **{name: config[name] for name in names}}
+    (theirs / "genai_config.json").write_text(json.dumps({"model": model, "search": {"max_length": 128}}))
+    (tmp_path / "README.md").write_text("# x")
+    same_answers("text-generation", ours, tmp_path, ({"do_sample": False, "max_new_tokens": 12},))
+
+
 RECOGNISERS = [
     pytest.param(family, kind, id=f"{family}-{kind}", marks=pytest.mark.xdist_group(f"audio-{family}"))
     for family, kind in (("wav2vec2", "alone"), ("whisper", "separate"), ("whisper", "merged"))

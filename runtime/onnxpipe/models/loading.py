@@ -136,7 +136,7 @@ def _own_bundle(source: Source, precisions: Precisions) -> Bundle:
 
 def _twin(source: Source) -> str | None:
     """Find the ready-made twin of a Hub repository; asked where it is taken, or named in an error."""
-    if Path(source.model).is_dir() or (source.onnx != "community" and can_export()):
+    if Path(source.model).expanduser().is_dir() or (source.onnx != "community" and can_export()):
         return None
     return find_twin(source.model, source.hub)
 

@@ -117,10 +117,12 @@ def test_the_twin_of_any_id_is_taken_where_that_is_said(repos: Hub, caplog: pyte
         pipeline("text-classification", model="a/typo", onnx="community")
 
 
-def test_a_folder_has_no_twin(repos: Hub, tmp_path: Path) -> None:
+def test_a_folder_has_no_twin(repos: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = write_folder(tmp_path / "rare", {"model.safetensors": b"x", "readme.txt": "x"})
-    with pytest.raises(NotExportedError, match="onnxpipe export"):
-        AutoModel.from_pretrained(folder, onnx="community")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in (folder, "~/rare"):
+        with pytest.raises(NotExportedError, match="onnxpipe export"):
+            AutoModel.from_pretrained(name, onnx="community")
     assert not repos.log
 
 
