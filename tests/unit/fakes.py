@@ -107,8 +107,34 @@ class _Model:
         return found.astype(np.float32)
 
 
+class _Slots:
+    """The decoder of `onnxpipe.generation.joined`."""
+
+    def __init__(self, model: _Model) -> None:
+        self.model = model
+        self.tokens: list[list[int]] = []
+
+    def admit(self, alone: _Decoder) -> Any:
+        logits = alone.prefill()
+        self.tokens.append(list(alone.tokens[0]))
+        return logits
+
+    def step(self, tokens: Any) -> Any:
+        for row, token in zip(self.tokens, np.asarray(tokens)[:, 0], strict=True):
+            row.append(int(token))
+        return self.model.scores(self.tokens)
+
+    def leave(self, row: int) -> None:
+        last = self.tokens.pop()
+        if row < len(self.tokens):
+            self.tokens[row] = last
+
+
 class FakeCausal(_Model):
     """A decoder-only model."""
+
+    def slots(self, count: int) -> _Slots:
+        return _Slots(self)
 
     def start(
         self, prompt: Any, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False

@@ -7,7 +7,8 @@ other rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +20,10 @@ Outputs = dict[str, Array]
 
 #: The value at the padded positions of an input, by its name; 0 for every other name.
 _PAD_VALUES: Mapping[str, int] = {"special_tokens_mask": 1, "p_mask": 1}
+
+
+#: The part of a batch that rows of one owner may take while others wait.
+_SHARE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,35 @@ def groups(rows: Sequence[Row], token_budget: int, *, can_pad: bool = True) -> l
             open_batches[kind] = [i]
             batches.append(open_batches[kind])
     return batches
+
+
+def oldest_first(
+    lengths: Sequence[int], owners: Sequence[Hashable], token_budget: int, most: int | None = None
+) -> list[int]:
+    """Choose the rows of a batch: the first, and those nearest to it in length whose padded size the budget allows.
+
+    Args:
+        lengths: of the rows, the oldest first.
+        owners: whom each belongs to. The rows of one owner take a quarter of the budget at most while others' are left.
+        token_budget: padded tokens.
+        most: rows; None for any number.
+    """
+    order = sorted(range(1, len(lengths)), key=lambda i: abs(lengths[i] - lengths[0]))  # of equals the older first
+    several = len(set(owners)) > 1
+    chosen, longest, rows_of = [0], lengths[0], Counter(owners[:1])
+    rest: list[int] = []
+    for candidates in (order, rest):
+        for i in candidates:
+            longer = max(longest, lengths[i])
+            if (most is not None and len(chosen) >= most) or (len(chosen) + 1) * longer > token_budget:
+                continue
+            if candidates is order and several and (rows_of[owners[i]] + 1) * longer * _SHARE > token_budget:
+                rest.append(i)
+                continue
+            chosen.append(i)
+            longest = longer
+            rows_of[owners[i]] += 1
+    return chosen
 
 
 def shapes(row: Row) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -14,10 +14,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
-from onnxpipe.engine.batching import Outputs, Row, shapes
+from onnxpipe.engine.batching import oldest_first, shapes
+from onnxpipe.engine.tickets import BatchReport, Joining, Ticket, run_batch
 from onnxpipe.errors import CallCancelledError, CallTimeoutError, OverloadedError
 
 if TYPE_CHECKING:
@@ -25,59 +26,8 @@ if TYPE_CHECKING:
 
 #: Rows behind the oldest among which its company is looked for.
 _AHEAD = 256
-#: The part of a batch that rows of one owner may take while others wait.
-_SHARE = 4
 #: Weight of the last batch in the mean speed.
 _NEWEST = 0.2
-
-
-@dataclass(slots=True, eq=False)
-class Ticket:
-    """A row on its way through the model.
-
-    Attributes:
-        row: the row.
-        outputs: what the model gave for it, once it has run.
-        error: why it has no outputs.
-    """
-
-    row: Row
-    outputs: Outputs | None = None
-    error: Exception | None = None
-
-
-def run_batch(tickets: Sequence[Ticket], run: Callable[[Sequence[Row]], list[Outputs]]) -> None:
-    """Run one batch. If it fails, its rows run one by one, so that a bad row does not fail the others."""
-    if not tickets:
-        return
-    try:
-        outputs = run([ticket.row for ticket in tickets])
-    except Exception as error:
-        if len(tickets) == 1:
-            tickets[0].error = error
-        else:
-            for ticket in tickets:
-                run_batch([ticket], run)
-        return
-    for ticket, output in zip(tickets, outputs, strict=True):
-        ticket.outputs = output
-
-
-@dataclass(frozen=True)
-class BatchReport:
-    """What one batch was.
-
-    Attributes:
-        rows: its rows.
-        tokens: the sum of their lengths.
-        padded: rows times the longest length.
-        seconds: how long it ran.
-    """
-
-    rows: int
-    tokens: int
-    padded: int
-    seconds: float
 
 
 class Caller:
@@ -181,6 +131,7 @@ class Queue:
 
     Args:
         workers: threads that run batches; 0 for none: then `step()` runs one batch in the calling thread.
+        slots: rows of a batch that others join while it runs; 0 lets none join.
         most_cost: the sum of lengths that may wait before calls are refused.
         most_calls: the calls that may wait.
         on_batch: called after each batch.
@@ -191,12 +142,13 @@ class Queue:
         self,
         *,
         workers: int = 1,
+        slots: int = 8,
         most_cost: int = 65_536,
         most_calls: int = 512,
         on_batch: Callable[[BatchReport], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.clock = clock
+        self.clock, self.slots = clock, slots
         self.most_cost, self.most_calls = most_cost, most_calls
         self._on_batch = on_batch
         self._waiting: deque[_Waiting] = deque()
@@ -332,6 +284,10 @@ class Queue:
     def _run(self, batch: list[_Waiting]) -> None:
         tickets = [each.ticket for each in batch]
         started = self.clock()
+        joining = batch[0].order.work.joining
+        if joining is not None:
+            self._run_joined(batch, joining)
+            return
         try:
             run_batch(tickets, batch[0].order.work.run)
         except BaseException as error:  # nobody may be left waiting
@@ -341,6 +297,54 @@ class Queue:
             raise
         finally:
             self._report(batch, started, self.clock())
+
+    def _run_joined(self, arriving: list[_Waiting], joining: Joining) -> None:
+        """Run a batch that rows join as they come, until it is empty, or rows of another group wait longest."""
+        running, group = joining.start(), arriving[0].group
+        members: dict[int, tuple[_Waiting, float]] = {}
+
+        def leave(tickets: Sequence[Ticket]) -> None:
+            for ticket in tickets:
+                each, joined = members.pop(id(ticket))
+                self._report([each], joined, self.clock())
+
+        while arriving or members:
+            started = self.clock()
+            for each in arriving:
+                members[id(each.ticket)] = each, started
+                try:
+                    gone = running.join(each.ticket)
+                except Exception as error:  # of this row alone: its prompt, its parameters
+                    each.ticket.error, gone = error, True
+                if gone:
+                    leave([each.ticket])
+            if members:
+                try:
+                    left = running.step()
+                except Exception as error:
+                    for each, _ in members.values():
+                        each.ticket.error = error
+                    left = [each.ticket for each, _ in members.values()]
+                    running = joining.start()
+                leave(left)
+            with self._changed:
+                arriving = self._next(group, joining.slots - len(members))
+                self._running += len(arriving)
+
+    def _next(self, group: Any, count: int) -> list[_Waiting]:
+        """Take the oldest rows that wait, if they are of a group; none once a row of another group is the oldest."""
+        found: list[_Waiting] = []
+        while self._waiting and len(found) < count:
+            each = self._waiting[0]
+            if each.order.caller.stopped():
+                self._waiting.popleft()
+                self._drop(each)
+                continue
+            if each.group != group:
+                break
+            found.append(self._waiting.popleft())
+            self._left(each)
+        return found
 
     def _report(self, batch: list[_Waiting], started: float, ended: float) -> None:
         lengths = [each.length for each in batch]
@@ -393,28 +397,13 @@ class Queue:
 
 
 def _batch(alive: Sequence[_Waiting]) -> list[_Waiting]:
-    """Choose the rows of the next batch: the oldest, and those of its group that are nearest to it in length."""
+    """Choose the rows of the next batch: the oldest, and company of its group."""
     if not alive:
         return []
-    oldest = alive[0]
-    work = oldest.order.work
-    most = work.most_rows or len(alive)
-    company = [each for each in islice(alive, 1, None) if each.group == oldest.group]
-    company.sort(key=lambda each: abs(each.length - oldest.length))  # stable: of equals the older first
-    several = any(each.order.caller.owner != oldest.order.caller.owner for each in company)
-    budget = work.token_budget
-    chosen, longest = [oldest], oldest.length
-    rows_of = Counter([oldest.order.caller.owner])
-    rest: list[_Waiting] = []
-    for place in (company, rest):
-        for each in place:
-            longer, owner = max(longest, each.length), each.order.caller.owner
-            if len(chosen) >= most or (len(chosen) + 1) * longer > budget:
-                continue
-            if place is company and several and (rows_of[owner] + 1) * longer * _SHARE > budget:
-                rest.append(each)
-                continue
-            chosen.append(each)
-            longest = longer
-            rows_of[owner] += 1
-    return chosen
+    work, group = alive[0].order.work, alive[0].group
+    if work.joining is not None:
+        return list(takewhile(lambda each: each.group == group, alive))[: work.joining.slots]
+    fit = [each for each in alive if each.group == group]
+    owners = [each.order.caller.owner for each in fit]
+    chosen = oldest_first([each.length for each in fit], owners, work.token_budget, work.most_rows)
+    return [fit[i] for i in chosen]

@@ -23,7 +23,8 @@ from itertools import islice
 from typing import Any, Literal
 
 from onnxpipe.engine.batching import Outputs, Row, groups, shapes
-from onnxpipe.engine.queue import Caller, Ticket, run_batch
+from onnxpipe.engine.queue import Caller
+from onnxpipe.engine.tickets import Joining, Ticket, run_batch
 
 __all__ = [
     "TOKEN_BUDGET",
@@ -74,7 +75,7 @@ class Work:
 
     With a `caller` the rows do not run in the calling thread, but wait in the caller's queue, where they share batches
     with the rows of other calls of the same `group`; these know their call's `seed`, and a batch of them has no more
-    than `most_rows`.
+    than `most_rows`. With `joining` they join a batch that runs already, each by what `begin` makes of it.
     """
 
     encode: Callable[[Any], Iterable[Row]]
@@ -88,6 +89,8 @@ class Work:
     group: Any = None
     seed: int | None = None
     most_rows: int | None = None
+    joining: Joining | None = None
+    begin: Callable[[Row], Any] | None = None
 
 
 @dataclass(slots=True)
@@ -100,7 +103,8 @@ class _Item:
 
     def add(self, row: Row, work: Work) -> None:
         stopped = None if work.caller is None else work.caller.stopped
-        self.tickets.append(Ticket(replace(row, index=self.index, seed=work.seed, stopped=stopped)))
+        row = replace(row, index=self.index, seed=work.seed, stopped=stopped)
+        self.tickets.append(Ticket(row, begin=work.begin))
         self.missing += 1
 
     def take(self, ticket: Ticket, lazy: bool) -> None:

@@ -136,11 +136,42 @@ def generate(
             **request.inputs,
         )
     result = search(request, mode, assistant_model, tokenizer, assistant_tokenizer)
-    for processor in request.processors:
-        check = getattr(processor, "check_finished", None)
-        if check is not None:
-            check(result.sequences)
+    request.check_finished(result)
     return _result(request, result, beams=mode in _BEAMS)
+
+
+def begin(
+    model: GenerationModel,
+    inputs: Any = None,
+    generation_config: GenerationConfig | None = None,
+    logits_processor: Sequence[Callable[[Array, Array], Any]] | None = None,
+    stopping_criteria: Sequence[Callable[..., Any]] | None = None,
+    prefix_allowed_tokens_fn: Callable[[int, Array], Sequence[int]] | None = None,
+    streamer: Streamer | Callable[[Array], Any] | None = None,
+    use_model_defaults: bool | None = None,
+    *,
+    seed: int | Sequence[int] | None = None,
+    response_format: Any = None,
+    tokenizer: Any = None,
+    **kwargs: Any,
+) -> DecodingRequest:
+    """Begin a greedy search or sampling that somebody else decodes step by step; for the arguments see `generate`.
+
+    Raises:
+        UnsupportedError: as `generate`; also for any other search.
+    """
+    with arguments_refused():
+        resolved = _resolve(model, generation_config, kwargs, use_model_defaults)
+        mode = generation_mode(resolved.config, assistant=False)
+        check_supported(resolved.config, mode, streamer=streamer is not None, custom=False)
+        check_names(model, resolved.inputs)
+        if mode not in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE):
+            raise UnsupportedError(f"{mode.value} is not decoded together with other calls")
+        extra = _Extra(
+            logits_processor, stopping_criteria, prefix_allowed_tokens_fn, as_streamer(streamer), tokenizer,
+            response_format, seed, (None, None),
+        )  # fmt: skip
+        return _prepare(model, inputs, resolved, extra)
 
 
 def search(

@@ -71,6 +71,13 @@ class DecodingRequest:
         """Whether the processors can be called with some of the rows only."""
         return all(getattr(one, "any_rows", False) for one in self.processors)
 
+    def check_finished(self, result: SearchResult) -> None:
+        """Let processors say that a text ended before it had the form that they hold it to."""
+        for processor in self.processors:
+            check = getattr(processor, "check_finished", None)
+            if check is not None:
+                check(result.sequences)
+
     def start(self, *, copies: int | None = None, hidden: bool = False) -> Decoder:
         """Make a decoder of all prompts, with `copies` rows each."""
         decoder = self.model.start(

@@ -15,32 +15,66 @@ _WORTH_DROPPING = 4
 
 def sample(request: DecodingRequest) -> SearchResult:
     """Decode by greedy search, or by sampling with `do_sample`."""
-    decoder = request.start()
-    rows, record = TokenBuffer(request.expanded, request.max_length), StepRecord.of(request.config)
-    # Only an end token fills the rest of a row with padding; rows stopped by other criteria continue with the batch.
-    pads = any(hasattr(criterion, "eos_token_id") for criterion in request.criteria)
-    unfinished = np.ones(request.rows, bool)
-    decoded = np.arange(request.rows)  # the rows that the decoder still has
+    decoder, writing = request.start(), Writing(request)
     logits = decoder.prefill()
-    while True:
-        scores = _processed(request, rows.ids, logits, decoded)
-        record.add(scores, logits)
+    while writing.write(logits):
+        if writing.pads and not writing.record.any:
+            writing.decoded = _drop(decoder, writing.decoded, writing.unfinished)
+        logits = decoder.step(writing.tokens[writing.decoded, None])[:, 0]
+    return writing.result()
+
+
+class Writing:
+    """The rows of one request while they are written: their tokens, random numbers, and which of them have ended.
+
+    Args:
+        request: what is asked for.
+
+    Attributes:
+        rows: the tokens so far.
+        record: the steps' scores.
+        tokens: int64 (rows,): those that were written last.
+        unfinished: bool (rows,).
+        decoded: int64: the rows that the decoder still has.
+        pads: whether rows that ended are filled up. Only an end token does that; rows stopped by other criteria
+            continue with the batch.
+    """
+
+    def __init__(self, request: DecodingRequest) -> None:
+        self.request = request
+        self.rows = TokenBuffer(request.expanded, request.max_length)
+        self.record = StepRecord.of(request.config)
+        self.pads = any(hasattr(criterion, "eos_token_id") for criterion in request.criteria)
+        self.unfinished = np.ones(request.rows, bool)
+        self.decoded = np.arange(request.rows)
+        self.tokens = np.zeros(request.rows, np.int64)
+
+    def write(self, logits: Array) -> bool:
+        """Choose a token for each row; return whether any row goes on.
+
+        Args:
+            logits: float32 (decoded rows, vocab), of the decoder's last step.
+        """
+        request, decoded = self.request, self.decoded
+        scores = _processed(request, self.rows.ids, logits, decoded)
+        self.record.add(scores, logits)
         tokens = np.zeros(request.rows, np.int64)
-        tokens[decoded] = choose(scores, request.streams, decoded[unfinished[decoded] | (not pads)], decoded)
-        if pads:
-            tokens = np.where(unfinished, tokens, request.pad or 0)
-        rows.append(tokens)
-        unfinished &= ~request.criteria(rows.ids, record.so_far())
+        wanted = decoded[self.unfinished[decoded] | (not self.pads)]
+        tokens[decoded] = choose(scores, request.streams, wanted, decoded)
+        if self.pads:
+            tokens = np.where(self.unfinished, tokens, request.pad or 0)
+        self.tokens = tokens
+        self.rows.append(tokens)
+        self.unfinished = self.unfinished & ~request.criteria(self.rows.ids, self.record.so_far())
         if request.streamer is not None:
             request.streamer.put(tokens)
-        if not unfinished.any():
-            break
-        if pads and not record.any:
-            decoded = _drop(decoder, decoded, unfinished)
-        logits = decoder.step(tokens[decoded, None])[:, 0]
-    if request.streamer is not None:
-        request.streamer.end()
-    return SearchResult(rows.ids, record)
+        return bool(self.unfinished.any())
+
+    def result(self) -> SearchResult:
+        """End the request: its sequences, and the record of its steps."""
+        if self.request.streamer is not None:
+            self.request.streamer.end()
+        return SearchResult(self.rows.ids, self.record)
 
 
 def choose(scores: Array, streams: RowStreams | None, wanted: Array, decoded: Array) -> Array:

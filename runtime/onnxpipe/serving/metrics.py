@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
-from onnxpipe.engine.queue import BatchReport
+from onnxpipe.engine.tickets import BatchReport
 from onnxpipe.serving.exchange import Exchange
 from onnxpipe.serving.served import ModelTable
 

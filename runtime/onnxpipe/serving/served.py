@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import Any
 
 from onnxpipe._version import __version__
-from onnxpipe.engine.queue import BatchReport, Queue
+from onnxpipe.engine.queue import Queue
+from onnxpipe.engine.tickets import BatchReport
 from onnxpipe.serving.faults import RequestFault, bad_request
 from onnxpipe.serving.parameters import read_parameters, schemas
 from onnxpipe.serving.settings import ServeSettings
@@ -113,6 +114,7 @@ class ModelTable:
         budget = int(pipe.token_budget * pipe.at_once) or 1
         queue = Queue(
             workers=workers,
+            slots=self._settings.slots,
             most_cost=self._settings.max_queue * budget,
             most_calls=self._settings.max_calls,
             on_batch=lambda report: self._on_batch(name, report),

@@ -38,6 +38,7 @@ class ServeSettings:
         max_seconds: of a recording.
         max_calls: requests at a time, those that wait included.
         max_queue: batches' worth of rows that may wait for a model.
+        slots: texts that a model writes at a time.
         threads: requests that are encoded, or wait for the model, at a time.
         timeout_s: seconds after which an answer is not waited for any more; None for no limit.
         drain_s: seconds that requests have to end when the server stops.
@@ -57,6 +58,7 @@ class ServeSettings:
     max_seconds: float = 3600.0
     max_calls: int = 512
     max_queue: int = 64
+    slots: int = 8
     threads: int = 64
     timeout_s: float | None = None
     drain_s: float = 30.0

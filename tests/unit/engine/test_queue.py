@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from onnxpipe.engine.batching import Padding, Row, split, stack
-from onnxpipe.engine.queue import BatchReport, Caller, Order, Queue, Ticket
+from onnxpipe.engine.queue import Caller, Order, Queue
 from onnxpipe.engine.scheduler import ItemError, Work, answer
+from onnxpipe.engine.tickets import BatchReport, Ticket
 from onnxpipe.errors import CallCancelledError, CallTimeoutError, OverloadedError
 
 

@@ -25,6 +25,7 @@ from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
 from onnxpipe.models.causal_lm.graph import CausalGraph
 from onnxpipe.models.causal_lm.inputs import TokenIds
 from onnxpipe.models.causal_lm.model import CausalLM
+from onnxpipe.models.causal_lm.slots import SlotCache
 from onnxpipe.models.causal_lm.uncached import UncachedDecoder
 from onnxpipe.models.seq2seq.decoder import _once
 from tolerances import SUM
@@ -191,6 +192,34 @@ def test_rows_of_different_lengths_share_buffers(ragged: CausalGraph) -> None:
         tokens = random.integers(0, 50, (decoder.rows, 2 if number == 7 else 1))
         rows = [row + list(new) for row, new in zip(rows, tokens, strict=True)]
         assert decoder.step(tokens)[:, -1, 0] == pytest.approx([np.mean(row) for row in rows], rel=SUM)
+
+
+def test_rows_that_come_and_go(ragged: CausalGraph) -> None:
+    random, slots = np.random.default_rng(1), SlotCache(ragged, 3)
+    rows: list[list[int]] = []
+
+    def admit() -> None:
+        row = random.integers(0, 50, int(random.integers(1, 30)))
+        logits = slots.admit(RaggedDecoder(ragged, [row], 1, max_length=900, hidden=False))
+        rows.append(row.tolist())
+        assert logits.ravel() == pytest.approx([row.mean()])
+
+    admit()
+    for number in range(600):  # beyond the first room of the buffers
+        if number % 7 == 0 and slots.rows < 3:
+            admit()
+        tokens = random.integers(0, 50, (slots.rows, 1))
+        for row, token in zip(rows, tokens[:, 0], strict=True):
+            row.append(int(token))
+        assert slots.step(tokens).ravel() == pytest.approx([np.mean(row) for row in rows], rel=SUM)
+        if number % 97 == 96:
+            gone = int(random.integers(0, slots.rows))
+            slots.leave(gone)
+            rows[gone] = rows[-1]
+            rows.pop()
+            if not rows:
+                admit()
+    assert slots.rows == len(rows)
 
 
 def test_several_tokens_at_once(ragged: CausalGraph, padded: CausalGraph) -> None:

@@ -41,6 +41,8 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
               help="Time for what is going on to end when the server stops.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), help="Threads that run batches; by default what suits the task.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of one run; by default what suits the task.")
+@click.option("--slots", default=8, show_default=True, type=click.IntRange(0),
+              help="Texts that a model writes at a time; 0 writes one call after the other.")  # fmt: skip
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Further port with /metrics alone, without a key.")
 @click.option("--skip-verify", is_flag=True, help="Do not compare files and answers with those of the export.")
 @click.option("-q", "--quiet", is_flag=True, help="Log no requests.")
@@ -67,6 +69,7 @@ def command(
     drain: float,
     workers: int | None,
     threads: int | None,
+    slots: int,
     metrics_port: int | None,
     skip_verify: bool,
     quiet: bool,
@@ -120,6 +123,7 @@ def command(
         max_new_tokens=max_new_tokens,
         timeout_s=timeout,
         drain_s=drain,
+        slots=slots,
     )
     hub = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": offline}
     serve(sources, settings, hub, host=host, port=port, metrics_port=metrics_port, verify=not skip_verify, quiet=quiet)

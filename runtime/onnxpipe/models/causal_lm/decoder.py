@@ -57,6 +57,16 @@ class RaggedDecoder:
         return len(self._prompts) * self._copies if not self._cache else len(self._lengths)
 
     @property
+    def cache(self) -> dict[str, DeviceArray]:
+        """The caches by name, of all rows."""
+        return self._cache
+
+    @property
+    def lengths(self) -> Array:
+        """int64 (rows,): tokens in the caches, row by row."""
+        return self._lengths
+
+    @property
     def hidden(self) -> Array | None:
         """float32 (rows, tokens, width): the last hidden states of the last call's tokens."""
         return self._runner.hidden

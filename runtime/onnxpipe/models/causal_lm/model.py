@@ -14,6 +14,7 @@ from onnxpipe.models.base import Opener
 from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
 from onnxpipe.models.causal_lm.graph import CausalGraph
 from onnxpipe.models.causal_lm.inputs import DecoderInputs, EmbeddedTokens, TokenEmbeddings, TokenIds, one_row
+from onnxpipe.models.causal_lm.slots import SlotCache
 from onnxpipe.models.causal_lm.uncached import CausalDecoder, UncachedDecoder
 from onnxpipe.models.generative import GenerativeModel
 from onnxpipe.processing.arrays import to_array
@@ -143,6 +144,15 @@ class CausalLM(GenerativeModel):
     def input_names(self) -> frozenset[str]:
         """Inputs that `generate()` takes besides generation parameters."""
         return frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
+
+    def slots(self, count: int) -> SlotCache | None:
+        """Make the caches of several decodings that come and go; None where the graph cannot have them.
+
+        It needs GroupQueryAttention, no states, ids as its input, and memory that is numpy's.
+        """
+        graph = self.graph
+        fits = graph.ragged and not graph.states and self.embeddings is None and graph.prompt is graph.session
+        return SlotCache(graph, count) if fits and graph.session.device.type == "cpu" else None
 
     def start(
         self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False

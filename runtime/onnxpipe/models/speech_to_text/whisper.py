@@ -14,6 +14,7 @@ from onnxpipe.generation.mode import generation_mode
 from onnxpipe.generation.prepare import check_names
 from onnxpipe.generation.streamers import as_streamer
 from onnxpipe.generation.supported import check_supported
+from onnxpipe.generation.validation import arguments_refused
 from onnxpipe.generation.whisper import (
     Extras,
     ProgressCallbacks,
@@ -206,14 +207,14 @@ class Whisper(SpeechSeq2Seq):
             `force_unique_generate_call`, a GenerateOutput.
 
         Raises:
-            ValueError: arguments that contradict each other or the model's config, an unused argument, a prompt that is
-                too long.
-            UnsupportedError: an argument that this runtime does not support.
+            UnsupportedError: arguments that contradict each other or the model's config, an unused argument, a prompt
+                that is too long, an argument that this runtime does not support.
         """
         if synced_gpus:
             raise UnsupportedError("synced_gpus=True is of PyTorch's distributed training; leave it out")
         kwargs.pop("trust_remote_code", None)
-        config = self._merged_config(generation_config, kwargs)
+        with arguments_refused():
+            config = self._merged_config(generation_config, kwargs)
         recordings, encoded = self._recordings(input_features, inputs, attention_mask, encoder_outputs)
         arguments = WhisperArguments(
             return_timestamps=return_timestamps,
@@ -238,9 +239,10 @@ class Whisper(SpeechSeq2Seq):
             decoder_input_ids=decoder_input_ids,
         )
         recordings.check_mask()
-        settings = WhisperSettings.of(arguments, config, self.config, short=recordings.short, window=self.window)
-        mode = generation_mode(config, assistant=assistant_model is not None)
-        check_supported(config, mode, streamer=streamer is not None, custom=False)
+        with arguments_refused():
+            settings = WhisperSettings.of(arguments, config, self.config, short=recordings.short, window=self.window)
+            mode = generation_mode(config, assistant=assistant_model is not None)
+            check_supported(config, mode, streamer=streamer is not None, custom=False)
         extras = Extras(
             processors=tuple(logits_processor or ()),
             criteria=tuple(stopping_criteria or ()),

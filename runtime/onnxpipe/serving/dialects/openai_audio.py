@@ -164,7 +164,8 @@ def _options(form: FormData, served: ServedModel, task: str) -> dict[str, Any]:
         if task == "translate":
             raise bad_request(f"{served.name} does not translate", "model")
     else:
-        options["task"] = task
+        if task == "translate":
+            options["task"] = task
         if language is not None and task == "transcribe":
             options["language"] = language
         if prompt is not None:

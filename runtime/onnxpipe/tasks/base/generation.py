@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from onnxpipe.engine.batching import Padding, Row, stack
-from onnxpipe.engine.scheduler import OnError, Outputs
+from onnxpipe.engine.scheduler import OnError, Outputs, Work
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation import GenerationConfig
+from onnxpipe.generation.api import begin
 from onnxpipe.generation.fields import FIELDS
+from onnxpipe.generation.request import DecodingRequest
 from onnxpipe.generation.seed import next_seed
 from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base.assistant import load_assistant
+from onnxpipe.tasks.base.joined import let_join
 from onnxpipe.tasks.base.option_rules import number_option
 from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.sequences import SequenceEnds, split_sequences
@@ -335,6 +338,18 @@ class GenerationPipeline(Pipeline[GenerationOptionsT]):
             padded = [start - len(row.feeds["input_ids"]) for row in rows]
         ends = SequenceEnds.of(resolved) if len(rows) > 1 else None
         return split_sequences(generated, len(rows), padded, start, ends)
+
+    def shared(self, work: Work, options: GenerationOptionsT, size: int | None) -> Work:
+        """See `Pipeline.shared`; a text by greedy search or sampling joins those that are being written."""
+        return let_join(super().shared(work, options, size), self, options)
+
+    def begin(self, row: Row, options: GenerationOptionsT) -> DecodingRequest:
+        """Begin the text of one row, to be decoded together with others."""
+        kwargs = self.generate_kwargs(options)
+        if options.seed is not None and self.resolved(options).get("do_sample"):
+            kwargs = {**kwargs, "seed": [row_seed(row, options.seed)]}
+        inputs: Kwargs = {**stack([row], self.padding()), **self.model_inputs([row])}
+        return begin(self.model, **inputs, **with_stops(kwargs, [row]))
 
     def model_inputs(self, rows: Sequence[Row]) -> Kwargs:
         """Make the model's inputs for rows besides their tokens; none here."""

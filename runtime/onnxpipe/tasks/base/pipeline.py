@@ -40,6 +40,7 @@ from onnxpipe.tasks.base import legacy
 from onnxpipe.tasks.base.call_types import CallOptions
 from onnxpipe.tasks.base.datasets import PipelineIterator, is_dataset, rows_of
 from onnxpipe.tasks.base.option_rules import check_count, checked_options
+from onnxpipe.tasks.base.shared import share
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -51,9 +52,6 @@ else:  # a default is known to Python from 3.13 on
     OptionsT = TypeVar("OptionsT")
 
 logger = logging.getLogger("onnxpipe")
-
-#: Rows of one long input that wait in a shared queue at a time, so that a short one does not wait behind them all.
-_WINDOW_OF_CALLER = 4
 
 
 class Pipeline(Generic[OptionsT]):
@@ -253,7 +251,7 @@ class Pipeline(Generic[OptionsT]):
             lazy=self.lazy,
         )
         if self.caller is not None:
-            work = self._shared(work, options, size)
+            work = self.shared(work, options, size)
 
         def answers(values: Iterable[Any], hurry: bool = True, on_error: OnError = on_error) -> Iterator[Any]:
             return answer(values, work, batch_size=size, num_workers=workers, on_error=on_error, hurry=hurry)
@@ -282,28 +280,9 @@ class Pipeline(Generic[OptionsT]):
         vars(view).update(vars(self), caller=caller)
         return view
 
-    def _shared(self, work: Work, options: OptionsT, size: int | None) -> Work:
+    def shared(self, work: Work, options: OptionsT, size: int | None) -> Work:
         """Complete the steps of a call whose rows share batches with those of other calls."""
-        return dataclasses.replace(
-            work,
-            window=min(work.window, _WINDOW_OF_CALLER) if work.lazy else work.window,
-            caller=self.caller,
-            group=(size, self.group_of(options)),
-            seed=getattr(options, "seed", None),
-            most_rows=size,
-        )
-
-    def group_of(self, options: OptionsT) -> Any:
-        """Tell what two calls must have in common for their rows to share a batch: all that `run` reads but the seed.
-
-        A task that does not change `run` reads no options there.
-        """
-        if type(self).run is Pipeline.run and self.Options is not None:
-            return None
-        changed: Any = options
-        if dataclasses.is_dataclass(changed) and hasattr(changed, "seed"):
-            changed = dataclasses.replace(cast("Any", changed), seed=None)
-        return repr(changed)
+        return share(work, self, options, size)
 
     def _size(self, batch_size: int | None) -> int | None:
         size = batch_size if batch_size is not None else self._batch_size

@@ -1,0 +1,45 @@
+"""Calls whose rows wait in a queue that several calls share: what may run together, and how much waits at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from onnxpipe.engine.scheduler import Work
+
+#: Rows of one long input that wait at a time, so that a short one does not wait behind them all.
+_WINDOW = 4
+
+
+def share(work: Work, pipe: Any, options: Any, size: int | None) -> Work:
+    """Complete the steps of a call whose rows share batches with those of other calls.
+
+    Args:
+        work: the steps.
+        pipe: the view of a pipeline that the call has.
+        options: of the call.
+        size: its `batch_size`.
+    """
+    return dataclasses.replace(
+        work,
+        window=min(work.window, _WINDOW) if work.lazy else work.window,
+        caller=pipe.caller,
+        group=(size, group_of(pipe, options)),
+        seed=getattr(options, "seed", None),
+        most_rows=size,
+    )
+
+
+def group_of(pipe: Any, options: Any) -> str | None:
+    """Tell what two calls must have in common for their rows to share a batch: all that `run` reads but the seed.
+
+    A task that does not change `run` reads no options there.
+    """
+    from onnxpipe.tasks.base.pipeline import Pipeline
+
+    if type(pipe).run is Pipeline.run and pipe.Options is not None:
+        return None
+    if dataclasses.is_dataclass(options) and hasattr(options, "seed"):
+        changed: Any = options
+        options = dataclasses.replace(changed, seed=None)
+    return repr(options)
