@@ -173,11 +173,10 @@ def _load(folder: Path, task: tasks.Task, config: Any, extra: dict[str, Any]) ->
     import transformers
 
     architectures = getattr(config, "architectures", None) or ()
-    if task.modality == "text":
-        fitting = [tasks.encoder_class(config.model_type, architectures)] if task.name in _FEATURES else []
-    else:
+    fitting = [tasks.feature_class(config.model_type, architectures)] if task.name in _FEATURES else []
+    if task.modality != "text":
         named = tasks.class_names(task)
-        fitting = [named[name] for name in architectures if name in named]
+        fitting += [named[name] for name in architectures if name in named]
     name = next((name for name in fitting if name is not None), tasks.auto_class(task, config.model_type))
     auto_class = getattr(transformers, name)
     try:

@@ -16,6 +16,7 @@ from onnxpipe.bundle.config import Config
 from onnxpipe.bundle.tasks import architecture_tasks, served_tasks
 from onnxpipe.errors import ExportError
 from onnxpipe.tasks.registry import aliases_of, all_tasks
+from onnxpipe_export.refusals import ELSE
 
 Modality = Literal["text", "image", "image-text", "audio", "audio-text", "text-audio", "text-image"]
 
@@ -48,7 +49,7 @@ _TEXT_TASKS = (
     Task("fill-mask", "AutoModelForMaskedLM", ("logits",)),
     Task("text-generation", "AutoModelForCausalLM", ("logits", "last_hidden_state")),
     Task("text2text-generation", "AutoModelForSeq2SeqLM", ("logits", "last_hidden_state")),
-    Task("feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output")),
+    Task("feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output", "text_embeds")),
     Task("table-question-answering", "AutoModelForTableQuestionAnswering", ("logits", "logits_aggregation")),
 )
 
@@ -75,7 +76,7 @@ _IMAGE_TASKS = (
         "document-question-answering", "AutoModelForDocumentQuestionAnswering", ("start_logits", "end_logits"),
         "image-text",
     ),
-    Task("image-feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output"), "image"),
+    Task("image-feature-extraction", "AutoModel", ("last_hidden_state", "pooler_output", "image_embeds"), "image"),
     Task("image-to-text", "VisionEncoderDecoderModel", (), "image-text"),
     Task("visual-question-answering", "AutoModelForVisualQuestionAnswering", ("logits",), "image-text"),
 )  # fmt: skip
@@ -145,8 +146,8 @@ def resolve(name: str | None, config: Any, folder: Path) -> Task:
         if task is not None:
             return task
     raise ExportError(
-        f"cannot tell the task of {folder.name} from its architectures {list(architectures)}; "
-        f"name one with task=, e.g. task='feature-extraction'"
+        f"cannot tell the task of {folder.name}: no pipeline is known for its architectures {list(architectures)}. "
+        f"Name one with task= if its weights fit another, e.g. task='feature-extraction'. {ELSE}"
     )
 
 
@@ -194,10 +195,15 @@ _MAPPINGS: Mapping[str, str] = {
     "AutoModelForSeq2SeqLM": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
     "AutoModelForSpeechSeq2Seq": "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES",
 }
-# Classes of models that label the words of pages, which transformers' pipeline for objects takes too.
+# Classes of models that label the words of pages.
 _WORD_LABELLING: Mapping[str, str] = {
     f"{name}ForTokenClassification": "AutoModelForTokenClassification"
     for name in ("LayoutLM", "LayoutLMv2", "LayoutLMv3", "Lilt")
+}
+# What transformers' mappings of these tasks leave out: models that its pipeline for objects takes too, a dual encoder.
+_FURTHER: Mapping[str, Mapping[str, str]] = {
+    "object-detection": _WORD_LABELLING,
+    "zero-shot-image-classification": {"GroupViTModel": "AutoModel"},
 }
 # Tasks for which transformers has no mapping: their classes, each with the class that loads it.
 _CLASSES: Mapping[str, Mapping[str, str]] = {
@@ -229,7 +235,7 @@ def class_names(task: Task) -> dict[str, str]:
         return dict(_CLASSES[task.name])
     from transformers.models.auto import modeling_auto
 
-    classes = dict(_WORD_LABELLING) if task.name == "object-detection" else {}
+    classes = dict(_FURTHER.get(task.name, {}))
     for auto_class in (task.auto_class, *task.other_classes):
         for names in getattr(modeling_auto, _mapping(auto_class)).values():
             for name in (names,) if isinstance(names, str) else names:
@@ -245,16 +251,23 @@ def auto_class(task: Task, model_type: str) -> str:
     return known[0] if known and task.modality == "audio" else task.auto_class
 
 
-def encoder_class(model_type: str, architectures: Sequence[str]) -> str | None:
-    """Name the class of the encoder alone of a type whose `AutoModel` has a decoder as well (T5); None for others.
+_FEATURE_CLASSES = ("EncoderModel", "ModelWithProjection", "TextModel")
+"""Ends of the names of classes that give features, and that `AutoModel` may replace by another: half of a CLIP with its
+projection, the text half of SigLIP, the encoder of T5."""
 
-    Features of texts are the encoder's: checkpoints of sentence-transformers (gtr-t5, sentence-t5) have nothing else.
+
+def feature_class(model_type: str, architectures: Sequence[str]) -> str | None:
+    """Name the class that gives a checkpoint's features where `AutoModel` would load another; None where it would not.
+
+    Features of a type with a decoder are the encoder's (T5): checkpoints of sentence-transformers (gtr-t5, sentence-t5)
+    have nothing else.
     """
     import transformers
     from transformers.models.auto import modeling_auto
 
     known = modeling_auto.MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(model_type, "")
-    named = [name for name in (*architectures, known) if name.endswith("EncoderModel")]
+    known = known if known.endswith("EncoderModel") else ""
+    named = [name for name in (*architectures, known) if name.endswith(_FEATURE_CLASSES)]
     return next((name for name in named if hasattr(transformers, name)), None)
 
 

@@ -46,6 +46,8 @@ _HEADS: dict[str, tuple[str, ...]] = {
     "BiRefNet": ("background-removal",),
     "VisionEncoderDecoderModel": ("image-to-text",),
     "VisionModel": ("image-feature-extraction",),
+    "VisionModelWithProjection": ("image-feature-extraction",),
+    "TextModelWithProjection": ("feature-extraction",),
     "HeadModel": (),
     "HeadsModel": (),
     "Model": ("feature-extraction",),
@@ -82,7 +84,7 @@ _CONDITIONAL: dict[str, tuple[str, ...]] = {
 #: text.
 _VISION_TYPES: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
-        ("align", "altclip", "chinese_clip", "clip", "clipseg", "metaclip_2", "siglip", "siglip2"),
+        ("align", "altclip", "chinese_clip", "clip", "clipseg", "groupvit", "metaclip_2", "siglip", "siglip2"),
         ("zero-shot-image-classification",),
     ),
     **dict.fromkeys(

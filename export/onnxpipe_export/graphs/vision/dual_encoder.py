@@ -116,7 +116,8 @@ def _scale(model: Any) -> dict[str, float]:
 
 def _has_positions(vision: Any) -> bool:
     """Tell whether there is a table of positions, one for each patch of one size: in transformers, not convolutions."""
-    return any(name.endswith("position_embedding") for name, _ in vision.named_modules())
+    parts = (*vision.named_modules(), *vision.named_parameters())  # GroupViT's table is a parameter
+    return any(name.endswith(("position_embedding", "position_embeddings")) for name, _ in parts)
 
 
 # NaFlex: images of any shape, as patches
