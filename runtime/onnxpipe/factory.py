@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Unpack
 
-from onnxpipe.bundle import AutoConfig, Config, HubKeywords, HubOptions, fetch
+from onnxpipe.bundle import AutoConfig, Bundle, Config, HubKeywords, HubOptions, fetch
 from onnxpipe.bundle.hub import split_file
 from onnxpipe.bundle.hub_options import refuse_remote_code
 from onnxpipe.bundle.places import place_of
@@ -148,18 +148,16 @@ def pipeline(
         source = Source(name, HubOptions(revision, **hub), place, loaded_config, ready)
     elif any(extra.get(name, value) for name, value in named.items()):
         raise UnsupportedError(f"{', '.join(named)} are for a folder or a Hub id: pass them to its from_pretrained")
-    task_given = task is not None
+    bundle = None
     if task is None:
-        task = _infer(source, target)
+        bundle = _find(source, target)
+        task = bundle.tasks[0]
     name, entry, _ = check_task(task)
     cls = pipeline_class or entry["impl"]
     auto = _auto_class(entry)
     # if the task was inferred, a model without a graph has been exported for it by now
-    loaded = (
-        model
-        if source is None
-        else load_model(source, target, _export_task(entry, name) if task_given else None, auto.loader)
-    )
+    wanted = None if bundle else _export_task(entry, name)
+    loaded = model if source is None else load_model(source, target, wanted, auto.loader, bundle)
     if not isinstance(loaded, Model):
         raise UnsupportedError(f"model is a {type(loaded).__name__}: pass a folder, a Hub id, or a model of onnxpipe")
     if entry["pt"] and not isinstance(loaded, auto.model_class):
@@ -304,16 +302,17 @@ def _default(task: str | None, revision: str | None) -> tuple[str, str | None]:
     return model, revision or pinned
 
 
-def _infer(source: Source | None, target: Target) -> str:
+def _find(source: Source | None, target: Target) -> Bundle:
+    """Find the bundle of a model whose task is to be inferred; it has one at least."""
     if source is None:
         raise RuntimeError(
             "Inferring the task automatically requires to check the hub with a model_id defined as a `str`. "
             "Pass task=, or the model's name instead of the model."
         )
-    tasks = find_bundle(source, target.dtype).tasks
-    if not tasks:
+    bundle = find_bundle(source, target.dtype)
+    if not bundle.tasks:
         raise RuntimeError(f"the task of {source.model} cannot be inferred from its config: pass task=")
-    return tasks[0]
+    return bundle
 
 
 def _auto_class(entry: Mapping[str, Any]) -> type[AutoModel]:

@@ -211,7 +211,11 @@ class GraphOpener:
 
 
 def load_model(
-    source: Source, target: Target, task: str | None = None, loader: ModelLoader = EncoderModel.load
+    source: Source,
+    target: Target,
+    task: str | None = None,
+    loader: ModelLoader = EncoderModel.load,
+    bundle: Bundle | None = None,
 ) -> Model:
     """Load a model on its device.
 
@@ -220,6 +224,7 @@ def load_model(
         target: where and how it runs.
         task: what it is exported for if it has no graph yet; None for what its config names.
         loader: loads the model from its bundle.
+        bundle: what `find_bundle` found already.
 
     Raises:
         ModelNotFoundError, NotExportedError, BundleError, PrecisionError, DeviceError.
@@ -227,7 +232,7 @@ def load_model(
     """
     device = parse_device(target.device)  # before the download, so that a mistake costs nothing
     check_run_timeout(target.run_timeout)
-    bundle = find_bundle(source, target.dtype, task)
+    bundle = bundle or find_bundle(source, target.dtype, task)
     target = _tuned(bundle, target, device)
     try:
         return loader(bundle, GraphOpener(bundle, target, device), source.model)

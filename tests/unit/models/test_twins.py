@@ -106,6 +106,9 @@ def test_the_twin_of_any_id_is_taken_where_that_is_said(repos: Hub, caplog: pyte
     assert pipe("good")[0]["label"] == "POSITIVE"
     assert "a/rare has no ONNX graph: taking onnx-community/rare" in caplog.text
     caplog.clear()
+    assert pipeline(model="a/rare", onnx="community").task == "text-classification"
+    assert len([record for record in caplog.records if "taking" in record.getMessage()]) == 1
+    caplog.clear()
     direct = pipeline("text-classification", model="onnx-community/rare", onnx="community")
     assert direct("good")[0]["label"] == "LABEL_1"
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
