@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup lint check format stub demo examples docs docs-pages names test lowest fuzz
+.PHONY: elsewhere setup lint check format stub demo examples docs docs-pages names test lowest fuzz
 setup: $(VENV)/.done
 
 $(VENV)/.done: pyproject.toml
@@ -60,6 +60,11 @@ demo: setup
 # All tests. ONNXPIPE_TEST_MODELS and ONNXPIPE_TEST_DATA (folders of real models and labelled data) switch on tests/real.
 test: setup
 	$(BIN)/pytest -n auto --dist loadgroup tests
+
+# The packages of tests/elsewhere, which run bundles in Node and on a page; its tests are skipped without them. No install
+# scripts: onnxruntime-node's would fetch libraries for GPUs.
+elsewhere:
+	cd tests/elsewhere && npm ci --ignore-scripts --no-audit --no-fund
 
 # Mutated images, recordings, videos, folders, graphs, tables, grammars and templates; what is found is saved under tests/fuzz/corpus.
 SECONDS ?= 600

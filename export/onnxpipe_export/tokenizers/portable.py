@@ -1,6 +1,7 @@
 """Write tokenizer_config.json so that transformers 4 and 5, optimum and transformers.js all read the same tokenizer.
 
-- transformers 4 knows no class `TokenizersBackend`, and takes `extra_special_tokens` for named tokens, not for a list;
+- transformers 4 knows no class `TokenizersBackend`, takes `extra_special_tokens` for named tokens, not for a list, and
+  gives `token_type_ids` unless `model_input_names` says otherwise;
 - transformers.js reads tokenizer.json and tokenizer_config.json alone: special tokens and the chat template have to be
   in the latter; it cleans up spaces unless that is declined; and its text generation adds special tokens to a prompt
   only if `add_bos_token` or `add_eos_token` says so. transformers 5 ignores these two beside a tokenizer.json, and to
@@ -39,6 +40,7 @@ def write_config(tokenizer: Any, folder: Path) -> None:
         del config["extra_special_tokens"]
         config["additional_special_tokens"] = config.get("additional_special_tokens") or listed
     config.setdefault("clean_up_tokenization_spaces", bool(getattr(tokenizer, "clean_up_tokenization_spaces", False)))
+    config.setdefault("model_input_names", list(tokenizer.model_input_names))
     template = getattr(tokenizer, "chat_template", None)
     if template and not config.get("chat_template"):
         named = isinstance(template, dict)

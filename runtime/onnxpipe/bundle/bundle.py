@@ -83,6 +83,12 @@ class Bundle:
         """Whether rows of different lengths share batches unasked: not where padding changes the original's answers."""
         return self.manifest is None or self.manifest.get("batches") != EQUAL_LENGTHS
 
+    def certified(self, graph: str, precision: str) -> Any:
+        """Return what the certificate says of a graph in a precision; None if it says nothing."""
+        graphs = (self.certificate or {}).get("graphs")
+        entries = graphs.get(graph) if isinstance(graphs, Mapping) else None
+        return entries.get(precision) if isinstance(entries, Mapping) else None
+
     def check_task(self, task: str, name_or_path: str) -> None:
         """Refuse a task that the model is not for; where its tasks are unknown, nothing is refused.
 

@@ -97,6 +97,9 @@ class ImageCheck:
 @run_timeout_option
 @hub_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option(
+    "--with", "where_else", type=click.Choice(["node"]), help="Print a script that verifies it there instead."
+)
 @traceback_option
 @click.pass_context
 def command(
@@ -111,12 +114,15 @@ def command(
     cache_dir: str | None,
     offline: bool,
     as_json: bool,
+    where_else: str | None,
 ) -> None:
     """Verify on this machine that MODEL (a folder or a Hub id) answers as its PyTorch original does.
 
     Every file's size and sha256 are compared with bundle.json; then the inputs in golden.npz are run and compared with
     the answers of the original, and an image generator makes an image of its prompt. Exit code 1 if anything differs or
     there is nothing to compare with: 0 means "verified here", so that a build can rely on it.
+
+    With --with node nothing is run: a script for Node is printed that runs the same inputs with onnxruntime-node.
     """
     from onnxpipe.bundle import fetch, open_bundle
     from onnxpipe.engine import parse_device
@@ -126,6 +132,13 @@ def command(
         model, dtype=dtype or "auto", revision=revision, token=token, cache_dir=cache_dir, local_files_only=offline
     )
     bundle = open_bundle(folder)
+    if where_else is not None:
+        if as_json or device or providers or run_timeout is not None:
+            raise click.UsageError("--with prints a script: leave out --json, --device, --provider and --run-timeout")
+        from onnxpipe.cli import verify_node
+
+        echo(verify_node.script(bundle, dtype))
+        return
     files = check_files(bundle, complete=Path(model).expanduser().is_dir())
     proved = (bundle.folder / "golden.npz").is_file()
     graphs = list(check_graphs(bundle, dtype, where, providers, run_timeout)) if proved else []
@@ -245,15 +258,9 @@ def _check_graph(
     if not cases:
         return GraphCheck(graph, precision, faults=("golden.npz has no case for it",))
     try:
-        return _compare(opener(path), graph, precision, cases, _certificate_entry(bundle, graph, precision))
+        return _compare(opener(path), graph, precision, cases, bundle.certified(graph, precision))
     except (ValueError, OSError, RuntimeError) as error:
         return GraphCheck(graph, precision, cases=len(cases), faults=(describe(error),))
-
-
-def _certificate_entry(bundle: Bundle, graph: str, precision: str) -> Any:
-    graphs = (bundle.certificate or {}).get("graphs")
-    entries = graphs.get(graph) if isinstance(graphs, Mapping) else None
-    return entries.get(precision) if isinstance(entries, Mapping) else None
 
 
 def _compare(session: Session, graph: str, precision: str, cases: Sequence[Golden], entry: Any) -> GraphCheck:

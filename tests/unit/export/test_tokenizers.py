@@ -242,6 +242,7 @@ def test_the_configuration_is_in_the_form_of_all_libraries(tmp_path: Path) -> No
     wanted = {
         "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>", "unk_token": "<unk>",
         "additional_special_tokens": ["<x>"], "add_bos_token": True, "add_eos_token": False,
+        "model_input_names": ["input_ids", "attention_mask"],
         "clean_up_tokenization_spaces": False, "chat_template": "{{ messages[0].content }}",
     }  # fmt: skip
     assert {name: written.get(name) for name in wanted} == wanted

@@ -1,0 +1,1 @@
+"""Bundles in other runtimes: Node and a page in Chromium."""
