@@ -29,6 +29,7 @@ from onnxpipe_export.graphs.diffusion.component import load
 from onnxpipe_export.graphs.diffusion.folder import PipelineFolder
 from onnxpipe_export.graphs.diffusion.samples import Samples
 from onnxpipe_export.graphs.diffusion.text_encoder import PROMPTS
+from onnxpipe_export.onnx_graph import SINGLE_FILE_LIMIT
 from onnxpipe_export.tokenizers import convert as tokenizers
 from onnxpipe_export.tracing import quiet
 
@@ -85,11 +86,13 @@ class OriginalImages:
         source: the pipeline.
         runs: see `short_runs`.
         answers: the images of each run, once `make` has made them.
+        large: whether memory matters more than time.
     """
 
     source: PipelineFolder
     runs: Sequence[ShortRun]
     answers: list[np.ndarray] = field(default_factory=list)
+    large: bool = False
     _encoded: dict[bool, dict[str, Any]] = field(default_factory=dict)
 
     def encode_prompts(self) -> None:
@@ -129,6 +132,7 @@ class OriginalImages:
             ExportError: diffusers fails.
         """
         parts = {"vae": load(self.source, "vae").model, denoiser: model}
+        self.large = sum(each.nbytes for each in model.parameters()) > SINGLE_FILE_LIMIT
         try:
             self.answers = [self._images(run, parts) for run in self.runs]
         except Exception as error:  # a pipeline can raise anything
@@ -192,7 +196,7 @@ def verify(folder: Path, precision: str, original: OriginalImages) -> dict[str, 
     Raises:
         CertificateError: the images differ by more than the precision allows, or the runtime cannot make them.
     """
-    options = LoadOptions(Target(precision, "cpu"), HubOptions(), False, {})
+    options = LoadOptions(Target(precision, "cpu"), HubOptions(), original.large, {})
     runs = {}
     try:
         model = load_diffusion_model(folder, options, original.runs[0].mode)

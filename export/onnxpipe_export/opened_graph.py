@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from onnxpipe.bundle.external import is_large_in_floats
 from onnxpipe.engine import Session, open_session, parse_device
 from onnxpipe_export.graphs.graph import Feeds, GraphExport
 from onnxpipe_export.remembered import Memory
@@ -12,6 +13,9 @@ from onnxpipe_export.remembered import Memory
 
 class OpenedGraph:
     """A file of a graph that runs, and answers the same inputs once.
+
+    A large one in floats is opened without a second copy of its weights: beside what else the export holds, there may
+    be no room for it, and the few cases cost less time than making it.
 
     Args:
         path: the .onnx file.
@@ -33,7 +37,8 @@ class OpenedGraph:
     def session(self) -> Session:
         """The session, opened again if it was closed."""
         if self._session is None:
-            self._session = open_session(self.path, root=self._root, device=parse_device("cpu"))
+            lean = is_large_in_floats(self.path, self._root)
+            self._session = open_session(self.path, root=self._root, device=parse_device("cpu"), lean=lean)
         return self._session
 
     def close(self) -> None:

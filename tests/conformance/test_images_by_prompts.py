@@ -25,6 +25,7 @@ from conformance.diffusion_pairs import (
     scene,
     torch_generators,
 )
+from onnxpipe.bundle import external
 from zoo import DIFFUSION
 from zoo.cache import cached_bundle
 
@@ -145,7 +146,7 @@ def test_images_in_tiles(size: tuple[int, int]) -> None:
         both.ours.disable_vae_tiling()
 
 
-def test_graphs_are_closed_after_use() -> None:
+def test_graphs_are_closed_after_use(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = cached_bundle("sd", DIFFUSION)
     plain = onnxpipe.StableDiffusionPipeline.from_pretrained(folder)
     frugal = onnxpipe.StableDiffusionPipeline.from_pretrained(folder, low_memory=True)
@@ -153,3 +154,5 @@ def test_graphs_are_closed_after_use() -> None:
     assert np.array_equal(plain(PROMPTS[0], **arguments).images, frugal(PROMPTS[0], **arguments).images)
     assert sorted(plain.model.graphs.opened) == ["safety_checker", "text_encoder", "unet", "vae_decoder"]
     assert frugal.model.graphs.opened == []
+    monkeypatch.setattr(external, "_LARGE", 0)  # so that these count as large, and no second copy of weights is made
+    compare(frugal(PROMPTS[0], **arguments).images, plain(PROMPTS[0], **arguments).images)

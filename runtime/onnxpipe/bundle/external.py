@@ -10,6 +10,7 @@ from pathlib import Path
 
 from onnxpipe.bundle.files import check_inside
 from onnxpipe.bundle.graph_reader import ExternalTensor, external_tensors
+from onnxpipe.bundle.precision import split_stem
 from onnxpipe.errors import BundleError, ModelNotFoundError
 
 #: Bits of an element by ONNX's number of its type (onnx.proto, TensorProto.DataType). Strings (8) cannot be external.
@@ -18,6 +19,8 @@ _BITS = {
     17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4, 24: 8, 25: 2, 26: 2,
 }  # fmt: skip
 
+#: The precisions that run without a second copy of their weights, and the bytes above which that is worth its time.
+_FLOATS, _LARGE = frozenset({"fp32", "fp16"}), 1_000_000_000
 _MOST = (1 << 63) - 1
 #: Axes that a tensor may have. The product of a million would take minutes.
 _MOST_AXES = 64
@@ -117,3 +120,23 @@ def _number(where: str, entries: Mapping[str, str], key: str, default: int) -> i
     if not re.fullmatch(r"[0-9]{1,19}", text):
         raise BundleError(f"{where} have the {key} {text!r}: not a number of bytes")
     return int(text)
+
+
+def file_size(path: Path, root: Path) -> int:
+    """Add up the bytes of a graph's file and of the files of its weights.
+
+    Raises:
+        BundleError: see `check_external`.
+    """
+    return path.stat().st_size + sum(each.stat().st_size for each in check_external(path, root).values())
+
+
+def is_large_in_floats(path: Path, root: Path) -> bool:
+    """Whether a graph has so many weights that a second copy of them counts, and runs without one.
+
+    Kernels of smaller precisions need theirs packed.
+
+    Raises:
+        BundleError: see `check_external`.
+    """
+    return split_stem(path.stem)[1] in _FLOATS and file_size(path, root) > _LARGE

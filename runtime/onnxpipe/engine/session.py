@@ -193,6 +193,7 @@ def open_session(
     provider_options: Sequence[dict[str, Any]] | None = None,
     threads: int | None = None,
     run_timeout: float | None = None,
+    lean: bool = False,
 ) -> Session:
     """Load a graph onto a device.
 
@@ -205,6 +206,8 @@ def open_session(
         threads: threads of one operator; None for what the container grants (`available_threads`).
         run_timeout: the most seconds of one run of the graph; None for no limit. Loading it is not bounded, and neither
             is an operator that has begun.
+        lean: keep no second copy of the weights on a CPU: neither packed for its kernels, nor as float32 where they are
+            float16; those in a file of their own are read there. A run then takes longer.
 
     Raises:
         BundleError: the file is damaged, hostile, or not a graph that ONNX Runtime can load.
@@ -212,7 +215,7 @@ def open_session(
     """
     opened_with = {
         "root": root, "device": device, "providers": providers, "provider_options": provider_options,
-        "threads": threads, "run_timeout": run_timeout,
+        "threads": threads, "run_timeout": run_timeout, "lean": lean,
     }  # fmt: skip
     run_timeout = check_run_timeout(run_timeout)
     runtime = import_onnxruntime()
@@ -225,6 +228,8 @@ def open_session(
     _check_available(runtime, chosen)
     data = check_external(path, root)
     options = _options(runtime, available_threads() if threads is None else threads)
+    if lean and [name for name, _ in chosen] == [CPU_PROVIDER]:
+        _keep_lean(runtime, options)
     session, kept = _load(runtime, path, data, options, chosen)
     _check_taken(session, chosen)
     return Session(session, path, device, kept, opened_with, run_timeout)
@@ -288,6 +293,14 @@ def _options(runtime: ModuleType, threads: int) -> Any:
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry(RECORD, "1")  # versions that do not know the key ignore it
     return options
+
+
+def _keep_lean(runtime: ModuleType, options: Any) -> None:
+    """Let a session leave its weights as they are; see `open_session`."""
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    options.add_session_config_entry("optimization.disable_specified_optimizers", "ConstantFolding")
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED  # convolutions' layout stays
+    options.enable_cpu_mem_arena = False
 
 
 def _load(

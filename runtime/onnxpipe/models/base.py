@@ -22,8 +22,8 @@ class Opener(Protocol):
         """The device."""
         ...
 
-    def __call__(self, graph: str) -> tuple[Session, str]:
-        """Open one graph, by name: the session, and its precision."""
+    def __call__(self, graph: str, lean: bool = False) -> tuple[Session, str]:
+        """Open one graph, by name: the session, and its precision. `lean` as for `open_session`."""
         ...
 
     def choose(self, graph: str) -> tuple[str, Path]:

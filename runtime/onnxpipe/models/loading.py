@@ -184,8 +184,12 @@ class GraphOpener:
             raise UnsupportedError("the graphs run on the providers that were passed: load the model again")
         return replace(self, device=parse_device(device))
 
-    def __call__(self, graph: str) -> tuple[Session, str]:
+    def __call__(self, graph: str, lean: bool = False) -> tuple[Session, str]:
         """Open one graph: the session, and its precision.
+
+        Args:
+            graph: its name.
+            lean: as for `open_session`.
 
         Raises:
             PrecisionError: there is no such graph, or not in this precision.
@@ -204,6 +208,7 @@ class GraphOpener:
                     provider_options=target.provider_options,
                     threads=target.threads,
                     run_timeout=target.run_timeout,
+                    lean=lean,
                 )
             finally:
                 verified.result()  # a file that is not the exported one is the cause of whatever else is wrong

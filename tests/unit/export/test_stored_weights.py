@@ -11,6 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 
+from onnxpipe.bundle import external  # noqa: E402
+from onnxpipe.bundle.external import is_large_in_floats  # noqa: E402
 from onnxpipe.engine import open_session, parse_device  # noqa: E402
 from onnxpipe_export import onnx_graph, stored_weights, tracing  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
@@ -53,11 +55,11 @@ def traced(request: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> tup
     return module, tmp_path / "model.onnx"
 
 
-def answers(module: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def answers(module: Any, path: Path, lean: bool = False) -> tuple[np.ndarray, np.ndarray]:
     rows = np.random.default_rng(1).standard_normal((5, 3, WIDTH), np.float32)
     with torch.no_grad():
         expected = module(torch.from_numpy(rows))[0].numpy()
-    session = open_session(path, root=path.parent, device=parse_device("cpu"))
+    session = open_session(path, root=path.parent, device=parse_device("cpu"), lean=lean)
     assert list(session.inputs) == ["rows"]
     return expected, session.run({"rows": rows})["out"]
 
@@ -65,6 +67,20 @@ def answers(module: Any, path: Path) -> tuple[np.ndarray, np.ndarray]:
 def test_graph_answers_as_the_module(traced: tuple[Any, Path]) -> None:
     expected, got = answers(*traced)
     assert np.abs(got - expected).max() <= MODEL * np.abs(expected).max()
+
+
+def test_without_a_second_copy_of_the_weights(traced: tuple[Any, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    module, path = traced
+    half, small = path.with_name("model_fp16.onnx"), path.with_name("model_int8.onnx")
+    fp16.convert(OnnxGraph.load(path)).save(half)
+    for name, allowed in ((path, MODEL), (half, 0.01)):
+        expected, got = answers(module, name, lean=True)
+        assert np.abs(got - expected).max() <= allowed * np.abs(expected).max()
+        assert not is_large_in_floats(name, path.parent)
+    monkeypatch.setattr(external, "_LARGE", 2000)
+    OnnxGraph.load(path).save(small)
+    assert is_large_in_floats(path, path.parent) and is_large_in_floats(half, path.parent)
+    assert not is_large_in_floats(small, path.parent), "kernels of int8 need their weights packed"
 
 
 def test_shared_weight_is_stored_once_and_products_are_merged(traced: tuple[Any, Path]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.bundle import Bundle
+from onnxpipe.bundle.external import is_large_in_floats
 from onnxpipe.bundle.files import has_file, read_json
 from onnxpipe.engine import Device, Session
 from onnxpipe.models.base import Opener
@@ -18,7 +19,8 @@ class ComponentGraphs:
     Args:
         bundle: the folder.
         opener: opens a graph on the user's device.
-        low_memory: close a graph as soon as a step that needs it is done (`release`).
+        low_memory: close a graph as soon as a step that needs it is done (`release`), and keep no second copy of the
+            weights of a large one.
 
     Attributes:
         low_memory: as passed; may be changed.
@@ -48,7 +50,8 @@ class ComponentGraphs:
             BundleError, DeviceError: it cannot be loaded.
         """
         if name not in self._open:
-            self._open[name], _ = self._opener(name)
+            lean = self.low_memory and is_large_in_floats(self.file(name), self._bundle.folder)
+            self._open[name], _ = self._opener(name, lean)
         return self._open[name]
 
     def precision(self, name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from onnxpipe.bundle.external import check_external
+from onnxpipe.bundle.external import file_size
 from onnxpipe.engine.memory import available_memory
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def needed_memory(model: DiffusionModel, height: int, width: int) -> int:
         model: the model.
         height, width: of an image in pixels; images are decoded one by one.
     """
-    sizes = [_weights(model, name) for name in model.graphs.names]
+    sizes = [file_size(model.graphs.file(name), model.bundle.folder) for name in model.graphs.names]
     channels = model.vae.config.get("block_out_channels") or [_CHANNELS]
     pixels = height * width
     if model.vae.tiling:
@@ -46,10 +46,3 @@ def warn_of_memory(model: DiffusionModel, height: int, width: int) -> None:
             "enable_vae_tiling(), a smaller size or a smaller dtype need less.",
             width, height, needed / _GB, model.name_or_path, available / _GB,
         )  # fmt: skip
-
-
-def _weights(model: DiffusionModel, name: str) -> int:
-    """Add up the files of a component's graph."""
-    path = model.graphs.file(name)
-    data = check_external(path, model.bundle.folder)
-    return path.stat().st_size + sum(each.stat().st_size for each in data.values())
