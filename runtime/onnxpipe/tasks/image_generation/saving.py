@@ -50,9 +50,9 @@ def _write_index(pipe: ImageGenerator, target: Path) -> None:
 def _write_scheduler(pipe: ImageGenerator, target: Path) -> None:
     """Write the scheduler's config; the run that can be repeated is of the folder's first one, and is left out."""
     folder = target / "scheduler"
-    before = read_json(folder, "scheduler_config.json")
+    before = read_json(target, "scheduler/scheduler_config.json")
     pipe.scheduler.save_pretrained(folder)
-    after = read_json(folder, "scheduler_config.json")
+    after = read_json(target, "scheduler/scheduler_config.json")
     same = type(pipe.scheduler).from_config(before).config == pipe.scheduler.config
     if before.get("_class_name") != after["_class_name"] or not same:
         path = target / _CERTIFICATE
