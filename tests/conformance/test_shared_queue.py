@@ -27,3 +27,17 @@ def test_24_calls_that_come_and_go(bundles: Callable[..., Path]) -> None:
         shared = list(pool.map(lambda call: pipe.through(Caller(queue))(call[0], **call[1]), calls))
     queue.close()
     assert shared == alone
+
+
+def test_the_next_turn_runs_what_is_new_alone(bundles: Callable[..., Path]) -> None:
+    pipe = pipeline("text-generation", str(bundles("llama", "causal")), device="cpu", threads=1)
+    options = {"do_sample": False, "max_new_tokens": 12}
+    queue = Queue(workers=1)
+    first = "once upon a time there was a king " * 4
+    text = pipe.through(Caller(queue, "key 1"))(first, **options)[0]["generated_text"]
+    callers = [Caller(queue, owner) for owner in ("key 1", "key 2")]
+    answers = [pipe.through(caller)(text + " and then", **options) for caller in callers]
+    queue.close()
+    assert answers == [pipe(text + " and then", **options)] * 2
+    assert callers[0].cached >= len(pipe.prompt_ids(first)) - 2 > 16  # the last token may have another neighbour now
+    assert callers[1].cached == 0  # never another key's

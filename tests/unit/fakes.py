@@ -107,6 +107,19 @@ class _Model:
         return found.astype(np.float32)
 
 
+class _Prompt:
+    """A prompt that is run in pieces of 8 tokens."""
+
+    cached = 0
+
+    def __init__(self, model: _Model, tokens: Any) -> None:
+        self.model, self.tokens, self.left = model, [int(each) for each in tokens], len(tokens)
+
+    def advance(self) -> Any:
+        self.left -= 8
+        return self.model.scores([self.tokens]) if self.left <= 0 else None
+
+
 class _Slots:
     """The decoder of `onnxpipe.generation.joined`."""
 
@@ -114,17 +127,19 @@ class _Slots:
         self.model = model
         self.tokens: list[list[int]] = []
 
-    def admit(self, alone: _Decoder) -> Any:
-        logits = alone.prefill()
-        self.tokens.append(list(alone.tokens[0]))
-        return logits
+    def begin(self, tokens: Any, max_length: int, owner: Any = None) -> _Prompt:
+        return _Prompt(self.model, tokens)
+
+    def admit(self, run: _Prompt) -> None:
+        self.tokens.append(run.tokens)
 
     def step(self, tokens: Any) -> Any:
         for row, token in zip(self.tokens, np.asarray(tokens)[:, 0], strict=True):
             row.append(int(token))
         return self.model.scores(self.tokens)
 
-    def leave(self, row: int) -> None:
+    def leave(self, row: int, tokens: Any, owner: Any = None) -> None:
+        assert self.tokens[row] == list(tokens)[: len(self.tokens[row])]
         last = self.tokens.pop()
         if row < len(self.tokens):
             self.tokens[row] = last
@@ -135,6 +150,10 @@ class FakeCausal(_Model):
 
     def slots(self, count: int) -> _Slots:
         return _Slots(self)
+
+    def prompt_of(self, prompt: Any, inputs: Mapping[str, Any]) -> Any:
+        mask = inputs.get("attention_mask")
+        return prompt[0] if mask is None else prompt[0][mask[0] > 0]
 
     def start(
         self, prompt: Any, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False

@@ -18,7 +18,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from onnxpipe.engine.batching import oldest_first, shapes
-from onnxpipe.engine.tickets import BatchReport, Joining, Ticket, run_batch
+from onnxpipe.engine.tickets import BatchReport, Joining, Running, Ticket, run_batch
 from onnxpipe.errors import CallCancelledError, CallTimeoutError, OverloadedError
 
 if TYPE_CHECKING:
@@ -42,13 +42,14 @@ class Caller:
         queued_s: the longest time that a row has waited, in seconds.
         run_s: the time of the batches that had a row of this call.
         tokens: the sum of the lengths of the rows.
+        cached: tokens that were not run again, as they were run before.
         submitted: when the first row came to the queue, by its clock; None before.
     """
 
     def __init__(self, queue: Queue, owner: Hashable = None, deadline: float | None = None) -> None:
         self.queue, self.owner, self.deadline = queue, owner, deadline
         self.queued_s = self.run_s = 0.0
-        self.tokens = 0
+        self.tokens = self.cached = 0
         self.submitted: float | None = None
         self._cancelled = threading.Event()
 
@@ -157,6 +158,7 @@ class Queue:
         self._cost = 0
         self._running = 0
         self._speed: float | None = None  # tokens a second
+        self._kept = threading.local()  # each thread's last running batch: what it has run may be of use again
         self._closed = self._ended = False
         self._threads = [
             threading.Thread(target=self._work, name=f"onnxpipe-run-{i}", daemon=True) for i in range(workers)
@@ -300,12 +302,16 @@ class Queue:
 
     def _run_joined(self, arriving: list[_Waiting], joining: Joining) -> None:
         """Run a batch that rows join as they come, until it is empty, or rows of another group wait longest."""
-        running, group = joining.start(), arriving[0].group
+        if getattr(self._kept, "running", None) is None:
+            self._kept.running = joining.start()
+        running: Running = self._kept.running
+        group = arriving[0].group
         members: dict[int, tuple[_Waiting, float]] = {}
 
         def leave(tickets: Sequence[Ticket]) -> None:
             for ticket in tickets:
                 each, joined = members.pop(id(ticket))
+                each.order.caller.cached += ticket.cached
                 self._report([each], joined, self.clock())
 
         while arriving or members:
@@ -313,10 +319,9 @@ class Queue:
             for each in arriving:
                 members[id(each.ticket)] = each, started
                 try:
-                    gone = running.join(each.ticket)
-                except Exception as error:  # of this row alone: its prompt, its parameters
-                    each.ticket.error, gone = error, True
-                if gone:
+                    running.join(each.ticket, each.order.caller.owner)
+                except Exception as error:  # of this row alone: its parameters
+                    each.ticket.error = error
                     leave([each.ticket])
             if members:
                 try:
@@ -325,7 +330,7 @@ class Queue:
                     for each, _ in members.values():
                         each.ticket.error = error
                     left = [each.ticket for each, _ in members.values()]
-                    running = joining.start()
+                    running = self._kept.running = joining.start()
                 leave(left)
             with self._changed:
                 arriving = self._next(group, joining.slots - len(members))

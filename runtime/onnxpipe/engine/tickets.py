@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,12 +18,14 @@ class Ticket:
         outputs: what the model gave for it, once it has run.
         error: why it has no outputs.
         begin: makes what a running batch takes of the row; None where rows do not join one.
+        cached: tokens of the row that were not run again.
     """
 
     row: Row
     outputs: Outputs | None = None
     error: Exception | None = None
     begin: Callable[[Row], Any] | None = None
+    cached: int = 0
 
 
 def run_batch(tickets: Sequence[Ticket], run: Callable[[Sequence[Row]], list[Outputs]]) -> None:
@@ -51,8 +53,8 @@ class Running(Protocol):
         """How many rows are in it."""
         ...
 
-    def join(self, ticket: Ticket) -> bool:
-        """Let a row join; return whether it left at once, with outputs or an error."""
+    def join(self, ticket: Ticket, owner: Hashable) -> None:
+        """Let a row join, which belongs to somebody."""
         ...
 
     def step(self) -> list[Ticket]:

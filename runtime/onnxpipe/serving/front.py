@@ -113,9 +113,10 @@ def _id_of(headers: Mapping[str, str]) -> str:
 
 
 def _owner(scope: Scope, headers: Mapping[str, str]) -> str:
-    """Tell whom a request belongs to: its key, or else its connection."""
+    """Tell whom a request belongs to: its key, or else its address."""
     key = headers.get("authorization") or headers.get("x-api-key")
-    return f"key {key}" if key else str(scope.get("client"))
+    client = scope.get("client") or ("",)
+    return f"key {key}" if key else str(client[0])
 
 
 def _host_name(host: str) -> str:

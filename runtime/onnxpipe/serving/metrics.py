@@ -49,6 +49,7 @@ class ServerMetrics:
         self._padding = counter("padding_tokens", "Tokens of padding that were run.")
         self._prompt = counter("prompt_tokens", "Tokens of prompts.")
         self._generated = counter("generated_tokens", "Tokens that were generated.")
+        self._hit = counter("prefix_cache_hit_tokens", "Tokens of prompts that were not run again.")
         self._rejected = counter("rejected", "Requests that were refused.", "reason")
 
     def watch(self, table: ModelTable) -> None:
@@ -78,6 +79,7 @@ class ServerMetrics:
             self._times[name].labels(model).observe(spent)
         self._prompt.labels(model).inc(exchange.prompt)
         self._generated.labels(model).inc(exchange.generated)
+        self._hit.labels(model).inc(exchange.caller.cached)
         if exchange.first_s is not None:
             self._first.labels(model).observe(exchange.first_s)
             if exchange.generated > 1:

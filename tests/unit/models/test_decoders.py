@@ -199,11 +199,18 @@ def test_rows_that_come_and_go(ragged: CausalGraph) -> None:
     rows: list[list[int]] = []
 
     def admit() -> None:
-        row = random.integers(0, 50, int(random.integers(1, 30)))
-        logits = slots.admit(RaggedDecoder(ragged, [row], 1, max_length=900, hidden=False))
+        row = random.integers(0, 50, int(random.integers(1, 300)))
+        if rows and len(row) > 250:  # as the next turn of a chat
+            row = np.array([*gone_rows[-1][:200], *row[200:]]) if gone_rows and len(gone_rows[-1]) > 200 else row
+        run = slots.begin(row, 2000)
+        logits = None
+        while logits is None:
+            logits = run.advance()
+        slots.admit(run)
         rows.append(row.tolist())
-        assert logits.ravel() == pytest.approx([row.mean()])
+        assert logits.ravel() == pytest.approx([row.mean()], rel=SUM)
 
+    gone_rows: list[list[int]] = []
     admit()
     for number in range(600):  # beyond the first room of the buffers
         if number % 7 == 0 and slots.rows < 3:
@@ -214,12 +221,39 @@ def test_rows_that_come_and_go(ragged: CausalGraph) -> None:
         assert slots.step(tokens).ravel() == pytest.approx([np.mean(row) for row in rows], rel=SUM)
         if number % 97 == 96:
             gone = int(random.integers(0, slots.rows))
-            slots.leave(gone)
+            slots.leave(gone, np.array(rows[gone]))
+            gone_rows.append(rows[gone])
             rows[gone] = rows[-1]
             rows.pop()
             if not rows:
                 admit()
     assert slots.rows == len(rows)
+
+
+def test_a_prompt_continues_from_the_longest_row_of_its_owner_that_begins_alike(ragged: CausalGraph) -> None:
+    slots, chat = SlotCache(ragged, 2), np.arange(300)
+
+    def answer(tokens: Any, owner: str) -> int:
+        run = slots.begin(tokens, 2000, owner)
+        pieces = 1
+        while (logits := run.advance()) is None:
+            pieces += 1
+        assert logits.ravel() == pytest.approx([tokens.mean()], rel=SUM)
+        assert pieces == -(-(len(tokens) - run.cached) // 128)
+        slots.admit(run)
+        slots.step(np.array([[7]]))
+        slots.leave(0, np.array([*tokens, 7]), owner)
+        return run.cached
+
+    assert answer(chat, "a") == 0
+    assert answer(np.array([*chat, 7, 1, 2, 3]), "a") == 301
+    assert answer(chat, "b") == 0  # another's
+    assert answer(np.array([*chat[:200], 1, 1]), "a") == 200
+    assert answer(chat[:10], "a") == 0  # too few to be worth it
+    assert answer(chat, "a") == 299  # the last token is always run: its logits are needed
+    for start in (1000, 2000, 3000):
+        answer(np.arange(start, start + 50), "a")
+    assert answer(chat, "a") == 0  # the rows that were used longest ago make room
 
 
 def test_several_tokens_at_once(ragged: CausalGraph, padded: CausalGraph) -> None:

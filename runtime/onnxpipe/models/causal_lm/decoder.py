@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,19 @@ class RaggedDecoder:
     def lengths(self) -> Array:
         """int64 (rows,): tokens in the caches, row by row."""
         return self._lengths
+
+    def resume(self, arrays: Mapping[str, Array], length: int) -> None:
+        """Begin the one row with tokens that were run before, instead of with `prefill`.
+
+        Args:
+            arrays: their caches by name, (1, heads, at least `length`, size); they are copied.
+            length: how many.
+        """
+        self._room = max(min(length + _ROOM, self._max_length), length)
+        self._cache = self._graph.buffers(1, self._room)
+        for name, cache in self._cache.items():
+            cache.numpy()[:, :, :length] = arrays[name][:, :, :length]
+        self._lengths = np.array([length], np.int64)
 
     @property
     def hidden(self) -> Array | None:

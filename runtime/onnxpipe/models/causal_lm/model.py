@@ -154,6 +154,11 @@ class CausalLM(GenerativeModel):
         fits = graph.ragged and not graph.states and self.embeddings is None and graph.prompt is graph.session
         return SlotCache(graph, count) if fits and graph.session.device.type == "cpu" else None
 
+    def prompt_of(self, prompt: Array, inputs: Mapping[str, Any]) -> Array:
+        """Return the tokens of the one prompt of a decoding without its padding: int64 (length,)."""
+        (row,) = _rows(np.asarray(prompt, np.int64), inputs.get("attention_mask"))
+        return row
+
     def start(
         self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False
     ) -> CausalDecoder:

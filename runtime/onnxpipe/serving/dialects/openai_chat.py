@@ -15,7 +15,7 @@ from starlette.routing import Route
 from onnxpipe.serving.bodies import json_response, read_object
 from onnxpipe.serving.dialects.errors import endpoint, openai_error
 from onnxpipe.serving.dialects.openai_options import check_fields, flag, generation_options, number, with_usage
-from onnxpipe.serving.exchange import exchange_of
+from onnxpipe.serving.exchange import Exchange, exchange_of
 from onnxpipe.serving.faults import bad_request
 from onnxpipe.serving.inputs import flat_text, read_messages
 from onnxpipe.serving.limits import check_size
@@ -107,7 +107,7 @@ class ChatRoutes:
         exchange = exchange_of(request)
         exchange.prompt, exchange.generated = prompt, generated
         choices = [_choice(number, each, call) for number, each in enumerate(written)]
-        return json_response({**call.frame("chat.completion"), "choices": choices, "usage": usage(prompt, generated)})
+        return json_response({**call.frame("chat.completion"), "choices": choices, "usage": usage(exchange)})
 
     def _read(self, body: Mapping[str, Any], served: ServedModel) -> ChatCall:
         settings = self._state.settings
@@ -211,7 +211,7 @@ class ChatRoutes:
             logprobs = _logprobs(call, 0, written)
             yield chunk({}, "tool_calls" if calls else written.reason, logprobs)
             if count:
-                tokens = usage(exchange.prompt, exchange.generated)
+                tokens = usage(exchange)
                 yield event({**call.frame("chat.completion.chunk"), "choices": [], "usage": tokens})
 
         body = await events(chunks(), openai_error, b"data: [DONE]\n\n")
@@ -283,11 +283,13 @@ def _entry(score: TokenScore, call: ChatCall) -> dict[str, Any]:
     return {**shown(score.token, score.logprob), "top_logprobs": [shown(*each) for each in score.top]}
 
 
-def usage(prompt: int, generated: int) -> dict[str, Any]:
+def usage(exchange: Exchange) -> dict[str, Any]:
     """Count the tokens of an answer."""
+    prompt, generated = exchange.prompt, exchange.generated
+    cached = 0 if exchange.caller is None else exchange.caller.cached
     return {
         "prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated,
-        "prompt_tokens_details": {"cached_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": cached},
     }  # fmt: skip
 
 

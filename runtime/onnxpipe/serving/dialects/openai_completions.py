@@ -84,7 +84,7 @@ class CompletionRoutes:
         if recorder is not None:
             for row, choice in enumerate(choices):
                 choice["logprobs"] = _logprobs(recorder, row, flat[row], served)
-        return json_response({**head, "choices": choices, "usage": usage(exchange.prompt, exchange.generated)})
+        return json_response({**head, "choices": choices, "usage": usage(exchange)})
 
     async def _stream(
         self,
@@ -112,7 +112,7 @@ class CompletionRoutes:
             exchange.prompt, exchange.generated = written.record.prompt, len(written.record.generated)
             yield chunk("", written.reason)
             if count:
-                yield event({**head, "choices": [], "usage": usage(exchange.prompt, exchange.generated)})
+                yield event({**head, "choices": [], "usage": usage(exchange)})
 
         body = await events(chunks(), openai_error, b"data: [DONE]\n\n")
         return StreamingResponse(body, media_type="text/event-stream", headers={"cache-control": "no-cache"})

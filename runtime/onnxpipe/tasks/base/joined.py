@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -55,11 +55,10 @@ class JoinedTexts:
         """How many texts are being written."""
         return self._decoding.active
 
-    def join(self, ticket: Ticket) -> bool:
+    def join(self, ticket: Ticket, owner: Hashable) -> None:
         """Let a row join; see `Running.join`."""
         assert ticket.begin is not None
-        finished = self._decoding.join(ticket, ticket.begin(ticket.row))
-        return finished is not None and bool(_settled(finished))
+        self._decoding.join(ticket, ticket.begin(ticket.row), owner)
 
     def step(self) -> list[Ticket]:
         """Write one token of each text; see `Running.step`."""
@@ -70,6 +69,7 @@ def _settled(finished: Finished) -> Ticket:
     """Write what became of a row on its ticket."""
     ticket = finished.key
     assert isinstance(ticket, Ticket)
+    ticket.cached = finished.cached
     if finished.result is None:
         ticket.error = finished.error
     else:
