@@ -196,6 +196,7 @@ FAMILIES: dict[str, Family] = {
             "num_experts_per_tok": 0,
         },
     ),
+    "bamba": _causal("Bamba", {**_LLAMA, **_MAMBA, "attn_layer_indices": [1], "mamba_n_heads": 4, "mamba_expand": 2}),
     "falcon_h1": _causal("FalconH1", {**_LLAMA, **_MAMBA, "mamba_d_ssm": 64, "mamba_n_heads": 4}),
     "mamba": _causal("Mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 8}),
     "mamba2": _causal(

@@ -14,6 +14,7 @@ onnxpipe does, or at the left (`padding`).
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -238,6 +239,9 @@ class CausalLMExport:
             "input_ids" if ids.dtype == np.int64 else "inputs_embeds": torch.from_numpy(ids),
             "attention_mask": torch.ones(1, before + ids.shape[1], dtype=torch.int64),
         }
+        takes_positions = "position_ids" in inspect.signature(self.checkpoint.model.forward).parameters
+        if self.stateful and takes_positions:  # Bamba counts from 0 where none are given, as generate() gives them
+            inputs["position_ids"] = torch.arange(before, before + ids.shape[1])[None]
         values = self.neutral(*ids.shape[:2]) if extras is None else extras
         inputs |= {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in values.items()}
         with torch.inference_mode(), tracing.quiet():

@@ -15,7 +15,8 @@ from onnxpipe_export.checkpoint import Checkpoint
 from onnxpipe_export.fuse import share_tables
 from onnxpipe_export.graphs.encoder import attention
 from onnxpipe_export.graphs.graph import Case, Feeds, Maker, Run
-from onnxpipe_export.graphs.seq2seq.decoder_kind import TEXT_DECODER, DecoderKind
+from onnxpipe_export.graphs.seq2seq.decoder_kind import TEXT_DECODER, DecoderKind, encoder_output
+from onnxpipe_export.graphs.seq2seq.experts import traceable_experts
 from onnxpipe_export.graphs.seq2seq.layers import Layers
 from onnxpipe_export.graphs.seq2seq.module import DecoderModule
 from onnxpipe_export.onnx_graph import OnnxGraph
@@ -114,7 +115,8 @@ class Seq2SeqDecoderExport:
         feeds = self._example()
         example = {name: torch.from_numpy(feeds[name]) for name in self.inputs}
         module = DecoderModule(self.checkpoint.model, self.layers, self.kind).eval()
-        tracing.trace(module, example, self.outputs, self._axes(), path)
+        with traceable_experts(self.checkpoint.model):
+            tracing.trace(module, example, self.outputs, self._axes(), path)
 
     def optimise(self, graph: OnnxGraph) -> None:
         """Rewrite the graph to fewer nodes with the same numbers; store a tied embedding once."""
@@ -271,10 +273,8 @@ class Seq2SeqDecoderExport:
             return run(repeated, padding, torch.from_numpy(ids))
 
     def _run_model(self, states: Any, mask: Any, ids: Any) -> dict[str, np.ndarray]:
-        from transformers.modeling_outputs import BaseModelOutput
-
         answer = self.checkpoint.model(
-            encoder_outputs=BaseModelOutput(last_hidden_state=states),
+            encoder_outputs=encoder_output(states),
             attention_mask=mask,
             decoder_input_ids=ids,
             use_cache=False,

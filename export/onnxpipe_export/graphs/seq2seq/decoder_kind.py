@@ -58,3 +58,12 @@ class DecoderKind:
 
 
 TEXT_DECODER = DecoderKind()
+
+
+def encoder_output(states: Any) -> Any:
+    """Make what a model's decoder gets of its encoder: the states, and no scores of routers (Switch Transformers)."""
+    from transformers.modeling_outputs import BaseModelOutput
+
+    output = BaseModelOutput(last_hidden_state=states)
+    output.router_logits = None
+    return output

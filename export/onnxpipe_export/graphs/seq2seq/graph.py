@@ -17,6 +17,7 @@ from onnxpipe_export.graphs.encoder import EncoderExport, attention, max_length
 from onnxpipe_export.graphs.graph import Feeds, GraphExport, Maker
 from onnxpipe_export.graphs.seq2seq.decoder import Seq2SeqDecoderExport
 from onnxpipe_export.graphs.seq2seq.decoder_kind import TEXT_DECODER, DecoderKind
+from onnxpipe_export.graphs.seq2seq.experts import traceable_experts
 from onnxpipe_export.graphs.seq2seq.layers import find_layers
 from onnxpipe_export.graphs.windowed_attention import traceable_windows
 from onnxpipe_export.precision import seq2seq
@@ -69,7 +70,8 @@ class Seq2SeqEncoderExport(EncoderExport):
         rows = cases.random_rows(self, [min(length, self.max_length) for length in (11, 8, 5)])
         feeds = {name: torch.from_numpy(value) for name, value in cases.batch(rows, self).items()}
         axes = {name: {0: "batch_size", 1: "encoder_sequence_length"} for name in (*self.inputs, *self.outputs)}
-        with attention(self.checkpoint.model, "eager"), traceable_windows(encoder):
+        plain = attention(self.checkpoint.model, "eager")
+        with plain, traceable_windows(encoder), traceable_experts(encoder):
             tracing.trace(module, feeds, self.outputs, axes, path)
 
     def rows(self, tokenizer: Any) -> list[cases.TokenRow]:

@@ -22,10 +22,9 @@ from typing import Any
 
 import torch
 from torch.nn import functional
-from transformers.modeling_outputs import BaseModelOutput
 
 from onnxpipe_export import tracing
-from onnxpipe_export.graphs.seq2seq.decoder_kind import TEXT_DECODER, DecoderKind
+from onnxpipe_export.graphs.seq2seq.decoder_kind import TEXT_DECODER, DecoderKind, encoder_output
 from onnxpipe_export.graphs.seq2seq.layers import DecoderAttention, Layers
 from onnxpipe_export.graphs.seq2seq.speech_patches import traceable
 
@@ -88,7 +87,7 @@ class DecoderModule(torch.nn.Module):  # type: ignore[misc]
         try:
             logits = self.model(
                 attention_mask=mask,
-                encoder_outputs=BaseModelOutput(last_hidden_state=states),
+                encoder_outputs=encoder_output(states),
                 decoder_input_ids=ids,
                 past_key_values=step,
                 use_cache=True,
