@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from onnxpipe.engine.batching import oldest_first, shapes
 from onnxpipe.engine.tickets import BatchReport, Joining, Running, Ticket, run_batch
-from onnxpipe.errors import CallCancelledError, CallTimeoutError, OverloadedError
+from onnxpipe.errors import CallCancelledError, CallTimeoutError, OverloadedError, UnsupportedError
 
 if TYPE_CHECKING:
     from onnxpipe.engine.scheduler import Work
@@ -135,6 +135,7 @@ class Queue:
         slots: rows of a batch that others join while it runs; 0 lets none join.
         most_cost: the sum of lengths that may wait before calls are refused.
         most_calls: the calls that may wait.
+        most_length: the length of a row beyond which it is refused; None for no limit.
         on_batch: called after each batch.
         clock: seconds, for waits and deadlines.
     """
@@ -146,12 +147,12 @@ class Queue:
         slots: int = 8,
         most_cost: int = 65_536,
         most_calls: int = 512,
+        most_length: int | None = None,
         on_batch: Callable[[BatchReport], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.clock, self.slots = clock, slots
-        self.most_cost, self.most_calls = most_cost, most_calls
-        self._on_batch = on_batch
+        self.most_cost, self.most_calls, self.most_length, self._on_batch = most_cost, most_calls, most_length, on_batch
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._orders: Counter[Order] = Counter()  # rows that wait, by the order that they belong to
@@ -180,7 +181,12 @@ class Queue:
 
         Raises:
             OverloadedError: too much is waiting, or the queue is closed.
+            UnsupportedError: a row is too long.
         """
+        longest = max((ticket.row.length for ticket in tickets), default=0)
+        if self.most_length is not None and longest > self.most_length:
+            said = f"an input has {longest:,} tokens, with those that it may have generated"
+            raise UnsupportedError(f"{said}; the most are {self.most_length:,}: send or ask for less")
         order = Order(caller, work, len(tickets))
         if not tickets:
             order.done.set()

@@ -30,6 +30,8 @@ def plain_answer(value: Any) -> Any:
         return [plain_answer(each) for each in value]
     if is_image(value):
         return base64.b64encode(png(value)).decode()
+    if isinstance(value, bytes):  # an image that came with a chat, and goes back with it
+        return base64.b64encode(value).decode()
     if getattr(value, "ndim", 0) == 2 and value.dtype == bool:
         return base64.b64encode(png(_mask(value))).decode()
     if hasattr(value, "tolist"):  # arrays and scalars of numpy

@@ -52,6 +52,9 @@ class CallRunner:
                 await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
                 if not answer.done():
                     caller.cancel()
+                    await asyncio.wait({answer})
+                    answer.exception()
+                    raise RequestFault(499, "the client is gone", "gone")  # for the log: nobody reads it
                 return await answer
             except Exception as error:
                 raise self._fault(error, exchange) from error

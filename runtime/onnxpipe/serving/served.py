@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from onnxpipe._version import __version__
+from onnxpipe.engine.memory import available_memory
 from onnxpipe.engine.queue import Queue
 from onnxpipe.engine.tickets import BatchReport
 from onnxpipe.serving.faults import RequestFault, bad_request
@@ -117,6 +118,7 @@ class ModelTable:
             slots=self._settings.slots,
             most_cost=self._settings.max_queue * budget,
             most_calls=self._settings.max_calls,
+            most_length=_most_length(pipe, self._settings),
             on_batch=lambda report: self._on_batch(name, report),
         )
         before = self.models.get(name)
@@ -180,6 +182,21 @@ class ModelTable:
         """Close all queues."""
         for each in self.models.values():
             each.queue.close(drain_s)
+
+
+def _most_length(pipe: Any, settings: ServeSettings) -> int | None:
+    """Return the most tokens of a row; None where rows are images or sound.
+
+    Where texts are written together each may fill its part of the memory for caches.
+    """
+    if not pipe.rows_are_tokens or pipe.input_modalities != "text":
+        return None
+    graph = getattr(pipe.model, "graph", None)
+    memory = settings.cache_memory or (available_memory() or 0) // 4
+    size = getattr(graph, "token_bytes", 0)
+    if not memory or not size:
+        return settings.max_tokens
+    return max(1, min(settings.max_tokens, memory // (size * max(1, settings.slots))))
 
 
 def retry_after(queue: Queue) -> float:

@@ -33,12 +33,15 @@ class ServeSettings:
         max_json: bytes of a request of a task whose inputs are texts.
         max_inputs: inputs of a request.
         max_new_tokens: the most tokens that a request may have generated, one by one.
+        max_tokens: tokens of an input of texts, with those that it may have generated.
         max_labels: labels, sentences or documents of a request.
         max_pixels: of an image.
         max_seconds: of a recording.
         max_calls: requests at a time, those that wait included.
         max_queue: batches' worth of rows that may wait for a model.
         slots: texts that a model writes at a time.
+        cache_memory: bytes that the texts which a model writes at a time may take; None for a quarter of what the
+            process may use. It bounds the tokens of each.
         threads: requests that are encoded, or wait for the model, at a time.
         timeout_s: seconds after which an answer is not waited for any more; None for no limit.
         drain_s: seconds that requests have to end when the server stops.
@@ -53,12 +56,14 @@ class ServeSettings:
     max_json: int = 2 * MB
     max_inputs: int = 32
     max_new_tokens: int = 4096
+    max_tokens: int = 32_768
     max_labels: int = 256
     max_pixels: int = 50_000_000
     max_seconds: float = 3600.0
     max_calls: int = 512
     max_queue: int = 64
     slots: int = 8
+    cache_memory: int | None = None
     threads: int = 64
     timeout_s: float | None = None
     drain_s: float = 30.0

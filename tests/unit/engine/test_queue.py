@@ -12,7 +12,7 @@ from onnxpipe.engine.batching import Padding, Row, split, stack
 from onnxpipe.engine.queue import Caller, Order, Queue
 from onnxpipe.engine.scheduler import ItemError, Work, answer
 from onnxpipe.engine.tickets import BatchReport, Ticket
-from onnxpipe.errors import CallCancelledError, CallTimeoutError, OverloadedError
+from onnxpipe.errors import CallCancelledError, CallTimeoutError, OverloadedError, UnsupportedError
 
 
 def row(length: int) -> Row:
@@ -129,6 +129,14 @@ def test_full_queues_refuse_and_say_how_long_it_takes() -> None:
     queue.step()
     put(queue, model.work(), 100)
     assert queue.seconds_ahead() == 20
+
+
+def test_rows_that_are_too_long_are_refused() -> None:
+    queue, model = Queue(workers=0, most_length=50), Model()
+    put(queue, model.work(), 50)
+    with pytest.raises(UnsupportedError, match="51 tokens"):
+        put(queue, model.work(), 51)
+    assert queue.rows == 1
 
 
 def test_further_rows_of_a_call_are_taken() -> None:

@@ -235,3 +235,8 @@ def test_refused_chats(web: Any, fields: dict[str, Any], part: str) -> None:
     assert answer.status_code in (400, 404)
     error = answer.json()["error"]
     assert set(error) == {"message", "type", "param", "code"} and part in error["message"]
+
+
+def test_a_text_that_is_too_long_is_a_clients_fault() -> None:
+    answer = ask(client({"w": writer()}, max_tokens=40), messages=[{"role": "user", "content": "x" * 60}])
+    assert answer.status_code == 400 and "the most are 40" in answer.json()["error"]["message"]

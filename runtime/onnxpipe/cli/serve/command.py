@@ -43,6 +43,8 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 @click.option("--threads", type=click.IntRange(1), help="Threads of one run; by default what suits the task.")
 @click.option("--slots", default=8, show_default=True, type=click.IntRange(0),
               help="Texts that a model writes at a time; 0 writes one call after the other.")  # fmt: skip
+@click.option("--cache-memory", type=click.FloatRange(0, min_open=True), metavar="GB",
+              help="Memory for the texts that are written at a time; by default a quarter of what there is.")  # fmt: skip
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Further port with /metrics alone, without a key.")
 @click.option("--skip-verify", is_flag=True, help="Do not compare files and answers with those of the export.")
 @click.option("-q", "--quiet", is_flag=True, help="Log no requests.")
@@ -70,6 +72,7 @@ def command(
     workers: int | None,
     threads: int | None,
     slots: int,
+    cache_memory: float | None,
     metrics_port: int | None,
     skip_verify: bool,
     quiet: bool,
@@ -124,6 +127,7 @@ def command(
         timeout_s=timeout,
         drain_s=drain,
         slots=slots,
+        cache_memory=None if cache_memory is None else int(cache_memory * 1000 * MB),
     )
     hub = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": offline}
     serve(sources, settings, hub, host=host, port=port, metrics_port=metrics_port, verify=not skip_verify, quiet=quiet)

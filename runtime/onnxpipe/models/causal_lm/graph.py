@@ -119,6 +119,12 @@ class CausalGraph:
         }
         return buffers | self.new_states(rows)
 
+    @property
+    def token_bytes(self) -> int:
+        """The bytes that one token of a row takes in the caches."""
+        inputs = self.session.inputs
+        return sum(heads * size * inputs[name].dtype.itemsize for name, (heads, size) in self._heads.items())
+
     def new_states(self, rows: int) -> dict[str, DeviceArray]:
         """Make states of zeros: what rows begin with."""
         inputs, device = self.session.inputs, self.session.device
