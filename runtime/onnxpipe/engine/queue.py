@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 #: Rows behind the oldest among which its company is looked for.
 _AHEAD = 256
-#: Weight of the last batch in the mean speed.
-_NEWEST = 0.2
+_NEWEST = 0.2  # weight of the last batch in the mean speed
 
 
 class Caller:

@@ -44,7 +44,7 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 @click.option("--slots", default=8, show_default=True, type=click.IntRange(0),
               help="Texts that a model writes at a time; 0 writes one call after the other.")  # fmt: skip
 @click.option("--cache-memory", type=click.FloatRange(0, min_open=True), metavar="GB",
-              help="Memory for the texts that are written at a time; by default a quarter of what there is.")  # fmt: skip
+              help="Memory for the texts that are written at a time; by default a quarter of all.")  # fmt: skip
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Further port with /metrics alone, without a key.")
 @click.option("--skip-verify", is_flag=True, help="Do not compare files and answers with those of the export.")
 @click.option("-q", "--quiet", is_flag=True, help="Log no requests.")
