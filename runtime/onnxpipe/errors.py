@@ -19,6 +19,7 @@
     ├── AudioError              (ValueError)   a recording that cannot be read or fetched, or is too long
     │   └── AudioNotFoundError  (FileNotFoundError)  no such audio file
     ├── TextTooLongError        (ValueError)   a text that leaves no room for what has to stand beside it
+    │   └── RowTooLongError     (RuntimeError) a row of more tokens than the model has positions for
     ├── UnfinishedAnswerError   (ValueError)   an answer that was cut off before it had the form of response_format
     ├── UnsupportedError        (ValueError)   an argument or a model that is not supported here
     │   └── UnknownChoiceError  (KeyError)     a name that is none of those an argument takes
@@ -108,6 +109,10 @@ class AudioNotFoundError(AudioError, FileNotFoundError):
 
 class TextTooLongError(OnnxPipeError, ValueError):
     """A text that leaves no room for what has to stand beside it, as a question for its context."""
+
+
+class RowTooLongError(TextTooLongError, RuntimeError):
+    """A row of more tokens than the model has positions for."""
 
 
 class UnfinishedAnswerError(OnnxPipeError, ValueError):

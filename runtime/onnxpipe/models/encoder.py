@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from onnxpipe.bundle import Bundle
 from onnxpipe.engine import Session
-from onnxpipe.errors import UnsupportedError
+from onnxpipe.errors import RowTooLongError, UnsupportedError
 from onnxpipe.models.base import Model, Opener
 from onnxpipe.processing.arrays import to_array
 from onnxpipe.processing.model_output import ModelOutput
@@ -116,7 +116,7 @@ class EncoderModel(Model):
         limit = self.config.get("max_position_embeddings")
         length = feeds["input_ids"].shape[1] if "input_ids" in feeds else 0
         if isinstance(limit, int) and length > limit - 2:
-            raise RuntimeError(
+            raise RowTooLongError(
                 f"the input has {length} tokens and the model takes at most {limit}: pass truncation=True "
                 "(or tokenizer options with it) to cut it"
             ) from error

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from onnxpipe.errors import RowTooLongError
 from onnxpipe.serving.parameters import schemas
 from onnxpipe.tasks.registry import all_tasks
 from unit.serving.stubs import client, images, sentiment, testing, writer
@@ -92,6 +93,17 @@ def test_a_servers_fault_is_told_by_its_id(caplog: pytest.LogCaptureFixture) -> 
     assert answer.status_code == 500
     assert "abc" in answer.json()["error"] and "secret" not in answer.text
     assert "the graph broke" in caplog.text
+
+
+def test_a_text_that_only_the_model_finds_too_long_is_a_clients_fault() -> None:
+    pipe = sentiment()
+
+    def run(feeds: Any) -> Any:
+        raise RowTooLongError("the input has 600 tokens and the model takes at most 512")
+
+    pipe.model.run = run
+    answer = client(pipe).post("/", json=TEXT)
+    assert answer.status_code == 400 and "at most 512" in answer.json()["error"]
 
 
 def test_the_models_folder_is_never_told() -> None:

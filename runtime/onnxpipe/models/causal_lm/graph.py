@@ -23,7 +23,7 @@ from onnxpipe.bundle import Bundle, Config
 from onnxpipe.bundle.graph_reader import operators
 from onnxpipe.engine import Session
 from onnxpipe.engine.binding import Binding, DeviceArray, StateArray
-from onnxpipe.errors import UnsupportedError
+from onnxpipe.errors import RowTooLongError, UnsupportedError
 from onnxpipe.models.base import Opener
 from onnxpipe.models.cache_shape import cache_shape, kept_arrays, state_shape, warn_uncached
 from onnxpipe.models.causal_lm.inputs import one_row
@@ -165,7 +165,7 @@ class CausalGraph:
         limit = self._config.get("max_position_embeddings")
         if not isinstance(limit, int) or length <= limit:
             return error
-        return RuntimeError(
+        return RowTooLongError(
             f"a row has {length} tokens and the model has positions for {limit}: pass a smaller max_new_tokens (or "
             f"max_length={limit}), or cut the prompt (truncation=True; handle_long_generation='hole' in pipelines)"
         )
