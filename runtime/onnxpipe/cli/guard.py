@@ -142,14 +142,9 @@ def device_argument(value: str | None) -> str | int | None:
 
 
 class _Handler(logging.Handler):
-    """Writes records as `warning: ...` to stderr, save one: the tokenizer's guess that a long text will fail.
-
-    Whether it fails the model's own error says, and how to mend it.
-    """
+    """Writes records as `warning: ...` to stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if "will result in indexing errors" in record.getMessage():
-            return
         level = "error" if record.levelno >= logging.ERROR else record.levelname.lower()
         echo(f"{level}: {printable(record.getMessage())}", err=True)
 

@@ -514,7 +514,6 @@ def test_stdin_that_is_not_text(cli: FakeCLI) -> None:
 
 def test_too_long_a_text(cli: FakeCLI) -> None:
     def answer(value: str) -> dict:
-        logging.getLogger("onnxpipe").warning("Running this sequence through the model will result in indexing errors")
         raise ValueError("the input has 600 tokens and the model takes at most 512: pass truncation=True to cut it")
 
     cli.answer = answer

@@ -195,6 +195,8 @@ def test_characters_are_mapped_as_sentencepiece_does(sides: Path, tmp_path: Path
         "\u0995\u09c7\u09be \u0915\u093c",
         "c\u0327\u0301 i\u0307\u0301",
         "\uff76\uff9e\uff77\uff9e\uff8a\uff9f",
+        "".join(chr(kana) + mark for kana in range(0xFF66, 0xFF9E) for mark in "\u3099\u309a"),
+        "x\uff76\u3099y \uff76\u3099\u3099 \uff76\u0301\u3099",
     ],
 )
 @pytest.mark.parametrize("form", [None, "NFD", "NFC"])

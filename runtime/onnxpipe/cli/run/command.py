@@ -32,6 +32,7 @@ from onnxpipe.cli.run.files import file_columns, file_inputs
 from onnxpipe.cli.run.images import ImageOutput, open_drawings, open_images
 from onnxpipe.cli.run.job import Job
 from onnxpipe.cli.run.options import (
+    REMEDIES,
     TABLE_FORMATS,
     RunOptions,
     check_file_options,
@@ -244,7 +245,7 @@ def _answer_table(
     if drawings is not None and drawings.single:
         raise click.UsageError(f"--draw {drawings.path} is one image: for a table name a folder")
     format = cast("Format | None", options.format)
-    table = open_table(source, format=format, delimiter=delimiter, encoding=options.encoding)
+    table = open_table(source, format=format, delimiter=delimiter, encoding=options.encoding, remedies=REMEDIES)
     with contextlib.closing(table):
         job = Job(
             table=table,

@@ -12,12 +12,20 @@ import click
 from onnxpipe.cli.run.audio import TRANSCRIPT_FORMATS
 from onnxpipe.cli.run.words import InputParts
 from onnxpipe.processing.tables.files import FORMATS
+from onnxpipe.processing.tables.lines import Remedies
 
 if TYPE_CHECKING:
     from onnxpipe.tasks.base.spec import TaskSpec
 
 #: The formats of a table that `--format` names.
 TABLE_FORMATS = sorted(set(FORMATS.values()))
+
+#: How what is wrong with a table is mended by options.
+REMEDIES = Remedies(
+    encoding="give the table's encoding, e.g. --encoding {}",
+    delimiter="if it is not the delimiter, give --delimiter",
+    format="give --format csv, tsv, jsonl or text",
+)
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,13 @@ import numpy as np
 
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.batch_feature import BatchFeature
+from onnxpipe.processing.multimodal.media_parts import media_name, source_of
 from onnxpipe.processing.multimodal.placeholders import Expanded, groups_of
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.processing.text.chat import messages as chat
 from onnxpipe.processing.text.chat.control_tokens import ControlTokens, is_marked
 from onnxpipe.processing.text.chat.rendering import ChatRequest
 from onnxpipe.processing.text.tokenizer import Tokenizer
-
-#: The keys of a part of a message that say where its image, or its video, is.
-SOURCES = {"image": ("image", "url", "path", "base64"), "video": ("video", "url", "path")}
 
 
 @dataclass(frozen=True)
@@ -196,17 +194,14 @@ def _part(part: Any, found: _Parted, takes_videos: bool) -> Any:
         )
     if kind == "text":
         return part
-    name = str(kind).removesuffix("_url")
-    if name not in SOURCES or (name == "video" and not takes_videos):
+    name = media_name(part)
+    if name is None or (name == "video" and not takes_videos):
         takes = "texts, images and videos" if takes_videos else "texts and images"
         raise UnsupportedError(f"a message has a part of the type {kind!r}: chats with this model take {takes}")
-    media = found.images if name == "image" else found.videos
-    if kind != name:
-        source = part.get(kind)
-        media.append(source.get("url", "") if isinstance(source, Mapping) else source)
-        return {"type": name}
-    media += [part[key] for key in SOURCES[name] if part.get(key) is not None]
-    return {key: value for key, value in part.items() if key not in SOURCES[name]}
+    source, rest = source_of(part, name)
+    if source is not None:
+        (found.images if name == "image" else found.videos).append(source)
+    return rest
 
 
 def _add_masks(done: Processed, spans: Sequence[Sequence[tuple[int, int]]]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from onnxpipe.processing.json_text import parse_json
 from onnxpipe.processing.tables.characters import text_problem, without_surrogates
 from onnxpipe.processing.tables.csv_records import csv_records
-from onnxpipe.processing.tables.lines import Lines, TableError
+from onnxpipe.processing.tables.lines import IN_PYTHON, Lines, Remedies, TableError
 
 Format = Literal["csv", "tsv", "jsonl", "text"]
 
@@ -127,8 +127,8 @@ class Table:
                 problem = next(filter(None, map(self._not_text, cells)), None)
             if problem is None and len(cells) > width:
                 problem = (
-                    f"it has {len(cells)} cells, the header {width}; is {self.delimiter!r} the delimiter "
-                    "(--delimiter), and are the texts quoted?"
+                    f"it has {len(cells)} cells, the header {width}, split at {self.delimiter!r}; "
+                    f"{self.lines.remedies.delimiter}, and quote texts that contain it"
                 )
             # a row that is too short is filled up, as spreadsheets omit empty cells at the end
             filled = [without_surrogates(cell) for cell in cells] + [""] * (width - len(cells))
@@ -137,7 +137,7 @@ class Table:
     def _not_text(self, text: str) -> str | None:
         """Tell which byte of a text could not be decoded."""
         problem = text_problem(text, self.encoding)
-        return problem and f"{problem}; give the table's encoding, e.g. --encoding cp1252"
+        return problem and f"{problem}; {self.lines.remedies.encoding.format('cp1252')}"
 
 
 def open_table(
@@ -146,6 +146,7 @@ def open_table(
     format: Format | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
+    remedies: Remedies = IN_PYTHON,
 ) -> Table:
     """Open a table: read its header and find out its delimiter and line ends. It is opened once, so a stream will do.
 
@@ -154,6 +155,7 @@ def open_table(
         format: by default the extension's.
         delimiter: one character; by default the one that splits the first rows most evenly.
         encoding: by default UTF-8, with or without a byte order mark.
+        remedies: how its user mends an error.
 
     Raises:
         FileNotFoundError: no such file.
@@ -161,9 +163,9 @@ def open_table(
     """
     path, stdin = (Path("stdin"), True) if str(path) == "-" else (Path(path), False)
     encoding = encoding or "utf-8"
-    format = format or format_of(path)
+    format = format or format_of(path, remedies)
     try:
-        lines = Lines(path, sys.stdin.buffer if stdin else path.open("rb"), encoding)
+        lines = Lines(path, sys.stdin.buffer if stdin else path.open("rb"), encoding, remedies)
     except LookupError:
         raise TableError(f"unknown encoding {encoding!r}") from None
     except FileNotFoundError:
@@ -197,7 +199,7 @@ def _read_header(path: Path, lines: Lines, format: Format, delimiter: str | None
         raise TableError(f"{path} is empty: a table begins with a header")
     if problem is None and (wrong := next(filter(None, (text_problem(name, encoding) for name in header)), None)):
         likely = "utf-16" if first.startswith(_UTF_16) else "cp1252"
-        problem = f"{wrong}; give the table's encoding, e.g. --encoding {likely}"
+        problem = f"{wrong}; {lines.remedies.encoding.format(likely)}"
     if problem:
         raise TableError(f"{path}: the header cannot be read: {problem}")
     duplicates = sorted({name for name in header if header.count(name) > 1})
@@ -206,16 +208,14 @@ def _read_header(path: Path, lines: Lines, format: Format, delimiter: str | None
     return Table(path, format, tuple(header), lines, delimiter, encoding, newline, bom)
 
 
-def format_of(path: Path) -> Format:
+def format_of(path: Path, remedies: Remedies = IN_PYTHON) -> Format:
     """Return a table's format by its extension."""
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:
         if path.suffix:
             raise TableError(f"{path}: unknown table format {path.suffix!r}; known: {', '.join(FORMATS)}") from None
-        raise TableError(
-            f"{path} has no extension that tells its format: give --format csv, tsv, jsonl or text"
-        ) from None
+        raise TableError(f"{path} has no extension that tells its format: {remedies.format}") from None
 
 
 def _object(line: str) -> tuple[dict[str, Any], str | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,24 @@ class TableError(OnnxPipeError, ValueError):
     """A file cannot be read as a table, or written as one."""
 
 
+@dataclass(frozen=True)
+class Remedies:
+    """How the reader of an error mends it: in Python, where a table is a path, or in a command with options.
+
+    Attributes:
+        encoding: for a file in another encoding; {} is the likely one.
+        delimiter: for rows with more cells than the header.
+        format: for a file whose name does not tell its format.
+    """
+
+    encoding: str = "save it as UTF-8, or read it with encoding={!r} yourself and pass its rows"
+    delimiter: str = "if it is not the delimiter, pass the rows instead of the path"
+    format: str = "name it .csv, .tsv or .jsonl"
+
+
+IN_PYTHON = Remedies()
+
+
 class Lines(Iterator[str]):
     """Iterates over the lines of a stream, with their line ends; some may be looked at beforehand, or given back.
 
@@ -28,6 +47,7 @@ class Lines(Iterator[str]):
         path: names the stream in errors.
         stream: the bytes.
         encoding: Python's name of the encoding.
+        remedies: how its user mends an error.
 
     Attributes:
         number: how many lines were taken.
@@ -38,7 +58,8 @@ class Lines(Iterator[str]):
         LookupError: an unknown encoding.
     """
 
-    def __init__(self, path: Path, stream: BinaryIO, encoding: str) -> None:
+    def __init__(self, path: Path, stream: BinaryIO, encoding: str, remedies: Remedies = IN_PYTHON) -> None:
+        self.remedies = remedies
         self.number = self.offset = 0
         self.ended = True
         self._path = path
@@ -80,7 +101,8 @@ class Lines(Iterator[str]):
         try:
             line = self._file.readline(CELL_LIMIT + 1)
         except UnicodeError as error:
-            raise TableError(f"{self._path} is not {self._file.encoding}: {error}; give its --encoding") from None
+            mend = self.remedies.encoding.format("cp1252")
+            raise TableError(f"{self._path} is not {self._file.encoding}: {error}; {mend}") from None
         if len(line) > CELL_LIMIT:
             at = self.number + len(self._ahead) + 1
             raise TableError(f"{self._path}: line {at} is longer than {CELL_LIMIT} characters")

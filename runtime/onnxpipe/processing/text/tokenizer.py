@@ -49,6 +49,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         chat_template: the template, or templates by name; None if there is none.
         src_lang, tgt_lang: the languages of `text` and `text_target`, in tokenizers with language tokens.
         name_or_path: where it was loaded from.
+        warns_of_length: whether rows that are longer than the model accepts are warned of, once.
     """
 
     def __init__(self, backend: Any, settings: TokenizerSettings | None = None, target: Any = None) -> None:
@@ -72,6 +73,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         self.name_or_path = settings.name_or_path
         self._is_marian = (settings.tokenizer_class or "").removesuffix("Fast") == "MarianTokenizer"
         self._warned: set[str] = set()
+        self.warns_of_length = True
         self._longest = MAX_TEXT // growth(backend.normalizer)
         forced = "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output"
         self._cleans_bpe = bool(settings.config.get(forced)) or settings.tokenizer_class in IN_PYTHON
@@ -374,7 +376,7 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
 
     def _warn_of_length(self, rows: Sequence[Any]) -> None:
         longest = max(map(len, rows), default=0)
-        if 0 < self.model_max_length < longest:
+        if self.warns_of_length and 0 < self.model_max_length < longest:
             self._warn_once(
                 "length",
                 "Token indices sequence length is longer than the specified maximum sequence length for this model "

@@ -8,9 +8,6 @@ from typing import Any
 
 from onnxpipe.tasks.base.chats import Chat
 
-#: The keys of a part of a message that say where its image or video is, as transformers has them.
-_SOURCES = {"image": ("image", "url", "path", "base64"), "video": ("video", "url", "path")}
-
 
 def with_loaded_images(images: Any, timeout: float | None) -> Any:
     """Load an image, or those of a list, or of a list of lists; None and empty lists stay.
@@ -84,18 +81,15 @@ def content_parts(message: Mapping[str, Any], timeout: float | None, *, texts: b
 
 
 def _loaded(part: Any, timeout: float | None) -> Any:
+    from onnxpipe.processing.multimodal.media_parts import media_name, source_of
+
     if not isinstance(part, Mapping):
         return part
-    kind = str(part.get("type"))
-    name = kind.removesuffix("_url")
-    if name not in _SOURCES:
+    name = media_name(part)
+    if name is None:
         return part
-    if kind != name:
-        named = part.get(kind)
-        return {"type": name, name: _read(name, named.get("url") if isinstance(named, Mapping) else named, timeout)}
-    found = [part[key] for key in _SOURCES[name] if part.get(key) is not None]
-    rest = {key: value for key, value in part.items() if key not in _SOURCES[name]}
-    return {**rest, name: _read(name, found[0], timeout)} if found else rest
+    source, rest = source_of(part, name)
+    return rest if source is None else {**rest, name: _read(name, source, timeout)}
 
 
 def _read(name: str, source: Any, timeout: float | None) -> Any:

@@ -137,6 +137,8 @@ class Pipeline(Generic[OptionsT]):
             image_processor = feature_extractor
         self.model: Any = model  # each task knows which class it needs
         self._tokenizer = tokenizer
+        if tokenizer is not None:
+            tokenizer.warns_of_length = False  # whether a row is too long the model says, and how to mend it
         self.feature_extractor = feature_extractor
         self.image_processor = image_processor
         self.video_processor = video_processor
@@ -302,9 +304,7 @@ class Pipeline(Generic[OptionsT]):
         """`self(X)`, for code written for scikit-learn."""
         return self(X)
 
-    def transform(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
-        """`self(X)`, for code written for scikit-learn."""
-        return self(X)
+    transform = predict
 
     # -- what users look at -----------------------------------------------------------------------------------------
     @property

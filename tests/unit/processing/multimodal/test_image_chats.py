@@ -8,6 +8,7 @@ import pytest
 
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.multimodal.image_chats import _without_media
+from onnxpipe.tasks.base.image_chats import content_parts
 
 TEXT = {"type": "text", "text": "What is this?"}
 
@@ -22,3 +23,26 @@ def test_images_are_taken_out_of_their_parts() -> None:
     found = _without_media([{"role": "user", "content": [{"type": "image", "image": "a.png"}, TEXT]}], False)
     assert found.images == ["a.png"]
     assert found.messages[0]["content"][1] == TEXT
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image", "url": "http://localhost/a.png", "path": "b.png"},
+        {"type": "image", "image": "a.png", "base64": "aGk="},
+        {"type": "image_url", "image_url": {"url": "a.png"}, "url": "b.png"},
+        {"type": "video", "video": "a.mp4", "path": "b.mp4"},
+    ],
+)
+def test_two_sources_in_one_part_are_refused(part: dict[str, Any]) -> None:
+    message = {"role": "user", "content": [part, TEXT]}
+    with pytest.raises(UnsupportedError, match="give one of them"):
+        _without_media([message], takes_videos=True)
+    with pytest.raises(UnsupportedError, match="give one of them"):
+        content_parts(message, None, texts=True)
+
+
+def test_what_is_none_is_no_source() -> None:
+    part = {"type": "image", "url": None, "path": "b.png", "detail": "low"}
+    found = _without_media([{"role": "user", "content": [part]}], False)
+    assert (found.images, found.messages[0]["content"]) == (["b.png"], [{"type": "image", "detail": "low"}])

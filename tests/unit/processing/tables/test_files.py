@@ -81,8 +81,10 @@ def test_text_keeps_empty_lines(tmp_path: Path) -> None:
         ("t.csv", b"text\ncaf\xe9\n", "byte 0xe9 is not utf-8"),
         ("t.json", '[{"text": "a"}]', "JSON array"),
         ("t.jsonl", '{"text": "a"', "line 1"),
-        ("t.csv", "text\na\n".encode("utf-16"), "the header cannot be read: byte 0xff is not utf-8; .* utf-16"),
-        ("t.tsv", b"t\xebxt\na\n", "byte 0xeb is not utf-8; give the table's encoding, e.g. --encoding cp1252"),
+        ("t.csv", "text\na\n".encode("utf-16"), "the header cannot be read: byte 0xff is not utf-8; .*'utf-16'"),
+        ("t.tsv", b"t\xebxt\na\n", "byte 0xeb is not utf-8; save it as UTF-8, or read it with encoding='cp1252'"),
+        ("t", "text\n", "no extension that tells its format: name it .csv"),
+        ("t.csv", "a,b\n1,2\n1,2,3\n1,2\n", "has 3 cells, the header 2, split at ','; .* pass the rows"),
     ],
 )
 def test_what_is_not_a_table(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
@@ -157,7 +159,7 @@ def test_rows_that_cannot_be_read_are_rows(tmp_path: Path) -> None:
     assert [(record.cells, record.problem and record.problem.split(";")[0]) for record in given.rows()] == [
         ({"id": "1", "text": "a"}, None),
         ({"id": "2", "text": "caf\ufffd"}, "byte 0xe9 is not utf-8"),
-        ({"id": "3", "text": "x"}, "it has 3 cells, the header 2"),
+        ({"id": "3", "text": "x"}, "it has 3 cells, the header 2, split at ','"),
         ({"id": "4", "text": "d"}, None),
     ]
     lines = b'{"text": "a"}\n{"text"\n[1]\n{"text": "\xff"}\n' + b"[" * 100_000 + b'\n{"text": "b"}\n'
