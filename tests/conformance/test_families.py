@@ -16,7 +16,7 @@ from onnxpipe import pipeline
 from tolerances import float32
 from zoo import FAMILY
 from zoo.cache import cached_bundle, cached_model
-from zoo.text.families import FAMILIES
+from zoo.text.families import FAMILIES, POSITIONS
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -102,3 +102,9 @@ def test_rows_share_no_batch_where_padding_changes_answers(name: str) -> None:
     pipe = pipeline("text-classification", model=str(bundle))
     assert pipe(list(TEXTS)) == [pipe(text)[0] for text in TEXTS]
     assert pipe(list(TEXTS), batch_size=3) != pipe(list(TEXTS)), "asked for, a batch is padded, as in transformers"
+
+
+def test_rows_beyond_the_original_length_of_longrope_are_refused() -> None:
+    pipe = pipeline("text-generation", model=str(cached_bundle("phi3-longrope", FAMILY)))
+    with pytest.raises(RuntimeError, match=f"the model has positions for {POSITIONS}: pass a smaller max_new_tokens"):
+        pipe(TEXTS[0], max_new_tokens=POSITIONS, min_new_tokens=POSITIONS, do_sample=False)

@@ -33,6 +33,9 @@ Array = NDArray[Any]
 #: What a graph is fed besides tokens and caches, if it has such inputs.
 _FED = ("attention_mask", "num_logits_to_keep", "use_cache_branch")
 
+#: Scalings of rotary positions whose frequencies change with a row's length; graphs have those of short rows.
+_BY_LENGTH = ("dynamic", "longrope", "su")
+
 
 class CausalGraph:
     """A causal model's sessions.
@@ -162,8 +165,8 @@ class CausalGraph:
 
     def explained(self, error: RuntimeError, length: int) -> RuntimeError:
         """The error, or a clearer one if a row of `length` tokens is beyond the model's positions."""
-        limit = self._config.get("max_position_embeddings")
-        if not isinstance(limit, int) or length <= limit:
+        limit = _positions(self._config)
+        if limit is None or length <= limit:
             return error
         return RowTooLongError(
             f"a row has {length} tokens and the model has positions for {limit}: pass a smaller max_new_tokens (or "
@@ -179,6 +182,16 @@ class CausalGraph:
         last = positions.argmax(axis=1)
         wanted = np.maximum(last[:, None] + np.arange(1 - keep, 1), 0)
         return np.asarray(np.take_along_axis(output, wanted[:, :, None], axis=1))
+
+
+def _positions(config: Config) -> int | None:
+    """How many positions a row has; where the frequencies of longer rows are others, those before that."""
+    limit = config.get("max_position_embeddings")
+    scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if isinstance(scaling, Mapping) and scaling.get("rope_type", scaling.get("type")) in _BY_LENGTH:
+        original = scaling.get("original_max_position_embeddings") or config.get("original_max_position_embeddings")
+        limit = original or limit
+    return limit if isinstance(limit, int) else None
 
 
 class Runner:
