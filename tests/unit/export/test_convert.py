@@ -281,7 +281,7 @@ def test_task_from_architecture(architecture: str, task: str, tmp_path: Path) ->
 
 
 def test_task_that_nothing_names(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="name one with task="):
+    with pytest.raises(ExportError, match="Name one with task="):
         tasks.resolve(None, SimpleNamespace(architectures=["WeirdForSomething"]), tmp_path)
 
 
@@ -318,6 +318,7 @@ def test_folders_whose_names_are_not_utf8(tmp_path: Path) -> None:
     assert json.loads((odd / "bundle/bundle.json").read_text("utf-8"))["source"]["model"] == os.fsdecode(b"m\xff")
     verified = CliRunner().invoke(main, ["verify", str(odd / "bundle")])
     assert verified.exit_code == 0
-    result = CliRunner().invoke(main, ["run", "text-classification", "-m", str(odd), "good"])
+    (odd / "empty").mkdir()
+    result = CliRunner().invoke(main, ["run", "text-classification", "-m", str(odd / "empty"), "good"])
     assert result.exit_code == 1
     assert "error: " in result.stderr
