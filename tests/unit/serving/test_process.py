@@ -50,13 +50,22 @@ def test_a_process_answers_and_ends_in_order(tmp_path: Path) -> None:
             assert ask(url, {"inputs": "tea cup"}) == [4, 6]
             with pytest.raises(urllib.error.HTTPError, match="400"):
                 ask(url, {"inputs": 5})
+            process.send_signal(signal.SIGHUP)
+            lines = list(iter(process.stderr.readline, "the models were loaded anew\n"))
+            assert ask(url, {"inputs": "cup"}) == [3, 4]
+            (model / "config.json").write_text("{", encoding="utf-8")
+            process.send_signal(signal.SIGHUP)
+            while not (line := process.stderr.readline()).startswith("error: the models were not loaded anew"):
+                lines.append(line)
+            assert ask(url, {"inputs": "cup"}) == [3, 4]  # by the old ones
             process.send_signal(signal.SIGTERM)
             rest = process.stderr.read()
         finally:
             process.kill()
     assert process.wait() == 128 + signal.SIGTERM
-    assert [json.loads(line)["code"] for line in rest.splitlines() if line.startswith("{")] == [200, 200, 400]
-    assert "Traceback" not in rest
+    log = "".join(lines) + rest
+    assert [json.loads(line)["code"] for line in log.splitlines() if line.startswith("{")] == [200, 200, 400, 200, 200]
+    assert "Traceback" not in log
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_process(tmp_path: Path) -> None:

@@ -116,8 +116,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _reload_on_hangup(reload: Callable[[], None]) -> None:
-    """Load the models anew at SIGHUP, beside the old ones, which stay if that fails."""
+    """Load the models anew at SIGHUP, beside the old ones, which stay if that fails; under `nohup` it stays ignored."""
     if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return
 
     def again() -> None:

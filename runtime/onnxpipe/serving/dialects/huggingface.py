@@ -84,19 +84,18 @@ class HuggingFaceRoutes:
         if body.get("stream"):
             return await self._stream(request, served, inputs, parameters)
 
-        def call(view: Any) -> Any:
-            check_size(inputs, served.spec, settings)
-            return view(inputs, **parameters)
-
-        answer = await self._state.calls.answer(request, served, call)
-        if instances is not None:
-            return json_response({"predictions": plain_answer(answer)})
         if details:
             raise bad_request("details are given of streams only: pass stream", "details")
-        raw = _file(answer, request)
-        if raw is not None:
-            return raw
-        return json_response(plain_answer(_as_hosted(answer, inputs, served) if hosted else answer))
+
+        def call(view: Any) -> Response:  # features and masks are large: they are written here, not in the event loop
+            check_size(inputs, served.spec, settings)
+            answer = view(inputs, **parameters)
+            if instances is not None:
+                return json_response({"predictions": plain_answer(answer)})
+            shaped = _as_hosted(answer, inputs, served) if hosted else answer
+            return _file(answer, request) or json_response(plain_answer(shaped))
+
+        return await self._state.calls.answer(request, served, call)
 
     async def _body(self, request: Request, served: ServedModel) -> dict[str, Any]:
         """Read the body: JSON, or the bytes of a file with parameters in the query."""

@@ -57,11 +57,12 @@ class EmbeddingRoutes:
         if size is not None:
             check_dimensions(served, size)
             options["truncate_dim"] = size
-        vectors = await self._state.calls.answer(request, served, lambda view: view(texts, **options))
-        data = [
-            {"object": "embedding", "index": number_, "embedding": _encoded(vector, form)}
-            for number_, vector in enumerate(vectors)
-        ]
+
+        def call(view: Any) -> list[dict[str, Any]]:
+            vectors = enumerate(view(texts, **options))
+            return [{"object": "embedding", "index": at, "embedding": _encoded(each, form)} for at, each in vectors]
+
+        data = await self._state.calls.answer(request, served, call)
         tokens = 0 if exchange.caller is None else exchange.caller.tokens
         exchange.prompt = tokens
         used = {"prompt_tokens": tokens, "total_tokens": tokens}
