@@ -148,7 +148,7 @@ class _Slots:
 class FakeCausal(_Model):
     """A decoder-only model."""
 
-    def slots(self, count: int) -> _Slots:
+    def slots(self, count: int, keep: bool | None = None) -> _Slots:
         return _Slots(self)
 
     def prompt_of(self, prompt: Any, inputs: Mapping[str, Any]) -> Any:

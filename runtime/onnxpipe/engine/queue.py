@@ -3,8 +3,7 @@
     callers ─submit─▶ rows that wait ─cut─▶ a batch ─run─▶ outputs ─▶ each caller its own
 
 The oldest row always goes first, so nobody starves; with it go those of the rows behind it that are nearest to it in
-length, until the padded batch reaches the budget. There is no timer: an idle queue runs a row at once, alone, and
-company gathers while a batch runs.
+length, until the padded batch reaches the budget. There is no timer: an idle queue runs a row at once, alone; company gathers.
 """
 
 from __future__ import annotations
@@ -24,8 +23,7 @@ from onnxpipe.errors import CallCancelledError, CallTimeoutError, OverloadedErro
 if TYPE_CHECKING:
     from onnxpipe.engine.scheduler import Work
 
-#: Rows behind the oldest among which its company is looked for.
-_AHEAD = 256
+_AHEAD = 256  # rows behind the oldest among which its company is looked for
 _NEWEST = 0.2  # weight of the last batch in the mean speed
 
 
@@ -132,6 +130,7 @@ class Queue:
     Args:
         workers: threads that run batches; 0 for none: then `step()` runs one batch in the calling thread.
         slots: rows of a batch that others join while it runs; 0 lets none join.
+        keep: whether prompts may continue from what was run before; None leaves it to the model.
         most_cost: the sum of lengths that may wait before calls are refused.
         most_calls: the calls that may wait.
         most_length: the length of a row beyond which it is refused; None for no limit.
@@ -144,13 +143,14 @@ class Queue:
         *,
         workers: int = 1,
         slots: int = 8,
+        keep: bool | None = None,
         most_cost: int = 65_536,
         most_calls: int = 512,
         most_length: int | None = None,
         on_batch: Callable[[BatchReport], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.clock, self.slots = clock, slots
+        self.clock, self.slots, self.keep = clock, slots, keep
         self.most_cost, self.most_calls, self.most_length, self._on_batch = most_cost, most_calls, most_length, on_batch
         self._waiting: deque[_Waiting] = deque()
         self._changed = threading.Condition()

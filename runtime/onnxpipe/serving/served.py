@@ -116,6 +116,7 @@ class ModelTable:
         queue = Queue(
             workers=workers,
             slots=self._settings.slots,
+            keep=self._settings.prefix_cache,
             most_cost=self._settings.max_queue * budget,
             most_calls=self._settings.max_calls,
             most_length=_most_length(pipe, self._settings),

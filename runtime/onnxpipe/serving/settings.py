@@ -40,6 +40,7 @@ class ServeSettings:
         max_calls: requests at a time, those that wait included.
         max_queue: batches' worth of rows that may wait for a model.
         slots: texts that a model writes at a time.
+        prefix_cache: prompts continue from what was run before; None: unless activations are rounded to 8 bits.
         cache_memory: bytes that the texts which a model writes at a time may take; None for a quarter of what the
             process may use. It bounds the tokens of each.
         threads: requests that are encoded, or wait for the model, at a time.
@@ -63,6 +64,7 @@ class ServeSettings:
     max_calls: int = 512
     max_queue: int = 64
     slots: int = 8
+    prefix_cache: bool | None = None
     cache_memory: int | None = None
     threads: int = 64
     timeout_s: float | None = None

@@ -256,6 +256,15 @@ def test_a_prompt_continues_from_the_longest_row_of_its_owner_that_begins_alike(
     assert answer(chat, "a") == 0  # the rows that were used longest ago make room
 
 
+def test_nothing_is_kept_where_it_must_not(ragged: CausalGraph) -> None:
+    slots, chat = SlotCache(ragged, 2, keep=False), np.arange(50)
+    for _ in range(2):
+        run = slots.begin(chat, 100)
+        assert run.cached == 0 and run.advance() is not None
+        slots.admit(run)
+        slots.leave(0, chat)
+
+
 def test_several_tokens_at_once(ragged: CausalGraph, padded: CausalGraph) -> None:
     one = RaggedDecoder(ragged, PROMPTS[:1], 1, max_length=20, hidden=False)
     one.prefill()

@@ -43,6 +43,8 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 @click.option("--threads", type=click.IntRange(1), help="Threads of one run; by default what suits the task.")
 @click.option("--slots", default=8, show_default=True, type=click.IntRange(0),
               help="Texts that a model writes at a time; 0 writes one call after the other.")  # fmt: skip
+@click.option("--prefix-cache/--no-prefix-cache", default=None,
+              help="Continue prompts from what was run before; by default of graphs that are not int8.")  # fmt: skip
 @click.option("--cache-memory", type=click.FloatRange(0, min_open=True), metavar="GB",
               help="Memory for the texts that are written at a time; by default a quarter of all.")  # fmt: skip
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Further port with /metrics alone, without a key.")
@@ -72,6 +74,7 @@ def command(
     workers: int | None,
     threads: int | None,
     slots: int,
+    prefix_cache: bool | None,
     cache_memory: float | None,
     metrics_port: int | None,
     skip_verify: bool,
@@ -127,6 +130,7 @@ def command(
         timeout_s=timeout,
         drain_s=drain,
         slots=slots,
+        prefix_cache=prefix_cache,
         cache_memory=None if cache_memory is None else int(cache_memory * 1000 * MB),
     )
     hub = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": offline}

@@ -145,14 +145,21 @@ class CausalLM(GenerativeModel):
         """Inputs that `generate()` takes besides generation parameters."""
         return frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
 
-    def slots(self, count: int) -> SlotCache | None:
+    def slots(self, count: int, keep: bool | None = None) -> SlotCache | None:
         """Make the caches of several decodings that come and go; None where the graph cannot have them.
 
         It needs GroupQueryAttention, no states, ids as its input, and memory that is numpy's.
+
+        Args:
+            count: the most rows.
+            keep: let prompts continue from what was run before. None leaves that out where activations are rounded to 8
+                bits: what was run token by token differs from what is run at once in the last bits of a float, which
+                rounding can turn into another token.
         """
         graph = self.graph
         fits = graph.ragged and not graph.states and self.embeddings is None and graph.prompt is graph.session
-        return SlotCache(graph, count) if fits and graph.session.device.type == "cpu" else None
+        keep = self.precision != "int8" if keep is None else keep
+        return SlotCache(graph, count, keep=keep) if fits and graph.session.device.type == "cpu" else None
 
     def prompt_of(self, prompt: Array, inputs: Mapping[str, Any]) -> Array:
         """Return the tokens of the one prompt of a decoding without its padding: int64 (length,)."""

@@ -78,10 +78,11 @@ class SlotCache:
     Args:
         graph: a graph with GroupQueryAttention, on the CPU.
         slots: the most rows.
+        keep: keep what rows that left have in their caches.
     """
 
-    def __init__(self, graph: CausalGraph, slots: int) -> None:
-        self._graph, self._slots = graph, slots
+    def __init__(self, graph: CausalGraph, slots: int, *, keep: bool = True) -> None:
+        self._graph, self._slots, self._keeps = graph, slots, keep
         self._runner = Runner(graph, hidden=False)
         self._room = 0
         self._memory: dict[str, Array] = {}
@@ -145,7 +146,7 @@ class SlotCache:
             owner: see `begin`.
         """
         length = int(self._lengths[row])
-        if _WORTH_KEEPING <= length <= _KEPT:
+        if self._keeps and _WORTH_KEEPING <= length <= _KEPT:
             arrays = {name: memory[row : row + 1, :, :length].copy() for name, memory in self._memory.items()}
             self._keep(_Kept(np.array(tokens[:length]), owner, arrays))
         last = len(self._lengths) - 1

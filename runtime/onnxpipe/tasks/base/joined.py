@@ -33,10 +33,11 @@ def let_join(work: Work, pipe: Any, options: Any) -> Work:
         pipe: its view of a pipeline.
         options: its options.
     """
-    slots, make = pipe.caller.queue.slots, getattr(pipe.model, "slots", None)
+    queue, make = pipe.caller.queue, getattr(pipe.model, "slots", None)
+    slots = queue.slots
     if not slots or make is None or not can_join(pipe.resolved(options)) or make(0) is None:
         return work
-    joining = Joining(slots, lambda: JoinedTexts(make(slots)))
+    joining = Joining(slots, lambda: JoinedTexts(make(slots, queue.keep)))
     return replace(work, group="joined", most_rows=None, joining=joining, begin=lambda row: pipe.begin(row, options))
 
 
