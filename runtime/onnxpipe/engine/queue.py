@@ -3,7 +3,7 @@
     callers ─submit─▶ rows that wait ─cut─▶ a batch ─run─▶ outputs ─▶ each caller its own
 
 The oldest row always goes first, so nobody starves; with it go those of the rows behind it that are nearest to it in
-length, until the padded batch reaches the budget. There is no timer: an idle queue runs a row at once, alone; company gathers.
+length, until the padded batch reaches the budget. There is no timer: an idle queue runs a row at once, and alone.
 """
 
 from __future__ import annotations
