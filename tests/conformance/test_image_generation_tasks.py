@@ -148,6 +148,8 @@ def test_arguments_that_do_not_fit(photo: Image.Image) -> None:
         image("a cat", image=photo, strength=0.1, num_inference_steps=5)
     with pytest.raises(UnsupportedError, match="needs image="):
         image("a cat")
+    with pytest.raises(UnsupportedError, match="image: 2 images for 1 images to make: pass a prompt for each"):
+        image("a cat", image=[photo] * 2, num_inference_steps=2)
     with pytest.raises(UnsupportedError, match="3 images"):
         image(["a", "b"], image=[photo] * 3, strength=1.0, num_images_per_prompt=2, num_inference_steps=1, seed=[1] * 4)
 

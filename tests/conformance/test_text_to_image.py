@@ -20,6 +20,7 @@ import torch
 
 import onnxpipe
 from conformance.diffusion_pairs import (
+    CLOSE,
     GREY,
     PROMPTS,
     Pair,
@@ -30,6 +31,8 @@ from conformance.diffusion_pairs import (
     scene,
     torch_generators,
 )
+from onnxpipe.diffusion import schedulers
+from onnxpipe.errors import UnknownArgumentError
 from zoo import DIFFUSION
 from zoo.cache import cached_bundle, cached_model
 
@@ -157,6 +160,42 @@ def test_skipped_layers(skipped: int) -> None:
         )
     ours = both.ours(PROMPTS[0], num_inference_steps=2, seed=5, output_type="np", clip_skip=skipped)
     compare(ours.images, theirs.images)
+
+
+@pytest.mark.parametrize("name", ["sd", "sdxl", "sd3", "lcm"])
+@pytest.mark.parametrize("guided", [True, False])
+def test_encoded_prompts(name: str, guided: bool) -> None:
+    both = pair(name)
+    several = {
+        other: None for other in ("prompt_2", "prompt_3") if other in both.theirs.encode_prompt.__code__.co_varnames
+    }
+    arguments = {"num_images_per_prompt": 2, "do_classifier_free_guidance": guided and name != "lcm"}
+    negative = {} if name == "lcm" else {"negative_prompt": "blur"}
+    with torch.no_grad():
+        theirs = both.theirs.encode_prompt(PROMPTS[0], device="cpu", **several, **negative, **arguments)
+    ours = both.ours.encode_prompt(PROMPTS[0], device="cpu", **negative, **arguments)
+    assert len(ours) == len(theirs)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert (mine is None) == (other is None)
+        if mine is not None:
+            assert np.abs(mine - other.numpy()).max() < CLOSE
+    with pytest.raises(UnknownArgumentError, match="encode_prompt got an unexpected keyword argument 'strength'"):
+        both.ours.encode_prompt(PROMPTS[0], strength=0.5)
+
+
+def test_attributes_that_code_for_diffusers_reads() -> None:
+    both = pair("sd")
+    names = {each.__name__ for each in both.theirs.scheduler.compatibles}
+    assert {each.__name__ for each in both.ours.scheduler.compatibles} == names & set(schedulers.SCHEDULERS)
+    for pipe in (both.ours, both.theirs):
+        assert pipe.unet.config.sample_size == 8
+        assert pipe.vae.config.scaling_factor == 0.18215
+        assert pipe.config["_class_name"] == "StableDiffusionPipeline"
+        pipe.vae.enable_tiling()
+        pipe.vae.disable_tiling()
+    assert not both.ours.vae.tiling
+    with pytest.raises(AttributeError, match="has no 'sample_sise'"):
+        _ = both.ours.unet.config.sample_sise
 
 
 def test_skipped_layers_of_two_encoders() -> None:

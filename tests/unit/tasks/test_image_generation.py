@@ -90,6 +90,7 @@ def test_an_argument_that_is_not_known() -> None:
     with pytest.raises(UnknownArgumentError, match="did you mean 'num_inference_steps'"):
         request(num_inference_step=4)
     assert request(ip_adapter_image=None, height=None).height is None
+    assert request(cross_attention_kwargs={}).prompt == "a cat"
 
 
 def test_what_each_family_takes() -> None:

@@ -103,6 +103,17 @@ class Scheduler(ABC, Generic[ConfigT]):
         self._step_index: int | None = None
         self._prepare()
 
+    @property
+    def compatibles(self) -> list[type[Scheduler[Any]]]:
+        """The schedulers that may take this one's place with `X.from_config(scheduler.config)`."""
+        from onnxpipe.diffusion import schedulers
+
+        alone = ("LCMScheduler", "FlowMatchEulerDiscreteScheduler")  # for models that were trained for them
+        name = type(self).__name__
+        return [type(self)] if name in alone else [
+            getattr(schedulers, each) for each in schedulers.SCHEDULERS if each not in alone
+        ]  # fmt: skip
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any], **changes: Any) -> Self:
         """Make a scheduler from the config of another one, also of another class, or from a file's object.

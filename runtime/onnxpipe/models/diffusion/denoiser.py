@@ -34,7 +34,7 @@ class Denoiser:
     def __init__(self, graphs: ComponentGraphs, name: str) -> None:
         self._graphs = graphs
         self.name = name
-        self.config: Mapping[str, Any] = graphs.config(name)
+        self.config = graphs.config(name)
         self.in_channels = _whole(self.config.get("in_channels"), _CHANNELS)
         size = self.config.get("sample_size")
         sides = list(size) if isinstance(size, (list, tuple)) else [size, size]

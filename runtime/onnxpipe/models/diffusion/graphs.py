@@ -13,6 +13,16 @@ from onnxpipe.engine import Device, Session
 from onnxpipe.models.base import Opener
 
 
+class ComponentConfig(dict[str, Any]):
+    """The config.json of a component: its fields by key, and as attributes."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"this config has no {name!r}; it has {', '.join(self)}") from None
+
+
 class ComponentGraphs:
     """Opens the graphs of a folder of components.
 
@@ -80,11 +90,11 @@ class ComponentGraphs:
             for name in names:
                 self._open.pop(name, None)
 
-    def config(self, *names: str) -> dict[str, Any]:
+    def config(self, *names: str) -> ComponentConfig:
         """Read the config.json of the first of the components `names` that has one; an empty one if none has.
 
         Raises:
             BundleError: the file is not a config.
         """
         found = next((name for name in names if has_file(self._bundle.folder, f"{name}/config.json")), None)
-        return read_json(self._bundle.folder, f"{found}/config.json") if found is not None else {}
+        return ComponentConfig(read_json(self._bundle.folder, f"{found}/config.json") if found is not None else {})

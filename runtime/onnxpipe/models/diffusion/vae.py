@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class Vae:
 
     def __init__(self, graphs: ComponentGraphs) -> None:
         self.graphs = graphs
-        self.config: Mapping[str, Any] = graphs.config(_DECODER, "vae", _ENCODER)
+        self.config = graphs.config(_DECODER, "vae", _ENCODER)
         blocks = self.config.get("block_out_channels") or self.config.get("decoder_block_out_channels") or [0] * 4
         self.factor: int = 2 ** (len(blocks) - 1)
         self.channels = int(self.config.get("latent_channels", 4))
@@ -97,6 +97,19 @@ class Vae:
             )
         run = self._tiled(_only(self.graphs.session(_DECODER)), decode=True)
         return np.concatenate([run(each[None]) for each in self._plain(latents)])
+
+    def enable_tiling(self) -> None:
+        """Work on overlapping tiles where an image is larger than those it was trained with."""
+        self.tiling = True
+
+    def disable_tiling(self) -> None:
+        """Work on whole images."""
+        self.tiling = False
+
+    def enable_slicing(self) -> None:
+        """Decode images one by one, which is always done here."""
+
+    disable_slicing = enable_slicing
 
     def release(self) -> None:
         """Close the graphs, if memory is scarce."""

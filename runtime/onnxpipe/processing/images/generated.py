@@ -246,8 +246,10 @@ def repeat_to(values: Array, count: int, what: str, option: str) -> Array:
     Raises:
         UnsupportedError: it does not divide `count`.
     """
-    if len(values) >= count:
+    if len(values) == count:
         return values
+    if len(values) > count:
+        raise UnsupportedError(f"{option}: {len(values)} {what} for {count} images to make: pass a prompt for each")
     if count % len(values):
         raise UnsupportedError(f"{option}: {len(values)} {what} cannot be shared out among {count} images to make")
     return np.tile(values, (count // len(values), *[1] * (values.ndim - 1)))

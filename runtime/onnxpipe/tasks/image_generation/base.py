@@ -13,12 +13,15 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from onnxpipe.bundle.diffusion_folder import INDEX
+from onnxpipe.bundle.files import read_json
 from onnxpipe.diffusion.random import NoiseSource, as_generators
 from onnxpipe.diffusion.schedulers.base import Scheduler
 from onnxpipe.engine import Device
 from onnxpipe.engine.batching import Array
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.seed import next_seed
+from onnxpipe.models.diffusion.graphs import ComponentConfig
 from onnxpipe.models.diffusion.memory import warn_of_memory
 from onnxpipe.models.diffusion.model import DiffusionModel
 from onnxpipe.models.diffusion.safety_checker import SafetyChecker
@@ -100,6 +103,11 @@ class ImageGenerator:
             "model": self.model, "scheduler": self._scheduler, "tokenizers": self._tokenizers,
             "safety_checker": self.safety_checker,
         }  # fmt: skip
+
+    @property
+    def config(self) -> ComponentConfig:
+        """The index of the model's folder: its class, its components and its switches."""
+        return ComponentConfig(read_json(self.model.bundle.folder, INDEX))
 
     @property
     def device(self) -> Device:
@@ -225,6 +233,27 @@ class ImageGenerator:
     def interrupt(self) -> bool:
         """Whether a callback has set `_interrupt`, which ends the run after its step."""
         return self._interrupt
+
+    def encode_prompt(
+        self, prompt: str | list[str], *, do_classifier_free_guidance: bool = True, device: Any = None, **arguments: Any
+    ) -> tuple[Array | None, ...]:
+        """Encode prompts, to be passed as `prompt_embeds` and the like.
+
+        Args:
+            prompt: a text, or several.
+            do_classifier_free_guidance: encode the negative prompt too; without it its arrays are None.
+            device: for code written for diffusers; arrays are numpy's.
+            **arguments: of a call: `negative_prompt`, `prompt_2`, `num_images_per_prompt`, `clip_skip`, ...
+
+        Returns:
+            The prompt's states and the negative prompt's, then for SDXL and SD 3 the pooled vectors of both.
+        """
+        known = self.family.encoded & self.family.known(self.mode)
+        request = ImageRequest.of(f"{type(self).__name__}.encode_prompt", known, {"prompt": prompt, **arguments})
+        with self._lock:
+            found = self.family.encode(request, self.model, self._text_parts(), do_classifier_free_guidance)
+        states = (found.embeds, found.negative)
+        return states if found.pooled is None else (*states, found.pooled, found.negative_pooled)
 
     # -- the call ---------------------------------------------------------------------------------------------------
     def generate(self, arguments: Mapping[str, Any]) -> Any:

@@ -48,6 +48,7 @@ class DiffusionFamily(ABC):
         checked: images go through a safety checker, if there is one.
         arrays_between: the arrays that a callback may ask for and replace, as diffusers lists them.
         consistent: each step predicts the image itself, of which the last prediction is decoded.
+        encoded: the arguments that prompts are encoded with.
     """
 
     title: ClassVar[str]
@@ -59,6 +60,10 @@ class DiffusionFamily(ABC):
     checked: ClassVar[bool] = False
     arrays_between: ClassVar[tuple[str, ...]] = ("latents", "prompt_embeds", "negative_prompt_embeds")
     consistent: ClassVar[bool] = False
+    encoded: ClassVar[frozenset[str]] = frozenset(
+        {"prompt", "prompt_2", "prompt_3", "negative_prompt", "negative_prompt_2", "negative_prompt_3",
+         "num_images_per_prompt", "clip_skip", "max_sequence_length"}
+    )  # fmt: skip
 
     def known(self, mode: Mode) -> frozenset[str]:
         """The arguments of a call in a mode."""

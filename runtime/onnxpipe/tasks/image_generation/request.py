@@ -133,11 +133,11 @@ class ImageRequest:
         given = {name: value for name, value in arguments.items() if value is not None}
         for name in arguments:
             if name in _REFUSED:
-                if name in given:
+                if name in given and given[name] != {}:
                     raise UnsupportedError(f"{caller}: {name}= is not supported: {_REFUSED[name]}")
             elif name not in known:
                 raise UnknownArgumentError.among(caller, name, known)
-        request = cls(**given)
+        request = cls(**{name: value for name, value in given.items() if name not in _REFUSED})
         request._check_prompts()
         request._check_numbers()
         return request
