@@ -150,6 +150,8 @@ def test_a_question_about_images(pair: Pair) -> None:
     given = {"images": [image("photo"), image("odd")], "question": "What is this?"}
     assert list(pair.ours((each for each in [given]), **GREEDY)) == [expected]
     assert "".join(pair.ours.stream(given, **GREEDY)) == text
+    with pytest.raises(UnsupportedError, match="the question is empty"):
+        pair.ours(image("photo"), question=" ")
     with pytest.raises(ValueError, match="question="):
         pair.ours(image("photo"), "<image> x", question="What?")
     pair.ours.processor.chat_template, template = None, pair.ours.processor.chat_template

@@ -304,7 +304,9 @@ class ImageTextToTextPipeline(GenerationPipeline[ImageTextToTextOptions]):
         yield from self._rows(texts, features, question, options)
 
     def _asked(self, value: Mapping[str, Any], question: str) -> Chat | Mapping[str, Any]:
-        """Put a question about images in the form that the model knows."""
+        """Put a question about images in the form that the model knows; an empty one is refused."""
+        if not question.strip():
+            raise UnsupportedError("the question is empty: ask something about the image")
         media = {name: named_media(value, name) for name in ("image", "video")}
         if self.processor.chat_template is None:
             return {f"{name}s": found for name, found in media.items()} | {"text": question}

@@ -174,12 +174,17 @@ def _without_media(messages: Sequence[Any], takes_videos: bool) -> _Parted:
     """Take the images and videos out of the parts of messages.
 
     Raises:
-        UnsupportedError: a part of another type, a text without its text, or a video for a model that takes none.
+        UnsupportedError: a content without parts, a part of another type, a text without its text, or a video for a
+            model that takes none.
     """
     found = _Parted()
     for message in messages:
         content = message.get("content") if isinstance(message, Mapping) else None
         if isinstance(content, (list, tuple)):
+            if not content and not message.get("tool_calls"):
+                raise UnsupportedError(
+                    f"the content of a message is empty: {message!r:.80}; give it a part, or leave it out"
+                )
             message = {**message, "content": [_part(part, found, takes_videos) for part in content]}
         found.messages.append(message)
     return found

@@ -19,6 +19,13 @@ def test_parts_that_would_be_left_out(part: Any) -> None:
         _without_media([{"role": "user", "content": [TEXT, part]}], takes_videos=False)
 
 
+def test_a_message_without_parts_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="the content of a message is empty"):
+        _without_media([{"role": "user", "content": []}], takes_videos=False)
+    call = {"role": "assistant", "content": [], "tool_calls": [{"function": {"name": "look", "arguments": {}}}]}
+    assert _without_media([call], takes_videos=False).messages == [call]
+
+
 def test_images_are_taken_out_of_their_parts() -> None:
     found = _without_media([{"role": "user", "content": [{"type": "image", "image": "a.png"}, TEXT]}], False)
     assert found.images == ["a.png"]
