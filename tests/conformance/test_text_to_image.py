@@ -190,10 +190,10 @@ def test_attributes_that_code_for_diffusers_reads() -> None:
     for pipe in (both.ours, both.theirs):
         assert pipe.unet.config.sample_size == 8
         assert pipe.vae.config.scaling_factor == 0.18215
-        assert pipe.config["_class_name"] == "StableDiffusionPipeline"
         pipe.vae.enable_tiling()
         pipe.vae.disable_tiling()
     assert not both.ours.vae.tiling
+    assert both.ours.config["_class_name"] == both.ours.config._class_name == "StableDiffusionPipeline"
     with pytest.raises(AttributeError, match="has no 'sample_sise'"):
         _ = both.ours.unet.config.sample_sise
 
