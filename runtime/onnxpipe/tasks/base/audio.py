@@ -70,7 +70,7 @@ class AudioPipeline(Pipeline[OptionsT]):
 
     def padding(self) -> Padding:
         """The padding with which rows of different lengths share a batch, if the graph reads a mask of it."""
-        return Padding(0 if getattr(self.model, "pads", False) else None)
+        return Padding(0 if getattr(self.model, "supports_padding", False) else None)
 
     def load(self, source: Any) -> Array:
         """Load the samples of a source: one channel, at the model's rate: (n,).
