@@ -105,10 +105,8 @@ def decoder_of(model: Any) -> Any:
     `get_decoder` looks for names: it finds the output layer of ModernBERT's decoder, and the model itself where it
     knows no name (Llama 4 without its images).
     """
-    from transformers import PreTrainedModel
-
     parts = (model.get_decoder(), model.base_model, getattr(model, "model", None))
-    return next(part for part in parts if isinstance(part, PreTrainedModel) and part is not model)
+    return next(part for part in parts if part is not None and part is not model and any(part.children()))
 
 
 @contextlib.contextmanager
