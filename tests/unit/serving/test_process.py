@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from click.testing import CliRunner
@@ -35,12 +35,24 @@ def ask(url: str, body: Any = None) -> Any:
         return json.loads(answer.read())
 
 
+def _until(stream: IO[str], start: str) -> list[str]:
+    """Read the lines before the one that begins with `start`."""
+    lines: list[str] = []
+    for line in stream:
+        if line.startswith(start):
+            return lines
+        lines.append(line)
+    raise AssertionError(f"the process ended without {start!r}: {lines}")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_process_answers_and_ends_in_order(tmp_path: Path) -> None:
     model = folder(tmp_path / "tea", "sentence_embedding")
     command = [sys.executable, "-m", "onnxpipe", "serve", f"{model}:embedding", "--port", "0", "--device", "cpu"]
     environment = {**os.environ, "NO_PROXY": "127.0.0.1"}
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a process started by nohup ignores it, and so do its own
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        signal.signal(signal.SIGHUP, before)
         assert process.stderr is not None
         try:
             ready = next(line for line in process.stderr if line.startswith("serving "))
@@ -51,12 +63,11 @@ def test_a_process_answers_and_ends_in_order(tmp_path: Path) -> None:
             with pytest.raises(urllib.error.HTTPError, match="400"):
                 ask(url, {"inputs": 5})
             process.send_signal(signal.SIGHUP)
-            lines = list(iter(process.stderr.readline, "the models were loaded anew\n"))
+            lines = _until(process.stderr, "the models were loaded anew\n")
             assert ask(url, {"inputs": "cup"}) == [3, 4]
             (model / "config.json").write_text("{", encoding="utf-8")
             process.send_signal(signal.SIGHUP)
-            while not (line := process.stderr.readline()).startswith("error: the models were not loaded anew"):
-                lines.append(line)
+            lines += _until(process.stderr, "error: the models were not loaded anew")
             assert ask(url, {"inputs": "cup"}) == [3, 4]  # by the old ones
             process.send_signal(signal.SIGTERM)
             rest = process.stderr.read()
