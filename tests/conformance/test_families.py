@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.cases.families import CALLS, TEXTS
+from conformance.cases.family_calls import CALLS, TEXTS
 from onnxpipe import pipeline
 from tolerances import float32
 from zoo import FAMILY
