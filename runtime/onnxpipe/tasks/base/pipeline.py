@@ -188,6 +188,8 @@ class Pipeline(Generic[OptionsT]):
         if self.Options is None:
             stages: Any = legacy.parse(self, kwargs, before)
             return cast("OptionsT", stages)
+        if not kwargs and before is not None:
+            return cast("OptionsT", before)
         known = {field.name for field in dataclasses.fields(self.Options)}
         for name in kwargs:
             if name not in known:
@@ -225,8 +227,7 @@ class Pipeline(Generic[OptionsT]):
         if args:
             logger.warning("Ignoring args : %s", args)
         call = {name: options.pop(name) for name in CallOptions.__annotations__ if name in options}
-        parsed = self.parse(options, self.options) if options or self.Options is None else self.options
-        return self.dispatch(inputs, parsed, **call)
+        return self.dispatch(inputs, self.parse(options, self.options), **call)
 
     def dispatch(
         self,
