@@ -13,10 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, LinearAttentionLayer
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from onnxpipe.errors import ExportError
 from onnxpipe_export import refusals, tracing
+
+try:
+    from transformers.cache_utils import LinearAttentionLayer
+except ImportError:  # in older versions models with states made caches of their own
+
+    class LinearAttentionLayer:  # type: ignore[no-redef]
+        """Stands for the layers with states, of which these versions have none."""
+
 
 Pair = tuple[Any, Any]
 """Keys and values of a layer, tensors (batch, heads, length, head_dim)."""
