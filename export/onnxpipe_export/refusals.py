@@ -1,4 +1,4 @@
-"""What a user is told where torch or a model's own code fails while it is exported: which part, why, what else to do.
+"""Say where torch or a model's own code fails while it is exported: which part, why, what else to do.
 
 Their errors ("list index out of range", "unordered_map::at") mean nothing outside of their code. They are kept as the
 causes of ours.

@@ -157,7 +157,7 @@ def foreign(names: Iterable[str]) -> str:
     names = list(names)
     if any(posixpath.basename(name) == GENAI for name in names):
         return (
-            "a folder of onnxruntime-genai: those of one graph load; of a model that sees or hears take the repository "
+            "a folder of onnxruntime-genai: those of one graph load; of a model of images or audio take the repository "
             "of onnx-community"
         )
     form = next((form for pattern, form in _FOREIGN.items() if any(re.fullmatch(pattern, one) for one in names)), "")
