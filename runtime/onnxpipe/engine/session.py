@@ -38,7 +38,7 @@ _DTYPES = {
 
 
 #: Microseconds that a thread waits for work by spinning, and the first version with that setting.
-_SPIN = "50"
+_SPIN = "10"
 _SPIN_LIMITED = (1, 26)
 
 #: The most inputs whose shapes stand in a message: a language model has two more for each of its layers.
@@ -283,8 +283,8 @@ def _options(runtime: ModuleType, threads: int) -> Any:
     options.log_severity_level = 4  # fatal errors only; others are raised, and would be printed as well
     # Spinning threads burn a core each while they wait for work that, in a server, may come in seconds. For as long as
     # the gap between two operators of one run it pays: a step of a llama of 135M parameters in int8 takes 9 ms instead
-    # of 11.6 on idle cores. 50 us bridge the gaps of small graphs too: 10 us were 4 to 30 % slower on an EPYC, and 2 %
-    # faster on a Xeon. With 1 ms a step on busy cores took up to half as long again.
+    # of 11.6 on idle cores, and at most a few percent longer on busy ones (with 1 ms instead of 10 us up to a half). 50
+    # us were 4 to 30 % faster on an EPYC; on a Xeon a call that follows a pause took 15 % longer with them.
     spins = version_of(runtime) >= _SPIN_LIMITED
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins else "0")
     if spins:
