@@ -86,10 +86,10 @@ def test_generation_and_its_stream() -> None:
     assert web.post("/", json={"inputs": chat, "parameters": GREEDY}).json() == pipe(chat, **GREEDY)
     answer = web.post("/", json={"inputs": "hello", "parameters": GREEDY, "stream": True})
     assert answer.headers["content-type"].startswith("text/event-stream")
-    told = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
     text = own[0]["generated_text"][len("hello") :]
-    assert "".join(each["token"]["text"] for each in told) == text == told[-1]["generated_text"]
-    assert told[-1]["details"]["finish_reason"] == "length"
+    assert "".join(each["token"]["text"] for each in events) == text == events[-1]["generated_text"]
+    assert events[-1]["details"]["finish_reason"] == "length"
 
 
 @pytest.mark.parametrize(

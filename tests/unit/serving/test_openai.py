@@ -33,7 +33,7 @@ def ask(web: Any, **fields: Any) -> Any:
     return web.post("/v1/chat/completions", json={name: value for name, value in body.items() if value is not None})
 
 
-def told(answer: Any) -> list[Any]:
+def events(answer: Any) -> list[Any]:
     lines = [line[6:] for line in answer.text.splitlines() if line.startswith("data: ")]
     assert lines[-1] == "[DONE]"
     return [json.loads(line) for line in lines[:-1]]
@@ -56,7 +56,7 @@ def test_a_chat(web: Any) -> None:
 
 
 def test_a_streamed_chat_is_the_same(web: Any) -> None:
-    chunks = told(ask(web, stream=True, stream_options={"include_usage": True}))
+    chunks = events(ask(web, stream=True, stream_options={"include_usage": True}))
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     text = "".join(each["choices"][0]["delta"].get("content", "") for each in chunks[:-1])
     assert text == own(CHAT)
@@ -80,7 +80,7 @@ def test_stop_strings_are_never_sent_even_in_part(web: Any) -> None:
     expected = whole[: whole.index(stop)]
     answer = ask(web, max_tokens=40, stop=[stop]).json()["choices"][0]
     assert answer["message"]["content"] == expected and answer["finish_reason"] == "stop"
-    chunks = told(ask(web, max_tokens=40, stop=stop, stream=True))
+    chunks = events(ask(web, max_tokens=40, stop=stop, stream=True))
     assert "".join(each["choices"][0]["delta"].get("content", "") for each in chunks) == expected
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
 
@@ -154,7 +154,7 @@ def test_a_call_of_a_tool_is_told_as_one() -> None:
     assert answer["finish_reason"] == "tool_calls" and answer["message"]["content"] is None
     function = answer["message"]["tool_calls"][0]["function"]
     assert function["name"] == "look" and json.loads(function["arguments"]) == {"a": 1}
-    chunks = told(ask(web, max_tokens=100, tools=[TOOL], stream=True))
+    chunks = events(ask(web, max_tokens=100, tools=[TOOL], stream=True))
     assert chunks[-2]["choices"][0]["delta"]["tool_calls"][0]["function"] == function
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
     assert (
@@ -165,10 +165,8 @@ def test_a_call_of_a_tool_is_told_as_one() -> None:
 def test_a_tool_that_must_be_called() -> None:
     pytest.importorskip("llguidance")
     answer = ask(client({"w": writer()}), max_tokens=200, tools=[TOOL], tool_choice="required")
-    if answer.status_code == 400:  # the letters of this model lack some that JSON needs
-        assert "JSON" in answer.text or "form" in answer.text or "grammar" in answer.text
-    else:
-        assert answer.json()["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "look"
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "look"
 
 
 def test_completions(web: Any) -> None:
@@ -181,7 +179,7 @@ def test_completions(web: Any) -> None:
     assert [each["text"] for each in several] == [text + own(text, max_new_tokens=5) for text in ("once", "a")]
     ids = tokenizer()("once", add_special_tokens=False)["input_ids"]
     assert complete(prompt=ids).json()["choices"] == answer["choices"]
-    chunks = told(complete(prompt="once", stream=True, stream_options={"include_usage": True}))
+    chunks = events(complete(prompt="once", stream=True, stream_options={"include_usage": True}))
     assert "".join(each["choices"][0]["text"] for each in chunks[:-1]) == answer["choices"][0]["text"]
     assert chunks[-1]["usage"] == answer["usage"]
     scores = complete(prompt="once", logprobs=2, max_tokens=3).json()["choices"][0]["logprobs"]

@@ -129,12 +129,12 @@ def test_metrics() -> None:
     web = client({"s": sentiment()})
     web.post("/", json=TEXT)
     web.post("/", json={})
-    told = web.get("/metrics").text
-    assert 'onnxpipe_requests_total{code="200",dialect="huggingface",model="s",task="text-classification"} 1.0' in told
-    assert 'onnxpipe_requests_total{code="400"' in told
-    assert 'onnxpipe_batch_rows_count{model="s"} 1.0' in told
-    assert 'onnxpipe_queue_rows{model="s"} 0.0' in told
-    assert 'onnxpipe_info{dtype="float32",model="s"' in told
+    text = web.get("/metrics").text
+    assert 'onnxpipe_requests_total{code="200",dialect="huggingface",model="s",task="text-classification"} 1.0' in text
+    assert 'onnxpipe_requests_total{code="400"' in text
+    assert 'onnxpipe_batch_rows_count{model="s"} 1.0' in text
+    assert 'onnxpipe_queue_rows{model="s"} 0.0' in text
+    assert 'onnxpipe_info{dtype="float32",model="s"' in text
 
 
 def test_a_full_server_refuses_and_says_when_to_come_back() -> None:
