@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.errors import MissingDependencyError, UnsupportedError
+from onnxpipe.processing.plain_values import png_of, to_plain
 
 #: Formats of sound: libsndfile's name and subtype, and the content type.
 AUDIO_FORMATS: Mapping[str, tuple[str, str, str]] = {
@@ -21,42 +22,15 @@ AUDIO_FORMATS: Mapping[str, tuple[str, str, str]] = {
 
 
 def plain_answer(value: Any) -> Any:
-    """Convert an answer to dicts, lists, texts and numbers; images and masks become PNGs in base64."""
-    if isinstance(value, Mapping):
-        if set(value) == {"audio", "sampling_rate"}:
-            return {"audio": base64.b64encode(wav(value)).decode(), "sampling_rate": int(value["sampling_rate"])}
-        return {str(name): plain_answer(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain_answer(each) for each in value]
-    if is_image(value):
-        return base64.b64encode(png(value)).decode()
-    if isinstance(value, bytes):  # an image that came with a chat, and goes back with it
-        return base64.b64encode(value).decode()
-    if getattr(value, "ndim", 0) == 2 and value.dtype == bool:
-        return base64.b64encode(png(_mask(value))).decode()
-    if hasattr(value, "tolist"):  # arrays and scalars of numpy
-        return value.tolist()
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    return str(value)
+    """Convert an answer to dicts, lists, texts and numbers; images, masks and sound become PNGs and WAVs in base64."""
+    return to_plain(value, _in_base64)
 
 
-def is_image(value: Any) -> bool:
-    """Tell whether a value is a PIL image, without importing PIL."""
-    return hasattr(value, "getbands") and hasattr(value, "save")
-
-
-def png(image: Any) -> bytes:
-    """Encode a PIL image."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def _mask(mask: Any) -> Any:
-    from PIL import Image
-
-    return Image.fromarray(mask.astype("uint8") * 255)
+def _in_base64(value: Any) -> Any:
+    if isinstance(value, Mapping) and set(value) == {"audio", "sampling_rate"}:
+        return {"audio": base64.b64encode(wav(value)).decode(), "sampling_rate": int(value["sampling_rate"])}
+    data = value if isinstance(value, bytes) else png_of(value)  # bytes: an image that came with a chat
+    return None if data is None else base64.b64encode(data).decode()
 
 
 def pcm(samples: Any) -> bytes:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from onnxpipe.cli.run.plain import is_image, record_of
+from onnxpipe.cli.run.plain import record_of
 from onnxpipe.cli.terminal import printable
+from onnxpipe.processing.plain_values import is_image
 
 #: Lines of a list of matches or masks.
 _LINES = 10

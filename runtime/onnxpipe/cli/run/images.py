@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpipe.cli.run.outputs import FileKind, OutputFiles
-from onnxpipe.cli.run.plain import is_image, plain, record_of
+from onnxpipe.cli.run.plain import plain, record_of
+from onnxpipe.processing.plain_values import is_image
 
 if TYPE_CHECKING:
     from onnxpipe.tasks.base.spec import TaskSpec

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-import io
 from typing import Any
+
+from onnxpipe.processing.plain_values import png_of, to_plain
 
 
 def plain(value: Any) -> Any:
@@ -13,24 +14,13 @@ def plain(value: Any) -> Any:
     numpy's arrays and scalars become lists and numbers; PIL images, and masks of bool (height, width), become PNGs as
     `data:` URLs, which `load_image` reads.
     """
-    if isinstance(value, dict):
-        return {str(name): plain(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(each) for each in value]
-    if is_image(value):
-        return data_url(value)
-    if getattr(value, "ndim", 0) == 2 and value.dtype == bool:
-        return data_url(mask_image(value))
-    if hasattr(value, "tolist"):  # arrays and scalars of numpy
-        return value.tolist()
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    return str(value)
+    return to_plain(value, _data_url)
 
 
-def is_image(value: Any) -> bool:
-    """Tell whether a value is a PIL image, without importing PIL."""
-    return hasattr(value, "getbands") and hasattr(value, "save")
+def _data_url(value: Any) -> str | None:
+    """Encode an image or a mask as a `data:` URL; None for any other value."""
+    png = png_of(value)
+    return None if png is None else "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def record_of(image: Any) -> dict[str, str]:
@@ -39,20 +29,6 @@ def record_of(image: Any) -> dict[str, str]:
 
     record: dict[str, str] = image.info.get(RECORD, {})
     return record
-
-
-def data_url(image: Any) -> str:
-    """Encode a PIL image as a PNG in a `data:` URL."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def mask_image(mask: Any) -> Any:
-    """Convert a bool array (height, width) to a grey PIL image, 255 where it is true."""
-    from PIL import Image
-
-    return Image.fromarray(mask.astype("uint8") * 255)
 
 
 def megabytes(size: int) -> str:

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from onnxpipe.serving.answers import encode_audio, is_image, plain_answer, png
+from onnxpipe.processing.plain_values import is_image, png
+from onnxpipe.serving.answers import encode_audio, plain_answer
 from onnxpipe.serving.bodies import json_response, parse_body, read_body
 from onnxpipe.serving.dialects.errors import endpoint
 from onnxpipe.serving.exchange import exchange_of

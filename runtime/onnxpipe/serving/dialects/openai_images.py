@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from onnxpipe.serving.answers import png
+from onnxpipe.processing.plain_values import png
 from onnxpipe.serving.bodies import json_response, read_object
 from onnxpipe.serving.dialects.errors import endpoint
 from onnxpipe.serving.dialects.openai_options import number
