@@ -46,6 +46,7 @@ TOKEN_BUDGET = 1024
 WINDOW_ROWS = 1024
 _PATIENCE = 0.05  # seconds
 _HEAD = 4  # rows of a lazy input that a worker makes ahead of the model
+_TOGETHER = 64  # inputs of a list that are encoded at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class ItemError:
 class Work:
     """The steps from an input to its answer. `run` runs a batch; `decode` gets one input's rows with their outputs.
 
+    `encode_many` gives a row for each of several inputs, which costs less than one by one, or None (or an error) if it
+    cannot.
     `can_pad` tells whether rows of different shapes may share a batch (they may not without a padding token).
     `token_budget` limits a batch that the scheduler cuts (its rows times the longest `Row.length`). `window` is the
     number of rows that are gathered before they are sorted by length: a stream reads ahead no further. With `lazy` the
@@ -81,6 +84,7 @@ class Work:
     encode: Callable[[Any], Iterable[Row]]
     run: Callable[[Sequence[Row]], list[Outputs]]
     decode: Callable[[Answered], Any]
+    encode_many: Callable[[Sequence[Any]], Sequence[Row] | None] | None = None
     can_pad: bool = True
     token_budget: int = TOKEN_BUDGET
     window: int = WINDOW_ROWS
@@ -103,7 +107,7 @@ class _Item:
 
     def add(self, row: Row, work: Work) -> None:
         stopped = None if work.caller is None else work.caller.stopped
-        row = replace(row, index=self.index, seed=work.seed, stopped=stopped)
+        row = Row(row.feeds, row.length, row.extra, self.index, work.seed, stopped)
         self.tickets.append(Ticket(row, begin=work.begin))
         self.missing += 1
 
@@ -192,8 +196,22 @@ def _encode_all(inputs: Iterable[Any], work: Work, workers: int) -> Iterator[_It
             item.error = error
         return item
 
+    def several(first: int, values: list[Any]) -> Iterable[_Item]:
+        rows = _rows_of(values, work)
+        if rows is None:
+            yield from (one(i, value) for i, value in enumerate(values, first))
+            return
+        for i, row in enumerate(rows, first):
+            item = _Item(i)
+            item.add(row, work)
+            yield item
+
     if not workers:
-        yield from (one(i, value) for i, value in enumerate(inputs))
+        if isinstance(inputs, list):
+            for first in range(0, len(inputs), _TOGETHER):
+                yield from several(first, inputs[first : first + _TOGETHER])
+        else:
+            yield from (one(i, value) for i, value in enumerate(inputs))
         return
     with ThreadPoolExecutor(workers, "onnxpipe-encode") as pool:
         ahead: deque[Future[_Item]] = deque()
@@ -203,6 +221,16 @@ def _encode_all(inputs: Iterable[Any], work: Work, workers: int) -> Iterator[_It
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+
+
+def _rows_of(values: list[Any], work: Work) -> Sequence[Row] | None:
+    """Encode several inputs at once, one row each; None where they have to be encoded one by one."""
+    if work.encode_many is None or len(values) == 1:
+        return None
+    try:
+        return work.encode_many(values)
+    except Exception:  # one by one it is seen whose error it is
+        return None
 
 
 def _arriving(items: Iterable[_Item], work: Work) -> Iterator[tuple[list[_Item], list[_Slot]]]:

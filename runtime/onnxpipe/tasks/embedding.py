@@ -19,7 +19,7 @@ from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import Cells, fixed_columns, one_column
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.option_rules import number_option
-from onnxpipe.tasks.base.pipeline import Pipeline, text_row
+from onnxpipe.tasks.base.pipeline import Pipeline, rows_of_texts, text_row
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
 
 
@@ -104,16 +104,24 @@ class EmbeddingPipeline(Pipeline[EmbeddingOptions]):
         if not isinstance(value, str):
             raise ValueError(f"an input of embedding is a str, got {type(value).__name__}")
         prompt = self._prompt(options)
-        limit = options.max_length or self.pooling_config.max_seq_length
-        if limit is not None:
-            limit = min(limit, self.tokenizer.model_max_length)
-        encoding = self.tokenizer(prompt + value, truncation=options.truncation, max_length=limit)
+        encoding = self.tokenizer(prompt + value, **self._tokenizer_keywords(options))
         skip = 0
         if prompt and not self.pooling_config.include_prompt:
             skip = len(self.tokenizer(prompt)["input_ids"])
             if encoding["input_ids"][skip - 1 : skip] != self.tokenizer(prompt)["input_ids"][-1:]:
                 skip -= 1  # the prompt alone ends with a special token that the whole text has at its end
         yield text_row(self.tokenizer, encoding, skip)
+
+    def encode_many(self, values: Sequence[Any], options: EmbeddingOptions) -> list[Row] | None:
+        if self._prompt(options):
+            return None
+        return rows_of_texts(self.tokenizer, values, self._tokenizer_keywords(options), extra=0)
+
+    def _tokenizer_keywords(self, options: EmbeddingOptions) -> dict[str, Any]:
+        limit = options.max_length or self.pooling_config.max_seq_length
+        if limit is not None:
+            limit = min(limit, self.tokenizer.model_max_length)
+        return {"truncation": options.truncation, "max_length": limit}
 
     def decode(self, rows: Answered, options: EmbeddingOptions) -> Any:
         ((row, outputs),) = rows

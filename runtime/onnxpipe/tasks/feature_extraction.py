@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
@@ -15,7 +15,7 @@ from onnxpipe.models.auto import AutoModel
 from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.datasets import PipelineIterator
-from onnxpipe.tasks.base.pipeline import Pipeline, text_rows
+from onnxpipe.tasks.base.pipeline import Pipeline, rows_of_texts, text_rows
 from onnxpipe.tasks.base.spec import TaskSpec
 
 
@@ -91,14 +91,19 @@ class FeatureExtractionPipeline(Pipeline[FeatureExtractionOptions]):
         return options
 
     def encode(self, value: Any, options: FeatureExtractionOptions) -> Iterator[Row]:
-        kwargs = dict(options.tokenize_kwargs)
-        if options.truncation is not None:
-            kwargs["truncation"] = options.truncation
-        yield from text_rows(self.tokenizer, value, kwargs)
+        yield from text_rows(self.tokenizer, value, _tokenizer_keywords(options))
+
+    def encode_many(self, values: Sequence[Any], options: FeatureExtractionOptions) -> list[Row] | None:
+        return rows_of_texts(self.tokenizer, values, _tokenizer_keywords(options))
 
     def decode(self, rows: Answered, options: FeatureExtractionOptions) -> Any:
         stacked = np.stack([next(iter(outputs.values())) for _, outputs in rows])
         return stacked if options.return_tensors else stacked.tolist()
+
+
+def _tokenizer_keywords(options: FeatureExtractionOptions) -> dict[str, Any]:
+    cut = {} if options.truncation is None else {"truncation": options.truncation}
+    return {**options.tokenize_kwargs, **cut}
 
 
 TASK = TaskSpec(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Literal, Unpack, overload
@@ -22,7 +22,7 @@ from onnxpipe.tasks.base.call_types import CallOptions, LabelScore, Stream
 from onnxpipe.tasks.base.columns import ResultColumns, ranked_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.option_rules import number_option
-from onnxpipe.tasks.base.pipeline import Pipeline, text_row, text_rows
+from onnxpipe.tasks.base.pipeline import Pipeline, rows_of_texts, text_row, text_rows
 from onnxpipe.tasks.base.spec import TaskSpec
 
 
@@ -145,6 +145,9 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
         else:
             yield text_rows(tokenizer, value, options.tokenizer)[0]  # of a tuple the first text is answered
 
+    def encode_many(self, values: Sequence[Any], options: TextClassificationOptions) -> list[Row] | None:
+        return rows_of_texts(self.tokenizer, values, options.tokenizer)
+
     def decode(self, rows: Answered, options: TextClassificationOptions) -> Any:
         logits = rows[0][1]["logits"].astype(np.float32)
         scores = _FUNCTIONS[self._function(options)](logits)
@@ -165,11 +168,12 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
         if isinstance(options.function_to_apply, ClassificationFunction):
             return options.function_to_apply
         config = self.model.config
-        if config.problem_type == "regression":
+        problem, count = config.problem_type, config.num_labels
+        if problem == "regression":
             return ClassificationFunction.NONE
-        if config.problem_type == "multi_label_classification" or config.num_labels == 1:
+        if problem == "multi_label_classification" or count == 1:
             return ClassificationFunction.SIGMOID
-        if config.problem_type == "single_label_classification" or config.num_labels > 1:
+        if problem == "single_label_classification" or count > 1:
             return ClassificationFunction.SOFTMAX
         names = [function.value for function in ClassificationFunction]
         return ClassificationFunction(config.choice("function_to_apply", names) or "none")

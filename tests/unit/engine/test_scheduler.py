@@ -48,6 +48,29 @@ def test_order_is_kept(batch_size: int | None, num_workers: int) -> None:
         assert list(got) == lengths
 
 
+@pytest.mark.parametrize("lengths", [[3, 1, 2] * 30, [3, -1, 2, 120]])
+def test_what_is_encoded_at_once_is_what_is_encoded_one_by_one(lengths: list[int]) -> None:
+    calls: list[list[int]] = []
+
+    def encode_many(values: Any) -> list[Row] | None:
+        calls.append(values)
+        if min(values) < 0:
+            raise ValueError("of which?")
+        return [row(value) for value in values] if max(values) < 100 else None
+
+    together = dataclasses.replace(echo(), encode_many=encode_many)
+    for size in (None, 7):
+        found, expected = (
+            [str(each) for each in answer(lengths, work, batch_size=size, on_error="return", hurry=False)]
+            for work in (together, echo())
+        )
+        assert found == expected
+    assert calls
+    calls.clear()
+    list(answer(iter(lengths), together, on_error="return"))  # a stream is not read ahead for it
+    assert not calls
+
+
 def test_batch_size_is_honoured_across_inputs() -> None:
     batches: list[list[int]] = []
     assert list(answer([10, 120, 5, 6], echo(batches), batch_size=2)) == [10, 120, 5, 6]

@@ -171,3 +171,22 @@ def test_each_input_has_its_own_offset_mapping() -> None:
     assert [(each[0]["start"], each[0]["end"]) for each in found] == [(7, 9), (3, 5)]
     with pytest.raises(ValueError, match="offset_mapping has 1 spans, the input 3 tokens"):
         pipe("gold", offset_mapping=[(0, 1)])
+
+
+class _Loud(TextClassificationPipeline):
+    """Counts "tea" as "gold": a subclass with an `encode` of its own."""
+
+    def encode(self, value: Any, options: Any) -> Any:
+        return super().encode(value.replace("tea", "gold"), options)
+
+
+@pytest.mark.parametrize("keywords", [{}, {"truncation": True, "max_length": 4}, {"padding": "longest"}])
+@pytest.mark.parametrize("kind", [TextClassificationPipeline, _Loud])
+def test_texts_of_a_list_are_encoded_as_alone(kind: type[TextClassificationPipeline], keywords: dict[str, Any]) -> None:
+    pipe = kind(_Finder("few", "many"), words(), task="text-classification", function_to_apply="none")
+    texts = ["gold", "where is gold", "tea is gold gold", "there", "gold gold gold tea"]
+    assert pipe(texts, **keywords) == [pipe(text, **keywords)[0] for text in texts]
+    lengths = [[len(row.feeds["input_ids"]) for row in pipe.encode(text, pipe.parse(keywords, None))] for text in texts]
+    rows = pipe.encode_many(texts, pipe.parse(keywords, None))
+    assert rows is None or [[len(row.feeds["input_ids"])] for row in rows] == lengths
+    assert (rows is None) == (kind is _Loud or "padding" in keywords)

@@ -169,6 +169,11 @@ class Pipeline(Generic[OptionsT]):
                 ) from error
         return vars(self)
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "encode" in vars(cls) and "encode_many" not in vars(cls):  # that of a parent would do what its `encode` does
+            cls.encode_many = Pipeline.encode_many  # type: ignore[method-assign]
+
     # -- what a task defines ----------------------------------------------------------------------------------------
     def prepare(self) -> None:
         """Check and precompute what depends on the model and its processors alone; called once, before options."""
@@ -201,6 +206,10 @@ class Pipeline(Generic[OptionsT]):
     def encode(self, value: Any, options: OptionsT) -> Iterable[Row]:
         """Turn one input into rows."""
         return legacy.encode(self, value, cast("legacy.Stages", options))
+
+    def encode_many(self, values: Sequence[Any], options: OptionsT) -> list[Row] | None:
+        """Turn several inputs into a row each, as `encode` would; None where they are to be encoded one by one."""
+        return None
 
     def decode(self, rows: Answered, options: OptionsT) -> Any:
         """Turn the rows of one input and their outputs into its answer."""
@@ -248,6 +257,7 @@ class Pipeline(Generic[OptionsT]):
             encode=lambda value: self.encode(value, options),
             run=lambda rows: self.run(rows, options),
             decode=lambda rows: self.decode(_checked(rows), options),
+            encode_many=None if self.lazy else lambda values: self.encode_many(values, options),
             can_pad=self.padding().token_id is not None and (size is not None or getattr(self.model, "pads", True)),
             token_budget=self.token_budget * self.at_once,
             window=self.window * self.at_once,
@@ -386,6 +396,34 @@ def text_rows(tokenizer: Tokenizer, value: Any, kwargs: Mapping[str, Any]) -> li
     encoding = tokenizer(value, **{**kwargs, "return_tensors": "np"})
     count = len(encoding["input_ids"])
     return [text_row(tokenizer, {name: rows[i] for name, rows in encoding.items()}) for i in range(count)]
+
+
+#: Keywords of a tokenizer's call with which a text has the same row alone and among others.
+_ROW_BY_ROW = frozenset({"add_special_tokens", "max_length", "truncation"})
+
+
+def rows_of_texts(
+    tokenizer: Tokenizer, values: Sequence[Any], kwargs: Mapping[str, Any], extra: Any = None
+) -> list[Row] | None:
+    """Tokenize texts in one call, each to a row as `text_row` builds it.
+
+    Args:
+        tokenizer: the model's.
+        values: the inputs.
+        kwargs: keywords of the tokenizer's call.
+        extra: that of each row.
+
+    Returns:
+        The rows; None if an input is not a text, or its row would depend on the others'.
+    """
+    if kwargs.keys() - _ROW_BY_ROW or not all(isinstance(value, str) for value in values):
+        return None
+    encoding = tokenizer(list(values), **kwargs)
+    columns = [(name, encoding[name]) for name in tokenizer.model_input_names if name in encoding]
+    return [
+        Row({name: np.array(column[i], np.int64) for name, column in columns}, len(ids), extra)
+        for i, ids in enumerate(encoding["input_ids"])
+    ]
 
 
 def text_row(tokenizer: Tokenizer, encoding: Mapping[str, Any], extra: Any = None) -> Row:
