@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.bundle import HubOptions
+from onnxpipe.bundle.files import read_json
+from onnxpipe.bundle.timm_config import needs_timm
 from onnxpipe.errors import ExportError, ModelNotFoundError
 from onnxpipe_export import tasks, timm_backbones
 from onnxpipe_export.tokenizers import convert as tokenizer
@@ -143,6 +146,9 @@ def _config(folder: Path) -> Any:
 
     if not (folder / "config.json").is_file():
         raise ModelNotFoundError(f"no config.json in {folder}")
+    needed = needs_timm(read_json(folder, "config.json", nan=True))
+    if needed and importlib.util.find_spec("timm") is None:
+        raise ExportError(f"{folder.name} cannot be exported here. {needed}")
     try:
         with quiet():
             return AutoConfig.from_pretrained(str(folder), trust_remote_code=False)

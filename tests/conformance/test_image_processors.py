@@ -31,7 +31,7 @@ from zoo.vision.images import NAMES, encoded, pil_image, write
 CLOSE = {"ZoeDepthImageProcessor": SUM, "Pix2StructImageProcessor": SUM}
 #: Those that transformers has not, or not with Pillow.
 NOT_THERE = {"DINOv3ViTImageProcessor", "Sam2ImageProcessor", "TimesformerImageProcessor", "VivitImageProcessor",
-             "PlainImageProcessor"}  # fmt: skip
+             "PlainImageProcessor", "TimmWrapperImageProcessor"}  # fmt: skip
 if importlib.util.find_spec("scipy") is None:  # transformers resizes with it for OWLv2
     NOT_THERE.add("Owlv2ImageProcessor")
 WITH_PIL = sorted(CLASSES.keys() - NOT_THERE)

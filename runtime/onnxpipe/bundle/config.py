@@ -13,7 +13,7 @@ from onnxpipe.bundle.files import has_file, read_json
 from onnxpipe.bundle.genai_folder import GENAI, genai_config
 from onnxpipe.bundle.hub import fetch
 from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
-from onnxpipe.bundle.known_folders import known_folder
+from onnxpipe.bundle.known_folders import known_folder, model_config
 from onnxpipe.bundle.places import CONFIGS
 from onnxpipe.errors import BundleError, ModelNotFoundError
 
@@ -275,10 +275,7 @@ def _read(folder: Path) -> dict[str, Any]:
             return index_config(folder)
         if has_file(folder, GENAI):
             return genai_config(folder)
-        known = known_folder(folder)
-        if known is not None:
-            return dict(known.config)
-    return read_json(folder, "config.json", nan=True)
+    return dict(model_config(folder) or read_json(folder, "config.json"))  # which says that there is none
 
 
 def _check_kinds(values: Mapping[str, Any], where: str) -> None:

@@ -17,6 +17,7 @@ from onnxpipe.bundle.files import has_file, inside, read_json
 from onnxpipe.bundle.graph_reader import graph_inputs
 from onnxpipe.bundle.hub import listing
 from onnxpipe.bundle.places import CONFIGS, MAIN, locate
+from onnxpipe.bundle.timm_config import with_timm
 
 #: All voices in one file.
 VOICES_FILE = re.compile(r"voices[\w.-]*\.bin", re.ASCII)
@@ -90,6 +91,6 @@ def model_config(folder: Path) -> Mapping[str, Any]:
         BundleError: the file is damaged.
     """
     if has_file(folder, "config.json"):
-        return read_json(folder, "config.json", nan=True)
+        return with_timm(read_json(folder, "config.json", nan=True))
     known = known_folder(folder)
     return {} if known is None else known.config

@@ -95,7 +95,7 @@ _VISION_TYPES: dict[str, tuple[str, ...]] = {
         ("beit", "bit", "convnext", "convnextv2", "data2vec-vision", "deit", "dinov2", "dinov2_with_registers",
          "dinov3_convnext", "dinov3_vit", "efficientnet", "focalnet", "hiera", "ijepa", "levit", "mobilenet_v1",
          "mobilenet_v2", "mobilevit", "mobilevitv2", "poolformer", "pvt", "regnet", "resnet", "segformer", "swin",
-         "swinv2", "vit", "vit_mae", "vit_msn"),
+         "swinv2", "timm_wrapper", "vit", "vit_mae", "vit_msn"),
         ("image-feature-extraction",),
     ),
 }  # fmt: skip

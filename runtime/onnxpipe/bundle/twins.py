@@ -5,6 +5,7 @@ transformers.js takes its default models from these repositories.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,23 @@ from onnxpipe.bundle.hub_options import HubOptions
 
 #: The names of twins, by the original's owner and name.
 _NAMES = ("onnx-community/{name}-ONNX", "onnx-community/{name}", "Xenova/{name}", "{owner}/{name}-ONNX")
+
+#: Defaults of tasks -> the model that transformers.js takes for the same task by default, where that is another one.
+#: Source: `SUPPORTED_TASKS` of transformers.js 4.3; its text-to-audio (Supertonic) is of a family that is not here.
+_STAND_INS: Mapping[str, str] = {
+    "Intel/dpt-large": "onnx-community/depth-anything-v2-small",
+    "HuggingFaceTB/SmolLM3-3B": "onnx-community/Qwen3-0.6B-ONNX",
+    "dbmdz/bert-large-cased-finetuned-conll03-english": "Xenova/bert-base-multilingual-cased-ner-hrl",
+    "distilbert/distilbert-base-cased": "onnx-community/all-MiniLM-L6-v2-ONNX",
+    "distilbert/distilroberta-base": "onnx-community/ettin-encoder-32m-ONNX",
+    "facebook/bart-large-mnli": "Xenova/distilbert-base-uncased-mnli",
+    "facebook/wav2vec2-base-960h": "Xenova/whisper-tiny.en",
+    "google-t5/t5-base": "Xenova/t5-small",
+    "impira/layoutlm-document-qa": "Xenova/donut-base-finetuned-docvqa",
+    "laion/clap-htsat-fused": "Xenova/clap-htsat-unfused",
+    "sshleifer/distilbart-cnn-12-6": "Xenova/distilbart-cnn-6-6",
+    "ydshieh/vit-gpt2-coco-en": "Xenova/vit-gpt2-image-captioning",
+}
 
 
 def find_twin(repo: str, hub: HubOptions) -> str | None:
@@ -30,10 +48,25 @@ def find_twin(repo: str, hub: HubOptions) -> str | None:
     owner, _, name = repo.rpartition("/")
     names = [pattern.format(owner=owner, name=name) for pattern in _NAMES if owner or "{owner}" not in pattern]
     has_graphs = _in_cache if is_offline(hub) else _on_hub
-    return next((twin for twin in names if twin != repo and has_graphs(twin, repo, hub)), None)
+    return next((twin for twin in names if twin != repo and has_graphs(twin, name, hub)), None)
 
 
-def _on_hub(twin: str, repo: str, hub: HubOptions) -> bool:
+def find_stand_in(repo: str, hub: HubOptions) -> str | None:
+    """Find the ready-made model that stands in for a task's default which has no twin: another model for the same task.
+
+    Args:
+        repo: the default's Hub id.
+        hub: how to reach the Hub, as for `find_twin`.
+
+    Returns:
+        Its id; None if there is none, or the Hub does not answer.
+    """
+    other = _STAND_INS.get(repo)
+    has_graphs = _in_cache if is_offline(hub) else _on_hub
+    return other if other is not None and has_graphs(other, None, hub) else None
+
+
+def _on_hub(twin: str, original: str | None, hub: HubOptions) -> bool:
     from huggingface_hub import HfApi
     from huggingface_hub import errors as hub_errors
 
@@ -42,7 +75,7 @@ def _on_hub(twin: str, repo: str, hub: HubOptions) -> bool:
     except (*hub_errors.HfHubHTTPError.__bases__, hub_errors.HfHubHTTPError, OSError):
         return False
     graphs = any(file.rfilename.endswith(".onnx") for file in info.siblings or ())
-    return graphs and _original(info.card_data) in (None, repo.rpartition("/")[2].lower())
+    return graphs and (original is None or _original(info.card_data) in (None, original.lower()))
 
 
 def _original(card: Any) -> str | None:
@@ -52,7 +85,7 @@ def _original(card: Any) -> str | None:
     return first.rpartition("/")[2].lower() if isinstance(first, str) and first else None
 
 
-def _in_cache(twin: str, repo: str, hub: HubOptions) -> bool:
+def _in_cache(twin: str, original: str | None, hub: HubOptions) -> bool:
     from huggingface_hub import errors as hub_errors
     from huggingface_hub import snapshot_download
 

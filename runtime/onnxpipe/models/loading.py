@@ -17,9 +17,11 @@ from onnxpipe._version import __version__
 from onnxpipe.bundle import Bundle, Config, HubOptions, Place, fetch, load_exporter, open_bundle
 from onnxpipe.bundle.exporter import can_export
 from onnxpipe.bundle.hub import listing, split_file
+from onnxpipe.bundle.known_folders import model_config
 from onnxpipe.bundle.layout import needed_graphs
 from onnxpipe.bundle.precision import Precisions
-from onnxpipe.bundle.twins import find_twin
+from onnxpipe.bundle.timm_config import needs_timm
+from onnxpipe.bundle.twins import find_stand_in, find_twin
 from onnxpipe.engine import Device, Session, check_run_timeout, open_session, parse_device
 from onnxpipe.errors import (
     ExportError,
@@ -54,8 +56,9 @@ class Source:
         hub: how to reach the Hub.
         place: what the user said of where the graphs are; None for nothing.
         config: what stands for the folder's config.json where it has none.
-        onnx: "community": where a Hub repository has no graphs, its ready-made twin is taken; "default": the same, if
-            the exporter is not installed; None: the error names the twin.
+        onnx: "community": where a Hub repository has no graphs, its ready-made twin is taken; "default": the model is
+            a task's default, so that, if the exporter is not installed, its twin is taken, or another model that stands
+            in for it; None: the error names the twin.
     """
 
     model: str
@@ -113,12 +116,19 @@ def find_bundle(source: Source, dtype: Any = "auto", task: str | None = None) ->
             raise NotExportedError(
                 f"{error}. The Hub has it ready-made: pass onnx='community', or model={twin!r}"
             ) from None
+        other = find_stand_in(source.model, source.hub) if source.onnx == "default" and not can_export() else None
+        if other is not None:
+            return _stand_in_bundle(source, other, precisions)
         return open_bundle(_export_to_cache(source, precisions, task, error))
     except ModelNotFoundError:  # without a connection: the cache has no more of the original than its config
-        twin = find_twin(source.model, replace(source.hub, local_files_only=True)) if source.onnx else None
-        if twin is None:
-            raise
-        return _twin_bundle(source, twin, precisions)
+        offline = replace(source.hub, local_files_only=True)
+        twin = find_twin(source.model, offline) if source.onnx else None
+        other = find_stand_in(source.model, offline) if source.onnx == "default" and twin is None else None
+        if twin is not None:
+            return _twin_bundle(source, twin, precisions)
+        if other is not None:
+            return _stand_in_bundle(source, other, precisions)
+        raise
 
 
 def _own_bundle(source: Source, precisions: Precisions) -> Bundle:
@@ -144,11 +154,26 @@ def _twin(source: Source) -> str | None:
 def _twin_bundle(source: Source, twin: str, precisions: Precisions) -> Bundle:
     """Open the twin; its labels are the original's."""
     logger.warning("%s has no ONNX graph: taking %s, the same weights made ready by the community.", source.model, twin)
-    bundle = _own_bundle(replace(source, model=twin, hub=replace(source.hub, revision=None), onnx=None), precisions)
+    bundle = _bundle_instead(source, twin, precisions)
     original = Config.from_folder(fetch(source.model, need="config", **source.hub.keywords))
     if "id2label" in original and original.num_labels == bundle.config.num_labels:
         bundle.config.id2label = original.id2label
     return bundle
+
+
+def _stand_in_bundle(source: Source, other: str, precisions: Precisions) -> Bundle:
+    """Open the model that stands in for a task's default."""
+    logger.warning(
+        "%s has no ONNX graph, and the Hub has none of the same weights: taking %s, another model for this task, the "
+        "default of transformers.js. Its answers are its own; name it with model= to settle on it.",
+        source.model, other,
+    )  # fmt: skip
+    return _bundle_instead(source, other, precisions)
+
+
+def _bundle_instead(source: Source, name: str, precisions: Precisions) -> Bundle:
+    """Open another repository of the Hub, whose revisions are not those of the source."""
+    return _own_bundle(replace(source, model=name, hub=replace(source.hub, revision=None), onnx=None), precisions)
 
 
 @dataclass(frozen=True)
@@ -274,7 +299,7 @@ def _export_to_cache(source: Source, precisions: Precisions, task: str | None, r
     try:
         exporter = load_exporter()
     except MissingDependencyError:
-        raise reason from None
+        raise _with_needs(source, reason) from None
     folder = fetch(source.model, need="config", **source.hub.keywords)
     named = [precisions.default, *precisions.of_graphs.values()]
     wanted = tuple(dict.fromkeys("fp32" if name == "auto" else name for name in named))
@@ -285,6 +310,15 @@ def _export_to_cache(source: Source, precisions: Precisions, task: str | None, r
             target.parent.mkdir(parents=True, exist_ok=True)
             exporter.export(source.model, target, task=task, precision=wanted, **source.hub.keywords)
     return target
+
+
+def _with_needs(source: Source, reason: NotExportedError) -> NotExportedError:
+    """Add to the error of a model without graphs what else its export needs."""
+    try:
+        more = needs_timm(model_config(fetch(source.model, need="config", **source.hub.keywords)))
+    except OnnxPipeError:  # a model without a config, or a damaged one: the error says enough
+        return reason
+    return NotExportedError(f"{reason}. {more}") if more else reason
 
 
 def _key(source: Source, folder: Path, precision: str, task: str | None, version: str) -> str:

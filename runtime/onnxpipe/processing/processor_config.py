@@ -12,6 +12,7 @@ from onnxpipe.bundle.files import has_file, read_json
 from onnxpipe.bundle.hub import fetch
 from onnxpipe.bundle.hub_options import HubOptions
 from onnxpipe.bundle.known_folders import known_folder, model_config
+from onnxpipe.bundle.timm_config import PRETRAINED
 from onnxpipe.errors import ModelNotFoundError
 
 Need = Literal["processor", "both"]
@@ -81,7 +82,11 @@ _PLURALS: Mapping[Kind, str] = {"image": "images", "audio": "recordings", "video
 
 #: Files to look into, and the key in them, best first; transformers 5 has the same order.
 _PLACES: Mapping[Kind, tuple[tuple[str, str], ...]] = {
-    "image": (("processor_config.json", "image_processor"), ("preprocessor_config.json", "")),
+    "image": (
+        ("processor_config.json", "image_processor"),
+        ("preprocessor_config.json", ""),
+        ("config.json", PRETRAINED),
+    ),
     "audio": (("processor_config.json", "feature_extractor"), ("preprocessor_config.json", "")),
     "video": (
         ("processor_config.json", "video_processor"),
@@ -107,7 +112,7 @@ def has_tokenizer(folder: Path) -> bool:
 
 
 def _read(folder: Path, file: str) -> dict[str, Any]:
-    return read_json(folder, file) if has_file(folder, file) else {}
+    return read_json(folder, file, nan=file == "config.json") if has_file(folder, file) else {}
 
 
 def _is_older(config: Mapping[str, Any], model: Mapping[str, Any], file: str) -> bool:

@@ -173,6 +173,7 @@ _IMAGES: Mapping[str, Mapping[str, str]] = {
     "images.qwen2_vl": {"Qwen2VLImageProcessor": "qwen2_vl qwen2_5_vl qwen3_vl"},
     "images.restoration": {"Swin2SRImageProcessor": "swin2sr", "VitMatteImageProcessor": "vitmatte"},
     "images.sam": {"Sam2ImageProcessor": "sam2 edgetam sam2_video", "SamImageProcessor": "sam sam_hq"},
+    "images.timm": {"TimmWrapperImageProcessor": "timm_wrapper"},
     "images.tiles": {
         "Gemma3ImageProcessor": "gemma3",
         "GotOcr2ImageProcessor": "got_ocr2 internvl",

@@ -85,3 +85,10 @@ def test_without_timm_the_error_names_it(tmp_path: Path) -> None:
     as_timm(tmp_path, model, "resnet50d")
     with pytest.raises(ExportError, match="timm"):
         checkpoint.load(str(tmp_path), None, checkpoint.HubOptions())
+
+
+def test_a_model_of_timm_needs_its_package(tmp_path: Path) -> None:
+    config = {"architecture": "resnet18", "num_classes": 3, "pretrained_cfg": {"input_size": [3, 32, 32]}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ExportError, match=r"a model of timm \(resnet18\).*pip install timm.*onnx-community"):
+        checkpoint.load(str(tmp_path), None, checkpoint.HubOptions())

@@ -17,12 +17,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from attacks.graphs import embedding, model, write_folder
 from onnxpipe import AutoModel, pipeline
+from onnxpipe.bundle.twins import _STAND_INS
 from onnxpipe.cli import main
 from onnxpipe.errors import ModelNotFoundError, NotExportedError, UnsupportedError
+from onnxpipe.tasks.registry import all_tasks
 from unit.fakes import tokenizer
 from unit.hub_server import CARDS, REPOS, Hub
 
 SST2 = "distilbert/distilbert-base-uncased-finetuned-sst-2-english"
+MNLI = "facebook/bart-large-mnli"
 LABELS = {"0": "NEGATIVE", "1": "POSITIVE"}
 
 
@@ -58,6 +61,8 @@ def repos(hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Hub:
         "a/namesake": original,
         "Xenova/namesake": graphs,
         "a/alone": original,
+        MNLI: original,
+        "Xenova/distilbert-base-uncased-mnli": graphs,
     }.items():
         monkeypatch.setitem(REPOS, name, files)
     monkeypatch.setitem(CARDS, "onnx-community/rare", {"base_model": ["a/Rare"]})
@@ -80,6 +85,33 @@ def test_the_first_line_of_the_tutorials(
     repos.log.clear()
     assert pipeline("sentiment-analysis", revision="main", dtype="auto")("good") == answer
     assert not repos.log
+
+
+def test_another_model_stands_in_for_a_default_without_a_twin(
+    repos: Hub, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = pipeline("zero-shot-classification", revision="main")
+    assert f"{MNLI} has no ONNX graph" in caplog.text
+    assert "taking Xenova/distilbert-base-uncased-mnli, another model" in caplog.text
+    assert pipe.model.config.id2label[1] == "LABEL_1"  # its own label, not the default's
+    with pytest.raises(NotExportedError) as caught:  # a model that was named is never another one
+        pipeline("zero-shot-classification", model=MNLI)
+    assert "Xenova" not in str(caught.value)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    repos.log.clear()
+    assert pipeline("zero-shot-classification", revision="main").model.config.id2label[1] == "LABEL_1"
+    assert not repos.log
+
+
+def test_stand_ins_are_for_defaults() -> None:
+    """Each stands in for the default of a task of today."""
+    defaults = {
+        model[0]
+        for spec in all_tasks()
+        for model in (spec.default_model.values() if isinstance(spec.default_model, Mapping) else [spec.default_model])
+        if model is not None
+    }
+    assert defaults >= _STAND_INS.keys()
 
 
 def test_the_default_is_said_on_the_command_line(repos: Hub) -> None:

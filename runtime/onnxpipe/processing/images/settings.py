@@ -46,7 +46,8 @@ class ImageProcessorSettings:
         do_pad, pad_size: pad with zeros at the bottom and at the right.
         input_data_format: "channels_first" or "channels_last", for arrays whose shape does not show which.
         size_divisor: both sides become a multiple of it.
-        crop_pct: the share of the resized image that is kept (ConvNeXT, PoolFormer).
+        crop_pct: the share of the resized image that is kept (ConvNeXT, PoolFormer, timm).
+        crop_mode: how an image of other proportions fits: "center", "squash" or "border" (timm).
         rescale_offset, offset: subtract 1 after rescaling (the names of EfficientNet and of ViViT).
         include_top: divide by the deviation once more (EfficientNet).
         do_flip_channel_order: from RGB to BGR (MobileViT).
@@ -90,6 +91,7 @@ class ImageProcessorSettings:
     input_data_format: str | None = None
     size_divisor: int | None = None
     crop_pct: float | None = None
+    crop_mode: str | None = None
     rescale_offset: bool | None = None
     offset: bool | None = None
     include_top: bool | None = None
@@ -162,6 +164,7 @@ class ImageProcessorOverrides(TypedDict, total=False):
     size_divisor: int
     size_divisibility: int
     crop_pct: float
+    crop_mode: str
     rescale_offset: bool
     offset: bool
     include_top: bool
@@ -389,7 +392,7 @@ _PARSERS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("rescale_factor", "prompt_scale_to_meter", "ignore_index"), _number),
     **dict.fromkeys((*_FRACTIONS, *_COUNTS), _positive),
     **dict.fromkeys(("size_divisor", "num_labels", "num_text"), _count),
-    **dict.fromkeys(("repo_path", "class_info_file", "ocr_lang", "tesseract_config"), _text),
+    **dict.fromkeys(("repo_path", "class_info_file", "ocr_lang", "tesseract_config", "crop_mode"), _text),
     "resample": _filter,
     "initial_shift": _shift,
     "image_grid_pinpoints": _grids,
