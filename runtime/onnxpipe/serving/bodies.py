@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
-
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from typing import TYPE_CHECKING, Any
 
 from onnxpipe.processing.json_text import parse_json
 from onnxpipe.serving.faults import RequestFault, bad_request
+
+if TYPE_CHECKING:  # Triton's backend reads inputs without the web stack
+    from starlette.requests import Request
+    from starlette.responses import Response
 
 _DEPTH = 32
 
@@ -22,6 +23,8 @@ async def read_body(request: Request, limit: int) -> bytes:
     Raises:
         RequestFault: 413, as soon as it is longer than `limit`; 400 if it ends too early.
     """
+    from starlette.requests import ClientDisconnect
+
     known: bytes | None = getattr(request.state, "body", None)
     if known is not None:
         return known
@@ -117,4 +120,6 @@ def _finite(value: Any) -> Any:
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with JSON."""
+    from starlette.responses import Response
+
     return Response(to_json(value), status, headers, "application/json")

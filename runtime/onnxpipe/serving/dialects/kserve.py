@@ -26,6 +26,7 @@ from onnxpipe.serving.inputs import read_inputs
 from onnxpipe.serving.limits import check_size
 from onnxpipe.serving.parameters import unknown_field
 from onnxpipe.serving.served import ServedModel
+from onnxpipe.serving.task_rows import input_names, input_rows
 
 if TYPE_CHECKING:
     from onnxpipe.serving.server import ServerState
@@ -82,7 +83,7 @@ class KServeRoutes:
         if name != served.name:
             inputs = [{"name": each, "datatype": kind, "shape": shape} for each, kind, shape in _graph_inputs(served)]
         else:
-            inputs = [{"name": each, "datatype": "BYTES", "shape": [-1]} for each in _names(served)]
+            inputs = [{"name": each, "datatype": "BYTES", "shape": [-1]} for each in input_names(served.spec)]
         outputs = [] if name != served.name else [{"name": "answer", "datatype": "BYTES", "shape": [-1]}]
         return json_response(
             {"name": name, "versions": ["1"], "platform": "onnxpipe", "inputs": inputs, "outputs": outputs}
@@ -156,14 +157,6 @@ class KServeRoutes:
         return _answers(await self._state.calls.answer(request, served, call))
 
 
-def _names(served: ServedModel) -> list[str]:
-    """Return the names of a task's inputs."""
-    spec = served.spec
-    if spec.parts and not spec.parts_as_list:
-        return [part.name for part in spec.parts]
-    return [str(spec.input) if spec.input in ("image", "audio", "video") else "text"]
-
-
 def _graph_inputs(served: ServedModel) -> list[tuple[str, str, list[int]]]:
     session = getattr(served.pipe.model, "session", None)
     inputs = getattr(session, "inputs", None)
@@ -188,32 +181,14 @@ def _parts(body: bytes, length: str | None) -> tuple[bytes, bytes]:
 
 def _rows(tensors: Sequence[Tensor], served: ServedModel) -> list[Any]:
     """Turn tensors of BYTES into inputs: one a row."""
-    names, columns = _names(served), {}
+    names, columns = input_names(served.spec), {}
     for tensor in tensors:
         if tensor.name not in names:
             raise unknown_field(tensor.name, names, "input")
         if tensor.datatype != "BYTES":
             raise bad_request(f"{tensor.name} is of the type BYTES, got {tensor.datatype}", "inputs")
-        columns[tensor.name] = [_value(each, tensor.name) for each in tensor.data.reshape(-1).tolist()]
-    counts = {len(column) for column in columns.values()}
-    if set(columns) != set(names) or len(counts) != 1:
-        raise bad_request(f"the inputs are {', '.join(names)}, each with as many rows", "inputs")
-    if len(names) == 1:
-        return columns[names[0]]
-    return [dict(zip(names, row, strict=True)) for row in zip(*(columns[name] for name in names), strict=True)]
-
-
-def _value(data: bytes, name: str) -> Any:
-    if name in ("image", "audio", "video", "images"):
-        try:
-            text = data.decode("ascii")
-        except UnicodeDecodeError:
-            return data
-        return text  # base64, in JSON
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise bad_request(f"{name} is a text in UTF-8", "inputs") from None
+        columns[tensor.name] = tensor.data.reshape(-1).tolist()
+    return input_rows(columns, served.spec)
 
 
 def _answers(answers: Sequence[Any]) -> list[Tensor]:
