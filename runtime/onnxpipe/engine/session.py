@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,23 @@ class TensorSpec:
     optional: bool = False
 
 
+@dataclass(eq=False)
+class Loaded:
+    """A graph that ONNX Runtime has loaded.
+
+    Attributes:
+        session: ONNX Runtime's session.
+        maps: maps of weights, which it may still read from.
+    """
+
+    session: Any
+    maps: Sequence[mmap.mmap] = ()
+
+
+#: What is loaded now, by file and settings: pipelines of one bundle in one process have its weights in memory once.
+_LOADED: WeakValueDictionary[Hashable, Loaded] = WeakValueDictionary()
+
+
 class Session:
     """A graph on a device. Opened by `open_session`; may be run from several threads at once.
 
@@ -78,17 +96,16 @@ class Session:
 
     def __init__(
         self,
-        session: Any,
+        loaded: Loaded,
         path: Path,
         device: Device,
-        kept: Sequence[mmap.mmap] = (),
         opened_with: Mapping[str, Any] | None = None,
         run_timeout: float | None = None,
     ) -> None:
-        self._session = session
+        self._loaded = loaded
+        self._session = session = loaded.session
         self.run_timeout = run_timeout
         self._opened_with = opened_with
-        self._kept = kept  # maps of weights: ONNX Runtime may still read from them
         self.path = path
         self.device = device
         self.providers: tuple[str, ...] = tuple(session.get_providers())
@@ -195,7 +212,7 @@ def open_session(
     run_timeout: float | None = None,
     lean: bool = False,
 ) -> Session:
-    """Load a graph onto a device.
+    """Load a graph onto a device; one that this process has loaded with the same settings is used again.
 
     Args:
         path: the .onnx file.
@@ -227,12 +244,26 @@ def open_session(
         raise ValueError("provider_options needs providers")
     _check_available(runtime, chosen)
     data = check_external(path, root)
-    options = _options(runtime, available_threads() if threads is None else threads)
-    if lean and [name for name, _ in chosen] == [CPU_PROVIDER]:
-        _keep_lean(runtime, options)
-    session, kept = _load(runtime, path, data, options, chosen)
-    _check_taken(session, chosen)
-    return Session(session, path, device, kept, opened_with, run_timeout)
+    threads = available_threads() if threads is None else threads
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads={threads!r}: pass a whole number, at least 1")
+    lean = lean and [name for name, _ in chosen] == [CPU_PROVIDER]
+    key = os.getpid(), _identity(path, data), repr(chosen), threads, lean  # a fork has none of its parent's threads
+    loaded = _LOADED.get(key)
+    if loaded is None:
+        options = _options(runtime, threads)
+        if lean:
+            _keep_lean(runtime, options)
+        loaded = _load(runtime, path, data, options, chosen)
+        _check_taken(loaded.session, chosen)
+        _LOADED[key] = loaded
+    return Session(loaded, path, device, opened_with, run_timeout)
+
+
+def _identity(path: Path, data: Mapping[str, Path]) -> Hashable:
+    """Make what tells the files of a graph, as they are now, from any others."""
+    found = [file.stat() for file in (path, *data.values())]
+    return str(path), tuple((file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns) for file in found)
 
 
 def _reopen(path: Path, opened_with: Mapping[str, Any]) -> Session:
@@ -273,8 +304,6 @@ def _check_taken(session: Any, providers: Sequence[Provider]) -> None:
 
 
 def _options(runtime: ModuleType, threads: int) -> Any:
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"threads={threads!r}: pass a whole number, at least 1")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -305,15 +334,14 @@ def _keep_lean(runtime: ModuleType, options: Any) -> None:
 
 def _load(
     runtime: ModuleType, path: Path, data: Mapping[str, Path], options: Any, providers: Sequence[Provider]
-) -> tuple[Any, list[mmap.mmap]]:
-    """Load the session; gives it and the maps that must live as long as it."""
+) -> Loaded:
 
     def make() -> Any:
         # Without enable_fallback=0 a provider that fails is replaced by the CPU, here and in the middle of a run.
         return runtime.InferenceSession(_native(path), options, providers=list(providers), enable_fallback=0)
 
     try:
-        return make(), []
+        return Loaded(make())
     except Exception as error:
         linked = any(file.is_symlink() for file in data.values())
         if not linked or not hasattr(options, "add_external_initializers_from_files_in_memory"):
@@ -324,7 +352,7 @@ def _load(
     sizes = [len(content) for content in maps.values()]
     options.add_external_initializers_from_files_in_memory(list(maps), list(maps.values()), sizes)
     try:
-        return make(), list(maps.values())
+        return Loaded(make(), list(maps.values()))
     except Exception as error:
         raise _load_error(runtime, path, providers, error) from error
 

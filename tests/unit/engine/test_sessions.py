@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import struct
 import time
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +21,7 @@ from odd_names import odd_folder
 from onnxpipe.engine import Device, Placement, Session, cuda, device, import_onnxruntime, open_session, parse_device
 from onnxpipe.engine import session as session_module
 from onnxpipe.engine.cuda import needed_libraries
+from onnxpipe.engine.session import Loaded
 from onnxpipe.errors import BundleError, DeviceError, MissingDependencyError, UnsupportedError
 
 CPU = Device("cpu")
@@ -334,15 +337,33 @@ def test_the_installed_runtime_is_checked(monkeypatch: pytest.MonkeyPatch) -> No
             runtime.import_onnxruntime.__wrapped__()
 
 
+def test_one_file_is_loaded_once_for_equal_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, other = load(folder, threads=1), load(folder, threads=1, run_timeout=9), load(folder, threads=2)
+    assert first.raw is second.raw is not other.raw
+    assert (first.run_timeout, second.run_timeout) == (None, 9)
+    with pytest.raises(ValueError, match="threads=True"):
+        load(folder, threads=True)
+    write_folder(folder, {"onnx/model.onnx": embedding()})
+    changed = load(folder, threads=1)
+    assert changed.raw is not first.raw
+    with monkeypatch.context() as patch:
+        patch.setattr(session_module.os, "getpid", lambda: -1)  # a fork has none of its parent's threads
+        assert load(folder, threads=1).raw is not changed.raw
+    left = weakref.ref(first.raw)
+    del first, second
+    gc.collect()
+    assert left() is None
+
+
 def test_a_session_is_copied_and_pickled_by_opening_its_file_again(folder: Path) -> None:
     session = load(folder, threads=1)
     for twin in (pickle.loads(pickle.dumps(session)), copy.deepcopy(session)):  # noqa: S301 - our own
-        assert twin.raw is not session.raw
+        assert twin.raw is session.raw
         assert (twin.path, twin.inputs, twin.device) == (session.path, session.inputs, session.device)
         for name, values in session.run(FEEDS).items():
             np.testing.assert_array_equal(twin.run(FEEDS)[name], values)
     with pytest.raises(TypeError, match=r"model\.onnx is in memory only"):
-        pickle.dumps(Session(session.raw, session.path, session.device))
+        pickle.dumps(Session(Loaded(session.raw), session.path, session.device))
 
 
 @pytest.mark.parametrize(
