@@ -130,8 +130,8 @@ class _Slots:
     def begin(self, tokens: Any, max_length: int, owner: Any = None) -> _Prompt:
         return _Prompt(self.model, tokens)
 
-    def admit(self, run: _Prompt) -> None:
-        self.tokens.append(run.tokens)
+    def admit(self, run: _Prompt, copies: int = 1) -> None:
+        self.tokens += [list(run.tokens) for _ in range(copies)]
 
     def step(self, tokens: Any) -> Any:
         for row, token in zip(self.tokens, np.asarray(tokens)[:, 0], strict=True):

@@ -13,7 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING, Any
 
 from onnxpipe.engine.batching import oldest_first, shapes
@@ -123,6 +123,12 @@ class _Waiting:
     def length(self) -> int:
         return max(1, self.ticket.row.length)
 
+    @property
+    def slots(self) -> int:
+        """How many slots of a running batch it takes."""
+        joining = self.order.work.joining
+        return 1 if joining is None else joining.takes
+
 
 class Queue:
     """The rows that wait for one model, and the threads that run them.
@@ -182,7 +188,8 @@ class Queue:
             OverloadedError: too much is waiting, or the queue is closed.
             UnsupportedError: a row is too long.
         """
-        longest = max((ticket.row.length for ticket in tickets), default=0)
+        takes = 1 if work.joining is None else work.joining.takes
+        longest = max((ticket.row.length for ticket in tickets), default=0) // takes
         if self.most_length is not None and longest > self.most_length:
             said = f"an input has {longest:,} tokens, with those that it may have generated"
             raise UnsupportedError(f"{said}; the most are {self.most_length:,}: send or ask for less")
@@ -338,20 +345,21 @@ class Queue:
                     running = self._kept.running = joining.start()
                 leave(left)
             with self._changed:
-                arriving = self._next(group, joining.slots - len(members))
+                arriving = self._next(group, joining.slots - sum(each.slots for each, _ in members.values()))
                 self._running += len(arriving)
 
-    def _next(self, group: Any, count: int) -> list[_Waiting]:
-        """Take the oldest rows that wait, if they are of a group; none once a row of another group is the oldest."""
+    def _next(self, group: Any, free: int) -> list[_Waiting]:
+        """Take the oldest rows that wait, if they are of a group and there are slots for them; nobody overtakes."""
         found: list[_Waiting] = []
-        while self._waiting and len(found) < count:
+        while self._waiting:
             each = self._waiting[0]
             if each.order.caller.stopped():
                 self._waiting.popleft()
                 self._drop(each)
                 continue
-            if each.group != group:
+            if each.group != group or each.slots > free:
                 break
+            free -= each.slots
             found.append(self._waiting.popleft())
             self._left(each)
         return found
@@ -411,8 +419,10 @@ def _batch(alive: Sequence[_Waiting]) -> list[_Waiting]:
     if not alive:
         return []
     work, group = alive[0].order.work, alive[0].group
-    if work.joining is not None:
-        return list(takewhile(lambda each: each.group == group, alive))[: work.joining.slots]
+    if (joining := work.joining) is not None:
+        used = accumulate(each.slots for each in alive)
+        same = takewhile(lambda pair: pair[0].group == group and pair[1] <= joining.slots, zip(alive, used))
+        return [each for each, _ in same]
     fit = [each for each in alive if each.group == group]
     owners = [each.order.caller.owner for each in fit]
     chosen = oldest_first([each.length for each in fit], owners, work.token_budget, work.most_rows)

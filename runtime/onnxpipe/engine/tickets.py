@@ -67,12 +67,14 @@ class Joining:
     """How rows join a running batch, instead of waiting for its end.
 
     Attributes:
-        slots: the most rows in it.
+        slots: how many there are in it.
         start: begins a batch of none.
+        takes: how many slots each row of the call takes; at most all.
     """
 
     slots: int
     start: Callable[[], Running]
+    takes: int = 1
 
 
 @dataclass(frozen=True)

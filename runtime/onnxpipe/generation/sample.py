@@ -70,6 +70,12 @@ class Writing:
             request.streamer.put(tokens)
         return bool(self.unfinished.any())
 
+    def going_on(self) -> Array:
+        """Return the rows of `decoded` whose tokens are still wanted; all where the record has a score for each."""
+        if not self.pads or self.record.any:
+            return self.decoded
+        return self.decoded[self.unfinished[self.decoded]]
+
     def result(self) -> SearchResult:
         """End the request: its sequences, and the record of its steps."""
         if self.request.streamer is not None:

@@ -230,6 +230,25 @@ def test_rows_that_come_and_go(ragged: CausalGraph) -> None:
     assert slots.rows == len(rows)
 
 
+def test_copies_of_a_prompt_go_on_apart(ragged: CausalGraph) -> None:
+    slots, prompt = SlotCache(ragged, 4), np.arange(150)
+    run = slots.begin(np.arange(5), 400)
+    assert run.advance() is not None
+    slots.admit(run)
+    run = slots.begin(prompt, 400)
+    assert run.advance() is None and run.advance() is not None
+    slots.admit(run, 3)
+    rows = [list(range(5)), *([*prompt] for _ in range(3))]
+    for number in range(200):  # beyond the first room of the buffers
+        tokens = np.array([[number], [1], [2 * number], [7]])[: slots.rows]
+        for row, token in zip(rows, tokens[:, 0], strict=True):
+            row.append(int(token))
+        assert slots.step(tokens).ravel() == pytest.approx([np.mean(row) for row in rows], rel=SUM)
+        if number == 100:
+            slots.leave(1, np.array(rows[1]))
+            rows[1] = rows.pop()
+
+
 def test_a_prompt_continues_from_the_longest_row_of_its_owner_that_begins_alike(ragged: CausalGraph) -> None:
     slots, chat = SlotCache(ragged, 2), np.arange(300)
 

@@ -105,6 +105,34 @@ def test_texts_join_those_that_are_being_written_and_keep_their_own_parameters()
     queue.close()
 
 
+def test_several_texts_of_a_prompt_join_with_one_run_of_it() -> None:
+    pipe, queue, sizes = writer(), Queue(workers=1, slots=4), []
+    calls = [
+        (prompt * 9, {"max_new_tokens": 30, "seed": number, "do_sample": True, "num_return_sequences": 1 + number % 4})
+        for number, prompt in enumerate(PROMPTS * 2)
+    ]
+    calls.append(("hello", {"max_new_tokens": 5, "seed": 3, "do_sample": True, "num_return_sequences": 5}))  # alone
+    alone = [pipe(value, **own) for value, own in calls]
+    assert len({len(text["generated_text"]) for texts in alone for text in texts}) > 10  # they end at their own tokens
+    scores, begun = pipe.model.scores, []
+
+    def watched(rows: Any) -> Any:
+        sizes.append(len(rows))
+        return scores(rows)
+
+    class Slots(type(pipe.model.slots(4))):  # type: ignore[misc]
+        def begin(self, *args: Any) -> Any:
+            begun.append(1)
+            return super().begin(*args)
+
+    pipe.model.scores, pipe.model.slots = watched, lambda *_: Slots(pipe.model)
+    with ThreadPoolExecutor(len(calls)) as pool:
+        shared = list(pool.map(lambda call: pipe.through(Caller(queue))(call[0], **call[1]), calls))
+    queue.close()
+    assert shared == alone
+    assert len(begun) == 8 and {2, 3, 4} <= set(sizes)
+
+
 def test_streams_of_several_calls_are_written_together() -> None:
     pipe, queue = writer(), Queue(workers=1, slots=4)
     whole = [pipe(prompt, return_full_text=False, do_sample=False, max_new_tokens=20)[0] for prompt in PROMPTS]

@@ -115,15 +115,15 @@ class SlotCache:
         self._kept.append(best)
         return PromptRun(self._graph, tokens, max_length, best, cached)
 
-    def admit(self, run: Any) -> None:
-        """Give the row of a prompt that has been run the next slot."""
+    def admit(self, run: Any, copies: int = 1) -> None:
+        """Give the row of a prompt that has been run the next slots: one for each text that continues it."""
         decoder: RaggedDecoder = run.decoder
         length = int(decoder.lengths[0])
         self._fit(length + 1)
-        row = len(self._lengths)
+        first = len(self._lengths)
         for name, memory in self._memory.items():
-            memory[row, :, :length] = decoder.cache[name].numpy()[0, :, :length]
-        self._lengths = np.append(self._lengths, length)
+            memory[first : first + copies, :, :length] = decoder.cache[name].numpy()[0, :, :length]
+        self._lengths = np.append(self._lengths, [length] * copies)
         self._bind()
 
     def step(self, tokens: Array) -> Array:

@@ -13,7 +13,7 @@ from onnxpipe.tasks.base.sequences import split_sequences
 
 #: Parameters of searches that run alone, with the values that leave them out.
 _ALONE: Mapping[str, tuple[Any, ...]] = {
-    "num_beams": (1,), "num_return_sequences": (1,), "num_beam_groups": (1,), "penalty_alpha": (0,),
+    "num_beams": (1,), "num_beam_groups": (1,), "penalty_alpha": (0,),
     "prompt_lookup_num_tokens": (), "assistant_model": (), "assistant_early_exit": (), "custom_generate": (),
     "use_mtp": (False,), "dola_layers": (), "guidance_scale": (1,), "negative_prompt_ids": (), "constraints": (),
     "force_words_ids": (), "return_dict_in_generate": (False,), "token_healing": (False,),
@@ -21,7 +21,7 @@ _ALONE: Mapping[str, tuple[Any, ...]] = {
 
 
 def can_join(parameters: Mapping[str, Any]) -> bool:
-    """Whether a call with these parameters is greedy search or sampling of one text a prompt."""
+    """Whether a call with these parameters is greedy search or sampling."""
     return all(parameters.get(name) is None or parameters[name] in kept for name, kept in _ALONE.items())
 
 
@@ -35,9 +35,11 @@ def let_join(work: Work, pipe: Any, options: Any) -> Work:
     """
     queue, make = pipe.caller.queue, getattr(pipe.model, "slots", None)
     slots = queue.slots
-    if not slots or make is None or not can_join(pipe.resolved(options)) or make(0) is None:
+    resolved = pipe.resolved(options)
+    copies = resolved.get("num_return_sequences") or 1
+    if copies > slots or make is None or not can_join(resolved) or make(0) is None:
         return work
-    joining = Joining(slots, lambda: JoinedTexts(make(slots, queue.keep)))
+    joining = Joining(slots, lambda: JoinedTexts(make(slots, queue.keep)), copies)
     return replace(work, group="joined", most_rows=None, joining=joining, begin=lambda row: pipe.begin(row, options))
 
 
