@@ -155,8 +155,8 @@ def _cli_page() -> str:
         "`onnxpipe run TASK --help` shows what a task takes; the pages of the [tasks](tasks/index.md) hold the same.",
         f"```text\n{_help([])}\n```",
     ]
-    for name in command_line.commands:
-        parts += [f"## onnxpipe {name}", f"```text\n{_help([name])}\n```"]
+    for name in (*command_line.commands, "bench serve"):
+        parts += [f"## onnxpipe {name}", f"```text\n{_help(name.split())}\n```"]
     return "\n\n".join(parts) + "\n"
 
 

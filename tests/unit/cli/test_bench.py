@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+from collections import Counter
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from tests.unit.cli.test_folders import bundle  # noqa: F401 - a fixture
 from onnxpipe.cli import main
 from onnxpipe.cli.bench import inputs, measure, run, worker
 from onnxpipe.cli.bench.figures import Benchmark, change, changes, table
+from onnxpipe.cli.bench.load import Load, Loaded, highest_rate
 from onnxpipe.errors import OnnxPipeError
 from onnxpipe.tasks.registry import all_tasks, task_spec
 
@@ -49,6 +54,96 @@ def test_an_open_loop_counts_from_when_a_call_was_due() -> None:
     slow = measure.arriving(lambda: clock.pass_by(0.2), 10, 5, clock=clock, sleep=clock.pass_by)
     assert len(slow) == len(fast)  # as many arrive, however slow the model is
     assert slow[-1] > 0.8 * (0.2 * len(slow) - 5) > slow[0]  # and each waits for those before it
+
+
+def loaded(serve: Any, work: str, *arguments: Any) -> Loaded:
+    """What becomes of a load on a server that takes virtual time."""
+    clock = Clock()
+
+    async def send(body: bytes) -> int:
+        json.loads(body)
+        return serve(clock)
+
+    async def sleep(seconds: float) -> None:
+        due = clock() + seconds
+        await asyncio.sleep(0)  # what was sent before is served first
+        clock.pass_by(max(0.0, due - clock()))
+
+    load = Load(send, '{"inputs": "{text}"}', clock=clock, sleep=sleep)
+    return asyncio.run(getattr(load, work)(*arguments))
+
+
+def test_requests_to_a_server_count_from_when_they_were_due() -> None:
+    def slow(clock: Clock) -> int:
+        clock.pass_by(0.2)
+        return 200
+
+    found = loaded(slow, "open", 10, 5)
+    assert 30 < len(found.latencies) < 70 and found.latencies[-1] > 0.7 * (0.2 * len(found.latencies) - 5)
+    assert found.rate == pytest.approx(5, rel=0.05)
+    closed = loaded(slow, "closed", 1, 5)
+    assert closed.latencies == pytest.approx([0.2] * len(closed.latencies))  # hides the waiting
+
+
+def test_statuses_and_failures_of_a_server() -> None:
+    calls = iter(range(10**6))
+
+    def some(clock: Clock) -> int:
+        number = next(calls)
+        clock.pass_by(0.01)
+        if number % 5 == 0:
+            raise ConnectionResetError
+        return 429 if number % 5 == 1 else 200
+
+    found = loaded(some, "open", 10, 5)
+    total = len(found.latencies) + len(found.refused) + found.failures["ConnectionResetError"]
+    assert found.statuses == {200: len(found.latencies), 429: len(found.refused)} and len(found.refused) == total // 5
+    assert not found.keeps(1000) and "429: " in str(found) and "ConnectionResetError" in found.document()["failures"]
+    good = loaded(lambda clock: 200, "open", 10, 5)
+    assert good.keeps(1) and good.document()["statuses"] == {"200": len(good.latencies)}
+
+
+def test_the_highest_rate_that_keeps_an_objective() -> None:
+    def load(rate: float) -> Loaded:
+        return Loaded(1.0, [0.01 if rate <= 73 else 9.0], Counter({200: 1}))
+
+    for first in (5.0, 200.0):
+        assert 73 / 1.07 < highest_rate(load, first, 50) <= 73
+    assert highest_rate(load, 1e6, 50) == 0  # not even a hundredth of it
+
+
+def test_a_server_is_loaded_over_http(tmp_path: Path) -> None:
+    bodies = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200 if self.headers["authorization"] == "Bearer k" else 401)
+            self.send_header("transfer-encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"2\r\n{}\r\n0\r\n\r\n")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url, out = f"http://127.0.0.1:{server.server_port}/x?y=1", tmp_path / "load.json"
+        for words, status in ((["--key", "k"], "200"), (["--key", "other"], "401")):
+            done = CliRunner().invoke(
+                main, ["bench", "serve", url, "--rate", "200", "--duration", "0.1", "-o", str(out), *words]
+            )
+            assert done.exit_code == 0, done.output
+            (load,) = json.loads(out.read_text(encoding="utf-8"))["loads"]
+            assert load["rate"] == 200 and list(load["statuses"]) == [status]
+        server.shutdown()
+    assert all(8 <= len(body["inputs"].split()) <= 28 for body in bodies)
+    refused = CliRunner().invoke(main, ["bench", "serve", "localhost:8000"])
+    assert refused.exit_code == 1 and "not the URL of a server" in refused.stderr
+    refused = CliRunner().invoke(main, ["bench", "serve", url, "--body", "{"])
+    assert refused.exit_code == 1 and "not JSON" in refused.stderr
 
 
 def test_percentiles() -> None:

@@ -40,7 +40,21 @@ class NumberList(click.ParamType):  # type: ignore[type-arg]
         return tuple(dict.fromkeys(numbers))
 
 
-@click.command("bench", short_help="Time a model on this machine.")
+class _Bench(click.Command):
+    """A command whose first word may be `serve`: then it is another one, for servers."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the arguments; see click."""
+        if args[:1] != ["serve"]:
+            return super().make_context(info_name, args, parent, **extra)
+        from onnxpipe.cli.bench.serve import command as load_server
+
+        return load_server.make_context(f"{info_name} serve", args[1:], parent, **extra)
+
+
+@click.command("bench", cls=_Bench, short_help="Time a model on this machine.")
 @click.argument("model")
 @click.option("--task", help="Task to time; by default the first that the model is for.")
 @click.option("--dtype", "dtypes", help="Comma-separated precisions; by default all in the folder.")
@@ -81,7 +95,8 @@ def command(
 ) -> None:
     """Time MODEL, a folder: its cold start, a call alone and as calls arrive, batches, and its peak memory.
 
-    Each setting runs in a process of its own, and they take turns.
+    Each setting runs in a process of its own, and they take turns. `onnxpipe bench serve URL` loads a server instead:
+    see its --help.
 
     \b
     onnxpipe bench M --dtype fp32,int8 --threads 1,2 -o before.json --html before.html
