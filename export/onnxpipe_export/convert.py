@@ -120,7 +120,8 @@ def export(
         served = tasks.manifest_tasks(source.task, source.config, source.folder)
         named = manifest.source_of(source.name, source.revision, source.folder)
         pads = not certify.padding_changes(entries)
-        described = manifest.write_manifest(folder, served, named, files, pads=pads)
+        changes = next((one.changes_after for one in graphs if hasattr(one, "changes_after")), None)
+        described = manifest.write_manifest(folder, served, named, files, pads=pads, changes_after=changes)
 
     sizes = {name: entry["size"] for name, entry in described["files"].items()}
     return ExportReport(target, source.task.name, sizes, certificate, time.monotonic() - started)

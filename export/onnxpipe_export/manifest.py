@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe._version import __version__
-from onnxpipe.bundle.manifest import EQUAL_LENGTHS, MANIFEST, describe_files
+from onnxpipe.bundle.manifest import CHANGES_AFTER, EQUAL_LENGTHS, MANIFEST, describe_files
 from onnxpipe_export import write
 
 ONNXRUNTIME = ">=1.22,<2"
@@ -25,6 +25,7 @@ def write_manifest(
     libraries: Sequence[str] = (),
     *,
     pads: bool = True,
+    changes_after: int | None = None,
 ) -> dict[str, Any]:
     """Write and return the manifest of the finished `folder`.
 
@@ -35,6 +36,7 @@ def write_manifest(
         graphs: graph -> precision -> {"path", "inputs", "outputs"}.
         libraries: packages whose versions matter beside those that every export needs.
         pads: whether rows of different lengths may share a batch; False where padding changes the original's answers.
+        changes_after: tokens of a row beyond which its rotary frequencies are others; None where they never are.
     """
     packages = ("torch", "transformers", *libraries, "onnx", "onnxruntime")
     manifest = {
@@ -43,6 +45,7 @@ def write_manifest(
         "tasks": list(served),
         "source": source,
         **({} if pads else {"batches": EQUAL_LENGTHS}),
+        **({} if changes_after is None else {CHANGES_AFTER: changes_after}),
         "graphs": graphs,
         "files": describe_files(folder),
         "versions": {"python": platform.python_version()}

@@ -6,10 +6,13 @@ Every text is asked alone of the original; here together, so the batch must chan
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from conformance.cases.family_calls import CALLS, TEXTS
 from onnxpipe import pipeline
@@ -17,6 +20,8 @@ from tolerances import float32
 from zoo import FAMILY
 from zoo.cache import cached_bundle, cached_model
 from zoo.text.families import FAMILIES, POSITIONS
+
+Array = NDArray[Any]
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -104,7 +109,55 @@ def test_rows_share_no_batch_where_padding_changes_answers(name: str) -> None:
     assert pipe(list(TEXTS), batch_size=3) != pipe(list(TEXTS)), "asked for, a batch is padded, as in transformers"
 
 
-def test_rows_beyond_the_original_length_of_longrope_are_refused() -> None:
-    pipe = pipeline("text-generation", model=str(cached_bundle("phi3-longrope", FAMILY)))
+@pytest.fixture(scope="module")
+def longrope() -> tuple[Any, Any, list[Array]]:
+    """The bundle of a model with longrope, transformers' model, and rows: one that becomes too long for its first
+    frequencies, one that is, and one that is not."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(cached_model("phi3-longrope", FAMILY)).eval()
+    rows = [np.random.default_rng(3).integers(5, model.config.vocab_size, POSITIONS + more) for more in (-5, 3, -40)]
+    return pipeline("text-generation", model=str(cached_bundle("phi3-longrope", FAMILY))).model, model, rows
+
+
+def _continued(model: Any, row: Array, **options: Any) -> list[int]:
+    found = model.generate(
+        torch.from_numpy(row[None]), attention_mask=torch.ones(1, len(row), dtype=torch.int64), max_new_tokens=12,
+        do_sample=False, **options,
+    )  # fmt: skip
+    return [int(token) for token in found[0]]
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 3}], ids=["greedy", "beams"])
+def test_longrope_changes_its_frequencies_where_transformers_does(options: Any, longrope: Any) -> None:
+    ours, theirs, rows = longrope
+    for row in rows:
+        expected = _continued(theirs, row, **options)
+        assert ours.generate(row[None], max_new_tokens=12, do_sample=False, **options)[0].tolist() == expected
+
+
+def test_longrope_rows_do_not_change_each_other(longrope: Any) -> None:
+    """transformers rotates all rows of a batch as the longest of them; here each is rotated by its own length."""
+    ours, theirs, rows = longrope
+    width = max(map(len, rows))
+    ids = np.stack([np.pad(row, (width - len(row), 0)) for row in rows])
+    mask = np.stack([np.arange(width) >= width - len(row) for row in rows]).astype(np.int64)
+    together = ours.generate(ids, attention_mask=mask, max_new_tokens=12, do_sample=False)
+    for row, found in zip(rows, together, strict=True):
+        new = _continued(theirs, row)[len(row) :]
+        assert found[width : width + len(new)].tolist() == new
+
+
+def test_assisted_generation_crosses_the_length_too(longrope: Any) -> None:
+    ours, theirs, rows = longrope
+    row = np.concatenate([rows[0][:45], rows[0][:46]])  # what was written before is guessed again
+    found = ours.generate(row[None], max_new_tokens=12, do_sample=False, prompt_lookup_num_tokens=4)
+    assert found[0].tolist() == _continued(theirs, row)
+
+
+def test_other_graphs_are_right_up_to_the_length_alone(tmp_path: Path, longrope: Any) -> None:
+    """A folder that does not say that its graph has both sets of frequencies."""
+    folder = shutil.copytree(cached_bundle("phi3-longrope", FAMILY), tmp_path / "bundle")
+    (folder / "bundle.json").unlink()
+    pipe = pipeline("text-generation", model=str(folder))
+    assert pipe(TEXTS[0], max_new_tokens=2)
     with pytest.raises(RuntimeError, match=f"the model has positions for {POSITIONS}: pass a smaller max_new_tokens"):
         pipe(TEXTS[0], max_new_tokens=POSITIONS, min_new_tokens=POSITIONS, do_sample=False)

@@ -16,7 +16,7 @@ from onnxpipe.bundle.external import check_external
 from onnxpipe.bundle.files import has_file, inside, read_json
 from onnxpipe.bundle.hub import check_found, listing, no_precision
 from onnxpipe.bundle.layout import choice_of, side_files
-from onnxpipe.bundle.manifest import EQUAL_LENGTHS
+from onnxpipe.bundle.manifest import CHANGES_AFTER, EQUAL_LENGTHS
 from onnxpipe.bundle.places import Place, foreign, locate
 from onnxpipe.bundle.precision import SUFFIXES, Choice, Precisions
 from onnxpipe.bundle.tasks import infer_tasks
@@ -82,6 +82,11 @@ class Bundle:
     def pads(self) -> bool:
         """Whether rows of different lengths share batches unasked: not where padding changes the original's answers."""
         return self.manifest is None or self.manifest.get("batches") != EQUAL_LENGTHS
+
+    @property
+    def changes_after(self) -> int | None:
+        """Tokens of a row beyond which the graph takes other rotary frequencies; None where nothing is known of it."""
+        return None if self.manifest is None else self.manifest.get(CHANGES_AFTER)
 
     def certified(self, graph: str, precision: str) -> Any:
         """Return what the certificate says of a graph in a precision; None if it says nothing."""
@@ -170,6 +175,8 @@ def _manifest(root: Path) -> dict[str, Any]:
     _expect(
         manifest.get("batches", EQUAL_LENGTHS) == EQUAL_LENGTHS, path, f"has 'batches' that is not {EQUAL_LENGTHS!r}"
     )
+    changes = manifest.get(CHANGES_AFTER, 1)
+    _expect(type(changes) is int and changes > 0, path, f"has {CHANGES_AFTER!r} that is not a count of tokens")
     for name, entry in files.items():
         complete = (
             isinstance(entry, dict)

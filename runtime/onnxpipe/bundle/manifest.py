@@ -13,6 +13,10 @@ MANIFEST = "bundle.json"
 #: padding changes the original's answers.
 EQUAL_LENGTHS = "equal lengths"
 
+#: The key of a manifest for how many tokens a row may have until its rotary frequencies are others (longrope). The
+#: graph chooses them by a row's positions, so what was computed before has to be computed again.
+CHANGES_AFTER = "frequencies_change_after"
+
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     """List size and sha256 of every file of a folder except bundle.json, by relative path with "/", sorted."""

@@ -373,7 +373,7 @@ def test_a_decoder_without_a_cache_says_once_that_it_is_slow(
     uncached: CausalGraph, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name in ("model", "decoder_model"):
-        bundle: Any = SimpleNamespace(folder="F", graphs={name: {}}, config=Config({}))
+        bundle: Any = SimpleNamespace(folder="F", graphs={name: {}}, config=Config({}), changes_after=None)
         graph = CausalGraph.load(bundle, lambda _: (uncached.session, "fp32"))  # type: ignore[arg-type]
         decoder = UncachedDecoder(graph, PROMPTS, 1, hidden=False)
         decoder.prefill()

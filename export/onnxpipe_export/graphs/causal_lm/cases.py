@@ -58,6 +58,8 @@ def make(graph: CausalLMExport, text: Sequence[TokenIds]) -> list[Case]:
         cases += [Case(batch(graph, short[:3], keep=keep, side="left")) for keep in (0, 1)]
     elif not graph.stateful:
         cases.append(Case(continued(graph, [row for row in text if len(row) > 4][:3], 3, keep=2)))
+    if graph.changes_after is not None:
+        cases += [Case(_beyond(graph, rows)) for rows in (text[:1], short[:3])]
     return [case for case in cases if case.feeds]
 
 
@@ -184,6 +186,14 @@ def continued(graph: CausalLMExport, rows: Sequence[TokenIds], new: int, *, keep
         mask[number, start : start + len(row)] = 1
     tokens = np.stack([graph.fed(row[-new:]) for row in rows])
     return _feeds(graph, tokens, mask, keep) | past
+
+
+def _beyond(graph: CausalLMExport, rows: Sequence[TokenIds]) -> dict[str, np.ndarray]:
+    """Batch rows, the first of which begins so late that its rotary frequencies are those of long rows."""
+    feeds = batch(graph, rows, keep=1)
+    inside = feeds["attention_mask"][:1].astype(bool)
+    feeds["position_ids"][:1][inside] += graph.changes_after
+    return feeds
 
 
 def _feeds(graph: CausalLMExport, tokens: np.ndarray, mask: np.ndarray, keep: int) -> dict[str, np.ndarray]:

@@ -32,7 +32,7 @@ from onnxpipe_export.graphs.causal_lm.cache import Kept, find_kept, original_cac
 from onnxpipe_export.graphs.causal_lm.gqa import UnsupportedAttentionError
 from onnxpipe_export.graphs.causal_lm.module import CausalModule, run_model
 from onnxpipe_export.graphs.causal_lm.recurrence import expand
-from onnxpipe_export.graphs.causal_lm.rotary import Rotary, find_rotary
+from onnxpipe_export.graphs.causal_lm.rotary import Rotary, find_rotary, frequencies_by_row
 from onnxpipe_export.graphs.encoder import attention, max_length
 from onnxpipe_export.graphs.families import GQA_FAMILIES
 from onnxpipe_export.graphs.graph import Attention, Case, Feeds, Maker, Run
@@ -47,8 +47,9 @@ _ANGLES = 8
 """GroupQueryAttention rotates heads by tables whose width is a multiple of this."""
 _FEWEST_ROTATIONS = 4096
 """The fewest rows of a table of rotations: 1 MB for heads of 64 numbers."""
-_BY_LENGTH = frozenset({"dynamic", "longrope"})
-"""Scalings of rotary positions whose frequencies depend on how long a row has become."""
+_DYNAMIC, _LONGROPE = "dynamic", "longrope"
+"""Scalings of rotary positions whose frequencies depend on how long a row has become: on each length beyond one, or on
+whether it is beyond one."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class CausalLMExport:
         tokens: the input for tokens: "input_ids", or "inputs_embeds" where another graph embeds them.
         position_axes: how many positions a token has; with several, position_ids is (axes, batch, length).
         extras: further inputs, between num_logits_to_keep and the caches.
+        changes_after: tokens of a row beyond which its rotary frequencies are others; None where they never are.
         memory: what the original said of rows.
     """
 
@@ -106,6 +108,7 @@ class CausalLMExport:
     position_axes: int = 1
     extras: tuple[ExtraInput, ...] = ()
     decisions: frozenset[str] = frozenset({"logits"})
+    changes_after: int | None = None
     memory: Memory = field(default_factory=Memory, compare=False)
 
     @property
@@ -212,7 +215,8 @@ class CausalLMExport:
         chosen = slice(None) if before else mask
         extras = {extra.name: feeds[extra.name][row][None, chosen] for extra in self.extras}
         if not before:
-            return {"ids": ids[None, mask], "past": (), "extras": extras}
+            places = feeds["position_ids"][row, chosen][None] if self.changes_after else None
+            return {"ids": ids[None, mask], "past": (), "extras": extras, "places": places}
         # padding is at the right of a row's own tokens with GroupQueryAttention, else at their left
         own = np.arange(len(mask)) < (int(mask.sum()) - length if self.gqa else before)
         own &= mask
@@ -223,7 +227,11 @@ class CausalLMExport:
         return {"ids": ids[None], "past": past, "extras": extras}
 
     def run_original(
-        self, ids: np.ndarray, past: Sequence[np.ndarray] = (), extras: Feeds | None = None
+        self,
+        ids: np.ndarray,
+        past: Sequence[np.ndarray] = (),
+        extras: Feeds | None = None,
+        places: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
         """Run the original: all logits, the last hidden state, and the caches under the names of outputs.
 
@@ -231,6 +239,7 @@ class CausalLMExport:
             ids: int64 (1, length), or their embeddings, float32 (1, length, width); no padding.
             past: what was kept so far in the order of `kept`; empty for nothing.
             extras: the further inputs; None for those of text.
+            places: the positions, int64 (1, length); None to count them.
         """
         cache = original_cache(self.checkpoint.model, self.kept, [torch.from_numpy(array) for array in past])
         grown = [array for one, array in zip(self.kept, past, strict=False) if one.grows]
@@ -242,6 +251,8 @@ class CausalLMExport:
         takes_positions = "position_ids" in inspect.signature(self.checkpoint.model.forward).parameters
         if self.stateful and takes_positions:  # Bamba counts from 0 where none are given, as generate() gives them
             inputs["position_ids"] = torch.arange(before, before + ids.shape[1])[None]
+        if places is not None:
+            inputs["position_ids"] = torch.from_numpy(np.ascontiguousarray(places))
         values = self.neutral(*ids.shape[:2]) if extras is None else extras
         inputs |= {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in values.items()}
         with torch.inference_mode(), tracing.quiet():
@@ -319,9 +330,11 @@ def describe(
     longest, positions = max_length(checkpoint.model), _positions(checkpoint.model)
     widths = {one.shape[-1] for one in kept}
     fits = all(one.grows for one in kept) and len(widths) == 1 and next(iter(widths)) % 8 == 0
-    by_length = _window_of_lengths(config)
+    by_length, changes_after = _scaled_beyond(config, _DYNAMIC), _scaled_beyond(config, _LONGROPE)
     if by_length is not None:
-        longest, positions = min(longest, by_length), min(positions, by_length)
+        positions = min(positions, by_length)
+    for limit in (by_length, changes_after):
+        longest = longest if limit is None else min(longest, limit)
     if wanted not in ("auto", "standard", "gqa"):
         raise ExportError(f"unknown attention={wanted!r}; choose among auto, standard and gqa")
     if wanted == "gqa" and not fits:
@@ -330,7 +343,7 @@ def describe(
             "them; use attention='standard'"
         )
     gqa = wanted == "gqa" or (wanted == "auto" and fits and config.model_type in GQA_FAMILIES)
-    rotary = find_rotary(checkpoint.model) if gqa else None
+    rotary = find_rotary(checkpoint.model) if gqa and changes_after is None else None
     if rotary is not None and rotary.width % _ANGLES:
         rotary = None  # the model's own operators do it
     if by_length is not None and rotary is None:
@@ -340,8 +353,9 @@ def describe(
             "ONNX folder of this model"
         )
     graph = CausalLMExport(
-        checkpoint, kept, gqa, rotary, positions, longest, position_axes=position_axes, extras=extras
-    )
+        checkpoint, kept, gqa, rotary, positions, longest, position_axes=position_axes, extras=extras,
+        changes_after=changes_after,
+    )  # fmt: skip
     if wanted == "auto" and gqa and not graph.fits():
         return describe(checkpoint, "standard", position_axes=position_axes, extras=extras)
     return graph
@@ -352,6 +366,7 @@ def _traceable(model: Any) -> Iterator[None]:
     """Give the model plain attention inside, and experts that gather weights for each token instead of counting."""
     with contextlib.ExitStack() as outside:
         outside.enter_context(attention(model, "eager"))
+        outside.enter_context(frequencies_by_row(model))
         experts = getattr(model.config, "_experts_implementation", None)
         if experts is not None:
             model.set_experts_implementation("batched_mm")
@@ -365,12 +380,13 @@ def _positions(model: Any) -> int:
     return max(limit if isinstance(limit, int) and limit > 0 else max_length(model), _FEWEST_ROTATIONS)
 
 
-def _window_of_lengths(config: Any) -> int | None:
-    """Return up to how many tokens the frequencies of rotary positions are constant; None where they always are."""
+def _scaled_beyond(config: Any, kind: str) -> int | None:
+    """Return up to how many tokens the frequencies of rotary positions are constant; None where the scaling is not of
+    this kind."""
     parameters = getattr(config, "rope_parameters", None) or {}
     scalings = [parameters, *(one for one in parameters.values() if isinstance(one, dict))]
     for scaling in scalings:
-        if scaling.get("rope_type") in _BY_LENGTH:
+        if scaling.get("rope_type") == kind:
             original = scaling.get("original_max_position_embeddings")
             return int(original or getattr(config, "original_max_position_embeddings", None) or _limit(config))
     return None

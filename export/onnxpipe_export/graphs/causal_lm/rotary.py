@@ -6,6 +6,7 @@ Source: RoFormer (Su et al. 2021). "Half": the first half of a head is rotated w
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from onnxpipe_export import tracing
 
 _FUNCTION = "apply_rotary_pos_emb"
 _PROBED = 6
@@ -82,6 +85,50 @@ def find_rotary(model: Any) -> Rotary | None:
         if all(_is(apply, module, kind, interleaved, pairwise) for module in modules for kind in module.kinds):
             return Rotary(home, modules, interleaved, pairwise)
     return None
+
+
+@contextlib.contextmanager
+def frequencies_by_row(model: Any) -> Iterator[None]:
+    """Let models with longrope choose the frequencies of each row by its own length inside.
+
+    They have two sets of frequencies, for rows up to the original's positions and for longer ones (LongRoPE, Ding et
+    al. 2024). transformers chooses one for a whole batch by its longest row, and so for a row alone as here.
+    """
+    with contextlib.ExitStack() as patches:
+        for module in (each.module for each in _modules(model) if each.module.rope_type == "longrope"):
+            patches.enter_context(tracing.replaced(module, "forward", _by_row(module)))
+        yield
+
+
+def _by_row(module: Any) -> Callable[..., tuple[Any, Any]]:
+    """Make a forward that runs the module's own with both sets, and takes the one of each row."""
+    limit = module.config.rope_parameters["original_max_position_embeddings"]
+    plain = inspect.unwrap(type(module).forward)  # without the choice for the whole batch
+    with torch.inference_mode():
+        module(torch.zeros(1, 1, 1), torch.tensor([[limit]]))  # computes the long set
+    sets = [_WithFrequencies(module, one.clone()) for one in (module.original_inv_freq, module.long_inv_freq)]
+
+    def forward(x: Any, position_ids: Any) -> tuple[Any, Any]:
+        short, long = (plain(one, x, position_ids) for one in sets)
+        longer = (position_ids.max(dim=1).values >= limit)[:, None, None]
+        return torch.where(longer, long[0], short[0]), torch.where(longer, long[1], short[1])
+
+    return forward
+
+
+class _WithFrequencies:
+    """A rotary module with other frequencies.
+
+    Args:
+        module: the module.
+        frequencies: float32 (half of the rotated part of a head,).
+    """
+
+    def __init__(self, module: Any, frequencies: Any) -> None:
+        self.module, self.inv_freq = module, frequencies
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.module, name)
 
 
 def _modules(model: Any) -> Iterator[RotaryModule]:

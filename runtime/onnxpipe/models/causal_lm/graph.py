@@ -33,7 +33,7 @@ Array = NDArray[Any]
 #: What a graph is fed besides tokens and caches, if it has such inputs.
 _FED = ("attention_mask", "num_logits_to_keep", "use_cache_branch")
 
-#: Scalings of rotary positions whose frequencies change with a row's length; graphs have those of short rows.
+#: Scalings of rotary positions whose frequencies change with a row's length; most graphs have those of short rows.
 _BY_LENGTH = ("dynamic", "longrope", "su")
 
 
@@ -47,12 +47,21 @@ class CausalGraph:
         ragged: whether rows of different lengths begin at position 0, and buffers of past and present are shared.
         caches: names of a cached array in the inputs ("past_key_values.0.key") to their names in the outputs.
         states: names of those that do not grow, in the inputs, to the shape of a row.
+        changes_after: tokens of a row beyond which its rotary frequencies are others; None where they never are, or
+            where the graph has no others.
     """
 
-    def __init__(self, prompt: Session, steps: Session, precision: str, config: Config) -> None:
+    def __init__(
+        self, prompt: Session, steps: Session, precision: str, config: Config, changes_after: int | None = None
+    ) -> None:
         self.prompt, self.session, self.precision, self._config = prompt, steps, precision, config.get_text_config()
         growing, states = kept_arrays(steps)
         self.caches = {**growing, **states}
+        self._constant = _constant_positions(self._config)
+        # graphs of onnxruntime-genai choose between two tables, for all rows of a batch at once
+        one_set = self._constant is not None and changes_after is None
+        self._of_batch = one_set and "If" in operators(steps.path)
+        self.changes_after = self._constant if self._of_batch else changes_after
         missing = [name for name in growing.values() if name not in steps.outputs]
         self.uncached = not self.caches and "logits" in steps.outputs
         self.ragged = not self.uncached and "GroupQueryAttention" in operators(steps.path)
@@ -78,7 +87,7 @@ class CausalGraph:
         for name in alone:
             if name in available:
                 session, precision = opener(name)
-                graph = cls(session, session, precision, bundle.config)
+                graph = cls(session, session, precision, bundle.config, bundle.changes_after)
                 if graph.uncached:
                     warn_uncached(session, "text-generation")
                 return graph
@@ -163,15 +172,31 @@ class CausalGraph:
         known = (self.session if cached else self.prompt).inputs
         return {name: value for name, value in feeds.items() if name in known}
 
+    def check_length(self, length: int, rows: int) -> None:
+        """Refuse rows that are longer than the graph is right for.
+
+        Args:
+            length: of the longest row.
+            rows: how many rows run together.
+
+        Raises:
+            RowTooLongError: they are.
+        """
+        constant = self._constant
+        if constant is None or length <= constant or (self.changes_after is not None and not self._of_batch):
+            return
+        if self.changes_after is None:
+            raise _too_long(length, constant)
+        if rows > 1:
+            raise RowTooLongError(
+                f"a row has {length} tokens, and from {constant + 1} on {self.session.path} rotates all rows of a "
+                "batch as long ones, which changes the answers of shorter rows: run them one by one (batch_size=1)"
+            )
+
     def explained(self, error: RuntimeError, length: int) -> RuntimeError:
         """The error, or a clearer one if a row of `length` tokens is beyond the model's positions."""
-        limit = _positions(self._config)
-        if limit is None or length <= limit:
-            return error
-        return RowTooLongError(
-            f"a row has {length} tokens and the model has positions for {limit}: pass a smaller max_new_tokens (or "
-            f"max_length={limit}), or cut the prompt (truncation=True; handle_long_generation='hole' in pipelines)"
-        )
+        limit = _positions(self._config) if self._constant is None or self.changes_after else self._constant
+        return error if limit is None or length <= limit else _too_long(length, limit)
 
     def logits(self, output: Array, positions: Array, keep: int) -> Array:
         """Take the last `keep` real positions of the graph's output: float32 (rows, keep, vocabulary)."""
@@ -184,13 +209,26 @@ class CausalGraph:
         return np.asarray(np.take_along_axis(output, wanted[:, :, None], axis=1))
 
 
+def _too_long(length: int, limit: int) -> RowTooLongError:
+    return RowTooLongError(
+        f"a row has {length} tokens and the model has positions for {limit}: pass a smaller max_new_tokens (or "
+        f"max_length={limit}), or cut the prompt (truncation=True; handle_long_generation='hole' in pipelines)"
+    )
+
+
 def _positions(config: Config) -> int | None:
-    """How many positions a row has; where the frequencies of longer rows are others, those before that."""
+    """How many positions a row has."""
     limit = config.get("max_position_embeddings")
+    return limit if isinstance(limit, int) else None
+
+
+def _constant_positions(config: Config) -> int | None:
+    """How many tokens a row may have before its rotary frequencies are others; None where they never are."""
     scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if isinstance(scaling, Mapping) and scaling.get("rope_type", scaling.get("type")) in _BY_LENGTH:
-        original = scaling.get("original_max_position_embeddings") or config.get("original_max_position_embeddings")
-        limit = original or limit
+    if not isinstance(scaling, Mapping) or scaling.get("rope_type", scaling.get("type")) not in _BY_LENGTH:
+        return None
+    original = scaling.get("original_max_position_embeddings") or config.get("original_max_position_embeddings")
+    limit = original or _positions(config)
     return limit if isinstance(limit, int) else None
 
 
@@ -223,6 +261,7 @@ class Runner:
         """Compute the logits, float32 (rows, keep, vocabulary), in memory that the next run uses again; `present` is
         filled (it may be `past`). See `CausalGraph.feeds`; `positions` are places in a row, int64 (rows, new)."""
         graph = self._graph
+        graph.check_length(int(positions.max()) + 1, len(positions))
         feeds: dict[str, Any] = graph.feeds(tokens, mask, keep, cached=cached)
         binding = self._steps if cached else self._prompt
         if cached or graph.prompt is graph.session:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
 from onnxpipe.models.causal_lm.graph import CausalGraph
 from onnxpipe.models.causal_lm.inputs import DecoderInputs, EmbeddedTokens, TokenEmbeddings, TokenIds, one_row
 from onnxpipe.models.causal_lm.slots import SlotCache
+from onnxpipe.models.causal_lm.switching import SwitchingDecoder
 from onnxpipe.models.causal_lm.uncached import CausalDecoder, UncachedDecoder
 from onnxpipe.models.generative import GenerativeModel
 from onnxpipe.processing.arrays import to_array
@@ -132,6 +133,7 @@ class CausalLM(GenerativeModel):
     def _run(self, tokens: dict[str, Array], inside: Array) -> Array:
         """float32 (rows, width, vocabulary) for tokens that are where `inside`, bool (rows, width), is true."""
         graph = self.graph
+        graph.check_length(inside.shape[1], len(inside))
         feeds: dict[str, Any] = graph.feeds(tokens, inside.astype(np.int64), 0, cached=False)
         if graph.prompt is graph.session:
             feeds |= {name: value.numpy() for name, value in graph.buffers(len(inside), 0).items()}
@@ -148,7 +150,8 @@ class CausalLM(GenerativeModel):
     def slots(self, count: int, keep: bool | None = None) -> SlotCache | None:
         """Make the caches of several decodings that come and go; None where the graph cannot have them.
 
-        It needs GroupQueryAttention, no states, ids as its input, and memory that is numpy's.
+        It needs GroupQueryAttention, no states, rotary frequencies that stay the same, ids as its input, and memory
+        that is numpy's.
 
         Args:
             count: the most rows.
@@ -157,7 +160,13 @@ class CausalLM(GenerativeModel):
                 rounding can turn into another token.
         """
         graph = self.graph
-        fits = graph.ragged and not graph.states and self.embeddings is None and graph.prompt is graph.session
+        fits = (
+            graph.ragged
+            and not graph.states
+            and graph.changes_after is None
+            and self.embeddings is None
+            and graph.prompt is graph.session
+        )
         keep = self.precision != "int8" if keep is None else keep
         return SlotCache(graph, count, keep=keep) if fits and graph.session.device.type == "cpu" else None
 
@@ -168,10 +177,22 @@ class CausalLM(GenerativeModel):
 
     def start(
         self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False
-    ) -> CausalDecoder:
+    ) -> CausalDecoder | SwitchingDecoder:
         """Begin a decoding of a batch of prompts; see `onnxpipe.generation.protocols.GenerationModel`."""
         prompts = _rows(np.asarray(prompt, np.int64), inputs.get("attention_mask"))
-        tokens = self.decoder_inputs(prompts, inputs)
+        limit = self.graph.changes_after
+        if limit is not None and min(map(len, prompts)) <= limit < max_length and self.graph.caches:
+
+            def start(rows: Sequence[Array], copies: int) -> CausalDecoder:
+                return self._decoder(rows, {}, copies, max_length, hidden)
+
+            return SwitchingDecoder(start, prompts, copies, limit)
+        return self._decoder(prompts, inputs, copies, max_length, hidden)
+
+    def _decoder(
+        self, prompts: Sequence[Array], inputs: Mapping[str, Any], copies: int, max_length: int, hidden: bool
+    ) -> CausalDecoder:
+        tokens = self.decoder_inputs(list(prompts), inputs)
         if self.graph.uncached:
             return UncachedDecoder(self.graph, prompts, copies, hidden=hidden, inputs=tokens)
         if self.graph.ragged:

@@ -16,6 +16,7 @@ from onnxpipe.models.base import Opener
 from onnxpipe.models.causal_lm.graph import CausalGraph
 from onnxpipe.models.causal_lm.inputs import EmbeddedTokens, Positions, TokenEmbeddings, TokenFeature
 from onnxpipe.models.causal_lm.model import CausalLM
+from onnxpipe.models.causal_lm.switching import SwitchingDecoder
 from onnxpipe.models.causal_lm.uncached import CausalDecoder
 from onnxpipe.models.image_to_text.base import ImageToTextModel
 from onnxpipe.models.vision_encoder import VisionEncoder
@@ -110,7 +111,7 @@ class GitCaptioner(ImageEncodingMixin, ImageToTextModel, CausalLM):
 
     def start(
         self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False
-    ) -> CausalDecoder:
+    ) -> CausalDecoder | SwitchingDecoder:
         """Begin a decoding of a batch of prompts; see `onnxpipe.generation.protocols.GenerationModel`.
 
         Raises:
