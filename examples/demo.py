@@ -7,14 +7,17 @@ process where importing torch fails, and prints the certificate with size, cold 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from perf.bench import ROOT, measure, report
-from perf.models import minilm
-from perf.workloads import PASSAGES
+from perf import table
+from perf.measure import Plan, measure
+from perf.models import Models, minilm
+from perf.turns import ROOT
+from perf.workloads import PASSAGES, WORKLOADS
 
 CACHE = ROOT / ".cache"
 MODEL = CACHE / "models" / "all-MiniLM-L6-v2"
@@ -80,10 +83,10 @@ def main() -> None:
     print(
         f"weights: PyTorch {_megabytes(MODEL / 'model.safetensors'):.0f} MB, fp32 {fp32:.0f} MB, int8 {int8:.0f} MB\n"
     )
-    ours = [f"onnxpipe:{dtype}:{BUNDLE}" for dtype in ("fp32", "int8")]
-    print(report("one-sentence", measure("one-sentence", [*ours, f"transformers:1:{MODEL}"], rounds=50)))
-    print()
-    print(report("sentences", measure("sentences", [*ours, f"transformers:32:{MODEL}"], rounds=5)))
+    os.environ["ONNXPIPE_TEST_MODELS"] = str(MODEL.parent)
+    plan = Plan(Models(BUNDLE.parent, samples={}), rounds=3, peers=["transformers"])
+    rows = [measure(each, plan).document() for each in WORKLOADS if each.name in ("minilm", "minilm-400", "cold")]
+    print(table.details(rows))
 
 
 if __name__ == "__main__":

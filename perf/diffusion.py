@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 
 from perf import turns
-from perf.bench import peak_memory
+from perf.turns import THREADS
+from perf.worker import peak_memory
 
-THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 BASE = "diffusers fp32"
 PROMPT, SEED = "a lighthouse at dusk", 7
 #: The vocabulary's size of CLIP, whose last two tokens begin and end a text.
@@ -174,11 +174,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work, turns.started(commands) as processes:
         for peer, process in processes.items():  # this round warms up
             keep = str(Path(work) / f"{peer}.npy")
-            turns.ask(process, peer, keep)
+            process.ask(keep)
             images[peer] = np.load(keep)
         for _ in range(args.rounds):
             for peer, process in processes.items():
-                figures[peer].append(turns.ask(process, peer, None))
+                figures[peer].append(process.ask(None))
     print(f"{args.size} pixels, {args.threads} threads, {args.rounds} rounds, load {os.getloadavg()[0]:.1f}")
     for peer, rounds in figures.items():
         apart = 255 * float(np.abs(images[peer] - images[BASE]).max())

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -23,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from perf.bench import peak_memory
+from perf.turns import ROOT, THREADS
+from perf.worker import peak_memory
 
-ROOT = Path(__file__).resolve().parent.parent
 SIDE, FEATURES = 512, 64
 """The side of a tile in pixels, and its features."""
 TEXT = {
@@ -51,7 +50,6 @@ VISION = {
     "patch_size": 16,
 }
 IMAGE_TOKEN = 300
-THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 PEERS = ("transformers", "fp32", "int8", "q4")
 
 Answer = Callable[[dict[str, np.ndarray], int, Any], None]

@@ -127,7 +127,7 @@ def test_long_files_in_flat_memory(
     length, way = 3.0, "chunks, one by one"
     long = minutes(length)
     with turns.started({way: ("perf.speech", "--long-worker", way, str(real_bundle(ENGLISH)), "int8", "1")}) as peers:
-        answer = turns.ask(peers[way], way, [str(minutes(1.0)), str(long)])
+        answer = peers[way].ask([str(minutes(1.0)), str(long)])
     record_property("MB more for three times the length", answer["growth"])
     print(f"{answer['growth']:.0f} MB more for three times the length")
     assert answer["growth"] < 40

@@ -1,0 +1,214 @@
+"""onnxpipe, in a process that can import neither torch nor transformers. It answers from its bundle."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+NAME = PACKAGE = "onnxpipe"
+IMAGE_CLASSES = 1000
+
+
+def _threads(threads: int) -> int | None:
+    """None where it would take as many by itself."""
+    from onnxpipe.engine.threads import available_threads
+
+    return None if threads == available_threads() else threads
+
+
+def _pipeline(task: str, model: str, precision: str, threads: int) -> Any:
+    sys.modules["torch"] = sys.modules["transformers"] = None  # type: ignore[assignment]
+    from onnxpipe import pipeline
+
+    return pipeline(task, model=model, dtype=precision, device="cpu", threads=_threads(threads))
+
+
+def embed(model: str, precision: str, threads: int) -> dict[str, Any]:
+    """Texts to vectors."""
+    return {"call": _pipeline("embedding", model, precision, threads)}
+
+
+def classify_texts(model: str, precision: str, threads: int) -> dict[str, Any]:
+    """Texts to labels with scores; `bare` is the same graph and tokenizer without a pipeline around them."""
+    pipe = _pipeline("text-classification", model, precision, threads)
+    return {"call": pipe, "bare": _Bare(pipe, model), "outside": _Outside(pipe)}
+
+
+class _Bare:
+    """The pipeline's own session and the tokenizer of its folder, called one after the other."""
+
+    def __init__(self, pipe: Any, model: str) -> None:
+        from pathlib import Path
+
+        from tokenizers import Tokenizer
+
+        self._session = pipe.model.session.raw
+        self._names = [each.name for each in self._session.get_inputs()]
+        self._tokenizer = Tokenizer.from_file(str(Path(model, "tokenizer.json")))
+        self._tokenizer.no_padding()
+
+    def __call__(self, text: str) -> Any:
+        import numpy as np
+
+        encoded = self._tokenizer.encode(text)
+        arrays = {
+            "input_ids": encoded.ids, "attention_mask": encoded.attention_mask, "token_type_ids": encoded.type_ids
+        }  # fmt: skip
+        return self._session.run(None, {name: np.array([arrays[name]], np.int64) for name in self._names})[0]
+
+
+class _Outside:
+    """The seconds of a call in which no graph runs."""
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe, self._session = pipe, pipe.model.session
+
+    def __call__(self, texts: list[str]) -> float:
+        raw, times = self._session.raw, []
+        self._session._session = _Timed(raw, times)
+        try:
+            began = time.perf_counter()
+            self._pipe(texts)
+            seconds = time.perf_counter() - began
+        finally:
+            self._session._session = raw
+        inside, end = 0.0, 0.0
+        for start, stop in sorted(times):  # runs of several threads may overlap
+            inside += max(0.0, stop - max(start, end))
+            end = max(end, stop)
+        return (seconds - inside) / len(texts)
+
+
+class _Timed:
+    """ONNX Runtime's session, which notes when each run began and ended."""
+
+    def __init__(self, session: Any, times: list[tuple[float, float]]) -> None:
+        self._session, self._times = session, times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def run(self, *arguments: Any) -> Any:
+        began = time.perf_counter()
+        try:
+            return self._session.run(*arguments)
+        finally:
+            self._times.append((began, time.perf_counter()))
+
+    def run_with_iobinding(self, *arguments: Any) -> None:
+        began = time.perf_counter()
+        try:
+            self._session.run_with_iobinding(*arguments)
+        finally:
+            self._times.append((began, time.perf_counter()))
+
+
+def classify_tokens(model: str, precision: str, threads: int) -> dict[str, Any]:
+    """Texts to entities."""
+    return {"call": _pipeline("token-classification", model, precision, threads)}
+
+
+def classify_images(model: str, precision: str, threads: int) -> dict[str, Any]:
+    """Paths of images to labels with scores; `scores` has those of all classes."""
+    pipe = _pipeline("image-classification", model, precision, threads)
+    return {"call": pipe, "scores": lambda paths: pipe(paths, top_k=IMAGE_CLASSES)}
+
+
+def segment_images(model: str, precision: str, threads: int) -> dict[str, Any]:
+    """Paths of images to masks; `labels` has the label of each pixel."""
+    pipe = _pipeline("image-segmentation", model, precision, threads)
+    return {"call": lambda paths: [len(one) for one in pipe(paths)], "labels": lambda paths: map_labels(pipe(paths))}
+
+
+def map_labels(answers: list[list[dict[str, Any]]]) -> list[list[list[str]]]:
+    """Write the label of every eighth pixel in both directions."""
+    import numpy as np
+
+    maps = []
+    for answer in answers:
+        labels = np.full(np.asarray(answer[0]["mask"]).shape, "", "U64")
+        for segment in answer:
+            labels[np.asarray(segment["mask"]) > 0] = segment["label"]
+        maps.append(labels[::8, ::8].tolist())
+    return maps
+
+
+class Clock:
+    """A streamer that keeps the tokens and notes when each came."""
+
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.times: list[float] = []
+
+    def put(self, value: Any) -> None:
+        """Take the prompt first, then every new token."""
+        self.times.append(time.perf_counter())
+        if len(self.times) > 1:
+            self.tokens.append(int(value.reshape(-1)[0]))
+
+    def end(self) -> None:
+        """Do nothing: the last token has come."""
+
+    def answer(self, began: float) -> dict[str, Any]:
+        """Sum up: the new tokens, the seconds to the first of them, and from the first to the last."""
+        return {"tokens": self.tokens, "first": self.times[1] - began, "rest": self.times[-1] - self.times[1]}
+
+
+def generate(model: str, precision: str, threads: int) -> dict[str, Any]:
+    """Token ids to the next ones, greedily; `forced` is what would come after each token of a given text."""
+    sys.modules["torch"] = sys.modules["transformers"] = None  # type: ignore[assignment]
+    import numpy as np
+
+    from onnxpipe import AutoModelForCausalLM
+
+    language_model = AutoModelForCausalLM.from_pretrained(
+        model, dtype=precision, device="cpu", threads=_threads(threads)
+    )
+
+    def call(prompt: list[int], count: int) -> dict[str, Any]:
+        clock, began = Clock(), time.perf_counter()
+        language_model.generate(
+            np.array([prompt]), max_new_tokens=count, min_new_tokens=count, do_sample=False, streamer=clock
+        )
+        return clock.answer(began)
+
+    def forced(prompt: list[int], text: list[int]) -> list[int]:
+        chosen: list[int] = []
+
+        def force(ids: Any, scores: Any) -> Any:
+            chosen.append(int(scores[0].argmax()))
+            only = np.full_like(scores, -np.inf)
+            only[0, text[len(chosen) - 1]] = 0
+            return only
+
+        language_model.generate(
+            np.array([prompt]), max_new_tokens=len(text), do_sample=False, eos_token_id=-1, logits_processor=[force]
+        )
+        return chosen
+
+    return {"call": call, "forced": forced}
+
+
+def translate(model: str, precision: str, threads: int) -> dict[str, Any]:
+    """A batch of texts to their translations."""
+    sys.modules["torch"] = sys.modules["transformers"] = None  # type: ignore[assignment]
+    from onnxpipe import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    translator = AutoModelForSeq2SeqLM.from_pretrained(model, dtype=precision, device="cpu", threads=_threads(threads))
+
+    def call(texts: list[str], beams: int, longest: int) -> list[str]:
+        inputs = tokenizer(texts, padding=True, return_tensors="np")
+        rows = translator.generate(**inputs, num_beams=beams, max_length=longest)
+        return [str(one) for one in tokenizer.batch_decode(rows, skip_special_tokens=True)]
+
+    return {"call": call}
+
+
+def transcribe(model: str, precision: str, threads: int) -> dict[str, Any]:
+    """A recording, float32 at 16 kHz in a file of numpy's, to its text."""
+    import numpy as np
+
+    pipe = _pipeline("automatic-speech-recognition", model, precision, threads)
+    return {"call": lambda path, beams: pipe(np.load(path), num_beams=beams)["text"]}
