@@ -19,6 +19,7 @@ KINDS = {
     "grouped attention": ("llama", "causal", ("fp32",)),
     "encoder-decoder": ("t5", "seq2seq", ("fp32",)),
     "translation": ("marian", "seq2seq", ("fp32",)),
+    "images": ("resnet", "image-classification", ("fp32",)),
     "objects": ("detr", "object-detection", ("fp32",)),
 }
 
