@@ -32,6 +32,7 @@ from onnxpipe.serving.dialects.service import ServiceRoutes  # noqa: E402
 from onnxpipe.serving.dialects.tei import TeiRoutes  # noqa: E402
 from onnxpipe.serving.faults import RequestFault  # noqa: E402
 from onnxpipe.serving.front import Front  # noqa: E402
+from onnxpipe.serving.page import PageRoutes  # noqa: E402
 from onnxpipe.serving.server import ServerState  # noqa: E402
 from onnxpipe.serving.settings import ServeSettings  # noqa: E402
 
@@ -96,6 +97,7 @@ def application(state: ServerState) -> Starlette:
         state.close()
 
     routes: list[BaseRoute] = [route for dialect in _DIALECTS for route in dialect(state).routes()]
+    routes += PageRoutes().routes()
     settings = state.settings
     middleware = [Middleware(Front, settings=settings, metrics=state.metrics, draining=lambda: state.draining)]
     if settings.cors:

@@ -15,6 +15,7 @@ from onnxpipe.serving.dialects.errors import error_response
 from onnxpipe.serving.exchange import Exchange, new_id
 from onnxpipe.serving.faults import RequestFault
 from onnxpipe.serving.metrics import ServerMetrics
+from onnxpipe.serving.page import is_page
 from onnxpipe.serving.settings import ServeSettings
 
 access = logging.getLogger("onnxpipe.access")
@@ -63,7 +64,7 @@ class Front:
             await send(message)
 
         fault = self._refusal(scope, headers)
-        path = scope["path"]
+        path = _path(scope)
         self._running += 1
         try:
             if fault is None:
@@ -81,10 +82,10 @@ class Front:
                 _log(exchange, scope["method"], path, code)
 
     def _refusal(self, scope: Scope, headers: Mapping[str, str]) -> RequestFault | None:
-        settings, path = self._settings, scope["path"]
+        settings, path = self._settings, _path(scope)
         if settings.hosts is not None and _host_name(headers.get("host", "")) not in settings.hosts:
             return RequestFault(403, "this server is not known by the name in the Host header", "unknown_host")
-        if path in _OPEN or scope.get("method") == "OPTIONS":
+        if path in _OPEN or scope.get("method") == "OPTIONS" or is_page(scope.get("method", ""), path):
             return None
         if self._keys and not self._has_key(headers):
             return RequestFault(
@@ -103,6 +104,12 @@ class Front:
         given = bearer.strip() if kind.lower() == "bearer" else headers.get("x-api-key", "")
         # all are compared, so that the time tells nothing
         return any([hmac.compare_digest(given.encode(), key) for key in self._keys])  # noqa: C419
+
+
+def _path(scope: Scope) -> str:
+    """Return the path below that where the application is mounted."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _id_of(headers: Mapping[str, str]) -> str:

@@ -13,8 +13,10 @@ from onnxpipe.serving.settings import ServeSettings
 from onnxpipe.tasks.base.chats import is_chat
 from onnxpipe.tasks.base.spec import TaskSpec
 
-#: Parts of an input that are images, videos or recordings.
-_MEDIA = frozenset({"image", "images", "mask_image", "control_image", "video", "videos", "audio"})
+#: Parts of an input that are videos, that are recordings, and that are any of these or images.
+VIDEOS = frozenset({"video", "videos"})
+AUDIO = frozenset({"audio"})
+MEDIA = frozenset({"image", "images", "mask_image", "control_image", *VIDEOS, *AUDIO})
 #: Parts that are texts, numbers or data.
 _DATA = frozenset({
     "text", "text_pair", "question", "context", "query", "documents", "source_sentence", "sentences", "table",
@@ -69,12 +71,12 @@ def _input(value: Any, spec: TaskSpec, settings: ServeSettings) -> Any:
 
 
 def _part(name: str, value: Any, spec: TaskSpec, settings: ServeSettings) -> Any:
-    known = {part.name for part in spec.parts} | _MEDIA | _DATA | {"assets"}
+    known = {part.name for part in spec.parts} | MEDIA | _DATA | {"assets"}
     if name not in known:
         raise bad_request(f"an input has no part {name!r:.100}; known: {', '.join(sorted(known))}", "inputs")
     if name == "assets" and isinstance(value, Mapping):
         return {key: media(each, settings) for key, each in value.items()}
-    if name in _MEDIA:
+    if name in MEDIA:
         return media(value, settings)
     if name == "table" and isinstance(value, str):
         raise bad_request("a table is an object of columns, or a list of rows", "inputs")

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.routing import BaseRoute, Route
 
 from onnxpipe._version import __version__
+from onnxpipe.serving.forms import form_of
 from onnxpipe.serving.served import ModelTable, ServedModel
 from onnxpipe.serving.settings import ServeSettings
 
@@ -27,17 +28,14 @@ def describe(table: ModelTable, settings: ServeSettings, routes: Iterable[BaseRo
         "/metrics": _get("Metrics in Prometheus' text format.", kind="text/plain"),
     }
     for served in table.models.values():
-        paths[f"/models/{served.name}"] = _post(served, settings, "as the hosted API answers")
+        path = paths[f"/models/{served.name}"] = _post(served, settings, "as the hosted API answers")
+        path["post"]["x-onnxpipe"] = form_of(served)
     for served in table.models.values():
         if sum(each.task == served.task for each in table.models.values()) == 1:
             paths[f"/pipeline/{served.task}"] = _post(served, settings, "as the pipeline answers")
     for route in routes:
-        own = isinstance(route, Route) and route.path not in (
-            "/openapi.json",
-            "/models/{name:path}",
-            "/pipeline/{task}",
-        )
-        if isinstance(route, Route) and own:
+        described = ("/openapi.json", "/models/{name:path}", "/pipeline/{task}")
+        if isinstance(route, Route) and route.include_in_schema and route.path not in described:
             for method in (route.methods or set()) - {"HEAD"}:
                 path = paths.setdefault(route.path.replace(":path}", "}"), {})
                 path.setdefault(method.lower(), _other(route))
@@ -70,7 +68,10 @@ def _post(served: ServedModel, settings: ServeSettings, shape: str) -> dict[str,
     parameters = {}
     for name, schema in served.parameters.items():
         most = settings.most(name)
-        parameters[name] = schema if most is None else {**schema, "description": f"at most {most:g}"}
+        about = (
+            [schema.get("description", "")] if most is None else [schema.get("description", ""), f"At most {most:g}."]
+        )
+        parameters[name] = {**schema, "description": " ".join(filter(None, about))} if any(about) else schema
     body: dict[str, Any] = {
         "type": "object",
         "required": ["inputs"],

@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is
 
 from onnxpipe.serving.faults import bad_request
 from onnxpipe.serving.settings import ServeSettings
+from onnxpipe.tasks.base.option_docs import option_docs
 
 #: Options that name files, start programs, reach into the process or change what kind of answer comes back.
 _NEVER = frozenset({
@@ -62,14 +63,29 @@ def schemas(pipeline: type) -> dict[str, dict[str, Any]]:
             hints |= _hints(each)
     if options is not None:
         hints |= _hints(options)
+    about = _about(options)
     found = {}
     for name, hint in hints.items():
         if name in _NEVER:
             continue
         schema = _SPECIAL.get(name) or _schema(hint)
         if schema is not None:
-            found[name] = schema
+            found[name] = {**schema, **about.get(name, {})}
     return dict(sorted(found.items()))
+
+
+def _about(options: Any) -> dict[str, dict[str, Any]]:
+    """Return what a dataclass of options says of its fields: a description, and the default if it is a plain value."""
+    if options is None:
+        return {}
+    found: dict[str, dict[str, Any]] = {
+        each.name: {"description": each.text[:1].upper() + each.text[1:]} for each in option_docs(options) if each.text
+    }
+    for field in dataclasses.fields(options):
+        default = field.default.name.lower() if isinstance(field.default, Enum) else field.default
+        if field.name in found and isinstance(default, (bool, int, float, str)):
+            found[field.name]["default"] = default
+    return found
 
 
 def _hints(owner: Any) -> dict[str, Any]:

@@ -56,6 +56,12 @@ class ServedModel:
         """The parameters that requests may set, with their JSON schemas."""
         return schemas(type(self.pipe))
 
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether its inputs may be chats, which its template turns into texts."""
+        holder = getattr(self.pipe, "processor", None) or getattr(self.pipe, "tokenizer", None)
+        return self.spec.chats and getattr(holder, "chat_template", None) is not None
+
     def read_parameters(self, given: Any, settings: ServeSettings) -> dict[str, Any]:
         """See `parameters.read_parameters`."""
         if given is None:

@@ -28,7 +28,7 @@ def test_models_health_and_description() -> None:
     assert [each["task"] for each in web.get("/info").json()["models"]] == ["text-classification", "text-generation"]
     paths = web.get("/openapi.json").json()["paths"]
     body = paths["/models/a/b"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert body["properties"]["parameters"]["properties"]["top_k"]["description"] == "at most 1000"
+    assert body["properties"]["parameters"]["properties"]["top_k"]["description"].endswith("At most 1000.")
     assert web.get("/nothing").status_code == 404
     assert web.get("/predict").status_code == 405
 

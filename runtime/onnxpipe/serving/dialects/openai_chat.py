@@ -219,11 +219,7 @@ class ChatRoutes:
 
 
 def _chats(served: ServedModel) -> bool:
-    if not served.spec.chats:
-        return False
-    pipe = served.pipe
-    holder = pipe.processor if getattr(pipe, "processor", None) is not None else pipe.tokenizer
-    return getattr(holder, "chat_template", None) is not None or isinstance(pipe, TextGenerationPipeline)
+    return served.has_chat_template or (served.spec.chats and isinstance(served.pipe, TextGenerationPipeline))
 
 
 def _is_tool(tool: Any) -> bool:

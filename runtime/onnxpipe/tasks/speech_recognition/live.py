@@ -140,7 +140,7 @@ class _Transcriber:
     def __init__(self, pipe: Any, options: Mapping[str, Any], window_s: float) -> None:
         self._pipe, self._rate = pipe, int(pipe.feature_extractor.sampling_rate)
         self._user_options = dict(options)
-        self._options = {**_timestamps(pipe), **options}
+        self._options = {**best_timestamps(pipe), **options}
         self._least_s = _LEAST * min(window_s, _USUAL_S)
         self._ahead_s = _AHEAD * min(window_s, _USUAL_S)
         self._full = int(_ROOM * window_s * self._rate)
@@ -236,7 +236,7 @@ class _Transcriber:
         self._partial = [word.earlier(at) for word in self._partial]
 
 
-def _timestamps(pipe: Any) -> dict[str, Any]:
+def best_timestamps(pipe: Any) -> dict[str, Any]:
     """Choose the timestamps that tell where words end: those of words, of segments, or none."""
     if pipe.type == "seq2seq":
         return {}
