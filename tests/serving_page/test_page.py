@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -151,6 +152,39 @@ def test_files_that_are_dropped_and_pasted(open_page: Callable[..., Any]) -> Non
     assert page.locator(".drop b").all_inner_texts() == ["pasted.png", "dropped.png"]
 
 
+BOX = {"xmin": 30, "ymin": 20, "xmax": 200, "ymax": 150}
+#: Answers of tasks whose models are not served here, with what is then read on the page.
+SHAPES: list[tuple[Any, list[str]]] = [
+    ([{"score": 0.9, "token": 1, "token_str": "paris", "sequence": "it is paris"}], ["paris", "90.0 %", "it is paris"]),
+    ({"answer": "180", "coordinates": [[1, 1]], "cells": ["180"], "aggregator": "SUM"}, ["180", "Aggregator: SUM"]),
+    ({"tone": {"type": "score", "score": 0.9, "legend": {"0": "calm", "1": "<b>pushy</b>"},
+              "probabilities": {"0": 0.1, "1": 0.9}},
+      "spam": {"type": "noul", "noul": 0.75}}, ["Tone", "<b>pushy</b>", "10.0 %", "Spam", "yes", "75.0 %"]),
+    ([{"a": 1, "<i>b</i>": [2]}, {"a": None}], ["<i>b</i>", "[2]", "null"]),
+    ([], ["Nothing was found"]),
+    ([[0.5, 0.25], [1, 2]], ["2 × 2 numbers", "0.5, 0.25, 1, 2"]),
+    ("a text", ["a text"]),
+    ([{"label": "x", "score": 12.25}, {"label": "y", "score": -3}], ["12.25", "-3"]),
+    ({"text": "two\nlines", "words": [], "lines": [{"text": "two", "score": None, "box": BOX}]}, ["two\nlines"]),
+    ([{"answer": "12.50", "score": 0.9, "start": 3, "end": 4, "boxes": [BOX, BOX]}], ["12.50", "90.0 %"]),
+]  # fmt: skip
+
+
+def test_answers_of_every_shape(open_page: Callable[..., Any], photo: Path) -> None:
+    page = open_page("objects")
+    page.get_by_label("Image", exact=True).set_input_files(photo)
+    given: list[Any] = [None]
+    page.route("**/models/objects*", lambda route: route.fulfill(json=given[0]))
+    for given[0], read in SHAPES:
+        run(page)
+        page.locator("#answer", has_text=read[0]).wait_for()
+        shown = page.locator("#answer").inner_text()
+        assert all(text in shown for text in read), shown
+        if "BOX" in str(given[0]).replace(str(BOX), "BOX"):
+            corner = page.locator(".stage canvas").evaluate(PIXELS, [[200 / 300, 100 / 200]])
+            assert corner != [[40, 60, 200]]
+
+
 # -- chats and streams ------------------------------------------------------------------------------------------------
 @pytest.fixture
 def gate(pipes: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Semaphore]:
@@ -215,6 +249,37 @@ def test_a_second_turn_has_the_first(open_page: Callable[..., Any], pipes: Any) 
     page.get_by_role("button", name="Send").click()
     done(page)
     assert page.locator(".turn.assistant .text").text_content() == chat[1]["content"]
+
+
+def test_a_chat_about_an_image(open_page: Callable[..., Any], photo: Path, address: str) -> None:
+    page = open_page("mood")
+    document = page.request.get(f"{address}openapi.json").json()
+    document["paths"]["/models/chat"]["post"]["x-onnxpipe"]["fields"][0]["media"] = ["image", "video"]
+    page.route("**/openapi.json", lambda route: route.fulfill(json=document))
+    page.goto(f"{address}?#chat")
+    sent: list[Any] = []
+
+    def answer(route: Any) -> None:
+        sent.append(route.request.post_data_json)
+        pieces = [{"token": {"text": "a blue"}}, {"token": {"text": " wall"}}, {"error": "it broke"}]
+        body = "".join(f"data: {json.dumps(piece)}\n\n" for piece in pieces[: 1 + len(sent)])
+        route.fulfill(body=body, content_type="text/event-stream")
+
+    page.route("**/models/chat", answer)
+    page.get_by_label("Image or video").set_input_files(photo)
+    page.get_by_label("Text", exact=True).fill("what is this?")
+    page.keyboard.press("Enter")
+    page.locator(".turn.assistant", has_text="a blue wall").wait_for()
+    done(page)
+    image, text = sent[0]["inputs"][0]["content"]
+    assert base64.b64decode(image["image"]) == photo.read_bytes() and text["text"] == "what is this?"
+    page.get_by_role("button", name="Python", exact=True).click()
+    assert 'encoded("my photo\'s.png")' in page.locator("#code").inner_text()
+    page.get_by_label("Text", exact=True).fill("and why?")
+    page.keyboard.press("Enter")
+    page.locator(".error", has_text="it broke").wait_for()
+    assert [each["role"] for each in sent[1]["inputs"]] == ["user", "assistant", "user"]
+    assert page.get_by_label("Text", exact=True).input_value() == "and why?"  # it can be sent again
 
 
 # -- how it is used ---------------------------------------------------------------------------------------------------

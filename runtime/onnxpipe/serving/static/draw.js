@@ -53,7 +53,7 @@ async function boxes(rows, { file }) {
     const size = Math.max(12, Math.round(width / 36)), high = size * 1.45;
     on.font = `600 ${size}px sans-serif`;
     on.lineWidth = Math.max(2, width / 320);
-    for (const { name, box } of found) {
+    for (const [name, box] of found.flatMap(({ name, box, boxes = [box] }) => boxes.map((each) => [name, each]))) {
       const [left, top, right, bottom] = Object.values(box).map((each) => each * scale);
       on.strokeStyle = colour(name, 45);
       on.strokeRect(left, top, right - left, bottom - top);
@@ -211,7 +211,7 @@ export async function draw(answer, context) {
   if (rows?.masks) {
     return masks(rows.masks.map((mask, i) => ({ mask, score: rows.scores[i], label: `Mask ${i + 1}` })), context);
   }
-  if (has(rows, "box")) return boxes(rows, context);
+  if (has(rows, "box") || has(rows, "boxes")) return boxes(rows, context);
   if (rows?.lines) return [await boxes(rows.lines, context), el("h3", "Text"), said("p.text", rows.text)];
   if (has(rows, "word", "score")) {
     const found = named((row) => row.entity_group ?? row.entity);

@@ -119,6 +119,7 @@ export async function transcript(answer, file, lang) {
   buttons = chunks.map(({ text, timestamp: [start] }) => said("button", text.trim() || "·", {
     lang, type: "button", title: `${start} s`, onclick: () => { audio.currentTime = start; },
   }));
+  audio.ontimeupdate();
   return [
     box, caption, el("div.words", { role: "group", "aria-label": "Words" }, buttons),
     el("div.row", download("subtitles.srt", srt(lines), "SRT"), download("subtitles.vtt", vtt(lines), "VTT")),
