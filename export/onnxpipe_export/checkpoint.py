@@ -17,6 +17,7 @@ from onnxpipe.bundle.files import read_json
 from onnxpipe.bundle.timm_config import needs_timm
 from onnxpipe.errors import ExportError, ModelNotFoundError
 from onnxpipe_export import tasks, timm_backbones
+from onnxpipe_export.refusals import ELSE
 from onnxpipe_export.tokenizers import convert as tokenizer
 from onnxpipe_export.tracing import quiet
 
@@ -192,6 +193,11 @@ def _load(folder: Path, task: tasks.Task, config: Any, extra: dict[str, Any]) ->
                 **_replaced_backbone(config), **extra,
             )  # fmt: skip
     except Exception as error:  # transformers raises nearly every kind here
+        if "Unrecognized configuration class" in str(error):  # the rest of it is a list of classes
+            raise ExportError(
+                f"transformers has no model of the type '{config.model_type}' for {task.name}: {folder.name} has the "
+                f"architectures {list(architectures)}. Choose a task= that fits them. {ELSE}"
+            ) from error
         raise ExportError(f"transformers cannot load {folder.name} as {auto_class.__name__}: {error}") from error
     return model, sorted(name for name in info["missing_keys"] if not name.endswith(_TRAINING_ONLY))
 

@@ -146,8 +146,8 @@ def resolve(name: str | None, config: Any, folder: Path) -> Task:
         if task is not None:
             return task
     raise ExportError(
-        f"cannot tell the task of {folder.name}: no pipeline is known for its architectures {list(architectures)}. "
-        f"Name one with task= if its weights fit another, e.g. task='feature-extraction'. {ELSE}"
+        f"cannot tell the task of {folder.name}: no pipeline, here or in transformers, takes models of its "
+        f"architectures {list(architectures)}. If its weights fit another class, name that one's task= here. {ELSE}"
     )
 
 

@@ -100,7 +100,7 @@ _SAME = {
 }
 
 
-@pytest.mark.parametrize("name", ["convbert", "yoso"])
+@pytest.mark.parametrize("name", ["convbert", "nystromformer", "yoso"])
 def test_rows_share_no_batch_where_padding_changes_answers(name: str) -> None:
     bundle = cached_bundle(name, FAMILY)
     assert json.loads((bundle / "bundle.json").read_text("utf-8"))["batches"] == "equal lengths"

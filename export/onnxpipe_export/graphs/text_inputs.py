@@ -18,7 +18,10 @@ _BESIDE_TEXT: Mapping[str, str] = {
     "visual_feats": "regions of an image",
     "visual_embeds": "regions of an image",
 }
-_PAGE_TASKS = "document-question-answering and object-detection (labels of words) give boxes; export it for one of them"
+_PAGE_TASKS = (
+    "Pages with boxes are what document-question-answering and object-detection (labels of words) read, with models "
+    "trained for them; no task here or in transformers' pipelines gives a page to a classifier"
+)
 # What tokenizers give and models of one text do without.
 _OPTIONAL = frozenset({"token_type_ids", "position_ids"})
 _TEXT = "Sarah lives in London"

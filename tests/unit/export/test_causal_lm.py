@@ -291,6 +291,12 @@ def test_task_from_architecture(architecture: str, task: str, tmp_path: Path) ->
     assert tasks.resolve(None, SimpleNamespace(architectures=[architecture]), tmp_path).name == task
 
 
+@pytest.mark.parametrize("architecture", ["CLIPSegForImageSegmentation", "VitPoseForPoseEstimation"])
+def test_classes_that_no_pipeline_takes(architecture: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=f"no pipeline, here or in transformers.*{architecture}.*onnx-community"):
+        tasks.resolve(None, SimpleNamespace(architectures=[architecture], model_type="x"), tmp_path)
+
+
 def test_aliases(tmp_path: Path) -> None:
     for alias in ("summarization", "translation", "translation_en_to_fr", "text2text-generation"):
         assert tasks.resolve(alias, SimpleNamespace(), tmp_path).name == "text2text-generation"

@@ -114,6 +114,9 @@ FAMILIES: dict[str, Family] = {
         "ConvBertConfig", "ConvBertForSequenceClassification", "text-classification", {**_BERT, "embedding_size": 32}
     ),
     "yoso": Family("YosoConfig", "YosoForSequenceClassification", "text-classification", _BERT),
+    "nystromformer": Family(
+        "NystromformerConfig", "NystromformerForSequenceClassification", "text-classification", _BERT, "bart"
+    ),
     "longformer": Family(
         "LongformerConfig",
         "LongformerForSequenceClassification",

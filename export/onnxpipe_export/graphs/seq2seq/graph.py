@@ -37,8 +37,10 @@ def describe(checkpoint: Checkpoint) -> tuple[GraphExport, GraphExport]:
     if layers is None:
         raise ExportError(
             f"{checkpoint.folder.name}: models of the type '{checkpoint.config.model_type}' cannot be exported for "
-            "generation: each layer of the decoder must have one self-attention and one cross-attention of the usual "
-            f"form. {refusals.ELSE}"
+            f"generation. The layers of their decoder attend by {_attentions(checkpoint.model, kind)}, not by one "
+            "self-attention and one cross-attention of the usual form, from which a graph with caches can be made. "
+            "Models of bart, pegasus and t5 summarize and those of marian translate, and export. "
+            f"{refusals.ELSE}"
         )
     longest = max_length(checkpoint.model)
     encoder = Seq2SeqEncoderExport(
@@ -47,6 +49,12 @@ def describe(checkpoint: Checkpoint) -> tuple[GraphExport, GraphExport]:
     return encoder, Seq2SeqDecoderExport(
         checkpoint=checkpoint, layers=layers, source=encoder, max_length=longest, kind=kind
     )
+
+
+def _attentions(model: Any, kind: DecoderKind) -> str:
+    """List the classes of a decoder's attentions."""
+    names = (type(module).__name__ for module in kind.decoder(model).modules())
+    return " and ".join(dict.fromkeys(name for name in names if name.endswith("Attention"))) or "no module of its own"
 
 
 @dataclass(frozen=True)
