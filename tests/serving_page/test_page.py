@@ -19,6 +19,8 @@ playwright = pytest.importorskip("playwright.sync_api")
 from serving_page.conftest import served  # noqa: E402
 from unit.serving.stubs import client, sentiment  # noqa: E402
 
+pytestmark = pytest.mark.xdist_group("serving_page")  # one server and one Chromium
+
 AXE = Path(__file__).parents[1] / "elsewhere/node_modules/axe-core/axe.min.js"
 HOSTILE = 'Bob said "it\'s $HOME `id` \\n" <img src=x onerror=alert(1)>\n</script>& Älice 🙂'
 #: Pixels of a canvas: red, green, blue at places that are shares of its size.
@@ -68,12 +70,13 @@ def test_scores_are_bars(open_page: Callable[..., Any], pipes: Any) -> None:
     assert page.locator(".value").first.inner_text() == f"{100 * own['scores'][0]:.1f} %"
 
 
-@pytest.mark.parametrize("model", ["rank", "embed"])
-def test_other_answers(open_page: Callable[..., Any], model: str) -> None:
-    page = open_page(model)
+def test_rankings_and_vectors(open_page: Callable[..., Any]) -> None:
+    page = open_page("rank")
     run(page)
-    shown = page.locator("#answer").inner_text()
-    assert ("Bears eat berries." if model == "rank" else "2 numbers") in shown
+    assert "Bears eat berries." in page.locator("#answer").inner_text()
+    page.locator("#model").select_option("embed")
+    run(page)
+    assert "2 numbers" in page.locator("#answer").inner_text()
 
 
 def test_boxes_are_drawn(open_page: Callable[..., Any], photo: Path) -> None:
@@ -282,6 +285,18 @@ def test_a_chat_about_an_image(open_page: Callable[..., Any], photo: Path, addre
     assert page.get_by_label("Text", exact=True).input_value() == "and why?"  # it can be sent again
 
 
+def check(page: Any) -> None:
+    """Let axe-core look at a page, in light and dark."""
+    if not AXE.is_file():
+        pytest.skip("no axe-core: run `npm ci --ignore-scripts` in tests/elsewhere")
+    page.evaluate(AXE.read_text("utf-8"))
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found = page.evaluate("() => axe.run()")
+        assert not [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]]
+        assert len(found["passes"]) > 10
+
+
 # -- how it is used ---------------------------------------------------------------------------------------------------
 def test_with_the_keyboard_alone(open_page: Callable[..., Any]) -> None:
     page = open_page("mood")
@@ -318,6 +333,8 @@ def test_a_server_with_keys(open_page: Callable[..., Any]) -> None:
             page.get_by_role("button", name="Open").click()
             if key == "wrong":
                 page.get_by_text("does not take this key").wait_for()
+                if AXE.is_file():
+                    check(page)
         run(page)
         assert page.locator(".bars li").count() == 1
         for language in ("curl", "Python", "JavaScript"):
@@ -403,8 +420,6 @@ def test_tables_and_subtitles_are_read_and_written(open_page: Callable[..., Any]
 # -- for everyone -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("model", ["mood", "chat", "objects", "speech"])
 def test_axe_finds_nothing(open_page: Callable[..., Any], model: str, photo: Path, recording: Path) -> None:
-    if not AXE.is_file():
-        pytest.skip("no axe-core: run `npm ci --ignore-scripts` in tests/elsewhere")
     page = open_page(model)
     if model == "chat":
         page.get_by_label("Max new tokens", exact=True).fill("20")
@@ -415,25 +430,15 @@ def test_axe_finds_nothing(open_page: Callable[..., Any], model: str, photo: Pat
         if model != "mood":
             page.locator("#fields input[type=file]").set_input_files(photo if model == "objects" else recording)
         run(page)
-    page.evaluate(AXE.read_text("utf-8"))
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)
-        found = page.evaluate("() => axe.run()")
-        assert not [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]]
-        assert len(found["passes"]) > 10
+    check(page)
 
 
-def test_nothing_is_wider_than_a_phone(open_page: Callable[..., Any], pipes: Any) -> None:
+def test_every_model_can_be_chosen_on_a_phone(open_page: Callable[..., Any], pipes: Any) -> None:
     page = open_page("mood")
     page.set_viewport_size({"width": 390, "height": 800})
-    for model in pipes:
+    tasks = {each["model_id"]: each["task"] for each in client(pipes).get("/info").json()["models"]}
+    for model, task in tasks.items():
         page.locator("#model").select_option(model)
-        assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, model
-
-
-def test_every_model_can_be_chosen(open_page: Callable[..., Any], pipes: Any) -> None:
-    page = open_page("mood")
-    for model in pipes:
-        page.locator("#model").select_option(model)
-        assert page.locator("h1#task").inner_text() == client({model: pipes[model]}).get("/info").json()["task"]
+        assert page.locator("h1#task").inner_text() == task
         assert f"/models/{model}" in page.locator("#code").inner_text()
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, model

@@ -117,7 +117,7 @@ export async function transcript(answer, file, lang) {
   });
   lines = cues(chunks, answer.text, seconds);
   buttons = chunks.map(({ text, timestamp: [start] }) => said("button", text.trim() || "·", {
-    lang, type: "button", title: `${start} s`, onclick: () => { audio.currentTime = start; },
+    lang, type: "button", title: `${start} s`, onclick: () => { audio.currentTime = start + 0.001; },
   }));
   audio.ontimeupdate();
   return [
