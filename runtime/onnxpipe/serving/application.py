@@ -116,6 +116,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """Answer what no route takes: an unknown path, a method that it lacks."""
     assert isinstance(error, HTTPException)
     message = {404: "there is no such path: /openapi.json lists them", 405: "this path takes another method"}
-    return error_response(
-        request.url.path, RequestFault(error.status_code, message.get(error.status_code, error.detail))
-    )
+    fault = RequestFault(error.status_code, message.get(error.status_code, error.detail))
+    response = error_response(request.url.path, fault)
+    response.headers.update(error.headers or {})  # which methods a path takes
+    return response

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from onnxpipe._version import __version__
 from onnxpipe.serving.forms import form_of
+from onnxpipe.serving.request_bodies import body_of
 from onnxpipe.serving.served import ModelTable, ServedModel
 from onnxpipe.serving.settings import ServeSettings
 
@@ -38,7 +39,7 @@ def describe(table: ModelTable, settings: ServeSettings, routes: Iterable[BaseRo
         if isinstance(route, Route) and route.include_in_schema and route.path not in described:
             for method in (route.methods or set()) - {"HEAD"}:
                 path = paths.setdefault(route.path.replace(":path}", "}"), {})
-                path.setdefault(method.lower(), _other(route))
+                path.setdefault(method.lower(), _other(route, sorted(table.models)))
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "onnxpipe", "version": __version__},
@@ -50,18 +51,38 @@ def describe(table: ModelTable, settings: ServeSettings, routes: Iterable[BaseRo
     return document
 
 
-def _other(route: Route) -> dict[str, Any]:
+def _other(route: Route, models: list[str]) -> dict[str, Any]:
     """Describe an endpoint of a dialect, whose fields are that dialect's."""
     names = [name.removesuffix(":path") for name in re.findall(r"{(.*?)}", route.path)]
-    parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    parameters = [
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"enum": models} if name == "name" else {"type": "string"},
+        }
+        for name in names
+    ]
     answer = {"description": "The answer.", "content": {"*/*": {"schema": {}}}}
     summary = (route.endpoint.__doc__ or "").partition("\n")[0]
-    return {"summary": summary, "parameters": parameters, "responses": {"200": answer, "4XX": _ERROR, "5XX": _ERROR}}
+    responses = {"200": answer, "4XX": _ERROR, "5XX": _ERROR}
+    body = body_of(route.path, models) if "POST" in (route.methods or ()) else None
+    return {
+        "summary": summary, "parameters": parameters, "responses": responses,
+        **({} if body is None else {"requestBody": body}),
+    }  # fmt: skip
 
 
 def _get(summary: str, more: Mapping[str, Any] | None = None, kind: str = "application/json") -> dict[str, Any]:
     answer = {"description": "The answer.", "content": {kind: {"schema": {}}}}
     return {"get": {"summary": summary, "responses": {"200": answer, "401": _ERROR, **(more or {})}}}
+
+
+def _nullable(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Allow null for a parameter: it is as if it had not been passed."""
+    about = {name: schema[name] for name in ("description", "default") if name in schema}
+    parts = schema.get("anyOf") or [{name: value for name, value in schema.items() if name not in about}]
+    return {**about, "anyOf": [*parts, *([] if {"type": "null"} in parts else [{"type": "null"}])]}
 
 
 def _post(served: ServedModel, settings: ServeSettings, shape: str) -> dict[str, Any]:
@@ -71,14 +92,13 @@ def _post(served: ServedModel, settings: ServeSettings, shape: str) -> dict[str,
         about = (
             [schema.get("description", "")] if most is None else [schema.get("description", ""), f"At most {most:g}."]
         )
-        parameters[name] = {**schema, "description": " ".join(filter(None, about))} if any(about) else schema
+        described = {"description": " ".join(filter(None, about))} if any(about) else {}
+        parameters[name] = {**_nullable(schema), **described}
+    given = {"type": ["object", "null"], "properties": parameters, "additionalProperties": False}
     body: dict[str, Any] = {
         "type": "object",
         "required": ["inputs"],
-        "properties": {
-            "inputs": _inputs(served),
-            "parameters": {"type": "object", "properties": parameters, "additionalProperties": False},
-        },
+        "properties": {"inputs": _inputs(served), "parameters": given, "stream": {"type": ["boolean", "null"]}},
     }
     content: dict[str, Any] = {"application/json": {"schema": body}}
     if served.spec.takes_files and not served.spec.parts:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+from onnxpipe.serving.bodies import json_type
 from onnxpipe.serving.faults import bad_request
 from onnxpipe.serving.settings import ServeSettings
 from onnxpipe.tasks.base.option_docs import option_docs
@@ -154,6 +155,7 @@ def read_parameters(given: Mapping[str, Any], known: Mapping[str, Any], settings
     for name, value in found.items():
         if name not in known:
             raise unknown_field(name, known)
+        _check_kind(name, value, known[name])
         _check_bound(name, value, settings)
     return found
 
@@ -164,6 +166,23 @@ def unknown_field(name: str, known: Iterable[str], where: str = "parameter") -> 
     near = difflib.get_close_matches(name, listed, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(listed) or 'none'}"
     return bad_request(f"unknown {where} {name!r:.100}; {hint}", name[:100])
+
+
+def _check_kind(name: str, value: Any, schema: Mapping[str, Any]) -> None:
+    """Refuse values of a kind that a parameter does not have: Python takes "no" for true, and true for 1."""
+    kinds = {each.get("type") for each in schema.get("anyOf", [schema])}
+    if value is None or None in kinds or any(_is_kind(value, kind) for kind in kinds):
+        return
+    known = ", ".join(sorted(map(str, kinds - {"null"})))
+    raise bad_request(f"{name} is of the type {known}; got {json_type(value)}", name)
+
+
+def _is_kind(value: Any, kind: Any) -> bool:
+    if isinstance(value, bool):
+        return bool(kind == "boolean")
+    if isinstance(value, (int, float)):
+        return kind == "number" or (kind == "integer" and value == int(value))
+    return isinstance(value, {"string": str, "array": list, "object": dict}.get(kind, ()))
 
 
 def _check_bound(name: str, value: Any, settings: ServeSettings) -> None:

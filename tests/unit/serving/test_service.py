@@ -30,7 +30,36 @@ def test_models_health_and_description() -> None:
     body = paths["/models/a/b"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert body["properties"]["parameters"]["properties"]["top_k"]["description"].endswith("At most 1000.")
     assert web.get("/nothing").status_code == 404
-    assert web.get("/predict").status_code == 405
+    assert web.get("/predict").status_code == 405 and web.get("/predict").headers["allow"] == "POST"
+
+
+def test_fields_that_are_described_are_known_and_others_are_refused() -> None:
+    web = client({"s": sentiment(), "w": writer()})
+    described = 0
+    for path, methods in web.get("/openapi.json").json()["paths"].items():
+        content = methods.get("post", {}).get("requestBody", {}).get("content", {})
+        schema = content.get("application/json", {}).get("schema", {})
+        if schema.get("additionalProperties") is not False or path == "/embed_sparse":  # which refuses all
+            continue
+        described += 1
+        place = path.replace("{name}", "s").replace("{version}", "1")
+        for name in schema["properties"]:
+            answer = web.post(place, json={name: None})
+            assert answer.status_code < 500 and "unknown field" not in answer.text, (place, name)
+        answer = web.post(place, json=dict.fromkeys([*schema["required"], "no_such_field"]))
+        assert answer.status_code in (400, 422) and "no_such_field" in answer.text, place
+    assert described > 12
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("padding", 1), ("top_k", True), ("top_k", 1.5), ("top_k", "2"), ("function_to_apply", 0), ("max_length", [3])],
+)
+def test_parameters_of_another_kind(name: str, value: Any) -> None:
+    web = client(sentiment())
+    assert web.post("/", json={"inputs": "x", "parameters": {name: None}}).status_code == 200
+    answer = web.post("/", json={"inputs": "x", "parameters": {name: value}})
+    assert answer.status_code == 400 and name in answer.json()["error"]
 
 
 def test_a_server_that_loads_says_so() -> None:

@@ -18,6 +18,7 @@ from onnxpipe.processing.plain_values import is_image, png
 from onnxpipe.serving.answers import encode_audio, plain_answer
 from onnxpipe.serving.bodies import json_response, parse_body, read_body
 from onnxpipe.serving.dialects.errors import endpoint
+from onnxpipe.serving.dialects.openai_options import flag
 from onnxpipe.serving.exchange import exchange_of
 from onnxpipe.serving.faults import RequestFault, bad_request
 from onnxpipe.serving.inputs import read_inputs
@@ -82,7 +83,7 @@ class HuggingFaceRoutes:
         given = _parameters(body)
         details = given.pop("details", False)
         parameters = served.read_parameters(given, settings)
-        if body.get("stream"):
+        if flag(body, "stream"):
             return await self._stream(request, served, inputs, parameters)
 
         if details:

@@ -30,10 +30,10 @@ from onnxpipe.tasks.text_to_audio import TextToAudioPipeline
 if TYPE_CHECKING:
     from onnxpipe.serving.server import ServerState
 
-_FIELDS = frozenset({
+FIELDS = frozenset({
     "file", "model", "language", "prompt", "response_format", "temperature", "timestamp_granularities[]", "stream",
 })  # fmt: skip
-_SPEECH = frozenset({"model", "input", "voice", "response_format", "speed", "seed"})
+SPEECH_FIELDS = frozenset({"model", "input", "voice", "response_format", "speed", "seed"})
 _FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 
 
@@ -63,8 +63,8 @@ class AudioRoutes:
         state = self._state
         form = await read_form(request, state.settings.max_body)
         for name in form:
-            if name not in _FIELDS:
-                raise unknown_field(name, _FIELDS, "field")
+            if name not in FIELDS:
+                raise unknown_field(name, FIELDS, "field")
         served = state.table.for_tasks(_text(form, "model"), recognises, f"/v1/audio/{task}")
         exchange_of(request).served = served
         upload = form.get("file")
@@ -100,8 +100,8 @@ class AudioRoutes:
         state = self._state
         body = await read_object(request, state.settings.max_json)
         for name in body:
-            if name not in _SPEECH:
-                raise unknown_field(name, _SPEECH, "field")
+            if name not in SPEECH_FIELDS:
+                raise unknown_field(name, SPEECH_FIELDS, "field")
         served = state.table.for_tasks(
             body.get("model"), lambda each: isinstance(each.pipe, TextToAudioPipeline), "/v1/audio/speech"
         )

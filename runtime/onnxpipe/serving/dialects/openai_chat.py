@@ -30,7 +30,7 @@ from onnxpipe.tasks.text_generation import TextGenerationPipeline
 if TYPE_CHECKING:
     from onnxpipe.serving.server import ServerState
 
-_FIELDS = frozenset({
+FIELDS = frozenset({
     "messages", "max_completion_tokens", "logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls",
     "response_format", "chat_template_kwargs",
 })  # fmt: skip
@@ -111,7 +111,7 @@ class ChatRoutes:
 
     def _read(self, body: Mapping[str, Any], served: ServedModel) -> ChatCall:
         settings = self._state.settings
-        check_fields(body, _FIELDS)
+        check_fields(body, FIELDS)
         messages = read_messages(body.get("messages"), settings)
         if not served.spec.takes_files:
             messages = flat_text(messages)

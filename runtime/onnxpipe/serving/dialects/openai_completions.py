@@ -26,7 +26,7 @@ from onnxpipe.tasks.text_generation import TextGenerationPipeline
 if TYPE_CHECKING:
     from onnxpipe.serving.server import ServerState
 
-_FIELDS = frozenset({"prompt", "echo", "logprobs"})
+FIELDS = frozenset({"prompt", "echo", "logprobs"})
 _DEFAULT_TOKENS = 16
 
 
@@ -49,7 +49,7 @@ class CompletionRoutes:
         )
         exchange = exchange_of(request)
         exchange.served = served
-        check_fields(body, _FIELDS)
+        check_fields(body, FIELDS)
         prompts = read_prompts(body.get("prompt"), served, settings.max_inputs)
         options = generation_options(body, served, settings, default_tokens=_DEFAULT_TOKENS)
         n = number(body, "n", (1, settings.most("num_return_sequences") or 16), whole=True) or 1
@@ -64,6 +64,8 @@ class CompletionRoutes:
             if len(prompts) > 1 or n > 1 or top is not None:
                 raise bad_request("a stream has one prompt and one answer, without logprobs", "stream")
             return await self._stream(request, served, prompts[0], options, head, echo, with_usage(body))
+        if body.get("stream_options") is not None:
+            raise bad_request("stream_options are for streams", "stream_options")
         recorder = None if top is None else LogprobRecorder(top)
         if recorder is not None:
             options["logits_processor"] = [*options.get("logits_processor", ()), recorder]

@@ -23,7 +23,7 @@ from onnxpipe.tasks.embedding import EmbeddingPipeline
 if TYPE_CHECKING:
     from onnxpipe.serving.server import ServerState
 
-_FIELDS = frozenset({"input", "model", "dimensions", "encoding_format", "user"})
+FIELDS = frozenset({"input", "model", "dimensions", "encoding_format", "user"})
 
 
 class EmbeddingRoutes:
@@ -41,8 +41,8 @@ class EmbeddingRoutes:
         settings = self._state.settings
         body = await read_object(request, settings.max_json)
         for name in body:
-            if name not in _FIELDS:
-                raise unknown_field(name, _FIELDS, "field")
+            if name not in FIELDS:
+                raise unknown_field(name, FIELDS, "field")
         served = self._state.table.for_tasks(body.get("model"), embeds, "/v1/embeddings")
         exchange = exchange_of(request)
         exchange.served = served

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from onnxpipe.serving.server import ServerState
 
 _SAME = frozenset({"negative_prompt", "num_inference_steps", "guidance_scale", "seed"})
-_FIELDS = frozenset({"prompt", "model", "n", "size", "response_format", "user", *_SAME})
+FIELDS = frozenset({"prompt", "model", "n", "size", "response_format", "user", *_SAME})
 _SIZE = re.compile(r"(\d{2,4})x(\d{2,4})")
 
 
@@ -43,8 +43,8 @@ class ImageRoutes:
         settings = self._state.settings
         body = await read_object(request, settings.max_json)
         for name in body:
-            if name not in _FIELDS:
-                raise unknown_field(name, _FIELDS, "field")
+            if name not in FIELDS:
+                raise unknown_field(name, FIELDS, "field")
         served = self._state.table.for_tasks(
             body.get("model"), lambda each: type(each.pipe) is TextToImagePipeline, "/v1/images/generations"
         )

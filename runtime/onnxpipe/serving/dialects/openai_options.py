@@ -30,9 +30,14 @@ _READ = frozenset({
 Numbers = tuple[float, float]
 
 
+def text_fields(own: frozenset[str]) -> frozenset[str]:
+    """Return the fields of a text endpoint: those that all have, and its own."""
+    return _READ | _SAME | _NOTES | own
+
+
 def check_fields(body: Mapping[str, Any], own: frozenset[str]) -> None:
     """Refuse fields that are unknown, or ask for what is not done here."""
-    known = _READ | _SAME | _NOTES | own | _FIXED.keys()
+    known = text_fields(own) | _FIXED.keys()
     for name, value in body.items():
         if name in _FIXED and name not in own and value not in _FIXED[name]:
             raise bad_request(f"{name} is not supported here: leave it out", name)
@@ -116,4 +121,4 @@ def with_usage(body: Mapping[str, Any]) -> bool:
         return False
     if not isinstance(options, Mapping) or not set(options) <= {"include_usage", "include_obfuscation"}:
         raise bad_request("stream_options has include_usage", "stream_options")
-    return bool(options.get("include_usage"))
+    return flag(options, "include_usage")

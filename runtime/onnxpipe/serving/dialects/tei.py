@@ -169,7 +169,9 @@ class TeiRoutes:
         """Compare a sentence with others."""
         body = await self._body(request, frozenset({"inputs", "parameters"}))
         served = self._find(request, SentenceSimilarityPipeline, "/similarity")
-        inputs = read_inputs(body.get("inputs"), served.spec, self._state.settings)
+        if not isinstance(body.get("inputs"), Mapping):
+            raise bad_request("inputs is an object with source_sentence and sentences", "inputs")
+        inputs = read_inputs(body["inputs"], served.spec, self._state.settings)
         options = served.read_parameters(body.get("parameters"), self._state.settings)
         return json_response(await self._state.calls.answer(request, served, lambda view: view(inputs, **options)))
 
