@@ -14,10 +14,11 @@ from typing import Any
 from onnxpipe.bundle.config import Config
 from onnxpipe.bundle.external import check_external
 from onnxpipe.bundle.files import has_file, inside, read_json
-from onnxpipe.bundle.hub import check_found, listing, no_precision
+from onnxpipe.bundle.foreign import foreign
+from onnxpipe.bundle.hub import broken_links, check_found, listing, no_precision
 from onnxpipe.bundle.layout import choice_of, side_files
 from onnxpipe.bundle.manifest import CHANGES_AFTER, EQUAL_LENGTHS
-from onnxpipe.bundle.places import Place, foreign, locate
+from onnxpipe.bundle.places import Place, locate
 from onnxpipe.bundle.precision import SUFFIXES, Choice, Precisions
 from onnxpipe.bundle.tasks import infer_tasks
 from onnxpipe.errors import BundleError, ModelNotFoundError, UnsupportedError
@@ -156,7 +157,7 @@ def open_bundle(folder: str | Path, place: Place | None = None, config: Config |
     manifest = _manifest(root) if has_file(root, "bundle.json") else None
     graphs = _listed_graphs(root, manifest) if manifest and not place else _found_graphs(root, located.graphs)
     if not graphs:
-        check_found(str(root), names, located)
+        check_found(str(root), names, located, broken_links(root))
     certificate = _json_of_format(root, "certificate.json") if has_file(root, "certificate.json") else None
     bundle = Bundle(root, Config.of_model(root, config, graphs), manifest, certificate, graphs)
     for name in side_files(names, "model"):

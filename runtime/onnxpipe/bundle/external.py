@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from onnxpipe.bundle.files import check_inside
+from onnxpipe.bundle.files import check_inside, instead
 from onnxpipe.bundle.graph_reader import ExternalTensor, external_tensors
 from onnxpipe.bundle.precision import split_stem
 from onnxpipe.errors import BundleError, ModelNotFoundError
@@ -107,6 +107,10 @@ def _check_range(graph: Path, tensor: ExternalTensor, size: int) -> None:
     if length != needed:
         raise BundleError(f"{where} have {needed} bytes by their shape, and {length} by their length")
     if offset + length > size:
+        with (graph.parent / posixpath.normpath(tensor.entries["location"])).open("rb") as file:
+            what = instead(file.read(1 << 10))
+        if what:
+            raise BundleError(f"{graph.parent / tensor.entries['location']}: {what}")
         raise BundleError(
             f"{where} lie at bytes {offset} to {offset + length} of {tensor.entries['location']!r}, which has {size}: "
             "the file is cut off or belongs to another graph"

@@ -19,6 +19,15 @@ SMALL_LIMIT = 16 * MIB
 #: These hold a vocabulary; the largest in use are below 40 MiB.
 _LIMITS = dict.fromkeys(("tokenizer.json", "target_tokenizer.json", "vocab.json", "vocab.txt", "merges.txt"), 256 * MIB)
 
+#: How a file begins that lies in another's place -> what it is, and how the right one is got.
+_BEGINNINGS = {
+    b"version https://git-lfs.github.com/spec/": "it is a pointer of Git LFS, not the file itself: run `git lfs pull` "
+    "in the repository, or download it with `hf download`",
+    b"<!doctype html": "it is a page of the web: download the file from its address with /resolve/ in place of /blob/",
+    b"<html": "it is a page of the web: download the file from its address with /resolve/ in place of /blob/",
+}
+_LONGEST = max(map(len, _BEGINNINGS))
+
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
@@ -94,7 +103,7 @@ def read_json_value(folder: Path, name: str, limit: int | None = None, *, nan: b
     except RecursionError:
         raise BundleError(f"{folder / name} is nested too deeply") from None
     except ValueError as error:
-        raise BundleError(f"{folder / name} is not valid JSON: {error}") from None
+        raise BundleError(f"{folder / name} is not valid JSON: {instead(raw) or error}") from None
 
 
 def _constant(name: str) -> float:
@@ -102,6 +111,12 @@ def _constant(name: str) -> float:
     if name == "NaN":
         raise ValueError("NaN")
     return float(name.replace("Infinity", "inf"))
+
+
+def instead(content: bytes) -> str:
+    """Say what a file is by how it begins, where something else lies in its place; "" where nothing is known of it."""
+    begin = content[:_LONGEST].lstrip().lower()
+    return next((what for beginning, what in _BEGINNINGS.items() if begin.startswith(beginning)), "")
 
 
 def inside(root: Path, relative: str) -> Path:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from onnxpipe.bundle.files import instead
 from onnxpipe.errors import BundleError
 
 #: Protobuf's own limits: a message has less than 2 GiB, and nests at most 100 deep.
@@ -83,7 +84,14 @@ def external_tensors(path: Path) -> list[ExternalTensor]:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _Walk(data).tensors()
     except (ValueError, IndexError) as error:
-        raise BundleError(f"{path}: {_MANGLED}: {error}") from None
+        raise _mangled(path, error) from None
+
+
+def _mangled(path: Path, error: Exception) -> BundleError:
+    """Make the error for a file that is no graph; where another file lies in its place, it says what that is."""
+    with path.open("rb") as file:
+        what = instead(file.read(1 << 10))
+    return BundleError(f"{path}: {what}" if what else f"{path}: {_MANGLED}: {error}")
 
 
 def operators(path: Path) -> frozenset[str]:
@@ -96,7 +104,7 @@ def operators(path: Path) -> frozenset[str]:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _Walk(data).operators()
     except (ValueError, IndexError) as error:
-        raise BundleError(f"{path}: {_MANGLED}: {error}") from None
+        raise _mangled(path, error) from None
 
 
 def graph_inputs(path: Path) -> tuple[str, ...]:
@@ -109,7 +117,7 @@ def graph_inputs(path: Path) -> tuple[str, ...]:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return tuple(_Walk(data).inputs())
     except (ValueError, IndexError) as error:
-        raise BundleError(f"{path}: {_MANGLED}: {error}") from None
+        raise _mangled(path, error) from None
 
 
 class _Walk:

@@ -13,9 +13,10 @@ from typing import Any, NoReturn, Unpack
 
 from onnxpipe.bundle.external import data_locations
 from onnxpipe.bundle.files import inside
+from onnxpipe.bundle.foreign import foreign, foreign_file
 from onnxpipe.bundle.hub_options import HubKeywords, HubOptions
 from onnxpipe.bundle.layout import Need, choice_of, data_files, has_weights, needed_graphs, side_files
-from onnxpipe.bundle.places import CONFIGS, MAIN, Located, Place, below, foreign, locate
+from onnxpipe.bundle.places import CONFIGS, MAIN, Located, Place, below, locate
 from onnxpipe.bundle.precision import AUTO_ORDER, Precisions
 from onnxpipe.errors import BundleError, ModelNotFoundError, NotExportedError, PrecisionError
 
@@ -97,8 +98,21 @@ def split_file(model: str | os.PathLike[str], place: Place | None = None) -> tup
     return str(root), replace(place or Place(), file_name=path.relative_to(root).as_posix())
 
 
-def check_found(where: str, names: Sequence[str], located: Located) -> NoReturn:
+def broken_links(folder: Path) -> list[str]:
+    """List the links in a model's folder, and in its folders, whose files are gone, relative, with "/"; sorted."""
+    inner = [place for place in folder.iterdir() if place.is_dir()]
+    links = [path for place in (folder, *inner) for path in place.iterdir() if path.is_symlink()]
+    return sorted(path.relative_to(folder).as_posix() for path in links if not path.exists())
+
+
+def check_found(where: str, names: Sequence[str], located: Located, broken: Sequence[str] = ()) -> NoReturn:
     """Raise the error for a folder or repository in which no graph was found.
+
+    Args:
+        where: what the user called it.
+        names: its files.
+        located: what was found.
+        broken: links in it whose files are gone.
 
     Raises:
         ModelNotFoundError: graphs lie in several folders, or there is no model at all; the message says what there is.
@@ -107,6 +121,11 @@ def check_found(where: str, names: Sequence[str], located: Located) -> NoReturn:
     if located.folders:
         raise ModelNotFoundError(
             f"{where} has graphs in several folders: pass subfolder=, one of {', '.join(located.folders)}"
+        )
+    if any(name.endswith(".onnx") for name in broken):
+        raise ModelNotFoundError(
+            f"{where} has links to files that are gone, {', '.join(broken)}: the download did not end, or the cache "
+            "was cleaned. Download the model again"
         )
     if has_weights(names):
         raise not_exported(where)
@@ -154,7 +173,10 @@ def local_folder(model: str | os.PathLike[str]) -> Path | None:
     if found is not None and stat.S_ISDIR(found.st_mode):
         return path
     if found is not None and stat.S_ISREG(found.st_mode):
-        raise ModelNotFoundError(f"{path} is a file: pass the folder that holds it, with config.json, or an .onnx file")
+        raise ModelNotFoundError(f"{path} is {foreign_file(path.name)}")
+    if text.startswith(("http://", "https://")):
+        name = "/".join(text.split("?")[0].split("/")[3:5])
+        raise ModelNotFoundError(f"model={short!r} is an address: pass the Hub id, model={name!r}, or a folder")
     like_a_path = text.startswith((".", "/", "~")) or "\\" in text or text.count("/") > 1 or path.is_absolute()
     if like_a_path or not isinstance(model, str):
         raise ModelNotFoundError(f"no folder {path} (a Hub id has the form owner/name)")

@@ -18,8 +18,8 @@ from onnxpipe.bundle.precision import Choice, Precisions, choose_precision
 Need = Literal["config", "tokenizer", "processor", "model"]
 
 _WEIGHTS = re.compile(
-    r"(model|pytorch_model|tf_model|flax_model|adapter_model|consolidated.*)(-\d+-of-\d+)?"
-    r"\.(safetensors|bin|h5|msgpack|pth|pt)(\.index\.json)?"
+    r"(model|consolidated.*)(-\d+-of-\d+)?\.(safetensors|pth|pt)(\.index\.json)?"
+    r"|(pytorch_model|tf_model|flax_model)(-\d+-of-\d+)?\.(bin|h5|msgpack|safetensors)(\.index\.json)?"
 )
 _CONFIG = frozenset({"config.json", "generation_config.json", GENAI})
 #: The settings of models that are asked for decisions.

@@ -8,7 +8,6 @@ other folder are found by themselves where there is just one such folder, else b
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -37,16 +36,6 @@ _COMPONENTS = frozenset(
 
 #: Files that say of a folder what model it holds.
 CONFIGS = ("config.json", INDEX, GENAI)
-
-#: Models in other forms than ONNX, by the files' names.
-_FOREIGN = {
-    r"(.*/)?openvino_[^/]*\.(xml|bin)": "OpenVINO's form",
-    r".*\.gguf": "llama.cpp's form (GGUF)",
-    r".*\.tflite": "TensorFlow Lite's form",
-    r".*\.mlmodel|.*\.ml(package|modelc)/.*": "Core ML's form",
-    r".*\.(engine|plan|trt)": "TensorRT's form",
-    r".*\.ort": "ONNX Runtime's own form (.ort)",
-}
 
 
 @dataclass(frozen=True)
@@ -136,7 +125,7 @@ def locate(names: Iterable[str], place: Place | None = None) -> Located:
                 "component: choose among their precisions by dtype="
             )
         return Located(root, component_graphs(below(names, root)))
-    files = [_File.of(name) for name in names if name.endswith(".onnx")]
+    files = [_File.of(name) for name in names if name.lower().endswith(".onnx")]
     chosen, folders = _chosen(files, place, subfolder)
     graphs: dict[str, dict[str, str]] = {}
     for file in chosen:
@@ -150,18 +139,6 @@ def locate(names: Iterable[str], place: Place | None = None) -> Located:
         for graph, paths in graphs.items()
     }
     return Located(home, inside, folders)
-
-
-def foreign(names: Iterable[str]) -> str:
-    """Say what kind of folder it is that has no graph of ours, and what would load; "" if nothing is known of it."""
-    names = list(names)
-    if any(posixpath.basename(name) == GENAI for name in names):
-        return (
-            "a folder of onnxruntime-genai: those of one graph load; of a model of images or audio take the repository "
-            "of onnx-community"
-        )
-    form = next((form for pattern, form in _FOREIGN.items() if any(re.fullmatch(pattern, one) for one in names)), "")
-    return form and f"a model in {form}, which is not read here: take its ONNX files, or export the original model"
 
 
 def _chosen(files: Sequence[_File], place: Place, subfolder: str) -> tuple[list[_File], tuple[str, ...]]:

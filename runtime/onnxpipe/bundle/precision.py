@@ -199,11 +199,13 @@ def folder_precision(name: str) -> str | None:
 def split_stem(stem: str) -> tuple[str, str]:
     """Split a stem into graph name and precision: "model_q4f16" is ("model", "q4f16"), "model" is ("model", "fp32").
 
-    Some write a dot, "kokoro-v1.0.int8".
+    Some write a dot or a hyphen, "kokoro-v1.0.int8", or large letters.
     """
+    small = stem.lower()
     for precision, suffix in _LONGEST_FIRST:
-        if suffix and stem.endswith((suffix, f".{precision}")) and len(stem) > len(suffix):
-            return stem[: -len(suffix)] if stem.endswith(suffix) else stem[: -len(precision) - 1], precision
+        named = suffix[1:].lower()
+        if suffix and small.endswith((f"_{named}", f".{named}", f"-{named}")) and len(stem) > len(suffix):
+            return stem[: -len(suffix)], precision
     return stem, "fp32"
 
 

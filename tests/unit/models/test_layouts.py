@@ -6,12 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("onnx")
-from attacks.graphs import embedding, write_folder, write_manifest
+import onnx
+
+from attacks.graphs import embedding, externalise, weights, write_folder, write_manifest
 from onnxpipe import AutoModel, pipeline
-from onnxpipe.errors import ModelNotFoundError, OnnxPipeError, PrecisionError, UnsupportedError
+from onnxpipe.errors import (
+    BundleError,
+    ModelNotFoundError,
+    NotExportedError,
+    OnnxPipeError,
+    PrecisionError,
+    UnsupportedError,
+)
 from onnxpipe.factory import tasks_of
 from unit.fakes import tokenizer
 
@@ -66,6 +76,12 @@ LOADS: dict[str, tuple[tuple[str, ...], dict[str, Any], str]] = {
     "folders of precisions": (("fp16/model.onnx", "fp32/model.onnx"), {}, "fp32/model.onnx"),
     "one folder of a precision": (("onnx/model.onnx", "int8/model.onnx"), {"dtype": "int8"}, "int8/model.onnx"),
     "the only graph": (("all-MiniLM.onnx",), {}, "all-MiniLM.onnx"),
+    "large letters": (("onnx/model_INT8.onnx", "onnx/model_FP16.onnx"), {"dtype": "int8"}, "onnx/model_INT8.onnx"),
+    "a large ending": (("MODEL.ONNX",), {}, "MODEL.ONNX"),
+    "hyphens": (("onnx/model-fp16.onnx", "onnx/model-int8.onnx"), {"dtype": "fp16"}, "onnx/model-fp16.onnx"),
+    "one of few bits": (("onnx/model_q4f16.onnx",), {}, "onnx/model_q4f16.onnx"),
+    "unpacked twice": (("mini/onnx/model.onnx", "mini/tokenizer.json"), {}, "mini/onnx/model.onnx"),
+    "with what systems leave": (("onnx/model.onnx", "onnx/._model.onnx", "__MACOSX/._a"), {}, "onnx/model.onnx"),
     "the only graph, quantized": (("onnx/MiniLM_quantized.onnx",), {"dtype": "int8"}, "onnx/MiniLM_quantized.onnx"),
 }  # fmt: skip
 
@@ -87,6 +103,16 @@ FAILS: dict[str, tuple[tuple[str, ...], dict[str, Any], type[OnnxPipeError], str
         SENTENCES, {"file_name": "model_O1.onnx", "dtype": "O2"}, PrecisionError, "with dtype='O2'; it has O1"),
     "OpenVINO": (("openvino/openvino_model.xml",), {}, ModelNotFoundError, "OpenVINO's form, which is not read here"),
     "GGUF": (("model-Q4_K_M.gguf",), {}, ModelNotFoundError, r"llama\.cpp's form \(GGUF\)"),
+    "CTranslate2": (("model.bin", "vocabulary.json"), {}, ModelNotFoundError, "CTranslate2's form"),
+    "TensorFlow": (("saved_model.pb", "variables/a.index"), {}, ModelNotFoundError, "TensorFlow's form"),
+    "Core ML": (("x.mlpackage/Data/model.mlmodel",), {}, ModelNotFoundError, "Core ML's form"),
+    "an adapter": (("adapter_config.json", "adapter_model.safetensors"), {}, ModelNotFoundError, "adapter of PEFT"),
+    "weights of another library": (("best.pt",), {}, ModelNotFoundError, r"best\.pt.* transformers does not load"),
+    "a download that ended early": (
+        ("onnx/model.onnx.incomplete",), {}, ModelNotFoundError, r"a download that did not end \(onnx/model.onnx.inc"),
+    "weights alone": (("model-00001-of-00002.safetensors",), {"onnx": None}, NotExportedError, "onnxpipe export"),
+    "folders of two runs": (
+        ("run-5/model.onnx", "run-9/model.onnx"), {}, ModelNotFoundError, "pass subfolder=, one of run-5, run-9"),
     "ort": (("model.ort",), {}, ModelNotFoundError, r"ONNX Runtime's own form \(\.ort\)"),
     "genai with several graphs": (
         ("genai_config.json", "x-vision.onnx", "x-text.onnx"), {}, PrecisionError, "onnxruntime-genai.*onnx-community"),
@@ -94,7 +120,9 @@ FAILS: dict[str, tuple[tuple[str, ...], dict[str, Any], type[OnnxPipeError], str
 
 
 def make(folder: Path, names: tuple[str, ...], config: Any = None) -> Path:
-    return write_folder(folder, {name: embedding() if name.endswith(".onnx") else b"x" for name in names}, config)
+    return write_folder(
+        folder, {name: embedding() if name.lower().endswith(".onnx") else b"x" for name in names}, config
+    )
 
 
 def path(model: Any, folder: Path) -> str:
@@ -112,10 +140,71 @@ def test_layouts_that_load(case: tuple[Any, Mapping[str, Any], str], tmp_path: P
 
 
 @pytest.mark.parametrize("case", FAILS.values(), ids=FAILS)
-def test_layouts_that_do_not_load(case: tuple[Any, Any, Any, str], tmp_path: Path) -> None:
+def test_layouts_that_do_not_load(
+    case: tuple[Any, Any, Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names, arguments, error, message = case
+    monkeypatch.setattr("onnxpipe.bundle.exporter._missing", lambda: ["torch"])
     with pytest.raises(error, match=message):
         AutoModel.from_pretrained(make(tmp_path, names), **arguments)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+
+
+@pytest.mark.parametrize("name", ["onnx/model.onnx", "onnx/model.onnx_data", "config.json"])
+@pytest.mark.parametrize(
+    ("content", "message"), [(POINTER, "pointer of Git LFS"), (b"<!DOCTYPE html><p>", "a page of the web")]
+)
+def test_something_else_in_the_place_of_a_file(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    graph = externalise(embedding(), "model.onnx_data")
+    folder = write_folder(tmp_path, {"onnx/model.onnx": graph, "onnx/model.onnx_data": weights().tobytes()})
+    (folder / name).write_bytes(content)
+    with pytest.raises(BundleError, match=message):
+        AutoModel.from_pretrained(folder)
+
+
+def test_weights_in_two_pieces(tmp_path: Path) -> None:
+    bias, proto = np.arange(4, dtype=np.float32), embedding()
+    proto.graph.node[-1].output[0] = "plain"
+    proto.graph.node.append(onnx.helper.make_node("Add", ["plain", "bias"], ["last_hidden_state"]))
+    proto.graph.initializer.insert(0, onnx.numpy_helper.from_array(bias, "bias"))
+    proto = externalise(proto, "model.onnx_data_1")
+    proto.graph.initializer.append(proto.graph.initializer.pop(0))
+    proto = externalise(proto, "model.onnx_data")
+    data = {"onnx/model.onnx_data": weights().tobytes(), "onnx/model.onnx_data_1": bias.tobytes()}
+    folder = write_folder(tmp_path, {"onnx/model.onnx": proto, **data})
+    hidden = AutoModel.from_pretrained(folder)(np.array([[7]])).last_hidden_state
+    assert np.array_equal(hidden, (weights()[7] + bias)[None, None])
+
+
+def test_links_whose_files_are_gone(tmp_path: Path) -> None:
+    """A snapshot of the Hub's cache that was cleaned."""
+    snapshot = write_folder(tmp_path / "models--a--b/snapshots" / ("1" * 40), {})
+    (snapshot / "onnx").mkdir()
+    (snapshot / "onnx/model.onnx").symlink_to("../../../blobs/gone")
+    with pytest.raises(ModelNotFoundError, match=r"links to files that are gone, onnx/model\.onnx"):
+        AutoModel.from_pretrained(snapshot)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model.zip", "an archive: unpack it"),
+        ("model.tar.gz", "an archive: unpack it"),
+        ("model.gguf", "llama.cpp's form"),
+        ("model.safetensors", "pass the folder that holds it"),
+    ],
+)
+def test_a_file_in_the_place_of_a_folder(name: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ModelNotFoundError, match=message):
+        AutoModel.from_pretrained(str(tmp_path / name))
+
+
+def test_the_address_of_a_page() -> None:
+    with pytest.raises(ModelNotFoundError, match="is an address: pass the Hub id, model='Xenova/all-MiniLM-L6-v2'"):
+        AutoModel.from_pretrained("https://huggingface.co/Xenova/all-MiniLM-L6-v2/tree/main")
 
 
 def test_a_file_for_another_processor_is_named(
