@@ -99,7 +99,10 @@ def application(state: ServerState) -> Starlette:
     routes: list[BaseRoute] = [route for dialect in _DIALECTS for route in dialect(state).routes()]
     routes += PageRoutes().routes()
     settings = state.settings
-    middleware = [Middleware(Front, settings=settings, metrics=state.metrics, draining=lambda: state.draining)]
+    front = Middleware(
+        Front, settings=settings, metrics=state.metrics, draining=lambda: state.draining, tracing=state.tracing
+    )
+    middleware = [front]
     if settings.cors:
         allowed = Middleware(
             CORSMiddleware, allow_origins=settings.cors, allow_methods=["GET", "POST"], allow_headers=["*"]

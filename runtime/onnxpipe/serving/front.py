@@ -17,6 +17,7 @@ from onnxpipe.serving.faults import RequestFault
 from onnxpipe.serving.metrics import ServerMetrics
 from onnxpipe.serving.page import is_page
 from onnxpipe.serving.settings import ServeSettings
+from onnxpipe.serving.tracing import Tracing
 
 access = logging.getLogger("onnxpipe.access")
 
@@ -33,12 +34,20 @@ class Front:
         settings: keys, hosts, limits.
         metrics: note each answer.
         draining: tells whether the server is stopping.
+        tracing: notes each answer, too; None for no traces.
     """
 
     def __init__(
-        self, app: ASGIApp, *, settings: ServeSettings, metrics: ServerMetrics, draining: Callable[[], bool]
+        self,
+        app: ASGIApp,
+        *,
+        settings: ServeSettings,
+        metrics: ServerMetrics,
+        draining: Callable[[], bool],
+        tracing: Tracing | None = None,
     ) -> None:
         self._app, self._settings, self._metrics, self._draining = app, settings, metrics, draining
+        self._tracing = tracing
         self._keys = [key.encode() for key in settings.keys]
         self._running = 0
 
@@ -80,6 +89,8 @@ class Front:
                 code = status[0] or 499  # the client was gone before there was an answer
                 self._metrics.request(exchange, code)
                 _log(exchange, scope["method"], path, code)
+                if self._tracing is not None and path not in _OPEN:
+                    self._tracing.request(exchange, scope["method"], path[:200], code, headers)
 
     def _refusal(self, scope: Scope, headers: Mapping[str, str]) -> RequestFault | None:
         settings, path = self._settings, _path(scope)

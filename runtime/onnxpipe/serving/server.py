@@ -9,6 +9,7 @@ from onnxpipe.serving.calls import CallRunner
 from onnxpipe.serving.metrics import ServerMetrics
 from onnxpipe.serving.served import ModelTable
 from onnxpipe.serving.settings import ServeSettings
+from onnxpipe.serving.tracing import Tracing, tracing_of_environment
 
 
 @dataclass
@@ -21,6 +22,7 @@ class ServerState:
         ready: whether all models are loaded.
         draining: whether it is stopping.
         reload: loads the models anew; None where they were loaded outside.
+        tracing: notes requests for OpenTelemetry; None where nobody asks for that.
     """
 
     settings: ServeSettings
@@ -29,6 +31,7 @@ class ServerState:
     draining: bool = False
     reload: Callable[[], None] | None = None
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
+    tracing: Tracing | None = field(default_factory=tracing_of_environment)
 
     def __post_init__(self) -> None:
         self.table = ModelTable(self.settings, self.metrics.batch, self.workers)
@@ -41,3 +44,5 @@ class ServerState:
         self.calls.cancel_all()
         self.table.close(0)
         self.calls.close()
+        if self.tracing is not None:
+            self.tracing.close()
