@@ -15,6 +15,9 @@ from onnxpipe.bundle.known_folders import known_folder, model_config
 from onnxpipe.bundle.timm_config import PRETRAINED
 from onnxpipe.errors import ModelNotFoundError
 
+#: What transformers.js calls Moonshine's feature extractor, which gives the samples as they are.
+MOONSHINE = "MoonshineFeatureExtractor"
+
 Need = Literal["processor", "both"]
 Kind = Literal["image", "audio", "video"]
 

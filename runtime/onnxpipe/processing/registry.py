@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.processing.processor_config import MOONSHINE
 
 if TYPE_CHECKING:
     from onnxpipe.processing.audio.base import FeatureExtractor
@@ -93,8 +94,13 @@ class ClassTable(Mapping[str, type[T]], Generic[T]):
         raise UnsupportedError(f"{source} names no {self._title}, and {family}; known: {known}")
 
 
-#: What transformers.js calls the image processor that belongs to no family.
-_OF_NO_FAMILY = frozenset({"ImageFeatureExtractor", "ImageProcessor"})
+#: What transformers.js calls the image processor that belongs to no family, alone or as that of families which
+#: transformers does not have, or not under these names.
+_OF_NO_FAMILY = frozenset(
+    {"ImageFeatureExtractor", "ImageProcessor"}
+    | {f"{family}{kind}" for family in ("MobileNetV3", "MobileNetV4", "Sapiens")
+       for kind in ("FeatureExtractor", "ImageProcessor")}
+)  # fmt: skip
 
 
 def canonical_image_name(name: str) -> str:
@@ -259,7 +265,12 @@ IMAGE_PROCESSORS: ClassTable[ImageProcessor] = ClassTable(
 CHAT_VIDEO_PROCESSORS: ClassTable[ChatVideoProcessor] = ClassTable(
     "video processor", _CHAT_VIDEOS, ("video_processor_type",)
 )
-FEATURE_EXTRACTORS: ClassTable[FeatureExtractor] = ClassTable("feature extractor", _AUDIO, ("feature_extractor_type",))
+FEATURE_EXTRACTORS: ClassTable[FeatureExtractor] = ClassTable(
+    "feature extractor",
+    _AUDIO,
+    ("feature_extractor_type",),
+    lambda name: "Wav2Vec2FeatureExtractor" if name == MOONSHINE else name,
+)
 #: Tokenizer and image processor, or tokenizer and feature extractor, in one.
 IMAGE_TEXT_PROCESSORS: ClassTable[TextImageProcessor] = ClassTable("processor", _IMAGE_TEXT)
 AUDIO_TEXT_PROCESSORS: ClassTable[SpeechProcessor] = ClassTable("processor", _AUDIO_TEXT)

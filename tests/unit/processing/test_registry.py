@@ -7,10 +7,12 @@ import sys
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import pytest
 
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.audio.base import FeatureExtractor
+from onnxpipe.processing.auto import AutoFeatureExtractor
 from onnxpipe.processing.images.base import ImageProcessor
 from onnxpipe.processing.multimodal.audio_text import SpeechProcessor
 from onnxpipe.processing.multimodal.image_text import TextImageProcessor
@@ -71,6 +73,18 @@ def test_the_class_that_a_config_names() -> None:
     video = IMAGE_PROCESSORS.class_for({"video_processor_type": "VivitVideoProcessor"}, {}, "x")
     assert video is IMAGE_PROCESSORS["VivitImageProcessor"]
     assert IMAGE_PROCESSORS.class_for({}, {"model_type": "sam_hq"}, "x").__name__ == "SamImageProcessor"
+    for name in (
+        "MobileNetV4ImageProcessor",
+        "MobileNetV3FeatureExtractor",
+        "SapiensImageProcessor",
+    ):  # transformers.js'
+        plain = IMAGE_PROCESSORS.class_for({"feature_extractor_type": name}, {}, "x")
+        assert plain is IMAGE_PROCESSORS["PlainImageProcessor"]
+    moonshine = {"feature_extractor_type": "MoonshineFeatureExtractor"}
+    assert not is_image_config(moonshine, {})
+    samples = np.linspace(-0.5, 0.9, 800, dtype=np.float32)
+    found = AutoFeatureExtractor.from_dict(moonshine)(samples, sampling_rate=16_000)["input_values"]
+    assert np.array_equal(found[0], samples)  # not scaled to a mean of 0
     with pytest.raises(UnsupportedError, match="names no image processor, and its family is unknown; known: Beit"):
         IMAGE_PROCESSORS.class_for({}, {}, "the config")
     with pytest.raises(UnsupportedError, match="x names the feature extractor 'Y', which is not here; known: AST"):

@@ -9,6 +9,7 @@ from onnxpipe.processing.audio.io.arrays import Array
 from onnxpipe.processing.audio.pad import normalize
 from onnxpipe.processing.audio.settings import ResolvedFeatureCall
 from onnxpipe.processing.padding_strategy import padding_strategy
+from onnxpipe.processing.processor_config import MOONSHINE, ProcessorConfig
 
 
 class Wav2Vec2FeatureExtractor(FeatureExtractor):
@@ -21,6 +22,13 @@ class Wav2Vec2FeatureExtractor(FeatureExtractor):
 
     return_attention_mask: bool = False
     do_normalize: bool = True
+
+    @classmethod
+    def _settings_in(cls, config: ProcessorConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+        settings, others = super()._settings_in(config)
+        if config.values.get(cls.type_key) == MOONSHINE:
+            settings = {"do_normalize": False, "return_attention_mask": True, **settings}
+        return settings, others
 
     def features(self, rows: list[Array], call: ResolvedFeatureCall) -> dict[str, Any]:
         """Compute the arrays; see the class."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -16,6 +17,7 @@ class PlainImageProcessor(ImageProcessor):
     """
 
     square: ClassVar[bool] = True
+    renamed: ClassVar[Mapping[str, str]] = {"mean": "image_mean", "std": "image_std", "image_size": "size"}
     also: ClassVar[frozenset[str]] = frozenset({"size_divisor", "do_pad"})
     defaults: ClassVar = ImageProcessorSettings(
         do_convert_rgb=True, do_resize=True, size={"height": 224, "width": 224}, resample=BILINEAR, do_rescale=True,
