@@ -125,7 +125,8 @@ def locate(names: Iterable[str], place: Place | None = None) -> Located:
                 "component: choose among their precisions by dtype="
             )
         return Located(root, component_graphs(below(names, root)))
-    files = [_File.of(name) for name in names if name.lower().endswith(".onnx")]
+    shown = [name for name in names if not posixpath.basename(name).startswith(".")]  # ._model.onnx, as macOS leaves it
+    files = [_File.of(name) for name in shown if name.lower().endswith(".onnx")]
     chosen, folders = _chosen(files, place, subfolder)
     graphs: dict[str, dict[str, str]] = {}
     for file in chosen:

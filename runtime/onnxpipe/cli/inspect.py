@@ -273,7 +273,7 @@ def _lines(model: Inspection) -> Iterator[str]:
             if file.inputs is not None and file.outputs is not None:
                 yield f"    {', '.join(_brief(file.inputs))} -> {', '.join(_brief(file.outputs))}"
     if not model.graphs:
-        yield f"  none: onnxpipe export {model.model} -o FOLDER writes one"
+        yield f"  none: {_why_none(model)}"
         if model.ready_made:
             yield f"  ready-made: {model.ready_made} (onnx='community' takes it)"
     yield from _dtype_lines(model)
@@ -283,6 +283,17 @@ def _lines(model: Inspection) -> Iterator[str]:
     others = [name for name in model.files if name not in graph_paths]
     yield f"files         {len(model.files)}, {megabytes(sum(model.files.values()))}"
     yield from (f"  {megabytes(model.files[name]):>10}  {name}" for name in others)
+
+
+def _why_none(model: Inspection) -> str:
+    """Say of a model without graphs how one is made, or what else it is."""
+    from onnxpipe.bundle.foreign import foreign
+    from onnxpipe.bundle.layout import has_weights
+
+    if has_weights(model.files):
+        return f"onnxpipe export {model.model} -o FOLDER writes one"
+    what = foreign(model.files)
+    return f"it is {what}" if what else "and it has no weights from which one could be exported"
 
 
 def _dtype_lines(model: Inspection) -> Iterator[str]:

@@ -117,6 +117,10 @@ def test_inspect_a_folder_of_others(bundle: Path) -> None:
     assert "none: not verified" in shown
     assert "x -> y" in shown  # read from the graph
     (bundle / "onnx" / "model.onnx").unlink()
+    assert "none: and it has no weights" in run("inspect", bundle).stdout
+    (bundle / "adapter_config.json").write_text("{}")
+    assert "none: it is an adapter of PEFT" in run("inspect", bundle).stdout
+    (bundle / "model.safetensors").write_bytes(b"x")
     assert "none: onnxpipe export" in run("inspect", bundle).stdout
 
 
