@@ -14,6 +14,7 @@ from typing import Any
 
 from onnxpipe.bundle import HubOptions
 from onnxpipe.bundle.files import read_json
+from onnxpipe.bundle.foreign import foreign
 from onnxpipe.bundle.timm_config import needs_timm
 from onnxpipe.errors import ExportError, ModelNotFoundError
 from onnxpipe_export import tasks, timm_backbones
@@ -146,7 +147,8 @@ def _config(folder: Path) -> Any:
     from transformers import AutoConfig
 
     if not (folder / "config.json").is_file():
-        raise ModelNotFoundError(f"no config.json in {folder}")
+        what = foreign([path.name for path in folder.iterdir()])
+        raise ModelNotFoundError(f"{folder.name} is {what}" if what else f"no config.json in {folder}")
     needed = needs_timm(read_json(folder, "config.json", nan=True))
     if needed and importlib.util.find_spec("timm") is None:
         raise ExportError(f"{folder.name} cannot be exported here. {needed}")
@@ -198,7 +200,14 @@ def _load(folder: Path, task: tasks.Task, config: Any, extra: dict[str, Any]) ->
                 f"transformers has no model of the type '{config.model_type}' for {task.name}: {folder.name} has the "
                 f"architectures {list(architectures)}. Choose a task= that fits them. {ELSE}"
             ) from error
-        raise ExportError(f"transformers cannot load {folder.name} as {auto_class.__name__}: {error}") from error
+        method = (getattr(config, "quantization_config", None) or {}).get("quant_method")
+        quantized = (
+            f" (Its weights are quantized, by {method}: export the model from which they were made, and choose how "
+            "with --precision int8 or q4.)"
+        )
+        raise ExportError(
+            f"transformers cannot load {folder.name} as {auto_class.__name__}: {error}{quantized if method else ''}"
+        ) from error
     return model, sorted(name for name in info["missing_keys"] if not name.endswith(_TRAINING_ONLY))
 
 

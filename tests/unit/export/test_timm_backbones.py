@@ -87,16 +87,6 @@ def test_without_timm_the_error_names_it(tmp_path: Path) -> None:
         checkpoint.load(str(tmp_path), None, checkpoint.HubOptions())
 
 
-def test_a_class_that_a_task_has_not(tmp_path: Path) -> None:
-    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "image_size": [32, 24]}
-    backbone = transformers.VitPoseBackboneConfig(**sizes, patch_size=[8, 8], out_indices=[1])
-    transformers.VitPoseConfig(backbone_config=backbone, architectures=["VitPoseForPoseEstimation"]).save_pretrained(
-        tmp_path
-    )
-    with pytest.raises(ExportError, match=r"no model of the type 'vitpose' for keypoint-detection.*Choose a task="):
-        checkpoint.load(str(tmp_path), "keypoint-detection", checkpoint.HubOptions())
-
-
 def test_a_model_of_timm_needs_its_package(tmp_path: Path) -> None:
     config = {"architecture": "resnet18", "num_classes": 3, "pretrained_cfg": {"input_size": [3, 32, 32]}}
     (tmp_path / "config.json").write_text(json.dumps(config))
