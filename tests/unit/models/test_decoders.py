@@ -19,13 +19,14 @@ from onnxpipe.bundle.graph_reader import operators
 from onnxpipe.bundle.layout import needed_graphs
 from onnxpipe.engine import Device, open_session
 from onnxpipe.engine.binding import DeviceArray
-from onnxpipe.errors import UnsupportedError
+from onnxpipe.errors import RowTooLongError, UnsupportedError
 from onnxpipe.models.cache_shape import cache_shape
 from onnxpipe.models.causal_lm.decoder import PaddedDecoder, RaggedDecoder
 from onnxpipe.models.causal_lm.graph import CausalGraph
 from onnxpipe.models.causal_lm.inputs import TokenIds
 from onnxpipe.models.causal_lm.model import CausalLM
 from onnxpipe.models.causal_lm.slots import SlotCache
+from onnxpipe.models.causal_lm.switching import SwitchingDecoder
 from onnxpipe.models.causal_lm.uncached import UncachedDecoder
 from onnxpipe.models.seq2seq.decoder import _once
 from tolerances import SUM
@@ -358,6 +359,50 @@ def test_states_and_inputs_that_cannot_be_fed(padded: CausalGraph) -> None:
 def test_hidden_states_that_a_graph_does_not_give(ragged: CausalGraph) -> None:
     with pytest.raises(UnsupportedError, match="last_hidden_state"):
         RaggedDecoder(ragged, PROMPTS, 1, max_length=20, hidden=True)
+
+
+LONGROPE = Config({"rope_scaling": {"type": "longrope"}, "original_max_position_embeddings": 8})
+
+
+def test_how_long_rows_may_be_where_frequencies_change(ragged: CausalGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = CausalGraph(ragged.session, ragged.session, "fp32", LONGROPE, 8)
+    assert ours.changes_after == 8
+    ours.check_length(9, 3)
+    one_set = CausalGraph(ragged.session, ragged.session, "fp32", LONGROPE)
+    assert one_set.changes_after is None
+    one_set.check_length(8, 3)
+    with pytest.raises(RowTooLongError, match="a row has 9 tokens and the model has positions for 8"):
+        one_set.check_length(9, 1)
+    found = "onnxpipe.models.causal_lm.graph.operators"  # as onnxruntime-genai writes them
+    monkeypatch.setattr(found, lambda path: frozenset({"GroupQueryAttention", "If"}))
+    of_batch = CausalGraph(ragged.session, ragged.session, "fp32", LONGROPE)
+    assert of_batch.changes_after == 8
+    of_batch.check_length(9, 1)
+    with pytest.raises(RowTooLongError, match=r"from 9 on .* one by one"):
+        of_batch.check_length(9, 2)
+
+
+@pytest.mark.parametrize("limit", [3, 4, 5, 6, 7])
+def test_a_decoding_that_begins_again_goes_on_as_one_that_does_not(limit: int, ragged: CausalGraph) -> None:
+    begun: list[int] = []
+
+    def start(rows: Sequence[Any], copies: int) -> RaggedDecoder:
+        begun.append(len(rows) * copies)
+        return RaggedDecoder(ragged, rows, copies, max_length=30, hidden=False)
+
+    plain, switching = start(PROMPTS, 1), SwitchingDecoder(start, PROMPTS, 1, limit)
+    begun.clear()
+    answers: list[list[Any]] = [[decoder.prefill().copy()] for decoder in (plain, switching)]
+    for decoder, answer in zip((plain, switching), answers, strict=True):
+        for number in range(3):
+            answer.append(decoder.step(np.full((decoder.rows, 1), number)).copy())
+        decoder.reorder(np.array([1, 0, 1]))
+        answer.append(decoder.step(np.array([[4, 5], [6, 7], [8, 9]]), keep=2).copy())
+        decoder.crop(3)
+        answer.append(decoder.step(np.array([[1], [2], [3]])).copy())
+    for one, other in zip(*answers, strict=True):
+        np.testing.assert_allclose(one, other, rtol=SUM, atol=SUM)
+    assert begun  # a row crosses each of these limits
 
 
 def test_a_graph_without_a_cache(tmp_path: Path) -> None:
