@@ -19,7 +19,7 @@ import numpy as np
 
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import Shape, constant_target, symbolic_shapes
-from onnxpipe_export.precision.int8 import read_tables
+from onnxpipe_export.precision.products import read_tables
 
 _DOMAIN = "com.microsoft"
 _ROUNDS = 4

@@ -5,6 +5,7 @@ For one short text a graph's time depends on the number of its nodes as much as 
 - products of one activation (queries, keys and values) become one product and a Split;
 - what depends on constants alone (paddings) is computed here;
 - zeros padded before a convolution become its own padding;
+- a mask is not expanded before an addition that does so anyway;
 - shapes that tracing computes (Shape, Gather, Concat for each `view`) become constants, with 0 for a dimension that is
   the input's own. Which one that is comes from symbolic shape inference, not from a guess.
 
@@ -13,7 +14,7 @@ Each value is the same sum of the same products as before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,9 @@ def optimise(graph: OnnxGraph, *, merge: bool = True) -> None:
     """Rewrite `graph`, as traced, in place. `merge`: see `symbolic_shapes`."""
     graph.tidy()
     _fold_constants(graph)
-    _constant_reshapes(graph, symbolic_shapes(graph, merge=merge))
+    shapes = symbolic_shapes(graph, merge=merge)
+    _constant_reshapes(graph, shapes)
+    _drop_expanded_masks(graph, shapes)
     _fold_padding(graph)
     _merge_products(graph)
     graph.tidy()
@@ -128,6 +131,31 @@ def constant_target(before: Shape, after: Shape) -> list[int] | None:
         else:
             target.append(0 if axis < len(before) and before[axis] == size else -1)
     return target if target and target.count(-1) <= 1 and 0 not in after else None
+
+
+def _drop_expanded_masks(graph: OnnxGraph, shapes: Mapping[str, Shape]) -> None:
+    """Drop the Expand of a mask that chooses between two numbers, if what these are added to has the size already."""
+    consumers, outputs = graph.consumers(), graph.outputs()
+    for node in graph.graph.node:
+        chosen = consumers.get(node.output[0], []) if node.op_type == "Expand" else []
+        if not chosen or node.output[0] in outputs or not all(_chooses_numbers(graph, where) for where in chosen):
+            continue
+        added = [reader for where in chosen for reader in consumers.get(where.output[0], [])]
+        masks = {str(where.output[0]) for where in chosen}
+        if masks.isdisjoint(outputs) and all(_keeps_shape(add, masks, shapes) for add in added):
+            for where in chosen:
+                where.input[0] = node.input[0]
+
+
+def _chooses_numbers(graph: OnnxGraph, node: Any) -> bool:
+    values = [graph.initializer(name) for name in node.input[1:]]
+    return node.op_type == "Where" and all(value is not None and len(value.dims) == 0 for value in values)
+
+
+def _keeps_shape(node: Any, masks: Collection[str], shapes: Mapping[str, Shape]) -> bool:
+    """Tell whether `node` adds one of the masks to a tensor of the sum's shape."""
+    others = [name for name in node.input if name not in masks]
+    return node.op_type == "Add" and len(others) == 1 and shapes.get(others[0], ()) == shapes.get(node.output[0])
 
 
 def _fold_padding(graph: OnnxGraph) -> None:

@@ -18,22 +18,21 @@ slower; 4 bits, rounded to the nearest, 0.47 and 0.26. Peaks instead of the root
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onnxpipe_export.onnx_graph import OnnxGraph
-from onnxpipe_export.precision import inner, nbits
-from onnxpipe_export.precision.int8 import Product, constant_products
+from onnxpipe_export.precision.activations import Activation
+from onnxpipe_export.precision.products import Product, constant_products
 
 _EXPONENTS = (0.25, 0.5, 0.75)
 _MOST = 64.0
 """A column is scaled at most by this factor, so that one that is 0 in the calibration does not ruin the others."""
-_ROWS, _COLUMNS = 128, 256
-"""Calibration rows, and columns of a weight, on which the error is measured."""
+_COLUMNS = 256
+"""Columns of a weight on which the error is measured."""
 _WORTH_A_NODE = 0.5
 """Where the division needs a node of its own, the squared error must fall to this share at most."""
 _TINY = np.float32(1e-30)
@@ -45,8 +44,9 @@ _NORMS: Mapping[str, tuple[int, ...]] = {
 }
 """Operator -> the inputs that its first output is multiplied with, or added to it."""
 
-Rows = Mapping[str, np.ndarray]
-"""Activation -> some of its rows, float32 (rows, K)."""
+Error = Callable[[str, np.ndarray, np.ndarray], float]
+"""Measures the relative squared error, mean over rows, of the product of an activation with a weight (columns, K) where
+the activation's columns are divided and the weight's multiplied by factors (K,)."""
 
 
 @dataclass(frozen=True)
@@ -57,56 +57,62 @@ class Balance:
     left: float
 
 
-def sample(path: Path, feeds: Sequence[inner.Feeds], scratch: Path) -> dict[str, np.ndarray]:
-    """Run the fp32 graph at `path` and keep some rows of each activation that is multiplied with a constant weight.
-
-    Args:
-        path: the graph, saved tidy.
-        feeds: inputs to run it on; without padding.
-        scratch: an empty folder.
-    """
-    names = list(dict.fromkeys(product.activation for product in constant_products(OnnxGraph.load(path))))
-    if not names or not feeds:
-        return {}
-    kept: dict[str, list[np.ndarray]] = {name: [] for name in names}
-    for values in inner.values(path, names, feeds, scratch):
-        for name, value in values.items():
-            rows = value.reshape(-1, value.shape[-1])
-            count = min(len(rows), -(-_ROWS // len(feeds)))
-            kept[name].append(rows[np.linspace(0, len(rows) - 1, count).astype(int)].copy())
-    return {name: np.concatenate(rows) for name, rows in kept.items()}
-
-
-def choose(graph: OnnxGraph, rows: Rows, bits: int) -> dict[str, Balance]:
+def choose(
+    graph: OnnxGraph,
+    products: Iterable[Product],
+    observed: Mapping[str, Activation],
+    error: Error,
+    *,
+    peaks: bool = False,
+) -> dict[str, Balance]:
     """Choose how each activation is balanced; those that are best as they are have no entry.
 
     Args:
         graph: the fp32 graph.
-        rows: from `sample`.
-        bits: those of the weights' numbers (see `nbits`).
+        products: those that are rounded.
+        observed: from `observe`.
+        error: of a product where its activation's columns are divided by these factors.
     """
     chosen: dict[str, Balance] = {}
-    for group in _groups(constant_products(graph)):
+    for group in _groups(products):
         names = list(dict.fromkeys(product.activation for product in group))
-        if not all(name in rows and len(rows[name]) for name in names):
+        if not all(name in observed and len(observed[name].rows) for name in names):
             continue
-        weights = {(product.weight, product.transposed): _columns(graph, product) for product in group}
-        pairs = [(rows[product.activation], weights[product.weight, product.transposed]) for product in group]
-        columns = np.sqrt(np.square(np.concatenate([rows[name] for name in names])).mean(axis=0))
-        plain = _error(pairs, np.ones_like(columns), bits)
+        weights = {(product.weight, product.transposed): some_columns(graph, product) for product in group}
+        pairs = [(product.activation, weights[product.weight, product.transposed]) for product in group]
+        columns = np.sqrt(np.square(np.concatenate([observed[name].rows for name in names])).mean(axis=0))
         tried = [_factors(columns, exponent) for exponent in _EXPONENTS]
-        errors = [_error(pairs, factors, bits) for factors in tried]
+        plain, *errors = (
+            sum(error(name, weight, factors) for name, weight in pairs) for factors in (np.ones_like(columns), *tried)
+        )
         best = int(np.argmin(errors))
         if errors[best] < plain:
             chosen.update(dict.fromkeys(names, Balance(tried[best], errors[best] / plain)))
     return chosen
 
 
-def apply(graph: OnnxGraph, balances: Mapping[str, Balance]) -> None:
-    """Balance these activations of `graph` in place; it computes the same but for rounding."""
+def smooth(graph: OnnxGraph, products: Iterable[Product], observed: Mapping[str, Activation]) -> dict[str, Balance]:
+    """Balance each observed activation by sqrt(its column's peak / its weights' row's peak), as SmoothQuant does."""
+    chosen: dict[str, Balance] = {}
+    for group in _groups(products):
+        names = {product.activation for product in group}
+        if names <= observed.keys():
+            column = np.maximum.reduce([observed[name].peaks for name in names])
+            rows = [np.abs(_stored(graph, product)).max(axis=0) for product in group]
+            chosen |= dict.fromkeys(names, Balance(_factors(column, 0.5) / _factors(np.maximum.reduce(rows), 0.5), 0.0))
+    return chosen
+
+
+def apply(graph: OnnxGraph, products: Iterable[Product], balances: Mapping[str, Balance]) -> dict[str, str]:
+    """Balance these activations of `graph` in place; it computes the same but for rounding.
+
+    Returns:
+        What the products of a balanced activation read now -> the activation; the same where no node was needed.
+    """
     tree = _Tree(graph)
     dividing: dict[int, list[Any]] = {}
-    for group in _groups(constant_products(graph)):
+    read: dict[str, str] = {}
+    for group in _groups(products):
         names = list(dict.fromkeys(product.activation for product in group))
         if not all(name in balances for name in names):
             continue
@@ -115,15 +121,18 @@ def apply(graph: OnnxGraph, balances: Mapping[str, Balance]) -> None:
         if balance.left > _WORTH_A_NODE and None in places.values():
             continue
         for name, found in places.items():
+            read[name] = name
             if found is None:
                 first = min(product.index for product in group if product.activation == name)
                 dividing[first] = [_divide(graph, name, balance.factors, group)]
+                read[dividing[first][0].output[0]] = read.pop(name)
             for place in found or ():
                 tree.scale(place, 1 / balance.factors)
         for product in {(product.weight, product.transposed): product for product in group}.values():
             tree.scale_rows(product, balance.factors, group)
     graph.replace_nodes({index: [*new, graph.graph.node[index]] for index, new in dividing.items()})
     graph.tidy()
+    return read
 
 
 def _readers(group: Iterable[Product], name: str) -> int:
@@ -188,13 +197,21 @@ class _Tree:
             return self._product(node, width, start)
         if node.op_type == "Split":
             return self._part(node, name, width, start)
-        if node.op_type != "Mul":
+        if node.op_type == "Reshape":
+            return self._attended(node, width, start)
+        if node.op_type not in ("Add", "Mul"):
             return None
         for number in (0, 1):
             if self._graph.constant(node.input[number]) is not None:
-                return self._constants(node, [number], width, start)
-        found = (self.places(factor, width, 1, start) for factor in node.input)
-        return next((places for places in found if places is not None), None)
+                found = self._constants(node, [number], width, start)
+                if node.op_type == "Mul" or found is None:
+                    return found
+                before = self.places(node.input[1 - number], width, 1, start)
+                return None if before is None else [*before, *found]
+        if node.op_type == "Add":
+            return None
+        each = (self.places(factor, width, 1, start) for factor in node.input)
+        return next((places for places in each if places is not None), None)
 
     def _constants(self, node: Any, numbers: Iterable[int], width: int, start: int) -> list[_Place] | None:
         values = [self._graph.constant(node.input[number]) for number in numbers]
@@ -210,6 +227,31 @@ class _Tree:
             return None
         axis = 0 if product.transposed else 1
         return [_Place(node, 1, axis, start), *more] if product.shape[axis] == width else None
+
+    def _attended(self, node: Any, width: int, start: int) -> list[_Place] | None:
+        """Find those of the values that attention adds up, where `node` joins the heads."""
+        views = [node]
+        for kind, number in (("Transpose", 0), ("MatMul", 0), ("Transpose", 1), ("Reshape", 0)):
+            before = self._only(views[-1].input[number], kind)
+            if before is None:
+                return None
+            views.append(before)
+        joined, heads, values = views[1], views[3], views[4]
+        if any(list(view.attribute[0].ints) != [0, 2, 1, 3] for view in (joined, heads)):
+            return None
+        split, whole = self._graph.constant(values.input[1]), self._graph.constant(node.input[1])
+        if split is None or whole is None or len(split) != 4 or split[2:].min() < 1:
+            return None
+        if split[2:].prod() != width or whole[-1] != width:
+            return None
+        return self.places(values.input[0], width, 1, start)
+
+    def _only(self, name: str, kind: str) -> Any:
+        """Return the node of this kind that computes the tensor, if nothing but one node reads it."""
+        node = self._producers.get(name)
+        if node is None or node.op_type != kind or name in self._outputs or len(self._consumers[name]) != 1:
+            return None
+        return node
 
     def _part(self, node: Any, name: str, width: int, start: int) -> list[_Place] | None:
         """Find those of one part of a tensor that is split along its last axis."""
@@ -270,20 +312,14 @@ def _factors(columns: np.ndarray, exponent: float) -> np.ndarray:
     return np.asarray(np.exp(np.clip(logarithm, -np.log(_MOST), np.log(_MOST))), np.float32)
 
 
-def _columns(graph: OnnxGraph, product: Product) -> np.ndarray:
+def some_columns(graph: OnnxGraph, product: Product) -> np.ndarray:
     """Return some columns of a product's weight, float32 (columns, K)."""
+    every = _stored(graph, product)
+    return every[:: -(-len(every) // _COLUMNS)]
+
+
+def _stored(graph: OnnxGraph, product: Product) -> np.ndarray:
+    """Return a product's weight as (N, K)."""
     weight = graph.constant(product.weight)
     assert weight is not None
-    columns = weight if product.transposed else weight.T
-    return columns[:: -(-len(columns) // _COLUMNS)]
-
-
-def _error(pairs: Iterable[tuple[np.ndarray, np.ndarray]], factors: np.ndarray, bits: int) -> float:
-    """Measure the relative squared error of products of rows with weights (columns, K), mean over rows, in sum."""
-    error = 0.0
-    for rows, weight in pairs:
-        exact = rows @ weight.T
-        rounded = nbits.dequantise(nbits.quantise_blocks(weight * factors, bits), bits, weight.shape[1])
-        off = nbits.round_activation(rows / factors) @ rounded.T - exact
-        error += float((np.square(off).sum(axis=1) / (np.square(exact).sum(axis=1) + _TINY)).mean())
-    return error
+    return weight if product.transposed else weight.T

@@ -17,8 +17,8 @@ import numpy as np
 
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.precision import inner
-from onnxpipe_export.precision.int8 import constant_products
 from onnxpipe_export.precision.nbits import BLOCK, Blocks, half, pack
+from onnxpipe_export.precision.products import constant_products
 
 _DAMPING = 0.1
 """Added to the diagonal of H, as a share of its mean: a few hundred tokens do not span every direction."""

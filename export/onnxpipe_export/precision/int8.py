@@ -1,22 +1,29 @@
-"""Quantise to int8 dynamically with one scale per row, from standard operators only.
+"""Quantise to int8: 8-bit weights and activations, whose scale is fixed or that of their row.
 
-For every product of an activation X (..., K) with a constant weight W (K, N):
+For every product of an activation X (..., K) with a constant weight W (K, N) and a bias b:
 
-    s = max|X| over K / 127             one scale per row (token)
-    q = round(X / s) + 128              uint8, zero point 128
-    Y = ((q - 128) Wq) * s * w          MatMulInteger, exact in int32; w: one scale per output column
+    q = round(X / s) + z                uint8
+    Y = ((q - z) Wq) * s * w + b        MatMulIntegerToFloat, exact in int32; w: one scale per output column
 
-QuantizeLinear and DequantizeLinear take one scale per row when the rows are an axis of their own, so X is reshaped to a
-matrix first and Y gets its axes back; in one pass each they do what Div, Add, Cast and Cast, Mul do in five (12 % of
-the time of all-MiniLM-L6-v2 at 128 tokens).
+Where X is the output of a norm or of attention, which stay within limits whatever the input is, s and z are fixed,
+found on the calibration's feeds with a tenth to spare (`ranges.py`). What an activation function computes does not: its
+rows differ by a hundred times (fixed, MiniLM's embeddings have a cosine of 0.95 to fp32), so each has a scale:
 
-A row's scale depends on that row alone, so an answer does not depend on the rest of the batch; with the usual
-DynamicQuantizeLinear, which takes one scale for the whole tensor, it does. Products of two activations (attention) stay
-in float32. Word embeddings are stored as int8 rows with a scale each.
+    s = max|X| over K / 127,  z = 128
 
-Before that, the columns of X and the rows of W are balanced (SmoothQuant, Xiao et al. 2022, with exponent 0.5), since a
-few columns of X are far larger than the rest and would use up the 127 steps: on all-MiniLM-L6-v2 the mean cosine of
-sentence embeddings to fp32 is 0.9986 with it and 0.9965 without.
+So has a product that is too inaccurate with a fixed range, and all of a model that is (`makers.py`). Either way an
+answer does not depend on the rest of the batch; with the usual DynamicQuantizeLinear, which takes one scale for the
+whole tensor, it does. Products of two activations (attention) stay in float32. Word embeddings are stored as int8 rows
+with a scale each.
+
+Before that, the columns of X are balanced with the rows of W (`balance.py`) where the range is fixed, since a few are
+far larger than the rest and would use up the 255 steps. Rows of activation functions are not balanced: their columns
+are not known from a few hundred rows. Cosine of all-MiniLM-L6-v2's embeddings to fp32, mean and lowest of 100 texts:
+0.9985 and 0.9950; every product by rows and balanced 0.9988 and 0.9960, and 8 to 10 % slower (one thread, AVX512-VNNI,
+1 x 16, 1 x 128 and 8 x 32 tokens).
+
+QuantizeLinear takes one scale per row when the rows are an axis of their own, so X is reshaped to a matrix first and Y
+gets its axes back; in one pass it does what Div, Add and Cast do in three.
 
 Activations are uint8 and weights int8, because that is the one pair with a fast kernel in ONNX Runtime on x86 (128 x
 384 x 1536, one thread, AVX512-VNNI, 1.31.1: 0.5 ms; uint8 by uint8 2 ms, int8 by int8 and int8 by uint8 14-30 ms).
@@ -25,45 +32,50 @@ x86 without VNNI adds pairs of these products in 16 bits, which can saturate: ru
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.optimise import Shape, symbolic_shapes
-from onnxpipe_export.precision import inner
+from onnxpipe_export.precision import balance
+from onnxpipe_export.precision.activations import Activation
+from onnxpipe_export.precision.products import Product, constant_products, read_tables
+from onnxpipe_export.precision.ranges import Range
 
 _LEVELS = 127.0
 _ZERO_POINT = 128
 _TINY = np.float32(1e-30)
 """Stands for the largest value of a row of zeros, so that its scale is not 0/0."""
-_FEWEST_COLUMNS = 32
-"""Weights with fewer columns (a classifier's last layer) stay float32: no time to gain, and they decide the answer."""
-_LARGE_TABLE = 1000
-"""The fewest rows of a table that is a vocabulary, and is stored as int8."""
-_MOST_BALANCE = 64.0
-"""A column is scaled at most by this factor, so that one that is 0 in the calibration does not ruin the others."""
-
 _FEWEST_ROWS = 1 / 8
-"""An activation with fewer calibration rows for each of its columns is not balanced, as its columns are not known well
-enough. The pooled vector of resnet-50, calibrated with 16 images, changed the decision on 4 photos of 100 balanced and
-on 1 unbalanced."""
-
-Peaks = Mapping[str, np.ndarray]
-"""Activation -> largest magnitude in each of its columns, float32 (K,)."""
+"""An activation with fewer calibration rows for each of its columns is neither balanced nor fixed, as its columns are
+not known well enough. The pooled vector of resnet-50, calibrated with 16 images, changed the decision on 4 photos of
+100 balanced and on 1 unbalanced."""
+_MOST_ERROR = 0.05
+"""The largest relative error of a product with a fixed range."""
+_DOMAIN = "com.microsoft"
+_NORMS = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
+_VIEWS = frozenset({"Reshape", "Transpose", "Gather", "Slice", "Split", "Concat", "Flatten", "Squeeze", "Unsqueeze"})
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Names of a quantised activation: `values` uint8 (M, K), `scales` (M,), `shape` its axes before the last."""
+class _Rounded:
+    """Names of a quantised activation.
+
+    Attributes:
+        values: uint8, of the activation's shape, or (M, K) where each row has a scale.
+        scale, zero: what all values have in common.
+        rows: the scale of each row, (M, 1); None where the range is fixed.
+        shape: the activation's axes before the last; None where the range is fixed.
+    """
 
     values: str
-    scales: str
-    shape: str
+    scale: str
+    zero: str
+    rows: str | None = None
+    shape: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,45 +86,35 @@ class _Frame:
     zeros: str
 
 
-@dataclass(frozen=True)
-class _Weight:
-    """Names of a quantised weight: `values` int8 (K, N), `scales` (N,), `width` the vector [N]."""
-
-    values: str
-    scales: str
-    width: str
-
-
-@dataclass(frozen=True)
-class Product:
-    """A MatMul or Gemm to quantise: its index, and its weight as stored (`transposed`: as (N, K)), of this shape."""
-
-    index: int
-    activation: str
-    weight: str
-    transposed: bool
-    shape: tuple[int, ...]
-
-    @property
-    def gain(self) -> float:
-        """Multiplications, K N a row, for each of the K + N numbers that have to be converted to or from 8 bits."""
-        return self.shape[0] * self.shape[1] / (self.shape[0] + self.shape[1])
-
-
-def quantise(graph: OnnxGraph, peaks: Peaks | None = None, least_gain: float = 0.0, *, merge: bool = True) -> None:
+def quantise(
+    graph: OnnxGraph,
+    observed: Mapping[str, Activation] | None = None,
+    least_gain: float = 0.0,
+    *,
+    fixed: bool = True,
+    merge: bool = True,
+) -> None:
     """Rewrite `graph`, a tidy fp32 graph, to int8 in place.
 
     Args:
         graph: the graph.
-        peaks: from `measure_peaks`, to balance columns; None to leave them unbalanced.
+        observed: from `observe`, to balance columns and to fix ranges; None for one scale a row and no balance.
         least_gain: products of a smaller `Product.gain` stay float32.
+        fixed: whether activations that suit it get a fixed range; if not, all are balanced and have a scale a row.
         merge: see `symbolic_shapes`.
     """
-    shapes = symbolic_shapes(graph, merge=merge)
     quantise_embeddings(graph)
-    products = [product for product in constant_products(graph) if product.gain >= least_gain]
-    _quantise_products(graph, products, peaks or {}, shapes)
+    known = {name: one for name, one in (observed or {}).items() if one.count >= _FEWEST_ROWS * len(one.low)}
+    settled = _settled(graph) if fixed else set()
+    products = _products(graph, least_gain)
+    known |= _balance(graph, [one for one in products if not fixed or one.activation in settled], known)
+    shapes = symbolic_shapes(graph, merge=merge)
+    _quantise_products(graph, _products(graph, least_gain), known if fixed else {}, shapes)
     graph.tidy()
+
+
+def _products(graph: OnnxGraph, least_gain: float) -> list[Product]:
+    return [product for product in constant_products(graph) if product.gain >= least_gain]
 
 
 def quantise_some(graph: OnnxGraph, activations: Collection[str]) -> None:
@@ -120,28 +122,6 @@ def quantise_some(graph: OnnxGraph, activations: Collection[str]) -> None:
     products = [product for product in constant_products(graph) if product.activation in activations]
     _quantise_products(graph, products, {}, symbolic_shapes(graph))
     graph.tidy()
-
-
-def measure_peaks(path: Path, feeds: Iterable[Mapping[str, np.ndarray]], scratch: Path) -> dict[str, np.ndarray]:
-    """Run the fp32 graph at `path` and note the largest magnitudes of the activations that will be quantised.
-
-    Args:
-        path: the graph, saved tidy, so that names are those that `quantise` will find.
-        feeds: inputs to run it on; without padding.
-        scratch: an empty folder for the graph with these activations as outputs.
-    """
-    names = list(dict.fromkeys(product.activation for product in constant_products(OnnxGraph.load(path))))
-    if not names:
-        return {}
-    peaks: dict[str, np.ndarray] = {}
-    rows: Counter[str] = Counter()
-    for values in inner.values(path, names, feeds, scratch):
-        for name, value in values.items():
-            matrix = np.abs(value).reshape(-1, value.shape[-1])
-            largest = matrix.max(axis=0)
-            peaks[name] = np.maximum(peaks.get(name, largest), largest)
-            rows[name] += len(matrix)
-    return {name: largest for name, largest in peaks.items() if rows[name] >= _FEWEST_ROWS * len(largest)}
 
 
 def quantise_columns(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -157,164 +137,169 @@ def quantise_columns(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(np.rint(weight / scales), -_LEVELS, _LEVELS).astype(np.int8), scales
 
 
-def constant_products(graph: OnnxGraph) -> list[Product]:
-    """List every MatMul and Gemm with a constant float32 matrix worth quantising, in order."""
-    products = []
-    for index, node in enumerate(graph.graph.node):
-        if node.op_type not in ("MatMul", "Gemm"):
-            continue
-        weight = graph.constant(node.input[1])
-        if weight is None or weight.ndim != 2 or weight.dtype != np.float32:
-            continue
-        attributes = {attribute.name: attribute for attribute in node.attribute}
-        plain = all(attributes[name].f == 1.0 for name in ("alpha", "beta") if name in attributes)
-        if plain and not ("transA" in attributes and attributes["transA"].i):
-            transposed = "transB" in attributes and bool(attributes["transB"].i)
-            if weight.shape[0 if transposed else 1] >= _FEWEST_COLUMNS:
-                products.append(Product(index, node.input[0], node.input[1], transposed, weight.shape))
-    return products
+def _balance(graph: OnnxGraph, products: list[Product], known: Mapping[str, Activation]) -> dict[str, Activation]:
+    """Balance the products in place, and return how the activations that they read now are."""
+    chosen = balance.smooth(graph, products, known)
+    read = balance.apply(graph, products, chosen)
+    return {name: known[before].divided(chosen[before].factors) for name, before in read.items()}
 
 
-def _quantise_products(graph: OnnxGraph, products: list[Product], peaks: Peaks, shapes: Mapping[str, Shape]) -> None:
+def _error(one: Activation, weight: np.ndarray) -> float:
+    """Compute the relative error of the product with a weight (columns, K) where the activation has one range."""
+    scale, zero = one.range.scale, one.range.zero
+    rounded = (np.clip(np.rint(one.rows / scale) + zero, 0, 255) - zero) * scale
+    stored, scales = quantise_columns(weight.T)
+    exact = one.rows @ weight.T
+    off = rounded @ (stored * scales) - exact
+    return float(np.sqrt((np.square(off).sum(axis=1) / (np.square(exact).sum(axis=1) + _TINY)).mean()))
+
+
+def _settled(graph: OnnxGraph) -> set[str]:
+    """Name the tensors that hold numbers of norms, or sums of attention: within limits whatever the input is."""
+    settled: set[str] = set()
+    for node in graph.graph.node:
+        attends = node.op_type == "MatMul" and graph.initializer(node.input[1]) is None
+        scaled = node.op_type == "Mul" and any(graph.initializer(name) is not None for name in node.input)
+        passes = (scaled or node.op_type in _VIEWS) and not settled.isdisjoint(node.input)
+        if node.op_type in _NORMS or attends or passes:
+            settled.update(node.output)
+    return settled
+
+
+def _quantise_products(
+    graph: OnnxGraph, products: list[Product], known: Mapping[str, Activation], shapes: Mapping[str, Shape]
+) -> None:
     """Replace the products; all readers of one activation share its quantised form, all users of a weight its copy."""
-    balances = _balances(graph, products, peaks)
-    rows: dict[str, _Rows] = {}
+    fixed = _fixed(graph, products, known)
+    rounded: dict[str, _Rounded] = {}
     frames: dict[Shape, _Frame] = {}
-    weights: dict[tuple[str, bool], _Weight] = {}
+    weights: dict[tuple[str, bool], tuple[str, str]] = {}
+    added = _added_biases(graph)
     replacements: dict[int, list[Any]] = {}
     for product in products:
         new: list[Any] = []
-        balance = balances.get(product.activation)
-        if product.activation not in rows:
-            leading = shapes.get(product.activation, (product.activation,))[:-1]
-            rows[product.activation] = _quantised_rows(graph, product.activation, balance, frames, leading, new)
-        key = (product.weight, product.transposed)
+        name, key = product.activation, (product.weight, product.transposed)
+        if name in fixed and name not in rounded:
+            rounded[name] = _rounded(graph, name, known[name].range, new)
+        elif name not in rounded:
+            leading = shapes.get(name, (name,))[:-1]
+            rounded[name] = _rounded_rows(graph, name, frames, leading, new)
         if key not in weights:
-            weights[key] = _stored_weight(graph, product, balance)
-        _compute(graph, graph.graph.node[product.index], rows[product.activation], weights[key], new)
+            weights[key] = _stored_weight(graph, product)
+        node = graph.graph.node[product.index]
+        output, bias = str(node.output[0]), node.input[2] if len(node.input) > 2 else ""
+        if name in fixed and not bias and output in added:
+            index, output, bias = added[output]
+            replacements[index] = []
+        _compute(graph, output, bias, rounded[name], weights[key], new)
         replacements[product.index] = new
     graph.replace_nodes(replacements)
+    if products:
+        graph.need_domain(_DOMAIN)
 
 
-def _balances(graph: OnnxGraph, products: list[Product], peaks: Peaks) -> dict[str, np.ndarray]:
-    """Compute each activation's balance: its columns are divided and its weights' rows multiplied by it, float32 (K,).
-
-    Activations that share a weight (ALBERT's layers) get the same balance, so that the weight is stored once.
-    """
-    groups: dict[str, set[str]] = {product.activation: {product.activation} for product in products}
-    by_weight: dict[str, str] = {}
+def _fixed(graph: OnnxGraph, products: list[Product], known: Mapping[str, Activation]) -> set[str]:
+    """Name the activations that get one fixed range: all their products must be good with it."""
+    fixed = _settled(graph) & known.keys()
     for product in products:
-        first = by_weight.setdefault(product.weight, product.activation)
-        if groups[first] is not groups[product.activation]:
-            groups[first] |= groups[product.activation]
-            for name in groups[product.activation]:
-                groups[name] = groups[first]
-    balances: dict[str, np.ndarray] = {}
-    for product in products:
-        group = groups[product.activation]
-        if product.activation in balances or not group <= peaks.keys():
-            continue
-        matrices = {
-            (other.weight, other.transposed): _matrix(graph, other) for other in products if other.activation in group
-        }
-        column = np.maximum.reduce([peaks[name] for name in group])
-        row = np.maximum.reduce([np.abs(matrix).max(axis=1) for matrix in matrices.values()])
-        balances.update(dict.fromkeys(group, balance(column, row)))
-    return balances
+        if product.activation in fixed:
+            weight = balance.some_columns(graph, product)
+            if _error(known[product.activation], weight) > _MOST_ERROR:
+                fixed.remove(product.activation)
+    return fixed
 
 
-def balance(column: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """Compute sqrt(activation column's largest / weight row's largest) with geometric mean 1; float32 (K,)."""
-    column = np.maximum(column, column.max() * 1e-6 + _TINY)
-    row = np.maximum(row, row.max() * 1e-6 + _TINY)
-    logarithm = 0.5 * (np.log(column) - np.log(row))
-    logarithm -= logarithm.mean()
-    limited = np.clip(logarithm, -np.log(_MOST_BALANCE), np.log(_MOST_BALANCE))
-    return np.asarray(np.exp(limited), np.float32)
+def _added_biases(graph: OnnxGraph) -> dict[str, tuple[int, str, str]]:
+    """Map each tensor that nothing but the Add of a constant vector reads to that node's index, output and vector."""
+    consumers, outputs = graph.consumers(), graph.outputs()
+    added = {}
+    for index, node in enumerate(graph.graph.node):
+        for name, other in (node.input, node.input[::-1]) if node.op_type == "Add" else ():
+            vector = graph.initializer(other)
+            if vector is not None and len(vector.dims) == 1 and len(consumers[name]) == 1 and name not in outputs:
+                added[name] = index, str(node.output[0]), other
+    return added
 
 
-def _matrix(graph: OnnxGraph, product: Product) -> np.ndarray:
-    """Return the weight as (K, N)."""
-    weight = graph.constant(product.weight)
-    assert weight is not None
-    return np.asarray(weight.T if product.transposed else weight)
+def _rounded(graph: OnnxGraph, name: str, chosen: Range, new: list[Any]) -> _Rounded:
+    """Append the node that quantises the activation `name` with a fixed range."""
+    scale = graph.add_constant(f"{name}/scale", np.array(chosen.scale, np.float32))
+    zero = graph.add_constant(f"{name}/zero", np.array(chosen.zero, np.uint8))
+    quantised = graph.fresh(f"{name}/uint8")
+    new.append(graph.node("QuantizeLinear", [name, scale, zero], quantised))
+    return _Rounded(quantised, scale, zero)
 
 
-def _quantised_rows(
-    graph: OnnxGraph,
-    name: str,
-    balance: np.ndarray | None,
-    frames: dict[Shape, _Frame],
-    leading: Shape,
-    new: list[Any],
-) -> _Rows:
+def _rounded_rows(graph: OnnxGraph, name: str, frames: dict[Shape, _Frame], leading: Shape, new: list[Any]) -> _Rounded:
     """Append nodes that quantise the rows of the activation `name`, whose shape without the last axis is `leading`.
 
     Nodes that depend on that shape alone are made once for all activations that have it.
     """
-    source = name
-    if balance is not None:
-        source = graph.fresh(f"{name}/balanced")
-        new.append(graph.node("Mul", [name, graph.add_constant(f"{name}/balance", 1 / balance)], source))
     last = graph.add_constant(f"{name}/axis", np.array([-1], np.int64))
     tiny = graph.add_constant(f"{name}/tiny", np.array(_TINY))
     levels = graph.add_constant(f"{name}/levels", np.array(_LEVELS, np.float32))
-    matrix, magnitude, largest, safe, scale, quantised = (
-        graph.fresh(f"{name}/{part}") for part in ("matrix", "abs", "largest", "safe", "scale", "uint8")
+    matrix, magnitude, largest, safe, rows, scales, quantised = (
+        graph.fresh(f"{name}/{part}") for part in ("matrix", "abs", "largest", "safe", "rows", "scales", "uint8")
     )
     new += [
-        graph.node("Flatten", [source], matrix, axis=-1),
+        graph.node("Flatten", [name], matrix, axis=-1),
         graph.node("Abs", [matrix], magnitude),
-        graph.node("ReduceMax", [magnitude, last], largest, keepdims=0),
+        graph.node("ReduceMax", [magnitude, last], largest, keepdims=1),
         graph.node("Max", [largest, tiny], safe),
-        graph.node("Div", [safe, levels], scale),
+        graph.node("Div", [safe, levels], rows),
+        graph.node("Squeeze", [rows, last], scales),
     ]
     if not leading or leading not in frames:
-        frames[leading] = _frame(graph, name, scale, new)
+        frames[leading] = _frame(graph, name, scales, new)
     frame = frames[leading]
-    new.append(graph.node("QuantizeLinear", [matrix, scale, frame.zeros], quantised, axis=0))
-    return _Rows(quantised, scale, frame.shape)
+    new.append(graph.node("QuantizeLinear", [matrix, scales, frame.zeros], quantised, axis=0))
+    one = graph.add_constant(f"{name}/scale", np.array(1, np.float32))
+    zero = graph.add_constant(f"{name}/zero", np.array(_ZERO_POINT, np.uint8))
+    return _Rounded(quantised, one, zero, rows, frame.shape)
 
 
-def _frame(graph: OnnxGraph, name: str, scale: str, new: list[Any]) -> _Frame:
+def _frame(graph: OnnxGraph, name: str, scales: str, new: list[Any]) -> _Frame:
     import onnx
 
     zero = onnx.helper.make_tensor("zero", onnx.TensorProto.UINT8, [1], [_ZERO_POINT])
     shape, count, zeros = (graph.fresh(f"{name}/{part}") for part in ("shape", "count", "zeros"))
     new += [
         graph.node("Shape", [name], shape, end=-1),
-        graph.node("Shape", [scale], count),
+        graph.node("Shape", [scales], count),
         graph.node("ConstantOfShape", [count], zeros, value=zero),
     ]
     return _Frame(shape, zeros)
 
 
-def _stored_weight(graph: OnnxGraph, product: Product, balance: np.ndarray | None) -> _Weight:
-    """Add the int8 weight and its scales."""
-    matrix = _matrix(graph, product)
-    quantised, scales = quantise_columns(matrix if balance is None else matrix * balance[:, None])
-    return _Weight(
+def _stored_weight(graph: OnnxGraph, product: Product) -> tuple[str, str]:
+    """Add the int8 weight, (K, N), and its scales, and return their names."""
+    weight = graph.constant(product.weight)
+    assert weight is not None
+    quantised, scales = quantise_columns(weight.T if product.transposed else weight)
+    return (
         graph.add_constant(f"{product.weight}_int8", quantised),
         graph.add_constant(f"{product.weight}_scale", scales),
-        graph.add_constant(f"{product.weight}_width", np.array(scales.shape, np.int64)),
     )
 
 
-def _compute(graph: OnnxGraph, node: Any, rows: _Rows, weight: _Weight, new: list[Any]) -> None:
-    """Append nodes that compute the output of `node` from 8-bit numbers."""
-    output = node.output[0]
-    bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
-    zero = graph.add_constant(f"{output}/zero", np.array(_ZERO_POINT, np.uint8))
-    total, by_row, by_column, shape = (
-        graph.fresh(f"{output}/{part}") for part in ("int32", "by_row", "by_column", "shape")
-    )
+def _compute(
+    graph: OnnxGraph, output: str, bias: str, rounded: _Rounded, weight: tuple[str, str], new: list[Any]
+) -> None:
+    """Append nodes that compute `output` from 8-bit numbers."""
+    values, scales = weight
+    inputs = [rounded.values, values, rounded.scale, scales, rounded.zero]
+    if rounded.rows is None or rounded.shape is None:
+        inputs += ["", bias] if bias else []
+        new.append(graph.node("MatMulIntegerToFloat", inputs, output, domain=_DOMAIN))
+        return
+    unscaled, matrix, shape = (graph.fresh(f"{output}/{part}") for part in ("unscaled", "matrix", "shape"))
     unbiased = graph.fresh(f"{output}/unbiased") if bias else output
+    width = graph.add_constant(f"{output}/width", np.array(graph.initializer(scales).dims, np.int64))
     new += [
-        graph.node("MatMulInteger", [rows.values, weight.values, zero], total),
-        graph.node("DequantizeLinear", [total, rows.scales], by_row, axis=0),
-        graph.node("Mul", [by_row, weight.scales], by_column),
-        graph.node("Concat", [rows.shape, weight.width], shape, axis=0),
-        graph.node("Reshape", [by_column, shape], unbiased),
+        graph.node("MatMulIntegerToFloat", inputs, unscaled, domain=_DOMAIN),
+        graph.node("Mul", [unscaled, rounded.rows], matrix),
+        graph.node("Concat", [rounded.shape, width], shape, axis=0),
+        graph.node("Reshape", [matrix, shape], unbiased),
     ]
     if bias:
         new.append(graph.node("Add", [unbiased, bias], output))
@@ -342,18 +327,6 @@ def quantise_embeddings(graph: OnnxGraph) -> None:
             graph.node("Mul", [real, scale], output),
         ]
     graph.replace_nodes(replacements)
-
-
-def read_tables(graph: OnnxGraph) -> list[tuple[int, np.ndarray]]:
-    """List every Gather of rows of a large constant table: the node's index and the table, float32 (rows, width)."""
-    tables = []
-    for index, node in enumerate(graph.graph.node):
-        if node.op_type != "Gather" or any(attribute.name == "axis" and attribute.i for attribute in node.attribute):
-            continue
-        table = graph.constant(node.input[0])
-        if table is not None and table.ndim == 2 and table.dtype == np.float32 and len(table) >= _LARGE_TABLE:
-            tables.append((index, table))
-    return tables
 
 
 def _onnx_type(name: str) -> int:

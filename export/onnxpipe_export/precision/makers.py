@@ -6,6 +6,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from onnxpipe.bundle import proof
 from onnxpipe_export.graphs.graph import Feeds, Maker
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.precision import (
@@ -15,14 +18,21 @@ from onnxpipe_export.precision import (
     convolutions,
     fp16,
     gptq,
+    inner,
     int8,
     nbits,
     ranges,
 )
+from onnxpipe_export.precision.activations import observe
+from onnxpipe_export.precision.products import Product, constant_products
 
 _LEAST_GAIN = 80.0
 """The smallest gain of products of images, which have many rows, that are quantised. Time relative to float32, one
 thread, AVX512-VNNI, 4,096 rows: 64 x 64 (32) 1.7, 128 x 128 (64) 1.3, 160 x 160 (80) 1.1, 256 x 256 (128) 0.6."""
+
+_LEAST_COSINE = 0.995
+"""The smallest mean cosine to fp32 of a graph with fixed ranges; below, each row has a scale. The certificate allows
+0.99."""
 
 
 def keep(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
@@ -48,15 +58,46 @@ def to_fp16_of_waves(full: Path, path: Path, calibration: Sequence[Feeds]) -> No
 
 
 def to_int8(full: Path, path: Path, calibration: Sequence[Feeds], least_gain: float = 0.0) -> None:
-    """Make int8 weights and activations, one scale a row: for graphs that run many rows at once.
+    """Make int8 weights and activations: for graphs that run many rows at once.
 
     Products of less than `least_gain` (see `int8.Product`) stay float32.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
-        peaks = int8.measure_peaks(full, calibration, Path(scratch))
-    graph = OnnxGraph.load(full)
-    int8.quantise(graph, peaks, least_gain)
-    graph.save(path)
+    _with_int8_products(full, path, calibration, least_gain).save(path)
+
+
+def _with_int8_products(
+    full: Path,
+    path: Path,
+    calibration: Sequence[Feeds],
+    least_gain: float = 0.0,
+) -> OnnxGraph:
+    """Load the fp32 graph with its products in int8, ranges fixed if its answers to the calibration's feeds allow it.
+
+    Args:
+        full: the fp32 graph.
+        path: where the result will be saved; what is tried is saved there too.
+        calibration: the feeds.
+        least_gain: see `int8.quantise`.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as name:
+        scratch = Path(name)
+        observed = observe(full, calibration, scratch)
+        for fixed in (True, False):
+            graph = OnnxGraph.load(full)
+            int8.quantise(graph, observed, least_gain, fixed=fixed)
+            if fixed and observed:
+                graph.save(path)
+                if not _cosine(full, path, calibration, scratch) >= _LEAST_COSINE:
+                    continue
+            break
+    return graph
+
+
+def _cosine(full: Path, path: Path, feeds: Sequence[Feeds], scratch: Path) -> float:
+    """Compute the mean cosine of a graph's outputs to those of the fp32 graph."""
+    names = [value.name for value in OnnxGraph.load(full).graph.output]
+    answers = (inner.values(each, names, feeds, scratch) for each in (full, path))
+    return proof.Difference.worst(proof.compare(*pair) for pair in zip(*answers, strict=True)).cosine_mean
 
 
 def to_int8_large(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
@@ -65,7 +106,7 @@ def to_int8_large(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
 
 
 def to_int8_unbalanced(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """Make int8 without balancing the columns of activations: for recordings (see `seq2seq` for the reason).
+    """Make int8 with a scale a row, and without balancing columns: for recordings (see `seq2seq` for the reason).
 
     Their frames may be added to the distances between them, twice as many, so free dimensions are not merged.
     """
@@ -89,8 +130,8 @@ def to_q4(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
         scratch = Path(name)
         graph, balanced = _balanced(full, calibration, scratch, 4), scratch / f"balanced_{full.name}"
         graph.save(balanced)
-        by_activation: dict[str, list[int8.Product]] = {}
-        for product in int8.constant_products(graph):
+        by_activation: dict[str, list[Product]] = {}
+        for product in constant_products(graph):
             by_activation.setdefault(product.activation, []).append(product)
         for activation, correlation in gptq.correlations(balanced, calibration, scratch):
             factor = gptq.factor_of(correlation)
@@ -105,23 +146,27 @@ def to_q4(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
 
 def _balanced(full: Path, calibration: Sequence[Feeds], scratch: Path, bits: int) -> OnnxGraph:
     """Load the fp32 graph with its activations balanced for weights of so many bits."""
-    rows = balance.sample(full, calibration, scratch)
+    observed = observe(full, calibration, scratch)
     graph = OnnxGraph.load(full)
-    balance.apply(graph, balance.choose(graph, rows, bits))
+    products = constant_products(graph)
+
+    def error(name: str, weight: np.ndarray, factors: np.ndarray) -> float:
+        return nbits.error(observed[name].rows, weight, factors, bits)
+
+    balance.apply(graph, products, balance.choose(graph, products, observed, error))
     return graph
 
 
 def to_int8_with_convolutions(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """Make int8 convolutions, with scales found on the calibration's feeds, and products, with one scale a row.
+    """Make int8 convolutions, with scales found on the calibration's feeds, and products.
 
     Without feeds convolutions stay float32.
     """
-    graph = OnnxGraph.load(full)
-    plan = convolution_plan.plan(graph) if calibration else convolution_plan.NOTHING
+    original = OnnxGraph.load(full)
+    plan = convolution_plan.plan(original) if calibration else convolution_plan.NOTHING
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
         observed = ranges.observe(full, plan.activations, calibration, Path(scratch))
-        peaks = int8.measure_peaks(full, calibration, Path(scratch))
-    int8.quantise(graph, peaks, _LEAST_GAIN)
+    graph = _with_int8_products(full, path, calibration, _LEAST_GAIN)
     convolutions.quantise(graph, plan, observed)
     graph.save(path)
 
@@ -131,22 +176,17 @@ def to_int8_of_denoiser(full: Path, path: Path, calibration: Sequence[Feeds]) ->
 
     Activations drift from step to step, so the feeds are of steps from the first to the last.
     """
-    graph = OnnxGraph.load(full)
-    plan = convolution_plan.alone(graph)
+    plan = convolution_plan.alone(OnnxGraph.load(full))
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
         observed = ranges.observe(full, plan.activations, calibration, Path(scratch), at_once=len(plan.activations))
-        peaks = int8.measure_peaks(full, calibration, Path(scratch))
-    int8.quantise(graph, peaks, _LEAST_GAIN)
+    graph = _with_int8_products(full, path, calibration, _LEAST_GAIN)
     convolutions.quantise(graph, plan, observed)
     graph.save(path)
 
 
 def to_int8_for_waveforms(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
     """Make int8 weights of convolutions; products as in `to_int8`."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
-        peaks = int8.measure_peaks(full, calibration, Path(scratch))
-    graph = OnnxGraph.load(full)
-    int8.quantise(graph, peaks, _LEAST_GAIN)
+    graph = _with_int8_products(full, path, calibration, _LEAST_GAIN)
     convolution_weights.quantise(graph)
     graph.save(path)
 

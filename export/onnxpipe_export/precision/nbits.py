@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe_export.onnx_graph import OnnxGraph
-from onnxpipe_export.precision.int8 import Product, constant_products, read_tables
+from onnxpipe_export.precision.products import Product, constant_products, read_tables
 
 BLOCK = 32
 """Rows of a weight that share a scale. With blocks of 128 answers depended on the batch."""
@@ -253,3 +253,18 @@ def _product(graph: OnnxGraph, product: Product, weight: _Stored, scales: str) -
         )
     ]  # fmt: skip
     return new if bias is None else [*new, graph.node("Add", [result, bias], output)]
+
+
+def error(rows: np.ndarray, weight: np.ndarray, factors: np.ndarray, bits: int) -> float:
+    """Measure the relative squared error of the product of rows (rows, K) with a weight (columns, K), mean over rows.
+
+    Args:
+        rows: of the activation.
+        weight: columns of the weight.
+        factors: what the activation's columns are divided and the weight's are multiplied by, float32 (K,).
+        bits: the weight's.
+    """
+    exact = rows @ weight.T
+    rounded = dequantise(quantise_blocks(weight * factors, bits), bits, weight.shape[1])
+    off = round_activation(rows / factors) @ rounded.T - exact
+    return float((np.square(off).sum(axis=1) / (np.square(exact).sum(axis=1) + _TINY)).mean())

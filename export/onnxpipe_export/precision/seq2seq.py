@@ -29,7 +29,7 @@ from onnxpipe_export.graphs.graph import Feeds, Maker
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.precision import int8, makers
 
-_BETWEEN = frozenset({"Abs", "Flatten", "Mul"})
+_BETWEEN = frozenset({"Abs", "Flatten"})
 
 
 def to_int8(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
@@ -59,7 +59,7 @@ def _with_states_by_rows(maker: Maker) -> Maker:
 def _allow_no_rows(graph: OnnxGraph) -> None:
     """Rewrite two kinds of nodes for an activation without rows, made by Slice.
 
-    ONNX Runtime 1.31 does not reduce an empty tensor, so the reduction keeps its axis and its first column is taken.
+    ONNX Runtime 1.31 does not reduce an empty tensor, so the first column of what it returns is taken.
     And where a product gets its axes back, 0 is a size, not "as in the input".
     """
     producers = graph.producers()
@@ -67,13 +67,11 @@ def _allow_no_rows(graph: OnnxGraph) -> None:
     for index, node in enumerate(graph.graph.node):
         if node.op_type != "ReduceMax" or not _is_of_slice(node, producers):
             continue
-        kept, column = (graph.fresh(f"{node.output[0]}/{part}") for part in ("kept", "column"))
+        kept = graph.fresh(f"{node.output[0]}/kept")
         first = graph.add_constant(f"{node.output[0]}/first", np.array([0], np.int64))
-        axis = graph.add_constant(f"{node.output[0]}/axis", np.array([1], np.int64))
         replacements[index] = [
             graph.node("ReduceMax", list(node.input), kept, keepdims=1),
-            graph.node("Gather", [kept, first], column, axis=1),
-            graph.node("Squeeze", [column, axis], node.output[0]),
+            graph.node("Gather", [kept, first], node.output[0], axis=1),
         ]
         for reshape in graph.graph.node:
             maker = producers.get(reshape.input[1]) if reshape.op_type == "Reshape" else None

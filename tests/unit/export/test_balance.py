@@ -17,6 +17,8 @@ from onnxpipe.errors import CertificateError  # noqa: E402
 from onnxpipe_export import certify  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.precision import balance, makers, nbits  # noqa: E402
+from onnxpipe_export.precision.activations import Activation, observe  # noqa: E402
+from onnxpipe_export.precision.products import constant_products  # noqa: E402
 from tolerances import float32  # noqa: E402
 from unit.export import graphs  # noqa: E402
 from unit.export.test_causal_lm import Letters, export_graph, graph_of, llama  # noqa: E402
@@ -121,9 +123,9 @@ def test_the_division_costs_no_node_behind_norms_and_products(outliers: tuple[Pa
     before = [node.op_type for node in graph.graph.node]
     with_names = {name: balance.Balance(np.linspace(1, 2, width, dtype=np.float32), 0.9)
                   for name, width in activations(graph).items()}  # fmt: skip
-    balance.apply(graph, with_names)
+    balance.apply(graph, constant_products(graph), with_names)
     assert [node.op_type for node in graph.graph.node] == before  # what attention and `last_hidden_state` give is kept
-    changed = [product.weight for product in balance.constant_products(graph)]
+    changed = [product.weight for product in constant_products(graph)]
     whole = OnnxGraph.load(full)
     equal = [np.array_equal(graph.constant(name), whole.constant(name)) for name in changed]
     assert equal == [False, True, False, False] * 3 + [True]
@@ -132,7 +134,7 @@ def test_the_division_costs_no_node_behind_norms_and_products(outliers: tuple[Pa
 def activations(graph: OnnxGraph) -> dict[str, int]:
     """Each activation that is multiplied with a weight, and its width."""
     return {product.activation: product.shape[1 if product.transposed else 0]
-            for product in balance.constant_products(graph)}  # fmt: skip
+            for product in constant_products(graph)}  # fmt: skip
 
 
 def test_it_computes_the_same(outliers: tuple[Path, Any], tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_it_computes_the_same(outliers: tuple[Path, Any], tmp_path: Path) -> Non
     for left in (0.9, 0.1):  # folded where that is free, then with nodes for the others
         for name, width in activations(graph).items():
             factors = random.uniform(0.5, 2, width).astype(np.float32)
-            balance.apply(graph, {name: balance.Balance(factors, left)})
+            balance.apply(graph, constant_products(graph), {name: balance.Balance(factors, left)})
     assert [node.output[0] for node in graph.graph.node if node.output[0].endswith("/balanced")]
     graph.save(tmp_path / "model.onnx")
     assert certify.verify(tmp_path / "model.onnx", tmp_path, "fp32", reference)["passed"]
@@ -155,6 +157,15 @@ def product_of(weight: np.ndarray, folder: Path) -> Path:
     return folder / "full.onnx"
 
 
+def chosen_balance(graph: OnnxGraph, observed: dict[str, Activation]) -> dict[str, balance.Balance]:
+    """Choose the balance for weights of 8 bits."""
+
+    def error(name: str, weight: np.ndarray, factors: np.ndarray) -> float:
+        return nbits.error(observed[name].rows, weight, factors, 8)
+
+    return balance.choose(graph, constant_products(graph), observed, error)
+
+
 def test_the_error_of_a_product_falls(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     weight = random.standard_normal((WIDTH, OUT)).astype(np.float32)
@@ -163,18 +174,18 @@ def test_the_error_of_a_product_falls(tmp_path: Path) -> None:
     weight[CHANNELS] /= SCALE
     full = product_of(weight, tmp_path)
     (tmp_path / "scratch").mkdir()
-    rows = balance.sample(full, [{"x": x[:100]}, {"x": x[100:]}], tmp_path / "scratch")
-    assert rows["x"].shape == (128, WIDTH)
+    observed = observe(full, [{"x": x[:100]}, {"x": x[100:]}], tmp_path / "scratch")
+    assert observed["x"].rows.shape == (128, WIDTH)
 
     def error(balances: dict[str, balance.Balance]) -> float:
         graph = OnnxGraph.load(full)
-        balance.apply(graph, balances)
+        balance.apply(graph, constant_products(graph), balances)
         nbits.quantise(graph, 8)
         graph.save(tmp_path / "model.onnx")
         got = graphs.open_graph(tmp_path / "model.onnx").run({"x": x})["y"]
         return float(np.linalg.norm(got - x @ weight) / np.linalg.norm(x @ weight))
 
-    chosen = balance.choose(OnnxGraph.load(full), rows, 8)
+    chosen = chosen_balance(OnnxGraph.load(full), observed)
     assert chosen["x"].left < 0.5
     assert error(chosen) < 0.5 * error({})
 
@@ -183,7 +194,7 @@ def test_even_columns_stay_as_they_are(tmp_path: Path) -> None:
     random = np.random.default_rng(2)
     full = product_of(random.standard_normal((WIDTH, OUT)).astype(np.float32), tmp_path)
     signs = random.choice(np.array([-1, 1], np.float32), (64, WIDTH))
-    assert balance.choose(OnnxGraph.load(full), {"x": signs}, 8) == {}
+    assert chosen_balance(OnnxGraph.load(full), {"x": Activation.of(signs, len(signs))}) == {}
 
 
 def test_products_that_share_a_weight_are_balanced_alike(tmp_path: Path) -> None:
@@ -200,9 +211,9 @@ def test_products_that_share_a_weight_are_balanced_alike(tmp_path: Path) -> None
     expected = graphs.open_graph(tmp_path / "full.onnx").run({"x": x})["y"]
     outlying = np.where(np.arange(WIDTH) % 20 == 0, SCALE, 1).astype(np.float32)
     rows = {name: random.standard_normal((64, WIDTH)).astype(np.float32) * outlying for name in ("x", "t")}
-    chosen = balance.choose(graph, rows, 8)
+    chosen = chosen_balance(graph, {name: Activation.of(each, len(each)) for name, each in rows.items()})
     assert np.array_equal(chosen["x"].factors, chosen["t"].factors)
-    balance.apply(graph, chosen)
+    balance.apply(graph, constant_products(graph), chosen)
     assert sum(len(tensor.dims) == 2 for tensor in graph.graph.initializer) == 1
     graph.save(tmp_path / "model.onnx")
     got = graphs.open_graph(tmp_path / "model.onnx").run({"x": x})["y"]

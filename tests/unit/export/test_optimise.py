@@ -112,3 +112,37 @@ def test_a_graph_that_inference_does_not_get_through_is_left_as_it_is(tmp_path: 
     graph = OnnxGraph(model)
     optimise(graph)
     assert "Strange" in {node.op_type for node in graph.graph.node}
+
+
+@pytest.mark.parametrize("read_elsewhere", [False, True])
+def test_a_mask_is_not_expanded_before_it_is_added(read_elsewhere: bool, tmp_path: Path) -> None:
+    node, values = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [
+        node("Cast", ["mask"], ["kept"], to=onnx.TensorProto.BOOL),
+        node("Shape", ["scores"], ["shape"]),
+        node("Expand", ["kept", "shape"], ["expanded"]),
+        node("Where", ["expanded", "zero", "low"], ["bias"]),
+        node("Add", ["scores", "bias"], ["y"]),
+        *([node("Neg", ["bias"], ["z"])] if read_elsewhere else []),
+    ]
+    shape = ["batch", 1, "length", "length"]
+    outputs = [values(name, onnx.TensorProto.FLOAT, shape) for name in (("y", "z") if read_elsewhere else ("y",))]
+    inputs = [
+        values("scores", onnx.TensorProto.FLOAT, shape),
+        values("mask", onnx.TensorProto.INT64, ["batch", 1, 1, "length"]),
+    ]
+    constants = [constant("zero", np.float32(0)), constant("low", np.float32(-9))]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "g", inputs, outputs, constants),
+        opset_imports=[onnx.helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    graph = OnnxGraph(model)
+    optimise(graph)
+    kinds = [each.op_type for each in graph.graph.node]
+    assert kinds == (["Cast", "Shape", "Expand", "Where", "Add", "Neg"] if read_elsewhere else ["Cast", "Where", "Add"])
+    graph.save(tmp_path / "g.onnx")
+    session = open_session(tmp_path / "g.onnx", root=tmp_path, device=parse_device("cpu"))
+    feeds = {"scores": matrix(2, 1, 3, 3), "mask": np.array([[[[1, 1, 0]]], [[[0, 1, 1]]]])}
+    got = session.run(feeds)["y"]
+    np.testing.assert_array_equal(got, feeds["scores"] + np.where(feeds["mask"] == 1, 0, -9).astype(np.float32))

@@ -151,7 +151,7 @@ def test_smaller_precisions_are_certified_and_generate() -> None:
     assert certificate["generation"]["int8"]["searches"]["beam_4"]["rows"] == 6
     assert certificate["graphs"]["decoder_model_merged"]["int8"]["batch_invariance"] < MODEL
     kinds = {node.op_type for node in onnx.load(bundle / "onnx" / "decoder_model_merged_int8.onnx").graph.node}
-    assert {"MatMulNBits", "MatMulInteger"} <= kinds  # the latter for all states at once
+    assert {"MatMulNBits", "MatMulIntegerToFloat"} <= kinds  # the latter for all states at once
 
 
 def test_what_stands_in_while_tracing_is_the_same() -> None:

@@ -270,7 +270,7 @@ def test_wide_products_become_8_bits_and_narrow_ones_do_not(tmp_path: Path) -> N
     }
     nodes = [node("MatMul", "pixel_values narrow", "a"), node("MatMul", "a wide", "y")]
     full, small = quantised(graph_of(nodes, constants), tmp_path)
-    assert kinds(small)["MatMulInteger"] == kinds(small)["MatMul"] == 1
+    assert kinds(small)["MatMulIntegerToFloat"] == kinds(small)["MatMul"] == 1
     x = images(3, seed=5)
     wanted, got = run(full, x), run(small, x)
     assert np.linalg.norm(got - wanted) < 0.02 * np.linalg.norm(wanted)
