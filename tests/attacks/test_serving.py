@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +149,89 @@ def test_odd_headers_and_paths(web: Any) -> None:
     for path in ("/models/..%2f..%2fetc", "/models/%00", "/pipeline/%2e%2e", "/v1/models/" + "x" * 5000, "//", "/%ff"):
         assert web.post(path, json=body).status_code in (400, 404, 405)
     assert web.post("/models/s", json=body).status_code == 200
+
+
+def form_of(parts: list[bytes], boundary: bytes = b"b") -> bytes:
+    return b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + boundary + b"--\r\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        form_of([b'Content-Disposition: form-data; name="f%d"\r\n\r\nx' % number for number in range(5000)]),
+        form_of([b'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\nx'] * 50),
+        form_of([b"X-Long: " + b"x" * 100_000 + b"\r\n\r\nx"]), form_of([b"\r\n" * 1000]), b"--b\r\n" * 10_000,
+        b"--b", b"\x00" * 1000, form_of([b'Content-Disposition: form-data; name="model"\r\n\r\n' + b"x" * 100_000]),
+    ],
+    ids=["fields", "files", "headers", "empty", "boundaries", "cut", "zeros", "field"],
+)  # fmt: skip
+def test_multipart_bombs(web: Any, body: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    with caplog.at_level(logging.ERROR):
+        for path in ("/v1/audio/transcriptions", "/v1/audio/translations"):
+            answer = web.post(path, content=body, headers=headers)
+            assert 400 <= answer.status_code < 500 and json.loads(answer.content)["error"]["message"]
+    assert not caplog.records
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """The port of a server that takes bytes as they come."""
+    uvicorn = pytest.importorskip("uvicorn")
+    from onnxpipe.serving import app
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app({"s": sentiment()}, max_json=1000), log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    yield listening.getsockname()[1]
+    server.should_exit = True
+    thread.join()
+
+
+def exchange(port: int, *parts: bytes, read: bool = True) -> bytes:
+    """Send bytes part by part; read what comes back, or hang up."""
+    found = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        try:
+            for part in parts:
+                connection.sendall(part)
+            while read and (more := connection.recv(65_536)):
+                found += more
+        except ConnectionError:  # the server has hung up already
+            pass
+    return found
+
+
+HEAD = b"POST / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ([HEAD + b'content-length: 15\r\n\r\n{"inputs": "x"}'], b"200"),
+        ([HEAD + b"content-length: 15\r\n\r\n", *(bytes([byte]) for byte in b'{"inputs": "x"}')], b"200"),  # slowly
+        ([HEAD + b"transfer-encoding: chunked\r\n\r\n", b'f\r\n{"inputs": "x"}\r\n0\r\n\r\n'], b"200"),
+        ([HEAD + b"transfer-encoding: chunked\r\n\r\n", b"zz\r\n"], b"400"),
+        ([HEAD + b"content-length: 100\r\n\r\n{}"], b""), ([HEAD + b"content-length: -1\r\n\r\n{}"], b"400"),
+        ([HEAD + b"content-length: 3\r\ncontent-length: 4\r\n\r\n{}"], b"400"),
+        ([HEAD + b"x: " + b"y" * 200_000 + b"\r\n\r\n"], b"400"),
+        ([HEAD, *(b"x-%d: y\r\n" % number for number in range(20_000)), b"\r\n"], b"400"),
+        ([b"\x16\x03\x01" * 100 + b"\r\n\r\n"], b"400"), ([b"GET " + b"/" * 100_000], b"400"),
+        ([HEAD + b"content-length: 2000\r\n\r\n" + b"x" * 2000], b"413"),
+    ],
+    ids=[
+        "whole", "bytes", "chunks", "no-chunk", "cut", "negative", "lengths", "header", "headers", "tls", "line",
+        "large",
+    ],
+)  # fmt: skip
+def test_bytes_that_are_no_request(port: int, parts: list[bytes], status: bytes) -> None:
+    answer = exchange(port, *parts, read=bool(status))
+    if answer:  # a server that hangs up on a flood may reset the connection before its answer is read
+        assert answer.startswith(
+            (b"HTTP/1.1 " + status, b"HTTP/1.1 431" if status == b"400" else b"HTTP/1.1 " + status)
+        )
+    assert b"Traceback" not in answer
+    good = exchange(port, HEAD + b'content-length: 15\r\n\r\n{"inputs": "x"}')
+    assert good.startswith(b"HTTP/1.1 200")  # it goes on

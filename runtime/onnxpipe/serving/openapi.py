@@ -23,6 +23,7 @@ _ERROR = {
 def describe(table: ModelTable, settings: ServeSettings, routes: Iterable[BaseRoute]) -> dict[str, Any]:
     """Describe the server as an OpenAPI document."""
     paths: dict[str, Any] = {
+        "/": _get("The page in which every model can be tried.", kind="text/html"),
         "/health": _get("Whether requests are answered.", {"503": {"description": "Models are loaded, or it stops."}}),
         "/v1/models": _get("The models."),
         "/info": _get("The models and limits."),

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -26,6 +27,8 @@ from unit.tasks.test_embedding import folder
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
+
+from onnxpipe.cli.serve.run import _listen
 
 
 def ask(url: str, body: Any = None) -> Any:
@@ -77,6 +80,13 @@ def test_a_process_answers_and_ends_in_order(tmp_path: Path) -> None:
     log = "".join(lines) + rest
     assert [json.loads(line)["code"] for line in log.splitlines() if line.startswith("{")] == [200, 200, 400, 200, 200]
     assert "Traceback" not in log
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    with _listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_process(tmp_path: Path) -> None:

@@ -1,0 +1,139 @@
+"""Compare `onnxpipe serve` with FastAPI around a pipeline of transformers: answers a second and latency, in turns.
+
+    python -m perf.servers BUNDLE CHECKPOINT --rounds 3 --seconds 4
+    python -m perf.servers BUNDLE CHECKPOINT --task text-generation --connections 1,8
+
+All servers run at the same time, and one is loaded at a time, by a closed loop of so many connections. FastAPI and
+transformers must be installed beside onnxpipe. `python -m perf.servers --peer TASK CHECKPOINT PORT` is the peer itself.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import defaultdict
+
+from onnxpipe.cli.bench.load import HttpTarget, Load
+from onnxpipe.cli.bench.measure import percentile
+
+TOKENS = 64
+BODIES = {
+    "text-classification": '{"inputs": "{text}"}',
+    "text-generation": json.dumps({
+        "inputs": "{text}", "parameters": {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS, "do_sample": False}
+    }),
+}  # fmt: skip
+
+
+def serve_peer(task: str, checkpoint: str, port: int) -> None:
+    """Serve a pipeline of transformers as tutorials do: one function, which FastAPI calls in its threads."""
+    import uvicorn
+    from fastapi import FastAPI
+    from transformers import pipeline
+
+    pipe, app = pipeline(task, model=checkpoint, device="cpu"), FastAPI()
+
+    @app.post("/")
+    def predict(body: dict) -> object:  # type: ignore[type-arg]
+        return pipe(body["inputs"], **body.get("parameters", {}))
+
+    @app.get("/health")
+    def health() -> dict:  # type: ignore[type-arg]
+        return {}
+
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+
+
+class Server:
+    """A server in a process of its own."""
+
+    def __init__(self, name: str, words: list[str]) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.name, self.url = name, f"http://127.0.0.1:{port}/"
+        self._process = subprocess.Popen([sys.executable, "-m", *(word.format(port=port) for word in words)])
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.url}health", timeout=5)
+            except OSError:
+                if self._process.poll() is not None:
+                    raise SystemExit(f"{self.name} did not start") from None
+                time.sleep(0.1)
+            else:
+                return
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.terminate()
+        self._process.wait()
+
+
+def in_process(bundle: str, seconds: float) -> float:
+    """Return the median of a call of the pipeline in this process, in seconds."""
+    from onnxpipe import pipeline
+    from onnxpipe.cli.bench.measure import alone
+
+    pipe, words = pipeline("text-classification", bundle, dtype="int8"), random.Random(0)
+    texts = [
+        " ".join(words.choices(("the", "cat", "sat", "on", "a", "mat"), k=words.randint(8, 28))) for _ in range(99)
+    ]
+    return percentile(alone(lambda: pipe(words.choice(texts)), seconds), 0.5)
+
+
+def main() -> None:
+    """Load the servers in turns, and print the medians of all rounds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle")
+    parser.add_argument("checkpoint")
+    parser.add_argument("--task", choices=list(BODIES), default="text-classification")
+    parser.add_argument("--connections", default="1,8,32")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    given = parser.parse_args()
+    own = ["onnxpipe", "serve", f"{given.bundle}:{given.task}", "-q", "--port", "{port}", "--dtype"]
+    servers = [
+        Server("onnxpipe int8", [*own, "int8"]), Server("onnxpipe fp32", [*own, "fp32"]),
+        Server("FastAPI, transformers", ["perf.servers", "--peer", given.task, given.checkpoint, "{port}"]),
+    ]  # fmt: skip
+    rates, halves = defaultdict(list), defaultdict(list)
+    try:
+        for server in servers:
+            server.wait()
+        for number in range(given.rounds):
+            if given.task == "text-classification":
+                halves["in process, int8", 1].append(in_process(given.bundle, given.seconds / 2))
+            for connections in map(int, given.connections.split(",")):
+                for server in servers:
+                    load = Load(HttpTarget(server.url).send, BODIES[given.task], seed=number)
+                    found = asyncio.run(load.closed(connections, given.seconds))
+                    assert not found.failures and set(found.statuses) == {200}, str(found)
+                    rates[server.name, connections].append(found.rate)
+                    halves[server.name, connections].append(percentile(found.latencies, 0.5))
+    finally:
+        for server in servers:
+            server.close()
+    for (name, connections), seconds in halves.items():
+        line = f"{name}, {connections} connections: p50 {1000 * statistics.median(seconds):.1f} ms"
+        if (name, connections) in rates:
+            mine = statistics.median(rates[name, connections])
+            peer = statistics.median(rates["FastAPI, transformers", connections])
+            alone = statistics.median(rates[name, 1])
+            line += f", {mine:.1f}/s, {mine / peer:.2f} x FastAPI, {mine / alone:.2f} x one connection"
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--peer"]:
+        serve_peer(sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    else:
+        main()
