@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -208,11 +207,16 @@ class OnnxGraph:
     def _merge_equal_nodes(self) -> None:
         """Keep one of equal nodes: tracing repeats the same shape arithmetic in every layer."""
         renamed: dict[str, str] = {}
-        seen: dict[Any, Any] = {}
-        outputs = self.outputs()
+        alike: dict[Any, list[Any]] = {}
         for tensor in self.graph.initializer:
             if tensor.name not in self._inputs and not stored_weights.is_stored(tensor):
-                renamed[tensor.name] = seen.setdefault(_content(tensor), tensor.name)
+                others = alike.setdefault(_beginning(tensor), [])
+                first = next((one for one in others if one.raw_data == tensor.raw_data), tensor)
+                if first is tensor:
+                    others.append(tensor)
+                renamed[tensor.name] = first.name
+        seen: dict[Any, Any] = {}
+        outputs = self.outputs()
         kept = []
         for node in self.graph.node:
             inputs = [renamed.get(name, name) for name in node.input]
@@ -254,10 +258,9 @@ def remove_graph(path: Path) -> None:
     path.with_name(path.name + "_data").unlink(missing_ok=True)
 
 
-def _content(tensor: Any) -> Any:
-    """Return what only equal tensors have in common, such as the tables of rotations of every layer."""
-    data = tensor.raw_data if len(tensor.raw_data) <= 1024 else hashlib.sha256(tensor.raw_data).digest()
-    return tensor.data_type, tuple(tensor.dims), data, _typed_data(tensor)
+def _beginning(tensor: Any) -> Any:
+    """Return what equal tensors have in common, and hardly any others: only then are all their bytes compared."""
+    return tensor.data_type, tuple(tensor.dims), tensor.raw_data[:1024], _typed_data(tensor)
 
 
 def _typed_data(tensor: Any) -> tuple[Any, ...]:
