@@ -28,14 +28,21 @@ import numpy as np
 from onnxpipe_export.graphs.graph import Feeds, Maker
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.precision import int8, makers
+from onnxpipe_export.precision.activations import observe
 
-_BETWEEN = frozenset({"Abs", "Flatten"})
+_BETWEEN = frozenset({"Abs", "Flatten", "Mul"})
 
 
 def to_int8(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """Make int8 as for a text, and allow that the encoder's states are cut to no rows."""
-    makers.to_int8(full, path, calibration)
-    graph = OnnxGraph.load(path)
+    """Make int8 with a scale a row, and allow that the encoder's states are cut to no rows.
+
+    With fixed ranges the logits of opus-mt-en-fr have a cosine of 0.977 to fp32's where texts are not those of the
+    calibration.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
+        observed = observe(full, calibration, Path(scratch))
+    graph = OnnxGraph.load(full)
+    int8.quantise(graph, observed, fixed=False)
     _allow_no_rows(graph)
     graph.save(path)
 
