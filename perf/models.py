@@ -62,7 +62,8 @@ class Models:
         part = kept / f"{target.name}.part"
         shutil.rmtree(part, ignore_errors=True)
         print(f"converting {model} for {module.NAME} in {precision}", flush=True)
-        command = [str(interpreter), "-m", "perf.worker", "--convert", peer, task, str(checkpoint(model)), precision]
+        command = [str(interpreter), "-m", "perf.worker", "--convert", peer, task]
+        command += [str(_as_older_versions_write_it(checkpoint(model), kept)), precision]
         done = subprocess.run(
             [*command, str(part)],
             cwd=ROOT,
@@ -77,6 +78,22 @@ class Models:
             raise LookupError(f"{module.NAME} cannot convert {model} to {precision}: {said}")
         part.rename(target)
         return target
+
+
+def _as_older_versions_write_it(folder: Path, kept: Path) -> Path:
+    """Link to a checkpoint whose rotation's base stands where transformers 4 has it: converters read nothing else."""
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    base = (config.get("rope_parameters") or {}).get("rope_theta")
+    if base is None or "rope_theta" in config:
+        return folder
+    linked = kept / "checkpoints" / folder.name
+    shutil.rmtree(linked, ignore_errors=True)
+    linked.mkdir(parents=True)
+    for file in folder.iterdir():
+        (linked / file.name).symlink_to(file.resolve())
+    (linked / "config.json").unlink()
+    (linked / "config.json").write_text(json.dumps(config | {"rope_theta": base}), "utf-8")
+    return linked
 
 
 def checkpoint(name: str) -> Path:
