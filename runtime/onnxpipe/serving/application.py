@@ -17,7 +17,7 @@ from starlette.middleware import Middleware  # noqa: E402
 from starlette.middleware.cors import CORSMiddleware  # noqa: E402
 from starlette.requests import Request  # noqa: E402
 from starlette.responses import Response  # noqa: E402
-from starlette.routing import BaseRoute  # noqa: E402
+from starlette.routing import BaseRoute, Match  # noqa: E402
 
 from onnxpipe.serving.dialects.errors import HasRoutes, error_response  # noqa: E402
 from onnxpipe.serving.dialects.huggingface import HuggingFaceRoutes  # noqa: E402
@@ -121,5 +121,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     message = {404: "there is no such path: /openapi.json lists them", 405: "this path takes another method"}
     fault = RequestFault(error.status_code, message.get(error.status_code, error.detail))
     response = error_response(request.url.path, fault)
-    response.headers.update(error.headers or {})  # which methods a path takes
+    if error.status_code == 405:  # a path may have several routes, each with its methods
+        fitting = (each for each in request.app.routes if each.matches(request.scope)[0] is Match.PARTIAL)
+        response.headers["allow"] = ", ".join(sorted({method for each in fitting for method in each.methods or ()}))
     return response
