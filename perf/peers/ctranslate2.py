@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,12 @@ def convert(checkpoint: Path, task: str, precision: str, target: Path) -> None:
     """Convert a checkpoint with its tokenizer's files."""
     import ctranslate2
 
-    wanted = (
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "preprocessor_config.json",
-        "vocab.json",
-        "source.spm",
-        "target.spm",
-    )
-    files = [name for name in wanted if (checkpoint / name).is_file()]
+    names = ("tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
+    files = [name for name in names if (checkpoint / name).is_file()]
     converter = ctranslate2.converters.TransformersConverter(str(checkpoint), copy_files=files)
     converter.convert(str(target), quantization=precision)
+    if task == "translate":  # its tokenizer is found by the original's config; CTranslate2 writes another one
+        shutil.copytree(checkpoint, target / "tokenizer", ignore=shutil.ignore_patterns("*.bin", "*.safetensors"))
 
 
 def embed(model: str, precision: str, threads: int) -> dict[str, Any]:
@@ -94,7 +90,7 @@ def translate(model: str, precision: str, threads: int) -> dict[str, Any]:
     import ctranslate2
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = AutoTokenizer.from_pretrained(str(Path(model, "tokenizer")))
     translator = ctranslate2.Translator(model, device="cpu", compute_type=precision, intra_threads=threads)
 
     def call(given: list[str], beams: int, longest: int) -> list[str]:
