@@ -122,6 +122,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     fault = RequestFault(error.status_code, message.get(error.status_code, error.detail))
     response = error_response(request.url.path, fault)
     if error.status_code == 405:  # a path may have several routes, each with its methods
-        fitting = (each for each in request.app.routes if each.matches(request.scope)[0] is Match.PARTIAL)
-        response.headers["allow"] = ", ".join(sorted({method for each in fitting for method in each.methods or ()}))
+        fitting = [each for each in request.app.routes if each.matches(request.scope)[0] is Match.PARTIAL]
+        same = (each.methods or () for each in fitting if each.path == fitting[0].path)
+        response.headers["allow"] = ", ".join(sorted({method for methods in same for method in methods}))
     return response

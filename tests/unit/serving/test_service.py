@@ -32,6 +32,7 @@ def test_models_health_and_description() -> None:
     assert web.get("/nothing").status_code == 404
     assert web.get("/predict").status_code == 405 and web.get("/predict").headers["allow"] == "POST"
     assert web.delete("/").headers["allow"] == "GET, HEAD, POST"
+    assert web.delete("/v2/models/c/infer").headers["allow"] == "POST"
 
 
 def test_fields_that_are_described_are_known_and_others_are_refused() -> None:
