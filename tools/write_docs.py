@@ -16,6 +16,7 @@ from pathlib import Path
 
 import click
 
+from onnxpipe.cli import COMMANDS
 from onnxpipe.cli import main as command_line
 from onnxpipe.tasks.base.option_docs import OptionDoc, option_docs
 from onnxpipe.tasks.base.spec import TaskSpec
@@ -155,7 +156,7 @@ def _cli_page() -> str:
         "`onnxpipe run TASK --help` shows what a task takes; the pages of the [tasks](tasks/index.md) hold the same.",
         f"```text\n{_help([])}\n```",
     ]
-    for name in (*command_line.commands, "bench serve"):
+    for name in (*COMMANDS, "bench serve"):
         parts += [f"## onnxpipe {name}", f"```text\n{_help(name.split())}\n```"]
     return "\n\n".join(parts) + "\n"
 

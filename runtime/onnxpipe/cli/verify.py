@@ -189,15 +189,24 @@ def check_files(bundle: Bundle, complete: bool) -> FileCheck:
 
 
 def check_graphs(
-    bundle: Bundle, dtype: str | None, device: Any, providers: Sequence[str], run_timeout: float | None = None
+    bundle: Bundle,
+    dtype: str | None,
+    device: Any,
+    providers: Sequence[str] = (),
+    run_timeout: float | None = None,
+    threads: int | None = None,
 ) -> Iterator[GraphCheck]:
-    """Run the cases of golden.npz for every graph and precision (or the one `dtype`) and compare the answers."""
+    """Run the cases of golden.npz for every graph and precision (or the one `dtype`) and compare the answers.
+
+    With the settings of a pipeline that has loaded a graph already it is not loaded again.
+    """
     from onnxpipe.bundle.proof import read_golden
     from onnxpipe.engine import open_session
 
     opener = partial(
-        open_session, root=bundle.folder, device=device, providers=list(providers) or None, run_timeout=run_timeout
-    )
+        open_session, root=bundle.folder, device=device, providers=list(providers) or None, run_timeout=run_timeout,
+        threads=threads,
+    )  # fmt: skip
     cases = read_golden(bundle.folder)
     for graph in bundle.graphs:
         own_cases = [case for case in cases if case.graph == graph]

@@ -12,8 +12,6 @@ from onnxpipe.tasks.base.call_types import GenerateArguments
 from onnxpipe.tasks.base.generation import GenerationPipeline
 from onnxpipe.tasks.base.option_docs import option_docs
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
-from onnxpipe.tasks.speech_recognition.live import best_timestamps
-from onnxpipe.tasks.speech_recognition.pipeline import AutomaticSpeechRecognitionPipeline
 
 #: Parameters that a form shows before all others, if the task has them.
 _FIRST = (
@@ -75,8 +73,11 @@ def _example(spec: TaskSpec) -> tuple[list[Any], dict[str, Any]]:
 def _suggested(served: ServedModel) -> dict[str, Any]:
     """Return the parameters without which an answer cannot be drawn as it could."""
     drawing = {name: value for name, value in served.spec.drawing_params.items() if name in served.parameters}
-    recognises = isinstance(served.pipe, AutomaticSpeechRecognitionPipeline)
-    return {**drawing, **(best_timestamps(served.pipe) if recognises else {})}
+    if served.spec.output != "transcript":
+        return drawing
+    from onnxpipe.tasks.speech_recognition.live import best_timestamps  # imported already, with the model's task
+
+    return {**drawing, **best_timestamps(served.pipe)}
 
 
 def _unused(served: ServedModel) -> set[str]:

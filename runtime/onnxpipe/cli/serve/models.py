@@ -125,12 +125,12 @@ def load(source: ModelSource, hub: Mapping[str, Any], *, verify: bool) -> tuple[
         source.task, source.model, dtype=source.dtype, device=device_argument(source.device), threads=threads, **hub
     )
     if verify:
-        _verify(source, pipe)
+        _verify(source, pipe, threads)
     warm_up(pipe)
     return pipe, workers
 
 
-def _verify(source: ModelSource, pipe: Any) -> None:
+def _verify(source: ModelSource, pipe: Any, threads: int) -> None:
     from onnxpipe.cli.verify import check_files, check_graphs
 
     bundle = getattr(pipe.model, "bundle", None)
@@ -139,7 +139,7 @@ def _verify(source: ModelSource, pipe: Any) -> None:
     files = check_files(bundle, complete=False)
     problems = list(files.problems)
     if (bundle.folder / "golden.npz").is_file():
-        for graph in check_graphs(bundle, source.dtype, pipe.device, ()):
+        for graph in check_graphs(bundle, source.dtype, pipe.device, threads=threads):
             problems += [f"{graph.graph} {graph.precision}: {fault}" for fault in graph.faults]
     if problems:
         raise BundleError(f"{source.model} is not what was exported: {'; '.join(problems[:3])}")

@@ -24,8 +24,6 @@ from onnxpipe.serving.limits import check_size, seconds_of
 from onnxpipe.serving.parameters import unknown_field
 from onnxpipe.serving.served import ServedModel
 from onnxpipe.serving.sse import event, events
-from onnxpipe.tasks.speech_recognition.pipeline import AutomaticSpeechRecognitionPipeline
-from onnxpipe.tasks.text_to_audio import TextToAudioPipeline
 
 if TYPE_CHECKING:
     from onnxpipe.serving.server import ServerState
@@ -102,9 +100,7 @@ class AudioRoutes:
         for name in body:
             if name not in SPEECH_FIELDS:
                 raise unknown_field(name, SPEECH_FIELDS, "field")
-        served = state.table.for_tasks(
-            body.get("model"), lambda each: isinstance(each.pipe, TextToAudioPipeline), "/v1/audio/speech"
-        )
+        served = state.table.for_tasks(body.get("model"), lambda each: each.spec.output == "audio", "/v1/audio/speech")
         exchange_of(request).served = served
         text = body.get("input")
         if not isinstance(text, str) or not text.strip():
@@ -121,7 +117,7 @@ class AudioRoutes:
 
 def recognises(served: ServedModel) -> bool:
     """Whether a model transcribes recordings."""
-    return isinstance(served.pipe, AutomaticSpeechRecognitionPipeline)
+    return served.spec.output == "transcript"
 
 
 async def read_form(request: Request, limit: int) -> FormData:

@@ -18,7 +18,6 @@ from onnxpipe.serving.dialects.openai_options import number
 from onnxpipe.serving.exchange import exchange_of
 from onnxpipe.serving.faults import bad_request
 from onnxpipe.serving.parameters import unknown_field
-from onnxpipe.tasks.text_to_image import TextToImagePipeline
 
 if TYPE_CHECKING:
     from onnxpipe.serving.server import ServerState
@@ -46,7 +45,7 @@ class ImageRoutes:
             if name not in FIELDS:
                 raise unknown_field(name, FIELDS, "field")
         served = self._state.table.for_tasks(
-            body.get("model"), lambda each: type(each.pipe) is TextToImagePipeline, "/v1/images/generations"
+            body.get("model"), lambda each: each.task == "text-to-image", "/v1/images/generations"
         )
         exchange_of(request).served = served
         prompt = body.get("prompt")
