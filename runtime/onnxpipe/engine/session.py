@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -41,6 +42,9 @@ _DTYPES = {
 #: Microseconds that a thread waits for work by spinning, and the first version with that setting.
 _SPIN = "10"
 _SPIN_LIMITED = (1, 26)
+
+#: Seconds in which a file may change twice and keep the time of its change, with a margin.
+_STEP = 0.1
 
 #: The most inputs whose shapes stand in a message: a language model has two more for each of its layers.
 _MOST_SHAPES = 6
@@ -256,8 +260,15 @@ def open_session(
             _keep_lean(runtime, options)
         loaded = _load(runtime, path, data, options, chosen)
         _check_taken(loaded.session, chosen)
-        _LOADED[key] = loaded
+        if _is_settled(path, *data.values()):
+            _LOADED[key] = loaded
     return Session(loaded, path, device, opened_with, run_timeout)
+
+
+def _is_settled(*files: Path) -> bool:
+    """Whether files are older than the steps in which their system counts time: a new one may be written once more in
+    the same step, and look the same."""
+    return max(file.stat().st_mtime for file in files) < time.time() - _STEP
 
 
 def _identity(path: Path, data: Mapping[str, Path]) -> Hashable:
