@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe.bundle.precision import SUFFIXES
-from onnxpipe.errors import ExportError
+from onnxpipe.errors import CertificateError, ExportError
 from onnxpipe_export import certify, refusals
 from onnxpipe_export.graphs.graph import GraphExport, Maker
 from onnxpipe_export.onnx_graph import OnnxGraph, remove_graph
+from onnxpipe_export.precision.makers import BY_ROWS
 
 
 def trace(graph: GraphExport, full: Path) -> Path:
@@ -79,12 +80,22 @@ def make_one(
     graph = reference.graph
     path = full.with_name(f"{full.stem}{SUFFIXES[precision]}.onnx")
     maker, made = graph.makers[precision], {} if made is None else made
+
+    def make(way: Maker) -> dict[str, Any]:
+        way(full, path, reference.calibration)
+        made[maker] = certify.measure(path, folder, reference)
+        return certify.judge(path, precision, made[maker], reference)
+
     if maker in made:
         OnnxGraph.load(made[maker].opened.path).save(path)
+        entry = certify.judge(path, precision, made[maker], reference)
     else:
-        maker(full, path, reference.calibration)
-        made[maker] = certify.measure(path, folder, reference)
-    entry = certify.judge(path, precision, made[maker], reference)
+        try:
+            entry = make(maker)
+        except CertificateError:
+            if maker not in BY_ROWS:
+                raise
+            entry = make(BY_ROWS[maker])
     made[maker].opened.close()
     return entry, {
         "path": path.relative_to(folder).as_posix(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -57,39 +58,34 @@ def to_fp16_of_waves(full: Path, path: Path, calibration: Sequence[Feeds]) -> No
     fp16.convert(OnnxGraph.load(full), waves=True).save(path)
 
 
-def to_int8(full: Path, path: Path, calibration: Sequence[Feeds], least_gain: float = 0.0) -> None:
-    """Make int8 weights and activations: for graphs that run many rows at once.
-
-    Products of less than `least_gain` (see `int8.Product`) stay float32.
-    """
-    _with_int8_products(full, path, calibration, least_gain).save(path)
+def to_int8(full: Path, path: Path, calibration: Sequence[Feeds], fixed: bool = True) -> None:
+    """Make int8 weights and activations: for graphs that run many rows at once. `fixed`: see `_with_int8_products`."""
+    _with_int8_products(full, path, calibration, 0.0, fixed).save(path)
 
 
 def _with_int8_products(
-    full: Path,
-    path: Path,
-    calibration: Sequence[Feeds],
-    least_gain: float = 0.0,
+    full: Path, path: Path, calibration: Sequence[Feeds], least_gain: float, fixed: bool
 ) -> OnnxGraph:
-    """Load the fp32 graph with its products in int8, ranges fixed if its answers to the calibration's feeds allow it.
+    """Load the fp32 graph with its products in int8.
 
     Args:
         full: the fp32 graph.
         path: where the result will be saved; what is tried is saved there too.
         calibration: the feeds.
         least_gain: see `int8.quantise`.
+        fixed: fix ranges where that can be, if the graph's answers to the calibration's feeds allow it.
     """
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as name:
         scratch = Path(name)
         observed = observe(full, calibration, scratch)
-        for fixed in (True, False):
+        if fixed and observed:
             graph = OnnxGraph.load(full)
-            int8.quantise(graph, observed, least_gain, fixed=fixed)
-            if fixed and observed:
-                graph.save(path)
-                if not _cosine(full, path, calibration, scratch) >= _LEAST_COSINE:
-                    continue
-            break
+            int8.quantise(graph, observed, least_gain, fixed=True)
+            graph.save(path)
+            if _cosine(full, path, calibration, scratch) >= _LEAST_COSINE:
+                return graph
+        graph = OnnxGraph.load(full)
+        int8.quantise(graph, observed, least_gain, fixed=False)
     return graph
 
 
@@ -100,9 +96,9 @@ def _cosine(full: Path, path: Path, feeds: Sequence[Feeds], scratch: Path) -> fl
     return proof.Difference.worst(proof.compare(*pair) for pair in zip(*answers, strict=True)).cosine_mean
 
 
-def to_int8_large(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """Make int8 of the products that gain by it where there are thousands of rows."""
-    to_int8(full, path, calibration, _LEAST_GAIN)
+def to_int8_large(full: Path, path: Path, calibration: Sequence[Feeds], fixed: bool = True) -> None:
+    """Make int8 of the products that gain by it where there are thousands of rows; as `to_int8`."""
+    _with_int8_products(full, path, calibration, _LEAST_GAIN, fixed).save(path)
 
 
 def to_int8_unbalanced(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
@@ -157,8 +153,8 @@ def _balanced(full: Path, calibration: Sequence[Feeds], scratch: Path, bits: int
     return graph
 
 
-def to_int8_with_convolutions(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """Make int8 convolutions, with scales found on the calibration's feeds, and products.
+def to_int8_with_convolutions(full: Path, path: Path, calibration: Sequence[Feeds], fixed: bool = True) -> None:
+    """Make int8 convolutions, with scales found on the calibration's feeds, and products as in `to_int8_large`.
 
     Without feeds convolutions stay float32.
     """
@@ -166,12 +162,12 @@ def to_int8_with_convolutions(full: Path, path: Path, calibration: Sequence[Feed
     plan = convolution_plan.plan(original) if calibration else convolution_plan.NOTHING
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
         observed = ranges.observe(full, plan.activations, calibration, Path(scratch))
-    graph = _with_int8_products(full, path, calibration, _LEAST_GAIN)
+    graph = _with_int8_products(full, path, calibration, _LEAST_GAIN, fixed)
     convolutions.quantise(graph, plan, observed)
     graph.save(path)
 
 
-def to_int8_of_denoiser(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+def to_int8_of_denoiser(full: Path, path: Path, calibration: Sequence[Feeds], fixed: bool = True) -> None:
     """Make int8 of large convolutions, each by itself, and of products that gain by it; one pass over all feeds.
 
     Activations drift from step to step, so the feeds are of steps from the first to the last.
@@ -179,16 +175,23 @@ def to_int8_of_denoiser(full: Path, path: Path, calibration: Sequence[Feeds]) ->
     plan = convolution_plan.alone(OnnxGraph.load(full))
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
         observed = ranges.observe(full, plan.activations, calibration, Path(scratch), at_once=len(plan.activations))
-    graph = _with_int8_products(full, path, calibration, _LEAST_GAIN)
+    graph = _with_int8_products(full, path, calibration, _LEAST_GAIN, fixed)
     convolutions.quantise(graph, plan, observed)
     graph.save(path)
 
 
-def to_int8_for_waveforms(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """Make int8 weights of convolutions; products as in `to_int8`."""
-    graph = _with_int8_products(full, path, calibration, _LEAST_GAIN)
+def to_int8_for_waveforms(full: Path, path: Path, calibration: Sequence[Feeds], fixed: bool = True) -> None:
+    """Make int8 weights of convolutions; products as in `to_int8_large`."""
+    graph = _with_int8_products(full, path, calibration, _LEAST_GAIN, fixed)
     convolution_weights.quantise(graph)
     graph.save(path)
+
+
+BY_ROWS: Mapping[Maker, Maker] = {
+    maker: partial(maker, fixed=False)
+    for maker in (to_int8, to_int8_large, to_int8_with_convolutions, to_int8_of_denoiser, to_int8_for_waveforms)
+}
+"""What makes int8 with fixed ranges -> what gives each row a scale, for models whose certificate refuses them."""
 
 
 ENCODER: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("torch")
 
+from onnxpipe.errors import CertificateError  # noqa: E402
+from onnxpipe_export import making  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from onnxpipe_export.precision import activations, fp16, int8  # noqa: E402
 from tolerances import float32  # noqa: E402
@@ -256,3 +260,36 @@ def test_fp16_clips_masks_and_keeps_float32_outside(weight: np.ndarray, tmp_path
     np.testing.assert_array_equal(got[..., 2:], 0)
     nothing = fp16.convert(graph_of(nodes, {"w": weight, "mask": np.full(OUT, mask[-1])}))
     assert np.isfinite(run(nothing, x, tmp_path)).all()
+
+
+@pytest.mark.parametrize("refused", [(), ("fixed",), ("fixed", "by rows")])
+def test_a_graph_whose_fixed_ranges_are_refused_is_made_by_rows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, refused: tuple[str, ...]
+) -> None:
+    ways: list[str] = []
+
+    def fixed(*_: Any) -> None:
+        ways.append("fixed")
+
+    def by_rows(*_: Any) -> None:
+        ways.append("by rows")
+
+    def judge(*_: Any) -> dict[str, Any]:
+        if ways[-1] in refused:
+            raise CertificateError(ways[-1])
+        return {"way": ways[-1]}
+
+    opened = SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr(making, "BY_ROWS", {fixed: by_rows})
+    monkeypatch.setattr(making.certify, "measure", lambda *_: SimpleNamespace(opened=opened))
+    monkeypatch.setattr(making.certify, "judge", judge)
+    graph = SimpleNamespace(makers={"int8": fixed}, inputs=(), outputs=())
+    reference: Any = SimpleNamespace(graph=graph, calibration=())
+    if len(refused) == 2:
+        with pytest.raises(CertificateError, match="by rows"):
+            making.make_one(tmp_path / "model.onnx", tmp_path, "int8", reference)
+        return
+    entry, file = making.make_one(tmp_path / "model.onnx", tmp_path, "int8", reference)
+    assert entry == {"way": ways[-1]}
+    assert file["path"] == "model_int8.onnx"
+    assert ways == ["fixed", "by rows"][: 1 + len(refused)]
