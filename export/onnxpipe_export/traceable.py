@@ -96,10 +96,11 @@ def _of_padding_alone(original: Callable[..., Any], everywhere: Any) -> Callable
 
     def mask(*args: Any, **options: Any) -> Any:
         padding, length = options.get("attention_mask"), options.get("kv_length")
-        plain = options.get("mask_function") is everywhere and not options.get("use_vmap")
+        queries = options.get("q_length")  # older versions pass the places of the queries instead
+        plain = options.get("mask_function") is everywhere and not options.get("use_vmap") and queries is not None
         if args or not plain or options.get("kv_offset") or padding is None or padding.shape[-1] != length:
             return original(*args, **options)
-        return padding.bool()[:, None, None].expand(-1, -1, options["q_length"], -1)
+        return padding.bool()[:, None, None].expand(-1, -1, queries, -1)
 
     return mask
 
