@@ -69,8 +69,9 @@ def known_folder(folder: Path, graphs: Mapping[str, Mapping[str, Path]] | None =
         return None
     names = listing(folder)
     if graphs is None:
-        located = locate(names).graphs
-        graphs = {graph: {one: inside(folder, path) for one, path in each.items()} for graph, each in located.items()}
+        located = locate(names)
+        home = folder / located.home
+        graphs = {key: {one: inside(home, path) for one, path in each.items()} for key, each in located.graphs.items()}
     if graphs.keys() == {MAIN} and any(VOICES_FILE.fullmatch(name) for name in names):
         vocabulary = {sign: first + i for first, signs in _SIGNS.items() for i, sign in enumerate(signs)}
         return KnownFolder({"model_type": "style_text_to_speech_2"}, vocabulary=vocabulary)

@@ -14,6 +14,7 @@ import onnx
 
 from attacks.graphs import embedding, externalise, weights, write_folder, write_manifest
 from onnxpipe import AutoModel, pipeline
+from onnxpipe.bundle.known_folders import known_folder
 from onnxpipe.errors import (
     BundleError,
     ModelNotFoundError,
@@ -297,3 +298,10 @@ def test_a_manifest_goes_before_names_and_places_before_it(tmp_path: Path) -> No
     folder = write_manifest(make(tmp_path, ("onnx/model.onnx", "onnx/other.onnx")))
     assert path(AutoModel.from_pretrained(folder), folder) == "onnx/model.onnx"
     assert path(AutoModel.from_pretrained(folder, file_name="other.onnx"), folder) == "onnx/other.onnx"
+
+
+def test_graphs_in_one_subfolder_beside_a_tokenizer(tmp_path: Path) -> None:
+    names = ("encoder_model", "decoder_model_merged")
+    write_folder(tmp_path, {f"model/onnx/{name}.onnx": embedding() for name in names}, None)
+    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    assert known_folder(tmp_path) is None  # its encoder, which is read, is not that of a model of speech
