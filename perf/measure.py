@@ -32,8 +32,8 @@ class Plan:
 
     models: Models
     rounds: int = 7
-    seconds: float = 75.0
-    pause: float = 0.4
+    seconds: float = 45.0
+    pause: float = 0.3
     threads: int = THREADS
     peers: Sequence[str] | None = None
 

@@ -42,6 +42,8 @@ class Models:
     def bundle(self, model: str) -> Path:
         """Return a model's bundle."""
         if self._bundles is not None:
+            if not (self._bundles / model / "bundle.json").is_file():
+                raise LookupError(f"no bundle {self._bundles / model}")
             return self._bundles / model
         tests = str(ROOT / "tests")
         if tests not in sys.path:
