@@ -183,8 +183,8 @@ def test_smaller_precisions_and_what_stays_float32(bundles: Bundles) -> None:
         "vae_encoder": ["fp32"],
     }
     certificate = json.loads((folder / "certificate.json").read_text())
-    for precision in ("fp16", "int8"):
-        assert certificate["images"][precision]["psnr"] > 35
+    for precision, least in (("fp16", 45), ("int8", 30)):  # with room for other processors
+        assert certificate["images"][precision]["psnr"] > least
     left_out = certificate["left_out"]
     assert "force_upcast" in left_out["vae_decoder"]["fp16"]
     assert sorted(left_out) == ["vae_decoder", "vae_encoder"]

@@ -167,15 +167,16 @@ def to_int8_with_convolutions(full: Path, path: Path, calibration: Sequence[Feed
     graph.save(path)
 
 
-def to_int8_of_denoiser(full: Path, path: Path, calibration: Sequence[Feeds], fixed: bool = True) -> None:
+def to_int8_of_denoiser(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
     """Make int8 of large convolutions, each by itself, and of products that gain by it; one pass over all feeds.
 
-    Activations drift from step to step, so the feeds are of steps from the first to the last.
+    Activations drift from step to step, so the feeds are of steps from the first to the last, and products have a scale
+    a row.
     """
     plan = convolution_plan.alone(OnnxGraph.load(full))
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
         observed = ranges.observe(full, plan.activations, calibration, Path(scratch), at_once=len(plan.activations))
-    graph = _with_int8_products(full, path, calibration, _LEAST_GAIN, fixed)
+    graph = _with_int8_products(full, path, calibration, _LEAST_GAIN, fixed=False)
     convolutions.quantise(graph, plan, observed)
     graph.save(path)
 
@@ -189,7 +190,7 @@ def to_int8_for_waveforms(full: Path, path: Path, calibration: Sequence[Feeds], 
 
 BY_ROWS: Mapping[Maker, Maker] = {
     maker: partial(maker, fixed=False)
-    for maker in (to_int8, to_int8_large, to_int8_with_convolutions, to_int8_of_denoiser, to_int8_for_waveforms)
+    for maker in (to_int8, to_int8_large, to_int8_with_convolutions, to_int8_for_waveforms)
 }
 """What makes int8 with fixed ranges -> what gives each row a scale, for models whose certificate refuses them."""
 
