@@ -31,22 +31,22 @@ def served(pipes: Any, **settings: Any) -> Iterator[str]:
         thread.join(60)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def pipes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     from serving_page.models import pipes as every_kind
 
     return every_kind(tmp_path_factory.mktemp("models"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(pipes: dict[str, Any]) -> Iterator[str]:
     with served(pipes) as url:
         yield url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Where pages are opened."""
+    """Where pages are opened. Its event loop is the thread's, so it ends before other tests begin theirs."""
     playwright = pytest.importorskip("playwright.sync_api")
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
