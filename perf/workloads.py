@@ -216,6 +216,18 @@ def _to_first(reply: Reply) -> float:
     return 1000 * statistics.median(answer["first"] for answer in reply["answers"])
 
 
+def _images(name: str, title: str, model: str, count: int, *, listed: bool = False) -> Workload:
+    """Classify so many photos, one by one or in a list; they are compared as a list, and some of them alone as well."""
+    return Workload(
+        name, title, "classify_images", model, IMAGES,
+        calls=lambda: [[_photos(count)]] if listed else [[path] for path in _photos(count)],
+        figure=_milliseconds_each(count), unit="ms a photo",
+        check=lambda: [[_photos(count)]], checked="scores", slack=0.002,
+        quality=lambda answers, wanted: compare.scores(answers[0], wanted[0]),
+        alone=lambda: [[[path]] for path in _photos(min(count // 2, 8))],
+    )  # fmt: skip
+
+
 WORKLOADS = (
     Workload(
         "minilm", "MiniLM, one sentence of 16 tokens, from text", "embed", MINILM, ENCODERS,
@@ -253,27 +265,9 @@ WORKLOADS = (
         )
         for name, how, beams in (("opus-mt", "four beams", 4), ("opus-mt-greedy", "greedy", 1))
     ),
-    Workload(
-        "vit", "ViT-base (random weights), photos one by one", "classify_images", "vit-base", IMAGES,
-        calls=lambda: [[path] for path in _photos(8)], figure=_milliseconds_each(8), unit="ms a photo",
-        check=lambda: [[_photos(8)]], checked="scores", slack=0.002,
-        quality=lambda answers, wanted: compare.scores(answers[0], wanted[0]),
-        alone=lambda: [[[path]] for path in _photos(4)],
-    ),
-    Workload(
-        "resnet", "resnet-50, photos one by one", "classify_images", "resnet-50", IMAGES,
-        calls=lambda: [[path] for path in _photos(16)], figure=_milliseconds_each(16), unit="ms a photo",
-        check=lambda: [[_photos(16)]], checked="scores", slack=0.002,
-        quality=lambda answers, wanted: compare.scores(answers[0], wanted[0]),
-        alone=lambda: [[[path]] for path in _photos(8)],
-    ),
-    Workload(
-        "resnet-list", "resnet-50, a list of 32 photos", "classify_images", "resnet-50", IMAGES,
-        calls=lambda: [[_photos(32)]], figure=_milliseconds_each(32), unit="ms a photo",
-        check=lambda: [[_photos(32)]], checked="scores", slack=0.002,
-        quality=lambda answers, wanted: compare.scores(answers[0], wanted[0]),
-        alone=lambda: [[[path]] for path in _photos(8)],
-    ),
+    _images("vit", "ViT-base (random weights), photos one by one", "vit-base", 8),
+    _images("resnet", "resnet-50, photos one by one", "resnet-50", 16),
+    _images("resnet-list", "resnet-50, a list of 32 photos", "resnet-50", 32, listed=True),
     *(
         Workload(
             name, f"whisper-tiny.en, six recordings (36 s) one by one, {how}", "transcribe", WHISPER,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from onnxpipe import pipeline
-from onnxpipe.engine.queue import Caller, Queue
+from onnxpipe.engine.caller import Caller
+from onnxpipe.engine.queue import Queue
 
 
 def test_24_calls_that_come_and_go(bundles: Callable[..., Path]) -> None:

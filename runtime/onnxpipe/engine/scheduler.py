@@ -23,7 +23,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from onnxpipe.engine.batching import Outputs, Row, groups, shapes
-from onnxpipe.engine.queue import Caller
+from onnxpipe.engine.caller import Caller
 from onnxpipe.engine.tickets import Joining, Ticket, run_batch
 
 __all__ = [

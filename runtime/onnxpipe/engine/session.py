@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import mmap
-import os
-import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpipe.bundle.external import check_external
-from onnxpipe.engine.cuda import PROVIDER as CUDA_PROVIDER
-from onnxpipe.engine.cuda import cuda_problem
-from onnxpipe.engine.device import CPU_PROVIDER, Device, device_of_provider, provider_list
-from onnxpipe.engine.placement import RECORD, Placement, read_placement
-from onnxpipe.engine.run_limit import check_run_timeout, limited_run
-from onnxpipe.engine.runtime import import_onnxruntime, version_of
-from onnxpipe.engine.threads import available_threads
-from onnxpipe.errors import BundleError, DeviceError, RunTimeoutError
+from onnxpipe.engine.device import Device
+from onnxpipe.engine.placement import Placement, read_placement
+from onnxpipe.engine.run_limit import limited_run
+from onnxpipe.errors import BundleError, RunTimeoutError
 
 Array = NDArray[Any]
-Provider = tuple[str, dict[str, Any]]
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -39,18 +29,8 @@ _DTYPES = {
 }
 
 
-#: Microseconds that a thread waits for work by spinning, and the first version with that setting.
-_SPIN = "10"
-_SPIN_LIMITED = (1, 26)
-
-#: Seconds in which a file may change twice and keep the time of its change, with a margin.
-_STEP = 0.1
-
 #: The most inputs whose shapes stand in a message: a language model has two more for each of its layers.
 _MOST_SHAPES = 6
-
-#: ONNX Runtime's errors that are about the graph.
-_FILE_ERRORS = frozenset({"InvalidProtobuf", "InvalidGraph", "NoSuchFile", "NoModel", "NotImplemented"})
 
 
 @dataclass(frozen=True)
@@ -83,10 +63,6 @@ class Loaded:
     maps: Sequence[mmap.mmap] = ()
 
 
-#: What is loaded now, by file and settings: pipelines of one bundle in one process have its weights in memory once.
-_LOADED: WeakValueDictionary[Hashable, Loaded] = WeakValueDictionary()
-
-
 class Session:
     """A graph on a device. Opened by `open_session`; may be run from several threads at once.
 
@@ -103,13 +79,13 @@ class Session:
         loaded: Loaded,
         path: Path,
         device: Device,
-        opened_with: Mapping[str, Any] | None = None,
+        again: Callable[[], Session] | None = None,
         run_timeout: float | None = None,
     ) -> None:
         self._loaded = loaded
         self._session = session = loaded.session
         self.run_timeout = run_timeout
-        self._opened_with = opened_with
+        self._again = again
         self.path = path
         self.device = device
         self.providers: tuple[str, ...] = tuple(session.get_providers())
@@ -125,9 +101,9 @@ class Session:
         Raises:
             TypeError: the session was not opened from a file, by `open_session`.
         """
-        if self._opened_with is None:
+        if self._again is None:
             raise TypeError(f"the session of {self.path.name} is in memory only: it cannot be copied or pickled")
-        return _reopen, (self.path, dict(self._opened_with))
+        return self._again, ()
 
     def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Run the graph.
@@ -203,204 +179,6 @@ class Session:
             faults = [f"no input {name!r}" for name in unknown] + [f"{name!r} must be given" for name in missing]
             raise ValueError(f"{self.path.name}: {', '.join(faults)}; its inputs are {', '.join(self.inputs)}")
         return {name: _fit(self.inputs[name], np.asarray(value)) for name, value in feeds.items()}
-
-
-def open_session(
-    path: Path,
-    *,
-    root: Path,
-    device: Device,
-    providers: Sequence[str | Provider] | None = None,
-    provider_options: Sequence[dict[str, Any]] | None = None,
-    threads: int | None = None,
-    run_timeout: float | None = None,
-    lean: bool = False,
-) -> Session:
-    """Load a graph onto a device; one that this process has loaded with the same settings is used again.
-
-    Args:
-        path: the .onnx file.
-        root: the model's folder; nothing outside it is read.
-        device: the device to run on; see `parse_device`.
-        providers: ONNX Runtime's execution providers instead of the device's, as names or (name, options); with
-            `provider_options` the names and options can be passed separately.
-        threads: threads of one operator; None for what the container grants (`available_threads`).
-        run_timeout: the most seconds of one run of the graph; None for no limit. Loading it is not bounded, and neither
-            is an operator that has begun.
-        lean: keep no second copy of the weights on a CPU: neither packed for its kernels, nor as float32 where they are
-            float16; those in a file of their own are read there. A run then takes longer.
-
-    Raises:
-        BundleError: the file is damaged, hostile, or not a graph that ONNX Runtime can load.
-        DeviceError: a provider is not available, or ONNX Runtime did not start it.
-    """
-    opened_with = {
-        "root": root, "device": device, "providers": providers, "provider_options": provider_options,
-        "threads": threads, "run_timeout": run_timeout, "lean": lean,
-    }  # fmt: skip
-    run_timeout = check_run_timeout(run_timeout)
-    runtime = import_onnxruntime()
-    chosen: list[Provider] = list(provider_list(device))
-    if providers is not None:
-        chosen = _normal(providers, provider_options)
-        device = device_of_provider(*chosen[0])
-    elif provider_options is not None:
-        raise ValueError("provider_options needs providers")
-    _check_available(runtime, chosen)
-    data = check_external(path, root)
-    threads = available_threads() if threads is None else threads
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"threads={threads!r}: pass a whole number, at least 1")
-    lean = lean and [name for name, _ in chosen] == [CPU_PROVIDER]
-    key = os.getpid(), _identity(path, data), repr(chosen), threads, lean  # a fork has none of its parent's threads
-    loaded = _LOADED.get(key)
-    if loaded is None:
-        options = _options(runtime, threads)
-        if lean:
-            _keep_lean(runtime, options)
-        loaded = _load(runtime, path, data, options, chosen)
-        _check_taken(loaded.session, chosen)
-        if _is_settled(path, *data.values()):
-            _LOADED[key] = loaded
-    return Session(loaded, path, device, opened_with, run_timeout)
-
-
-def _is_settled(*files: Path) -> bool:
-    """Whether files are older than the steps in which their system counts time: a new one may be written once more in
-    the same step, and look the same."""
-    return max(file.stat().st_mtime for file in files) < time.time() - _STEP
-
-
-def _identity(path: Path, data: Mapping[str, Path]) -> Hashable:
-    """Make what tells the files of a graph, as they are now, from any others."""
-    found = [file.stat() for file in (path, *data.values())]
-    return str(path), tuple((file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns) for file in found)
-
-
-def _reopen(path: Path, opened_with: Mapping[str, Any]) -> Session:
-    return open_session(path, **opened_with)
-
-
-def _normal(providers: Sequence[str | Provider], options: Sequence[dict[str, Any]] | None) -> list[Provider]:
-    if not providers:
-        raise ValueError("providers is empty: leave it out, or name one")
-    if options is not None and len(options) != len(providers):
-        raise ValueError(f"{len(providers)} providers and {len(options)} provider_options: pass one for each")
-    normal: list[Provider] = []
-    for i, provider in enumerate(providers):
-        name, own = (provider, {}) if isinstance(provider, str) else provider
-        normal.append((name, {**own, **(options[i] if options is not None else {})}))
-    return normal
-
-
-def _check_available(runtime: ModuleType, providers: Sequence[Provider]) -> None:
-    available = runtime.get_available_providers()
-    for name, _ in providers:
-        if name not in available:
-            raise DeviceError(f"the provider {name} is not available; this ONNX Runtime has {', '.join(available)}")
-        problem = cuda_problem() if name == CUDA_PROVIDER else None
-        if problem is not None:
-            raise DeviceError(f"the provider {name} is not usable here: {problem}")
-
-
-def _check_taken(session: Any, providers: Sequence[Provider]) -> None:
-    """Refuse a provider that failed to start: ONNX Runtime continues without it, silently, on another device."""
-    taken = session.get_providers()
-    lost = [name for name, _ in providers if name not in taken]
-    if lost:
-        raise DeviceError(
-            f"ONNX Runtime could not start {', '.join(lost)} and would have run on {', '.join(taken)}: "
-            "see what it printed above for the reason"
-        )
-
-
-def _options(runtime: ModuleType, threads: int) -> Any:
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 4  # fatal errors only; others are raised, and would be printed as well
-    # Spinning threads burn a core each while they wait for work that, in a server, may come in seconds. For as long as
-    # the gap between two operators of one run it pays: a step of a llama of 135M parameters in int8 takes 9 ms instead
-    # of 11.6 on idle cores, and at most a few percent longer on busy ones (with 1 ms instead of 10 us up to a half). 50
-    # us were 4 to 30 % faster on an EPYC; on a Xeon a call that follows a pause took 15 % longer with them.
-    spins = version_of(runtime) >= _SPIN_LIMITED
-    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins else "0")
-    if spins:
-        options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN)
-        options.add_session_config_entry("session.force_spinning_stop", "1")  # never after the end of a run
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.add_session_config_entry(RECORD, "1")  # versions that do not know the key ignore it
-    return options
-
-
-def _keep_lean(runtime: ModuleType, options: Any) -> None:
-    """Let a session leave its weights as they are; see `open_session`."""
-    options.add_session_config_entry("session.disable_prepacking", "1")
-    options.add_session_config_entry("optimization.disable_specified_optimizers", "ConstantFolding")
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED  # convolutions' layout stays
-    options.enable_cpu_mem_arena = False
-
-
-def _load(
-    runtime: ModuleType, path: Path, data: Mapping[str, Path], options: Any, providers: Sequence[Provider]
-) -> Loaded:
-
-    def make() -> Any:
-        # Without enable_fallback=0 a provider that fails is replaced by the CPU, here and in the middle of a run.
-        return runtime.InferenceSession(_native(path), options, providers=list(providers), enable_fallback=0)
-
-    try:
-        return Loaded(make())
-    except Exception as error:
-        linked = any(file.is_symlink() for file in data.values())
-        if not linked or not hasattr(options, "add_external_initializers_from_files_in_memory"):
-            raise _load_error(runtime, path, providers, error) from error
-    # Some versions (1.24) refuse weights behind links, and the Hub's cache is made of links. `check_external` has
-    # checked their targets, so the files' bytes are passed instead of their names.
-    maps = {name: _map(file) for name, file in data.items()}
-    sizes = [len(content) for content in maps.values()]
-    options.add_external_initializers_from_files_in_memory(list(maps), list(maps.values()), sizes)
-    try:
-        return Loaded(make(), list(maps.values()))
-    except Exception as error:
-        raise _load_error(runtime, path, providers, error) from error
-
-
-@dataclass(frozen=True)
-class _Encoded:
-    """A path whose name is bytes."""
-
-    name: bytes
-
-    def __fspath__(self) -> bytes:
-        return self.name
-
-
-def _native(path: Path) -> str | _Encoded:
-    """Pass a path as ONNX Runtime takes it: as a str, or, where its bytes are not UTF-8, as they are."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return _Encoded(os.fsencode(path))
-    return str(path)
-
-
-def _load_error(
-    runtime: ModuleType, path: Path, providers: Sequence[Provider], error: Exception
-) -> BundleError | DeviceError:
-    """Make the error of a failed load: the device's if it is not the CPU and ONNX Runtime does not blame the file."""
-    names = [name for name, _ in providers]
-    blames_file = type(error).__name__ in _FILE_ERRORS or "Load model from" in str(error)
-    if blames_file or names == [CPU_PROVIDER]:
-        return BundleError(f"{path} could not be loaded by ONNX Runtime {runtime.__version__}: {error}")
-    return DeviceError(f"{path} could not be loaded onto {', '.join(names)}: {error}")
-
-
-def _map(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _spec(path: Path, node: Any) -> TensorSpec:

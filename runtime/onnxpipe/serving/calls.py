@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import HTTPConnection, Request
 
-from onnxpipe.engine.queue import Caller
+from onnxpipe.engine.caller import Caller
 from onnxpipe.serving.exchange import Exchange, exchange_of
 from onnxpipe.serving.faults import RequestFault, fault_of
 from onnxpipe.serving.served import ServedModel, retry_after

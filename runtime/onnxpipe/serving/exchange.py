@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
-from onnxpipe.engine.queue import Caller
+from onnxpipe.engine.caller import Caller
 from onnxpipe.serving.served import ServedModel
 
 

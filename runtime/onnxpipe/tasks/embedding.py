@@ -19,8 +19,9 @@ from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import Cells, fixed_columns, one_column
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.option_rules import number_option
-from onnxpipe.tasks.base.pipeline import Pipeline, rows_of_texts, text_row
+from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
+from onnxpipe.tasks.base.text_rows import rows_of_texts, text_row
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from onnxpipe.models.auto import AutoModel
 from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.datasets import PipelineIterator
-from onnxpipe.tasks.base.pipeline import Pipeline, rows_of_texts, text_rows
+from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.spec import TaskSpec
+from onnxpipe.tasks.base.text_rows import rows_of_texts, text_rows
 
 
 @dataclass(frozen=True)

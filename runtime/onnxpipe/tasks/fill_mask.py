@@ -18,8 +18,9 @@ from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.option_rules import number_option
-from onnxpipe.tasks.base.pipeline import Pipeline, text_rows
+from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.spec import TaskSpec
+from onnxpipe.tasks.base.text_rows import text_rows
 
 logger = logging.getLogger("onnxpipe")
 

@@ -19,9 +19,10 @@ from onnxpipe.tasks.base.call_types import CallOptions
 from onnxpipe.tasks.base.columns import top_k_columns
 from onnxpipe.tasks.base.datasets import is_dataset
 from onnxpipe.tasks.base.option_rules import number_option
-from onnxpipe.tasks.base.pipeline import Pipeline, text_row
+from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.spans import probabilities, spans
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
+from onnxpipe.tasks.base.text_rows import text_row
 
 
 @dataclass(frozen=True)

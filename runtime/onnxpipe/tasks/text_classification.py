@@ -22,8 +22,9 @@ from onnxpipe.tasks.base.call_types import CallOptions, LabelScore, Stream
 from onnxpipe.tasks.base.columns import ResultColumns, ranked_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.option_rules import number_option
-from onnxpipe.tasks.base.pipeline import Pipeline, rows_of_texts, text_row, text_rows
+from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.spec import TaskSpec
+from onnxpipe.tasks.base.text_rows import rows_of_texts, text_row, text_rows
 
 
 class ClassificationFunction(Enum):

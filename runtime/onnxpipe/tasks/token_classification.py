@@ -25,8 +25,9 @@ from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.datasets import PipelineIterator, is_dataset
 from onnxpipe.tasks.base.option_rules import number_option
-from onnxpipe.tasks.base.pipeline import Pipeline, text_row
+from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.spec import TaskSpec
+from onnxpipe.tasks.base.text_rows import text_row
 
 Entity = dict[str, Any]
 Joined = Callable[[list[str]], str]

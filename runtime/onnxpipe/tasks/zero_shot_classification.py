@@ -18,8 +18,9 @@ from onnxpipe.processing.text.inputs import one_text, text_list
 from onnxpipe.tasks.base.call_types import CallOptions, Stream
 from onnxpipe.tasks.base.columns import Cells, fixed_columns
 from onnxpipe.tasks.base.datasets import PipelineIterator
-from onnxpipe.tasks.base.pipeline import Pipeline, text_row
+from onnxpipe.tasks.base.pipeline import Pipeline
 from onnxpipe.tasks.base.spec import TaskSpec
+from onnxpipe.tasks.base.text_rows import text_row
 
 logger = logging.getLogger("onnxpipe")
 

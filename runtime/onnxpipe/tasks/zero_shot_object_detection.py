@@ -17,8 +17,8 @@ from onnxpipe.tasks.base.columns import one_column
 from onnxpipe.tasks.base.datasets import PipelineIterator
 from onnxpipe.tasks.base.image import ImageOptions, ImagePipeline, Size, box_of, known_feeds, post_processor, size_of
 from onnxpipe.tasks.base.option_rules import number_option
-from onnxpipe.tasks.base.pipeline import text_row
 from onnxpipe.tasks.base.spec import InputPart, TaskSpec
+from onnxpipe.tasks.base.text_rows import text_row
 
 
 @dataclass(frozen=True)

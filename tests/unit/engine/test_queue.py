@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from onnxpipe.engine.batching import Padding, Row, split, stack
-from onnxpipe.engine.queue import Caller, Order, Queue
+from onnxpipe.engine.caller import Caller, Order
+from onnxpipe.engine.queue import Queue
 from onnxpipe.engine.scheduler import ItemError, Work, answer
 from onnxpipe.engine.tickets import BatchReport, Ticket
 from onnxpipe.errors import CallCancelledError, CallTimeoutError, OverloadedError, UnsupportedError

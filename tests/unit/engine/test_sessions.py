@@ -19,8 +19,17 @@ import pytest
 pytest.importorskip("onnx")
 from attacks.graphs import embedding, external_folder, model, onnx, weights, write_folder
 from odd_names import odd_folder
-from onnxpipe.engine import Device, Placement, Session, cuda, device, import_onnxruntime, open_session, parse_device
-from onnxpipe.engine import session as session_module
+from onnxpipe.engine import (
+    Device,
+    Placement,
+    Session,
+    cuda,
+    device,
+    import_onnxruntime,
+    open_session,
+    opening,
+    parse_device,
+)
 from onnxpipe.engine.cuda import needed_libraries
 from onnxpipe.engine.session import Loaded
 from onnxpipe.errors import BundleError, DeviceError, MissingDependencyError, UnsupportedError
@@ -253,7 +262,7 @@ def test_providers(folder: Path) -> None:
 
 def test_a_provider_that_onnxruntime_drops_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens with a GPU wheel whose CUDA provider does not start: the session has the CPU only."""
-    monkeypatch.setattr(session_module, "_check_available", lambda *_: None)
+    monkeypatch.setattr(opening, "_check_available", lambda *_: None)
     with pytest.warns(UserWarning), pytest.raises(DeviceError, match="could not start CUDAExecutionProvider"):
         load(folder, device=Device("cuda", 0))
 
@@ -266,7 +275,7 @@ def test_a_failing_device_is_not_blamed_on_the_file(folder: Path, monkeypatch: p
             raise RuntimeError("CUDA failure 2: out of memory")
 
     monkeypatch.setattr(runtime, "InferenceSession", Full)
-    monkeypatch.setattr(session_module, "_check_available", lambda *_: None)
+    monkeypatch.setattr(opening, "_check_available", lambda *_: None)
     with pytest.raises(DeviceError, match="out of memory"):
         load(folder, device=Device("cuda", 0))
     with pytest.raises(BundleError, match="out of memory"):
@@ -351,7 +360,7 @@ def test_one_file_is_loaded_once_for_equal_settings(folder: Path, monkeypatch: p
     changed = load(folder, threads=1)
     assert changed.raw is not first.raw
     with monkeypatch.context() as patch:
-        patch.setattr(session_module.os, "getpid", lambda: -1)  # a fork has none of its parent's threads
+        patch.setattr(opening.os, "getpid", lambda: -1)  # a fork has none of its parent's threads
         assert load(folder, threads=1).raw is not changed.raw
     left = weakref.ref(first.raw)
     del first, second

@@ -302,6 +302,7 @@ def test_a_manifest_goes_before_names_and_places_before_it(tmp_path: Path) -> No
 
 def test_graphs_in_one_subfolder_beside_a_tokenizer(tmp_path: Path) -> None:
     names = ("encoder_model", "decoder_model_merged")
-    write_folder(tmp_path, {f"model/onnx/{name}.onnx": embedding() for name in names}, None)
-    (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
+    write_folder(tmp_path / "model", {f"onnx/{name}.onnx": embedding() for name in names})
+    for folder in (tmp_path, tmp_path / "model"):
+        (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
     assert known_folder(tmp_path) is None  # its encoder, which is read, is not that of a model of speech

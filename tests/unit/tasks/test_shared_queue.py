@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from onnxpipe import Text2TextGenerationPipeline, TextGenerationPipeline
-from onnxpipe.engine.queue import Caller, Queue
+from onnxpipe.engine.caller import Caller
+from onnxpipe.engine.queue import Queue
 from onnxpipe.engine.tickets import BatchReport
 from onnxpipe.errors import CallCancelledError
 from onnxpipe.tasks.base.shared import group_of

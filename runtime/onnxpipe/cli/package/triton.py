@@ -12,7 +12,8 @@ from onnxpipe.bundle.external import check_external
 from onnxpipe.bundle.proof import Golden, read_golden
 from onnxpipe.cli.package.contents import Content, copy_package, requirements
 from onnxpipe.engine.device import parse_device
-from onnxpipe.engine.session import TensorSpec, open_session
+from onnxpipe.engine.opening import open_session
+from onnxpipe.engine.session import TensorSpec
 from onnxpipe.serving.task_rows import input_names
 from onnxpipe.serving.triton import BUNDLE, MOST_ROWS
 

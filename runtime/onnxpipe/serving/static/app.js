@@ -67,7 +67,7 @@ function begin() {
   byId("clear").hidden = !talks;
   byId("stream-label").hidden = !form.streams;
   show(chat?.thread ?? el("p.empty", "Nothing has been run yet."));
-  told("");
+  showTimes("");
   json(null);
   preview();
 }
@@ -85,7 +85,7 @@ function preview() {
 }
 
 const show = (...nodes) => byId("answer").replaceChildren(...nodes.flat(3).filter(Boolean));
-const told = (text) => { byId("times").textContent = text; };
+const showTimes = (text) => { byId("times").textContent = text; };
 
 function busy(on) {
   byId("answer").setAttribute("aria-busy", on);  // a stream is read aloud once, when it has ended
@@ -106,7 +106,7 @@ const ms = (response, name) => `${response.headers.get(`x-${name}-time`) ?? "?"}
 
 function times(response, started) {
   const all = Math.round(performance.now() - started), parts = ["queue", "inference", "total"];
-  told(`${parts.map((name) => `${name} ${ms(response, name)}`).join(" · ")} · with the network ${all} ms`);
+  showTimes(`${parts.map((name) => `${name} ${ms(response, name)}`).join(" · ")} · with the network ${all} ms`);
 }
 
 function fault(error) {
@@ -129,7 +129,7 @@ async function read(response, started, grow) {
     const speed = (1000 * (tokens - 1)) / (performance.now() - first);
     const fast = tokens > 1 ? ` · ${speed.toFixed(1)} tokens/s` : "";
     const wait = `queue ${ms(response, "queue")} · first token after ${Math.round(first - started)} ms`;
-    told(`${wait} · ${tokens} tokens${fast}`);
+    showTimes(`${wait} · ${tokens} tokens${fast}`);
   }
   json(found);
   return text;
@@ -143,7 +143,7 @@ async function run(event) {
   const context = { ...asked, form, files: fields.files(), file: fields.files()[0] };
   const ours = () => running === controller;  // until another model is chosen
   busy(true);
-  told("");
+  showTimes("");
   preview();
   talk ? talk.begin() : show(el("p.empty", "Running …"));
   byId("answer-card").scrollIntoView({ block: "nearest" });
@@ -178,7 +178,7 @@ async function run(event) {
   }
 }
 
-// -- what the page is told
+// -- events
 
 byId("key-form").onsubmit = (event) => {
   event.preventDefault();
