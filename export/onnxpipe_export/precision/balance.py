@@ -62,8 +62,6 @@ def choose(
     products: Iterable[Product],
     observed: Mapping[str, Activation],
     error: Error,
-    *,
-    peaks: bool = False,
 ) -> dict[str, Balance]:
     """Choose how each activation is balanced; those that are best as they are have no entry.
 
