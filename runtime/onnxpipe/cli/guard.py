@@ -10,6 +10,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -69,6 +70,20 @@ def traceback_option(command: _Command) -> _Command:
         "--traceback", is_flag=True, is_eager=True, expose_value=False, callback=remember,
         help="Show Python's traceback when an error occurs.",
     )(command)  # fmt: skip
+
+
+class OutputFile(click.Path):
+    """A file to write, refused before the work begins where its folder does not exist."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert the text of an option to a `Path`."""
+        path = super().convert(value, param, ctx)
+        if not Path(path).parent.is_dir():
+            self.fail(f"no folder {str(Path(path).parent)!r} for {Path(path).name}", param, ctx)
+        return path
 
 
 def hub_options(command: _Command) -> _Command:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +29,13 @@ class Amount(click.ParamType):  # type: ignore[type-arg]
     Args:
         unit: "%" or "ms".
         factor: what a number with the unit is multiplied with.
+        allowed: tells whether a number, after that, makes sense.
+        range: says so in words.
     """
 
-    def __init__(self, unit: str, factor: float) -> None:
+    def __init__(self, unit: str, factor: float, allowed: Callable[[float], bool], range: str) -> None:
         self.unit, self.factor, self.name = unit, factor, f"number{unit}"
+        self.allowed, self.range = allowed, range
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Convert the text of an option."""
@@ -42,10 +46,14 @@ class Amount(click.ParamType):  # type: ignore[type-arg]
         try:
             number = float(text.removesuffix(self.unit)) * (self.factor if named else 1)
         except ValueError:
-            number = -1.0
-        if not 0 <= number < float("inf"):
-            self.fail(f"{value!r} is not a number of at least 0, such as 20{self.unit}", param, ctx)
+            number = math.nan
+        if not self.allowed(number):
+            self.fail(f"{value!r} is not a number {self.range}, such as 20{self.unit}", param, ctx)
         return number
+
+
+_SHARE = Amount("%", 0.01, lambda share: 0 <= share <= 1, "from 0% to 100%")
+_TIME = Amount("ms", 1, lambda time: 0 < time < math.inf, "above 0")
 
 
 @dataclass(frozen=True)
@@ -83,10 +91,10 @@ class Candidate:
 @click.option("--input", "given", help="Text, path or JSON to answer; by default the task's example, or synthetic.")
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="Parameter of the task. Repeatable.")
 @click.option("--threads", type=NumberList(int, 1), metavar="N,N", help="Numbers of threads; by default 1 and all.")
-@click.option("--max-drop", type=Amount("%", 0.01), default="1%", show_default=True, metavar="SHARE",
+@click.option("--max-drop", type=_SHARE, default="1%", show_default=True, metavar="SHARE",
               help="The largest share of decisions that may differ from the original's, by the certificate.",
               )  # fmt: skip
-@click.option("--p95", type=Amount("ms", 1), metavar="TIME", help="The longest time of 95 calls of 100, e.g. 20ms.")
+@click.option("--p95", type=_TIME, metavar="TIME", help="The longest time of 95 calls of 100, e.g. 20ms.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often all is measured.")
 @click.option("--seconds", type=click.FloatRange(0.05), default=1.0, show_default=True, help="Of one measurement.")
 @click.option("--forget", is_flag=True, help="Forget the choice, and measure nothing.")

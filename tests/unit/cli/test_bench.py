@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from tests.unit.cli.test_folders import bundle  # noqa: F401 - a fixture
+from tests.unit.cli.test_folders import add_int8, bundle  # noqa: F401 - a fixture
 
 from onnxpipe.cli import main
 from onnxpipe.cli.bench import inputs, measure, run, worker
@@ -131,19 +131,24 @@ def test_a_server_is_loaded_over_http(tmp_path: Path) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url, out = f"http://127.0.0.1:{server.server_port}/x?y=1", tmp_path / "load.json"
-        for words, status in ((["--key", "k"], "200"), (["--key", "other"], "401")):
-            done = CliRunner().invoke(
-                main, ["bench", "serve", url, "--rate", "200", "--duration", "0.1", "-o", str(out), *words]
-            )
-            assert done.exit_code == 0, done.output
-            (load,) = json.loads(out.read_text(encoding="utf-8"))["loads"]
-            assert load["rate"] == 200 and list(load["statuses"]) == [status]
+        call = ["bench", "serve", url, "--rate", "200", "--duration", "0.1", "-o", str(out)]
+        done = CliRunner().invoke(main, [*call, "--key", "k"])
+        assert done.exit_code == 0, done.output
+        (load,) = json.loads(out.read_text(encoding="utf-8"))["loads"]
+        assert load["rate"] == 200 and list(load["statuses"]) == ["200"]
+        for options in ([], ["--objective", "50"]):  # ends at once: no rate would help
+            refused = CliRunner().invoke(main, [*call, "--key", "other", *options])
+            assert refused.exit_code == 1, refused.output
+            assert "401: " in refused.stdout and "answered no request" in refused.stderr
+            assert refused.stdout.count("rate ") == 1
         server.shutdown()
     assert all(8 <= len(body["inputs"].split()) <= 28 for body in bodies)
     refused = CliRunner().invoke(main, ["bench", "serve", "localhost:8000"])
     assert refused.exit_code == 1 and "not the URL of a server" in refused.stderr
     refused = CliRunner().invoke(main, ["bench", "serve", url, "--body", "{"])
     assert refused.exit_code == 1 and "not JSON" in refused.stderr
+    refused = CliRunner().invoke(main, ["bench", "serve", url, "-o", str(tmp_path / "none" / "load.json")])
+    assert refused.exit_code == 2 and "no folder" in refused.stderr
 
 
 def test_percentiles() -> None:
@@ -209,6 +214,8 @@ class FakeWorker:
 
 @pytest.fixture
 def folder(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
+    """A bundle in fp32 and int8, timed by stand-ins."""
+    add_int8(bundle)
     monkeypatch.setattr(run, "Worker", FakeWorker)
     monkeypatch.setattr(FakeWorker, "speed", 1.0)
     return bundle
@@ -263,6 +270,10 @@ def test_wrong_calls(folder: Path) -> None:
     assert "list of numbers" in bench(folder, "--threads", "a", code=2).stderr
     assert "at least 1" in bench(folder, "--batch", "0", code=2).stderr
     assert "pass one with --input" in bench(folder, "--task", "video-classification", code=1).stderr
+    assert "no folder" in bench(folder, "--html", folder / "none" / "page.html", code=2).stderr
+    for dtype in ("fp16", "q7"):  # refused before the other one is timed
+        refused = bench(folder, "--dtype", f"fp32,{dtype}", code=1).stderr
+        assert f"dtype='{dtype}'" in refused and "round" not in refused
 
 
 def test_an_error_of_a_worker_is_the_commands(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

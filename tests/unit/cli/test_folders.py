@@ -81,6 +81,15 @@ def bundle(tmp_path: Path) -> Path:
     return folder
 
 
+def add_int8(bundle: Path) -> None:
+    """Add the same graph as the bundle's int8."""
+    (bundle / "onnx" / "model_int8.onnx").write_bytes((bundle / "onnx" / "model.onnx").read_bytes())
+    seal(bundle, {"model": {
+        name: {"path": f"onnx/model{suffix}.onnx", "inputs": ["x"], "outputs": ["y"]}
+        for name, suffix in (("fp32", ""), ("int8", "_int8"))
+    }})  # fmt: skip
+
+
 def without_certificate(bundle: Path) -> Path:
     for name in ("bundle.json", "certificate.json", "golden.npz"):
         (bundle / name).unlink()

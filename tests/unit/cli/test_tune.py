@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from tests.unit.cli.test_bench import FakeWorker
-from tests.unit.cli.test_folders import bundle, seal  # noqa: F401 - a fixture
+from tests.unit.cli.test_folders import add_int8, bundle, seal  # noqa: F401 - a fixture
 
 from onnxpipe.bundle import open_bundle
 from onnxpipe.cli import main
@@ -25,17 +25,13 @@ pytest.importorskip("onnxruntime")
 @pytest.fixture
 def folder(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
     """A bundle in fp32 and int8, half of whose decisions int8 changes; timed by stand-ins."""
-    (bundle / "onnx" / "model_int8.onnx").write_bytes((bundle / "onnx" / "model.onnx").read_bytes())
     certificate = json.loads((bundle / "certificate.json").read_text())
     entry = certificate["graphs"]["model"]["fp32"]
     certificate["graphs"]["model"] = {
         "fp32": {**entry, "decision_agreement": 1.0}, "int8": {**entry, "decision_agreement": 0.5}
     }  # fmt: skip
     (bundle / "certificate.json").write_text(json.dumps(certificate))
-    seal(bundle, {"model": {
-        name: {"path": f"onnx/model{suffix}.onnx", "inputs": ["x"], "outputs": ["y"]}
-        for name, suffix in (("fp32", ""), ("int8", "_int8"))
-    }})  # fmt: skip
+    add_int8(bundle)
     monkeypatch.setenv("ONNXPIPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(run, "Worker", FakeWorker)
     return bundle
@@ -93,7 +89,9 @@ def test_another_content_has_no_choice(folder: Path) -> None:
 
 def test_wrong_calls(folder: Path) -> None:
     assert "such as 20ms" in tune(folder, "--p95", "soon", code=2).stderr
-    assert "such as 20%" in tune(folder, "--max-drop", "-1%", code=2).stderr
+    assert "above 0, such as 20ms" in tune(folder, "--p95", "0", code=2).stderr
+    for share in ("-1%", "101%", "nan"):
+        assert "such as 20%" in tune(folder, "--max-drop", share, code=2).stderr
     (folder / "bundle.json").unlink()
     assert "only what onnxpipe exported can be tuned" in tune(folder, code=2).stderr
 

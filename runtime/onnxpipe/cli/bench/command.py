@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpipe.cli import machine
-from onnxpipe.cli.guard import device_argument, traceback_option
+from onnxpipe.cli.guard import OutputFile, device_argument, traceback_option
 from onnxpipe.cli.terminal import echo, printable
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ class _Bench(click.Command):
               help="Calls a second that arrive at random; by default half of what the model answers.")  # fmt: skip
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often all is measured.")
 @click.option("--seconds", type=click.FloatRange(0.05), default=2.0, show_default=True, help="Of one measurement.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+@click.option("-o", "--output", type=OutputFile(), metavar="FILE",
               help="JSON file to write.")  # fmt: skip
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+@click.option("--html", type=OutputFile(), metavar="FILE",
               help="HTML page with plots to write (needs matplotlib: the extra plots).")  # fmt: skip
 @click.option("--compare", type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="FILE",
               help="Earlier JSON: mark what changed by more than it varies.")  # fmt: skip
@@ -145,6 +145,7 @@ def make_plan(
 
     Raises:
         click.UsageError: no task, or parameters that it does not have.
+        PrecisionError: a precision that the folder does not have.
         ValueError: the task needs an input.
     """
     from onnxpipe.bundle.layout import needed_graphs
@@ -161,6 +162,9 @@ def make_plan(
     named = [each.strip() for each in dtypes.split(",") if each.strip()] if dtypes else None
     graphs = needed_graphs(bundle.graphs)
     chosen = named or list(dict.fromkeys(precision for graph in graphs for precision in bundle.graphs[graph]))
+    for graph in graphs if named else ():
+        for dtype in chosen:
+            bundle.choose(graph, dtype)  # refuses, before the others are timed, a precision that is not there
     keywords = parse_params(params, spec.pipeline.Options)
     sample(spec, given, keywords)  # refuses here what no worker could make
     return Plan(

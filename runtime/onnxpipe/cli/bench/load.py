@@ -56,6 +56,11 @@ class Loaded:
         good = self.latencies and not self.failures and set(self.statuses) == {200}
         return bool(good) and 1000 * percentile(self.latencies, 0.99) <= objective
 
+    @property
+    def works(self) -> bool:
+        """Whether any request was answered, or told that the server is busy: else it is not what the load is for."""
+        return any(status in self.statuses for status in (200, 429, 503))
+
     def document(self) -> dict[str, Any]:
         """Describe it as JSON has it."""
         at = {f"p{share}": percentile(self.latencies, share / 100) for share in (50, 95, 99)} if self.latencies else {}

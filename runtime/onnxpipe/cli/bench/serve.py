@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpipe.cli.guard import traceback_option
+from onnxpipe.cli.guard import OutputFile, traceback_option
 from onnxpipe.cli.terminal import echo, printable
+from onnxpipe.errors import OnnxPipeError
 
 if TYPE_CHECKING:
     from onnxpipe.cli.bench.load import Loaded
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True,
               help="Seconds after which a request has failed.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the words and the times.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+@click.option("-o", "--output", type=OutputFile(), metavar="FILE",
               help="JSON file to write.")  # fmt: skip
 @traceback_option
 def command(
@@ -74,6 +75,8 @@ def command(
         (name, number), *_ = head.items()
         loads.append({**head, **found.document()})
         echo(printable(f"{name} {number:g}: {found}"))
+        if not found.works:
+            raise OnnxPipeError(f"{url} answered no request with 200: check the URL, its path, --body and --key")
         return found
 
     document: dict[str, Any] = {"url": url, "duration": duration, "loads": loads}
