@@ -80,9 +80,9 @@ class OutputFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Convert the text of an option to a `Path`."""
-        path = super().convert(value, param, ctx)
-        if not Path(path).parent.is_dir():
-            self.fail(f"no folder {str(Path(path).parent)!r} for {Path(path).name}", param, ctx)
+        path: Any = super().convert(value, param, ctx)
+        if not path.parent.is_dir():
+            self.fail(f"no folder {str(path.parent)!r} for {path.name}", param, ctx)
         return path
 
 
