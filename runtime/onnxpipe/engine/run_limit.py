@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from onnxpipe.engine.runtime import import_onnxruntime
@@ -30,18 +30,22 @@ def check_run_timeout(seconds: Any) -> float | None:
     return float(seconds)
 
 
-@contextmanager
-def limited_run(seconds: float | None) -> Iterator[Any]:
-    """Yield the options of one run of ONNX Runtime, in which the terminate flag is set when the time is over.
+_NO_LIMIT = nullcontext()
+
+
+def limited_run(seconds: float | None) -> AbstractContextManager[Any]:
+    """Return a context with the options of one run of ONNX Runtime, whose terminate flag is set when the time is over.
 
     ONNX Runtime looks at the flag between two operators, those of subgraphs (the body of a loop) included.
 
     Args:
-        seconds: the most seconds of the run; None yields None, which is no limit and costs nothing.
+        seconds: the most seconds of the run; None gives None, which is no limit and costs nothing.
     """
-    if seconds is None:
-        yield None
-        return
+    return _NO_LIMIT if seconds is None else _limited(seconds)
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[Any]:
     options, watch = import_onnxruntime().RunOptions(), _watch
     watch.begin(options, seconds)
     try:

@@ -35,7 +35,7 @@ __all__ = [
     "Outputs",
     "Work",
     "answer",
-    "answer_one",
+    "run_rows",
 ]
 
 #: The rows of one input with their outputs.
@@ -162,21 +162,18 @@ def answer(
             yield _finish(waiting.popleft(), work, on_error)
 
 
-def answer_one(value: Any, work: Work) -> Any:
-    """Answer one input: as `answer` does, without what only several inputs need.
+def run_rows(rows: Sequence[Row], work: Work) -> Answered:
+    """Run the rows of one input in batches of similar length.
 
     Raises:
-        Exception: the error that the input caused.
+        Exception: the error that a row caused.
     """
-    rows = list(work.encode(value))
-    if len(rows) == 1:
-        return work.decode([(rows[0], work.run(rows)[0])])
     item = _Item(0, [Ticket(row) for row in rows], len(rows))
     for batch in _cut([(item, n) for n in range(len(rows))], work):
         _run(batch, work)
     if item.error is not None:
         raise item.error
-    return work.decode(item.answered)
+    return item.answered
 
 
 _Slot = tuple[_Item, int]  # an item and the number of its row

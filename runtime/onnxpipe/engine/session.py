@@ -121,10 +121,11 @@ class Session:
             RuntimeError: ONNX Runtime failed, e.g. on a token number that the model does not have.
             RunTimeoutError: it took longer than `run_timeout`. The session can be used again.
         """
-        names = list(self.outputs) if outputs is None else list(outputs)
-        for name in names:
-            if name not in self.outputs:
-                raise ValueError(f"{self.path.name} has no output {name!r}; it has {', '.join(self.outputs)}")
+        names = list(self.outputs if outputs is None else outputs)
+        if outputs is not None:
+            for name in names:
+                if name not in self.outputs:
+                    raise ValueError(f"{self.path.name} has no output {name!r}; it has {', '.join(self.outputs)}")
         cast = self._cast(feeds)
         with limited_run(self.run_timeout) as limit:
             try:
@@ -190,7 +191,7 @@ def _spec(path: Path, node: Any) -> TensorSpec:
 
 def _fit(spec: TensorSpec, array: Array) -> Array:
     axes = zip(spec.shape, array.shape, strict=False)
-    if len(spec.shape) != array.ndim or any(isinstance(want, int) and want != got for want, got in axes):
+    if len(spec.shape) != array.ndim or any(want != got and isinstance(want, int) for want, got in axes):
         raise ValueError(f"{spec.name!r} has the shape {array.shape}; the graph takes {spec.shape}")
     if array.dtype == spec.dtype or spec.dtype.kind == "O":
         return array

@@ -95,9 +95,10 @@ class EncoderModel(Model):
         feeds = dict(inputs)
         types = feeds.get("token_type_ids")
         # A model of one segment; DeBERTa's (type_vocab_size 0) take the tokenizer's segments and ignore them.
-        one_segment = types is not None and (not types.any() or self.config.get("type_vocab_size") == 0)
-        if one_segment and "token_type_ids" not in known:
-            del feeds["token_type_ids"]
+        if types is not None and "token_type_ids" not in known:
+            one_segment = not types.any() or self.config.get("type_vocab_size") == 0
+            if one_segment:
+                del feeds["token_type_ids"]
         mask = feeds.get("pixel_mask")
         if mask is not None and mask.all():  # it masks nothing; not every graph has it, and optimum's wants 64 x 64
             del feeds["pixel_mask"]

@@ -56,7 +56,7 @@ def check_numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
     Raises:
         ValueError: it has.
     """
-    if array.dtype.kind == "f" and array.size and (least := array.min()) != least:
+    if array.dtype.kind == "f" and array.size and (least := np.minimum.reduce(array, axis=None)) != least:
         raise ValueError(
             f"the model's output {name!r} is not a number (NaN) for this input: the graph overflows or is damaged; "
             'try dtype="fp32", or export the model again'

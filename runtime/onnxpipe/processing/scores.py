@@ -13,8 +13,8 @@ Array = NDArray[Any]
 def softmax(logits: Array) -> Array:
     """Compute the softmax over the last axis in float32; any shape, same shape out."""
     logits = logits.astype(np.float32, copy=False)
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True))
+    shifted = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
+    return np.asarray(shifted / np.add.reduce(shifted, axis=-1, keepdims=True))
 
 
 def sigmoid(logits: Array) -> Array:

@@ -89,6 +89,8 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
     function_to_apply = ClassificationFunction.NONE
 
     def parse(self, kwargs: Mapping[str, Any], base: TextClassificationOptions | None) -> TextClassificationOptions:
+        if not kwargs and base is not None:
+            return base
         own = {k: v for k, v in kwargs.items() if k in {"top_k", "function_to_apply", "return_all_scores"}}
         rest = {k: v for k, v in kwargs.items() if k not in own}
         for name in rest:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from onnxpipe.engine.batching import Padding, Row, groups, split, stack
-from onnxpipe.engine.scheduler import ItemError, Work, answer, answer_one
+from onnxpipe.engine.scheduler import ItemError, Work, answer, run_rows
 
 
 def row(length: int, value: int = 1) -> Row:
@@ -157,10 +157,14 @@ def test_a_failing_batch_is_run_row_by_row() -> None:
     assert batches == [[5, 33, 6], [5], [33], [6]]
 
 
+def rows_of_one(value: int, work: Work) -> Any:
+    return work.decode(run_rows(list(work.encode(value)), work))
+
+
 @pytest.mark.parametrize("length", [1, 99, 120, 5_000])
 def test_one_input_is_answered_as_a_list_of_it(length: int) -> None:
     batches: dict[str, list[list[int]]] = {"one": [], "list": []}
-    assert [answer_one(length, echo(batches["one"]))] == list(answer([length], echo(batches["list"]), hurry=False))
+    assert [rows_of_one(length, echo(batches["one"]))] == list(answer([length], echo(batches["list"]), hurry=False))
     assert batches["one"] == batches["list"]
 
 
@@ -169,7 +173,7 @@ def test_one_input_is_answered_as_a_list_of_it(length: int) -> None:
 )
 def test_one_input_raises_its_own_error(value: int, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"negative|the model fails"):
-        answer_one(value, echo(bad=70 if value == 120 else value))
+        rows_of_one(value, echo(bad=70 if value == 120 else value))
 
 
 def test_workers_encode_beside_the_model() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeVar
 
-from onnxpipe.processing.text.panics import damage_reported
+from onnxpipe.processing.text.panics import damage_reported, report_of
 from onnxpipe.processing.text.strategies import Truncation
 from onnxpipe.processing.text.unigram_backend import UnigramPieces
 
@@ -88,12 +88,16 @@ class BackendLock:
         return damage_reported(self.source)
 
     def _run(self, state: Any, call: Callable[[], T]) -> T:
-        with self.reported():
+        try:
             self._enter(state)
             try:
                 return call()
             finally:
                 self._leave()
+        except BaseException as error:  # as `reported` does it; a context would cost as much as a short text's tokens
+            if (report := report_of(self.source, error)) is None:
+                raise
+            raise report from None
 
     def _enter(self, wanted: Any) -> None:
         with self._free:

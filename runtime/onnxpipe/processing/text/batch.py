@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
-from onnxpipe.processing.text.strategies import PaddingStrategy, Truncation
+from onnxpipe.processing.text.strategies import Limits, PaddingStrategy, Truncation, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,54 @@ class ResolvedCall:
     names: tuple[str, ...]
     length: bool
     warn: bool
+
+
+#: The rows that a call may return beside `input_ids`.
+OPTIONAL = ("token_type_ids", "attention_mask", "special_tokens_mask", "offset_mapping")
+
+
+@lru_cache(maxsize=64, typed=True)
+def resolve_call(
+    padding: Any,
+    truncation: Any,
+    max_length: int | None,
+    stride: int,
+    pad_to_multiple_of: int | None,
+    padding_side: str | None,
+    limits: Limits,
+    split: bool,
+    add_special_tokens: bool,
+    words: bool,
+    return_tensors: Any,
+    overflow: bool,
+    wanted: tuple[bool | None, ...],
+    usual: tuple[str, ...],
+    length: bool,
+    verbose: bool,
+) -> ResolvedCall:
+    """Combine a call's arguments with the tokenizer's defaults; see `resolve` and `ResolvedCall`.
+
+    `wanted` tells which of `OPTIONAL` to return, None for those that are `usual`.
+
+    Raises:
+        ValueError: as `resolve` does.
+    """
+    pad, cut, most = resolve(
+        padding, truncation, max_length, stride, pad_to_multiple_of, padding_side, limits, verbose=verbose
+    )
+    optional = (name for name, want in zip(OPTIONAL, wanted, strict=True) if want or (want is None and name in usual))
+    return ResolvedCall(
+        pad=pad,
+        cut=cut,
+        split=split,
+        add_special_tokens=add_special_tokens,
+        words=words,
+        return_tensors=return_tensors,
+        overflow=overflow,
+        names=("input_ids", *optional),
+        length=length,
+        warn=verbose and most is None,
+    )
 
 
 _FIELDS = {

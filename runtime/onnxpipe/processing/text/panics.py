@@ -28,17 +28,23 @@ def damage_reported(file: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        panic = type(error).__name__ == "PanicException"
-        if not panic and type(error) is not Exception:
+        if (report := report_of(file, error)) is None:
             raise
-        if not panic and str(error).startswith(_NO_SECOND):
-            raise ValueError(
-                "truncation='only_second' cuts the second text of a pair, and there is none: pass truncation=True"
-            ) from None
-        if not panic and str(error).startswith(_TOO_LONG):
-            raise TextTooLongError(
-                "the text of the pair that truncation may not cut is too long: it leaves no room for the other one; "
-                "shorten it, or pass a larger max_length or another truncation"
-            ) from None
-        # the panic itself is not kept as the cause: whoever pickles or logs the error would meet it again
-        raise BundleError(f"{file} is damaged: the tokenizers library failed with: {error}") from None
+        raise report from None  # whoever pickles or logs an error with the panic as its cause would meet it again
+
+
+def report_of(file: str, error: BaseException) -> BundleError | ValueError | None:
+    """Make the error that `damage_reported` raises instead of one; None where that stays as it is."""
+    panic = type(error).__name__ == "PanicException"
+    if not panic and type(error) is not Exception:
+        return None
+    if not panic and str(error).startswith(_NO_SECOND):
+        return ValueError(
+            "truncation='only_second' cuts the second text of a pair, and there is none: pass truncation=True"
+        )
+    if not panic and str(error).startswith(_TOO_LONG):
+        return TextTooLongError(
+            "the text of the pair that truncation may not cut is too long: it leaves no room for the other one; "
+            "shorten it, or pass a larger max_length or another truncation"
+        )
+    return BundleError(f"{file} is damaged: the tokenizers library failed with: {error}")

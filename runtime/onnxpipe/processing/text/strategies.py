@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from operator import index
-from typing import Any
+from typing import Any, NamedTuple
 
 from onnxpipe.processing.padding_strategy import padding_strategy, truncation_strategy
 
@@ -55,8 +55,7 @@ class PaddingStrategy:
         return length
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """The tokenizer's own limits, for what a call leaves open."""
 
     model_max_length: int

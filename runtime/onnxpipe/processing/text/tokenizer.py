@@ -14,7 +14,7 @@ from onnxpipe.bundle import HubOptions, fetch
 from onnxpipe.errors import BundleError, ModelNotFoundError, OnnxPipeError
 from onnxpipe.processing.arrays import check_tensor_type
 from onnxpipe.processing.text.backend_lock import BackendLock, BackendState
-from onnxpipe.processing.text.batch import ResolvedCall, build_batch
+from onnxpipe.processing.text.batch import ResolvedCall, build_batch, resolve_call
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.processing.text.chat_templates import ChatTemplateMixin
 from onnxpipe.processing.text.decoding import DecodingMixin
@@ -26,7 +26,7 @@ from onnxpipe.processing.text.keywords import TokenizerCallOptions, TokenizerKey
 from onnxpipe.processing.text.languages import LanguageMixin, mark_language_codes
 from onnxpipe.processing.text.padding import PaddingMixin
 from onnxpipe.processing.text.panics import damage_reported
-from onnxpipe.processing.text.strategies import Limits, Truncation, resolve
+from onnxpipe.processing.text.strategies import Limits, Truncation
 from onnxpipe.processing.text.vocabulary import Vocabulary
 from onnxpipe.processing.text.windows import check_windows
 
@@ -250,30 +250,22 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
         if text is None and text_target is None:
             raise ValueError("You need to specify either `text` or `text_target`: the text is missing (None).")
         check_tensor_type(return_tensors)
-        names = (
-            ("token_type_ids", return_token_type_ids),
-            ("attention_mask", return_attention_mask),
-            ("special_tokens_mask", return_special_tokens_mask),
-            ("offset_mapping", return_offsets_mapping),
-        )
+        wanted = return_token_type_ids, return_attention_mask, return_special_tokens_mask, return_offsets_mapping
         limits = Limits(self.model_max_length, self.truncation_side, self.padding_side)
+        split = self.split_special_tokens if split_special_tokens is None else split_special_tokens
 
-        def resolved(length: int | None) -> ResolvedCall:
-            pad, cut, length = resolve(
-                padding, truncation, length, stride, pad_to_multiple_of, padding_side, limits, verbose=verbose
-            )
-            return ResolvedCall(
-                pad=pad,
-                cut=cut,
-                split=self.split_special_tokens if split_special_tokens is None else split_special_tokens,
-                add_special_tokens=add_special_tokens,
-                words=is_split_into_words,
-                return_tensors=return_tensors,
-                overflow=return_overflowing_tokens,
-                names=("input_ids", *(n for n, w in names if w or (w is None and n in self.model_input_names))),
-                length=return_length,
-                warn=verbose and length is None,
-            )
+        def resolved(most: int | None) -> ResolvedCall:
+            call = (
+                padding, truncation, most, stride, pad_to_multiple_of, padding_side, limits, split,
+                add_special_tokens, is_split_into_words, return_tensors, return_overflowing_tokens, wanted,
+                tuple(self.model_input_names), return_length, verbose,
+            )  # fmt: skip
+            if padding is not False:  # it may warn, each time
+                return resolve_call.__wrapped__(*call)
+            try:
+                return resolve_call(*call)
+            except TypeError:  # a value without a hash is of a wrong type, which is said
+                return resolve_call.__wrapped__(*call)
 
         target = max_length if max_target_length is None else max_target_length
         if text is None:
@@ -375,8 +367,10 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
                     )
 
     def _warn_of_length(self, rows: Sequence[Any]) -> None:
+        if not self.warns_of_length:
+            return
         longest = max(map(len, rows), default=0)
-        if self.warns_of_length and 0 < self.model_max_length < longest:
+        if 0 < self.model_max_length < longest:
             self._warn_once(
                 "length",
                 "Token indices sequence length is longer than the specified maximum sequence length for this model "

@@ -64,6 +64,8 @@ def checked_options(options: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_count(name: str, value: Any, least: int) -> None:
     """Raise UnsupportedError unless the value is a whole number of at least so many."""
+    if type(value) is int and value >= least:
+        return
     _checked(name, value, _Rule((int,), Range(least), ()))
 
 

@@ -30,7 +30,7 @@ from onnxpipe.engine.scheduler import (
     Outputs,
     Work,
     answer,
-    answer_one,
+    run_rows,
 )
 from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 from onnxpipe.models.base import Model
@@ -52,6 +52,8 @@ else:  # a default is known to Python from 3.13 on
     OptionsT = TypeVar("OptionsT")
 
 logger = logging.getLogger("onnxpipe")
+
+_CALL_OPTIONS = frozenset(CallOptions.__annotations__)
 
 
 class Pipeline(Generic[OptionsT]):
@@ -235,7 +237,7 @@ class Pipeline(Generic[OptionsT]):
         """
         if args:
             logger.warning("Ignoring args : %s", args)
-        call = {name: options.pop(name) for name in CallOptions.__annotations__ if name in options}
+        call = {name: options.pop(name) for name in _CALL_OPTIONS & options.keys()} if options else {}
         return self.dispatch(inputs, self.parse(options, self.options), **call)
 
     def dispatch(
@@ -253,16 +255,15 @@ class Pipeline(Generic[OptionsT]):
         if on_error not in ("raise", "return"):
             raise UnsupportedError(f"on_error={on_error!r}: choose 'raise' or 'return'")
         self.call_count += 1
-        work = Work(
-            encode=lambda value: self.encode(value, options),
-            run=lambda rows: self.run(rows, options),
-            decode=lambda rows: self.decode(_checked(rows), options),
-            encode_many=None if self.lazy else lambda values: self.encode_many(values, options),
-            can_pad=self.padding().token_id is not None and (size is not None or getattr(self.model, "pads", True)),
-            token_budget=self.token_budget * self.at_once,
-            window=self.window * self.at_once,
-            lazy=self.lazy,
-        )
+        many = isinstance(inputs, (list, types.GeneratorType)) or is_dataset(inputs)
+        if not many and size is None and not workers and not self.lazy and self.caller is None:
+            try:
+                return self._answer_one(inputs, options)
+            except Exception as error:
+                if on_error == "raise":
+                    raise
+                return ItemError(0, error)
+        work = self._work(options, size)
         if self.caller is not None:
             work = self.shared(work, options, size)
 
@@ -273,19 +274,34 @@ class Pipeline(Generic[OptionsT]):
             return list(answers(inputs, hurry=False))
         if isinstance(inputs, types.GeneratorType):
             return PipelineIterator(lambda: answers(inputs))
-        if is_dataset(inputs):
+        if many:
             return PipelineIterator(lambda: answers(rows_of(inputs)), -(-len(inputs) // (size or 1)))
-        if size is None and not workers and not self.lazy and self.caller is None:
-            try:
-                return answer_one(inputs, work)
-            except Exception as error:
-                if on_error == "raise":
-                    raise
-                return ItemError(0, error)
         (result,) = answers([inputs], hurry=False, on_error="return")
         if isinstance(result, ItemError) and on_error == "raise":
             raise result.error
         return result
+
+    def _answer_one(self, value: Any, options: OptionsT) -> Any:
+        """Answer one input: as `answer` does, without what only several inputs need."""
+        rows = list(self.encode(value, options))
+        if len(rows) == 1:
+            answered = [(rows[0], self.run(rows, options)[0])]
+        else:
+            answered = run_rows(rows, self._work(options, None))
+        return self.decode(_checked(answered), options)
+
+    def _work(self, options: OptionsT, size: int | None) -> Work:
+        """Make the steps of a call."""
+        return Work(
+            encode=lambda value: self.encode(value, options),
+            run=lambda rows: self.run(rows, options),
+            decode=lambda rows: self.decode(_checked(rows), options),
+            encode_many=None if self.lazy else lambda values: self.encode_many(values, options),
+            can_pad=self.padding().token_id is not None and (size is not None or getattr(self.model, "pads", True)),
+            token_budget=self.token_budget * self.at_once,
+            window=self.window * self.at_once,
+            lazy=self.lazy,
+        )
 
     def through(self, caller: Caller) -> Self:
         """Return a view of the pipeline for one call, whose rows wait in the caller's queue and share its batches."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Row
+from onnxpipe.processing.text.batch_encoding import BatchEncoding
 from onnxpipe.processing.text.tokenizer import Tokenizer
 
 
@@ -57,5 +58,6 @@ def rows_of_texts(
 
 def text_row(tokenizer: Tokenizer, encoding: Mapping[str, Any], extra: Any = None) -> Row:
     """Build the row of one encoded text: the tokenizer's outputs that models read, as int64 of shape (tokens,)."""
-    feeds = {k: np.asarray(encoding[k], np.int64) for k in tokenizer.model_input_names if k in encoding}
+    values = encoding.data if isinstance(encoding, BatchEncoding) else encoding
+    feeds = {k: np.asarray(values[k], np.int64) for k in tokenizer.model_input_names if k in values}
     return Row(feeds, len(feeds["input_ids"]), extra)
