@@ -21,7 +21,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     """Read the whole body; a second call returns it again.
 
     Raises:
-        RequestFault: 413, as soon as it is longer than `limit`; 400 if it ends too early.
+        RequestFault: 413, as soon as it is longer than `limit`; 499: the client was gone before its end.
     """
     from starlette.requests import ClientDisconnect
 
@@ -39,7 +39,7 @@ async def read_body(request: Request, limit: int) -> bytes:
                 raise _too_large(limit)
             parts.append(part)
     except ClientDisconnect:
-        raise bad_request("the connection ended before the body did") from None
+        raise RequestFault(499, "the client is gone", "gone") from None  # for the log: nobody reads it
     request.state.body = b"".join(parts)
     return bytes(request.state.body)
 

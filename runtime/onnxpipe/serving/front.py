@@ -59,9 +59,11 @@ class Front:
         headers = Headers(scope=scope)
         exchange = Exchange(_id_of(headers), _owner(scope, headers))
         scope.setdefault("state", {})["exchange"] = exchange
-        status = [0]
+        status, whole = [0], [False]
 
         async def answer(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                whole[0] = not message.get("more_body", False)
             if message["type"] == "http.response.start":
                 status[0] = message["status"]
                 out = MutableHeaders(scope=message)
@@ -86,7 +88,7 @@ class Front:
             self._running -= 1
             exchange.ended = exchange.started + exchange.seconds
             if scope["type"] == "http":
-                code = status[0] or 499  # the client was gone before there was an answer
+                code = status[0] if whole[0] else 499  # the client was gone before it had the whole answer
                 self._metrics.request(exchange, code)
                 _log(exchange, scope["method"], path, code)
                 if self._tracing is not None and path not in _OPEN:

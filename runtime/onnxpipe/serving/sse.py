@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
+from starlette.responses import StreamingResponse
+
 from onnxpipe.serving.bodies import to_json
 from onnxpipe.serving.faults import RequestFault
 
@@ -35,6 +37,14 @@ async def events(
     """
     first = await anext(source, None)
     return _rest(first, source, error, last)
+
+
+async def event_stream(
+    source: AsyncIterator[bytes], error: Callable[[RequestFault], Any], last: bytes = b""
+) -> StreamingResponse:
+    """Answer with a stream of events; see `events`."""
+    body = await events(source, error, last)
+    return StreamingResponse(body, media_type="text/event-stream", headers={"cache-control": "no-cache"})
 
 
 async def _rest(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from onnxpipe.serving.exchange import Exchange
 from onnxpipe.tasks.base.chats import with_chats
-from onnxpipe.tasks.base.streaming import TokenRecord, text_after, text_pieces
+from onnxpipe.tasks.base.sequences import SequenceEnds
+from onnxpipe.tasks.base.streaming import TokenRecord, answer_pieces, text_after
 
 
 @dataclass
@@ -26,6 +28,35 @@ class WrittenText:
     text: str = ""
     record: TokenRecord = field(default_factory=TokenRecord)
     reason: str = "stop"
+
+
+class SeveralTexts:
+    """The texts of one prompt: as many as are asked for, or one that stands for all where nothing is drawn at random.
+
+    Args:
+        options: of the call.
+        n: how many are asked for.
+
+    Attributes:
+        written: the texts that are generated.
+    """
+
+    def __init__(self, options: Mapping[str, Any], n: int) -> None:
+        self._n = n
+        self.written = [WrittenText() for _ in range(options.get("num_return_sequences", 1))]
+
+    def row(self, index: int) -> int:
+        """Return which text is the answer of an index."""
+        return index if len(self.written) > 1 else 0
+
+    def places(self, row: int) -> Sequence[int]:
+        """Return the indices of the answers that a text is."""
+        return (row,) if len(self.written) > 1 else range(self._n)
+
+    def note(self, exchange: Exchange) -> None:
+        """Note the tokens of prompt and answers, once they are written."""
+        exchange.prompt += self.written[0].record.prompt
+        exchange.generated += sum(len(each.record.generated) * len(self.places(0)) for each in self.written)
 
 
 class StopHolder:
@@ -75,47 +106,65 @@ def cut_at(text: str, stops: Sequence[str]) -> tuple[str, bool]:
 
 
 def write_pieces(view: Any, value: Any, options: Mapping[str, Any], written: WrittenText) -> Iterator[str]:
-    """Generate a text in pieces; when they are read, `written` is complete.
+    """Generate a text in pieces; when they are read, `written` is complete. See `write_several`."""
+    with contextlib.closing(write_several(view, value, options, [written])) as pieces:
+        for _, piece in pieces:
+            yield piece
+
+
+def write_several(
+    view: Any, value: Any, options: Mapping[str, Any], written: Sequence[WrittenText]
+) -> Generator[tuple[int, str], None, None]:
+    """Generate the texts of one prompt in pieces, each with its text's number; then `written` is complete.
 
     Args:
         view: a pipeline that generates texts.
         value: its input.
-        options: of the call.
-        written: takes the tokens, the text and the reason of its end.
+        options: of the call; `num_return_sequences`, if it is there, is the number of texts.
+        written: take the tokens, the text and the reason of its end, one for each text.
     """
     parsed = view.parse(options, view.options)
-    stops = stop_strings(options)
-    holder = StopHolder(stops)
-    with contextlib.closing(text_pieces(view, view.one_input(with_chats(value)), parsed, written.record)) as pieces:
-        for piece in pieces:
-            if ready := holder.add(piece):
-                written.text += ready
-                yield ready
-    if rest := holder.end():
-        written.text += rest
-        yield rest
-    written.reason = end_reason(view, parsed, written.record.generated, holder.hit)
+    stops, ends = stop_strings(options), SequenceEnds.of(view.resolved(parsed))
+    holders = [StopHolder(stops) for _ in written]
+    records = [each.record for each in written]
+    source = answer_pieces(view, view.one_input(with_chats(value)), parsed, records, ends.eos)
+    with contextlib.closing(source) as pieces:
+        for number, piece in pieces:
+            if ready := holders[number].add(piece):
+                written[number].text += ready
+                yield number, ready
+    for number, (holder, each) in enumerate(zip(holders, written, strict=True)):
+        if rest := holder.end():
+            each.text += rest
+            yield number, rest
+        each.record.generated = _own_tokens(each.record.generated, ends, len(written))
+        each.reason = end_reason(ends, each.record.generated, holder.hit)
 
 
 def write_texts(view: Any, value: Any, options: Mapping[str, Any]) -> list[WrittenText]:
     """Generate the texts of one prompt at once, in company with other calls: one, or `num_return_sequences`."""
     if not hasattr(view, "prompt_ids"):
-        written = WrittenText()
-        for _ in write_pieces(view, value, options, written):
+        several = [WrittenText() for _ in range(options.get("num_return_sequences", 1))]
+        for _ in write_several(view, value, options, several):
             pass
-        return [written]
+        return several
     parsed = view.parse({**options, "return_tensors": True}, view.options)
     answers = view.dispatch(view.one_input(value), parsed)
     prompt = view.prompt_ids(value, **options)
     before = prompt if view.continues_prompt(view.one_input(value), parsed) else []
-    found = []
+    ends, found = SequenceEnds.of(view.resolved(parsed)), []
     for answer in answers:
         tokens = [token for token in answer["generated_token_ids"][len(prompt) :] if token >= 0]
+        tokens = _own_tokens(tokens, ends, len(answers))
         text = text_after(view.tokenizer, before, tokens, **view.decode_kwargs(parsed))
         text, hit = cut_at(text, stop_strings(options))
-        record = TokenRecord(len(prompt), tokens)
-        found.append(WrittenText(text, record, end_reason(view, parsed, tokens, hit)))
+        found.append(WrittenText(text, TokenRecord(len(prompt), tokens), end_reason(ends, tokens, hit)))
     return found
+
+
+def _own_tokens(tokens: list[int], ends: SequenceEnds, texts: int) -> list[int]:
+    """Cut off what a text is filled up with while others go on."""
+    return tokens if texts == 1 else tokens[: ends.length(np.array(tokens, np.int64), 0)]
 
 
 def stop_strings(options: Mapping[str, Any]) -> list[str]:
@@ -124,9 +173,6 @@ def stop_strings(options: Mapping[str, Any]) -> list[str]:
     return [stops] if isinstance(stops, str) else list(stops)
 
 
-def end_reason(view: Any, parsed: Any, generated: Sequence[int], hit: bool) -> str:
+def end_reason(ends: SequenceEnds, generated: Sequence[int], hit: bool) -> str:
     """Tell why a text ended: "stop" or "length"."""
-    ends = view.resolved(parsed).get("eos_token_id")
-    last = generated[-1:] if generated else []
-    ended = bool(last) and ends is not None and last[0] in np.atleast_1d(ends)
-    return "stop" if hit or ended else "length"
+    return "stop" if hit or (generated and generated[-1] in ends.eos) else "length"

@@ -83,6 +83,10 @@ def test_openai_chats(openai: Any, pipes: dict[str, Any]) -> None:
     expected = pipes["w"](CHAT, return_full_text=False, num_return_sequences=3, seed=5, do_sample=True,
                           temperature=1.0, max_new_tokens=12)  # fmt: skip
     assert [choice.message.content for choice in sampled.choices] == [each["generated_text"] for each in expected]
+    streamed = [""] * 3
+    for chunk in ask(temperature=1, n=3, seed=5, stream=True):
+        streamed[chunk.choices[0].index] += chunk.choices[0].delta.content or ""
+    assert streamed == [choice.message.content for choice in sampled.choices]
     scores = ask(logprobs=True, top_logprobs=2).choices[0].logprobs.content
     assert "".join(each.token for each in scores) == own and all(len(each.top_logprobs) == 2 for each in scores)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,39 @@ def test_sampling_several_answers_and_seeds(web: Any) -> None:
     assert [each["message"]["content"] for each in answers] == [each["generated_text"] for each in expected]
     greedy = ask(web, n=2).json()["choices"]
     assert [each["index"] for each in greedy] == [0, 1] and len({each["message"]["content"] for each in greedy}) == 1
+
+
+def joined(chunks: list[Any], part: Callable[[Any], str]) -> dict[int, tuple[str, str, Any]]:
+    """The texts of a stream by their index, with why they ended and their log-probabilities."""
+    found: dict[int, tuple[str, str, Any]] = {}
+    for choice in (choice for chunk in chunks for choice in chunk["choices"]):
+        index = choice["index"]
+        text, reason, logprobs = found.get(index, ("", None, None))
+        assert reason is None  # nothing follows
+        found[index] = (text + part(choice), choice["finish_reason"], choice["logprobs"] or logprobs)
+    return found
+
+
+@pytest.mark.parametrize("more", [{"temperature": 1.5, "seed": 5}, {"temperature": 0}, {"stop": ["e"], "seed": 5}])
+@pytest.mark.parametrize("slots", [0, 8])
+def test_a_stream_of_several_answers_is_the_same(slots: int, more: dict[str, Any]) -> None:
+    web = client({"w": writer()}, slots=slots)
+    fields = {"n": 3, "max_tokens": 60, "logprobs": True, **more}
+    answer = ask(web, **fields).json()
+    whole = {c["index"]: (c["message"]["content"], c["finish_reason"], c["logprobs"]) for c in answer["choices"]}
+    chunks = events(ask(web, **fields, stream=True, stream_options={"include_usage": True}))
+    assert joined(chunks, lambda choice: choice["delta"].get("content", "")) == whole
+    assert [each["choices"][0]["delta"].get("role") for each in chunks[:3]] == ["assistant"] * 3
+    assert chunks[-1]["usage"] == answer["usage"]
+
+
+def test_several_answers_count_their_own_tokens(web: Any) -> None:
+    answer = ask(web, n=3, max_tokens=60, temperature=1.5, seed=5, logprobs=True).json()
+    ended = [each for each in answer["choices"] if each["finish_reason"] == "stop"]
+    assert ended and len({len(each["message"]["content"]) for each in answer["choices"]}) == 3
+    counted = [len(each["message"]["content"]) + (each in ended) for each in answer["choices"]]  # with the end token
+    assert [len(each["logprobs"]["content"]) for each in answer["choices"]] == counted
+    assert answer["usage"]["completion_tokens"] == sum(counted)
 
 
 def test_stop_strings_are_never_sent_even_in_part(web: Any) -> None:
@@ -182,6 +216,12 @@ def test_completions(web: Any) -> None:
     chunks = events(complete(prompt="once", stream=True, stream_options={"include_usage": True}))
     assert "".join(each["choices"][0]["text"] for each in chunks[:-1]) == answer["choices"][0]["text"]
     assert chunks[-1]["usage"] == answer["usage"]
+    for fields in ({"n": 2, "temperature": 1.5, "seed": 1, "echo": True}, {"logprobs": 2, "prompt": "once"}):
+        fields = {"prompt": ["once", "a"], "max_tokens": 30, **fields}
+        answer = complete(**fields).json()
+        chunks = events(complete(**fields, stream=True, stream_options={"include_usage": True}))
+        whole = {c["index"]: (c["text"], c["finish_reason"], c["logprobs"]) for c in answer["choices"]}
+        assert joined(chunks, lambda choice: choice["text"]) == whole and chunks[-1]["usage"] == answer["usage"]
     scores = complete(prompt="once", logprobs=2, max_tokens=3).json()["choices"][0]["logprobs"]
     assert [len(scores[name]) for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")] == [3] * 4
     assert complete(prompt=[10**6]).status_code == 400
@@ -215,7 +255,6 @@ def test_embeddings(tmp_path: Path) -> None:
         ({"temperatur": 1}, "did you mean 'temperature'"), ({"temperature": 3}, "not in 0 to 2"),
         ({"n": 1000}, "n=1000"), ({"stop": ["a"] * 5}, "up to 4"), ({"max_tokens": 10**9}, "max_tokens"),
         ({"top_logprobs": 3}, "needs logprobs"), ({"store": True}, "store is not supported"),
-        ({"n": 2, "stream": True}, "n out"),
         ({"tools": [{"type": "x"}]}, "each tool"), ({"tool_choice": "required"}, "needs tools"),
         ({"tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "no"}}}, "tool_choice"),
         ({"response_format": "json"}, "response_format"), ({"stream": "yes"}, "true or false"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import re
 import threading
 from typing import Any
 
@@ -166,6 +168,40 @@ def test_metrics() -> None:
     assert 'onnxpipe_batch_rows_count{model="s"} 1.0' in text
     assert 'onnxpipe_queue_rows{model="s"} 0.0' in text
     assert 'onnxpipe_info{dtype="float32",model="s"' in text
+
+
+@pytest.mark.parametrize("body", [b'{"prompt": "once", "max_tokens": 90, "stream": true}', b'{"prompt": "onc'])
+def test_a_client_that_leaves_is_counted_as_one(body: bytes) -> None:
+    """A stream whose client is gone after the first piece, and a body that does not come to its end."""
+    from onnxpipe.serving import app
+
+    application, cut = app({"w": writer()}), not body.endswith(b"}")
+    scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "method": "POST",
+             "path": "/v1/completions", "raw_path": b"/v1/completions", "root_path": "", "scheme": "http",
+             "query_string": b"", "headers": [], "client": ("::1", 1), "server": ("::1", 2)}  # fmt: skip
+    left = [{"type": "http.request", "body": body, "more_body": cut}]
+
+    async def visit() -> None:
+        gone = asyncio.Event()
+
+        async def receive() -> Any:
+            if left:
+                return left.pop()
+            if not cut:
+                await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body" and not cut:
+                gone.set()
+                await asyncio.Event().wait()  # nobody reads
+
+        await application(scope, receive, send)
+
+    asyncio.run(visit())
+    text = application.state.server.metrics.text().decode()
+    codes = re.findall(r'onnxpipe_requests_total\{code="(\d+)".* 1\.0', text)
+    assert codes == ["499"]
 
 
 def test_a_full_server_refuses_and_says_when_to_come_back() -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from onnxpipe.processing.plain_values import is_image, png
@@ -25,7 +25,7 @@ from onnxpipe.serving.inputs import read_inputs
 from onnxpipe.serving.limits import check_size
 from onnxpipe.serving.parameters import unknown_field
 from onnxpipe.serving.served import ServedModel
-from onnxpipe.serving.sse import event, events
+from onnxpipe.serving.sse import event, event_stream
 from onnxpipe.serving.texts import WrittenText, write_pieces
 from onnxpipe.tasks.base.generation import GenerationPipeline
 
@@ -147,9 +147,7 @@ class HuggingFaceRoutes:
             yield event({"index": number + 1, "token": {"id": None, "text": "", "logprob": None, "special": True},
                          "generated_text": written.text, "details": details})  # fmt: skip
 
-        return StreamingResponse(
-            await events(pieces_as_events(), lambda fault: {"error": fault.message}), media_type="text/event-stream"
-        )
+        return await event_stream(pieces_as_events(), lambda fault: {"error": fault.message})
 
 
 def _with_parts(body: Mapping[str, Any], served: ServedModel) -> Any:

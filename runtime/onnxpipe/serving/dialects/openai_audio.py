@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Message
 
@@ -23,7 +23,7 @@ from onnxpipe.serving.faults import RequestFault, bad_request
 from onnxpipe.serving.limits import check_size, seconds_of
 from onnxpipe.serving.parameters import unknown_field
 from onnxpipe.serving.served import ServedModel
-from onnxpipe.serving.sse import event, events
+from onnxpipe.serving.sse import event, event_stream
 
 if TYPE_CHECKING:
     from onnxpipe.serving.server import ServerState
@@ -246,7 +246,7 @@ async def _stream(answer: Mapping[str, Any]) -> Response:
         yield event({"type": "transcript.text.delta", "delta": text})
         yield event({"type": "transcript.text.done", "text": text})
 
-    return StreamingResponse(await events(parts(), openai_error), media_type="text/event-stream")
+    return await event_stream(parts(), openai_error)
 
 
 def _voice(body: Mapping[str, Any], served: ServedModel) -> dict[str, Any]:

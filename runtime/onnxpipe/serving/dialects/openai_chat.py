@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from onnxpipe.serving.bodies import json_response, read_object
@@ -21,8 +21,8 @@ from onnxpipe.serving.inputs import flat_text, read_messages
 from onnxpipe.serving.limits import check_size
 from onnxpipe.serving.scores import LogprobRecorder, TokenScore
 from onnxpipe.serving.served import ServedModel
-from onnxpipe.serving.sse import event, events
-from onnxpipe.serving.texts import WrittenText, write_pieces, write_texts
+from onnxpipe.serving.sse import event, event_stream
+from onnxpipe.serving.texts import SeveralTexts, WrittenText, write_several, write_texts
 from onnxpipe.serving.tool_calls import call_schema, may_be_call, parse_calls
 from onnxpipe.tasks.base.chats import Chat
 from onnxpipe.tasks.text_generation import TextGenerationPipeline
@@ -40,6 +40,8 @@ _TEMPLATE = frozenset({
     "continue_final_message", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask",
     "tokenizer_kwargs",
 })  # fmt: skip
+#: The delta that every answer of a stream begins with.
+_BEGINNING = {"role": "assistant", "content": ""}
 
 
 @dataclass
@@ -101,12 +103,11 @@ class ChatRoutes:
             check_size([each.get("content") for each in call.chat.messages], served.spec, settings)
             return write_texts(view, call.chat, call.options)
 
-        written = await self._state.calls.answer(request, served, answer)
-        written = written * call.n if len(written) == 1 else written  # without sampling all are the same
-        prompt, generated = written[0].record.prompt, sum(len(each.record.generated) for each in written)
+        several = SeveralTexts(call.options, call.n)
+        several.written = await self._state.calls.answer(request, served, answer)
         exchange = exchange_of(request)
-        exchange.prompt, exchange.generated = prompt, generated
-        choices = [_choice(number, each, call) for number, each in enumerate(written)]
+        several.note(exchange)
+        choices = [_choice(index, several, call) for index in range(call.n)]
         return json_response({**call.frame("chat.completion"), "choices": choices, "usage": usage(exchange)})
 
     def _read(self, body: Mapping[str, Any], served: ServedModel) -> ChatCall:
@@ -174,48 +175,48 @@ class ChatRoutes:
         }
 
     async def _stream(self, request: Request, call: ChatCall, count: bool) -> Response:
-        if call.n > 1:
-            raise bad_request("a stream has one answer: leave n out", "n")
-        written, exchange = WrittenText(), exchange_of(request)
-        settings = self._state.settings
+        settings, exchange = self._state.settings, exchange_of(request)
+        several = SeveralTexts(call.options, call.n)
 
         def pieces(view: Any) -> Any:
             check_size([each.get("content") for each in call.chat.messages], call.served.spec, settings)
-            return write_pieces(view, call.chat, call.options, written)
+            return write_several(view, call.chat, call.options, several.written)
 
         source = self._state.calls.stream(request, call.served, pieces)
 
-        def chunk(delta: Mapping[str, Any], reason: str | None = None, logprobs: Any = None) -> bytes:
-            choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
+        def chunk(index: int, delta: Mapping[str, Any], reason: str | None = None, logprobs: Any = None) -> bytes:
+            choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
             more = {"usage": None} if count else {}
             return event({**call.frame("chat.completion.chunk"), "choices": [choice], **more})
 
         async def chunks() -> AsyncIterator[bytes]:
-            begun, held = False, ""
-            async for piece in source:
+            begun, held = False, [""] * len(several.written)
+            async for row, piece in source:
                 if not begun:
                     begun = True
-                    yield chunk({"role": "assistant", "content": ""})
-                held += piece
-                if not call.tools or not may_be_call(held):
-                    yield chunk({"content": held})
-                    held = ""
-            if not begun:
-                yield chunk({"role": "assistant", "content": ""})
-            exchange.prompt, exchange.generated = written.record.prompt, len(written.record.generated)
-            said, calls = parse_calls(held, call.tools) if held else ("", [])
-            if said:
-                yield chunk({"content": said})
-            for number_, each in enumerate(calls):
-                yield chunk({"tool_calls": [{"index": number_, **each.entry()}]})
-            logprobs = _logprobs(call, 0, written)
-            yield chunk({}, "tool_calls" if calls else written.reason, logprobs)
+                    for index in range(call.n):
+                        yield chunk(index, _BEGINNING)
+                held[row] += piece
+                if not call.tools or not may_be_call(held[row]):
+                    for index in several.places(row):
+                        yield chunk(index, {"content": held[row]})
+                    held[row] = ""
+            several.note(exchange)
+            for index in range(call.n):
+                if not begun:
+                    yield chunk(index, _BEGINNING)
+                row = several.row(index)
+                written, rest = several.written[row], held[row]
+                said, calls = parse_calls(rest, call.tools) if rest else ("", [])
+                if said:
+                    yield chunk(index, {"content": said})
+                for number_, each in enumerate(calls):
+                    yield chunk(index, {"tool_calls": [{"index": number_, **each.entry()}]})
+                yield chunk(index, {}, "tool_calls" if calls else written.reason, _logprobs(call, row, written))
             if count:
-                tokens = usage(exchange)
-                yield event({**call.frame("chat.completion.chunk"), "choices": [], "usage": tokens})
+                yield event({**call.frame("chat.completion.chunk"), "choices": [], "usage": usage(exchange)})
 
-        body = await events(chunks(), openai_error, b"data: [DONE]\n\n")
-        return StreamingResponse(body, media_type="text/event-stream", headers={"cache-control": "no-cache"})
+        return await event_stream(chunks(), openai_error, b"data: [DONE]\n\n")
 
 
 def _chats(served: ServedModel) -> bool:
@@ -248,7 +249,9 @@ def _read_calls(message: dict[str, Any]) -> None:
     message["tool_calls"] = read
 
 
-def _choice(number_: int, written: WrittenText, call: ChatCall) -> dict[str, Any]:
+def _choice(index: int, several: SeveralTexts, call: ChatCall) -> dict[str, Any]:
+    row = several.row(index)
+    written = several.written[row]
     content, calls = parse_calls(written.text, call.tools) if call.tools else (written.text, [])
     message: dict[str, Any] = {
         "role": "assistant",
@@ -258,7 +261,7 @@ def _choice(number_: int, written: WrittenText, call: ChatCall) -> dict[str, Any
     if calls:
         message["tool_calls"] = [each.entry() for each in calls]
     return {
-        "index": number_, "message": message, "logprobs": _logprobs(call, number_, written),
+        "index": index, "message": message, "logprobs": _logprobs(call, row, written),
         "finish_reason": "tool_calls" if calls else written.reason,
     }  # fmt: skip
 
@@ -266,7 +269,6 @@ def _choice(number_: int, written: WrittenText, call: ChatCall) -> dict[str, Any
 def _logprobs(call: ChatCall, row: int, written: WrittenText) -> dict[str, Any] | None:
     if call.recorder is None:
         return None
-    row = min(row, max(0, len(call.recorder.steps) - 1))
     scores = call.recorder.finish(row, written.record.generated)
     return {"content": [_entry(each, call) for each in scores], "refusal": None}
 
@@ -287,11 +289,3 @@ def usage(exchange: Exchange) -> dict[str, Any]:
         "prompt_tokens": prompt, "completion_tokens": generated, "total_tokens": prompt + generated,
         "prompt_tokens_details": {"cached_tokens": cached},
     }  # fmt: skip
-
-
-def choices_of(texts: Sequence[str], reasons: Sequence[str]) -> list[dict[str, Any]]:
-    """Make the choices of plain completions."""
-    return [
-        {"index": number_, "text": text, "logprobs": None, "finish_reason": reason}
-        for number_, (text, reason) in enumerate(zip(texts, reasons, strict=True))
-    ]

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from onnxpipe.serving.bodies import json_response, read_object
 from onnxpipe.serving.dialects.errors import endpoint, openai_error
-from onnxpipe.serving.dialects.openai_chat import choices_of, usage
+from onnxpipe.serving.dialects.openai_chat import usage
 from onnxpipe.serving.dialects.openai_options import check_fields, flag, generation_options, number, with_usage
 from onnxpipe.serving.exchange import exchange_of
 from onnxpipe.serving.faults import RequestFault, bad_request
 from onnxpipe.serving.scores import LogprobRecorder
 from onnxpipe.serving.served import ServedModel
-from onnxpipe.serving.sse import event, events
-from onnxpipe.serving.texts import WrittenText, write_pieces, write_texts
+from onnxpipe.serving.sse import event, event_stream
+from onnxpipe.serving.texts import SeveralTexts, WrittenText, write_several, write_texts
 from onnxpipe.tasks.text_generation import TextGenerationPipeline
 
 if TYPE_CHECKING:
@@ -58,66 +59,102 @@ class CompletionRoutes:
         echo, top = flag(body, "echo"), number(body, "logprobs", (0, 5), whole=True)
         if top is not None and (len(prompts) > 1 or echo):
             raise bad_request("logprobs are for one prompt, without echo", "logprobs")
-        head = {"id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion", "created": int(time.time()),
-                "model": served.name}  # fmt: skip
-        if flag(body, "stream"):
-            if len(prompts) > 1 or n > 1 or top is not None:
-                raise bad_request("a stream has one prompt and one answer, without logprobs", "stream")
-            return await self._stream(request, served, prompts[0], options, head, echo, with_usage(body))
-        if body.get("stream_options") is not None:
-            raise bad_request("stream_options are for streams", "stream_options")
         recorder = None if top is None else LogprobRecorder(top)
         if recorder is not None:
             options["logits_processor"] = [*options.get("logits_processor", ()), recorder]
+        call = _CompletionCall(served, prompts, options, n, echo, recorder)
+        if flag(body, "stream"):
+            return await self._stream(request, call, with_usage(body))
+        if body.get("stream_options") is not None:
+            raise bad_request("stream_options are for streams", "stream_options")
 
         def answer(view: Any) -> list[list[WrittenText]]:
             return [write_texts(view, prompt, options) for prompt in prompts]
 
-        written = [
-            each * n if len(each) == 1 else each for each in await self._state.calls.answer(request, served, answer)
-        ]
-        flat = [one for each in written for one in each]
-        texts = [
-            (prompt if echo else "") + one.text for prompt, each in zip(prompts, written, strict=True) for one in each
-        ]
-        exchange.prompt = sum(each[0].record.prompt for each in written)
-        exchange.generated = sum(len(one.record.generated) for one in flat)
-        choices = choices_of(texts, [one.reason for one in flat])
-        if recorder is not None:
-            for row, choice in enumerate(choices):
-                choice["logprobs"] = _logprobs(recorder, row, flat[row], served)
-        return json_response({**head, "choices": choices, "usage": usage(exchange)})
+        answered = await self._state.calls.answer(request, served, answer)
+        for several, written in zip(call.texts, answered, strict=True):
+            several.written = written
+            several.note(exchange)
+        choices = [call.choice(index, call.written(index).text) for index in range(len(call))]
+        return json_response({**call.head, "choices": choices, "usage": usage(exchange)})
 
-    async def _stream(
-        self,
-        request: Request,
-        served: ServedModel,
-        prompt: str,
-        options: Mapping[str, Any],
-        head: Mapping[str, Any],
-        echo: bool,
-        count: bool,
-    ) -> Response:
-        written, exchange = WrittenText(), exchange_of(request)
-        source = self._state.calls.stream(request, served, lambda view: write_pieces(view, prompt, options, written))
+    async def _stream(self, request: Request, call: _CompletionCall, count: bool) -> Response:
+        exchange, more = exchange_of(request), {"usage": None} if count else {}
 
-        def chunk(text: str, reason: str | None = None) -> bytes:
-            return event({**head, "choices": choices_of([text], [reason])})  # type: ignore[list-item]
+        def pieces(view: Any) -> Iterator[tuple[int, int, str]]:
+            for place, (prompt, several) in enumerate(zip(call.prompts, call.texts, strict=True)):
+                with contextlib.closing(write_several(view, prompt, call.options, several.written)) as written:
+                    for row, piece in written:
+                        yield place, row, piece
+
+        source = self._state.calls.stream(request, call.served, pieces)
+
+        def chunk(choice: Mapping[str, Any]) -> bytes:
+            return event({**call.head, "choices": [choice], **more})
 
         async def chunks() -> AsyncIterator[bytes]:
-            begun = not echo
-            async for piece in source:
-                if not begun:
-                    yield chunk(prompt)
-                    begun = True
-                yield chunk(piece)
-            exchange.prompt, exchange.generated = written.record.prompt, len(written.record.generated)
-            yield chunk("", written.reason)
+            begun: set[int] = set()
+            async for place, row, piece in source:
+                for index in call.indices(place, row):
+                    yield chunk(call.piece(index, piece, first=index not in begun))
+                    begun.add(index)
+            for several in call.texts:
+                several.note(exchange)
+            for index in range(len(call)):
+                yield chunk(call.choice(index, "", first=index not in begun))
             if count:
-                yield event({**head, "choices": [], "usage": usage(exchange)})
+                yield event({**call.head, "choices": [], "usage": usage(exchange)})
 
-        body = await events(chunks(), openai_error, b"data: [DONE]\n\n")
-        return StreamingResponse(body, media_type="text/event-stream", headers={"cache-control": "no-cache"})
+        return await event_stream(chunks(), openai_error, b"data: [DONE]\n\n")
+
+
+class _CompletionCall:
+    """What a request asks for: `n` answers to each prompt, counted over all prompts.
+
+    Args:
+        served: the model.
+        prompts: texts.
+        options: keywords of the pipeline's call.
+        n: how many answers a prompt has.
+        echo: whether an answer begins with its prompt.
+        recorder: notes log-probabilities; None if none are asked for.
+    """
+
+    def __init__(
+        self, served: ServedModel, prompts: Sequence[str], options: dict[str, Any], n: int, echo: bool,
+        recorder: LogprobRecorder | None,
+    ) -> None:  # fmt: skip
+        self.served, self.prompts, self.options = served, prompts, options
+        self.texts = [SeveralTexts(options, n) for _ in prompts]
+        self._n, self._echo, self._recorder = n, echo, recorder
+        self.head = {"id": f"cmpl-{uuid.uuid4().hex}", "object": "text_completion", "created": int(time.time()),
+                     "model": served.name}  # fmt: skip
+
+    def __len__(self) -> int:
+        return self._n * len(self.prompts)
+
+    def indices(self, place: int, row: int) -> list[int]:
+        """Return the indices of the answers that a text of a prompt is."""
+        return [self._n * place + index for index in self.texts[place].places(row)]
+
+    def written(self, index: int) -> WrittenText:
+        """Return the text of an answer."""
+        several = self.texts[index // self._n]
+        return several.written[several.row(index % self._n)]
+
+    def piece(self, index: int, text: str, first: bool = True) -> dict[str, Any]:
+        """Make a choice that goes on."""
+        echoed = self.prompts[index // self._n] if self._echo and first else ""
+        return {"index": index, "text": echoed + text, "logprobs": None, "finish_reason": None}
+
+    def choice(self, index: int, text: str, first: bool = True) -> dict[str, Any]:
+        """Make a choice that ends."""
+        written = self.written(index)
+        found = {**self.piece(index, text, first), "finish_reason": written.reason}
+        if self._recorder is not None:
+            row = self.texts[0].row(index)
+            found["logprobs"] = _logprobs(self._recorder, row, written, self.served)
+        return found
 
 
 def read_prompts(given: Any, served: ServedModel, most: int, name: str = "prompt") -> list[str]:
@@ -164,7 +201,6 @@ def _decoded(ids: Sequence[int], served: ServedModel, name: str) -> str:
 def _logprobs(recorder: LogprobRecorder, row: int, written: WrittenText, served: ServedModel) -> dict[str, Any]:
     tokenizer, offset = served.pipe.tokenizer, 0
     found: dict[str, list[Any]] = {"tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []}
-    row = min(row, max(0, len(recorder.steps) - 1))
     for each in recorder.finish(row, written.record.generated):
         text = str(tokenizer.decode([each.token]))
         found["tokens"].append(text)

@@ -6,15 +6,17 @@ its prompt.
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
-from onnxpipe.generation import StoppingCriteria, StoppingCriteriaList, TextIteratorStreamer
+from onnxpipe.generation import BaseStreamer, StoppingCriteria, StoppingCriteriaList, TextStreamer
 
 #: Tokens that are decoded again before those that follow them: more than the parts of one character.
 _CONTEXT = 8
@@ -70,8 +72,12 @@ class TokenRecord:
     generated: list[int] = field(default_factory=list)
 
 
-class _AnswerStreamer(TextIteratorStreamer):
-    """Iterate over pieces of an answer, in another thread than the one that generates.
+#: Pieces of answers, each with the number of its answer; None after the last.
+_Pieces = queue.SimpleQueue[tuple[int, str] | None]
+
+
+class _Answer(TextStreamer):
+    """Passes pieces of an answer on.
 
     Joined they are the text of the whole: each line is decoded with the last tokens before it.
 
@@ -79,13 +85,19 @@ class _AnswerStreamer(TextIteratorStreamer):
         tokenizer: decodes.
         continues_prompt: decode the first line with the prompt, which it continues.
         record: takes the tokens.
+        number: which answer it is.
+        pieces: takes the pieces.
         **decode_kwargs: of `decode`.
     """
 
-    def __init__(self, tokenizer: Any, continues_prompt: bool, record: TokenRecord, **decode_kwargs: Any) -> None:
+    def __init__(
+        self, tokenizer: Any, continues_prompt: bool, record: TokenRecord, number: int, pieces: _Pieces,
+        **decode_kwargs: Any,
+    ) -> None:  # fmt: skip
         super().__init__(tokenizer, **decode_kwargs)
         self._continues_prompt = continues_prompt
         self._record = record
+        self._number, self._pieces = number, pieces
 
     def put(self, value: Array) -> None:
         """Take the prompt once, and then the next tokens."""
@@ -105,6 +117,43 @@ class _AnswerStreamer(TextIteratorStreamer):
         if not self._text():  # special tokens alone, which tell nothing
             self.token_cache = every
         self.print_len = len(self._text().rstrip("\N{REPLACEMENT CHARACTER}"))
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Pass text on."""
+        if text:
+            self._pieces.put((self._number, text))
+
+
+class _Answers(BaseStreamer):
+    """Passes the pieces of all answers to one prompt on, in another thread than the one that reads them.
+
+    Args:
+        answers: one for each row of the prompt's copies.
+        ends: tokens after which nothing follows; the row is filled up then.
+        pieces: gets None at the end.
+    """
+
+    def __init__(self, answers: Sequence[_Answer], ends: Collection[int], pieces: _Pieces) -> None:
+        self._answers, self._ends, self._pieces = answers, ends, pieces
+        self._ended: set[int] = set()
+
+    def put(self, value: Array) -> None:
+        """Take the prompt once, (rows, length), and then the next token of each row; of one row also several."""
+        if len(self._answers) == 1:
+            self._answers[0].put(value)
+            return
+        for row, answer in enumerate(self._answers):
+            if row in self._ended:
+                continue
+            answer.put(value[row : row + 1])
+            if value.ndim == 1 and int(value[row]) in self._ends:
+                self._ended.add(row)
+
+    def end(self) -> None:
+        """Pass on what is left of all."""
+        for answer in self._answers:
+            answer.end()
+        self._pieces.put(None)
 
 
 class _StopOnEvent(StoppingCriteria):
@@ -141,15 +190,32 @@ def with_stops(kwargs: dict[str, Any], rows: Sequence[Row]) -> dict[str, Any]:
 def text_pieces(
     pipe: TextGenerator, value: Any, options: Any, record: TokenRecord | None = None
 ) -> Generator[str, None, None]:
-    """Generate the text of one answer, in pieces; `record` takes its tokens.
+    """Generate the text of one answer, in pieces; `record` takes its tokens. See `answer_pieces`."""
+    with contextlib.closing(answer_pieces(pipe, value, options, [record or TokenRecord()])) as pieces:
+        for _, piece in pieces:
+            yield piece
+
+
+def answer_pieces(
+    pipe: TextGenerator, value: Any, options: Any, records: Sequence[TokenRecord], ends: Collection[int] = ()
+) -> Generator[tuple[int, str], None, None]:
+    """Generate the texts of the answers to one input, in pieces, each with the number of its answer.
 
     Nothing runs before the first piece is requested. An error of the model is raised where the pieces are read. When
     the iterator is closed, the model stops after the token that it is at.
+
+    Args:
+        pipe: generates.
+        value: its input.
+        options: of the call, parsed; their `num_return_sequences` is the number of answers.
+        records: take the tokens, one for each answer.
+        ends: tokens after which an answer is filled up while others go on.
     """
-    stop = _StopOnEvent()
+    stop, ready = _StopOnEvent(), _Pieces()
     tokenizer: Any = pipe.tokenizer
-    continues = pipe.continues_prompt(value, options)
-    streamer = _AnswerStreamer(tokenizer, continues, record or TokenRecord(), **pipe.decode_kwargs(options))
+    continues, kwargs = pipe.continues_prompt(value, options), pipe.decode_kwargs(options)
+    answers = [_Answer(tokenizer, continues, record, row, ready, **kwargs) for row, record in enumerate(records)]
+    streamer = _Answers(answers, ends, ready)
     criteria = StoppingCriteriaList([*(options.generate.get("stopping_criteria") or ()), stop])
     options = replace(
         options, generate={**options.generate, "streamer": streamer, "stopping_criteria": criteria}
@@ -161,14 +227,13 @@ def text_pieces(
             pipe.dispatch(value, options)
         except BaseException as error:
             failures.append(error)
-            streamer.end()  # the reader waits for it
+            ready.put(None)  # the reader waits for it
 
     generator = threading.Thread(target=generate, name="onnxpipe-stream", daemon=True)
     generator.start()
     try:
-        for piece in streamer:
-            if piece:
-                yield piece
+        while (piece := ready.get()) is not None:
+            yield piece
     finally:
         stop.event.set()
         generator.join()
