@@ -18,7 +18,11 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 THREADS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-_CHOSEN_BY_THE_LIBRARY = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONPATH")
+#: Variables that participants do not get: settings of threads, this process's modules, and what keeps Python from
+#: storing the bytecode of this repository, while that of installed packages is stored.
+_NOT_PASSED_ON = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE",
+)  # fmt: skip
 
 
 class ParticipantError(Exception):
@@ -90,8 +94,8 @@ class Participant:
 
 
 def environment(path: Sequence[Path] = ()) -> dict[str, str]:
-    """Copy the environment without settings of threads, with the Hub switched off."""
-    variables = {name: value for name, value in os.environ.items() if name not in _CHOSEN_BY_THE_LIBRARY}
+    """Copy the environment without what `_NOT_PASSED_ON` names, with the Hub switched off."""
+    variables = {name: value for name, value in os.environ.items() if name not in _NOT_PASSED_ON}
     if path:
         variables["PYTHONPATH"] = os.pathsep.join(map(str, path))
     return variables | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "ORT_DISABLE_TELEMETRY": "1"}

@@ -19,6 +19,7 @@ _MAX_GROWTH = 64
 """The most characters that normalizers, or decoders, may make of one. Real ones make up to four (a tab to blanks)."""
 
 _PREFIX = re.compile(rb'"continuing_subword_prefix"\s*:\s*"[^"]')
+_MERGES = re.compile(rb'"merges"\s*:\s*\[')
 _ESCAPED = re.compile(rb"\\u00[2-7]")
 
 
@@ -34,8 +35,9 @@ def check_merges(raw: bytes, path: Path) -> None:
     Raises:
         BundleError: it is one of those.
     """
-    # most files have no prefix, and need no second reading: no writer of JSON escapes plain letters, as in a name
-    if not (_PREFIX.search(raw) or _ESCAPED.search(raw)):
+    # most files have no merges or no prefix, and need no second reading, unless letters of the names are escaped, which
+    # no writer of JSON does
+    if not ((_PREFIX.search(raw) and _MERGES.search(raw)) or _ESCAPED.search(raw)):
         return
     try:
         whole = json.loads(raw)
