@@ -83,8 +83,9 @@ def pipeline(
         revision: branch, tag or commit on the Hub.
         use_fast: False makes no difference: there are fast tokenizers only.
         token: the Hub's token.
-        device: None (the first accelerator that works, else the CPU), -1, "cpu", an index, "cuda", "cuda:1", "mps" or
-            "coreml". A device that is not usable raises; nothing moves silently.
+        device: None (the first accelerator that works, else the CPU), -1, "cpu", an index, "cuda", "cuda:1", "mps",
+            "coreml" or an installed execution provider ("openvino", "webgpu"). A device that is not usable raises;
+            nothing moves silently.
         device_map: "auto", "cpu", "cuda:0" or `{"": device}`: one device for the whole graph; others are refused.
         dtype: precision: "auto" (the fullest there is), "fp32", "fp16", "int8", "q8", "q4", ... or a dtype; or one for
             each graph, `{"encoder_model": "fp32", "decoder_model_merged": "q4"}`.

@@ -15,6 +15,7 @@ import click
 from onnxpipe.cli.guard import (
     describe,
     device_argument,
+    device_option,
     dtype_option,
     hub_options,
     place_options,
@@ -55,7 +56,7 @@ class ChatError(OnnxPipeError, ValueError):
               help="Generation parameter, repeatable: temperature=0.2, do_sample=false, seed=1, ...")  # fmt: skip
 @dtype_option
 @place_options
-@click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
+@device_option
 @click.option("--provider", "providers", multiple=True, help="ONNX Runtime provider, instead of --device. Repeatable.")
 @click.option("--threads", type=click.IntRange(1), help="Number of threads; by default the CPUs that are available.")
 @run_timeout_option

@@ -113,9 +113,24 @@ def _onnxruntime() -> Iterator[Finding]:
         return
     yield Finding("onnxruntime", str(runtime.__version__))
     yield Finding("providers", ", ".join(providers))
+    yield from _plugins()
     yield _cuda(providers, "onnxruntime-gpu" in installed)
     off = os.environ.get("ORT_DISABLE_TELEMETRY") == "1"
     yield Finding("telemetry", "off") if off else Finding("telemetry", "on", "warning", "set ORT_DISABLE_TELEMETRY=1")
+
+
+def _plugins() -> Iterator[Finding]:
+    """List the devices of the installed execution providers, as `device=` names them."""
+    from onnxpipe.engine.plugins import describe as describe_device
+    from onnxpipe.engine.plugins import plugins
+
+    for plugin in plugins():
+        try:
+            found = [f"device={plugin.name}:{i}: {describe_device(each)}" for i, each in enumerate(plugin.devices())]
+        except Exception as error:
+            yield Finding(plugin.name, describe(error), "warning")
+            continue
+        yield Finding(plugin.name, "; ".join(found) or f"{plugin.provider} runs on nothing of this machine")
 
 
 def _keep(installed: dict[str, str]) -> str:

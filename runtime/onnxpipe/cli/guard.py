@@ -106,6 +106,15 @@ def dtype_option(command: _Command) -> _Command:
     )(command)  # fmt: skip
 
 
+def device_option(command: _Command) -> _Command:
+    """Add the option `--device`."""
+    return click.option(
+        "--device",
+        help="cpu, cuda, cuda:1, coreml, a GPU's index, or an installed execution provider (openvino); by default "
+        "the first GPU that works, or else the CPU.",
+    )(command)  # fmt: skip
+
+
 def place_options(command: _Command) -> _Command:
     """Add the options that say where a model's graphs are: file_name, subfolder, model_file_name, onnx."""
     for option in (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpipe.cli.bench.command import NumberList
-from onnxpipe.cli.guard import traceback_option
+from onnxpipe.cli.guard import device_argument, traceback_option
 from onnxpipe.cli.terminal import echo, printable
 
 if TYPE_CHECKING:
@@ -62,14 +62,15 @@ class Candidate:
 
     Attributes:
         name: the setting's.
-        dtype, threads: what it is.
+        device, dtype, threads: what it is.
         median, p95: milliseconds of a call.
         memory: MB at most; 0 where the system does not say.
-        drop: the share of decisions that are not the original's, by the certificate; of features 1 - cosine; None where
-            the certificate does not say.
+        drop: the share of decisions that are not the original's, by the certificate, or on another device than the CPU
+            by golden.npz; of features 1 - cosine; None where they do not say, or the device's answers are not right.
     """
 
     name: str
+    device: str
     dtype: str
     threads: int
     median: float
@@ -91,8 +92,11 @@ class Candidate:
 @click.option("--input", "given", help="Text, path or JSON to answer; by default the task's example, or synthetic.")
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="Parameter of the task. Repeatable.")
 @click.option("--threads", type=NumberList(int, 1), metavar="N,N", help="Numbers of threads; by default 1 and all.")
+@click.option("--device", "devices", default="cpu", show_default=True, metavar="NAME,NAME",
+              help="Devices to measure: cpu, cuda, or an installed execution provider, as openvino.")  # fmt: skip
 @click.option("--max-drop", type=_SHARE, default="1%", show_default=True, metavar="SHARE",
-              help="The largest share of decisions that may differ from the original's, by the certificate.",
+              help="The largest share of decisions that may differ from the original's, by the certificate; on other "
+                   "devices than the CPU by golden.npz.",
               )  # fmt: skip
 @click.option("--p95", type=_TIME, metavar="TIME", help="The longest time of 95 calls of 100, e.g. 20ms.")
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True, help="How often all is measured.")
@@ -105,20 +109,22 @@ def command(
     given: str | None,
     params: tuple[str, ...],
     threads: tuple[int, ...] | None,
+    devices: str,
     max_drop: float,
     p95: float | None,
     rounds: int,
     seconds: float,
     forget: bool,
 ) -> None:
-    """Measure the precisions of MODEL, a folder of onnxpipe export, with several numbers of threads, on this CPU.
+    """Measure the precisions of MODEL, a folder of onnxpipe export, with several numbers of threads, on devices.
 
     The fastest setting that keeps --max-drop and --p95 is stored in onnxpipe's cache, and pipeline() takes it from then
-    on wherever dtype and threads are not passed. Of settings marked * no other is faster, smaller and as exact.
+    on wherever dtype, threads and device are not passed. Of settings marked * no other is faster, smaller and as exact.
     """
     from onnxpipe.bundle import open_bundle
     from onnxpipe.cli.bench.command import make_plan
     from onnxpipe.cli.bench.run import measure
+    from onnxpipe.engine import parse_device
     from onnxpipe.engine.threads import available_threads
     from onnxpipe.models.tuning import Tuning, place_of, this_machine, write_tuning
 
@@ -131,8 +137,9 @@ def command(
         echo(f"{model}: dtype=auto takes the fullest precision")
         return
     numbers = threads or tuple(sorted({1, available_threads()}))
+    named = tuple(dict.fromkeys(str(parse_device(device_argument(each.strip()))) for each in devices.split(",")))
     plan = make_plan(
-        bundle, model, task=task, dtypes=None, threads=numbers, device="cpu", given=given, params=params, batches=(),
+        bundle, model, task=task, dtypes=None, threads=numbers, devices=named, given=given, params=params, batches=(),
         rates=None, rounds=rounds, seconds=seconds,
     )  # fmt: skip
     benchmark = measure(plan, {}, lambda line: echo(printable(line), err=True), alone_only=True)
@@ -144,7 +151,7 @@ def command(
         limit = f" and 95 calls of 100 within {p95:g} ms" if p95 is not None else ""
         raise click.ClickException(f"no setting keeps a drop of at most {max_drop:.2%}{limit}: nothing was changed")
     measured = {"median_ms": best.median, "p95_ms": best.p95, "memory_mb": best.memory}
-    write_tuning(bundle, Tuning(best.dtype, best.threads, this_machine(), measured))
+    write_tuning(bundle, Tuning(best.dtype, best.threads, this_machine(), measured, best.device))
     echo(printable(f"{model}: dtype=auto takes {best.name} from now on, by {place}"))
 
 
@@ -152,15 +159,37 @@ def candidates(benchmark: Benchmark, bundle: Bundle, settings: Mapping[str, Mapp
     """Make the candidates from what was measured."""
     for name, figures in benchmark.settings.items():
         setting = settings[name]
+        device, dtype = setting["device"], setting["dtype"]
         yield Candidate(
             name,
-            setting["dtype"],
+            device,
+            dtype,
             setting["threads"],
             statistics.median(figures["alone, p50 (ms)"]),
             statistics.median(figures["alone, p95 (ms)"]),
             statistics.median(figures.get("peak memory (MB)", [0.0])),
-            drop(bundle, setting["dtype"]),
+            drop(bundle, dtype) if device == "cpu" else measured_drop(bundle, dtype, device),
         )
+
+
+def measured_drop(bundle: Bundle, dtype: str, device: str) -> float | None:
+    """Run golden.npz on a device: the share of decisions that are not the original's there; of features 1 - cosine.
+
+    The certificate is the CPU's: another provider may compute in fewer bits. None where the answers are out of the
+    certificate's tolerance, or nothing can be compared.
+    """
+    from onnxpipe.cli.verify import check_graphs
+    from onnxpipe.engine import parse_device
+
+    if not (bundle.folder / "golden.npz").is_file():
+        return None
+    worst = 0.0
+    for check in check_graphs(bundle, dtype, parse_device(device)):
+        if check.faults or not check.difference:
+            return None
+        agreed = check.difference["cosine_mean"] if check.agreement is None else check.agreement
+        worst = max(worst, 1.0 - agreed)
+    return worst
 
 
 def drop(bundle: Bundle, dtype: str) -> float | None:

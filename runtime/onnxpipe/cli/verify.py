@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onnxpipe.cli.guard import describe, device_argument, hub_options, run_timeout_option, traceback_option
+from onnxpipe.cli.guard import (
+    describe,
+    device_argument,
+    device_option,
+    hub_options,
+    run_timeout_option,
+    traceback_option,
+)
 from onnxpipe.cli.run.plain import megabytes
 from onnxpipe.cli.terminal import echo, json_text, printable
 
@@ -92,7 +99,7 @@ class ImageCheck:
 @click.command("verify", short_help="Verify a model on this machine.")
 @click.argument("model")
 @click.option("--dtype", help="Precision to check; by default all in the folder.")
-@click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
+@device_option
 @click.option("--provider", "providers", multiple=True, help="ONNX Runtime provider, instead of --device. Repeatable.")
 @run_timeout_option
 @hub_options

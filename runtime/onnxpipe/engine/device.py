@@ -9,6 +9,7 @@ from typing import Any
 
 from onnxpipe.engine.cuda import PROVIDER as CUDA_PROVIDER
 from onnxpipe.engine.cuda import cuda_problem, device_count
+from onnxpipe.engine.plugins import PACKAGES, named, providing
 from onnxpipe.engine.runtime import import_onnxruntime
 from onnxpipe.errors import DeviceError
 
@@ -17,7 +18,10 @@ logger = logging.getLogger("onnxpipe")
 CPU_PROVIDER = "CPUExecutionProvider"
 COREML_PROVIDER = "CoreMLExecutionProvider"
 
-_KNOWN = "cpu, cuda, cuda:N, coreml (or mps), an index (-1 for the CPU), None for the first GPU or else the CPU"
+_KNOWN = (
+    "cpu, cuda, cuda:N, coreml (or mps), an index (-1 for the CPU), None for the first GPU or else the CPU, or "
+    "openvino, webgpu and others whose package onnxruntime-ep-NAME is installed"
+)
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,8 @@ class Device:
     """A device that models run on.
 
     Attributes:
-        type: "cpu", "cuda" or "coreml".
-        index: number of the GPU; None for the others.
+        type: "cpu", "cuda", "coreml", or the name of an installed execution provider (see `plugins`).
+        index: number of the GPU, or of the device that the execution provider lists; None for the others.
     """
 
     type: str
@@ -43,9 +47,9 @@ def parse_device(value: Any = None) -> Device:
     """Parse `value` to a device, and check that it is usable.
 
     Args:
-        value: None, an index, "cpu", "cuda", "cuda:1", "coreml" or "mps", a `Device`, or anything with `.type` and
-            `.index` as torch.device has. None is the first GPU, or the CPU if there is none; an index is a GPU, and
-            a negative one the CPU.
+        value: None, an index, "cpu", "cuda", "cuda:1", "coreml" or "mps", the name of an installed execution provider
+            ("openvino", "webgpu:1"), a `Device`, or anything with `.type` and `.index` as torch.device has. None is the
+            first GPU, or the CPU if there is none; an index is a GPU, and a negative one the CPU.
 
     Raises:
         DeviceError: no such device here; the message says what is missing. transformers silently takes the CPU for an
@@ -57,20 +61,23 @@ def parse_device(value: Any = None) -> Device:
         return CPU if value < 0 else _accelerator(value)
     if hasattr(value, "type") and hasattr(value, "index") and not isinstance(value, str):
         value = value.type if value.index is None else f"{value.type}:{value.index}"
-    match = re.fullmatch(r"(cpu|cuda|mps|coreml)(?::(\d+))?", value) if isinstance(value, str) else None
-    if match is None:
-        raise DeviceError(f"device={value!r} is not known. Expected one of: {_KNOWN}. Others go through providers=")
-    kind, index = match[1], int(match[2] or 0)
+    match = re.fullmatch(r"([a-z]\w*)(?::(\d+))?", value) if isinstance(value, str) else None
+    kind, index = (match[1], int(match[2] or 0)) if match else ("", 0)
     if kind == "cpu":
         return CPU
-    return _cuda(index, value) if kind == "cuda" else _coreml(value)
+    if kind == "cuda":
+        return _cuda(index, value)
+    return _coreml(value) if kind in ("coreml", "mps") else _plugin(kind, index, value)
 
 
 def device_of_provider(provider: str, options: dict[str, Any]) -> Device:
-    """Find the device of an execution provider; the CPU for all that are neither CUDA nor CoreML."""
+    """Find the device of an execution provider; the CPU for those of ONNX Runtime that are neither CUDA nor CoreML."""
     if provider in (CUDA_PROVIDER, "TensorrtExecutionProvider"):
         return Device("cuda", int(options.get("device_id", 0)))
-    return Device("coreml") if provider == COREML_PROVIDER else CPU
+    if provider == COREML_PROVIDER:
+        return Device("coreml")
+    plugin = None if provider in import_onnxruntime().get_available_providers() else providing(provider)
+    return CPU if plugin is None else Device(plugin.name, int(options.get("device_id", 0)))
 
 
 def provider_list(device: Device) -> list[tuple[str, dict[str, str]]]:
@@ -87,6 +94,9 @@ def provider_list(device: Device) -> list[tuple[str, dict[str, str]]]:
             "cudnn_conv_algo_search": "HEURISTIC",
         }
         providers.insert(0, (CUDA_PROVIDER, options))
+    plugin = named(device.type) if device.type not in ("cpu", "coreml", "cuda") else None
+    if plugin is not None:
+        providers.insert(0, (plugin.provider, {"device_id": str(device.index or 0)}))
     return providers
 
 
@@ -122,3 +132,13 @@ def _coreml(value: object) -> Device:
             "For the CPU pass device='cpu'"
         )
     return Device("coreml")
+
+
+def _plugin(name: str, index: int, value: object) -> Device:
+    plugin = named(name)
+    if plugin is None:
+        if name in PACKAGES:
+            raise DeviceError(f"device={value!r} needs the package that has it: pip install {PACKAGES[name]}")
+        raise DeviceError(f"device={value!r} is not known. Expected one of: {_KNOWN}. Others go through providers=")
+    plugin.device(index)  # refuses one that is not here
+    return Device(name, index)

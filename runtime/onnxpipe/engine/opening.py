@@ -18,6 +18,7 @@ from onnxpipe.engine.cuda import PROVIDER as CUDA_PROVIDER
 from onnxpipe.engine.cuda import cuda_problem
 from onnxpipe.engine.device import CPU_PROVIDER, Device, device_of_provider, provider_list
 from onnxpipe.engine.placement import RECORD
+from onnxpipe.engine.plugins import providing
 from onnxpipe.engine.run_limit import check_run_timeout
 from onnxpipe.engine.runtime import import_onnxruntime, version_of
 from onnxpipe.engine.session import Loaded, Session
@@ -58,8 +59,9 @@ def open_session(
         path: the .onnx file.
         root: the model's folder; nothing outside it is read.
         device: the device to run on; see `parse_device`.
-        providers: ONNX Runtime's execution providers instead of the device's, as names or (name, options); with
-            `provider_options` the names and options can be passed separately.
+        providers: ONNX Runtime's execution providers, or those of installed plug-ins, instead of the device's, as names
+            or (name, options); with `provider_options` the names and options can be passed separately. The option
+            `device_id` chooses among the devices of a plug-in.
         threads: threads of one operator; None for what the container grants (`available_threads`).
         run_timeout: the most seconds of one run of the graph; None for no limit. Loading it is not bounded, and neither
             is an operator that has begun.
@@ -94,7 +96,7 @@ def open_session(
         options = _options(runtime, threads)
         if lean:
             _keep_lean(runtime, options)
-        loaded = _load(runtime, path, data, options, chosen)
+        loaded = _load(runtime, path, data, options, chosen, _take_plugins(runtime, options, chosen))
         _check_taken(loaded.session, chosen)
         if _is_settled(path, *data.values()):
             _LOADED[key] = loaded
@@ -128,11 +130,38 @@ def _normal(providers: Sequence[str | Provider], options: Sequence[dict[str, Any
 def _check_available(runtime: ModuleType, providers: Sequence[Provider]) -> None:
     available = runtime.get_available_providers()
     for name, _ in providers:
-        if name not in available:
-            raise DeviceError(f"the provider {name} is not available; this ONNX Runtime has {', '.join(available)}")
+        if name not in available and providing(name) is None:
+            raise DeviceError(
+                f"the provider {name} is not available; this ONNX Runtime has {', '.join(available)}. Others are in "
+                "packages of their own: pip install onnxruntime-ep-openvino"
+            )
         problem = cuda_problem() if name == CUDA_PROVIDER else None
         if problem is not None:
             raise DeviceError(f"the provider {name} is not usable here: {problem}")
+
+
+def _take_plugins(runtime: ModuleType, options: Any, providers: Sequence[Provider]) -> bool:
+    """Set the providers in the options of a session, where any of them is a plug-in's; tell whether one is.
+
+    Raises:
+        DeviceError: a plug-in has no such device here, or does not take the options.
+    """
+    available = runtime.get_available_providers()
+    plugins = {name: providing(name) for name, _ in providers if name not in available}
+    if not any(plugins.values()):
+        return False
+    for name, own in providers:
+        plugin = plugins.get(name)
+        if plugin is not None:
+            rest = {key: str(value) for key, value in own.items() if key != "device_id"}
+            device = plugin.device(int(own.get("device_id", 0)))
+            try:
+                options.add_provider_for_devices([device], rest)
+            except Exception as error:
+                raise DeviceError(f"{name} does not start with {rest}: {error}") from error
+        elif name != CPU_PROVIDER:  # which runs what the others leave, anyway
+            options.add_provider(name, {key: str(value) for key, value in own.items()})
+    return True
 
 
 def _check_taken(session: Any, providers: Sequence[Provider]) -> None:
@@ -176,12 +205,19 @@ def _keep_lean(runtime: ModuleType, options: Any) -> None:
 
 
 def _load(
-    runtime: ModuleType, path: Path, data: Mapping[str, Path], options: Any, providers: Sequence[Provider]
+    runtime: ModuleType,
+    path: Path,
+    data: Mapping[str, Path],
+    options: Any,
+    providers: Sequence[Provider],
+    in_options: bool,
 ) -> Loaded:
+    """Load a graph; `in_options` tells that the options name the providers already."""
+    named = None if in_options else list(providers)
 
     def make() -> Any:
         # Without enable_fallback=0 a provider that fails is replaced by the CPU, here and in the middle of a run.
-        return runtime.InferenceSession(_native(path), options, providers=list(providers), enable_fallback=0)
+        return runtime.InferenceSession(_native(path), options, providers=named, enable_fallback=0)
 
     try:
         return Loaded(make())

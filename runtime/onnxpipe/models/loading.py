@@ -263,7 +263,7 @@ def load_model(
     device = parse_device(target.device)  # before the download, so that a mistake costs nothing
     check_run_timeout(target.run_timeout)
     bundle = bundle or find_bundle(source, target.dtype, task)
-    target = _tuned(bundle, target, device)
+    target, device = _tuned(bundle, target, device)
     try:
         return loader(bundle, GraphOpener(bundle, target, device), source.model)
     except (PrecisionError, UnsupportedError):  # graphs are missing, or are not those that the loader needs
@@ -272,13 +272,14 @@ def load_model(
         raise
 
 
-def _tuned(bundle: Bundle, target: Target, device: Device) -> Target:
+def _tuned(bundle: Bundle, target: Target, device: Device) -> tuple[Target, Device]:
     """Put the choice of `onnxpipe tune` in the place of what the user leaves to us."""
     ours = Precisions.of(target.dtype) == Precisions() and target.providers is None and device.type == "cpu"
     tuning = read_tuning(bundle) if ours else None
-    if tuning is None:
-        return target
-    return replace(target, dtype=tuning.dtype, threads=tuning.threads if target.threads is None else target.threads)
+    if tuning is None or (target.device is not None and tuning.device != str(device)):
+        return target, device
+    threads = tuning.threads if target.threads is None else target.threads
+    return replace(target, dtype=tuning.dtype, threads=threads), parse_device(tuning.device)
 
 
 @contextmanager

@@ -33,6 +33,7 @@ class Tuning:
     Attributes:
         dtype: the precision.
         threads: threads of an operator.
+        device: where it runs, as `device=` names it.
         machine: what it was measured on, see `this_machine`.
         measured: figures of the choice, for people.
     """
@@ -41,6 +42,7 @@ class Tuning:
     threads: int
     machine: Mapping[str, Any]
     measured: Mapping[str, float] = field(default_factory=dict)
+    device: str = "cpu"
 
 
 def cache_home() -> Path:
@@ -76,7 +78,8 @@ def read_tuning(bundle: Bundle) -> Tuning | None:
         return None
     try:
         values = read_json(place.parent, place.name)
-        tuning = Tuning(str(values["dtype"]), int(values["threads"]), dict(values["machine"]))
+        device = str(values.get("device", "cpu"))
+        tuning = Tuning(str(values["dtype"]), int(values["threads"]), dict(values["machine"]), device=device)
     except (OnnxPipeError, OSError, ValueError, KeyError, TypeError):
         logger.warning("%s is damaged, so it is not obeyed: run onnxpipe tune again.", place)
         return None

@@ -16,6 +16,7 @@ from onnxpipe.bundle import open_bundle
 from onnxpipe.cli import main
 from onnxpipe.cli.bench import run
 from onnxpipe.cli.tune import Candidate, choose
+from onnxpipe.errors import DeviceError
 from onnxpipe.models import tuning
 from onnxpipe.models.auto import AutoModel
 
@@ -87,6 +88,33 @@ def test_another_content_has_no_choice(folder: Path) -> None:
     assert AutoModel.from_pretrained(folder).dtype == "float32"
 
 
+def test_a_device_whose_answers_hold_takes_part(folder: Path, contoso: None) -> None:
+    done = tune(folder, "--device", "cpu,contoso", "--threads", 1, "--max-drop", 1)
+    assert "int8, 1 thread, contoso:0" in done.stdout and "fp32, 1 thread, cpu" in done.stdout
+    assert AutoModel.from_pretrained(folder).dtype == "int8"
+    place = tuning.place_of(open_bundle(folder))
+    assert place is not None
+    place.write_text(json.dumps({**json.loads(place.read_text()), "device": "contoso:0"}))
+    assert str(AutoModel.from_pretrained(folder).device) == "contoso:0"
+    untuned = AutoModel.from_pretrained(folder, device="cpu")
+    assert (str(untuned.device), untuned.dtype) == ("cpu", "float32")
+
+
+def test_a_device_that_fails_is_left_out(folder: Path, contoso: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fails(FakeWorker):
+        def __init__(self, setting: Mapping[str, Any]) -> None:
+            super().__init__(setting)
+            if setting["device"] == "contoso:0" and setting["dtype"] == "int8":
+                raise DeviceError("no kernel for it")
+
+    monkeypatch.setattr(run, "Worker", Fails)
+    (folder / "golden.npz").unlink()  # and so nothing tells whether its answers hold
+    done = tune(folder, "--device", "cpu,contoso", "--threads", 1, "--max-drop", 1)
+    assert "left out: no kernel for it" in done.stderr and "int8, 1 thread, contoso" not in done.stdout
+    assert "unknown" in next(line for line in done.stdout.splitlines() if "fp32, 1 thread, contoso" in line)
+    assert "dtype=auto takes int8, 1 thread, cpu" in done.stdout
+
+
 def test_wrong_calls(folder: Path) -> None:
     assert "such as 20ms" in tune(folder, "--p95", "soon", code=2).stderr
     assert "above 0, such as 20ms" in tune(folder, "--p95", "0", code=2).stderr
@@ -98,7 +126,7 @@ def test_wrong_calls(folder: Path) -> None:
 
 def test_of_equally_fast_settings_the_one_with_less_memory_is_chosen() -> None:
     def candidate(name: str, median: float, memory: float, drop: float | None = 0.0) -> Candidate:
-        return Candidate(name, "int8", 1, median, median, memory, drop)
+        return Candidate(name, "cpu", "int8", 1, median, median, memory, drop)
 
     found = [candidate("a", 10, 300), candidate("b", 10.2, 100), candidate("c", 11, 50), candidate("d", 1, 1, None)]
     best = choose(found, 0.01, None)

@@ -29,6 +29,7 @@ from onnxpipe.engine import (
     open_session,
     opening,
     parse_device,
+    plugins,
 )
 from onnxpipe.engine.cuda import needed_libraries
 from onnxpipe.engine.session import Loaded
@@ -265,6 +266,35 @@ def test_a_provider_that_onnxruntime_drops_is_an_error(folder: Path, monkeypatch
     monkeypatch.setattr(opening, "_check_available", lambda *_: None)
     with pytest.warns(UserWarning), pytest.raises(DeviceError, match="could not start CUDAExecutionProvider"):
         load(folder, device=Device("cuda", 0))
+
+
+def test_a_provider_in_a_package_of_its_own(folder: Path, contoso: None) -> None:
+    assert [str(parse_device(value)) for value in ("contoso", "contoso:0", Device("contoso", 0))] == ["contoso:0"] * 3
+    session = load(folder, device=parse_device("contoso"))
+    assert session.providers == ("CPUExecutionProvider",) and str(session.device) == "contoso:0"
+    assert "input_ids" in session.inputs
+    with pytest.raises(
+        DeviceError, match=r"contoso:7' does not exist here: .* runs on contoso:0 \(CPU of .*\) of this"
+    ):
+        parse_device("contoso:7")
+    with pytest.raises(DeviceError, match="pip install onnxruntime-ep-openvino"):
+        parse_device("openvino")
+
+
+def test_damaged_packages_of_providers(contoso: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in (("broken", "raise OSError('a library is missing')"), ("other", "")):
+        (tmp_path / f"onnxruntime_ep_{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    plugins.plugins.cache_clear()
+    assert [plugin.name for plugin in plugins.plugins() if plugin.name in ("broken", "other", "contoso")] == ["contoso"]
+    monkeypatch.setattr(plugins, "_REGISTERED", set())
+
+    def damaged(name: str, library: str) -> None:
+        raise OSError(f"no file {library}")
+
+    monkeypatch.setattr(import_onnxruntime(), "register_execution_provider_library", damaged)
+    with pytest.raises(DeviceError, match=r"did not load libcontoso.so: no file"):
+        parse_device("contoso")
 
 
 def test_a_failing_device_is_not_blamed_on_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from onnxpipe.cli import machine
-from onnxpipe.cli.guard import OutputFile, device_argument, traceback_option
+from onnxpipe.cli.guard import OutputFile, device_argument, device_option, traceback_option
 from onnxpipe.cli.terminal import echo, printable
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class _Bench(click.Command):
 @click.option(
     "--threads", type=NumberList(int, 1), metavar="N,N", help="Numbers of threads; by default all that there are."
 )
-@click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
+@device_option
 @click.option("--input", "given", help="Text, path or JSON to answer; by default the task's example, or synthetic.")
 @click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUE", help="Parameter of the task. Repeatable.")
 @click.option("--batch", "batches", type=NumberList(int, 1), default=_BATCHES, show_default=True, metavar="N,N",
@@ -111,7 +111,7 @@ def command(
     if not folder.is_dir():
         raise click.BadParameter(f"{model} is not a folder: export or download it first", param_hint="MODEL")
     plan = make_plan(
-        open_bundle(folder), model, task=task, dtypes=dtypes, threads=threads, device=device, given=given,
+        open_bundle(folder), model, task=task, dtypes=dtypes, threads=threads, devices=(device,), given=given,
         params=params, batches=batches, rates=rates, rounds=rounds, seconds=seconds,
     )  # fmt: skip
     about = {"model": folder.resolve().name, "task": plan.task, **_about()}
@@ -133,7 +133,7 @@ def make_plan(
     task: str | None,
     dtypes: str | None,
     threads: tuple[int, ...] | None,
-    device: str | None,
+    devices: tuple[str | None, ...],
     given: str | None,
     params: tuple[str, ...],
     batches: tuple[int, ...],
@@ -168,8 +168,8 @@ def make_plan(
     keywords = parse_params(params, spec.pipeline.Options)
     sample(spec, given, keywords)  # refuses here what no worker could make
     return Plan(
-        str(Path(model).expanduser().resolve()), task or name, device_argument(device), given, keywords, chosen,
-        threads or (available_threads(),), batches, rates or (), rounds, seconds,
+        str(Path(model).expanduser().resolve()), task or name, [device_argument(device) for device in devices], given,
+        keywords, chosen, threads or (available_threads(),), batches, rates or (), rounds, seconds,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from onnxpipe.cli.bench.figures import Benchmark
@@ -25,8 +26,8 @@ class Plan:
     """What is measured.
 
     Attributes:
-        model, task, device, input, params: of every worker; see `worker`.
-        dtypes, threads: the settings: each dtype with each number of threads.
+        model, task, input, params: of every worker; see `worker`.
+        devices, dtypes, threads: the settings: on each device each dtype with each number of threads.
         batches: sizes of the batches whose throughput is measured.
         rates: calls a second of the open loop; empty for half of what the setting answers.
         rounds: how often everything is measured, in turns.
@@ -35,7 +36,7 @@ class Plan:
 
     model: str
     task: str
-    device: str | int | None
+    devices: Sequence[str | int | None]
     input: str | None
     params: Mapping[str, Any]
     dtypes: Sequence[str]
@@ -47,13 +48,12 @@ class Plan:
 
     def settings(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield each setting's name, and the request with which its worker begins."""
-        for dtype in self.dtypes:
-            for threads in self.threads:
-                name = f"{dtype}, {threads} thread{'s' if threads > 1 else ''}"
-                yield name, {
-                    "model": self.model, "task": self.task, "device": self.device, "input": self.input,
-                    "params": dict(self.params), "dtype": dtype, "threads": threads,
-                }  # fmt: skip
+        for device, dtype, threads in product(self.devices, self.dtypes, self.threads):
+            name = f"{dtype}, {threads} thread{'s' if threads > 1 else ''}"
+            yield name if len(self.devices) == 1 else f"{name}, {device}", {
+                "model": self.model, "task": self.task, "device": device, "input": self.input,
+                "params": dict(self.params), "dtype": dtype, "threads": threads,
+            }  # fmt: skip
 
 
 class Worker:
@@ -71,7 +71,11 @@ class Worker:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.ask(setting)
+        try:
+            self.ask(setting)
+        except BaseException:
+            self.close()
+            raise
         self.cold = time.perf_counter() - begin
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,16 +133,25 @@ def measure(
         alone_only: time calls one after the other, and nothing else but memory.
 
     Raises:
-        OnnxPipeError: a setting cannot be loaded or fails.
+        OnnxPipeError: a setting cannot be loaded or fails. Of several devices one that fails is left out.
     """
     benchmark = Benchmark({**about, "rounds": plan.rounds, "seconds": plan.seconds})
+    settings = dict(plan.settings())
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}
         for number in range(plan.rounds):
-            for name, setting in plan.settings():
+            for name, setting in list(settings.items()):
                 progress(f"round {number + 1} of {plan.rounds}: {name}")
                 if number == 0:
-                    worker = workers[name] = stack.enter_context(_started(setting))
+                    try:
+                        worker = stack.enter_context(_started(setting))
+                    except OnnxPipeError as error:
+                        if setting["device"] == plan.devices[0]:
+                            raise
+                        progress(f"left out: {error}")
+                        del settings[name]
+                        continue
+                    workers[name] = worker
                     benchmark.add(name, "cold start (s)", worker.cold)
                 elif not alone_only:
                     with _started(setting) as fresh:

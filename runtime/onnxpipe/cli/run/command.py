@@ -14,6 +14,7 @@ import click
 from onnxpipe.cli.guard import (
     SOME_FAILED,
     device_argument,
+    device_option,
     dtype_option,
     hub_options,
     place_options,
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 @click.option("-m", "--model", help="Folder or Hub id; by default the task's default model.")
 @dtype_option
 @place_options
-@click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
+@device_option
 @click.option("--provider", "providers", multiple=True, help="ONNX Runtime provider, instead of --device. Repeatable.")
 @click.option("--threads", type=click.IntRange(1), help="Number of threads; by default the CPUs that are available.")
 @run_timeout_option

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from onnxpipe.cli.guard import hub_options, traceback_option
+from onnxpipe.cli.guard import device_option, hub_options, traceback_option
 
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -19,7 +19,7 @@ _LOCAL = ("127.0.0.1", "localhost", "::1")
 @click.option("--task", help="Task of the models; by default the one that each was exported for.")
 @click.option("--name", help="Name of the model in requests; by default that of its folder.")
 @click.option("--dtype", default="auto", show_default=True, help="Precision: fp32, fp16, int8, q4, ...")
-@click.option("--device", help="cpu, cuda, cuda:1, coreml or a GPU's index; by default the first that works.")
+@device_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; any other needs a key.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--api-key", "keys", multiple=True,
