@@ -128,7 +128,11 @@ def groups(rows: Sequence[Row], token_budget: int, *, can_pad: bool = True) -> l
 
 
 def oldest_first(
-    lengths: Sequence[int], owners: Sequence[Hashable], token_budget: int, most: int | None = None
+    lengths: Sequence[int],
+    owners: Sequence[Hashable],
+    token_budget: int,
+    most: int | None = None,
+    padding: int | None = None,
 ) -> list[int]:
     """Choose the rows of a batch: the first, and those nearest to it in length whose padded size the budget allows.
 
@@ -137,6 +141,7 @@ def oldest_first(
         owners: whom each belongs to. The rows of one owner take a quarter of the budget at most while others' are left.
         token_budget: padded tokens.
         most: rows; None for any number.
+        padding: the most tokens of padding that one more row may bring; None for any number.
     """
     order = sorted(range(1, len(lengths)), key=lambda i: abs(lengths[i] - lengths[0]))  # of equals the older first
     several = len(set(owners)) > 1
@@ -145,7 +150,10 @@ def oldest_first(
     for candidates in (order, rest):
         for i in candidates:
             longer = max(longest, lengths[i])
-            if (most is not None and len(chosen) >= most) or (len(chosen) + 1) * longer > token_budget:
+            padded = (len(chosen) + 1) * longer
+            if (most is not None and len(chosen) >= most) or padded > token_budget:
+                continue
+            if padding is not None and padded - len(chosen) * longest - lengths[i] > padding:
                 continue
             if candidates is order and several and (rows_of[owners[i]] + 1) * longer * _SHARE > token_budget:
                 rest.append(i)

@@ -68,8 +68,7 @@ class Caller:
         Raises:
             OverloadedError: the queue is full, or closed.
         """
-        order = self.queue.submit(self, tickets, work)
-        order.done.wait()
+        self.queue.run(self, tickets, work)
         if (fault := self.fault()) is not None:
             for ticket in tickets:
                 ticket.outputs, ticket.error = None, ticket.error or fault

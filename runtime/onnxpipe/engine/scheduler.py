@@ -78,7 +78,8 @@ class Work:
 
     With a `caller` the rows do not run in the calling thread, but wait in the caller's queue, where they share batches
     with the rows of other calls of the same `group`; these know their call's `seed`, and a batch of them has no more
-    than `most_rows`. With `joining` they join a batch that runs already, each by what `begin` makes of it.
+    than `most_rows`, each of which brings no more than `padding` tokens of padding. With `joining` they join a batch
+    that runs already, each by what `begin` makes of it.
     """
 
     encode: Callable[[Any], Iterable[Row]]
@@ -93,6 +94,7 @@ class Work:
     group: Any = None
     seed: int | None = None
     most_rows: int | None = None
+    padding: int | None = None
     joining: Joining | None = None
     begin: Callable[[Row], Any] | None = None
 

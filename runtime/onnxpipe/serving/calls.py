@@ -18,6 +18,9 @@ from onnxpipe.serving.settings import ServeSettings
 
 T = TypeVar("T")
 
+#: Seconds after which it is looked whether the client is still there.
+_SOON = 0.02
+
 
 class CallRunner:
     """Runs the calls of a server.
@@ -46,10 +49,12 @@ class CallRunner:
         with self._call(exchange, served) as caller:
             loop = asyncio.get_running_loop()
             answer = loop.run_in_executor(self._pool, self._run, served, caller, function)
-            gone = asyncio.ensure_future(_disconnected(request))
+            gone: asyncio.Future[Any] | None = None
             try:
-                both: set[asyncio.Future[Any]] = {answer, gone}
-                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({answer}, timeout=_SOON)  # watching the client costs more than most waits are long
+                if not answer.done():
+                    gone = asyncio.ensure_future(_disconnected(request))
+                    await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
                 if not answer.done():
                     caller.cancel()
                     await asyncio.wait({answer})
@@ -59,7 +64,8 @@ class CallRunner:
             except Exception as error:
                 raise self._fault(error, exchange) from error
             finally:
-                gone.cancel()
+                if gone is not None:
+                    gone.cancel()
                 if not answer.done():
                     caller.cancel()
 

@@ -164,6 +164,42 @@ def test_given_up_and_late_rows_do_not_run() -> None:
     assert after.done.is_set() and queue.rows == 0
 
 
+def test_a_row_brings_little_padding() -> None:
+    queue, model = Queue(workers=0), Model()
+    for length in (20, 24, 17, 21, 15, 30):
+        put(queue, model.work(padding=3), length)
+    while queue.step():
+        pass
+    # 24 would pad the row of 20 by four tokens, and 15 would be padded by six
+    assert model.batches == [[20, 21], [24], [17, 15], [30]]
+
+
+def test_a_caller_runs_its_rows_itself_where_a_worker_is_idle() -> None:
+    threads: list[str] = []
+    model, entered, gate = Model(), threading.Event(), threading.Event()
+
+    def run(rows: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        if rows[0].length == 7:
+            entered.set()
+            assert gate.wait(60)
+        return model.run(rows)
+
+    queue = Queue(workers=1)
+    work = Work(lambda length: [row(length)], run, lambda pairs: int(pairs[0][1]["n"]), caller=Caller(queue))
+    answers: list[int] = []
+    first = threading.Thread(target=lambda: answers.extend(answer([7], work, hurry=False)), name="first")
+    first.start()
+    assert entered.wait(60)
+    order = put(queue, work, 5)
+    assert queue.rows == 1  # the one worker's place is taken
+    gate.set()
+    assert order.done.wait(60)
+    first.join(60)
+    assert answers == [7] and threads == ["first", "onnxpipe-run-0"]
+    queue.close()
+
+
 def test_threads_answer_many_callers_and_every_row_comes_back_to_its_own() -> None:
     reports: list[BatchReport] = []
     queue, model = Queue(workers=2, on_batch=reports.append), Model(bad=33)
