@@ -76,9 +76,10 @@ def serve(
     state.reload = load_all
     listening = _listen(host, port)
     _log_to_stderr(quiet)
-    # seconds over the drain, in which streams write their last event
+    # h11 bounds the head of a request, which httptools, where it is installed, does not. The seconds over the drain are
+    # those in which streams write their last event.
     config = uvicorn.Config(
-        application(state), log_config=None, access_log=False, server_header=False, lifespan="on",
+        application(state), log_config=None, access_log=False, server_header=False, lifespan="on", http="h11",
         timeout_graceful_shutdown=int(settings.drain_s) + 2,
     )  # fmt: skip
     server = _Server(config, state)
