@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpipe.engine.device import CPU, Device
+from onnxpipe.engine.device import CPU, CPU_PROVIDER, Device
 from onnxpipe.engine.runtime import import_onnxruntime
 from onnxpipe.engine.session import Session
 
@@ -38,7 +38,7 @@ class DeviceArray:
     def of(cls, array: Array, device: Device) -> DeviceArray:
         """Put an array on the device; on the CPU its memory is shared, not copied."""
         placed = cls.__new__(cls)
-        placed._set(np.ascontiguousarray(array), device)
+        placed._set(np.asarray(array, order="C"), device)
         return placed
 
     def _set(self, array: Array, device: Device) -> None:
@@ -128,6 +128,10 @@ class Binding:
         self._inputs: dict[str, Any] = {}
         self._outputs: dict[str, Any] = {}
         self._buffers: dict[str, DeviceArray] = {}
+        self._own: set[str] = set()  # inputs whose memory is this binding's
+        # other providers may copy an input when it is bound, and not when they run
+        self._in_place = session.providers == (CPU_PROVIDER,)
+        self._held: tuple[Mapping[str, DeviceArray], Mapping[str, DeviceArray]] = {}, {}
 
     def buffer(self, name: str, shape: Sequence[int]) -> DeviceArray | None:
         """Give memory on the host for a float32 output of `shape` and a last axis that the graph fixes.
@@ -144,13 +148,24 @@ class Binding:
             self._buffers[name] = DeviceArray(whole, np.float32, CPU)
         return self._buffers[name]
 
+    def hold(self, inputs: Mapping[str, DeviceArray], outputs: Mapping[str, DeviceArray]) -> None:
+        """Bind what every run from now on reads from and writes to, besides the feeds and outputs of `run`.
+
+        Mappings that were held last cost nothing: a step of a decoder finds all its caches bound. They must not change.
+        """
+        if inputs is not self._held[0]:
+            self._bind_inputs(inputs)
+        if outputs is not self._held[1]:
+            self._bind_outputs(outputs)
+        self._held = inputs, outputs
+
     def run(
         self, feeds: Mapping[str, Array | DeviceArray], outputs: Mapping[str, DeviceArray | None]
     ) -> dict[str, Array]:
         """Run the graph.
 
         Args:
-            feeds: every input. A `DeviceArray` that was bound in the previous run costs nothing.
+            feeds: every input that is not held. A `DeviceArray` that was bound in the previous run costs nothing.
             outputs: the memory that each wanted output is written to; None for the host. The same names in every run.
 
         Returns:
@@ -159,26 +174,50 @@ class Binding:
         Raises:
             ValueError, RuntimeError, RunTimeoutError: as `Session.run`.
         """
+        self._bind_inputs(feeds)
+        self._bind_outputs(outputs)
+        self._session.run_bound(self._io, feeds)
+        fetched = [name for name, target in outputs.items() if target is None]
+        if not fetched:
+            return {}
+        values = dict(zip(self._outputs, self._io.get_outputs(), strict=True))
+        return {name: _full(values[name].numpy()) for name in fetched}
+
+    def _bind_inputs(self, feeds: Mapping[str, Array | DeviceArray]) -> None:
         for name, value in feeds.items():
-            if isinstance(value, DeviceArray):
-                if self._inputs.get(name) is not value:
-                    self._io.bind_ortvalue_input(name, value.value)
-            else:
-                array = np.ascontiguousarray(self._session.fit(name, value))
-                if self._session.inputs[name].optional:  # ONNX Runtime binds no arrays of numpy to these
-                    self._io.bind_ortvalue_input(name, DeviceArray.of(array, CPU).value)
-                else:
-                    self._io.bind_cpu_input(name, array)
-            self._inputs[name] = value
+            if not isinstance(value, DeviceArray):
+                self._put(name, value)
+            elif self._inputs.get(name) is not value:
+                self._io.bind_ortvalue_input(name, value.value)
+                self._inputs[name] = value
+                self._own.discard(name)
+
+    def _put(self, name: str, value: Array) -> None:
+        """Feed an array of the host. One of the same shape as before goes into memory that stays bound, if it can."""
+        array, before = self._session.fit(name, value), self._inputs.get(name)
+        if name in self._own and self._inputs[name].shape == array.shape:
+            self._inputs[name].numpy()[...] = array
+            return
+        again = isinstance(before, np.ndarray) and before.shape == array.shape and self._in_place
+        if not again and not self._session.inputs[name].optional:
+            self._own.discard(name)
+            self._inputs[name] = np.ascontiguousarray(array)
+            self._io.bind_cpu_input(name, self._inputs[name])
+            return
+        # inputs with a default come here at once: ONNX Runtime binds no arrays of numpy to them
+        own = DeviceArray.of(np.array(array, order="C"), CPU)
+        self._io.bind_ortvalue_input(name, own.value)
+        self._inputs[name] = own
+        if self._in_place:
+            self._own.add(name)
+
+    def _bind_outputs(self, outputs: Mapping[str, DeviceArray | None]) -> None:
         for name, target in outputs.items():
             if target is None:
                 self._io.bind_output(name, "cpu")  # a new one each time: its shape may have changed
             elif self._outputs.get(name) is not target:
                 self._io.bind_ortvalue_output(name, target.value)
             self._outputs[name] = target
-        self._session.run_bound(self._io, feeds)
-        values = dict(zip(self._outputs, self._io.get_outputs(), strict=True))
-        return {name: _full(values[name].numpy()) for name, target in outputs.items() if target is None}
 
 
 def _full(array: Array) -> Array:

@@ -14,6 +14,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from onnxpipe.bundle.external import check_external
+from onnxpipe.bundle.graph_reader import graph_inputs
 from onnxpipe.engine.cuda import PROVIDER as CUDA_PROVIDER
 from onnxpipe.engine.cuda import cuda_problem
 from onnxpipe.engine.device import CPU_PROVIDER, Device, device_of_provider, provider_list
@@ -27,8 +28,9 @@ from onnxpipe.errors import BundleError, DeviceError
 
 Provider = tuple[str, dict[str, Any]]
 
-#: Microseconds that a thread waits for work by spinning, and the first version with that setting.
-_SPIN = "10"
+#: Microseconds that a thread waits for work by spinning, those of a graph that runs step by step, and the first version
+#: with that setting.
+_SPIN, _SPIN_OF_STEPS = "10", "50"
 _SPIN_LIMITED = (1, 26)
 
 #: Seconds in which a file may change twice and keep the time of its change, with a margin.
@@ -93,7 +95,7 @@ def open_session(
     key = os.getpid(), _identity(path, data), repr(chosen), threads, lean  # a fork has none of its parent's threads
     loaded = _LOADED.get(key)
     if loaded is None:
-        options = _options(runtime, threads)
+        options = _options(runtime, threads, stepwise=_keeps_caches(path))
         if lean:
             _keep_lean(runtime, options)
         loaded = _load(runtime, path, data, options, chosen, _take_plugins(runtime, options, chosen))
@@ -175,7 +177,12 @@ def _check_taken(session: Any, providers: Sequence[Provider]) -> None:
         )
 
 
-def _options(runtime: ModuleType, threads: int) -> Any:
+def _keeps_caches(path: Path) -> bool:
+    """Whether a graph takes what an earlier run of it has given, as decoders do, and so runs many times in a row."""
+    return any("past" in name and "." in name for name in graph_inputs(path))
+
+
+def _options(runtime: ModuleType, threads: int, *, stepwise: bool) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -184,12 +191,13 @@ def _options(runtime: ModuleType, threads: int) -> Any:
     options.log_severity_level = 4  # fatal errors only; others are raised, and would be printed as well
     # Spinning threads burn a core each while they wait for work that, in a server, may come in seconds. For as long as
     # the gap between two operators of one run it pays: a step of a llama of 135M parameters in int8 takes 9 ms instead
-    # of 11.6 on idle cores, and at most a few percent longer on busy ones (with 1 ms instead of 10 us up to a half). 50
-    # us were 4 to 30 % faster on an EPYC; on a Xeon a call that follows a pause took 15 % longer with them.
+    # of 11.6 on idle cores. How long is a trade: on an EPYC a step of it with 50 us instead of 10 took 6 to 17 % less
+    # in int8 and up to 23 % less in q4, and on busy cores about as long; with 200 us or 1 ms no less than with 50, and
+    # on busy cores up to a half more. An encoder's call that follows a pause took 15 % longer with 50 us on a Xeon.
     spins = version_of(runtime) >= _SPIN_LIMITED
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins else "0")
     if spins:
-        options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN)
+        options.add_session_config_entry("session.intra_op.spin_duration_us", _SPIN_OF_STEPS if stepwise else _SPIN)
         options.add_session_config_entry("session.force_spinning_stop", "1")  # never after the end of a run
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry(RECORD, "1")  # versions that do not know the key ignore it

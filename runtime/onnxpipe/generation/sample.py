@@ -58,9 +58,12 @@ class Writing:
         request, decoded = self.request, self.decoded
         scores = _processed(request, self.rows.ids, logits, decoded)
         self.record.add(scores, logits)
-        tokens = np.zeros(request.rows, np.int64)
-        wanted = decoded[self.unfinished[decoded] | (not self.pads)]
-        tokens[decoded] = choose(scores, request.streams, wanted, decoded)
+        wanted = decoded if request.streams is None else decoded[self.unfinished[decoded] | (not self.pads)]
+        tokens = choose(scores, request.streams, wanted, decoded)
+        if len(decoded) < request.rows:
+            every = np.zeros(request.rows, np.int64)
+            every[decoded] = tokens
+            tokens = every
         if self.pads:
             tokens = np.where(self.unfinished, tokens, request.pad or 0)
         self.tokens = tokens

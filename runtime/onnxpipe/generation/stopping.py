@@ -101,7 +101,7 @@ class StoppingCriteriaList(list[Callable[..., Any]]):
         done = np.zeros(input_ids.shape[0], bool)
         for criterion in self:
             # np.asarray: criteria written for transformers may return a torch tensor or a list.
-            done = done | np.asarray(criterion(input_ids, scores, **kwargs)).astype(bool).reshape(-1)
+            done = done | np.asarray(criterion(input_ids, scores, **kwargs)).astype(bool, copy=False).reshape(-1)
         return done
 
     @property

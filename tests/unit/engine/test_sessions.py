@@ -31,6 +31,7 @@ from onnxpipe.engine import (
     parse_device,
     plugins,
 )
+from onnxpipe.engine.binding import Binding, DeviceArray
 from onnxpipe.engine.cuda import needed_libraries
 from onnxpipe.engine.session import Loaded
 from onnxpipe.errors import BundleError, DeviceError, MissingDependencyError, UnsupportedError
@@ -356,6 +357,45 @@ def test_idle_sessions_do_not_spin(folder: Path) -> None:
     if entry("session.intra_op.allow_spinning") == "1":  # between the operators of a run, and not for long
         assert entry("session.force_spinning_stop") == "1"
         assert int(entry("session.intra_op.spin_duration_us")) <= 50
+
+
+def steps() -> Any:
+    """A graph that keeps a sum: present.0 = past_key_values.0 + input_ids; total is its sum over all axes."""
+    numbers = onnx.helper.make_tensor_value_info("input_ids", onnx.TensorProto.FLOAT, ["rows", "n"])
+    kept = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["rows", "n"])
+        for name in ("past_key_values.0", "present.0")
+    ]
+    total = onnx.helper.make_tensor_value_info("total", onnx.TensorProto.FLOAT, [])
+    nodes = [
+        onnx.helper.make_node("Add", ["input_ids", "past_key_values.0"], ["present.0"]),
+        onnx.helper.make_node("ReduceSum", ["present.0"], ["total"], keepdims=0),
+    ]
+    return model(nodes, [numbers, kept[0]], [total, kept[1]])
+
+
+def test_a_graph_with_caches_waits_longer_for_work(tmp_path: Path, folder: Path) -> None:
+    written = write_folder(tmp_path / "steps", {"onnx/model.onnx": steps()})
+    entry, other = (load(each)._session.get_session_options().get_session_config_entry for each in (written, folder))
+    if entry("session.intra_op.allow_spinning") == "1":
+        long, short = (int(each("session.intra_op.spin_duration_us")) for each in (entry, other))
+        assert short < long
+        assert entry("session.force_spinning_stop") == "1"
+
+
+def test_what_is_fed_to_a_binding_stays_the_callers(tmp_path: Path) -> None:
+    binding = Binding(load(write_folder(tmp_path, {"onnx/model.onnx": steps()})))
+    kept = DeviceArray((1, 2), np.float32, CPU)
+    binding.hold({"past_key_values.0": kept}, {"present.0": kept})
+    fed = [np.full((1, 2), number, np.float32) for number in (1, 2, 3, 4)]
+    totals = [float(binding.run({"input_ids": each}, {"total": None})["total"]) for each in fed]
+    assert totals == [2, 6, 12, 20]
+    assert [each.tolist() for each in fed] == [[[1, 1]], [[2, 2]], [[3, 3]], [[4, 4]]]
+    fed[3][:] = 0  # no run reads it any more
+    other = DeviceArray((1, 3), np.float32, CPU)
+    binding.hold({"past_key_values.0": other}, {"present.0": other})
+    assert float(binding.run({"input_ids": np.ones((1, 3), np.float32)}, {"total": None})["total"]) == 3
+    assert kept.numpy().tolist() == [[10, 10]]
 
 
 def test_the_installed_runtime_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:

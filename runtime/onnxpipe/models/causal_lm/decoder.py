@@ -127,7 +127,7 @@ class RaggedDecoder:
             self._take(np.arange(self.rows), max(longest, min(2 * self._room, self._max_length)))
         positions = self._lengths[:, None] + np.arange(count)
         self._lengths = self._lengths + count
-        mask = (np.arange(longest) < self._lengths[:, None]).astype(np.int64)
+        mask = mask_of(self._lengths, longest)
         return self._run(self._inputs.step(tokens, positions, self._origin), mask, positions, keep, cached=True)
 
     def reorder(self, rows: Array) -> None:
@@ -156,7 +156,7 @@ class RaggedDecoder:
 
     def _run(self, tokens: dict[str, Array], mask: Array, positions: Array, keep: int, *, cached: bool) -> Array:
         # a state is written to other memory than it is read from: no operator for it promises to read first
-        present = {**self._cache, **self._graph.new_states(len(mask))}
+        present = {**self._cache, **self._graph.new_states(len(mask))} if self._graph.states else self._cache
         logits = self._runner.run(tokens, mask, positions, keep, self._cache, present, cached=cached)
         self._cache = present
         return logits
@@ -245,6 +245,13 @@ class PaddedDecoder:
         logits = self._runner.run(tokens, mask, places, keep, self._cache, present, cached=cached)
         self._cache, self._mask = present, mask
         return logits
+
+
+def mask_of(lengths: Array, longest: int) -> Array:
+    """Make the mask of rows that begin at 0, int64 (rows, longest)."""
+    if len(lengths) == 1:
+        return np.ones((1, longest), np.int64)
+    return np.asarray((np.arange(longest) < lengths[:, None]).astype(np.int64))
 
 
 def count_places(mask: Array) -> Array:

@@ -245,6 +245,8 @@ class Runner:
         self._wanted = ("logits", "last_hidden_state") if hidden else ("logits",)
         self._steps = Binding(graph.session)
         self._prompt = self._steps if graph.prompt is graph.session else Binding(graph.prompt)
+        self._present: Mapping[str, DeviceArray] = {}
+        self._outputs: dict[str, DeviceArray] = {}  # the same by the names of the outputs
         self.hidden: Array | None = None
 
     def run(
@@ -258,22 +260,25 @@ class Runner:
         *,
         cached: bool,
     ) -> Array:
-        """Compute the logits, float32 (rows, keep, vocabulary), in memory that the next run uses again; `present` is
-        filled (it may be `past`). See `CausalGraph.feeds`; `positions` are places in a row, int64 (rows, new)."""
-        graph = self._graph
-        graph.check_length(int(positions.max()) + 1, len(positions))
+        """Compute the logits, float32 (rows, keep, vocabulary), in memory that the next run uses again.
+
+        See `CausalGraph.feeds`. `positions` are places in a row, int64 (rows, new). `present` is filled, and may be
+        `past`: what stays the same mapping from run to run is bound once, so neither may be changed.
+        """
+        graph, longest = self._graph, int(positions.max()) + 1
+        graph.check_length(longest, len(positions))
         feeds: dict[str, Any] = graph.feeds(tokens, mask, keep, cached=cached)
         binding = self._steps if cached else self._prompt
-        if cached or graph.prompt is graph.session:
-            feeds.update(past)
         outputs: dict[str, DeviceArray | None] = dict.fromkeys(self._wanted)
         width = keep if "num_logits_to_keep" in feeds else positions.shape[1]
         place = outputs["logits"] = binding.buffer("logits", (len(positions), width))
-        outputs.update({graph.caches[name]: value for name, value in present.items()})
+        if present is not self._present:
+            self._present, self._outputs = present, {graph.caches[name]: value for name, value in present.items()}
+        binding.hold(past if cached or graph.prompt is graph.session else {}, self._outputs)
         try:
             found = binding.run(feeds, outputs)
         except RuntimeError as error:
-            raise graph.explained(error, int(positions.max()) + 1) from error
+            raise graph.explained(error, longest) from error
         self.hidden = found.get("last_hidden_state")
         return graph.logits(found["logits"] if place is None else place.numpy(), positions, keep)
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onnxpipe.engine.binding import DeviceArray
-from onnxpipe.models.causal_lm.decoder import RaggedDecoder
+from onnxpipe.models.causal_lm.decoder import RaggedDecoder, mask_of
 from onnxpipe.models.causal_lm.graph import CausalGraph, Runner
 
 Array = NDArray[Any]
@@ -132,7 +132,7 @@ class SlotCache:
         positions = self._lengths[:, None]
         self._lengths = self._lengths + 1
         longest = int(self._lengths.max())
-        mask = (np.arange(longest) < self._lengths[:, None]).astype(np.int64)
+        mask = mask_of(self._lengths, longest)
         feeds = {"input_ids": np.ascontiguousarray(tokens), "position_ids": positions}
         logits = self._runner.run(feeds, mask, positions, 1, self._cache, self._cache, cached=True)
         return np.asarray(logits[:, 0])
