@@ -49,7 +49,7 @@ def log_softmax_top_k(scores: Array, k: int) -> tuple[Array, Array]:
     shifted = np.empty(scores.shape[-1], scores.dtype)
     with np.errstate(invalid="ignore", divide="ignore"):
         for row, best in zip(scores, values, strict=True):
-            largest = row.max()
+            largest = best[0].copy()
             np.subtract(row, largest, out=shifted)
             np.subtract(best, largest, out=best)
             best -= np.log(np.exp(shifted, out=shifted).sum())
@@ -110,10 +110,13 @@ def _above_bound(line: Array, k: int) -> Array:
     blocks = max(4 * k, 256)
     width = -(-line.size // blocks)
     whole = line.size // width * width
-    maxima = line[:whole].reshape(-1, width).max(-1)
-    if whole < line.size:
-        maxima = np.append(maxima, line[whole:].max())
-    if maxima.size < k:
+    lines, rest = line[:whole].reshape(-1, width), line[whole:]
+    maxima = lines.max(-1)
+    every = np.append(maxima, rest.max()) if rest.size else maxima
+    if every.size < k:
         return np.arange(line.size)
-    bound = np.partition(maxima, maxima.size - k)[maxima.size - k]
-    return np.flatnonzero(~(line < bound))
+    bound = np.partition(every, every.size - k)[every.size - k]
+    chosen = np.flatnonzero(~(maxima < bound))  # only these blocks have anything
+    found = np.flatnonzero(~(lines[chosen] < bound))
+    places: Array = chosen[found // width] * width + found % width
+    return np.append(places, whole + np.flatnonzero(~(rest < bound))) if rest.size else places

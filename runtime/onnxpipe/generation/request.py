@@ -78,8 +78,14 @@ class DecodingRequest:
             if check is not None:
                 check(result.sequences)
 
-    def start(self, *, copies: int | None = None, hidden: bool = False) -> Decoder:
-        """Make a decoder of all prompts, with `copies` rows each."""
+    def start(self, *, copies: int | None = None, hidden: bool = False, checked: bool = True) -> Decoder:
+        """Make a decoder of all prompts, with `copies` rows each.
+
+        Args:
+            copies: rows a prompt; None for those of the request.
+            hidden: whether its `hidden` is wanted.
+            checked: let it check its logits; False for a search that calls `check` itself.
+        """
         decoder = self.model.start(
             self.prompt,
             self.inputs,
@@ -87,7 +93,13 @@ class DecodingRequest:
             max_length=self.max_length,
             hidden=hidden,
         )
-        return decoder if self.config.remove_invalid_values else cast("Decoder", NumbersOnly(decoder))
+        if self.config.remove_invalid_values or not checked:
+            return decoder
+        return cast("Decoder", NumbersOnly(decoder))
+
+    def check(self, logits: Array) -> Array:
+        """Return logits as they are; raise if one is NaN, unless the call removes such."""
+        return logits if self.config.remove_invalid_values else check_numbers("logits", logits)
 
 
 class NumbersOnly:

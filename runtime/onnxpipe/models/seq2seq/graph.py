@@ -155,12 +155,12 @@ class Seq2SeqGraphs:
         return session.run(feeds, outputs)
 
     def buffers(self, names: Mapping[str, str], rows: int, length: int) -> dict[str, DeviceArray]:
-        """Make empty caches, float (rows, heads, length, head size), for the inputs in `names`."""
+        """Make caches with arbitrary content, float (rows, heads, length, head size), for the inputs in `names`."""
         buffers = {}
         for name in names:
             heads, size = self._shapes[name]
             spec, device = self.steps.inputs[name], self.steps.device
-            buffers[name] = DeviceArray((rows, heads, length, size), spec.dtype, device)
+            buffers[name] = DeviceArray.of(np.empty((rows, heads, length, size), spec.dtype), device)
         return buffers
 
     def feeds(self, input_ids: Array, mask: Array | None, *, cached: bool) -> dict[str, Array]:
