@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,7 +35,7 @@ def form_of(served: ServedModel) -> dict[str, Any]:
         "image" or "audio".
     """
     spec = served.spec
-    positional, keywords = _example(spec)
+    positional, keywords = spec.example_call()
     known = served.parameters
     fields = _fields(served, positional, keywords)
     taken = {field["name"] for field in fields}
@@ -58,16 +57,6 @@ def form_of(served: ServedModel) -> dict[str, Any]:
         "pair": spec.parts_as_list,
         "file": spec.output if spec.output == "audio" or not spec.columns({}, None).names else None,
     }
-
-
-def _example(spec: TaskSpec) -> tuple[list[Any], dict[str, Any]]:
-    """Read the arguments of the task's example: positional ones, keywords."""
-    if not spec.example:
-        return [], {}
-    call = ast.parse(f"call({spec.example})", mode="eval").body
-    assert isinstance(call, ast.Call)
-    keywords = {each.arg: ast.literal_eval(each.value) for each in call.keywords if each.arg is not None}
-    return [ast.literal_eval(each) for each in call.args], keywords
 
 
 def _suggested(served: ServedModel) -> dict[str, Any]:

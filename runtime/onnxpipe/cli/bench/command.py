@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import click
 from onnxpipe.cli import machine
 from onnxpipe.cli.guard import OutputFile, device_argument, device_option, traceback_option
 from onnxpipe.cli.terminal import echo, printable
+from onnxpipe.errors import PrecisionError
 
 if TYPE_CHECKING:
     from onnxpipe.bundle import Bundle
@@ -161,16 +163,29 @@ def make_plan(
     spec = task_spec(name)
     named = [each.strip() for each in dtypes.split(",") if each.strip()] if dtypes else None
     graphs = needed_graphs(bundle.graphs)
-    chosen = named or list(dict.fromkeys(precision for graph in graphs for precision in bundle.graphs[graph]))
-    for graph in graphs if named else ():
-        for dtype in chosen:
+    for dtype in named or ():
+        for graph in graphs:
             bundle.choose(graph, dtype)  # refuses, before the others are timed, a precision that is not there
+    chosen = named or [each for each in _precisions(bundle, graphs) if _has(bundle, graphs, each)]
     keywords = parse_params(params, spec.pipeline.Options)
     sample(spec, given, keywords)  # refuses here what no worker could make
     return Plan(
         str(Path(model).expanduser().resolve()), task or name, [device_argument(device) for device in devices], given,
         keywords, chosen, threads or (available_threads(),), batches, rates or (), rounds, seconds,
     )  # fmt: skip
+
+
+def _precisions(bundle: Bundle, graphs: Iterable[str]) -> Iterable[str]:
+    """List the precisions of graphs, each once."""
+    return dict.fromkeys(precision for graph in graphs for precision in bundle.graphs[graph])
+
+
+def _has(bundle: Bundle, graphs: Iterable[str], dtype: str) -> bool:
+    """Whether all graphs are there in a precision, or in one that stands in for it."""
+    try:
+        return all(bundle.choose(graph, dtype) for graph in graphs)
+    except PrecisionError:
+        return False
 
 
 def _about() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -43,6 +44,8 @@ def _load(setting: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], dict[str,
     pipe = pipeline(
         task, model=setting["model"], dtype=setting["dtype"], threads=setting["threads"], device=setting["device"]
     )
+    call = call.suited_to(pipe)
+    warnings.simplefilter("ignore", FutureWarning)  # of forms of a call that transformers deprecates
     pipe(*call.arguments, **call.params)
 
     def serve(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import json
 import shlex
@@ -67,21 +66,17 @@ class TaskCommand(click.Command):
 
 def example_arguments(spec: TaskSpec) -> str:
     """Write the example of a task as arguments of `onnxpipe run`."""
-    call = ast.parse(f"f({spec.example})", mode="eval").body
-    assert isinstance(call, ast.Call)
+    arguments, keywords = spec.example_call()
     parts = {part.name: part for part in spec.parts}
     inputs: list[str] = []
     options: list[str] = []
-    for argument, part in zip(call.args, (*spec.parts, *[None] * len(call.args))):
-        value = ast.literal_eval(argument)
+    for value, part in zip(arguments, (*spec.parts, *[None] * len(arguments))):
         if part is not None and part.option is not None and not part.is_list:
             options += [f"--{part.option}", _quoted(value)]
         else:
             values = value if isinstance(value, list) else [value]
             inputs += (_quoted(each if isinstance(each, str) else json.dumps(each)) for each in values)
-    for keyword in call.keywords:
-        value = ast.literal_eval(keyword.value)
-        name = keyword.arg or ""
+    for name, value in keywords.items():
         if name == "candidate_labels":
             options += ["--labels", _quoted(",".join(value))]
         elif name in parts:

@@ -162,7 +162,7 @@ def _count(file: IO[bytes], stream_index: int) -> int:
 @contextmanager
 def _opened(source: Any, timeout: float | None) -> Iterator[tuple[InputContainer, VideoStream, str, IO[bytes]]]:
     """Open a video; yield its container, the stream that is the video itself, its name for messages, and the file."""
-    av = _import_av()
+    av = import_av()
     name = without_secrets(str(os.fspath(source))) if isinstance(source, (str, os.PathLike)) else "the video"
     name = "the data: URL" if is_data_url(name) else name
     with _file(source, timeout) as file:
@@ -246,7 +246,7 @@ def _file(source: Any, timeout: float | None) -> IO[bytes]:
     raise TypeError(f"a video must be a path, a URL or bytes, not {type(source).__name__}")
 
 
-def _import_av() -> Any:
+def import_av() -> Any:
     try:
         import av
     except ImportError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -107,6 +108,13 @@ class TaskSpec:
     def needs_labels(self) -> bool:
         """Whether a call must have `candidate_labels`, as its inputs cannot bring them."""
         return self.candidate_labels and all(part.name != "candidate_labels" for part in self.parts)
+
+    def example_call(self) -> tuple[list[Any], dict[str, Any]]:
+        """Read the example: the positional arguments and the keywords of its call."""
+        call = ast.parse(f"call({self.example})", mode="eval").body
+        assert isinstance(call, ast.Call)
+        keywords = {each.arg: ast.literal_eval(each.value) for each in call.keywords if each.arg is not None}
+        return [ast.literal_eval(each) for each in call.args], keywords
 
     def entry(self) -> dict[str, Any]:
         """The task as transformers' registry has it; "export" is our own key, for `export_as`."""
