@@ -245,7 +245,7 @@ def figures(client: Client, watch: Watch, codes: Counter[str], metrics: str, log
         "answers of another status than expected": dict(sent.wrong),
         "connections refused": sent.refused_connections,
         "still waiting or running": waiting(metrics),
-        "tracebacks": log.count("Traceback"),
+        "tracebacks, exceptions": [log.count(word) for word in ("Traceback", "exception")],
         "rss (MB)": {"settled": round(settled[0][1], 1), "end": round(settled[-1][1], 1),
                      "peak": round(max(sample[1] for sample in watch.samples), 1)},
         "rss (MB/min)": round(float(slope), 3),

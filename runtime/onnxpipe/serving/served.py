@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from onnxpipe._version import __version__
 from onnxpipe.engine.memory import available_memory
 from onnxpipe.engine.queue import Queue
@@ -23,6 +25,9 @@ from onnxpipe.tasks.registry import task_spec
 _ANY_MODEL = frozenset({"", "dummy", "default"})
 #: What the Hugging Face Hub calls a task that has another name here.
 _TASK_NAMES = {"text-to-speech": "text-to-audio", "sentiment-analysis": "text-classification"}
+
+#: Tokens that generation starts from: the graph is run with them as they are.
+_BEGINNINGS = frozenset({"bos_token_id", "decoder_start_token_id"})
 
 
 @dataclass
@@ -68,7 +73,12 @@ class ServedModel:
             return {}
         if not isinstance(given, Mapping):
             raise bad_request('"parameters" must be an object', "parameters")
-        return read_parameters(given, self.parameters, settings)
+        found = read_parameters(given, self.parameters, settings)
+        size = getattr(self.pipe.model, "vocab_size", None)
+        for name in _BEGINNINGS & found.keys() if size is not None else ():
+            if not all(0 <= token < size for token in np.atleast_1d(found[name])):
+                raise bad_request(f"{name}={found[name]!r}: the tokens of the model are 0 to {size - 1}", name)
+        return found
 
     @property
     def secrets(self) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
@@ -67,10 +66,11 @@ async def _rest(
         yield event(error(fault))
         yield last
     finally:
-        if coming is not None and not coming.done():
-            coming.cancel()
-            with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration):
-                await coming
+        if coming is not None:
+            coming.cancel()  # nothing where it has ended, maybe in the moment in which the client left
+            await asyncio.wait({coming})
+            if not coming.cancelled():
+                coming.exception()  # nobody else asks for it
         close = getattr(source, "aclose", None)
         if close is not None:
             await close()

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import re
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from onnxpipe.errors import RowTooLongError
 from onnxpipe.serving.parameters import schemas
+from onnxpipe.serving.sse import events
 from onnxpipe.tasks.registry import all_tasks
 from unit.serving.stubs import client, images, sentiment, testing, writer
 
@@ -139,6 +142,22 @@ def test_a_text_that_only_the_model_finds_too_long_is_a_clients_fault() -> None:
     assert answer.status_code == 400 and "at most 512" in answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("parameters", "part"),
+    [
+        ({"bad_words_ids": [[999_999]]}, "[999999]"), ({"prompt_lookup_num_tokens": 0}, "num_output_tokens"),
+        ({"seed": -1}, "seed=-1"), ({"bos_token_id": 999_999}, "bos_token_id=999999"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_parameter_that_only_the_run_finds_wrong_is_a_clients_fault(
+    parameters: dict[str, Any], part: str, stream: bool
+) -> None:
+    body = {"inputs": "a", "parameters": {"max_new_tokens": 4, **parameters}, "stream": stream}
+    answer = client({"w": writer()}).post("/", json=body)
+    assert answer.status_code == 400 and part in answer.json()["error"]
+
+
 def test_the_models_folder_is_never_told() -> None:
     pipe = sentiment()
 
@@ -202,6 +221,28 @@ def test_a_client_that_leaves_is_counted_as_one(body: bytes) -> None:
     text = application.state.server.metrics.text().decode()
     codes = re.findall(r'onnxpipe_requests_total\{code="(\d+)".* 1\.0', text)
     assert codes == ["499"]
+
+
+def test_a_stream_that_is_left_as_it_ends_leaves_no_error_behind() -> None:
+    unseen: list[Any] = []
+
+    async def visit() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: unseen.append(context))
+
+        async def source() -> AsyncIterator[bytes]:
+            yield b"first"
+            reading.cancel()
+
+        stream = await events(source(), str)
+        assert await anext(stream) == b"first"
+        reading = asyncio.ensure_future(anext(stream))
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        gc.collect()
+
+    asyncio.run(visit())
+    gc.collect()
+    assert not unseen
 
 
 def test_a_full_server_refuses_and_says_when_to_come_back() -> None:

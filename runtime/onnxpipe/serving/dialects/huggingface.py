@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -128,11 +128,14 @@ class HuggingFaceRoutes:
         self, request: Request, served: ServedModel, value: Any, parameters: Mapping[str, Any]
     ) -> Response:
         """Answer with server-sent events, as text-generation-inference does."""
-        pipe = served.pipe
-        if not isinstance(pipe, GenerationPipeline) or not pipe.can_stream(**parameters):
-            raise bad_request("this call cannot be streamed: leave stream out", "stream")
         written, exchange = WrittenText(), exchange_of(request)
-        pieces = self._state.calls.stream(request, served, lambda view: write_pieces(view, value, parameters, written))
+
+        def write(view: Any) -> Iterator[str]:
+            if not isinstance(view, GenerationPipeline) or not view.can_stream(**parameters):
+                raise bad_request("this call cannot be streamed: leave stream out", "stream")
+            return write_pieces(view, value, parameters, written)
+
+        pieces = self._state.calls.stream(request, served, write)
 
         async def pieces_as_events() -> AsyncIterator[bytes]:
             number = 0
