@@ -74,8 +74,8 @@ class ServedModel:
         if not isinstance(given, Mapping):
             raise bad_request('"parameters" must be an object', "parameters")
         found = read_parameters(given, self.parameters, settings)
-        size = getattr(self.pipe.model, "vocab_size", None)
-        for name in _BEGINNINGS & found.keys() if size is not None else ():
+        size: int = getattr(self.pipe.model, "vocab_size", None) or 0
+        for name in _BEGINNINGS & found.keys() if size else ():
             if not all(0 <= token < size for token in np.atleast_1d(found[name])):
                 raise bad_request(f"{name}={found[name]!r}: the tokens of the model are 0 to {size - 1}", name)
         return found
