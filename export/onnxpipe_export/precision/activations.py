@@ -13,7 +13,7 @@ from onnxpipe_export.precision import inner
 from onnxpipe_export.precision.products import constant_products
 from onnxpipe_export.precision.ranges import Observed, Range, choose
 
-_ROWS = 128
+ROWS = 128
 """Rows of an activation that are kept, over all feeds."""
 
 
@@ -77,5 +77,5 @@ def observe(path: Path, feeds: Sequence[inner.Feeds], scratch: Path) -> dict[str
     each: dict[str, list[Activation]] = {name: [] for name in names}
     for values in inner.values(path, names, feeds, scratch):
         for name, value in values.items():
-            each[name].append(Activation.of(value.reshape(-1, value.shape[-1]), -(-_ROWS // len(feeds))))
+            each[name].append(Activation.of(value.reshape(-1, value.shape[-1]), -(-ROWS // len(feeds))))
     return {name: Activation.joined(found) for name, found in each.items()}

@@ -97,8 +97,13 @@ def smooth(graph: OnnxGraph, products: Iterable[Product], observed: Mapping[str,
         if names <= observed.keys():
             column = np.maximum.reduce([observed[name].peaks for name in names])
             rows = [np.abs(_stored(graph, product)).max(axis=0) for product in group]
-            chosen |= dict.fromkeys(names, Balance(_factors(column, 0.5) / _factors(np.maximum.reduce(rows), 0.5), 0.0))
+            chosen |= dict.fromkeys(names, Balance(smoothing(column, np.maximum.reduce(rows)), 0.0))
     return chosen
+
+
+def smoothing(columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Compute what columns are divided by, sqrt(columns / rows), from their peaks and those of the weights' rows."""
+    return np.asarray(_factors(columns, 0.5) / _factors(rows, 0.5))
 
 
 def apply(graph: OnnxGraph, products: Iterable[Product], balances: Mapping[str, Balance]) -> dict[str, str]:

@@ -102,8 +102,7 @@ def alone(graph: OnnxGraph) -> Plan:
     For a denoiser, whose convolutions have a norm before them and a float32 residual stream behind: sums and
     concatenations of the stream in 8 bits would add up their roundings over the blocks and the steps.
     """
-    large = [node for node in _convolutions(graph) if _gain(graph, node) >= _LEAST_GAIN]
-    convolutions = {str(node.output[0]): str(node.input[0]) for node in large}
+    convolutions = {str(node.output[0]): str(node.input[0]) for node in large_convolutions(graph)}
     names = dict.fromkeys([*convolutions.values(), *convolutions])
     return Plan(
         convolutions,
@@ -111,6 +110,11 @@ def alone(graph: OnnxGraph) -> Plan:
         {name: name for name in names},
         dict.fromkeys(names, math.inf),
     )
+
+
+def large_convolutions(graph: OnnxGraph) -> list[Any]:
+    """List the convolutions that gain by 8 bits though what lies before and after them stays float32."""
+    return [node for node in _convolutions(graph) if _gain(graph, node) >= _LEAST_GAIN]
 
 
 def _gain(graph: OnnxGraph, node: Any) -> float:

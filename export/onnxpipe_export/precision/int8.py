@@ -53,7 +53,7 @@ _FEWEST_ROWS = 1 / 8
 """An activation with fewer calibration rows for each of its columns is neither balanced nor fixed, as its columns are
 not known well enough. The pooled vector of resnet-50, calibrated with 16 images, changed the decision on 4 photos of
 100 balanced and on 1 unbalanced."""
-_MOST_ERROR = 0.05
+MOST_ERROR = 0.05
 """The largest relative error of a product with a fixed range."""
 _DOMAIN = "com.microsoft"
 _NORMS = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
@@ -144,7 +144,7 @@ def _balance(graph: OnnxGraph, products: list[Product], known: Mapping[str, Acti
     return {name: known[before].divided(chosen[before].factors) for name, before in read.items()}
 
 
-def _error(one: Activation, weight: np.ndarray) -> float:
+def error(one: Activation, weight: np.ndarray) -> float:
     """Compute the relative error of the product with a weight (columns, K) where the activation has one range."""
     scale, zero = one.range.scale, one.range.zero
     rounded = (np.clip(np.rint(one.rows / scale) + zero, 0, 255) - zero) * scale
@@ -204,7 +204,7 @@ def _fixed(graph: OnnxGraph, products: list[Product], known: Mapping[str, Activa
     for product in products:
         if product.activation in fixed:
             weight = balance.some_columns(graph, product)
-            if _error(known[product.activation], weight) > _MOST_ERROR:
+            if error(known[product.activation], weight) > MOST_ERROR:
                 fixed.remove(product.activation)
     return fixed
 

@@ -13,11 +13,13 @@ from onnxpipe.bundle import proof
 from onnxpipe_export.graphs.graph import Feeds, Maker
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.precision import (
+    attention,
     balance,
     convolution_plan,
     convolution_weights,
     convolutions,
     fp16,
+    frame_convolutions,
     gptq,
     inner,
     int8,
@@ -101,10 +103,31 @@ def to_int8_large(full: Path, path: Path, calibration: Sequence[Feeds], fixed: b
     _with_int8_products(full, path, calibration, _LEAST_GAIN, fixed).save(path)
 
 
-def to_int8_unbalanced(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """Make int8 with a scale a row, and without balancing columns: for recordings (see `seq2seq` for the reason).
+def to_int8_of_recordings(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+    """Make int8 with fixed ranges: of products, of convolutions over time, and of queries with keys.
 
-    Their frames may be added to the distances between them, twice as many, so free dimensions are not merged.
+    Without feeds, or if the graph's answers to them do not allow it: as `to_int8_unbalanced`.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as name:
+        scratch, graph = Path(name), OnnxGraph.load(full)
+        scores, frames = attention.find(graph), frame_convolutions.find(graph)
+        if calibration:
+            names = dict.fromkeys(name for each in scores for name in (each.queries, each.keys))
+            pairs = ranges.observe(full, list(names), calibration, scratch)
+            rows = frame_convolutions.observe(full, frames, calibration, scratch)
+            int8.quantise(graph, observe(full, calibration, scratch), merge=False)
+            attention.quantise(graph, scores, pairs)
+            frame_convolutions.quantise(graph, frames, rows)
+            graph.save(path)
+            if _cosine(full, path, calibration, scratch) >= _LEAST_COSINE:
+                return
+    to_int8_unbalanced(full, path, calibration)
+
+
+def to_int8_unbalanced(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
+    """Make int8 of products with a scale a row, and without balancing columns (see `seq2seq` for the reason).
+
+    A recording's frames may be added to the distances between them, twice as many, so free dimensions are not merged.
     """
     graph = OnnxGraph.load(full)
     int8.quantise(graph, merge=False)
@@ -191,7 +214,7 @@ def to_int8_for_waveforms(full: Path, path: Path, calibration: Sequence[Feeds], 
 BY_ROWS: Mapping[Maker, Maker] = {
     maker: partial(maker, fixed=False)
     for maker in (to_int8, to_int8_large, to_int8_with_convolutions, to_int8_for_waveforms)
-}
+} | {to_int8_of_recordings: to_int8_unbalanced}
 """What makes int8 with fixed ranges -> what gives each row a scale, for models whose certificate refuses them."""
 
 
@@ -201,7 +224,7 @@ ENCODER: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8}
 DECODER: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16_with_caches, "int8": to_int8_weights, "q4": to_q4}
 """For graphs that take one token at a time."""
 
-RECORDING: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_unbalanced}
+RECORDING: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_of_recordings}
 """For graphs that take a whole recording at once."""
 
 SPECTROGRAM: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_large}

@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 from onnxpipe.errors import CertificateError  # noqa: E402
 from onnxpipe_export import making  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
-from onnxpipe_export.precision import activations, fp16, int8  # noqa: E402
+from onnxpipe_export.precision import activations, attention, fp16, frame_convolutions, int8, ranges  # noqa: E402
 from tolerances import float32  # noqa: E402
 from unit.export import graphs  # noqa: E402
 
@@ -293,3 +293,102 @@ def test_a_graph_whose_fixed_ranges_are_refused_is_made_by_rows(
     assert entry == {"way": ways[-1]}
     assert file["path"] == "model_int8.onnx"
     assert ways == ["fixed", "by rows"][: 1 + len(refused)]
+
+
+def attending(heads: int = 2, frames: int = 40) -> tuple[OnnxGraph, list[np.ndarray]]:
+    """A norm, attention of its output to itself with scaled scores, and recordings to calibrate it with."""
+    random = np.random.default_rng(11)
+    width = WIDTH // heads
+    make = onnx.helper.make_node
+    nodes = [make("LayerNormalization", ["x", "one"], ["normed"])]
+    for name, perm in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])):
+        nodes += [
+            make("MatMul", ["normed", f"w{name}"], [f"{name}1"]),
+            make("Reshape", [f"{name}1", "split"], [f"{name}2"]),
+            make("Transpose", [f"{name}2"], [name], perm=perm),
+        ]
+    nodes += [
+        make("MatMul", ["q", "k"], ["scores"]),
+        make("Mul", ["scores", "scale"], ["scaled"]),
+        make("Softmax", ["scaled"], ["weights"], axis=-1),
+        make("MatMul", ["weights", "v"], ["y"]),
+    ]
+    constants = {f"w{name}": random.standard_normal((WIDTH, WIDTH)).astype(np.float32) / 5 for name in "qkv"}
+    constants |= {
+        "one": np.ones(WIDTH, np.float32),
+        "split": np.array([0, 0, heads, width], np.int64),
+        "scale": np.array(width**-0.5, np.float32),
+    }
+    rows = [random.standard_normal((1, frames, WIDTH)).astype(np.float32) for _ in range(3)]
+    return graph_of(nodes, constants, output_rank=4), rows
+
+
+def test_queries_and_keys_are_multiplied_in_8_bits_and_weights_and_values_are_not(tmp_path: Path) -> None:
+    graph, rows = attending()
+    scores = attention.find(graph)
+    assert [(each.output, each.queries, each.keys) for each in scores] == [("scores", "q", "k")]
+    exact = [run(graph, row, tmp_path) for row in rows]
+    pairs = ranges.observe(tmp_path / "g.onnx", ["q", "k"], [{"x": row} for row in rows], tmp_path)
+    attention.quantise(graph, scores, pairs)
+    kinds = [node.op_type for node in graph.graph.node]
+    assert kinds.count("MatMulIntegerToFloat") == 1 and kinds[-1] == "MatMul"
+    for row, wanted in zip(rows, exact, strict=True):
+        got = run(graph, row, tmp_path)
+        assert np.linalg.norm(got - wanted) < 0.03 * np.linalg.norm(wanted)
+    together = run(graph, np.concatenate(rows), tmp_path)
+    np.testing.assert_allclose(together[1], run(graph, rows[1], tmp_path)[0], atol=float32(WIDTH))
+
+
+@pytest.mark.parametrize(("kernel", "stride", "pads"), [(3, 2, (1, 1)), (2, 2, (0, 0)), (5, 3, (2, 0))])
+def test_a_convolution_over_time_is_a_product_of_frames(
+    kernel: int, stride: int, pads: tuple[int, int], tmp_path: Path
+) -> None:
+    random, frames, channels = np.random.default_rng(13), 41, 100  # a gain above 100 even with two frames a product
+    shape, spread = (channels + 50, channels, kernel), (channels * kernel) ** -0.5
+    make = onnx.helper.make_node
+    nodes = [
+        make("Transpose", ["x"], ["channels"], perm=[0, 2, 1]),
+        make("Conv", ["channels", "w0"], ["first"]),
+        make("Softplus", ["first"], ["a"]),
+        make("Conv", ["a", "w1", "b1"], ["second"], strides=[stride], pads=list(pads)),
+        make("Softplus", ["second"], ["b"]),
+        make("Conv", ["b", "w2"], ["y"]),
+    ]
+    constants = {
+        "w0": (random.standard_normal((channels, WIDTH, 1)) / 7).astype(np.float32),
+        "w1": (spread * random.standard_normal(shape)).astype(np.float32),
+        "b1": random.standard_normal(shape[0]).astype(np.float32),
+        "w2": (random.standard_normal((4, shape[0], 1)) / 12).astype(np.float32),
+    }
+    constants["w0"][:3] *= 10  # some channels are louder than the rest, and are balanced
+    graph = graph_of(nodes, constants)
+    (found,) = frame_convolutions.find(graph)
+    assert (found.output, found.kernel, found.stride, found.pads) == ("second", kernel, stride, pads)
+    rows = [random.standard_normal((1, frames, WIDTH)).astype(np.float32) for _ in range(3)]
+    exact = [run(graph, row, tmp_path) for row in rows]
+    known = frame_convolutions.observe(tmp_path / "g.onnx", [found], [{"x": row} for row in rows], tmp_path)
+    frame_convolutions.quantise(graph, [found], known)
+    assert [node.op_type for node in graph.graph.node].count("Conv") == 2
+    for row, wanted in zip(rows, exact, strict=True):
+        got = run(graph, row, tmp_path)
+        assert got.shape == wanted.shape
+        assert np.linalg.norm(got - wanted) < 0.02 * np.linalg.norm(wanted)
+
+
+def test_a_convolution_over_time_that_one_range_does_not_suit_stays_float32(tmp_path: Path) -> None:
+    random = np.random.default_rng(17)
+    nodes = [
+        onnx.helper.make_node("Transpose", ["x"], ["channels"], perm=[0, 2, 1]),
+        onnx.helper.make_node("Conv", ["channels", "w0"], ["a"]),
+        onnx.helper.make_node("Conv", ["a", "w1"], ["y"]),
+    ]
+    constants = {
+        "w0": random.standard_normal((128, WIDTH, 5)).astype(np.float32),
+        "w1": random.standard_normal((4, 128, 1)).astype(np.float32),
+    }
+    graph = graph_of(nodes, constants)
+    rows = np.full((1, 9, 5 * WIDTH), 0.01, np.float32)
+    one = frame_convolutions.Convolution("a", "channels", "w0", "", 5, 1, (0, 0))
+    seen = activations.Activation(np.zeros(WIDTH, np.float32), np.full(WIDTH, 100, np.float32), rows[0], 99)
+    frame_convolutions.quantise(graph, [one], {"a": seen})
+    assert [node.op_type for node in graph.graph.node] == ["Transpose", "Conv", "Conv"]
