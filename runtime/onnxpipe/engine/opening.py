@@ -18,6 +18,7 @@ from onnxpipe.bundle.graph_reader import graph_inputs
 from onnxpipe.engine.cuda import PROVIDER as CUDA_PROVIDER
 from onnxpipe.engine.cuda import cuda_problem
 from onnxpipe.engine.device import CPU_PROVIDER, Device, device_of_provider, provider_list
+from onnxpipe.engine.large_pages import in_large_pages
 from onnxpipe.engine.placement import RECORD
 from onnxpipe.engine.plugins import providing
 from onnxpipe.engine.run_limit import check_run_timeout
@@ -95,10 +96,13 @@ def open_session(
     key = os.getpid(), _identity(path, data), repr(chosen), threads, lean  # a fork has none of its parent's threads
     loaded = _LOADED.get(key)
     if loaded is None:
-        options = _options(runtime, threads, stepwise=_keeps_caches(path))
+        stepwise = _keeps_caches(path)
+        options = _options(runtime, threads, stepwise=stepwise)
         if lean:
             _keep_lean(runtime, options)
-        loaded = _load(runtime, path, data, options, chosen, _take_plugins(runtime, options, chosen))
+        plugins = _take_plugins(runtime, options, chosen)
+        with in_large_pages(stepwise and not lean and [name for name, _ in chosen] == [CPU_PROVIDER]):
+            loaded = _load(runtime, path, data, options, chosen, plugins)
         _check_taken(loaded.session, chosen)
         if _is_settled(path, *data.values()):
             _LOADED[key] = loaded
@@ -191,9 +195,10 @@ def _options(runtime: ModuleType, threads: int, *, stepwise: bool) -> Any:
     options.log_severity_level = 4  # fatal errors only; others are raised, and would be printed as well
     # Spinning threads burn a core each while they wait for work that, in a server, may come in seconds. For as long as
     # the gap between two operators of one run it pays: a step of a llama of 135M parameters in int8 takes 9 ms instead
-    # of 11.6 on idle cores. How long is a trade: on an EPYC a step of it with 50 us instead of 10 took 6 to 17 % less
-    # in int8 and up to 23 % less in q4, and on busy cores about as long; with 200 us or 1 ms no less than with 50, and
-    # on busy cores up to a half more. An encoder's call that follows a pause took 15 % longer with 50 us on a Xeon.
+    # of 11.6 on idle cores. How long is a trade: on an EPYC a step of it with 50 us instead of 10 took 0 to 17 % less
+    # in int8 and 0 to 23 % in q4, by what else the host did, and on busy cores about as long; with 200 us or 1 ms no
+    # less than with 50, and on busy cores up to a half more. An encoder's call that follows a pause took 15 % longer
+    # with 50 us on a Xeon.
     spins = version_of(runtime) >= _SPIN_LIMITED
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins else "0")
     if spins:
