@@ -34,6 +34,10 @@ Provider = tuple[str, dict[str, Any]]
 _SPIN, _SPIN_OF_STEPS = "10", "50"
 _SPIN_LIMITED = (1, 26)
 
+#: Bytes of a graph whose nodes are so small that each waits longer for several threads than it gains; it is in memory
+#: twice where runs of one thread go side by side.
+_SMALL = 50_000_000
+
 #: Seconds in which a file may change twice and keep the time of its change, with a margin.
 _STEP = 0.1
 
@@ -93,7 +97,8 @@ def open_session(
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise ValueError(f"threads={threads!r}: pass a whole number, at least 1")
     lean = lean and [name for name, _ in chosen] == [CPU_PROVIDER]
-    key = os.getpid(), _identity(path, data), repr(chosen), threads, lean  # a fork has none of its parent's threads
+    identity = _identity(path, data)
+    key = os.getpid(), identity, repr(chosen), threads, lean  # a fork has none of its parent's threads
     loaded = _LOADED.get(key)
     if loaded is None:
         stepwise = _keeps_caches(path)
@@ -104,9 +109,12 @@ def open_session(
         with in_large_pages(stepwise and not lean and [name for name, _ in chosen] == [CPU_PROVIDER]):
             loaded = _load(runtime, path, data, options, chosen, plugins)
         _check_taken(loaded.session, chosen)
+        loaded.file = identity
         if _is_settled(path, *data.values()):
             _LOADED[key] = loaded
-    return Session(loaded, path, device, again, run_timeout)
+    small = sum(file.stat().st_size for file in (path, *data.values())) <= _SMALL
+    beside = threads if small and not lean and [name for name, _ in chosen] == [CPU_PROVIDER] else 1
+    return Session(loaded, path, device, again, run_timeout, beside)
 
 
 def _is_settled(*files: Path) -> bool:

@@ -46,6 +46,7 @@ TOKEN_BUDGET = 1024
 WINDOW_ROWS = 1024
 _PATIENCE = 0.05  # seconds
 _HEAD = 4  # rows of a lazy input that a worker makes ahead of the model
+_MANY = 4  # batches for each that may run beside others: fewer could leave one thread alone with the last
 _TOGETHER = 64  # inputs of a list that are encoded at once
 
 
@@ -76,6 +77,8 @@ class Work:
     number of rows that are gathered before they are sorted by length: a stream reads ahead no further. With `lazy` the
     rows of one input are gathered no further ahead than that, and lose their feeds once they have run.
 
+    With `run_beside`, which may be called from several threads at once, many batches are run `beside` each other.
+
     With a `caller` the rows do not run in the calling thread, but wait in the caller's queue, where they share batches
     with the rows of other calls of the same `group`; these know their call's `seed`, and a batch of them has no more
     than `most_rows`, each of which brings no more than `padding` tokens of padding. With `joining` they join a batch
@@ -91,6 +94,8 @@ class Work:
     window: int = WINDOW_ROWS
     lazy: bool = False
     caller: Caller | None = None
+    beside: int = 1
+    run_beside: Callable[[Sequence[Row]], list[Outputs]] | None = None
     group: Any = None
     seed: int | None = None
     most_rows: int | None = None
@@ -158,8 +163,9 @@ def answer(
         waiting.extend(items)
         if work.caller is not None:  # the queue cuts them
             batches = [[slot for batch in batches for slot in batch]]
-        for batch in batches:
-            _run([slot for slot in batch if slot[0].error is None], work)
+        for _ in _after_each(batches, work):
+            while waiting and waiting[0].done:
+                yield _finish(waiting.popleft(), work, on_error)
         while waiting and waiting[0].done:
             yield _finish(waiting.popleft(), work, on_error)
 
@@ -292,15 +298,41 @@ def _cut(slots: list[_Slot], work: Work) -> list[list[_Slot]]:
     return [[slots[i] for i in group] for group in groups(rows, work.token_budget, can_pad=work.can_pad)]
 
 
+def _after_each(batches: list[list[_Slot]], work: Work) -> Iterator[None]:
+    """Run batches, in order or, where there are many, side by side; yield after each that has run."""
+    if work.run_beside is None or len(batches) < _MANY * work.beside:
+        for batch in batches:
+            _run([slot for slot in batch if slot[0].error is None], work)
+            yield
+        return
+    pool = ThreadPoolExecutor(work.beside, "onnxpipe-run")
+    try:
+        alive = [[slot for slot in batch if slot[0].error is None] for batch in batches]
+        running = [(batch, pool.submit(run_batch, _tickets(batch), work.run_beside)) for batch in alive]
+        for batch, run in running:
+            run.result()
+            _take(batch, work)
+            yield
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever has read enough does not wait for the rest
+
+
 def _run(batch: list[_Slot], work: Work) -> None:
     """Run rows: one batch of them here, or in the batches that the caller's queue cuts."""
-    tickets = [item.tickets[n] for item, n in batch]
     if work.caller is None:
-        run_batch(tickets, work.run)
+        run_batch(_tickets(batch), work.run)
     else:
-        work.caller.run(tickets, work)
-    for (item, _), ticket in zip(batch, tickets, strict=True):
-        item.take(ticket, work.lazy)
+        work.caller.run(_tickets(batch), work)
+    _take(batch, work)
+
+
+def _tickets(batch: list[_Slot]) -> list[Ticket]:
+    return [item.tickets[n] for item, n in batch]
+
+
+def _take(batch: list[_Slot], work: Work) -> None:
+    for item, n in batch:
+        item.take(item.tickets[n], work.lazy)
 
 
 def _finish(item: _Item, work: Work, on_error: OnError) -> Any:

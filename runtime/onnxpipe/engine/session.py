@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from onnxpipe.engine.device import Device
 from onnxpipe.engine.placement import Placement, read_placement
 from onnxpipe.engine.run_limit import limited_run
-from onnxpipe.errors import BundleError, RunTimeoutError
+from onnxpipe.errors import BundleError, OnnxPipeError, RunTimeoutError
 
 Array = NDArray[Any]
 
@@ -57,10 +58,12 @@ class Loaded:
     Attributes:
         session: ONNX Runtime's session.
         maps: maps of weights, which it may still read from.
+        file: what tells its files, as they were, from any others.
     """
 
     session: Any
     maps: Sequence[mmap.mmap] = ()
+    file: Hashable = None
 
 
 class Session:
@@ -72,6 +75,8 @@ class Session:
         device: where it runs.
         providers: ONNX Runtime's execution providers, in the order in which they take nodes.
         run_timeout: the most seconds of one run; None for no limit.
+        beside: how many runs of one thread take less time side by side than one after the other with all threads; 1
+            where none do.
     """
 
     def __init__(
@@ -79,9 +84,13 @@ class Session:
         loaded: Loaded,
         path: Path,
         device: Device,
-        again: Callable[[], Session] | None = None,
+        again: Callable[..., Session] | None = None,
         run_timeout: float | None = None,
+        beside: int = 1,
     ) -> None:
+        self.beside = beside
+        self._narrow: Session | None = None
+        self._opening = threading.Lock()
         self._loaded = loaded
         self._session = session = loaded.session
         self.run_timeout = run_timeout
@@ -133,6 +142,23 @@ class Session:
             except Exception as error:  # ONNX Runtime's own errors have no base class besides Exception
                 raise self._failed(cast, error, limit) from error
         return {name: _full(value) for name, value in zip(names, values, strict=True)}
+
+    def narrow(self) -> Session:
+        """Return the same graph with one thread for each run, opened when it is first asked for; this session where its
+        file is not there any more, or has changed."""
+        with self._opening:
+            if self._narrow is None:
+                self._narrow = self._open_narrow() or self
+            return self._narrow
+
+    def _open_narrow(self) -> Session | None:
+        if self._again is None:
+            return None
+        try:
+            found = self._again(threads=1)
+        except (OnnxPipeError, OSError):
+            return None
+        return found if found._loaded.file == self._loaded.file else None
 
     @property
     def raw(self) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import Any, Self
 
 import numpy as np
@@ -89,6 +90,17 @@ class EncoderModel(Model):
         except RuntimeError as error:
             self._explain_length(feeds, error)
             raise
+
+    @property
+    def beside(self) -> int:
+        """How many batches run faster side by side, by `narrow()`, than in turns; see `Session.beside`."""
+        return self.session.beside
+
+    def narrow(self) -> Self:
+        """Return this model with one thread for each run."""
+        twin = copy(self)
+        twin.session = self.session.narrow()
+        return twin
 
     def _completed(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         known = self.session.inputs

@@ -157,6 +157,19 @@ def test_a_failing_batch_is_run_row_by_row() -> None:
     assert batches == [[5, 33, 6], [5], [33], [6]]
 
 
+@pytest.mark.parametrize(("count", "beside"), [(7, False), (8, True)])
+def test_many_batches_run_side_by_side(count: int, beside: bool) -> None:
+    narrow: list[list[int]] = []
+    work = dataclasses.replace(echo(bad=33), beside=2, run_beside=echo(narrow, bad=33).run, token_budget=100)
+    lengths = [*range(90, 91 - count, -1), 33, 33]  # of a batch each, but for the last two
+    got = list(answer(lengths, work, on_error="return", hurry=False))
+    assert got[:-2] == lengths[:-2] and all(isinstance(each, ItemError) for each in got[-2:])
+    assert bool(narrow) is beside
+    some = answer(lengths, work, hurry=False)
+    assert next(some) == 90
+    some.close()  # type: ignore[attr-defined] # a generator
+
+
 def rows_of_one(value: int, work: Work) -> Any:
     return work.decode(run_rows(list(work.encode(value)), work))
 

@@ -438,6 +438,20 @@ def test_one_file_is_loaded_once_for_equal_settings(folder: Path, monkeypatch: p
     assert left() is None
 
 
+def test_a_small_graph_is_opened_again_for_runs_of_one_thread(folder: Path) -> None:
+    file = folder / "onnx/model.onnx"
+    os.utime(file, (1, 1))
+    session = load(folder, threads=2)
+    assert session.beside == 2 and load(folder, threads=1).beside == 1
+    narrow = session.narrow()
+    assert narrow.beside == 1 and narrow.raw is not session.raw and session.narrow() is narrow
+    changed, gone = load(folder, threads=2), load(folder, threads=2)
+    os.utime(file, (2, 2))
+    assert changed.narrow() is changed  # the file may be another model's now
+    file.unlink()
+    assert gone.narrow() is gone
+
+
 def test_a_session_is_copied_and_pickled_by_opening_its_file_again(folder: Path) -> None:
     os.utime(folder / "onnx/model.onnx", (1, 1))
     session = load(folder, threads=1)

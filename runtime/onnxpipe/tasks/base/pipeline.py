@@ -292,7 +292,10 @@ class Pipeline(Generic[OptionsT]):
 
     def _work(self, options: OptionsT, size: int | None) -> Work:
         """Make the steps of a call."""
+        beside = self._beside()
         return Work(
+            beside=beside,
+            run_beside=(lambda rows: self._narrow().run(rows, options)) if beside > 1 else None,
             encode=lambda value: self.encode(value, options),
             run=lambda rows: self.run(rows, options),
             decode=lambda rows: self.decode(_checked(rows), options),
@@ -302,6 +305,18 @@ class Pipeline(Generic[OptionsT]):
             window=self.window * self.at_once,
             lazy=self.lazy,
         )
+
+    def _beside(self) -> int:
+        """How many batches may run side by side: those of texts that a model runs once."""
+        own = type(self).run is not Pipeline.run or self.Options is None
+        texts = self.input_modalities == "text" and self.rows_are_tokens
+        return 1 if own or not texts else getattr(self.model, "beside", 1)
+
+    def _narrow(self) -> Self:
+        """Return a view of the pipeline for batches that run side by side."""
+        view = object.__new__(type(self))
+        vars(view).update(vars(self), model=self.model.narrow())
+        return view
 
     def through(self, caller: Caller) -> Self:
         """Return a view of the pipeline for one call, whose rows wait in the caller's queue and share its batches."""
