@@ -274,6 +274,7 @@ def main() -> None:
         server = subprocess.Popen([sys.executable, "-m", "onnxpipe", *command], stderr=log)
         try:
             wait_until_ready(server, port)
+            time.sleep(1)  # a request is noted once its answer is out
             before = counts(fetch(metrics_port, "/metrics"))
             client, watch = Client(port, "chat" in names, given.seed), Watch(server.pid)
             asyncio.run(load(client, watch, given.rate, 60 * given.minutes))

@@ -51,20 +51,27 @@ def serve_peer(task: str, checkpoint: str, port: int) -> None:
 
 
 class Server:
-    """A server in a process of its own."""
+    """A server in a process of its own.
 
-    def __init__(self, name: str, words: list[str]) -> None:
+    Args:
+        name: for messages.
+        words: of its command line, after `python -m`; {port} stands for the port.
+        python: the interpreter.
+        ready: the path that is answered once it is ready.
+    """
+
+    def __init__(self, name: str, words: list[str], python: str = sys.executable, ready: str = "health") -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.name, self.url = name, f"http://127.0.0.1:{port}/"
-        self._process = subprocess.Popen([sys.executable, "-m", *(word.format(port=port) for word in words)])
+        self.name, self.url, self._ready = name, f"http://127.0.0.1:{port}/", ready
+        self._process = subprocess.Popen([python, "-m", *(word.format(port=port) for word in words)])
 
     def wait(self) -> None:
         """Wait until it answers."""
         while True:
             try:
-                urllib.request.urlopen(f"{self.url}health", timeout=5)
+                urllib.request.urlopen(self.url + self._ready, timeout=5)
             except OSError:
                 if self._process.poll() is not None:
                     raise SystemExit(f"{self.name} did not start") from None

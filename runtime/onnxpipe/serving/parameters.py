@@ -33,6 +33,8 @@ _NEVER = frozenset({
     "is_split_into_words",
     # what the command line alone takes
     "prompt_ids", "is_multilingual",
+    # what a call notes for itself
+    "warned",
 })  # fmt: skip
 
 #: Schemas of parameters whose types say too little.

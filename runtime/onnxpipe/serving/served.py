@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from onnxpipe._version import __version__
 from onnxpipe.engine.memory import available_memory
 from onnxpipe.engine.queue import Queue
@@ -76,7 +74,8 @@ class ServedModel:
         found = read_parameters(given, self.parameters, settings)
         size: int = getattr(self.pipe.model, "vocab_size", None) or 0
         for name in _BEGINNINGS & found.keys() if size else ():
-            if not all(0 <= token < size for token in np.atleast_1d(found[name])):
+            tokens = found[name] if isinstance(found[name], list) else [found[name]]
+            if any(isinstance(token, int) and not 0 <= token < size for token in tokens):
                 raise bad_request(f"{name}={found[name]!r}: the tokens of the model are 0 to {size - 1}", name)
         return found
 

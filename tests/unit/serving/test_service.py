@@ -147,6 +147,7 @@ def test_a_text_that_only_the_model_finds_too_long_is_a_clients_fault() -> None:
     [
         ({"bad_words_ids": [[999_999]]}, "[999999]"), ({"prompt_lookup_num_tokens": 0}, "num_output_tokens"),
         ({"seed": -1}, "seed=-1"), ({"bos_token_id": 999_999}, "bos_token_id=999999"),
+        ({"bos_token_id": "a"}, "bos_token_id"), ({"warned": ["a"]}, "warned"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("stream", [False, True])
