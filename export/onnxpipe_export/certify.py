@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from onnxpipe.errors import BundleError, CertificateError, ExportError
 from onnxpipe_export import batch_invariance
 from onnxpipe_export.graphs.graph import Case, Feeds, GraphExport, Run
 from onnxpipe_export.opened_graph import OpenedGraph
+from onnxpipe_export.precision.activations import Calibration
 
 # An answer may differ by this times what float32 answers of the original are away from float64, but never by more than
 # `proof.MOST_RELATIVE`. The graph's answer and the original's both round, each in its own order, so twice is expected.
@@ -31,6 +31,8 @@ _SEEDS = (0, 1)
 
 # How many cases are looked at before the original answers all of them, and how many times the limit is plainly wrong.
 _FIRST_CASES, _PLAINLY = 8, 10
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -68,16 +70,17 @@ class Reference:
 
     def chain_roundings(self, run: Run) -> list[float]:
         """Compute the same for the chains, which the graph runs once more."""
-        runs = [[expected for expected, _ in self.graph.chains(run, self.tokenizer)]]
-        for seed in (None, *_SEEDS):
-            with _exact(self.graph, seed):
-                runs.append([expected for expected, _ in self.graph.chains(run, self.tokenizer)])
+
+        def ask() -> list[Feeds]:
+            return [expected for expected, _ in self.graph.chains(run, self.tokenizer)]
+
+        runs = [ask(), *_exact_answers(self.graph, ask)]
         return [_largest_difference(answers, None, self.scales) for answers in zip(*runs, strict=True)]
 
-    @property
-    def calibration(self) -> list[Feeds]:
+    @cached_property
+    def calibration(self) -> Calibration:
         """The feeds that smaller precisions are calibrated with."""
-        return [case.feeds for case in self.cases if case.calibrates]
+        return Calibration(case.feeds for case in self.cases if case.calibrates)
 
 
 def run_original(graph: GraphExport, tokenizer: Any, path: Path | None = None, root: Path | None = None) -> Reference:
@@ -277,10 +280,7 @@ def _rounding_limit(limit: float, rounding: float) -> float:
 
 
 def _rounding(graph: GraphExport, case: Case, answer: Feeds, scales: Mapping[str, float]) -> float:
-    answers = [answer]
-    for seed in (None, *_SEEDS):
-        with _exact(graph, seed):
-            answers.append(graph.reference(case.feeds))
+    answers = [answer, *_exact_answers(graph, lambda: graph.reference(case.feeds))]
     return _largest_difference(answers, graph.mask_of(case.feeds), scales)
 
 
@@ -290,10 +290,11 @@ def _largest_difference(answers: Sequence[Feeds], mask: np.ndarray | None, scale
     return max(proof.compare(exact, other, mask, scales).max_relative for other in (single, *rounded))
 
 
-def _exact(graph: GraphExport, seed: int | None) -> contextlib.AbstractContextManager[None]:
-    from onnxpipe_export.exact import double_precision
+def _exact_answers(graph: GraphExport, ask: Callable[[], _Answer]) -> list[_Answer]:
+    """Ask in float64, and then with random roundings; see `exact`."""
+    from onnxpipe_export import exact
 
-    return double_precision(graph.checkpoint.model, seed)
+    return exact.answers(graph.checkpoint.model, ask, _SEEDS)
 
 
 def _compare(opened: OpenedGraph, reference: Reference) -> tuple[list[proof.Difference], float | None]:

@@ -73,10 +73,8 @@ class OriginalOutputs:
     def log_probabilities(self, batch: int, row: int, tokens: np.ndarray) -> np.ndarray:
         """Compute how likely the original finds each generated token in a row of a batch, float32 (length,)."""
 
-        def ask() -> np.ndarray:
-            return self.kind.log_probabilities(self.kind.row(self.batches, batch, row), tokens)
-
-        return self.memory.answer((batch, row, tokens), ask)
+        inputs = self.kind.row(self.batches, batch, row)
+        return self.memory.answer((inputs, tokens), lambda: self.kind.log_probabilities(inputs, tokens))
 
 
 def verify_generation(folder: Path, precision: str, original_outputs: OriginalOutputs) -> dict[str, Any]:

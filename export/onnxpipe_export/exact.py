@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch.nn import functional
@@ -82,31 +82,48 @@ def _widened(value: Any) -> Any:
     return value
 
 
-@contextlib.contextmanager
-def double_precision(model: torch.nn.Module, seed: int | None = None) -> Iterator[None]:
-    """Let `model` compute in float64 inside; its float32 weights come back bit by bit.
+_Answer = TypeVar("_Answer")
+
+
+def answers(model: torch.nn.Module, ask: Callable[[], _Answer], seeds: Sequence[int]) -> list[_Answer]:
+    """Ask a model in float64, and then again with random roundings to float32's precision.
+
+    Its float32 weights come back bit by bit. Where float64 weights do not fit into memory, float32 stays, on one
+    thread: the same sums in another order.
 
     Args:
         model: the original.
-        seed: of random roundings to float32's precision; None computes without.
-
-    Where float64 weights do not fit into memory, float32 stays, on one thread: the same sums in another order.
+        ask: runs it.
+        seeds: of the roundings.
     """
+    found = []
+    with _double_precision(model) as rounded:
+        for seed in (None, *seeds):
+            with rounded(seed):
+                found.append(ask())
+    return found
+
+
+@contextlib.contextmanager
+def _double_precision(
+    model: torch.nn.Module,
+) -> Iterator[Callable[[int | None], contextlib.AbstractContextManager[Any]]]:
+    """Give `model` float64 weights inside; yields what makes the context to run it in, from the roundings' seed."""
     tensors = [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.dtype == torch.float32]
     size = sum(tensor.numel() * 8 for tensor in tensors)
     memory = available_memory()
     if memory is not None and size > _SHARE * memory:
         logger.info("%.1f GB for float64 weights do not fit: rounding is measured on one thread instead", size / 1e9)
         with _one_thread(), remembered.asking_again():
-            yield
+            yield lambda seed: contextlib.nullcontext()
         return
     default = torch.get_default_dtype()
     for tensor in tensors:
         tensor.data = tensor.data.double()
     torch.set_default_dtype(torch.float64)
     try:
-        with _Double(seed), remembered.asking_again():
-            yield
+        with remembered.asking_again():
+            yield _Double
     finally:
         torch.set_default_dtype(default)
         for tensor in tensors:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import abc
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -130,6 +131,12 @@ class TextContinuation(GenerationKind):
         ]
         return _alone_and_together(rows, self.padding, left=True)
 
+    def row(self, batches: Sequence[Feeds], batch: int, row: int) -> Feeds:
+        """Cut the inputs of one row from a batch, without its padding: alone and in a batch they are the same."""
+        inputs = super().row(batches, batch, row)
+        shape, prompt = inputs["input_ids"].shape, inputs["attention_mask"][0].astype(bool)
+        return {name: array[:, prompt] if array.shape == shape else array for name, array in inputs.items()}
+
     def prompt_length(self, batch: Feeds) -> int:
         """Count the tokens of the prompts."""
         return int(batch["input_ids"].shape[1])
@@ -148,7 +155,11 @@ class TextContinuation(GenerationKind):
                 given[name] = np.pad(array[:, prompt], ((0, 0), (0, len(tokens))), "edge")
             else:
                 given[name] = array
-        return self.model(**_tensors(given)).logits[0, prompt.sum() - 1 : -1]
+        kept = len(tokens) + 1
+        options = (
+            {"logits_to_keep": kept} if "logits_to_keep" in inspect.signature(self.model.forward).parameters else {}
+        )
+        return self.model(**_tensors(given), **options).logits[0, -kept:-1]
 
 
 class EncoderDecoderKind(GenerationKind):

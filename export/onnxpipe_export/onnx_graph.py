@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,11 @@ SINGLE_FILE_LIMIT = 2_000_000_000
 class OnnxGraph:
     """An ONNX model in memory that can be rewritten node by node.
 
-    Weights in a file of their own stay there: they are read when they are asked for, and copied when the graph is
-    saved.
+    Weights stay in the file: they are read when they are asked for, and copied when the graph is saved.
 
     Args:
         model: an onnx ModelProto, changed in place.
-        folder: where the file of its weights is, if it has one.
+        folder: where the files of its weights are, if they are in files.
     """
 
     def __init__(self, model: Any, folder: Path | None = None) -> None:
@@ -42,9 +41,7 @@ class OnnxGraph:
     @classmethod
     def load(cls, path: Path) -> OnnxGraph:
         """Load the graph at `path`."""
-        import onnx
-
-        return cls(onnx.load(str(path), load_external_data=False), path.parent)
+        return cls(stored_weights.read(path), path.parent)
 
     def save(self, path: Path, limit: int | None = None) -> None:
         """Write the graph to `path`; weights of more than `limit` bytes in all go to `<path>_data`.
@@ -60,11 +57,22 @@ class OnnxGraph:
         data = path.with_name(path.name + "_data")
         if size > (SINGLE_FILE_LIMIT if limit is None else limit):
             stored_weights.write(self.graph.initializer, self.folder, data)
+            self.folder = path.parent
+            onnx.save_model(self.model, str(path))
         else:
-            stored_weights.take_in(self.graph.initializer, self.folder)
+            stored_weights.write_whole(self.model, self.folder, path)
             data.unlink(missing_ok=True)
-        self.folder = path.parent
+
+    def save_beside(self, path: Path) -> None:
+        """Write the graph alone to `path`, in the folder of its weights, which stay in their files."""
+        import onnx
+
+        self.tidy()
         onnx.save_model(self.model, str(path))
+
+    def take_in(self) -> None:
+        """Read all weights into memory."""
+        stored_weights.take_in(self.graph.initializer, self.folder)
 
     def size(self, name: str) -> int:
         """Count the bytes of the initializer `name`; 0 where it is not one."""
@@ -207,13 +215,12 @@ class OnnxGraph:
     def _merge_equal_nodes(self) -> None:
         """Keep one of equal nodes: tracing repeats the same shape arithmetic in every layer."""
         renamed: dict[str, str] = {}
-        alike: dict[Any, list[Any]] = {}
-        for tensor in self.graph.initializer:
-            if tensor.name not in self._inputs and not stored_weights.is_stored(tensor):
-                others = alike.setdefault(_beginning(tensor), [])
-                first = next((one for one in others if one.raw_data == tensor.raw_data), tensor)
+        for tensors in self._alike():
+            kept_tensors: list[Any] = []
+            for tensor in tensors:
+                first = next((one for one in kept_tensors if stored_weights.same(one, tensor, self.folder)), tensor)
                 if first is tensor:
-                    others.append(tensor)
+                    kept_tensors.append(tensor)
                 renamed[tensor.name] = first.name
         seen: dict[Any, Any] = {}
         outputs = self.outputs()
@@ -236,6 +243,19 @@ class OnnxGraph:
                 renamed.update(zip(node.output, first.output, strict=True))
         self.set_nodes(kept)
 
+    def _alike(self) -> Iterator[list[Any]]:
+        """Yield initializers that have all in common but their last bytes."""
+        kinds: dict[Any, list[Any]] = {}
+        for tensor in self.graph.initializer:
+            if tensor.name not in self._inputs:
+                kinds.setdefault((tensor.data_type, *tensor.dims), []).append(tensor)
+        for kind in (each for each in kinds.values() if len(each) > 1):
+            begun: dict[Any, list[Any]] = {}
+            for tensor in kind:
+                beginning = stored_weights.beginning(tensor, self.folder), _typed_data(tensor)
+                begun.setdefault(beginning, []).append(tensor)
+            yield from begun.values()
+
     def _drop_unused(self) -> None:
         needed = self.outputs()
         kept = []
@@ -256,11 +276,6 @@ def remove_graph(path: Path) -> None:
     """Remove the graph at `path` and its weights, if they are in a file of their own."""
     path.unlink()
     path.with_name(path.name + "_data").unlink(missing_ok=True)
-
-
-def _beginning(tensor: Any) -> Any:
-    """Return what equal tensors have in common, and hardly any others: only then are all their bytes compared."""
-    return tensor.data_type, tuple(tensor.dims), tensor.raw_data[:1024], _typed_data(tensor)
 
 
 def _typed_data(tensor: Any) -> tuple[Any, ...]:

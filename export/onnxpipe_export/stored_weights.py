@@ -1,11 +1,14 @@
-"""Weights in a file beside the graph: read where they are, and written one after the other.
+"""Weights that stay in a file: read where they are, and written one after the other.
 
-The graph of a model of several gigabytes is then small, and no step of the export holds all of its weights in memory.
-Weights of less than a kilobyte stay in the graph.
+A graph in memory is then small, and no step of the export copies or holds all of its weights. Those of a model of
+several gigabytes are in a file beside the graph, others in the graph's own file. Weights of less than a kilobyte are in
+the graph in memory.
 """
 
 from __future__ import annotations
 
+import math
+import mmap
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,11 +16,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from onnxpipe.bundle.graph_reader import weights_inside
+
 _Form = tuple[str, tuple[int, ...]]
 """A parameter and the order of its axes, empty for its own: each is stored once."""
 
 _SMALL = 1024
 _ALIGNMENT = 64
+_WHOLE = frozenset({6, 7, 9})
+"""ONNX's numbers of int32, int64 and bool: shapes and indices, which what infers shapes reads from the graph."""
+_GRAPH, _INITIALIZER, _RAW_DATA = b"\x3a", b"\x2a", b"\x4a"
+"""The tags of ModelProto.graph, GraphProto.initializer and TensorProto.raw_data (onnx.proto)."""
 
 
 def is_stored(tensor: Any) -> bool:
@@ -29,7 +38,13 @@ def is_stored(tensor: Any) -> bool:
 
 def size(tensor: Any) -> int:
     """Count the bytes of a TensorProto's values."""
-    return int(_place(tensor)["length"]) if is_stored(tensor) else int(tensor.ByteSize())
+    import onnx
+
+    if is_stored(tensor):
+        return int(_place(tensor)["length"])
+    if not tensor.HasField("raw_data"):
+        return int(tensor.ByteSize())
+    return int(math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def value(tensor: Any, folder: Path | None) -> np.ndarray:
@@ -39,7 +54,71 @@ def value(tensor: Any, folder: Path | None) -> np.ndarray:
     if not is_stored(tensor):
         return np.asarray(onnx.numpy_helper.to_array(tensor))
     kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
-    return np.asarray(_bytes(tensor, folder).view(kind).reshape(tuple(tensor.dims)))
+    view = _bytes(tensor, folder).view(kind).reshape(tuple(tensor.dims))
+    return np.require(np.asarray(view), requirements="A")  # those in the graph's own file stand anywhere
+
+
+def read(path: Path) -> Any:
+    """Read a graph into an onnx ModelProto, and leave its weights in their files."""
+    import onnx
+
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        (start, first, last), found = weights_inside(data, _SMALL)
+        model = onnx.ModelProto.FromString(data[:start] + data[last:])
+        ends = [first, *(one.stop for one in found)]
+        parts = [data[end : one.start] for end, one in zip(ends, found, strict=False)]
+        model.graph.ParseFromString(b"".join([*parts, data[ends[-1] : last]]))
+        for one in found:
+            tensor = model.graph.initializer.add()
+            tensor.ParseFromString(data[one.message : one.before] + data[one.last : one.stop])
+            if tensor.data_type in _WHOLE:
+                tensor.ParseFromString(data[one.message : one.stop])
+            else:
+                _point(tensor, path.name, one.first, one.last - one.first)
+    return model
+
+
+def write_whole(model: Any, folder: Path | None, path: Path) -> None:
+    """Write a graph with all its weights in one file, of less than 2 GiB.
+
+    Weights that are in that file already, if it is written anew, are found in the new one afterwards.
+
+    Args:
+        model: an onnx ModelProto.
+        folder: where those weights are that are in a file.
+        path: the file.
+    """
+    import onnx
+
+    rest = onnx.GraphProto(**{field.name: value for field, value in model.graph.ListFields()
+                              if field.name != "initializer"})  # fmt: skip
+    large = []
+    for tensor in model.graph.initializer:
+        if is_stored(tensor) or (tensor.HasField("raw_data") and size(tensor) >= _SMALL):
+            large.append((tensor, _bytes(tensor, folder)))
+        else:
+            rest.initializer.append(tensor)
+    heads = [
+        onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims).SerializeToString()
+        + _RAW_DATA + _varint(len(data)) for tensor, data in large
+    ]  # fmt: skip
+    fields = [
+        _INITIALIZER + _varint(len(head) + len(data)) + head for head, (_, data) in zip(heads, large, strict=True)
+    ]
+    graph = rest.SerializeToString()
+    whole = len(graph) + sum(len(each) + len(data) for each, (_, data) in zip(fields, large, strict=True))
+    others = onnx.ModelProto(**{field.name: value for field, value in model.ListFields() if field.name != "graph"})
+    draft, moved = path.with_name(path.name + ".part"), []
+    with draft.open("wb") as file:
+        file.write(others.SerializeToString() + _GRAPH + _varint(whole) + graph)
+        for each, (tensor, data) in zip(fields, large, strict=True):
+            file.write(each)
+            if is_stored(tensor) and folder == path.parent and _place(tensor)["location"] == path.name:
+                moved.append((tensor, file.tell(), len(data)))
+            data.tofile(file)
+    draft.replace(path)
+    for tensor, offset, length in moved:
+        _point(tensor, path.name, offset, length)
 
 
 def take_in(tensors: Iterable[Any], folder: Path | None) -> None:
@@ -63,7 +142,7 @@ def write(tensors: Iterable[Any], folder: Path | None, path: Path) -> None:
     draft = path.with_name(path.name + ".part")
     with draft.open("wb") as file:
         for tensor in tensors:
-            if is_stored(tensor) or len(tensor.raw_data) >= _SMALL:
+            if is_stored(tensor) or (tensor.HasField("raw_data") and size(tensor) >= _SMALL):
                 _append(tensor, _bytes(tensor, folder), file, path.name)
     draft.replace(path)
 
@@ -159,11 +238,27 @@ def _add_one(graph: Any, name: str, array: np.ndarray, file: BinaryIO, location:
 
 def _append(tensor: Any, data: np.ndarray, file: BinaryIO, location: str) -> None:
     """Write bytes to the end of the file, and let `tensor` point there."""
+    file.write(b"\0" * (-file.tell() % _ALIGNMENT))
+    offset = file.tell()
+    data.tofile(file)
+    _point(tensor, location, offset, len(data))
+
+
+def same(first: Any, second: Any, folder: Path | None) -> bool:
+    """Tell whether two TensorProtos of one type and shape have the same bytes."""
+    return bool(np.array_equal(_bytes(first, folder), _bytes(second, folder)))
+
+
+def beginning(tensor: Any, folder: Path | None) -> bytes:
+    """Return the first bytes of a TensorProto's values, in which most that differ differ already."""
+    return _bytes(tensor, folder)[:_SMALL].tobytes()
+
+
+def _point(tensor: Any, location: str, offset: int, length: int) -> None:
+    """Let a tensor's data be these bytes of a file."""
     import onnx
 
-    file.write(b"\0" * (-file.tell() % _ALIGNMENT))
-    place = {"location": location, "offset": str(file.tell()), "length": str(len(data))}
-    data.tofile(file)
+    place = {"location": location, "offset": str(offset), "length": str(length)}
     tensor.ClearField("raw_data")
     tensor.ClearField("external_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
@@ -183,3 +278,9 @@ def _bytes(tensor: Any, folder: Path | None) -> np.ndarray:
 
 def _place(tensor: Any) -> dict[str, str]:
     return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def _varint(number: int) -> bytes:
+    """Encode a length as protobuf does: seven bits a byte, the lowest first."""
+    low = [number >> shift & 127 | 128 for shift in range(0, max(number.bit_length(), 1), 7)]
+    return bytes([*low[:-1], low[-1] & 127])

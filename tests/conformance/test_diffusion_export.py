@@ -221,11 +221,9 @@ def other_betas(path: Path) -> None:
 def weaker(path: Path) -> None:
     """Make the largest weight of a graph half as large."""
     graph = OnnxGraph.load(path)
-    largest = max(
-        (tensor for tensor in graph.graph.initializer if tensor.data_type == 1), key=lambda one: one.ByteSize()
-    )
-    values = np.array(onnx.numpy_helper.to_array(largest))
-    largest.CopyFrom(onnx.numpy_helper.from_array(values * np.float32(0.5), largest.name))
+    floats = (tensor.name for tensor in graph.graph.initializer if tensor.data_type == 1)
+    largest = max(floats, key=graph.size)
+    graph.change_constant(largest, graph.constant(largest) * np.float32(0.5))
     graph.save(path)
 
 

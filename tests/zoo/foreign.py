@@ -40,23 +40,23 @@ def make_foreign(kind: Kind, bundle: Path, folder: Path) -> Path:
         shutil.copyfile(graphs / "model.onnx", folder / "model.onnx")
         return folder
     if kind == "causal":
-        _save(_causal(OnnxGraph.load(graphs / "model.onnx")), folder / "model.onnx")
+        _save(_causal(_load(graphs / "model.onnx")), folder / "model.onnx")
         return folder
     if kind == "uncached" and (graphs / "model.onnx").is_file():
-        graph = OnnxGraph.load(graphs / "model.onnx")
+        graph = _load(graphs / "model.onnx")
         _fix(graph, "num_logits_to_keep", np.array(0, np.int64))
         _save(_without_caches(_without_past(graph)), folder / "model.onnx")
         return folder
     shutil.copyfile(graphs / "encoder_model.onnx", folder / "encoder_model.onnx")
     merged = graphs / "decoder_model_merged.onnx"
-    first, later = _without_past(OnnxGraph.load(merged)), _with_past(OnnxGraph.load(merged))
+    first, later = _without_past(_load(merged)), _with_past(_load(merged))
     if kind == "uncached":
         _save(_without_caches(first), folder / "decoder_model.onnx")
     elif kind == "separate":
         _save(first, folder / "decoder_model.onnx")
         _save(later, folder / "decoder_with_past_model.onnx")
     else:
-        _save(_branches(OnnxGraph.load(merged), first, later), folder / "decoder_model_merged.onnx")
+        _save(_branches(_load(merged), first, later), folder / "decoder_model_merged.onnx")
     return folder
 
 
@@ -219,6 +219,13 @@ def _one_batch(graph: OnnxGraph) -> OnnxGraph:
         for axis in value.type.tensor_type.shape.dim:
             if axis.dim_param == "decoder_batch_size":
                 axis.dim_param = "batch_size"
+    return graph
+
+
+def _load(path: Path) -> OnnxGraph:
+    """A graph with its weights in memory."""
+    graph = OnnxGraph.load(path)
+    graph.take_in()
     return graph
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,19 +63,38 @@ class Activation:
         )
 
 
-def observe(path: Path, feeds: Sequence[inner.Feeds], scratch: Path) -> dict[str, Activation]:
+class Calibration(list[inner.Feeds]):
+    """The feeds that an export calibrates all smaller precisions with, and what was observed on them once."""
+
+    def __init__(self, feeds: Iterable[inner.Feeds]) -> None:
+        super().__init__(feeds)
+        self._observed: dict[Hashable, dict[str, Activation]] = {}
+
+    def observe(self, path: Path) -> dict[str, Activation]:
+        """Observe the activations of the graph at `path`, or remember them."""
+        status = path.stat()
+        key = str(path), status.st_ino, status.st_size, status.st_mtime_ns
+        if key not in self._observed:
+            self._observed[key] = _observe(path, self)
+        return self._observed[key]
+
+
+def observe(path: Path, feeds: Sequence[inner.Feeds]) -> dict[str, Activation]:
     """Run the fp32 graph at `path` and observe the activations that are multiplied with constant weights.
 
     Args:
         path: the graph, saved tidy, so that names are those that `constant_products` finds.
-        feeds: inputs to run it on; without padding.
-        scratch: an empty folder for the graph with these activations as outputs.
+        feeds: inputs to run it on; without padding. A `Calibration` remembers what was observed.
     """
+    return feeds.observe(path) if isinstance(feeds, Calibration) else _observe(path, feeds)
+
+
+def _observe(path: Path, feeds: Sequence[inner.Feeds]) -> dict[str, Activation]:
     names = list(dict.fromkeys(product.activation for product in constant_products(OnnxGraph.load(path))))
     if not names or not feeds:
         return {}
     each: dict[str, list[Activation]] = {name: [] for name in names}
-    for values in inner.values(path, names, feeds, scratch):
+    for values in inner.values(path, names, feeds):
         for name, value in values.items():
             each[name].append(Activation.of(value.reshape(-1, value.shape[-1]), -(-ROWS // len(feeds))))
     return {name: Activation.joined(found) for name, found in each.items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from onnxpipe_export.onnx_graph import OnnxGraph
+from onnxpipe_export.onnx_graph import SINGLE_FILE_LIMIT, OnnxGraph
 from onnxpipe_export.stored_weights import is_stored
 from onnxpipe_export.tracing import quiet
 
@@ -39,6 +39,8 @@ def convert(graph: OnnxGraph, halved: Collection[str] = (), *, waves: bool = Fal
         sines = [node for node in graph.graph.node if node.op_type in ("Sin", "Cos")]
         exact += [*_behind(graph, sines), *(node.name for node in sines)]
     names = [value.name for value in (*graph.graph.input, *graph.graph.output) if value.name not in halved]
+    if sum(graph.size(tensor.name) for tensor in graph.graph.initializer) <= SINGLE_FILE_LIMIT:
+        graph.take_in()
     large = _set_aside(graph)
     with quiet():
         model = float16.convert_float_to_float16(

@@ -10,7 +10,7 @@ On stories15M, logits' mean cosine to fp32 over texts is 0.87 by rounding to the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,56 +23,53 @@ from onnxpipe_export.precision.products import constant_products
 _DAMPING = 0.1
 """Added to the diagonal of H, as a share of its mean: a few hundred tokens do not span every direction."""
 _MIDDLE = 8
-_CANDIDATES = tuple(sign * size for sign in (1.0, -1.0) for size in (1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7))
-"""Scales tried, in units of the one that covers a block's largest number."""
+_CANDIDATES = (1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
+"""Scales tried, of either sign, in units of the one that covers a block's largest number."""
 _SMALL = 64
 """Triangular matrices of so many rows are inverted as any other."""
-_TINY = 1e-20
+_TINY = np.float32(1e-20)
 _COLUMNS_AT_ONCE = 1024
 """Output columns that are rounded together: few enough that a block of them stays in the processor's cache."""
+_ROWS_AT_ONCE = 8
+"""Rows after which their errors are spread over the rest of a block in one product."""
 _MEMORY = 1_000_000_000
-"""Bytes of H matrices measured in one pass over the feeds."""
+"""Bytes of the activations that are kept in one pass over the feeds."""
 
 
-def correlations(path: Path, feeds: Sequence[inner.Feeds], scratch: Path) -> Iterator[tuple[str, np.ndarray]]:
+def correlations(path: Path, feeds: Sequence[inner.Feeds]) -> Iterator[tuple[str, np.ndarray]]:
     """Yield each activation that is multiplied with a constant weight, with X^T X over the feeds, float32 (K, K).
 
     Args:
         path: the fp32 graph, saved tidy.
         feeds: what to run it on; without padding.
-        scratch: an empty folder.
     """
-    graph = OnnxGraph.load(path)
     widths: dict[str, int] = {}
-    for product in constant_products(graph):
-        weight = graph.constant(product.weight)
-        assert weight is not None
-        widths[product.activation] = weight.shape[1 if product.transposed else 0]
-    for names in _groups(widths):
-        yield from _measure(path, names, feeds, scratch).items()
+    for product in constant_products(OnnxGraph.load(path)):
+        widths[product.activation] = product.shape[1 if product.transposed else 0]
+    tokens = sum(max((array.size for array in feed.values() if array.dtype == np.int64), default=1) for feed in feeds)
+    for names in _groups(widths, tokens) if feeds else ():
+        rows: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        for values in inner.values(path, names, feeds):
+            for name, value in values.items():
+                rows[name].append(value.reshape(-1, value.shape[-1]))
+        while rows:
+            name, each = rows.popitem()
+            every = np.concatenate(each)
+            yield name, every.T @ every
 
 
-def _groups(widths: Mapping[str, int]) -> Iterator[list[str]]:
-    """Group activations whose matrices fit in memory together."""
+def _groups(widths: Mapping[str, int], tokens: int) -> Iterator[list[str]]:
+    """Group activations whose rows, about one a token, fit in memory together."""
     group: list[str] = []
     size = 0
     for name, width in widths.items():
-        if group and size + 4 * width * width > _MEMORY:
+        if group and size + 4 * tokens * width > _MEMORY:
             yield group
             group, size = [], 0
         group.append(name)
-        size += 4 * width * width
+        size += 4 * tokens * width
     if group:
         yield group
-
-
-def _measure(path: Path, names: list[str], feeds: Iterable[inner.Feeds], scratch: Path) -> dict[str, np.ndarray]:
-    products: dict[str, np.ndarray] = {}
-    for values in inner.values(path, names, feeds, scratch):
-        for name, value in values.items():
-            rows = value.reshape(-1, value.shape[-1])
-            products[name] = products.get(name, 0) + rows.T @ rows
-    return products
 
 
 def quantise_blocks(matrix: np.ndarray, factor: np.ndarray) -> Blocks:
@@ -92,29 +89,34 @@ def quantise_blocks(matrix: np.ndarray, factor: np.ndarray) -> Blocks:
 def _round(matrix: np.ndarray, factor: np.ndarray, importance: np.ndarray) -> Blocks:
     """Round some output columns. They lie side by side, so that each step reads neighbouring numbers."""
     count, width = matrix.shape
-    left = np.ascontiguousarray(matrix.T, np.float64)
-    values = np.zeros((width + -width % BLOCK, count))
-    scales = np.empty((len(values) // BLOCK, count))
+    left = np.array(matrix.T, np.float32, order="C")
+    values = np.zeros((width + -width % BLOCK, count), np.float32)
+    scales = np.empty((len(values) // BLOCK, count), np.float32)
     for start in range(0, width, BLOCK):
         end = min(start + BLOCK, width)
         scale = scales[start // BLOCK] = _scale(left[start:end], importance[start:end])
-        errors = np.empty((end - start, count))
-        for row in range(start, end):
-            values[row] = np.clip(np.rint(left[row] / scale), -_MIDDLE, _MIDDLE - 1)
-            errors[row - start] = (left[row] - values[row] * scale) / factor[row, row]
-            left[row:end] -= np.outer(factor[row, row:end], errors[row - start])
+        errors = np.empty((end - start, count), np.float32)
+        for first in range(start, end, _ROWS_AT_ONCE):
+            last = min(first + _ROWS_AT_ONCE, end)
+            for row in range(first, last):
+                values[row] = np.clip(np.rint(left[row] / scale), -_MIDDLE, _MIDDLE - 1)
+                errors[row - start] = (left[row] - values[row] * scale) / factor[row, row]
+                left[row + 1 : last] -= factor[row, row + 1 : last, None] * errors[row - start]
+            left[last:end] -= factor[first:last, last:end].T @ errors[first - start : last - start]
         left[end:] -= factor[start:end, end:].T @ errors
     return pack(values.T.reshape(count, -1, BLOCK), np.ascontiguousarray(scales.T), 4)
 
 
 def factor_of(correlation: np.ndarray) -> np.ndarray:
-    """Compute the upper Cholesky factor of the damped inverse of activations' X^T X, (K, K).
+    """Compute the upper Cholesky factor of the damped inverse of activations' X^T X, float32 (K, K).
 
-    With the axes turned round, the factor of the matrix itself is the inverse of that.
+    With the axes turned round, the factor of the matrix itself is the inverse of that. It is found in float64, as one
+    token whose activations are a hundred times the others' leaves float32 too few digits for the rest.
     """
     damped = correlation.astype(np.float64)
     damped[np.diag_indices(len(damped))] += _DAMPING * np.diag(damped).mean() + 1e-12
-    return np.ascontiguousarray(_inverse_of_lower(np.linalg.cholesky(damped[::-1, ::-1]))[::-1, ::-1])
+    lower = np.linalg.cholesky(damped[::-1, ::-1]).astype(np.float32)
+    return np.ascontiguousarray(_inverse_of_lower(lower)[::-1, ::-1])
 
 
 def _inverse_of_lower(matrix: np.ndarray) -> np.ndarray:
@@ -133,16 +135,16 @@ def _scale(block: np.ndarray, importance: np.ndarray) -> np.ndarray:
     """Find the scale (N,) of a block (32, N) with the least squared error, weighted by each row's importance."""
     at = np.abs(block).argmax(axis=0)
     largest = np.take_along_axis(block, at[None], axis=0)[0]
-    whole = np.where(np.abs(largest) < _TINY, _TINY, -largest / _MIDDLE)
-    best, scales = np.full(len(whole), np.inf), half(whole)
+    whole = np.where(np.abs(largest) < _TINY, _TINY, -largest / np.float32(_MIDDLE))
+    best, scales = np.full(len(whole), np.inf, np.float32), half(whole)
+    exact, whole_numbers, off = (np.empty_like(block) for _ in range(3))
     for size in _CANDIDATES:
-        scale = half(whole * size)
-        rounded = block / scale
-        np.rint(rounded, out=rounded)
-        np.clip(rounded, -_MIDDLE, _MIDDLE - 1, out=rounded)
-        rounded *= scale
-        rounded -= block
-        error = importance @ np.square(rounded, out=rounded)
-        better = error < best
-        best, scales = np.where(better, error, best), np.where(better, scale, scales)
+        scale = half(whole * np.float32(size))
+        np.rint(np.multiply(block, 1 / scale, out=exact), out=whole_numbers)
+        for sign, low, high in ((1, -_MIDDLE, _MIDDLE - 1), (-1, 1 - _MIDDLE, _MIDDLE)):
+            np.clip(whole_numbers, low, high, out=off)
+            off -= exact
+            error = (importance @ np.square(off, out=off)) * np.square(scale)
+            better = error < best
+            best, scales = np.where(better, error, best), np.where(better, sign * scale, scales)
     return scales

@@ -12,14 +12,14 @@ from onnxpipe_export.onnx_graph import OnnxGraph
 Feeds = Mapping[str, np.ndarray]
 
 
-def values(path: Path, names: Sequence[str], feeds: Iterable[Feeds], scratch: Path) -> Iterator[Feeds]:
+def values(path: Path, names: Sequence[str], feeds: Iterable[Feeds]) -> Iterator[Feeds]:
     """Yield the values of the float32 tensors `names`, inputs among them, for each of the feeds.
 
     Args:
-        path: the fp32 graph, saved tidy, so that names are those that `OnnxGraph.load` finds.
+        path: the fp32 graph, saved tidy, so that names are those that `OnnxGraph.load` finds. A graph with these
+            tensors as outputs stands beside it meanwhile.
         names: the tensors.
         feeds: what to run the graph on; further arrays are ignored.
-        scratch: an empty folder for the graph with these tensors as outputs.
     """
     import onnx
 
@@ -31,8 +31,12 @@ def values(path: Path, names: Sequence[str], feeds: Iterable[Feeds], scratch: Pa
     for name in inner:
         if name not in graph.outputs():
             graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    graph.save(scratch / path.name)
-    session = open_session(scratch / path.name, root=scratch, device=parse_device("cpu"))
-    for feed in feeds:
-        computed = session.run({key: feed[key] for key in session.inputs}, inner) if inner else {}
-        yield {**computed, **{name: feed[name] for name in names if name in inputs}}
+    observed = path.with_name(f"{path.stem}_observed.onnx")
+    try:
+        graph.save_beside(observed)
+        session = open_session(observed, root=path.parent, device=parse_device("cpu"))
+        for feed in feeds:
+            computed = session.run({key: feed[key] for key in session.inputs}, inner) if inner else {}
+            yield {**computed, **{name: feed[name] for name in names if name in inputs}}
+    finally:
+        observed.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -77,24 +76,22 @@ def _with_int8_products(
         least_gain: see `int8.quantise`.
         fixed: fix ranges where that can be, if the graph's answers to the calibration's feeds allow it.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as name:
-        scratch = Path(name)
-        observed = observe(full, calibration, scratch)
-        if fixed and observed:
-            graph = OnnxGraph.load(full)
-            int8.quantise(graph, observed, least_gain, fixed=True)
-            graph.save(path)
-            if _cosine(full, path, calibration, scratch) >= _LEAST_COSINE:
-                return graph
+    observed = observe(full, calibration)
+    if fixed and observed:
         graph = OnnxGraph.load(full)
-        int8.quantise(graph, observed, least_gain, fixed=False)
+        int8.quantise(graph, observed, least_gain, fixed=True)
+        graph.save(path)
+        if _cosine(full, path, calibration) >= _LEAST_COSINE:
+            return graph
+    graph = OnnxGraph.load(full)
+    int8.quantise(graph, observed, least_gain, fixed=False)
     return graph
 
 
-def _cosine(full: Path, path: Path, feeds: Sequence[Feeds], scratch: Path) -> float:
+def _cosine(full: Path, path: Path, feeds: Sequence[Feeds]) -> float:
     """Compute the mean cosine of a graph's outputs to those of the fp32 graph."""
     names = [value.name for value in OnnxGraph.load(full).graph.output]
-    answers = (inner.values(each, names, feeds, scratch) for each in (full, path))
+    answers = (inner.values(each, names, feeds) for each in (full, path))
     return proof.Difference.worst(proof.compare(*pair) for pair in zip(*answers, strict=True)).cosine_mean
 
 
@@ -136,44 +133,51 @@ def to_int8_unbalanced(full: Path, path: Path, calibration: Sequence[Feeds]) -> 
 
 def to_int8_weights(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
     """Make int8 weights in blocks of 32: for graphs that run one row at a time."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
-        graph = _balanced(full, calibration, Path(scratch), 8)
+    graph, _ = _balanced(full, calibration, 8)
     nbits.quantise(graph, 8)
     graph.save(path)
 
 
 def to_q4(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
     """Make 4-bit weights in blocks of 32."""
+    graph, read = _balanced(full, calibration, 4)
+    by_activation: dict[str, list[Product]] = {}
+    for product in constant_products(graph):
+        by_activation.setdefault(read.get(product.activation, (product.activation, None))[0], []).append(product)
     ready: dict[tuple[str, bool], nbits.Blocks] = {}
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as name:
-        scratch = Path(name)
-        graph, balanced = _balanced(full, calibration, scratch, 4), scratch / f"balanced_{full.name}"
-        graph.save(balanced)
-        by_activation: dict[str, list[Product]] = {}
-        for product in constant_products(graph):
-            by_activation.setdefault(product.activation, []).append(product)
-        for activation, correlation in gptq.correlations(balanced, calibration, scratch):
-            factor = gptq.factor_of(correlation)
-            for product in by_activation[activation]:
-                weight = graph.constant(product.weight)
-                assert weight is not None
-                matrix = weight if product.transposed else weight.T
-                ready[product.weight, product.transposed] = gptq.quantise_blocks(matrix, factor)
+    for activation, correlation in gptq.correlations(full, calibration):
+        products = by_activation[activation]
+        factors = read.get(products[0].activation, (activation, None))[1]
+        factor = gptq.factor_of(correlation if factors is None else correlation / np.outer(factors, factors))
+        for product in products:
+            weight = graph.constant(product.weight)
+            assert weight is not None
+            matrix = weight if product.transposed else weight.T
+            ready[product.weight, product.transposed] = gptq.quantise_blocks(matrix, factor)
     nbits.quantise(graph, 4, ready)
     graph.save(path)
 
 
-def _balanced(full: Path, calibration: Sequence[Feeds], scratch: Path, bits: int) -> OnnxGraph:
-    """Load the fp32 graph with its activations balanced for weights of so many bits."""
-    observed = observe(full, calibration, scratch)
+_Read = Mapping[str, tuple[str, np.ndarray]]
+
+
+def _balanced(full: Path, calibration: Sequence[Feeds], bits: int) -> tuple[OnnxGraph, _Read]:
+    """Load the fp32 graph with its activations balanced for weights of so many bits.
+
+    Returns:
+        The graph; and what its products read -> the activation that it was, and what its columns are divided by,
+        float32 (K,), for those that are balanced.
+    """
+    observed = observe(full, calibration)
     graph = OnnxGraph.load(full)
     products = constant_products(graph)
 
     def error(name: str, weight: np.ndarray, factors: np.ndarray) -> float:
         return nbits.error(observed[name].rows, weight, factors, bits)
 
-    balance.apply(graph, products, balance.choose(graph, products, observed, error))
-    return graph
+    balances = balance.choose(graph, products, observed, error)
+    read = balance.apply(graph, products, balances)
+    return graph, {now: (name, balances[name].factors) for now, name in read.items()}
 
 
 def to_int8_with_convolutions(full: Path, path: Path, calibration: Sequence[Feeds], fixed: bool = True) -> None:
@@ -183,8 +187,7 @@ def to_int8_with_convolutions(full: Path, path: Path, calibration: Sequence[Feed
     """
     original = OnnxGraph.load(full)
     plan = convolution_plan.plan(original) if calibration else convolution_plan.NOTHING
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
-        observed = ranges.observe(full, plan.activations, calibration, Path(scratch))
+    observed = ranges.observe(full, plan.activations, calibration)
     graph = _with_int8_products(full, path, calibration, _LEAST_GAIN, fixed)
     convolutions.quantise(graph, plan, observed)
     graph.save(path)
@@ -197,8 +200,7 @@ def to_int8_of_denoiser(full: Path, path: Path, calibration: Sequence[Feeds]) ->
     a row.
     """
     plan = convolution_plan.alone(OnnxGraph.load(full))
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as scratch:
-        observed = ranges.observe(full, plan.activations, calibration, Path(scratch), at_once=len(plan.activations))
+    observed = ranges.observe(full, plan.activations, calibration, at_once=len(plan.activations))
     graph = _with_int8_products(full, path, calibration, _LEAST_GAIN, fixed=False)
     convolutions.quantise(graph, plan, observed)
     graph.save(path)

@@ -168,19 +168,18 @@ def _best(blocks: np.ndarray, bits: int, middle: int) -> tuple[np.ndarray, np.nd
     # -8..7 reaches one further below 0, so the sign of the scale puts the largest number there.
     whole = -largest / middle if bits == 4 else np.abs(largest) / (middle - 1)
     whole = np.where(np.abs(whole) < _TINY, _TINY, whole).astype(np.float32)
-    best, scales, values = None, half(whole), blocks
-    for shrink in _SHRINKS[bits]:
+    best, scales = np.full(whole.shape, np.inf, np.float32), half(whole)
+    exact, rounded = np.empty_like(blocks), np.empty_like(blocks)
+    for shrink in _SHRINKS[bits] if len(_SHRINKS[bits]) > 1 else ():
         scale = half(whole * np.float32(shrink))
-        numbers = np.clip(np.rint(blocks / scale[..., None]), -middle, middle - 1)
-        error = np.square(numbers * scale[..., None] - blocks).sum(axis=-1)
-        if best is None:
-            best, scales, values = error, scale, numbers
-            continue
+        np.divide(blocks, scale[..., None], out=exact)
+        np.clip(np.rint(exact, out=rounded), -middle, middle - 1, out=rounded)
+        rounded -= exact
+        error = np.einsum("nbi,nbi->nb", rounded, rounded) * np.square(scale)
         better = error < best
-        best = np.where(better, error, best)
-        scales = np.where(better, scale, scales)
-        values = np.where(better[..., None], numbers, values)
-    return scales.astype(np.float32), values
+        best, scales = np.where(better, error, best), np.where(better, scale, scales)
+    np.clip(np.rint(np.divide(blocks, scales[..., None], out=exact), out=rounded), -middle, middle - 1, out=rounded)
+    return scales, rounded
 
 
 def _quantise_tables(graph: OnnxGraph, shared: Mapping[str, tuple[_Stored, np.ndarray | None]]) -> None:

@@ -10,6 +10,8 @@ from onnxpipe_export.onnx_graph import OnnxGraph
 
 _FEWEST_COLUMNS = 32
 """Weights with fewer columns (a classifier's last layer) stay float32: no time to gain, and they decide the answer."""
+_FLOAT = 1
+"""ONNX's number of float32."""
 _LARGE_TABLE = 1000
 """The fewest rows of a table that is a vocabulary, and is stored as int8."""
 
@@ -36,15 +38,15 @@ def constant_products(graph: OnnxGraph) -> list[Product]:
     for index, node in enumerate(graph.graph.node):
         if node.op_type not in ("MatMul", "Gemm"):
             continue
-        weight = graph.constant(node.input[1])
-        if weight is None or weight.ndim != 2 or weight.dtype != np.float32:
+        weight = graph.initializer(node.input[1])
+        if weight is None or len(weight.dims) != 2 or weight.data_type != _FLOAT:
             continue
         attributes = {attribute.name: attribute for attribute in node.attribute}
         plain = all(attributes[name].f == 1.0 for name in ("alpha", "beta") if name in attributes)
         if plain and not ("transA" in attributes and attributes["transA"].i):
             transposed = "transB" in attributes and bool(attributes["transB"].i)
-            if weight.shape[0 if transposed else 1] >= _FEWEST_COLUMNS:
-                products.append(Product(index, node.input[0], node.input[1], transposed, weight.shape))
+            if weight.dims[0 if transposed else 1] >= _FEWEST_COLUMNS:
+                products.append(Product(index, node.input[0], node.input[1], transposed, tuple(weight.dims)))
     return products
 
 
@@ -54,7 +56,10 @@ def read_tables(graph: OnnxGraph) -> list[tuple[int, np.ndarray]]:
     for index, node in enumerate(graph.graph.node):
         if node.op_type != "Gather" or any(attribute.name == "axis" and attribute.i for attribute in node.attribute):
             continue
-        table = graph.constant(node.input[0])
-        if table is not None and table.ndim == 2 and table.dtype == np.float32 and len(table) >= _LARGE_TABLE:
-            tables.append((index, table))
+        table = graph.initializer(node.input[0])
+        if table is None or len(table.dims) != 2 or table.data_type != _FLOAT or table.dims[0] < _LARGE_TABLE:
+            continue
+        value = graph.constant(node.input[0])
+        assert value is not None
+        tables.append((index, value))
     return tables

@@ -82,7 +82,7 @@ class Range:
 
 
 def observe(
-    path: Path, names: Sequence[str], feeds: Iterable[inner.Feeds], scratch: Path, at_once: int = _AT_ONCE
+    path: Path, names: Sequence[str], feeds: Iterable[inner.Feeds], at_once: int = _AT_ONCE
 ) -> dict[str, Observed]:
     """Run the fp32 graph at `path` on the feeds and observe the activations `names` (inputs among them).
 
@@ -90,13 +90,12 @@ def observe(
         path: the graph, saved tidy.
         names: float32 activations.
         feeds: inputs to run it on.
-        scratch: an empty folder for the graph with these activations as outputs.
         at_once: activations that are measured in one pass over the feeds, which bounds the memory that they take.
     """
     ready = list(feeds)
     each: dict[str, list[Observed]] = {name: [] for name in names}
     for start in range(0, len(names), at_once):
-        for values in inner.values(path, names[start : start + at_once], ready, scratch):
+        for values in inner.values(path, names[start : start + at_once], ready):
             for name, value in values.items():
                 each[name].append(Observed.of(value))
     return {name: Observed.joined(values) for name, values in each.items()}

@@ -108,7 +108,7 @@ def _without_padding_and_truncation(path: Path) -> None:
     """Remove a length that loading or using a tokenizer left in it; a bundle's cuts and pads only by its options."""
     content = json.loads(path.read_text(encoding="utf-8"))
     content["padding"] = content["truncation"] = None
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=2), encoding="utf-8")
+    path.write_text(json.dumps(content, ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
 
 
 def verify(tokenizer: Any, source: Path, folder: Path) -> TokenizerCheck:

@@ -120,6 +120,56 @@ def graph_inputs(path: Path) -> tuple[str, ...]:
         raise _mangled(path, error) from None
 
 
+@dataclass(frozen=True)
+class Inside:
+    """A tensor whose data are in the graph's own file: where it stands, as offsets of bytes.
+
+    Attributes:
+        start, stop: of the tensor as a field of the graph, its tag and length included.
+        message: where the tensor alone starts.
+        before: where the field of its data starts.
+        first, last: of its data.
+    """
+
+    start: int
+    stop: int
+    message: int
+    before: int
+    first: int
+    last: int
+
+
+def weights_inside(data: mmap.mmap, least: int) -> tuple[tuple[int, int, int], list[Inside]]:
+    """Find the main graph of an ONNX file, and its initializers with at least so many bytes of raw data.
+
+    Args:
+        data: the file.
+        least: the fewest bytes of data.
+
+    Returns:
+        Where the graph's field starts, where its message starts, and where both stop; and the initializers in order.
+
+    Raises:
+        ValueError, IndexError: the file is damaged.
+    """
+    walk = _Walk(data)
+    graphs = [(first, last) for number, wire, first, last in walk.fields(0, len(data)) if (number, wire) == (7, 2)]
+    if len(graphs) != 1:
+        raise ValueError(f"{len(graphs)} graphs")
+    (first, last), found = graphs[0], []
+    for number, wire, start, stop in walk.fields(first, last):
+        if (number, wire) == (5, 2) and stop - start >= least:
+            raw = [(low, high) for part, kind, low, high in walk.fields(start, stop) if (part, kind) == (9, 2)]
+            if raw and raw[-1][1] - raw[-1][0] >= least:
+                found.append(Inside(_field_start(start, stop), stop, start, _field_start(*raw[-1]), *raw[-1]))
+    return (_field_start(first, last), first, last), found
+
+
+def _field_start(first: int, last: int) -> int:
+    """Find where a field starts whose message stands at these bytes: before its length, and its tag of one byte."""
+    return first - 1 - max(1, -(-(last - first).bit_length() // 7))
+
+
 class _Walk:
     """One pass over a file. `ValueError` and `IndexError` mean that it is mangled."""
 
@@ -141,7 +191,7 @@ class _Walk:
                 continue
             children, once = _CHILDREN[kind], _ONCE.get(kind, set())
             seen = set()
-            for number, wire, first, last in self._fields(start, stop):
+            for number, wire, first, last in self.fields(start, stop):
                 child = children.get(number)
                 if child is None:
                     continue
@@ -164,19 +214,19 @@ class _Walk:
 
     def _texts(self, part: int, name: int) -> Iterator[str]:
         """Yield the texts in field `name` of the messages in field `part` of the main graph."""
-        for child, wire, first, last in self._fields(0, len(self._data)):
+        for child, wire, first, last in self.fields(0, len(self._data)):
             if (child, wire) != (7, 2):
                 continue
-            for number, kind, start, stop in self._fields(first, last):
+            for number, kind, start, stop in self.fields(first, last):
                 if (number, kind) == (part, 2):
-                    fields = self._fields(start, stop)
+                    fields = self.fields(start, stop)
                     yield from (
                         self._text(low, high) for field, form, low, high in fields if (field, form) == (name, 2)
                     )
 
     def _tensor(self, start: int, stop: int) -> ExternalTensor | None:
         tensor = _Tensor()
-        for number, wire, first, last in self._fields(start, stop):
+        for number, wire, first, last in self.fields(start, stop):
             if number == 1:
                 tensor.dims += [first] if wire == 0 else self._packed(first, last)
             elif number == 2:
@@ -195,7 +245,7 @@ class _Walk:
 
     def _entry(self, tensor: _Tensor, start: int, stop: int) -> None:
         key = value = ""
-        for number, wire, first, last in self._fields(start, stop):
+        for number, wire, first, last in self.fields(start, stop):
             if number in (1, 2) and wire == 2:
                 text = self._text(first, last)
                 key, value = (text, value) if number == 1 else (key, text)
@@ -213,7 +263,7 @@ class _Walk:
             values.append(value)
         return values
 
-    def _fields(self, position: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
+    def fields(self, position: int, stop: int) -> Iterator[tuple[int, int, int, int]]:
         """Yield (field number, wire type, first, last): the value in `first`, or the bounds of bytes."""
         data, left = self._data, self._left
         while position < stop:

@@ -173,8 +173,7 @@ def test_the_error_of_a_product_falls(tmp_path: Path) -> None:
     x[:, CHANNELS] *= SCALE
     weight[CHANNELS] /= SCALE
     full = product_of(weight, tmp_path)
-    (tmp_path / "scratch").mkdir()
-    observed = observe(full, [{"x": x[:100]}, {"x": x[100:]}], tmp_path / "scratch")
+    observed = observe(full, [{"x": x[:100]}, {"x": x[100:]}])
     assert observed["x"].rows.shape == (128, WIDTH)
 
     def error(balances: dict[str, balance.Balance]) -> float:

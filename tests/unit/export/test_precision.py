@@ -97,8 +97,7 @@ def normed_product(weight: np.ndarray, bias: np.ndarray | None = None) -> OnnxGr
 
 def observed(graph: OnnxGraph, x: np.ndarray, folder: Path) -> dict[str, activations.Activation]:
     graph.save(folder / "full.onnx")
-    (folder / "scratch").mkdir(exist_ok=True)
-    return activations.observe(folder / "full.onnx", [{"x": x}], folder / "scratch")
+    return activations.observe(folder / "full.onnx", [{"x": x}])
 
 
 def test_what_is_observed(weight: np.ndarray, tmp_path: Path) -> None:

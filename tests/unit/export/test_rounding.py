@@ -18,8 +18,7 @@ transformers = pytest.importorskip("transformers")
 onnx = pytest.importorskip("onnx")
 
 from onnxpipe.errors import CertificateError  # noqa: E402
-from onnxpipe_export import certify  # noqa: E402
-from onnxpipe_export.exact import double_precision  # noqa: E402
+from onnxpipe_export import certify, exact  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
 from unit.export.test_causal_lm import SHAPE, Letters, export_graph, graph_of, llama  # noqa: E402
 
@@ -52,8 +51,7 @@ def test_double_precision_gives_the_weights_back(tmp_path: Path) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     feeds = graph.cases(Letters())[0].feeds
     single = graph.reference(feeds)
-    with double_precision(model):
-        double = graph.reference(feeds)
+    (double,) = exact.answers(model, lambda: graph.reference(feeds), ())
     assert {array.dtype for array in double.values()} == {np.dtype(np.float64)}
     assert 0 < np.abs(double["logits"] - single["logits"]).max() < 1e-4
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
@@ -82,8 +80,7 @@ def test_rounding_that_the_original_has_too_is_no_fault(magnifying: tuple[Any, P
 def scale_one_weight(graph: OnnxGraph) -> None:
     """Make one matrix larger by one in a hundred."""
     tensor = [each for each in graph.graph.initializer if each.data_type == 1 and np.prod(each.dims) > 1000][-1]
-    array = onnx.numpy_helper.to_array(tensor) * np.float32(1.01)
-    tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+    graph.change_constant(tensor.name, graph.constant(tensor.name) * np.float32(1.01))
 
 
 def drop_the_mask(graph: OnnxGraph) -> None:
@@ -108,9 +105,8 @@ def shift_positions(graph: OnnxGraph) -> None:
     found = [tensor for tensor in graph.graph.initializer if tensor.name in tables]
     assert len(found) >= 2
     for tensor in found:
-        array = onnx.numpy_helper.to_array(tensor)
-        moved = np.concatenate([array[:1], array[2:], array[-1:]])
-        tensor.CopyFrom(onnx.numpy_helper.from_array(moved, tensor.name))
+        array = graph.constant(tensor.name)
+        graph.change_constant(tensor.name, np.concatenate([array[:1], array[2:], array[-1:]]))
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,35 @@ def test_float16(traced: tuple[Any, Path]) -> None:
     assert np.abs(got - expected).max() < 0.01 * np.abs(expected).max()
 
 
+def test_weights_in_the_graphs_own_file_stay_there(tmp_path: Path) -> None:
+    path, beside = tmp_path / "model.onnx", tmp_path / "beside.onnx"
+    values = {f"weight{n}": np.random.default_rng(n % 2).standard_normal((20, 20), np.float32) for n in range(3)}
+    values["shape"] = np.full(200, 1)  # integers are read: shapes are inferred from them
+    rows, out = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ("rows", "out"))
+    steps = ["rows", "a", "b", "c", "out"]
+    kinds = ["MatMul", "MatMul", "MatMul", "Reshape"]
+    nodes = [onnx.helper.make_node(kind, [given, name], [made], name=made)
+             for kind, given, name, made in zip(kinds, steps, values, steps[1:], strict=False)]  # fmt: skip
+    weights = [onnx.numpy_helper.from_array(value, name) for name, value in values.items()]
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [rows], [out], weights), ir_version=9)
+    onnx.save(model, path)
+    graph = OnnxGraph.load(path)
+    assert [stored_weights.is_stored(graph.initializer(name)) for name in values] == [True, True, True, False]
+    graph.save_beside(beside)
+    for part in (path, beside):
+        read = OnnxGraph.load(part)
+        assert all(np.array_equal(read.constant(name), values[name]) for name in ("weight0", "weight1"))
+    assert beside.stat().st_size < sum(value.nbytes for value in values.values())
+    assert "weight2" not in {tensor.name for tensor in OnnxGraph.load(beside).graph.initializer}, "it is weight0"
+    graph.change_constant("weight1", values["weight1"] * 2)
+    for _ in range(2):  # where its own weights stand now
+        graph.save(path)
+        assert np.array_equal(graph.constant("weight0"), values["weight0"])
+    whole = onnx.load(path)
+    saved = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in whole.graph.initializer}
+    assert np.array_equal(saved["weight1"], values["weight1"] * 2) and np.array_equal(saved["shape"], values["shape"])
+
+
 def test_saved_to_its_own_file_and_taken_in(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     value = np.arange(600, dtype=np.float32).reshape(20, 30)

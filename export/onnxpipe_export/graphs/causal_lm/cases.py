@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -125,13 +126,18 @@ def invariance(graph: CausalLMExport, run: Run, text: Sequence[TokenIds]) -> flo
     text = [row[: max(graph.positions - _BEYOND - 1, 1)] for row in text]
     order = list(range(len(text)))
     worst = 0.0
+
+    @functools.cache
+    def alone(number: int, length: int) -> list[Feeds]:
+        return _prompt_and_step(graph, run, [text[number]], length)
+
     for numbers in (order, order[::-1][: len(order) // 2], order[::5]):
         rows = [text[number] for number in numbers]
         length = max(len(row) for row in rows) + _BEYOND
         together = _prompt_and_step(graph, run, rows, length)
-        for place, row in enumerate(rows):
-            alone = _prompt_and_step(graph, run, [row], len(row) if graph.gqa else length)
-            for here, there in zip(alone, together, strict=True):
+        for place, number in enumerate(numbers):
+            single = alone(number, len(text[number]) if graph.gqa else length)
+            for here, there in zip(single, together, strict=True):
                 for name, value in here.items():
                     scale = max(1.0, float(np.abs(value).max()))
                     worst = max(worst, float(np.abs(value[0] - there[name][place]).max()) / scale)
@@ -179,7 +185,7 @@ def continued(graph: CausalLMExport, rows: Sequence[TokenIds], new: int, *, keep
     for number, row in enumerate(rows):
         size = len(row) - new
         start = 0 if graph.gqa else before - size
-        states = graph.run_original(row[None, :size])
+        states = graph.run_original(row[None, :size], keep=1)
         for one in graph.kept:
             place = (slice(None), slice(start, start + size)) if one.grows else ()
             past[one.past][(number, *place)] = states[one.present][0]
@@ -229,8 +235,10 @@ def _chain(
 
 
 def _scores_at(graph: CausalLMExport, row: TokenIds, ends: np.ndarray) -> np.ndarray:
-    """Compute the original's logits after the first `ends` tokens of a row, (ends, vocabulary)."""
-    return graph.memory.answer((row, ends), lambda: graph.run_original(row[None])["logits"][0, ends - 1])
+    """Compute the original's logits after the first `ends` tokens of a row, (ends, vocabulary); `ends` ascend."""
+    kept = len(row) - int(ends[0]) + 1
+    whole = {"past": (), "extras": graph.neutral(1, len(row)), "places": None}
+    return np.asarray(graph.answer_of_original(kept, row[None], **whole)["logits"][0, ends - ends[0]])
 
 
 def _follow(

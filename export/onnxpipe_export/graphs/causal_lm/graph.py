@@ -43,6 +43,8 @@ from onnxpipe_export.remembered import Memory
 
 _BATCH, _LENGTH, _PAST, _TOTAL = "batch_size", "sequence_length", "past_sequence_length", "total_sequence_length"
 _REST = ("attention_mask", "position_ids", "num_logits_to_keep")
+_SHORT, _LAST = 16, 8
+"""All logits of a row of so many tokens are remembered; of a longer one those of its last tokens, at least so many."""
 _ANGLES = 8
 """GroupQueryAttention rotates heads by tables whose width is a multiple of this."""
 _FEWEST_ROTATIONS = 4096
@@ -198,13 +200,12 @@ class CausalLMExport:
         logits, hidden = [], []
         for row in range(batch):
             alone = self._alone(feeds, row)
-            answer = self.run_original(**alone)
+            answer = self.answer_of_original(keep, **alone)
             size = alone["ids"].shape[1]
             left = int(feeds["attention_mask"][row].argmax()) if size < length else 0
             hidden.append(np.pad(answer["last_hidden_state"][0], ((left, length - size - left), (0, 0))))
             scores = answer["logits"][0]
-            kept = np.pad(scores, ((left, length - size - left), (0, 0))) if keep == 0 else scores[-keep:]
-            logits.append(kept)
+            logits.append(scores if keep else np.pad(scores, ((left, length - size - left), (0, 0))))
         return {"logits": np.stack(logits), "last_hidden_state": np.stack(hidden)}
 
     def _alone(self, feeds: Feeds, row: int) -> dict[str, Any]:
@@ -226,20 +227,38 @@ class CausalLMExport:
         ]  # fmt: skip
         return {"ids": ids[None], "past": past, "extras": extras}
 
+    def answer_of_original(self, keep: int, ids: np.ndarray, **others: Any) -> dict[str, np.ndarray]:
+        """Run the original once for the same row, whatever is wanted of it: logits and the last hidden state.
+
+        Args:
+            keep: how many of the last tokens get logits; 0 for all.
+            ids: see `run_original`, as the `others`.
+        """
+        kept = max(keep, _LAST) if keep and ids.shape[1] > _SHORT else 0
+
+        def ask() -> dict[str, np.ndarray]:
+            answer = self.run_original(ids, **others, keep=kept)
+            return {name: answer[name] for name in ("logits", "last_hidden_state")}
+
+        answer = self.memory.answer((ids, others, kept), ask)
+        return answer | {"logits": answer["logits"][:, -keep:]}
+
     def run_original(
         self,
         ids: np.ndarray,
         past: Sequence[np.ndarray] = (),
         extras: Feeds | None = None,
         places: np.ndarray | None = None,
+        keep: int = 0,
     ) -> dict[str, np.ndarray]:
-        """Run the original: all logits, the last hidden state, and the caches under the names of outputs.
+        """Run the original: logits, the last hidden state, and the caches under the names of outputs.
 
         Args:
             ids: int64 (1, length), or their embeddings, float32 (1, length, width); no padding.
             past: what was kept so far in the order of `kept`; empty for nothing.
             extras: the further inputs; None for those of text.
             places: the positions, int64 (1, length); None to count them.
+            keep: how many of the last tokens get logits; 0 for all.
         """
         cache = original_cache(self.checkpoint.model, self.kept, [torch.from_numpy(array) for array in past])
         grown = [array for one, array in zip(self.kept, past, strict=False) if one.grows]
@@ -253,6 +272,8 @@ class CausalLMExport:
             inputs["position_ids"] = torch.arange(before, before + ids.shape[1])[None]
         if places is not None:
             inputs["position_ids"] = torch.from_numpy(np.ascontiguousarray(places))
+        if keep:
+            inputs["logits_to_keep"] = keep
         values = self.neutral(*ids.shape[:2]) if extras is None else extras
         inputs |= {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in values.items()}
         with torch.inference_mode(), tracing.quiet():

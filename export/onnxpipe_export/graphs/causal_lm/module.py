@@ -131,12 +131,12 @@ def _selecting(model: Any, inputs: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def pick(hidden: Any, kept: Any) -> Any:
-    """Select the states (batch, length, width) at the positions (batch, kept), 0 for all.
+    """Select the states (batch, length, width) at the positions (batch, kept), or the last so many; 0 for all.
 
     It replaces transformers' own selection, which cannot be traced.
     """
     if isinstance(kept, int):
-        return hidden
+        return hidden[:, -kept:]
     return padding.at(hidden, kept)
 
 
