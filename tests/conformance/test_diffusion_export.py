@@ -219,11 +219,11 @@ def other_betas(path: Path) -> None:
 
 
 def weaker(path: Path) -> None:
-    """Make the largest weight of a graph half as large."""
+    """Make the largest weights of a graph half as large."""
     graph = OnnxGraph.load(path)
-    floats = (tensor.name for tensor in graph.graph.initializer if tensor.data_type == 1)
-    largest = max(floats, key=graph.size)
-    graph.change_constant(largest, graph.constant(largest) * np.float32(0.5))
+    sizes = {tensor.name: graph.size(tensor.name) for tensor in graph.graph.initializer if tensor.data_type == 1}
+    for name in (name for name, size in sizes.items() if size == max(sizes.values())):
+        graph.change_constant(name, graph.constant(name) * np.float32(0.5))
     graph.save(path)
 
 
