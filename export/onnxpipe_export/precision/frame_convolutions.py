@@ -80,21 +80,18 @@ def find(graph: OnnxGraph) -> list[Convolution]:
     return found
 
 
-def observe(
-    path: Path, convolutions: Sequence[Convolution], feeds: Sequence[inner.Feeds], scratch: Path
-) -> dict[str, Activation]:
+def observe(path: Path, convolutions: Sequence[Convolution], feeds: Sequence[inner.Feeds]) -> dict[str, Activation]:
     """Run the fp32 graph at `path` and observe what each convolution multiplies: by its output, rows of k C numbers.
 
     Args:
         path: the graph, saved tidy.
         convolutions: from `find`.
         feeds: inputs to run it on.
-        scratch: an empty folder for the graph with their activations as outputs.
     """
     each: dict[str, list[Activation]] = {one.output: [] for one in convolutions}
     kept = -(-ROWS // max(len(feeds), 1))
     names = list(dict.fromkeys(one.activation for one in convolutions))
-    for values in inner.values(path, names, feeds, scratch) if names else ():
+    for values in inner.values(path, names, feeds) if names else ():
         for one in convolutions:
             each[one.output].append(_observed(one, values[one.activation], kept))
     return {name: Activation.joined(found) for name, found in each.items() if found}

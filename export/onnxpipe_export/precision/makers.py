@@ -105,19 +105,18 @@ def to_int8_of_recordings(full: Path, path: Path, calibration: Sequence[Feeds]) 
 
     Without feeds, or if the graph's answers to them do not allow it: as `to_int8_unbalanced`.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".calibration") as name:
-        scratch, graph = Path(name), OnnxGraph.load(full)
-        scores, frames = attention.find(graph), frame_convolutions.find(graph)
-        if calibration:
-            names = dict.fromkeys(name for each in scores for name in (each.queries, each.keys))
-            pairs = ranges.observe(full, list(names), calibration, scratch)
-            rows = frame_convolutions.observe(full, frames, calibration, scratch)
-            int8.quantise(graph, observe(full, calibration, scratch), merge=False)
-            attention.quantise(graph, scores, pairs)
-            frame_convolutions.quantise(graph, frames, rows)
-            graph.save(path)
-            if _cosine(full, path, calibration, scratch) >= _LEAST_COSINE:
-                return
+    graph = OnnxGraph.load(full)
+    scores, frames = attention.find(graph), frame_convolutions.find(graph)
+    if calibration:
+        names = dict.fromkeys(name for each in scores for name in (each.queries, each.keys))
+        pairs = ranges.observe(full, list(names), calibration)
+        rows = frame_convolutions.observe(full, frames, calibration)
+        int8.quantise(graph, observe(full, calibration), merge=False)
+        attention.quantise(graph, scores, pairs)
+        frame_convolutions.quantise(graph, frames, rows)
+        graph.save(path)
+        if _cosine(full, path, calibration) >= _LEAST_COSINE:
+            return
     to_int8_unbalanced(full, path, calibration)
 
 

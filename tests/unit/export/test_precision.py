@@ -327,7 +327,7 @@ def test_queries_and_keys_are_multiplied_in_8_bits_and_weights_and_values_are_no
     scores = attention.find(graph)
     assert [(each.output, each.queries, each.keys) for each in scores] == [("scores", "q", "k")]
     exact = [run(graph, row, tmp_path) for row in rows]
-    pairs = ranges.observe(tmp_path / "g.onnx", ["q", "k"], [{"x": row} for row in rows], tmp_path)
+    pairs = ranges.observe(tmp_path / "g.onnx", ["q", "k"], [{"x": row} for row in rows])
     attention.quantise(graph, scores, pairs)
     kinds = [node.op_type for node in graph.graph.node]
     assert kinds.count("MatMulIntegerToFloat") == 1 and kinds[-1] == "MatMul"
@@ -365,7 +365,7 @@ def test_a_convolution_over_time_is_a_product_of_frames(
     assert (found.output, found.kernel, found.stride, found.pads) == ("second", kernel, stride, pads)
     rows = [random.standard_normal((1, frames, WIDTH)).astype(np.float32) for _ in range(3)]
     exact = [run(graph, row, tmp_path) for row in rows]
-    known = frame_convolutions.observe(tmp_path / "g.onnx", [found], [{"x": row} for row in rows], tmp_path)
+    known = frame_convolutions.observe(tmp_path / "g.onnx", [found], [{"x": row} for row in rows])
     frame_convolutions.quantise(graph, [found], known)
     assert [node.op_type for node in graph.graph.node].count("Conv") == 2
     for row, wanted in zip(rows, exact, strict=True):
