@@ -53,7 +53,7 @@ _FEWEST_ROWS = 1 / 8
 """An activation with fewer calibration rows for each of its columns is neither balanced nor fixed, as its columns are
 not known well enough. The pooled vector of resnet-50, calibrated with 16 images, changed the decision on 4 photos of
 100 balanced and on 1 unbalanced."""
-MOST_ERROR = 0.05
+_MOST_ERROR = 0.05
 """The largest relative error of a product with a fixed range."""
 _DOMAIN = "com.microsoft"
 _NORMS = frozenset({"LayerNormalization", "SimplifiedLayerNormalization"})
@@ -204,7 +204,7 @@ def _fixed(graph: OnnxGraph, products: list[Product], known: Mapping[str, Activa
     for product in products:
         if product.activation in fixed:
             weight = balance.some_columns(graph, product)
-            if error(known[product.activation], weight) > MOST_ERROR:
+            if error(known[product.activation], weight) > _MOST_ERROR:
                 fixed.remove(product.activation)
     return fixed
 

@@ -14,7 +14,7 @@ quantised by rows, 0.0003, 2.6, 12, 18, 21; fp32 10, 17, 23, 44. So the last is 
 Balancing (`int8.py`) harms encoders of speech where each row has its scale: a few of whisper's columns are a thousand
 times the others, and the weights' rows, scaled up as much, use up the steps of the rest. With fixed ranges it does not.
 Cosine of whisper-tiny.en's states to fp32's over six recordings, calibrated with synthetic audio: by rows 0.9995
-(0.9967 balanced), fixed ranges 0.9993 and 0.9995 balanced, with 8-bit convolutions as well 0.9993.
+(0.9967 balanced), fixed ranges 0.9993 and 0.9995 balanced.
 """
 
 from __future__ import annotations
