@@ -13,11 +13,13 @@ from onnxpipe import (
     ImageToImagePipeline,
     KeypointMatchingPipeline,
     ObjectDetectionPipeline,
+    TextToAudioPipeline,
     TokenClassificationPipeline,
     pipeline,
 )
 from unit.fakes import tokenizer
 from unit.serving.stubs import FakeClassifier, ranker, sentiment, writer, zero_shot
+from unit.serving.test_dialects import Whistle
 from unit.tasks.test_embedding import folder
 from unit.tasks.test_image import (
     FakeModel,
@@ -87,4 +89,5 @@ def pipes(work: Path) -> dict[str, Any]:
         "points": KeypointMatchingPipeline(FakeModel(features), image_processor=Matcher(), task="keypoint-matching"),
         "larger": ImageToImagePipeline(FakeModel(grown), image_processor=Processor(), task="image-to-image"),
         "speech": ctc_pipeline(work / "speech"),
+        "say": TextToAudioPipeline(Whistle(), tokenizer(), task="text-to-audio"),
     }

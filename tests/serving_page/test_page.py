@@ -442,3 +442,13 @@ def test_every_model_can_be_chosen_on_a_phone(open_page: Callable[..., Any], pip
         assert page.locator("h1#task").inner_text() == task
         assert f"/models/{model}" in page.locator("#code").inner_text()
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, model
+
+
+def test_audio_that_is_made_can_be_played(open_page: Callable[..., Any]) -> None:
+    page = open_page("say")
+    page.get_by_label("Text").fill("la")
+    page.get_by_role("button", name="Run").click()
+    player = page.locator("audio")
+    player.wait_for(state="attached")
+    page.wait_for_function("document.querySelector('audio').duration > 0")
+    assert player.evaluate("audio => audio.error") is None
