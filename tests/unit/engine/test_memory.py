@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from onnxpipe.engine import memory
 from onnxpipe.engine.cgroups import group_folders
-from onnxpipe.engine.memory import available_memory, machine_memory, memory_limit
+from onnxpipe.engine.memory import available_memory, limit_arenas, machine_memory, memory_limit
 
 GB = 2**30
 
@@ -70,3 +71,23 @@ def test_machine_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert total is None or total > 2**26
     monkeypatch.delattr(os, "sysconf", raising=False)
     assert machine_memory() is None
+
+
+def test_arenas_of_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def mallopt(name: int, value: int) -> int:
+        asked.append((name, value))
+        return 1
+
+    monkeypatch.delenv("MALLOC_ARENA_MAX", raising=False)
+    monkeypatch.setattr(memory.sys, "platform", "linux")
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: SimpleNamespace(mallopt=mallopt))
+    assert limit_arenas() and asked == [(-8, 2)]
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")  # the user's own wins
+    assert not limit_arenas() and len(asked) == 1
+    monkeypatch.delenv("MALLOC_ARENA_MAX")
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: SimpleNamespace())  # musl
+    assert not limit_arenas()
+    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    assert not limit_arenas()

@@ -49,7 +49,6 @@ def _dockerfile(content: Content, mount: bool) -> str:
         "COPY --from=build /opt/onnxpipe /opt/onnxpipe",
         *model,
         "ENV PATH=/opt/onnxpipe/bin:$PATH HF_HUB_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1",
-        "ENV MALLOC_ARENA_MAX=2",
         "USER 10001",
         "EXPOSE 8000",
         "# 143: ended by SIGTERM, after what was accepted had been answered",

@@ -17,6 +17,7 @@ import uvicorn
 from onnxpipe.cli.guard import describe
 from onnxpipe.cli.serve.models import ModelSource, load
 from onnxpipe.cli.terminal import echo, printable
+from onnxpipe.engine.memory import limit_arenas
 from onnxpipe.errors import OnnxPipeError
 from onnxpipe.serving.application import application
 from onnxpipe.serving.server import ServerState
@@ -62,6 +63,7 @@ def serve(
         PortError: the port cannot be opened.
         OnnxPipeError: a model cannot be loaded.
     """
+    limit_arenas()  # before threads begin, each of which gets one
     workers: dict[str, int] = {}
     state = ServerState(settings, workers)
 
