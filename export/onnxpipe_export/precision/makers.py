@@ -101,9 +101,10 @@ def to_int8_large(full: Path, path: Path, calibration: Sequence[Feeds], fixed: b
 
 
 def to_int8_of_recordings(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """Make int8 with fixed ranges: of products, of convolutions over time, and of queries with keys.
+    """Make int8 of products as `to_int8_unbalanced`; with fixed ranges of convolutions over time and queries with keys.
 
-    Without feeds, or if the graph's answers to them do not allow it: as `to_int8_unbalanced`.
+    Without feeds, or if the graph's answers to them do not allow it: products alone. With fixed ranges of these too
+    whisper-tiny.en gains 2 % of its time, and of 93 words in six recordings 4 are wrong instead of 2 (greedily).
     """
     graph = OnnxGraph.load(full)
     scores, frames = attention.find(graph), frame_convolutions.find(graph)
@@ -111,7 +112,7 @@ def to_int8_of_recordings(full: Path, path: Path, calibration: Sequence[Feeds]) 
         names = dict.fromkeys(name for each in scores for name in (each.queries, each.keys))
         pairs = ranges.observe(full, list(names), calibration)
         rows = frame_convolutions.observe(full, frames, calibration)
-        int8.quantise(graph, observe(full, calibration), merge=False)
+        int8.quantise(graph, merge=False)
         attention.quantise(graph, scores, pairs)
         frame_convolutions.quantise(graph, frames, rows)
         graph.save(path)

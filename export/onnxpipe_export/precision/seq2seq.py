@@ -12,9 +12,9 @@ rows, and for the first call with 1,500 states (one thread): by rows 0.0017, 2.6
 quantised by rows, 0.0003, 2.6, 12, 18, 21; fp32 10, 17, 23, 44. So the last is used.
 
 Balancing (`int8.py`) harms encoders of speech where each row has its scale: a few of whisper's columns are a thousand
-times the others, and the weights' rows, scaled up as much, use up the steps of the rest. With fixed ranges it does not.
-Cosine of whisper-tiny.en's states to fp32's over six recordings, calibrated with synthetic audio: by rows 0.9995
-(0.9967 balanced), fixed ranges 0.9993 and 0.9995 balanced.
+times the others, and the weights' rows, scaled up as much, use up the steps of the rest. Cosine of whisper-tiny.en's
+states to fp32's over six recordings, calibrated with synthetic audio: by rows 0.9995 (0.9967 balanced), fixed ranges
+0.9993 and 0.9995 balanced; yet with these two words more are wrong, so rows keep their scales.
 """
 
 from __future__ import annotations
