@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxpipe_export import stored_weights
 from onnxpipe_export.onnx_graph import OnnxGraph
 from onnxpipe_export.tracing import quiet
 
@@ -54,9 +55,18 @@ def symbolic_shapes(graph: OnnxGraph, *, merge: bool = True) -> Mapping[str, Sha
     """
     from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
 
+    class Inference(SymbolicShapeInference):  # type: ignore[misc]
+        """Reads no weights that are in a file, which onnx looks for elsewhere; no shape depends on them."""
+
+        def _try_get_value(self, node: Any, idx: int) -> Any:
+            known = idx < len(node.input) and node.input[idx] not in self.sympy_data_
+            tensor = self.initializers_.get(node.input[idx]) if known else None
+            stored = tensor is not None and stored_weights.is_stored(tensor)
+            return None if stored else super()._try_get_value(node, idx)
+
     # Step by step, since the one call `infer_shapes` writes the graph into the working directory when a shape stays
     # unknown; the shapes inferred up to there are as good.
-    inference = SymbolicShapeInference(int_max=2**31 - 1, auto_merge=merge, guess_output_rank=False, verbose=0)
+    inference = Inference(int_max=2**31 - 1, auto_merge=merge, guess_output_rank=False, verbose=0)
     try:
         inference._preprocess(graph.model)
         with quiet():

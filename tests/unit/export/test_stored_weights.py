@@ -16,7 +16,7 @@ from onnxpipe.bundle.external import is_large_in_floats  # noqa: E402
 from onnxpipe.engine import open_session, parse_device  # noqa: E402
 from onnxpipe_export import onnx_graph, stored_weights, tracing  # noqa: E402
 from onnxpipe_export.onnx_graph import OnnxGraph  # noqa: E402
-from onnxpipe_export.optimise import optimise  # noqa: E402
+from onnxpipe_export.optimise import optimise, symbolic_shapes  # noqa: E402
 from onnxpipe_export.precision import fp16  # noqa: E402
 from tolerances import MODEL  # noqa: E402
 
@@ -89,6 +89,33 @@ def test_shared_weight_is_stored_once_and_products_are_merged(traced: tuple[Any,
     assert shapes.count((64, WIDTH)) == 1
     assert (WIDTH, 128) in shapes
     assert "Transpose" not in [node.op_type for node in graph.graph.node]
+
+
+class Scaled(torch.nn.Module):
+    """A product whose columns are scaled by a weight of 2 KB."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.product, self.scale = torch.nn.Linear(WIDTH, 512), torch.nn.Parameter(torch.randn(512))
+
+    def forward(self, rows: Any) -> tuple[Any]:
+        return ((self.product(rows) * self.scale).view(rows.shape[0], -1, 2, 256),)
+
+
+@pytest.mark.parametrize("limit", [0, 10**9])
+def test_shapes_are_inferred_without_reading_the_weights(
+    limit: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tracing, "SINGLE_FILE_LIMIT", limit)
+    path, axes = tmp_path / "model.onnx", {"rows": {0: "batch_size"}, "out": {0: "batch_size"}}
+    tracing.trace(Scaled().eval(), {"rows": torch.randn(2, 3, WIDTH)}, ["out"], axes, path)
+    stored, inside = OnnxGraph.load(path), OnnxGraph.load(path)
+    assert sum(stored_weights.is_stored(tensor) for tensor in stored.graph.initializer) == 3
+    inside.take_in()
+    for graph in (stored, inside):
+        optimise(graph)
+    assert symbolic_shapes(stored)["out"] == ("batch_size", 3, 2, 256)
+    assert [node.op_type for node in stored.graph.node] == [node.op_type for node in inside.graph.node]
 
 
 def test_float16(traced: tuple[Any, Path]) -> None:
