@@ -59,8 +59,8 @@ def symbolic_shapes(graph: OnnxGraph, *, merge: bool = True) -> Mapping[str, Sha
         """Reads no weights that are in a file, which onnx looks for elsewhere; no shape depends on them."""
 
         def _try_get_value(self, node: Any, idx: int) -> Any:
-            known = idx < len(node.input) and node.input[idx] not in self.sympy_data_
-            tensor = self.initializers_.get(node.input[idx]) if known else None
+            name = node.input[idx] if idx < len(node.input) else ""
+            tensor = None if name in self.sympy_data_ else self.initializers_.get(name)
             stored = tensor is not None and stored_weights.is_stored(tensor)
             return None if stored else super()._try_get_value(node, idx)
 

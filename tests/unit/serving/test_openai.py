@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("starlette")
 from onnxpipe import pipeline
 from onnxpipe.serving.texts import StopHolder
 from onnxpipe.serving.tool_calls import may_be_call, parse_calls

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("starlette")
 from onnxpipe.errors import RowTooLongError
 from onnxpipe.serving.parameters import schemas
 from onnxpipe.serving.sse import events
