@@ -204,9 +204,9 @@ def _options(runtime: ModuleType, threads: int, *, stepwise: bool) -> Any:
     # Spinning threads burn a core each while they wait for work that, in a server, may come in seconds. For as long as
     # the gap between two operators of one run it pays: a step of a llama of 135M parameters in int8 takes 9 ms instead
     # of 11.6 on idle cores. How long is a trade: on an EPYC a step of it with 50 us instead of 10 took 0 to 17 % less
-    # in int8 and 0 to 23 % in q4, by what else the host did, and on busy cores about as long; with 200 us or 1 ms no
-    # less than with 50, and on busy cores up to a half more. An encoder's call that follows a pause took 15 % longer
-    # with 50 us on a Xeon.
+    # in int8 and 0 to 23 % in q4, by what else the host did, and beside a busy process 7 % less or 28 % more; with 200
+    # us or 1 ms no less than with 50, and on busy cores up to two thirds more. An encoder's call that follows a pause
+    # took 15 % longer with 50 us on a Xeon.
     spins = version_of(runtime) >= _SPIN_LIMITED
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins else "0")
     if spins:
