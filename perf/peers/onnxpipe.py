@@ -63,6 +63,7 @@ class _Outside:
 
     def __init__(self, pipe: Any) -> None:
         self._pipe, self._session = pipe, pipe.model.session
+        self._session.beside = 1  # batches that run side by side have a session of their own
 
     def __call__(self, texts: list[str]) -> float:
         raw, times = self._session.raw, []
