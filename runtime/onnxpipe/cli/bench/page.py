@@ -22,13 +22,14 @@ _TEMPLATE = """<!doctype html>
 <style>
   body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
   table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-  th, td { padding: .25rem .75rem; border-bottom: 1px solid #ccc; text-align: right; white-space: nowrap; }
+  th, td { padding: .25rem min(.75rem, 1.5vw); border-bottom: 1px solid #ccc; text-align: right; white-space: nowrap; }
   th:first-child, td:first-child { text-align: left; }
   dl { display: grid; grid-template-columns: max-content auto; gap: 0 1rem; }
   dt { font-weight: 600; } dd { margin: 0; overflow-wrap: anywhere; }
   .better { color: #0b6b2e; } .worse { color: #a4161a; font-weight: 600; }
   small { color: #555; }
   figure { margin: 1.5rem 0; } figure svg { max-width: 100%; height: auto; }
+  @media (max-width: 40rem) { table { font-size: .85rem; } }
 </style>
 </head>
 <body>
