@@ -34,12 +34,12 @@ class Plugin:
     Attributes:
         name: as `device=` calls it, e.g. "openvino".
         provider: as ONNX Runtime calls it, e.g. "OpenVINOExecutionProvider".
-        library: path to the shared library.
+        path: its shared library.
     """
 
     name: str
     provider: str
-    library: str
+    path: str
 
     def devices(self) -> list[Any]:
         """List the devices that it runs on here, as ONNX Runtime describes them; registers the library.
@@ -51,12 +51,12 @@ class Plugin:
         if not hasattr(runtime, "get_ep_devices"):
             raise DeviceError(f"onnxruntime {runtime.__version__} takes no {self.provider}: pip install -U onnxruntime")
         with _LOCK:
-            if self.library not in _REGISTERED:
+            if self.path not in _REGISTERED:
                 try:
-                    runtime.register_execution_provider_library(self.name, self.library)
+                    runtime.register_execution_provider_library(self.name, self.path)
                 except Exception as error:
-                    raise DeviceError(f"ONNX Runtime did not load {self.library}: {error}") from error
-                _REGISTERED.add(self.library)
+                    raise DeviceError(f"ONNX Runtime did not load {self.path}: {error}") from error
+                _REGISTERED.add(self.path)
         return [device for device in runtime.get_ep_devices() if device.ep_name == self.provider]
 
     def device(self, index: int) -> Any:
@@ -93,12 +93,12 @@ def _installed() -> Iterator[Plugin]:
             continue
         try:
             package = importlib.import_module(module.name)
-            library, providers = str(package.get_library_path()), list(package.get_ep_names())
+            path, providers = str(package.get_library_path()), list(package.get_ep_names())
         except Exception:
             continue
         name = module.name.removeprefix(_PREFIX).removeprefix("onnxruntime_")
         for number, provider in enumerate(providers):
-            yield Plugin(name if number == 0 else f"{name}_{number}", str(provider), library)
+            yield Plugin(name if number == 0 else f"{name}_{number}", str(provider), path)
 
 
 def named(device: str) -> Plugin | None:

@@ -58,7 +58,7 @@ class Loaded:
 
     @property
     def works(self) -> bool:
-        """Whether any request was answered, or told that the server is busy: else it is not what the load is for."""
+        """Whether the server takes such requests: it has answered one, or said that it is busy."""
         return any(status in self.statuses for status in (200, 429, 503))
 
     def document(self) -> dict[str, Any]:

@@ -44,12 +44,6 @@ OPTIONAL = ("token_type_ids", "attention_mask", "special_tokens_mask", "offset_m
 
 @lru_cache(maxsize=64, typed=True)
 def resolve_call(
-    padding: Any,
-    truncation: Any,
-    max_length: int | None,
-    stride: int,
-    pad_to_multiple_of: int | None,
-    padding_side: str | None,
     limits: Limits,
     split: bool,
     add_special_tokens: bool,
@@ -60,17 +54,17 @@ def resolve_call(
     usual: tuple[str, ...],
     length: bool,
     verbose: bool,
+    *lengths: Any,
 ) -> ResolvedCall:
-    """Combine a call's arguments with the tokenizer's defaults; see `resolve` and `ResolvedCall`.
+    """Combine a call's arguments with the tokenizer's defaults; see `ResolvedCall`.
 
-    `wanted` tells which of `OPTIONAL` to return, None for those that are `usual`.
+    `wanted` tells which of `OPTIONAL` to return, None for those that are `usual`; `lengths` are the arguments of
+    `resolve` after the limits, each by itself, so that True and 1 are not the same call.
 
     Raises:
         ValueError: as `resolve` does.
     """
-    pad, cut, most = resolve(
-        padding, truncation, max_length, stride, pad_to_multiple_of, padding_side, limits, verbose=verbose
-    )
+    pad, cut, most = resolve(limits, *lengths, verbose=verbose)
     optional = (name for name, want in zip(OPTIONAL, wanted, strict=True) if want or (want is None and name in usual))
     return ResolvedCall(
         pad=pad,

@@ -165,7 +165,7 @@ def encode_marked(
     rest = {name: options[name] for name in options.keys() & known - {"add_special_tokens", "truncation"}}
     limits = Limits(host.model_max_length, host.truncation_side, host.padding_side)
     _, cut, _ = resolve(
-        False, options.get("truncation", False), options.get("max_length"), 0, None, None, limits, verbose=False
+        limits, False, options.get("truncation", False), options.get("max_length"), 0, None, None, verbose=False
     )
 
     def encode() -> list[list[int]]:

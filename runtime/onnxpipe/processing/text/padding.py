@@ -59,7 +59,7 @@ class PaddingMixin(Vocabulary):
         rows, batched, arrays = collect(encoded_inputs, main)
         limits = Limits(self.model_max_length, self.truncation_side, self.padding_side)
         strategy, _, _ = resolve(
-            padding, None, max_length, 0, pad_to_multiple_of, padding_side, limits, verbose=verbose
+            limits, padding, None, max_length, 0, pad_to_multiple_of, padding_side, verbose=verbose
         )
         if strategy is not None:
             self._need_pad_token()

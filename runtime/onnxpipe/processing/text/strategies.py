@@ -64,13 +64,13 @@ class Limits(NamedTuple):
 
 
 def resolve(
+    limits: Limits,
     padding: Any,
     truncation: Any,
     max_length: int | None,
     stride: int,
     pad_to_multiple_of: int | None,
     padding_side: str | None,
-    limits: Limits,
     *,
     verbose: bool = True,
 ) -> tuple[PaddingStrategy | None, Truncation | None, int | None]:

@@ -256,9 +256,9 @@ class Tokenizer(PaddingMixin, DecodingMixin, LanguageMixin, ChatTemplateMixin):
 
         def resolved(most: int | None) -> ResolvedCall:
             call = (
-                padding, truncation, most, stride, pad_to_multiple_of, padding_side, limits, split,
-                add_special_tokens, is_split_into_words, return_tensors, return_overflowing_tokens, wanted,
-                tuple(self.model_input_names), return_length, verbose,
+                limits, split, add_special_tokens, is_split_into_words, return_tensors, return_overflowing_tokens,
+                wanted, tuple(self.model_input_names), return_length, verbose,
+                padding, truncation, most, stride, pad_to_multiple_of, padding_side,
             )  # fmt: skip
             if padding is not False:  # it may warn, each time
                 return resolve_call.__wrapped__(*call)

@@ -34,13 +34,13 @@ from onnxpipe.engine.scheduler import (
 )
 from onnxpipe.errors import UnknownArgumentError, UnsupportedError
 from onnxpipe.models.base import Model
-from onnxpipe.processing.arrays import check_numbers
 from onnxpipe.processing.text.tokenizer import Tokenizer
 from onnxpipe.tasks.base import legacy
 from onnxpipe.tasks.base.call_types import CallOptions
 from onnxpipe.tasks.base.datasets import PipelineIterator, is_dataset, rows_of
 from onnxpipe.tasks.base.option_rules import check_count, checked_options
 from onnxpipe.tasks.base.shared import share
+from onnxpipe.tasks.base.work import checked, make_work
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -263,7 +263,7 @@ class Pipeline(Generic[OptionsT]):
                 if on_error == "raise":
                     raise
                 return ItemError(0, error)
-        work = self._work(options, size)
+        work = make_work(self, options, size)
         if self.caller is not None:
             work = self.shared(work, options, size)
 
@@ -287,41 +287,17 @@ class Pipeline(Generic[OptionsT]):
         if len(rows) == 1:
             answered = [(rows[0], self.run(rows, options)[0])]
         else:
-            answered = run_rows(rows, self._work(options, None))
-        return self.decode(_checked(answered), options)
-
-    def _work(self, options: OptionsT, size: int | None) -> Work:
-        """Make the steps of a call."""
-        beside = self._beside()
-        return Work(
-            beside=beside,
-            run_beside=(lambda rows: self._narrow().run(rows, options)) if beside > 1 else None,
-            encode=lambda value: self.encode(value, options),
-            run=lambda rows: self.run(rows, options),
-            decode=lambda rows: self.decode(_checked(rows), options),
-            encode_many=None if self.lazy else lambda values: self.encode_many(values, options),
-            can_pad=self.padding().token_id is not None and (size is not None or getattr(self.model, "pads", True)),
-            token_budget=self.token_budget * self.at_once,
-            window=self.window * self.at_once,
-            lazy=self.lazy,
-        )
-
-    def _beside(self) -> int:
-        """How many batches may run side by side: those of texts that a model runs once."""
-        own = type(self).run is not Pipeline.run or self.Options is None
-        texts = self.input_modalities == "text" and self.rows_are_tokens
-        return 1 if own or not texts else getattr(self.model, "beside", 1)
-
-    def _narrow(self) -> Self:
-        """Return a view of the pipeline for batches that run side by side."""
-        view = object.__new__(type(self))
-        vars(view).update(vars(self), model=self.model.narrow())
-        return view
+            answered = run_rows(rows, make_work(self, options, None))
+        return self.decode(checked(answered), options)
 
     def through(self, caller: Caller) -> Self:
         """Return a view of the pipeline for one call, whose rows wait in the caller's queue and share its batches."""
+        return self.view(caller=caller)
+
+    def view(self, **changes: Any) -> Self:
+        """Return a shallow copy of the pipeline with other attributes."""
         view = object.__new__(type(self))
-        vars(view).update(vars(self), caller=caller)
+        vars(view).update(vars(self), **changes)
         return view
 
     def shared(self, work: Work, options: OptionsT, size: int | None) -> Work:
@@ -411,12 +387,3 @@ class Pipeline(Generic[OptionsT]):
         if self.model.can_generate():
             fields["output_modalities"] = self.output_modalities
         return f"{type(self).__name__}: {fields}"
-
-
-def _checked(rows: Answered) -> Answered:
-    """Return the outputs of an input as they are, unless one holds NaN, which no answer could be made from."""
-    for _, outputs in rows:
-        for name, value in outputs.items() if isinstance(outputs, Mapping) else ():
-            if isinstance(value, np.ndarray):
-                check_numbers(name, value)
-    return rows

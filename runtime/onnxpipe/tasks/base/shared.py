@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from onnxpipe.engine.scheduler import Work
+from onnxpipe.tasks.base.work import runs_plainly
 
 #: Rows of one long input that wait at a time, so that a short one does not wait behind them all.
 _WINDOW = 4
@@ -42,9 +43,7 @@ def group_of(pipe: Any, options: Any) -> str | None:
 
     A task that does not change `run` reads no options there.
     """
-    from onnxpipe.tasks.base.pipeline import Pipeline
-
-    if type(pipe).run is Pipeline.run and pipe.Options is not None:
+    if runs_plainly(pipe):
         return None
     if dataclasses.is_dataclass(options) and hasattr(options, "seed"):
         changed: Any = options
