@@ -28,7 +28,9 @@ from unit.tasks.test_embedding import folder
 pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
 
+from onnxpipe.cli.serve import run
 from onnxpipe.cli.serve.run import _listen
+from onnxpipe.serving.settings import ServeSettings
 
 
 def ask(url: str, body: Any = None) -> Any:
@@ -149,3 +151,19 @@ def test_threads_suit_the_task() -> None:
     assert threads_of(ModelSource("a", "x", threads=2), TextClassificationPipeline, 4) == (2, 2)
     assert threads_of(ModelSource("a", "x"), TextGenerationPipeline, 4) == (1, 4)
     assert threads_of(ModelSource("a", "x", workers=2), TextGenerationPipeline, 4) == (2, 2)
+
+
+def test_arenas_are_limited_before_threads_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    class AskedError(Exception):
+        pass
+
+    def limit_arenas() -> None:
+        raise AskedError
+
+    def threads(*_: Any) -> None:
+        raise AssertionError("too late")
+
+    monkeypatch.setattr(run, "limit_arenas", limit_arenas)
+    monkeypatch.setattr(run, "ServerState", threads)
+    with pytest.raises(AskedError):
+        run.serve([], ServeSettings(), {}, host="127.0.0.1", port=0, metrics_port=None, verify=False, quiet=True)
