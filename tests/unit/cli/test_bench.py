@@ -183,6 +183,18 @@ def test_calls_are_suited_to_the_model() -> None:
     assert "prompt" in call.params and call.words == f"an image, {call.params['num_inference_steps']} steps"
     own = {"prompt": "mine", "num_inference_steps": 30}
     assert inputs.Sample((0,), own, "an image").suited_to(generates) == inputs.Sample((0,), own, "an image")
+    speech = task_spec("automatic-speech-recognition")
+    writes = SimpleNamespace(task=speech.name, model=SimpleNamespace(can_generate=lambda: True))
+    call = inputs.sample(speech, None, {}).suited_to(writes)
+    assert call.params["max_new_tokens"] == call.params["min_new_tokens"] == 32
+    assert call.words.endswith(", 32 new tokens")
+    for given, params in (
+        (None, {"max_new_tokens": 5}),
+        (None, {"generate_kwargs": {"max_new_tokens": 5}}),
+        ("a.wav", {}),
+    ):
+        own_call = inputs.sample(speech, given, params)
+        assert own_call.suited_to(writes) == own_call
     without = replace(task_spec("fill-mask"), example="")
     with pytest.raises(ValueError, match="pass an input with --input"):
         inputs.sample(without, None, {})

@@ -21,6 +21,10 @@ _FRAMES = 64
 _MASK = "<mask>"
 _PROMPT = "a lighthouse at dusk"
 _STEPS = 4
+#: What fixes the length of a generated text, and the options with which a user fixes it.
+_TOKENS = {"max_new_tokens": 32, "min_new_tokens": 32}
+_TOKENS_WORDS = ", 32 new tokens"
+_LENGTHS = {"max_new_tokens", "generate_kwargs"}
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,13 @@ class Sample:
         arguments: its positional arguments; the first one is the input.
         params: its keywords.
         words: what it is, for the report.
+        synthetic: whether images, recordings, videos or tables stand in the place of files.
     """
 
     arguments: tuple[Any, ...]
     params: dict[str, Any]
     words: str
+    synthetic: bool = False
 
     def batch(self, size: int) -> Any:
         """Return `size` inputs, for a call with a list."""
@@ -47,7 +53,13 @@ class Sample:
         return len(self.arguments) == 1 and not isinstance(self.arguments[0], list)
 
     def suited_to(self, pipe: Any) -> Sample:
-        """Suit the call to a loaded pipeline: the mask token of its tokenizer; a generator's prompt and few steps."""
+        """Suit the call to a loaded pipeline: the mask token of its tokenizer; a generator's prompt and few steps.
+
+        What a model hears in a synthetic recording has no end of its own: one that writes it token by token writes 32.
+        """
+        writes = pipe.task == "automatic-speech-recognition" and pipe.model.can_generate()
+        if self.synthetic and writes and not _LENGTHS & self.params.keys():
+            return replace(self, params={**_TOKENS, **self.params}, words=self.words + _TOKENS_WORDS)
         mask = getattr(getattr(pipe, "tokenizer", None), "mask_token", None) or _MASK
         texts = tuple(each.replace(_MASK, mask) if isinstance(each, str) else each for each in self.arguments)
         if getattr(pipe, "generator", None) is None:
@@ -74,15 +86,15 @@ def sample(spec: TaskSpec, given: str | None, params: dict[str, Any]) -> Sample:
     if not spec.example and given is None:
         raise ValueError(f"{spec.name} has no example: pass an input with --input")
     arguments, keywords = spec.example_call()
+    made: dict[str, None] = {}
     if given is not None:
         arguments, words = [_given(given)], "the input that was passed"
     else:
-        made: dict[str, None] = {}
         arguments, keywords = _without_files(arguments, made), _without_files(keywords, made)
         words = " and ".join(made) or "the task's example"
-    if spec.text_key is not None and "max_new_tokens" not in params:
-        keywords.update(max_new_tokens=32, min_new_tokens=32)
-        words += ", 32 new tokens"
+    if spec.text_key is not None and not _LENGTHS & params.keys():
+        keywords.update(_TOKENS)
+        words += _TOKENS_WORDS
     parts = [part.name for part in spec.parts]
     if len(arguments) > 1 and len(arguments) == len(parts):  # the parts of one input
         arguments = [dict(zip(parts, arguments, strict=True))]
@@ -90,7 +102,7 @@ def sample(spec: TaskSpec, given: str | None, params: dict[str, Any]) -> Sample:
     rest = {name: value for name, value in keywords.items() if name not in own}
     if own and spec.input == "text" and not arguments:
         arguments, own = [own], {}
-    return Sample(tuple(arguments), {**own, **rest, **params}, words)
+    return Sample(tuple(arguments), {**own, **rest, **params}, words, synthetic=bool(made))
 
 
 def _without_files(value: Any, made: dict[str, None]) -> Any:
