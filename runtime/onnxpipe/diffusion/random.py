@@ -65,7 +65,7 @@ class Generator:
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
             raise TypeError(f"a seed is an int, not {type(seed).__name__}")
         if not _LOWEST <= int(seed) <= _HIGHEST:
-            raise ValueError(f"a seed has at most 64 bits, but {seed} has more")
+            raise UnsupportedError(f"a seed has at most 64 bits, but {seed} has more")
         self._seed = int(seed) % (1 << 64)
         self._words = np.random.RandomState(self._seed & 0xFFFFFFFF)  # as in torch, the upper half is not used
         self._kept: float | None = None

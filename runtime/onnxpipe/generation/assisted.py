@@ -29,7 +29,7 @@ def assisted(
         UnsupportedError: two tokenizers.
     """
     if request.rows > 1:
-        raise ValueError("assisted generate is only supported for batch_size = 1")
+        raise UnsupportedError("assisted generate is only supported for batch_size = 1")
     guesser = _guesser(request, model, tokenizer, assistant_tokenizer)
     decoder, record = request.start(), StepRecord.of(request.config)
     rows = TokenBuffer(request.prompt, request.max_length)
@@ -119,16 +119,16 @@ def _guesser(
     lookup = request.config.prompt_lookup_num_tokens
     if lookup is not None:
         if request.config.assistant_ensemble_weight is not None:
-            raise ValueError(
+            raise UnsupportedError(
                 "Setting `assistant_ensemble_weight` requires candidate logits from the assistant model. It is not "
                 "supported with prompt lookup decoding."
             )
         return PromptLookup(request, lookup, request.config.max_matching_ngram_size or 2)
     if model is None:
-        raise ValueError("assisted generation needs `assistant_model` or `prompt_lookup_num_tokens`")
+        raise UnsupportedError("assisted generation needs `assistant_model` or `prompt_lookup_num_tokens`")
     if model.vocab_size != request.model.vocab_size:
         if tokenizer is None or assistant_tokenizer is None:
-            raise ValueError(
+            raise UnsupportedError(
                 "The main and assistant models have different tokenizers. Please provide `tokenizer` and "
                 "`assistant_tokenizer` to `generate()`."
             )
@@ -137,7 +137,7 @@ def _guesser(
             "assisted decoding between two tokenizers is not supported. Give an assistant of the same tokenizer"
         )
     if assistant_tokenizer is not None:
-        raise ValueError(
+        raise UnsupportedError(
             "`assistant_tokenizer` is not required when the main and assistant models use the same tokenizer. Please "
             "omit `assistant_tokenizer` from `generate()`."
         )

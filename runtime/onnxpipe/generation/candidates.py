@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.guidance import UnbatchedClassifierFreeGuidanceLogitsProcessor
 from onnxpipe.generation.numerics import softmax
 from onnxpipe.generation.processors import LogitsProcessorList
@@ -48,7 +49,7 @@ class PromptLookup:
 
     def __init__(self, request: DecodingRequest, count: int, ngram: int) -> None:
         if count <= 0 or ngram <= 0:
-            raise ValueError("Invalid max_matching_ngram_size or num_output_tokens")
+            raise UnsupportedError("Invalid max_matching_ngram_size or num_output_tokens")
         self._request, self._count, self._ngram = request, count, ngram
 
     def guess(self, ids: Array) -> Guess:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.constraints import Constraint, ConstraintState, constraints_of
 from onnxpipe.generation.hypotheses import Hypotheses, best_rows, hypotheses
 from onnxpipe.generation.numerics import log_softmax, top_k
@@ -135,9 +136,9 @@ def _close(
 def _checked(request: DecodingRequest) -> list[Constraint]:
     config = request.config
     if request.copies <= 1 or (config.num_beams or 1) <= 1:
-        raise ValueError("`num_beams` needs to be greater than 1 for constrained generation.")
+        raise UnsupportedError("`num_beams` needs to be greater than 1 for constrained generation.")
     if config.do_sample:
-        raise ValueError("`do_sample` needs to be false for constrained generation.")
+        raise UnsupportedError("`do_sample` needs to be false for constrained generation.")
     if (config.num_beam_groups or 1) > 1:
-        raise ValueError("`num_beam_groups` not supported yet for constrained generation.")
+        raise UnsupportedError("`num_beam_groups` not supported yet for constrained generation.")
     return constraints_of(config.constraints, config.force_words_ids)

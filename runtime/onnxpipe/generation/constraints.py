@@ -8,6 +8,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from onnxpipe.errors import UnsupportedError
+
 
 class Constraint(ABC):
     """A sequence that must be generated, one token after the other.
@@ -104,9 +106,11 @@ class PhrasalConstraint(DisjunctiveConstraint):
 
     def __init__(self, token_ids: list[int]) -> None:
         if not isinstance(token_ids, list) or not token_ids:
-            raise ValueError(f"`token_ids` has to be a non-empty list, but is {token_ids}.")
+            raise UnsupportedError(f"`token_ids` has to be a non-empty list, but is {token_ids}.")
         if not all(map(_is_token, token_ids)):
-            raise ValueError(f"Each list in `token_ids` has to be a list of positive integers, but is {token_ids}.")
+            raise UnsupportedError(
+                f"Each list in `token_ids` has to be a list of positive integers, but is {token_ids}."
+            )
         super().__init__([token_ids])
 
 
@@ -197,14 +201,14 @@ def constraints_of(constraints: Any, force_words_ids: Any) -> list[Constraint]:
         f"is {force_words_ids}."
     )
     if not isinstance(force_words_ids, list) or not force_words_ids:
-        raise ValueError(message)
+        raise UnsupportedError(message)
     for words in force_words_ids:
         if not isinstance(words, list) or not words:
-            raise ValueError(message)
+            raise UnsupportedError(message)
         try:
             found.append(DisjunctiveConstraint(words) if isinstance(words[0], list) else PhrasalConstraint(words))
         except ValueError as error:
-            raise ValueError(f"{message} {error}") from None
+            raise UnsupportedError(f"{message} {error}") from None
     return found
 
 
@@ -215,10 +219,10 @@ def _is_token(value: Any) -> bool:
 def _check_nested(nested: Any) -> None:
     name = "nested_token_ids"
     if not isinstance(nested, list) or not nested:
-        raise ValueError(f"`{name}` has to be a non-empty list, but is {nested}.")
+        raise UnsupportedError(f"`{name}` has to be a non-empty list, but is {nested}.")
     if any(not isinstance(ids, list) or not ids for ids in nested):
-        raise ValueError(f"`{name}` has to be a list of lists, but is {nested}.")
+        raise UnsupportedError(f"`{name}` has to be a list of lists, but is {nested}.")
     if any(not all(map(_is_token, ids)) for ids in nested):
-        raise ValueError(f"Each list in `{name}` has to be a list of positive integers, but is {nested}.")
+        raise UnsupportedError(f"Each list in `{name}` has to be a list of positive integers, but is {nested}.")
     if any(a is not b and a == b[: len(a)] for a in nested for b in nested):
-        raise ValueError(f"Each list in `{name}` can't be a complete subset of another list, but is {nested}.")
+        raise UnsupportedError(f"Each list in `{name}` can't be a complete subset of another list, but is {nested}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.numerics import softmax, top_k
 from onnxpipe.generation.protocols import Array, Decoder
 from onnxpipe.generation.request import DecodingRequest, SearchResult, StepRecord
@@ -57,7 +58,7 @@ def contrastive_search(request: DecodingRequest) -> SearchResult:
 def _hidden(decoder: Decoder) -> Array:
     """Copy the last call's last hidden states, float32 (rows, n, width): the decoder may use its memory again."""
     if decoder.hidden is None:
-        raise ValueError("contrastive search needs the model's last hidden states, which its graph does not give")
+        raise UnsupportedError("contrastive search needs the model's last hidden states, which its graph does not give")
     return decoder.hidden.copy()
 
 

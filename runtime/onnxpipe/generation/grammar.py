@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from onnxpipe.errors import UnfinishedAnswerError
+from onnxpipe.errors import UnfinishedAnswerError, UnsupportedError
 from onnxpipe.generation.grammar_finish import Finisher, allowed_tokens
 from onnxpipe.generation.response_format import grammar_source, matcher_class
 
@@ -249,9 +249,13 @@ class GrammarProcessor:
         allowed = allowed_tokens(matcher, self.vocab_size)
         if matcher.is_error():
             reason = str(matcher.get_error()).partition("\n")[0]
-            raise ValueError(f"response_format: the tokenizer's tokens cannot spell a text of this grammar: {reason}")
+            raise UnsupportedError(
+                f"response_format: the tokenizer's tokens cannot spell a text of this grammar: {reason}"
+            )
         if not allowed[: self.vocab_size].any():
-            raise ValueError("response_format: the tokenizer's tokens cannot spell a text of this grammar: none fits")
+            raise UnsupportedError(
+                "response_format: the tokenizer's tokens cannot spell a text of this grammar: none fits"
+            )
         return _State(matcher, allowed)
 
     def _mask(self, ids: Sequence[int]) -> NDArray[np.bool_]:

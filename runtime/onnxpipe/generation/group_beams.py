@@ -145,15 +145,15 @@ class _Step:
 def _checked(request: DecodingRequest) -> _Groups:
     config, beams, count = request.config, request.copies, request.config.num_beam_groups or 1
     if count > beams or beams % count:
-        raise ValueError(f"`num_beam_groups` ({count}) has to divide `num_beams` ({beams})")
+        raise UnsupportedError(f"`num_beam_groups` ({count}) has to divide `num_beams` ({beams})")
     if config.do_sample:
-        raise ValueError(
+        raise UnsupportedError(
             "Diverse beam search cannot be used in sampling mode. Make sure that `do_sample` is set to `False`."
         )
     if config.guidance_scale is not None and config.guidance_scale != 1:
         raise UnsupportedError("guidance_scale cannot be combined with num_beam_groups: leave one of them out")
     if not (config.diversity_penalty or 0.0) > 0.0:
-        raise ValueError(
+        raise UnsupportedError(
             "`diversity_penalty` should be greater than `0.0`, otherwise your beam groups will be identical."
         )
     return _Groups(request.prompts, count, beams // count)

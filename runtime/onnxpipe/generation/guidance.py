@@ -56,7 +56,7 @@ class UnbatchedClassifierFreeGuidanceLogitsProcessor(LogitsProcessor):
         ids = input_ids[:, -1:] if self._ids is None else np.asarray(self._ids, np.int64)
         mask = np.ones(ids.shape, np.int64) if self._mask is None else np.asarray(self._mask, np.int64)
         if len(ids) not in (1, len(input_ids)):
-            raise ValueError(
+            raise UnsupportedError(
                 f"`negative_prompt_ids` has {len(ids)} rows, but {len(input_ids)} are generated: pass one for each, "
                 "or one for all"
             )

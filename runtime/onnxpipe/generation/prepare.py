@@ -109,6 +109,8 @@ def _states(encoder_outputs: Any) -> Array | None:
 def special_tokens(model: GenerationModel, config: GenerationConfig, *, has_mask: bool, prompts: int) -> SpecialTokens:
     """Find the special tokens, with defaults for unset ones; warns about batches without a mask."""
     eos = None if config.eos_token_id is None else np.atleast_1d(np.asarray(config.eos_token_id, np.int64))
+    if eos is not None and not eos.size:
+        eos = None
     pad = config.pad_token_id
     start = None
     if model.is_encoder_decoder:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.numerics import Scratch, log_softmax
 from onnxpipe.generation.protocols import Array
 
@@ -119,7 +120,7 @@ class RepetitionPenaltyLogitsProcessor(LogitsProcessor):
             input_ids = input_ids[:, ignored:]
         elif ignored is not None:
             if len(ignored) != len(input_ids):
-                raise ValueError("Incompatible `prompt_ignore_length` batch size")
+                raise UnsupportedError("Incompatible `prompt_ignore_length` batch size")
             input_ids = np.where(np.arange(input_ids.shape[1]) < ignored[:, None], vocab, input_ids)
         return penalized(scores, input_ids, self.penalty)
 
@@ -156,7 +157,7 @@ class PrefixConstrainedLogitsProcessor(LogitsProcessor):
             prompt = row // self._num_beams
             allowed = np.asarray(self._allowed(prompt, ids), np.int64)
             if not allowed.size:
-                raise ValueError(
+                raise UnsupportedError(
                     f"`prefix_allowed_tokens_fn` returned an empty list for batch ID {prompt}. This means that the "
                     "constraint is unsatisfiable. Please check your implementation of `prefix_allowed_tokens_fn`"
                 )
@@ -237,8 +238,10 @@ class ExponentialDecayLengthPenalty(LogitsProcessor):
             return scores
         out = scores.copy()
         end = out[:, self.eos_token_id]
-        growth = np.float32(pow(self.regulation_factor, steps) - 1)
-        bonus = np.where(np.isfinite(end), np.abs(end), 0) * growth
+        most = np.finfo(np.float32).max
+        with np.errstate(over="ignore"):
+            growth = np.float32(np.clip(np.float64(self.regulation_factor) ** steps - 1, -most, most))
+            bonus = np.where(np.isfinite(end), np.abs(end), 0) * growth
         out[:, self.eos_token_id] = end + bonus
         return out
 

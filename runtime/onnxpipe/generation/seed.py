@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.protocols import Array
 
 _source: np.random.Generator | None = None
@@ -121,8 +122,8 @@ def weights(scores: Array) -> tuple[Array, Array]:
     best = scores.max()
     if not np.isfinite(best):
         if np.isneginf(best):
-            raise ValueError("no token is left to sample from: the logits processors forbid all of them")
-        raise ValueError(
+            raise UnsupportedError("no token is left to sample from: the logits processors forbid all of them")
+        raise UnsupportedError(
             "the scores to sample from hold NaN or infinity; pass `remove_invalid_values=True` to replace them"
         )
     ids = np.flatnonzero(scores > -np.inf)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.numerics import Scratch
 from onnxpipe.generation.processors import LogitsProcessor, Tokens, token_array
 from onnxpipe.generation.protocols import Array
@@ -104,7 +105,7 @@ class NoBadWordsLogitsProcessor(SequenceBiasLogitsProcessor):
 
 def _size(name: str, size: int) -> int:
     if not isinstance(size, int) or size <= 0:
-        raise ValueError(f"`{name}` has to be a strictly positive integer, but is {size}")
+        raise UnsupportedError(f"`{name}` has to be a strictly positive integer, but is {size}")
     return size
 
 
@@ -132,7 +133,9 @@ def _prepare_bias(biases: Mapping[tuple[int, ...], float], vocab: int) -> _Prepa
     """Make the bias of single tokens (vocab,); per length of the head: heads (n, length), lasts (n,), biases (n,)."""
     outside = [token for ids in biases for token in ids if token >= vocab]
     if outside:
-        raise ValueError(f"The model vocabulary size is {vocab}, but the following tokens were being biased: {outside}")
+        raise UnsupportedError(
+            f"The model vocabulary size is {vocab}, but the following tokens were being biased: {outside}"
+        )
     single = np.zeros(vocab, np.float32)
     groups: dict[int, list[tuple[tuple[int, ...], float]]] = {}
     for ids, bias in biases.items():
@@ -156,24 +159,26 @@ def _is_token(value: Any) -> bool:
 
 def _check_bias(bias: Any) -> None:
     if not isinstance(bias, (dict, list)) or not bias:
-        raise ValueError(f"`sequence_bias` has to be a non-empty dictionary, or non-empty list of lists but is {bias}.")
+        raise UnsupportedError(
+            f"`sequence_bias` has to be a non-empty dictionary, or non-empty list of lists but is {bias}."
+        )
     if isinstance(bias, list):
         for item in bias:
             pair = isinstance(item, (list, tuple)) and len(item) == 2
             if not pair or not isinstance(item[0], list) or not all(map(_is_token, item[0])) or not _is_float(item[1]):
-                raise ValueError(
+                raise UnsupportedError(
                     "Each element in `sequence_bias` has to be a non-empty list of lists of positive integers and "
                     f"float, but is {bias}."
                 )
         return
     if any(not isinstance(ids, tuple) for ids in bias):
-        raise ValueError(f"`sequence_bias` has to be a dict with tuples as keys, but is {bias}.")
+        raise UnsupportedError(f"`sequence_bias` has to be a dict with tuples as keys, but is {bias}.")
     if any(not ids or not all(map(_is_token, ids)) for ids in bias):
-        raise ValueError(
+        raise UnsupportedError(
             f"Each key in `sequence_bias` has to be a non-empty tuple of positive integers, but is {bias}."
         )
     if not all(map(_is_float, bias.values())):
-        raise ValueError(f"`sequence_bias` has to be a dict with floats as values, but is {bias}.")
+        raise UnsupportedError(f"`sequence_bias` has to be a dict with floats as values, but is {bias}.")
 
 
 def _is_float(value: Any) -> bool:
@@ -182,8 +187,8 @@ def _is_float(value: Any) -> bool:
 
 def _check_bad_words(words: Any) -> None:
     if not isinstance(words, list) or not words:
-        raise ValueError(f"`bad_words_ids` has to be a non-empty list, but is {words}.")
+        raise UnsupportedError(f"`bad_words_ids` has to be a non-empty list, but is {words}.")
     if any(not isinstance(ids, list) for ids in words):
-        raise ValueError(f"`bad_words_ids` has to be a list of lists, but is {words}.")
+        raise UnsupportedError(f"`bad_words_ids` has to be a list of lists, but is {words}.")
     if any(not ids or not all(map(_is_token, ids)) for ids in words):
-        raise ValueError(f"Each list in `bad_words_ids` has to be a list of positive integers, but is {words}.")
+        raise UnsupportedError(f"Each list in `bad_words_ids` has to be a list of positive integers, but is {words}.")

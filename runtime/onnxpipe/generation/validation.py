@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from onnxpipe.errors import OnnxPipeError, UnsupportedError
 from onnxpipe.generation.fields import CACHE_IMPLEMENTATIONS
 from onnxpipe.generation.logs import warn_once
@@ -30,11 +32,12 @@ _COUNTS = {
     "max_new_tokens": 1, "max_length": 0, "min_length": 0, "min_new_tokens": 0, "num_beams": 1, "num_beam_groups": 1,
     "num_return_sequences": 1, "no_repeat_ngram_size": 0, "encoder_no_repeat_ngram_size": 0,
 }  # fmt: skip
-#: Fields that are numbers, with their least and greatest value; None for none.
+#: Fields that are numbers, with their least and greatest value; None for none. A length to the power of 60 is still a
+#: number.
 _NUMBERS: dict[str, tuple[float | None, float | None]] = {
     "temperature": (None, None), "top_p": (0, 1), "min_p": (0, 1), "typical_p": (0, 1), "epsilon_cutoff": (0, 1),
     "eta_cutoff": (0, 1), "repetition_penalty": (None, None), "encoder_repetition_penalty": (None, None),
-    "length_penalty": (None, None), "diversity_penalty": (None, None), "penalty_alpha": (0, None),
+    "length_penalty": (-60, 60), "diversity_penalty": (None, None), "penalty_alpha": (0, None),
     "guidance_scale": (None, None), "max_time": (0, None),
 }  # fmt: skip
 #: Fields that are yes or no.
@@ -111,10 +114,14 @@ def _values(config: GenerationConfig) -> None:
             raise ValueError(f"{name}={value!r}: pass the id of a token, a whole number, or a list of those")
     decay = config.exponential_decay_length_penalty
     if decay is not None and not (
-        isinstance(decay, (tuple, list)) and len(decay) == 2 and all(_is_number(each, None, None) for each in decay)
+        isinstance(decay, (tuple, list))
+        and len(decay) == 2
+        and all(_is_number(each, None, None) for each in decay)
+        and float(decay[0]).is_integer()
     ):
         raise ValueError(
-            f"exponential_decay_length_penalty={decay!r}: pass two numbers, the tokens before it begins and its factor"
+            f"exponential_decay_length_penalty={decay!r}: pass a whole number, the tokens before it begins, "
+            "and its factor"
         )
     weight = config.assistant_ensemble_weight
     if weight is not None and not 0.0 < weight < 1.0:
@@ -155,7 +162,7 @@ def check_forced_tokens(config: GenerationConfig, vocab_size: int) -> None:
     """
     for name in ("forced_bos_token_id", "forced_eos_token_id"):
         forced = getattr(config, name)
-        for token in () if forced is None else (forced,) if isinstance(forced, Integral) else forced:
+        for token in () if forced is None else forced if isinstance(forced, (list, tuple, np.ndarray)) else (forced,):
             if isinstance(token, bool) or not isinstance(token, Integral) or not 0 <= int(token) < vocab_size:
                 raise ValueError(f"{name}={token!r}: pass a token of the vocabulary, from 0 to {vocab_size - 1}")
 

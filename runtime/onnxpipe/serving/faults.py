@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import logging
 import math
 from dataclasses import dataclass
@@ -26,15 +25,12 @@ from onnxpipe.errors import (
 
 logger = logging.getLogger("onnxpipe.serving")
 
-#: Errors that say what is wrong with an input or a parameter.
+#: Errors that say what is wrong with an input or a parameter. What is looked at only while the model runs (a token to
+#: forbid, a voice) is told by one of these: any other error of a run is the server's fault.
 _CLIENTS = (
     UnsupportedError, UnknownArgumentError, PipelineException, ImageError, AudioError, TextTooLongError,
     ChatTemplateError, UnfinishedAnswerError,
 )  # fmt: skip
-
-#: The packages that check inputs and parameters; the engine below them runs graphs.
-_READERS = tuple(f"onnxpipe.{name}." for name in ("diffusion", "generation", "models", "processing", "tasks"))
-_RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 @dataclass
@@ -99,24 +95,8 @@ def fault_of(
         return bad_request(message)
     if not admitted and isinstance(error, (ValueError, TypeError, KeyError)) and not isinstance(error, OnnxPipeError):
         return bad_request(message or type(error).__name__)
-    if isinstance(error, ValueError) and not isinstance(error, OnnxPipeError) and _says_what_is_wrong(error):
-        return bad_request(message)
     if not admitted and isinstance(error, (AttributeError, IndexError, RecursionError)):
         logger.info("request %s: an input of the wrong form", request_id, exc_info=error)
         return bad_request("the input does not have the form that the task takes")
     logger.error("request %s failed", request_id, exc_info=error)
     return RequestFault(500, f"the server failed; its log says more under the id {request_id}", "internal_error")
-
-
-def _says_what_is_wrong(error: BaseException) -> bool:
-    """Whether a `raise` of what reads inputs and parameters made an error, rather than numpy, a graph or a slip.
-
-    Some of them are looked at only while the model runs: a token to forbid, a voice, a text without a letter to say.
-    """
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return False
-    module = str(trace.tb_frame.f_globals.get("__name__"))
-    return module.startswith(_READERS) and trace.tb_frame.f_code.co_code[trace.tb_lasti] == _RAISE

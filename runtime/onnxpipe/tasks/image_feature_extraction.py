@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from onnxpipe.engine.batching import Row
 from onnxpipe.engine.scheduler import Answered
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModel
 from onnxpipe.tasks.base.call_types import ImageCallOptions, ImageInput, Stream
 from onnxpipe.tasks.base.columns import one_column
@@ -99,7 +100,7 @@ class ImageFeatureExtractionPipeline(ImagePipeline[ImageFeatureExtractionOptions
     def decode(self, rows: Answered, options: ImageFeatureExtractionOptions) -> Any:
         outputs = rows[0][1]
         if options.pool and "pooler_output" not in outputs:
-            raise ValueError(
+            raise UnsupportedError(
                 "No pooled output was returned. Make sure the model has a `pooler` layer when using the `pool` option."
             )
         first = "last_hidden_state" if "last_hidden_state" in outputs else next(iter(outputs))

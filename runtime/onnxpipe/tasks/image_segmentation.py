@@ -10,6 +10,7 @@ import numpy as np
 
 from onnxpipe.engine.batching import Array, Row
 from onnxpipe.engine.scheduler import Answered
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.auto import AutoModelForImageSegmentation, AutoModelForSemanticSegmentation
 from onnxpipe.processing.model_output import ModelOutput
 from onnxpipe.tasks.base.call_types import ImageCallOptions, ImageInput, Stream
@@ -145,7 +146,7 @@ class ImageSegmentationPipeline(ImagePipeline[ImageSegmentationOptions]):
                 self.image_processor, f"post_process_{subtask}_segmentation"
             ):
                 return subtask
-        raise ValueError(
+        raise UnsupportedError(
             f"Subtask {options.subtask} is not supported for model {self.model.name_or_path}; "
             f"{type(self.image_processor).__name__} supports: {', '.join(self._subtasks()) or 'none'}"
         )

@@ -110,7 +110,7 @@ class Text2TextGenerationPipeline(GenerationPipeline[Text2TextOptionsT]):
         if options.stop_sequence is not None:
             ids = self.tokenizer.encode(options.stop_sequence, add_special_tokens=False)
             if not ids:
-                raise ValueError(f"stop_sequence={options.stop_sequence!r} has no token: leave it out")
+                raise UnsupportedError(f"stop_sequence={options.stop_sequence!r} has no token: leave it out")
             if len(ids) > 1 and "stop" not in options.warned:
                 options.warned.add("stop")
                 warnings.warn(

@@ -67,10 +67,28 @@ def test_seconds_are_those_of_a_clock_that_nobody_sets(monkeypatch: pytest.Monke
     assert criterion(PROMPT, None).all()
 
 
-@pytest.mark.parametrize("options", [{"forced_bos_token_id": -5}, {"forced_eos_token_id": [2, 10**9]}])
+@pytest.mark.parametrize(
+    "options", [{"forced_bos_token_id": -5}, {"forced_eos_token_id": [2, 10**9]}, {"forced_eos_token_id": 1e9}]
+)
 def test_forced_tokens_are_of_the_vocabulary(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"forced_.os_token_id=.*pass a token of the vocabulary, from 0 to"):
         FakeCausal().generate(PROMPT, max_new_tokens=3, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"length_penalty": 1e9, "num_beams": 2}, {"exponential_decay_length_penalty": (1.5, -2)}]
+)
+def test_powers_of_a_length_are_numbers(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"_penalty=.*pass a"):
+        FakeCausal().generate(PROMPT, max_new_tokens=3, **options)
+    assert FakeCausal().generate(PROMPT, max_new_tokens=9, exponential_decay_length_penalty=(1, 1e300)).size
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_no_end_token_is_none(beams: int) -> None:
+    expected = FakeCausal().generate(PROMPT, max_new_tokens=5, eos_token_id=[10**6], pad_token_id=0, num_beams=beams)
+    found = FakeCausal().generate(PROMPT, max_new_tokens=5, eos_token_id=[], num_beams=beams)
+    assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("name", ["eos_token_id", "pad_token_id", "suppress_tokens", "begin_suppress_tokens"])

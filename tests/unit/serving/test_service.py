@@ -11,6 +11,7 @@ import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("starlette")
@@ -130,6 +131,13 @@ def test_a_servers_fault_is_told_by_its_id(caplog: pytest.LogCaptureFixture) -> 
     assert answer.status_code == 500
     assert "abc" in answer.json()["error"] and "secret" not in answer.text
     assert "the graph broke" in caplog.text
+
+
+def test_numbers_that_a_graph_gets_wrong_are_the_servers_fault() -> None:
+    pipe = sentiment()
+    pipe.model.run = lambda feeds: {"logits": np.full((len(feeds["input_ids"]), 2), np.nan, np.float32)}
+    answer = client(pipe).post("/", json=TEXT)
+    assert answer.status_code == 500 and "NaN" not in answer.text
 
 
 def test_a_text_that_only_the_model_finds_too_long_is_a_clients_fault() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.bundle import Config
-from onnxpipe.errors import BundleError
+from onnxpipe.errors import BundleError, UnsupportedError
 from onnxpipe.generation.config import GenerationConfig
 from onnxpipe.generation.logs import warn_once
 from onnxpipe.generation.protocols import Array
@@ -25,7 +25,9 @@ def detect_language(model: WhisperModel, encoded: EncoderOutput, config: Generat
     """
     tokens = _token_table(config, "lang_to_id")
     if not tokens:
-        raise ValueError(f"{model.name_or_path} has only one language: its generation_config.json has no `lang_to_id`")
+        raise UnsupportedError(
+            f"{model.name_or_path} has only one language: its generation_config.json has no `lang_to_id`"
+        )
     start = np.full((len(encoded), 1), config.decoder_start_token_id, np.int64)
     known = np.array(sorted(tokens.values()), np.int64)
     logits = next_logits(model, start, encoded)
@@ -51,7 +53,7 @@ def first_tokens(settings: WhisperSettings, model: WhisperModel, encoded: Encode
     """
     config, languages = settings.config, settings.languages
     if languages is not None and len(languages) not in (1, count):
-        raise ValueError(
+        raise UnsupportedError(
             "When passing a list of languages, the length of the list must match the batch size. Expected length of "
             f"{count}, but got {len(languages)} languages."
         )
@@ -91,7 +93,7 @@ def _forced(settings: WhisperSettings, model: Config) -> list[int | None]:
         return []
     places = [place for place, _ in forced]
     if places != list(range(1, len(forced) + 1)):
-        raise ValueError(
+        raise UnsupportedError(
             "You are using token ids in `forced_decoder_ids` that do not seem to correctly follow the prompt pattern "
             f"of Whisper: {forced} must have an entry for every place from 1 on"
         )
@@ -102,7 +104,7 @@ def _language(name: str, known: Mapping[str, int]) -> int:
     name = name.lower()
     token = name if name in known else f"<|{code_of(name)}|>"
     if token not in known:
-        raise ValueError(
+        raise UnsupportedError(
             f"{token} is not supported by this specific model as it is not in the `generation_config.lang_to_id`. (You "
             "should just add it to the generation config)"
         )
@@ -117,7 +119,7 @@ def _row(tokens: list[Any], language: int | None, settings: WhisperSettings) -> 
     tasks = _token_table(config, "task_to_id")
     if task is not None:
         if task not in TASKS:
-            raise ValueError(f"The `{task}` task is not supported. The task should be one of `{list(TASKS)}`")
+            raise UnsupportedError(f"The `{task}` task is not supported. The task should be one of `{list(TASKS)}`")
         tokens.append(_task_token(task, tasks))
     elif settings.languages is not None and tasks and not any(token in tokens for token in tasks.values()):
         tokens.append(_task_token("transcribe", tasks))
@@ -139,7 +141,7 @@ def _token_table(config: GenerationConfig, name: str) -> Mapping[str, int]:
 
 def _task_token(task: str, tasks: Mapping[str, int]) -> int:
     if task not in tasks:
-        raise ValueError(
+        raise UnsupportedError(
             f"the model does not know the task {task!r}: `task_to_id` of its generation_config.json has only "
             f"{', '.join(tasks)}"
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.protocols import Array
 from onnxpipe.generation.seed import RowStreams, row_streams
 from onnxpipe.generation.whisper.alignment import token_times
@@ -185,7 +186,7 @@ class _Session:
             )
         new = self.settings.config.max_new_tokens or 0
         if new + len(prompt) > positions:
-            raise ValueError(
+            raise UnsupportedError(
                 f"The length of `decoder_input_ids`, including special start tokens, prompt tokens, and previous "
                 f"tokens, is {len(prompt)}, and `max_new_tokens` is {new}. Thus, the combined length of "
                 f"`decoder_input_ids` and `max_new_tokens` is: {new + len(prompt)}. This exceeds the "

@@ -124,11 +124,11 @@ class BlipQuestions(EncoderDecoder):
         """
         missing = [name for name in ("input_ids", "pixel_values") if inputs.get(name) is None]
         if missing:
-            raise ValueError(f"{missing[0]} must be given: this model answers questions about images")
+            raise UnsupportedError(f"{missing[0]} must be given: this model answers questions about images")
         ids, mask = text_inputs(inputs)
         pixels = self.vision.session.fit("pixel_values", to_array(inputs["pixel_values"]))
         if len(ids) != len(pixels):
-            raise ValueError(f"there are {len(ids)} questions and {len(pixels)} images: one image a question")
+            raise UnsupportedError(f"there are {len(ids)} questions and {len(pixels)} images: one image a question")
         images = self.vision.encode([{"pixel_values": image[None]} for image in pixels])
         features = np.stack([image["image_features"] for image in images])
         return self.graphs.encode({"input_ids": ids, "attention_mask": mask, "image_features": features}, None)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from onnxpipe.bundle import Bundle
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.logs import logger
 from onnxpipe.models.seq2seq.base import EncoderDecoder, find_main_input
 from onnxpipe.models.seq2seq.graph import Encoded, Seq2SeqGraphs, encoder_states
@@ -128,11 +129,13 @@ class SpeechSeq2Seq(EncoderDecoder, SpeechToTextModel):
 def _language(name: str, codes: Any) -> int:
     """Look up the token of a language."""
     if codes is None:
-        raise ValueError(
+        raise UnsupportedError(
             "tgt_lang is not supported by this model: its generation_config.json has no "
             "`text_decoder_lang_to_code_id`, the tokens of its languages. Leave it out"
         )
     plain = name.replace("__", "")
     if plain not in codes:
-        raise ValueError(f"tgt_lang={name!r} is not supported by this model; its languages are {', '.join(codes)}")
+        raise UnsupportedError(
+            f"tgt_lang={name!r} is not supported by this model; its languages are {', '.join(codes)}"
+        )
     return int(codes[plain])

@@ -131,21 +131,21 @@ class Kokoro(Model):
         """
         ids = np.atleast_2d(np.asarray(to_array(input_ids), np.int64))
         if ids.shape[0] != 1:
-            raise ValueError(f"input_ids are (1, phonemes), got {ids.shape}")
+            raise UnsupportedError(f"input_ids are (1, phonemes), got {ids.shape}")
         if not speed > 0:
-            raise ValueError(f"speed must be above 0, got {speed}")
+            raise UnsupportedError(f"speed must be above 0, got {speed}")
         count = max(ids.shape[1] - 2, 0)
         if not count:
-            raise ValueError("the text has no phoneme that the model knows: there is nothing to say")
+            raise UnsupportedError("the text has no phoneme that the model knows: there is nothing to say")
         styles = self._style(self._default if voice is None else voice)
         if count > len(styles) and len(styles) > 1:
-            raise ValueError(
+            raise UnsupportedError(
                 f"the text has {count} phonemes, and the model takes at most {len(styles)}: split it into sentences"
             )
         style = styles[min(count, len(styles) - 1)]
         kind = self.session.inputs["speed"].dtype
         if np.issubdtype(kind, np.integer) and speed != int(speed):
-            raise ValueError(f"speed={speed}: this graph takes whole numbers alone")
+            raise UnsupportedError(f"speed={speed}: this graph takes whole numbers alone")
         feeds = {self._tokens: ids, "style": style[None], "speed": np.array([speed], kind)}
         return next(iter(self.session.run(feeds).values())).reshape(1, -1)
 
@@ -159,7 +159,7 @@ class Kokoro(Model):
         if not isinstance(voice, str):
             styles = np.asarray(to_array(voice), np.float32)
             if not styles.size or (isinstance(size, int) and styles.shape[-1] != size):
-                raise ValueError(
+                raise UnsupportedError(
                     f"voice must be a name, or float32 of shape (n, 1, {size}) or ({size},), got {styles.shape}"
                 )
             return styles.reshape(-1, styles.shape[-1])

@@ -247,7 +247,7 @@ def _check(config: GenerationConfig) -> float | None:
         UnsupportedError: an end token.
     """
     if generation_mode(config.filled(), assistant=False) not in (GenerationMode.SAMPLE, GenerationMode.GREEDY_SEARCH):
-        raise ValueError(
+        raise UnsupportedError(
             "Got incompatible mode for generation, should be one of greedy or sampling. Ensure that beam search is "
             "de-activated by setting `num_beams=1`."
         )
@@ -258,7 +258,7 @@ def _check(config: GenerationConfig) -> float | None:
         )
     scale, config.guidance_scale = config.guidance_scale, None
     if scale is not None and scale < 1:
-        raise ValueError(f"`guidance_scale` has to be 1 (no guidance) or more, but is {scale}")
+        raise UnsupportedError(f"`guidance_scale` has to be 1 (no guidance) or more, but is {scale}")
     return None if scale is None or scale == 1 else float(scale)
 
 

@@ -163,14 +163,14 @@ class SpeechT5(Model):
 def _speakers(embeddings: Any, count: int, size: int) -> Array:
     """Check the voices: float32 (count, size)."""
     if embeddings is None:
-        raise ValueError(
+        raise UnsupportedError(
             "`speaker_embeddings` must be specified: a voice as float32 of shape (1, "
             f"{size}), e.g. forward_params={{'speaker_embeddings': array}}. Voices for SpeechT5 are in the data set "
             "https://huggingface.co/datasets/Matthijs/cmu-arctic-xvectors"
         )
     speakers = np.asarray(to_array(embeddings), np.float32)
     if speakers.ndim != 2 or speakers.shape[1] != size:
-        raise ValueError(f"speaker_embeddings must be float32 of shape (1, {size}), got {speakers.shape}")
+        raise UnsupportedError(f"speaker_embeddings must be float32 of shape (1, {size}), got {speakers.shape}")
     if len(speakers) not in (1, count):
-        raise ValueError("The first dimension of speaker_embeddings must be either 1 or the same as batch_size.")
+        raise UnsupportedError("The first dimension of speaker_embeddings must be either 1 or the same as batch_size.")
     return np.broadcast_to(speakers, (count, size))

@@ -8,6 +8,7 @@ import numpy as np
 
 from onnxpipe.bundle import Config
 from onnxpipe.engine import Session
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.models.base import Array
 
 Limits = tuple[int, int]
@@ -153,4 +154,6 @@ class ForeignLoop:
 
 def _check_length(what: str, length: int, limit: object) -> None:
     if isinstance(limit, int) and length >= limit + (what == "tokens"):
-        raise ValueError(f"the text has {length} {what} and the model takes at most {limit}: split it into sentences")
+        raise UnsupportedError(
+            f"the text has {length} {what} and the model takes at most {limit}: split it into sentences"
+        )

@@ -129,7 +129,7 @@ class Vits(Model):
             self.noise_scale_duration if noise_scale_duration is None else float(noise_scale_duration),
         )
         if rate <= 0:
-            raise ValueError(f"speaking_rate must be above 0, got {rate}")
+            raise UnsupportedError(f"speaking_rate must be above 0, got {rate}")
         self._check_speaker(speaker_id)
         if self.encoder is None:
             options = (speaker_id, speaking_rate, noise_scale, noise_scale_duration, duration_noise, noise)
@@ -152,7 +152,7 @@ class Vits(Model):
     def _check_speaker(self, speaker_id: int | None) -> None:
         count = int(self.config.get("num_speakers", 1))
         if speaker_id is not None and count > 1 and not 0 <= speaker_id < count:
-            raise ValueError(f"Set `speaker_id` in the range 0-{count - 1}.")
+            raise UnsupportedError(f"Set `speaker_id` in the range 0-{count - 1}.")
 
     def _synthesize(
         self, ids: Array, speaker_id: int | None, rate: float, scales: tuple[float, float], noise: _Noise
@@ -160,7 +160,7 @@ class Vits(Model):
         """Turn the token ids (tokens,) of one text into float32 (samples,)."""
         assert self.encoder is not None
         if not ids.size:
-            raise ValueError("the text has no letter that the model knows: there is nothing to say")
+            raise UnsupportedError("the text has no letter that the model knows: there is nothing to say")
         scale, scale_duration = scales
         speaker = np.array([-1 if speaker_id is None else speaker_id], np.int64)
         feeds = {"input_ids": ids[None]}
@@ -172,7 +172,7 @@ class Vits(Model):
         durations = np.ceil(np.exp(prior["log_duration"][0]) * np.float32(1.0 / rate))
         total = float(durations.sum())
         if not total <= _MOST_FRAMES:
-            raise ValueError(f"the text would last {total:.0f} frames, more than {_MOST_FRAMES}: split it")
+            raise UnsupportedError(f"the text would last {total:.0f} frames, more than {_MOST_FRAMES}: split it")
         times = durations.astype(np.int64)
         if not times.any():  # at least one frame, which then belongs to no token
             shape = (1, prior["prior_means"].shape[2])

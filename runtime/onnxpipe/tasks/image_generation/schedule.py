@@ -13,6 +13,7 @@ from onnxpipe.diffusion.schedulers.base import Scheduler
 from onnxpipe.diffusion.schedulers.config import DEFAULTED
 from onnxpipe.engine.batching import Array
 from onnxpipe.errors import UnsupportedError
+from onnxpipe.generation.validation import arguments_refused
 from onnxpipe.models.diffusion.model import DiffusionModel
 from onnxpipe.tasks.image_generation.families import DiffusionFamily
 from onnxpipe.tasks.image_generation.request import ImageRequest
@@ -130,7 +131,8 @@ def _set(scheduler: Scheduler[Any], request: ImageRequest, others: dict[str, Any
     for name in passed:
         if name not in scheduler.takes:
             raise UnsupportedError(f"{type(scheduler).__name__} takes no {name}: pass num_inference_steps")
-    scheduler.set_timesteps(None if passed else request.num_inference_steps, **passed, **others)
+    with arguments_refused():
+        scheduler.set_timesteps(None if passed else request.num_inference_steps, **passed, **others)
 
 
 def _consistency(scheduler: Scheduler[Any], request: ImageRequest) -> Schedule:

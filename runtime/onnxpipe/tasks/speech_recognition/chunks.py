@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.engine.batching import Array
-from onnxpipe.errors import AudioError
+from onnxpipe.errors import AudioError, UnsupportedError
 from onnxpipe.tasks.base.audio import Recording, at_rate, is_file, recording_of
 from onnxpipe.tasks.speech_recognition.progress import Progress
 
@@ -127,7 +127,7 @@ def open_input(source: Any, rate: int, who: str) -> AudioInput:
         ratio = rate / (recording.rate or rate)
         left, right = (round(length * ratio) for length in stride)
         if left < 0 or right < 0 or left + right > len(samples):
-            raise ValueError(
+            raise UnsupportedError(
                 f"Stride is too large for input: {stride[0]} and {stride[1]} samples of {len(mono.array)} are to be "
                 "only context"
             )
@@ -149,7 +149,7 @@ def _one_channel(array: Array, who: str) -> Array:
             f"{array.ndim} dimensions with shape {array.shape}."
         )
     if len(array) > 2:
-        raise ValueError(
+        raise UnsupportedError(
             f"{who} reads axis 0 as channels, and it has size {len(array)} in the input of shape {array.shape}. If "
             "this array is channels-last `(samples, channels)`, which is what `soundfile.read` and "
             "`scipy.io.wavfile.read` return, transpose it first. If it genuinely has more than 2 channels, downmix it "
@@ -169,7 +169,7 @@ def cut(audio: AudioInput, length: int, left: int, right: int) -> Iterator[Audio
     """
     step = length - left - right
     if step < 1:
-        raise ValueError(
+        raise UnsupportedError(
             f"Chunk length must be superior to stride length: chunks of {length} samples cannot overlap by {left} and "
             f"{right}"
         )

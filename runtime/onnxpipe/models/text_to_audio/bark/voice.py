@@ -11,7 +11,7 @@ import numpy as np
 
 from onnxpipe.bundle.arrays import read_npy, read_npz
 from onnxpipe.bundle.files import MIB, read_bytes, read_file, read_json
-from onnxpipe.errors import BundleError, ModelNotFoundError
+from onnxpipe.errors import BundleError, ModelNotFoundError, UnsupportedError
 from onnxpipe.models.base import Array
 from onnxpipe.processing.arrays import to_array
 
@@ -57,7 +57,7 @@ def voice(preset: Any, folder: Path) -> Voice | None:
     arrays = preset if isinstance(preset, Mapping) else _load(str(preset), folder)
     missing = [name for name in PROMPTS if name not in arrays]
     if missing:
-        raise ValueError(f"Voice preset unrecognized, missing {missing[0]} as a key.")
+        raise UnsupportedError(f"Voice preset unrecognized, missing {missing[0]} as a key.")
     return Voice(*(_checked(name, to_array(arrays[name])) for name in PROMPTS))
 
 
@@ -111,7 +111,7 @@ def _arrays(path: Path) -> dict[str, Array]:
 
 def _checked(name: str, array: Array) -> Array:
     if array.ndim != PROMPTS[name] or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(
+        raise UnsupportedError(
             f"{name} voice preset must be a {PROMPTS[name]}D ndarray of integers, got {array.dtype} of shape "
             f"{array.shape}"
         )
