@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,12 +22,17 @@ class WrittenText:
     Attributes:
         text: without the prompt, and without the stop string that ended it.
         record: the tokens of prompt and text.
-        reason: "stop" (an end token, or a stop string) or "length".
+        reason: why it ended: "stop_sequence" (a stop string), "eos_token" (an end token) or "length".
     """
 
     text: str = ""
     record: TokenRecord = field(default_factory=TokenRecord)
-    reason: str = "stop"
+    reason: Literal["stop_sequence", "eos_token", "length"] = "eos_token"
+
+    @property
+    def openai_reason(self) -> str:
+        """Why it ended, in OpenAI's words."""
+        return "length" if self.reason == "length" else "stop"
 
 
 class SeveralTexts:
@@ -173,6 +178,10 @@ def stop_strings(options: Mapping[str, Any]) -> list[str]:
     return [stops] if isinstance(stops, str) else list(stops)
 
 
-def end_reason(ends: SequenceEnds, generated: Sequence[int], hit: bool) -> str:
-    """Tell why a text ended: "stop" or "length"."""
-    return "stop" if hit or (generated and generated[-1] in ends.eos) else "length"
+def end_reason(
+    ends: SequenceEnds, generated: Sequence[int], hit: bool
+) -> Literal["stop_sequence", "eos_token", "length"]:
+    """Tell why a text ended; `hit`: a stop string came."""
+    if hit:
+        return "stop_sequence"
+    return "eos_token" if generated and generated[-1] in ends.eos else "length"

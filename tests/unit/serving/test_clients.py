@@ -162,6 +162,9 @@ def test_inference_client_writes(url: str, pipes: dict[str, Any]) -> None:
     own = written(pipes, "once")
     client = hub(url, "w")
     assert client.text_generation("once", do_sample=False, max_new_tokens=12, return_full_text=False) == own
+    whole = client.text_generation("once", do_sample=False, max_new_tokens=12, details=True)
+    assert whole.generated_text == own and whole.details.finish_reason == "length"
+    assert "".join(each.text for each in whole.details.tokens) == own
     pieces = client.text_generation("once", do_sample=False, max_new_tokens=12, stream=True)
     assert "".join(pieces) == own
     chats = pytest.importorskip("huggingface_hub").InferenceClient(base_url=f"{url}/v1", api_key="secret")

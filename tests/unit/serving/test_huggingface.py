@@ -92,6 +92,43 @@ def test_generation_and_its_stream() -> None:
     assert events[-1]["details"]["finish_reason"] == "length"
 
 
+def events_of(answer: Any) -> list[Any]:
+    return [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+
+
+def test_why_a_text_ended_in_the_words_of_tgi() -> None:
+    pipe = writer()
+    web, text = client(pipe), pipe("hello", max_new_tokens=60, do_sample=False)[0]["generated_text"][len("hello") :]
+    stop, ended = text[4:6], writer(eos_token_id=pipe.tokenizer.encode(text, add_special_tokens=False)[3])
+    for server, more, reason, cut in (
+        (web, {"max_new_tokens": 9}, "length", text[:9]),
+        (web, {"max_new_tokens": 9, "stop": [stop]}, "stop_sequence", text[: text.index(stop)]),
+        (client(ended), {"max_new_tokens": 9}, "eos_token", None),
+    ):
+        body = {"inputs": "hello", "parameters": {"do_sample": False, "details": True, **more}}
+        (whole,) = server.post("/", json=body).json()
+        last = events_of(server.post("/", json={**body, "stream": True}))[-1]
+        assert whole["details"]["finish_reason"] == last["details"]["finish_reason"] == reason
+        assert whole["generated_text"] == last["generated_text"]
+        assert cut in (None, whole["generated_text"])
+        tokens = whole["details"]["tokens"]
+        assert len(tokens) == whole["details"]["generated_tokens"] == last["details"]["generated_tokens"]
+        assert all(each["logprob"] <= 0 for each in tokens)
+
+
+def test_details_are_of_one_text_with_its_prompt_if_wanted() -> None:
+    web = client(writer())
+    body = {"inputs": "hello", "parameters": {**GREEDY, "details": True, "return_full_text": True}}
+    (whole,) = web.post("/", json=body).json()
+    assert whole["generated_text"].startswith("hello")
+    assert events_of(web.post("/", json={**body, "stream": True}))[-1]["generated_text"] == whole["generated_text"]
+    chat = {**body, "inputs": [{"role": "user", "content": "hi"}]}
+    for wrong in (chat, {**chat, "stream": True}, {**body, "inputs": ["a", "b"]},
+                  {"inputs": "a", "parameters": {"details": 1}}):  # fmt: skip
+        assert web.post("/", json=wrong).status_code == 400
+    assert client(sentiment()).post("/", json={"inputs": "a", "parameters": {"details": True}}).status_code == 400
+
+
 @pytest.mark.parametrize(
     ("body", "part"),
     [

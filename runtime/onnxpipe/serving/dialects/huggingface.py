@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -19,15 +19,13 @@ from onnxpipe.serving.answers import encode_audio, plain_answer
 from onnxpipe.serving.bodies import json_response, parse_body, read_body
 from onnxpipe.serving.dialects.errors import endpoint
 from onnxpipe.serving.dialects.openai_options import flag
+from onnxpipe.serving.dialects.tgi import OneText
 from onnxpipe.serving.exchange import exchange_of
 from onnxpipe.serving.faults import RequestFault, bad_request
 from onnxpipe.serving.inputs import read_inputs
 from onnxpipe.serving.limits import check_size
 from onnxpipe.serving.parameters import unknown_field
 from onnxpipe.serving.served import ServedModel
-from onnxpipe.serving.sse import event, event_stream
-from onnxpipe.serving.texts import WrittenText, write_pieces
-from onnxpipe.tasks.base.generation import GenerationPipeline
 
 if TYPE_CHECKING:
     from onnxpipe.serving.server import ServerState
@@ -81,13 +79,13 @@ class HuggingFaceRoutes:
         instances = body.get("instances")
         inputs = read_inputs(_with_parts(body, served) if instances is None else instances, served.spec, settings)
         given = _parameters(body)
-        details = given.pop("details", False)
+        details = flag(given, "details")
+        given.pop("details", None)
         parameters = served.read_parameters(given, settings)
         if flag(body, "stream"):
-            return await self._stream(request, served, inputs, parameters)
-
+            return await OneText(self._state, served, inputs, parameters).stream(request)
         if details:
-            raise bad_request("details are given of streams only: pass stream", "details")
+            return await OneText(self._state, served, inputs, parameters).details(request)
 
         def call(view: Any) -> Response:  # features and masks are large: they are written here, not in the event loop
             check_size(inputs, served.spec, settings)
@@ -123,34 +121,6 @@ class HuggingFaceRoutes:
             if name not in _FIELDS and name not in _TOP_LEVEL:
                 raise unknown_field(name, {*_FIELDS, *_TOP_LEVEL}, "field")
         return value
-
-    async def _stream(
-        self, request: Request, served: ServedModel, value: Any, parameters: Mapping[str, Any]
-    ) -> Response:
-        """Answer with server-sent events, as text-generation-inference does."""
-        written, exchange = WrittenText(), exchange_of(request)
-
-        def write(view: Any) -> Iterator[str]:
-            if not isinstance(view, GenerationPipeline) or not view.can_stream(**parameters):
-                raise bad_request("this call cannot be streamed: leave stream out", "stream")
-            return write_pieces(view, value, parameters, written)
-
-        pieces = self._state.calls.stream(request, served, write)
-
-        async def pieces_as_events() -> AsyncIterator[bytes]:
-            number = 0
-            async for piece in pieces:
-                number += 1
-                last = written.record.generated[-1] if written.record.generated else None
-                yield event({"index": number, "token": {"id": last, "text": piece, "logprob": None, "special": False},
-                             "generated_text": None, "details": None})  # fmt: skip
-            exchange.prompt, exchange.generated = written.record.prompt, len(written.record.generated)
-            reason = "length" if written.reason == "length" else "eos_token"
-            details = {"finish_reason": reason, "generated_tokens": exchange.generated, "seed": None}
-            yield event({"index": number + 1, "token": {"id": None, "text": "", "logprob": None, "special": True},
-                         "generated_text": written.text, "details": details})  # fmt: skip
-
-        return await event_stream(pieces_as_events(), lambda fault: {"error": fault.message})
 
 
 def _with_parts(body: Mapping[str, Any], served: ServedModel) -> Any:

@@ -212,7 +212,7 @@ class ChatRoutes:
                     yield chunk(index, {"content": said})
                 for number_, each in enumerate(calls):
                     yield chunk(index, {"tool_calls": [{"index": number_, **each.entry()}]})
-                yield chunk(index, {}, "tool_calls" if calls else written.reason, _logprobs(call, row, written))
+                yield chunk(index, {}, "tool_calls" if calls else written.openai_reason, _logprobs(call, row, written))
             if count:
                 yield event({**call.frame("chat.completion.chunk"), "choices": [], "usage": usage(exchange)})
 
@@ -262,7 +262,7 @@ def _choice(index: int, several: SeveralTexts, call: ChatCall) -> dict[str, Any]
         message["tool_calls"] = [each.entry() for each in calls]
     return {
         "index": index, "message": message, "logprobs": _logprobs(call, row, written),
-        "finish_reason": "tool_calls" if calls else written.reason,
+        "finish_reason": "tool_calls" if calls else written.openai_reason,
     }  # fmt: skip
 
 

@@ -150,7 +150,7 @@ class _CompletionCall:
     def choice(self, index: int, text: str, first: bool = True) -> dict[str, Any]:
         """Make a choice that ends."""
         written = self.written(index)
-        found = {**self.piece(index, text, first), "finish_reason": written.reason}
+        found = {**self.piece(index, text, first), "finish_reason": written.openai_reason}
         if self._recorder is not None:
             row = self.texts[0].row(index)
             found["logprobs"] = _logprobs(self._recorder, row, written, self.served)
