@@ -1,9 +1,9 @@
 """Balance the columns of activations with the rows of the weights they are multiplied with, before both are rounded.
 
-MatMulNBits rounds 32 neighbouring numbers of an activation with one scale, and a few channels of a language model are
-ten to a hundred times the others: beside one of them 31 numbers keep few of their 8 bits. A product stays the same when
-a column of the activation is divided and the weight's row multiplied by the same number, so the columns that stand out
-are made smaller, as in AWQ (Lin et al. 2023, Activation-aware Weight Quantization), by
+MatMulNBits rounds a block of neighbouring numbers of an activation with one scale, and a few channels of a language
+model are ten to a hundred times the others: beside one of them the block's numbers keep few of their 8 bits. A product
+stays the same when a column of the activation is divided and the weight's row multiplied by the same number, so the
+columns that stand out are made smaller, as in AWQ (Lin et al. 2023, Activation-aware Weight Quantization), by
 
     b = rms(column) ** exponent     with geometric mean 1
 
@@ -11,9 +11,10 @@ The exponent is the one of a few with the least error of the products on calibra
 rounded as they will be; 0 is one of them. The division costs nothing where it can be moved into the weights before it
 (a norm's, or those of the product that computes the activation); elsewhere it is a node, made where it gains much.
 
-SmolLM2-135M-Instruct on 20 chats, mean Kullback-Leibler divergence from fp32 over the tokens of its answers: 8 bits
-0.0051 not balanced and 0.0022 balanced, 0.0016 with activations in float32, which the kernel computes fifty times
-slower; 4 bits, rounded to the nearest, 0.47 and 0.26. Peaks instead of the root mean square give 0.0024 and 0.28.
+SmolLM2-135M-Instruct on 20 chats, blocks of 32, mean Kullback-Leibler divergence from fp32 over the tokens of its
+answers: 8 bits 0.0051 not balanced and 0.0022 balanced, 0.0016 with activations in float32, which the kernel computes
+fifty times slower; 4 bits, rounded to the nearest, 0.47 and 0.26. Peaks instead of the root mean square give 0.0024 and
+0.28.
 """
 
 from __future__ import annotations

@@ -132,14 +132,14 @@ def to_int8_unbalanced(full: Path, path: Path, calibration: Sequence[Feeds]) -> 
 
 
 def to_int8_weights(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """Make int8 weights in blocks of 32: for graphs that run one row at a time."""
+    """Make int8 weights in blocks: for graphs that run one row at a time."""
     graph, _ = _balanced(full, calibration, 8)
     nbits.quantise(graph, 8)
     graph.save(path)
 
 
 def to_q4(full: Path, path: Path, calibration: Sequence[Feeds]) -> None:
-    """Make 4-bit weights in blocks of 32."""
+    """Make 4-bit weights in blocks."""
     graph, read = _balanced(full, calibration, 4)
     by_activation: dict[str, list[Product]] = {}
     for product in constant_products(graph):
@@ -242,7 +242,7 @@ VISION_ENCODER: Mapping[str, Maker] = {**VISION, "q4": to_int8_with_convolutions
 """For the images of a model that generates: 4-bit weights are slow with many rows, so a q4 bundle has an int8 one."""
 
 EMBEDDING: Mapping[str, Maker] = {"fp32": keep, "fp16": to_fp16, "int8": to_int8_weights, "q4": to_int8_weights}
-"""For a vocabulary's embeddings: rows that are looked up, in blocks of 32 with 8 bits."""
+"""For a vocabulary's embeddings: rows that are looked up, in blocks with 8 bits."""
 
 FULL: Mapping[str, Maker] = {"fp32": keep}
 """For graphs that decide by a threshold and take no time."""

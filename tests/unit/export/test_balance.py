@@ -222,7 +222,7 @@ def test_products_that_share_a_weight_are_balanced_alike(tmp_path: Path) -> None
 def test_an_activation_is_rounded_by_blocks() -> None:
     row = np.random.default_rng(4).standard_normal((2, 72)).astype(np.float32)
     row[0, 5] = 1000
-    rounded = nbits.round_activation(row)
+    rounded = nbits.round_activation(row, 32)
     assert np.abs(rounded - row)[0, :32].max() > 0.1
     assert (np.abs(rounded - row)[:, 32:] <= np.abs(row[:, 32:]).max() / 127).all()
-    np.testing.assert_array_equal(nbits.round_activation(row[:, :32])[0], rounded[0, :32])
+    np.testing.assert_array_equal(nbits.round_activation(row[:, :32], 32)[0], rounded[0, :32])

@@ -236,10 +236,11 @@ def test_blocks_are_what_the_kernel_reads(bits: int, width: int, tmp_path: Path)
 
 
 @pytest.mark.parametrize("bits", [4, 8])
-def test_blocks_do_not_depend_on_the_batch(bits: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("width", [96, 192])
+def test_blocks_do_not_depend_on_the_batch(bits: int, width: int, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
-    session, _ = product(random.standard_normal((96, 64)).astype(np.float32), bits, tmp_path)
-    rows = random.standard_normal((1, 37, 96)).astype(np.float32) * random.uniform(0.01, 100, (1, 37, 1))
+    session, _ = product(random.standard_normal((width, 64)).astype(np.float32), bits, tmp_path)
+    rows = random.standard_normal((1, 37, width)).astype(np.float32) * random.uniform(0.01, 100, (1, 37, 1))
     together = session.run({"x": rows})["y"]
     for count in (1, 2, 5, 16):
         for start in (0, 20):

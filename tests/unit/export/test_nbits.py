@@ -75,6 +75,12 @@ def test_scales_of_half_precision(bits: int, size: float) -> None:
     assert off <= max({4: 0.3, 8: 0.02}[bits] * np.abs(matrix).max(), 1e-7)
 
 
+@pytest.mark.parametrize(("bits", "width", "scales"), [(8, 192, 3), (8, 96, 3), (8, 72, 3), (4, 192, 6)])
+def test_weights_of_8_bits_have_wide_blocks_where_they_divide_its_rows(bits: int, width: int, scales: int) -> None:
+    blocks = nbits.quantise_blocks(np.ones((5, width), np.float32), bits)
+    assert blocks.scales.shape == (5, scales)
+
+
 def test_equal_constants_of_layers_are_stored_once(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     first, other = (random.standard_normal((40, 40)).astype(np.float32) for _ in range(2))
