@@ -1,9 +1,10 @@
 """Compare `onnxpipe serve` with FastAPI around a pipeline of transformers: answers a second and latency, in turns.
 
-    python -m perf.servers BUNDLE CHECKPOINT --rounds 3 --seconds 4
+    python -m perf.servers BUNDLE [CHECKPOINT] --rounds 3 --seconds 4
     python -m perf.servers BUNDLE CHECKPOINT --task text-generation --connections 1,8
 
-All servers run at the same time, and one is loaded at a time, by a closed loop of so many connections. FastAPI and
+All servers run at the same time, and one is loaded at a time, by a closed loop of so many connections. What a request
+adds to a call in the process is measured by a client that does little else, in turns of a few texts. FastAPI and
 transformers must be installed beside onnxpipe. `python -m perf.servers --peer TASK CHECKPOINT PORT` is the peer itself.
 """
 
@@ -18,6 +19,8 @@ import sys
 import time
 import urllib.request
 from collections import defaultdict
+from typing import Any
+from urllib.parse import urlsplit
 
 from onnxpipe.cli.bench.load import HttpTarget, Load
 from onnxpipe.cli.bench.measure import percentile
@@ -85,23 +88,64 @@ class Server:
         self._process.wait()
 
 
-def in_process(bundle: str, seconds: float) -> float:
-    """Return the median of a call of the pipeline in this process, in seconds."""
-    from onnxpipe import pipeline
-    from onnxpipe.cli.bench.measure import alone
+class Connection:
+    """One connection to a server, which does little else than to send and to wait.
 
-    pipe, words = pipeline("text-classification", bundle, dtype="int8"), random.Random(0)
+    Args:
+        url: of the server.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._socket = socket.create_connection((parts.hostname or "", parts.port or 80))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._head = f"POST / HTTP/1.1\r\nhost: {parts.netloc}\r\ncontent-type: application/json\r\ncontent-length: "
+
+    def ask(self, text: str) -> Any:
+        """Post a text; return the answer."""
+        body = json.dumps({"inputs": text}).encode()
+        self._socket.sendall(f"{self._head}{len(body)}\r\n\r\n".encode() + body)
+        came = b""
+        while b"\r\n\r\n" not in came:
+            came += self._more()
+        head, _, answer = came.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200"), head
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+        while len(answer) < length:
+            answer += self._more()
+        return json.loads(answer)
+
+    def _more(self) -> bytes:
+        found = self._socket.recv(65_536)
+        if not found:
+            raise SystemExit("the server closed the connection")
+        return found
+
+
+def beside_process(bundle: str, url: str, seconds: float) -> tuple[list[float], list[float]]:
+    """Return the seconds of calls in this process, and of the same calls over HTTP, both in turns."""
+    from onnxpipe import pipeline
+
+    pipe, words, connection = pipeline("text-classification", bundle, dtype="int8"), random.Random(0), Connection(url)
     texts = [
-        " ".join(words.choices(("the", "cat", "sat", "on", "a", "mat"), k=words.randint(8, 28))) for _ in range(99)
+        " ".join(words.choices(("the", "cat", "sat", "on", "a", "mat"), k=words.randint(8, 28))) for _ in range(60)
     ]
-    return percentile(alone(lambda: pipe(words.choice(texts)), seconds), 0.5)
+    found: tuple[list[float], list[float]] = [], []
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until:
+        for call, times in zip((pipe, connection.ask), found, strict=True):
+            for text in texts:
+                started = time.perf_counter()
+                call(text)
+                times.append(time.perf_counter() - started)
+    return found[0][len(texts) :], found[1][len(texts) :]  # the first turn warms up
 
 
 def main() -> None:
     """Load the servers in turns, and print the medians of all rounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle")
-    parser.add_argument("checkpoint")
+    parser.add_argument("checkpoint", nargs="?", help="for transformers; without one only onnxpipe is loaded")
     parser.add_argument("--task", choices=list(BODIES), default="text-classification")
     parser.add_argument("--connections", default="1,8,32")
     parser.add_argument("--rounds", type=int, default=3)
@@ -110,15 +154,20 @@ def main() -> None:
     own = ["onnxpipe", "serve", f"{given.bundle}:{given.task}", "-q", "--port", "{port}", "--dtype"]
     servers = [
         Server("onnxpipe int8", [*own, "int8"]), Server("onnxpipe fp32", [*own, "fp32"]),
-        Server("FastAPI, transformers", ["perf.servers", "--peer", given.task, given.checkpoint, "{port}"]),
     ]  # fmt: skip
+    if given.checkpoint:
+        peer = ["perf.servers", "--peer", given.task, given.checkpoint, "{port}"]
+        servers.append(Server("FastAPI, transformers", peer))
     rates, halves = defaultdict(list), defaultdict(list)
     try:
         for server in servers:
             server.wait()
         for number in range(given.rounds):
             if given.task == "text-classification":
-                halves["in process, int8", 1].append(in_process(given.bundle, given.seconds / 2))
+                for name, times in zip(
+                    ("in process", "over HTTP"), beside_process(given.bundle, servers[0].url, given.seconds)
+                ):
+                    halves[f"{name}, int8", 1].append(percentile(times, 0.5))
             for connections in map(int, given.connections.split(",")):
                 for server in servers:
                     load = Load(HttpTarget(server.url).send, BODIES[given.task], seed=number)
@@ -133,9 +182,9 @@ def main() -> None:
         line = f"{name}, {connections} connections: p50 {1000 * statistics.median(seconds):.1f} ms"
         if (name, connections) in rates:
             mine = statistics.median(rates[name, connections])
-            peer = statistics.median(rates["FastAPI, transformers", connections])
-            alone = statistics.median(rates[name, 1])
-            line += f", {mine:.1f}/s, {mine / peer:.2f} x FastAPI, {mine / alone:.2f} x one connection"
+            line += f", {mine:.1f}/s, {mine / statistics.median(rates[name, 1]):.2f} x one connection"
+            if given.checkpoint:
+                line += f", {mine / statistics.median(rates['FastAPI, transformers', connections]):.2f} x FastAPI"
         print(line, flush=True)
 
 
