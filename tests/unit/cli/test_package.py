@@ -58,7 +58,10 @@ def test_docker(bundle: Path, tmp_path: Path) -> None:
     assert "USER 10001" in dockerfile and "HEALTHCHECK" in dockerfile and "STOPSIGNAL SIGTERM" in dockerfile
     compose = (target / "compose.yaml").read_text(encoding="utf-8")
     assert "read_only: true" in compose and "ONNXPIPE_API_KEY:?" in compose and "volumes" not in compose
-    # the package that was copied is one that runs
+    # the package that was copied is one that runs, once it is compiled where the image does
+    (words,) = re.findall(r"^RUN \S+/python (-m compileall .*) \S+/site-packages/onnxpipe$", dockerfile, re.MULTILINE)
+    subprocess.run([sys.executable, *words.split(), target / "onnxpipe"], check=True)
+    assert (target / "onnxpipe/__pycache__").is_dir()
     shown = subprocess.run(
         [sys.executable, "-m", "onnxpipe", "--version"], cwd=target, env={"PYTHONPATH": "."}, capture_output=True,
         text=True, check=True,

@@ -35,6 +35,7 @@ def write_docker(content: Content, target: Path, *, mount: bool) -> list[str]:
 
 def _dockerfile(content: Content, mount: bool) -> str:
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    package = f"/opt/onnxpipe/lib/python{python}/site-packages/onnxpipe"
     served = f"{content.name}={_MODEL}:{content.task.name}"
     command = ["python", "-m", "onnxpipe", "serve", served, "--host", "0.0.0.0", "--dtype", content.dtype]
     model = [] if mount else [f"COPY model {_MODEL}"]
@@ -42,7 +43,9 @@ def _dockerfile(content: Content, mount: bool) -> str:
         f"FROM python:{python}-slim AS build",
         "COPY requirements.txt /",
         "RUN python -m venv /opt/onnxpipe && /opt/onnxpipe/bin/pip install --no-cache-dir -r /requirements.txt",
-        f"COPY onnxpipe /opt/onnxpipe/lib/python{python}/site-packages/onnxpipe",
+        f"COPY onnxpipe {package}",
+        "# a container that may not write would compile it at every start",
+        f"RUN /opt/onnxpipe/bin/python -m compileall -q --invalidation-mode unchecked-hash {package}",
         "",
         f"FROM python:{python}-slim",
         "RUN useradd --system --uid 10001 --no-create-home onnxpipe",
