@@ -26,7 +26,7 @@ _PAD_VALUES: Mapping[str, int] = {"special_tokens_mask": 1, "p_mask": 1}
 _SHARE = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """One row of a batch.
 

@@ -70,8 +70,8 @@ class ItemError:
 class Work:
     """The steps from an input to its answer. `run` runs a batch; `decode` gets one input's rows with their outputs.
 
-    `encode_many` gives a row for each of several inputs, which costs less than one by one, or None (or an error) if it
-    cannot.
+    `encode_many` gives a row for each of several inputs, and `decode_many` an answer for the rows of each, which costs
+    less than one by one; None, or an error, if they cannot.
     `can_pad` tells whether rows of different shapes may share a batch (they may not without a padding token).
     `token_budget` limits a batch that the scheduler cuts (its rows times the longest `Row.length`). `window` is the
     number of rows that are gathered before they are sorted by length: a stream reads ahead no further. With `lazy` the
@@ -89,6 +89,7 @@ class Work:
     run: Callable[[Sequence[Row]], list[Outputs]]
     decode: Callable[[Answered], Any]
     encode_many: Callable[[Sequence[Any]], Sequence[Row] | None] | None = None
+    decode_many: Callable[[Sequence[Answered]], Sequence[Any] | None] | None = None
     can_pad: bool = True
     token_budget: int = TOKEN_BUDGET
     window: int = WINDOW_ROWS
@@ -113,8 +114,8 @@ class _Item:
     rest: Iterator[Row] | None = None  # rows that are still to be made
 
     def add(self, row: Row, work: Work) -> None:
-        stopped = None if work.caller is None else work.caller.stopped
-        row = Row(row.feeds, row.length, row.extra, self.index, work.seed, stopped)
+        row.index, row.seed = self.index, work.seed
+        row.stopped = None if work.caller is None else work.caller.stopped
         self.tickets.append(Ticket(row, begin=work.begin))
         self.missing += 1
 
@@ -164,10 +165,8 @@ def answer(
         if work.caller is not None:  # the queue cuts them
             batches = [[slot for batch in batches for slot in batch]]
         for _ in _after_each(batches, work):
-            while waiting and waiting[0].done:
-                yield _finish(waiting.popleft(), work, on_error)
-        while waiting and waiting[0].done:
-            yield _finish(waiting.popleft(), work, on_error)
+            yield from _finish_ended(waiting, work, on_error)
+        yield from _finish_ended(waiting, work, on_error)
 
 
 def run_rows(rows: Sequence[Row], work: Work) -> Answered:
@@ -333,6 +332,29 @@ def _tickets(batch: list[_Slot]) -> list[Ticket]:
 def _take(batch: list[_Slot], work: Work) -> None:
     for item, n in batch:
         item.take(item.tickets[n], work.lazy)
+
+
+def _finish_ended(waiting: deque[_Item], work: Work, on_error: OnError) -> Iterator[Any]:
+    """Answer the inputs that have ended, up to the first that has not."""
+    ended = []
+    while waiting and waiting[0].done:
+        ended.append(waiting.popleft())
+    answers = _answers_of(ended, work)
+    if answers is not None:
+        yield from answers
+        return
+    for item in ended:
+        yield _finish(item, work, on_error)
+
+
+def _answers_of(items: Sequence[_Item], work: Work) -> Sequence[Any] | None:
+    """Decode the rows of several inputs at once; None where they have to be decoded one by one."""
+    if work.decode_many is None or len(items) < 2 or any(item.error is not None for item in items):
+        return None
+    try:
+        return work.decode_many([item.answered for item in items])
+    except Exception:  # one by one it is seen whose error it is
+        return None
 
 
 def _finish(item: _Item, work: Work, on_error: OnError) -> Any:

@@ -6,6 +6,7 @@ import mmap
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ class TensorSpec:
     dtype: np.dtype[Any]
     shape: tuple[int | str | None, ...]
     optional: bool = False
+
+    @cached_property
+    def fixed(self) -> tuple[tuple[int, int], ...]:
+        """The axes whose sizes are fixed, with these."""
+        return tuple((axis, size) for axis, size in enumerate(self.shape) if isinstance(size, int))
 
 
 @dataclass(eq=False)
@@ -102,6 +108,7 @@ class Session:
         # Older exporters list the weights as inputs with a default.
         settings = [node for node in session.get_overridable_initializers() if not node.shape]
         self.inputs |= {node.name: replace(_spec(path, node), optional=True) for node in settings}
+        self._required = {name for name, spec in self.inputs.items() if not spec.optional}
         self.outputs = {node.name: _spec(path, node) for node in session.get_outputs()}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -200,12 +207,12 @@ class Session:
         return read_placement(self._session)
 
     def _cast(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        unknown = [name for name in feeds if name not in self.inputs]
-        missing = [name for name, spec in self.inputs.items() if name not in feeds and not spec.optional]
-        if unknown or missing:
-            faults = [f"no input {name!r}" for name in unknown] + [f"{name!r} must be given" for name in missing]
-            raise ValueError(f"{self.path.name}: {', '.join(faults)}; its inputs are {', '.join(self.inputs)}")
-        return {name: _fit(self.inputs[name], np.asarray(value)) for name, value in feeds.items()}
+        inputs = self.inputs
+        if not self._required <= feeds.keys() <= inputs.keys():
+            faults = [f"no input {name!r}" for name in feeds if name not in inputs]
+            faults += [f"{name!r} must be given" for name in inputs if name in self._required and name not in feeds]
+            raise ValueError(f"{self.path.name}: {', '.join(faults)}; its inputs are {', '.join(inputs)}")
+        return {name: _fit(inputs[name], np.asarray(value)) for name, value in feeds.items()}
 
 
 def _spec(path: Path, node: Any) -> TensorSpec:
@@ -216,9 +223,9 @@ def _spec(path: Path, node: Any) -> TensorSpec:
 
 
 def _fit(spec: TensorSpec, array: Array) -> Array:
-    axes = zip(spec.shape, array.shape, strict=False)
-    if len(spec.shape) != array.ndim or any(want != got and isinstance(want, int) for want, got in axes):
-        raise ValueError(f"{spec.name!r} has the shape {array.shape}; the graph takes {spec.shape}")
+    shape = array.shape
+    if len(spec.shape) != len(shape) or any(shape[axis] != size for axis, size in spec.fixed):
+        raise ValueError(f"{spec.name!r} has the shape {shape}; the graph takes {spec.shape}")
     if array.dtype == spec.dtype or spec.dtype.kind == "O":
         return array
     known = array.dtype.kind in "biuf" and spec.dtype.kind in "biuf"

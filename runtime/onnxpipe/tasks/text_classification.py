@@ -152,20 +152,27 @@ class TextClassificationPipeline(Pipeline[TextClassificationOptions]):
         return rows_of_texts(self.tokenizer, values, options.tokenizer)
 
     def decode(self, rows: Answered, options: TextClassificationOptions) -> Any:
-        logits = rows[0][1]["logits"].astype(np.float32)
+        return self._labelled([rows], options)[0]
+
+    def decode_many(self, many: Sequence[Answered], options: TextClassificationOptions) -> list[Any] | None:
+        return self._labelled(many, options)
+
+    def _labelled(self, many: Sequence[Answered], options: TextClassificationOptions) -> list[Any]:
+        logits = np.array([rows[0][1]["logits"] for rows in many], np.float32)
         scores = _FUNCTIONS[self._function(options)](logits)
         labels = self.model.config.id2label
         every = options.return_all_scores
         if every is None and options.legacy:
             every = self.model.config.get("return_all_scores")
         if options.legacy and not every:
-            best = int(scores.argmax())
-            return {"label": labels[best], "score": float(scores[best])}
-        answer = [{"label": labels[i], "score": float(score)} for i, score in enumerate(scores)]
+            best = scores.argmax(-1).tolist()
+            return [{"label": labels[i], "score": float(row[i])} for i, row in zip(best, scores)]
+        answers = [[{"label": labels[i], "score": score} for i, score in enumerate(row)] for row in scores.tolist()]
         if options.legacy:
-            return answer
-        answer.sort(key=lambda entry: -entry["score"])
-        return answer if options.top_k is None else answer[: int(options.top_k)]
+            return answers
+        for answer in answers:
+            answer.sort(key=lambda entry: -entry["score"])
+        return answers if options.top_k is None else [answer[: int(options.top_k)] for answer in answers]
 
     def _function(self, options: TextClassificationOptions) -> ClassificationFunction:
         if isinstance(options.function_to_apply, ClassificationFunction):

@@ -71,6 +71,27 @@ def test_what_is_encoded_at_once_is_what_is_encoded_one_by_one(lengths: list[int
     assert not calls
 
 
+def test_what_is_decoded_at_once_is_what_is_decoded_one_by_one() -> None:
+    calls: list[int] = []
+
+    def decode_many(many: Any) -> list[Any] | None:
+        calls.append(len(many))
+        answers = [echo().decode(rows) for rows in many]
+        if 13 in answers:
+            raise ValueError("of which?")
+        return answers if 7 not in answers else None
+
+    together = dataclasses.replace(echo(), decode_many=decode_many)
+    for lengths in ([3, 1, 120] * 20, [3, 13, 2], [3, 7, 2], [3, -1, 2, 120]):
+        for size in (None, 2):
+            found, expected = (
+                [str(each) for each in answer(lengths, work, batch_size=size, on_error="return", hurry=False)]
+                for work in (together, echo())
+            )
+            assert found == expected
+    assert max(calls) > 2  # inputs that end together are decoded in one call
+
+
 def test_batch_size_is_honoured_across_inputs() -> None:
     batches: list[list[int]] = []
     assert list(answer([10, 120, 5, 6], echo(batches), batch_size=2)) == [10, 120, 5, 6]

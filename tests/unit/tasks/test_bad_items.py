@@ -190,3 +190,23 @@ def test_texts_of_a_list_are_encoded_as_alone(kind: type[TextClassificationPipel
     rows = pipe.encode_many(texts, pipe.parse(keywords, None))
     assert rows is None or [[len(row.feeds["input_ids"])] for row in rows] == lengths
     assert (rows is None) == (kind is _Loud or "padding" in keywords)
+
+
+class _Bold(TextClassificationPipeline):
+    """Writes labels in capitals: a subclass with a `decode` of its own."""
+
+    def decode(self, rows: Any, options: Any) -> Any:
+        answer = super().decode(rows, options)
+        return {**answer, "label": answer["label"].upper()} if isinstance(answer, dict) else answer
+
+
+@pytest.mark.parametrize("keywords", [{}, {"top_k": None}, {"top_k": 1}, {"function_to_apply": "softmax"}])
+@pytest.mark.parametrize("kind", [TextClassificationPipeline, _Bold])
+def test_texts_of_a_list_are_decoded_as_alone(kind: type[TextClassificationPipeline], keywords: dict[str, Any]) -> None:
+    pipe = kind(_Finder("few", "many"), words(), task="text-classification")
+    texts = ["gold", "where is gold", "tea is gold gold", "there", "gold gold gold tea"]
+    alone = [pipe(text, **keywords) for text in texts]
+    assert pipe(texts, **keywords) == [each if "top_k" in keywords else each[0] for each in alone]
+    options = pipe.parse(keywords, None)
+    rows = [[(row, pipe.run([row], options)[0]) for row in pipe.encode(text, options)] for text in texts]
+    assert (pipe.decode_many(rows, options) is None) == (kind is _Bold)

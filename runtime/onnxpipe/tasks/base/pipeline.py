@@ -173,8 +173,9 @@ class Pipeline(Generic[OptionsT]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "encode" in vars(cls) and "encode_many" not in vars(cls):  # that of a parent would do what its `encode` does
-            cls.encode_many = Pipeline.encode_many  # type: ignore[method-assign]
+        for name in ("encode", "decode"):
+            if name in vars(cls) and f"{name}_many" not in vars(cls):  # a parent's would do what its `encode` does
+                setattr(cls, f"{name}_many", vars(Pipeline)[f"{name}_many"])
 
     # -- what a task defines ----------------------------------------------------------------------------------------
     def prepare(self) -> None:
@@ -216,6 +217,10 @@ class Pipeline(Generic[OptionsT]):
     def decode(self, rows: Answered, options: OptionsT) -> Any:
         """Turn the rows of one input and their outputs into its answer."""
         return legacy.decode(self, rows, cast("legacy.Stages", options))
+
+    def decode_many(self, many: Sequence[Answered], options: OptionsT) -> list[Any] | None:
+        """Turn the rows of several inputs into an answer each, as `decode` would; None where that goes one by one."""
+        return None
 
     def run(self, rows: Sequence[Row], options: OptionsT) -> list[Outputs]:
         """Run the model on one batch; return its outputs row by row, without padding."""

@@ -27,6 +27,7 @@ def make_work(pipe: Any, options: Any, size: int | None) -> Work:
         run=lambda rows: pipe.run(rows, options),
         decode=lambda rows: pipe.decode(checked(rows), options),
         encode_many=None if pipe.lazy else lambda values: pipe.encode_many(values, options),
+        decode_many=lambda many: pipe.decode_many([checked(rows) for rows in many], options),
         can_pad=pipe.padding().token_id is not None and (size is not None or getattr(pipe.model, "pads", True)),
         token_budget=pipe.token_budget * pipe.at_once,
         window=pipe.window * pipe.at_once,
