@@ -288,10 +288,16 @@ WORKLOADS = (
         calls=lambda: [[SHORT]], repeat=300, function={"bare int8": "bare", "bare fp32": "bare"},
         check=lambda: [[SHORT]], quality=lambda answers, wanted: compare.labels(answers, wanted),
     ),
-    Workload(
-        "python-a-row", "the same model, Python for each of 400 texts in a list", "classify_texts", "minilm-sst2",
-        OURS, calls=lambda: [[mixed_texts(400)]], unit="µs a row", function=dict.fromkeys(OURS, "outside"), keep=True,
-        figure=lambda reply: 1e6 * statistics.median(reply["answers"]),
+    *(
+        Workload(
+            name, f"the same model, {what} each of 400 texts in a list", "classify_texts", "minilm-sst2", OURS,
+            calls=lambda: [[mixed_texts(400)]], unit="µs a row", function=dict.fromkeys(OURS, function), keep=True,
+            figure=lambda reply: 1e6 * statistics.median(reply["answers"]),
+        )
+        for name, what, function in (
+            ("tokenizing-a-row", "tokenizing", "tokenizing"),
+            ("python-a-row", "Python besides tokenizing for", "besides"),
+        )
     ),
     Workload(
         "reviews", "MiniLM fine-tuned on SST-2, a list of 872 reviews", "classify_texts", "minilm-sst2",
