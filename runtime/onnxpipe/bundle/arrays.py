@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import IO, Any
@@ -32,6 +31,8 @@ def read_npz(content: bytes, limit: int) -> Iterator[tuple[str, Array]]:
         ValueError: it is damaged, unpacks to more than `limit` bytes, is encrypted, or packed in a way that numpy does
             not write.
     """
+    import zipfile  # slow to import, and few bundles need it
+
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             entries = archive.infolist()

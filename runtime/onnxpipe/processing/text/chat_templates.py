@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from onnxpipe.errors import UnsupportedError
 from onnxpipe.processing.text.backend_lock import BackendLock, BackendState
 from onnxpipe.processing.text.batch_encoding import BatchEncoding
-from onnxpipe.processing.text.chat import messages as chat
-from onnxpipe.processing.text.chat.control_tokens import ControlTokens
-from onnxpipe.processing.text.chat.rendering import ChatRequest
 from onnxpipe.processing.text.strategies import Limits, resolve
+
+if TYPE_CHECKING:
+    from onnxpipe.processing.text.chat.control_tokens import ControlTokens
+    from onnxpipe.processing.text.chat.messages import Span
 
 
 class _Host(Protocol):
@@ -51,7 +52,9 @@ class ChatTemplateMixin:
         Raises:
             ValueError: there is no template, or there are several without a "default".
         """
-        return chat.choose_template(self.chat_template, chat_template, tools=tools is not None)
+        from onnxpipe.processing.text.chat.messages import choose_template  # few tokenizers are used for chats
+
+        return choose_template(self.chat_template, chat_template, tools=tools is not None)
 
     def apply_chat_template(
         self: _Host,
@@ -103,6 +106,10 @@ class ChatTemplateMixin:
             jinja2.TemplateError: the template is invalid, or refuses the conversation.
             BundleError: the template takes too many steps or too much memory.
         """
+        from onnxpipe.processing.text.chat import messages as chat
+        from onnxpipe.processing.text.chat.control_tokens import ControlTokens
+        from onnxpipe.processing.text.chat.rendering import ChatRequest
+
         return_dict = return_dict and tokenize
         if return_assistant_tokens_mask and not return_dict:
             raise ValueError("`return_assistant_tokens_mask=True` requires `return_dict=True` and `tokenize=True`")
@@ -136,9 +143,11 @@ class ChatTemplateMixin:
         return out if return_dict else out["input_ids"]
 
 
-def _add_masks(out: BatchEncoding, spans: Sequence[Sequence[chat.Span]], *, batched: bool) -> None:
+def _add_masks(out: BatchEncoding, spans: Sequence[Sequence[Span]], *, batched: bool) -> None:
+    from onnxpipe.processing.text.chat.messages import assistant_mask
+
     rows = out["input_ids"] if batched else [out["input_ids"]]
-    masks = [chat.assistant_mask(out, i, len(row), spans[i]) for i, row in enumerate(rows)]
+    masks = [assistant_mask(out, i, len(row), spans[i]) for i, row in enumerate(rows)]
     out["assistant_masks"] = masks if batched else masks[0]
 
 
