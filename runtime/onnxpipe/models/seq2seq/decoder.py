@@ -85,10 +85,12 @@ class Seq2SeqDecoder:
 
     def reorder(self, rows: Array) -> None:
         """Let row i continue from the cache of row `rows[i]`; there may be more or fewer rows than before."""
-        if len(rows) == len(self._origin) and (rows == np.arange(len(rows))).all():
-            return
         length = self._length
-        self._own = {name: cache.take(rows, length=length, room=length) for name, cache in self._own.items()}
+        if len(rows) == len(self._origin):
+            for cache in self._own.values():
+                cache.permute(rows, length=length)
+        else:
+            self._own = {name: cache.take(rows, length=length, room=length) for name, cache in self._own.items()}
         self._origin = self._origin[rows]
         needed = _once(self._origin) if self._graphs.shared else self._origin
         if not np.array_equal(needed, self._held):
