@@ -28,6 +28,7 @@ class TableModel:
         self.main_input_name = "input_ids"
         self.name_or_path = "table"
         self.vocab_size = VOCAB
+        self.threads = 1
         self.input_names = frozenset({"input_ids", "attention_mask"})
 
     def start(self, prompt, inputs, *, copies=1, max_length, hidden=False):

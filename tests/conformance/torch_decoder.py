@@ -20,6 +20,7 @@ class TorchModel:
         self.main_input_name = "input_ids"
         self.name_or_path = "tiny"
         self.vocab_size = model.config.vocab_size
+        self.threads = 2
         names = ["input_ids", "attention_mask"]
         self.input_names = frozenset(
             [*names, "decoder_input_ids", "encoder_outputs"] if self.is_encoder_decoder else names

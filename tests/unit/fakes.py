@@ -78,6 +78,7 @@ class _Model:
     device = "cpu"
     dtype = "float32"
     vocab_size = VOCAB
+    threads = 1
     input_names = frozenset({"input_ids", "attention_mask", "token_type_ids", "position_ids"})
 
     def __init__(self, config: Mapping[str, Any] | None = None, **generation: Any) -> None:

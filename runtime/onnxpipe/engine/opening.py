@@ -102,7 +102,7 @@ def open_session(
     loaded = _LOADED.get(key)
     if loaded is None:
         stepwise = _keeps_caches(path)
-        options = _options(runtime, threads, stepwise=stepwise)
+        options = session_options(runtime, threads, stepwise=stepwise)
         if lean:
             _keep_lean(runtime, options)
         plugins = _take_plugins(runtime, options, chosen)
@@ -114,7 +114,7 @@ def open_session(
             _LOADED[key] = loaded
     small = sum(file.stat().st_size for file in (path, *data.values())) <= _SMALL
     beside = threads if small and not lean and [name for name, _ in chosen] == [CPU_PROVIDER] else 1
-    return Session(loaded, path, device, again, run_timeout, beside)
+    return Session(loaded, path, device, again, run_timeout, beside, threads)
 
 
 def _is_settled(*files: Path) -> bool:
@@ -194,7 +194,8 @@ def _keeps_caches(path: Path) -> bool:
     return any("past" in name and "." in name for name in graph_inputs(path))
 
 
-def _options(runtime: ModuleType, threads: int, *, stepwise: bool) -> Any:
+def session_options(runtime: ModuleType, threads: int, *, stepwise: bool) -> Any:
+    """Make the options of a session; `stepwise` for a graph that runs many times in a row."""
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -83,6 +83,7 @@ class Session:
         run_timeout: the most seconds of one run; None for no limit.
         beside: how many runs of one thread take less time side by side than one after the other with all threads; 1
             where none do.
+        threads: threads of an operator.
     """
 
     def __init__(
@@ -93,8 +94,9 @@ class Session:
         again: Callable[..., Session] | None = None,
         run_timeout: float | None = None,
         beside: int = 1,
+        threads: int = 1,
     ) -> None:
-        self.beside = beside
+        self.beside, self.threads = beside, threads
         self._narrow: Session | None = None
         self._opening = threading.Lock()
         self._loaded = loaded

@@ -80,7 +80,7 @@ class _State:
 
 def beam_search(request: DecodingRequest) -> SearchResult:
     """Find the best `num_return_sequences` rows of each prompt."""
-    decoder, record = request.start(checked=False), StepRecord.of(request.config)
+    decoder, record = request.start(), StepRecord.of(request.config)
     beams, start = request.copies, request.prompt.shape[1]
     can_drop = request.any_rows and not record.any and all(type(one) in _OWN for one in request.criteria)
     state = _begin(request)
@@ -162,18 +162,13 @@ def _best_of_rows(
     """Find the best tokens of each row: their scores, float32 (rows, count), and the tokens, int64."""
     before = None if record.any else request.processors.before_normalisation
     if before is None:
-        return top_k(_scores(request, rows, logits, record), count)
-    scores, tokens = log_softmax_top_k(before(rows, logits), count)
-    if np.isnan(scores).any():  # any NaN among a row's logits makes their sum one, and so does a row that is all -inf
-        request.check(logits)
-    return scores, tokens
+        return top_k(_scores(request, rows, logits, record), count, request.model.threads)
+    return log_softmax_top_k(before.overwrite(rows, logits), count, request.model.threads)
 
 
 def _scores(request: DecodingRequest, rows: Array, logits: Array, record: StepRecord) -> Array:
     """Compute and record the scores of all tokens, float32 (rows, vocab)."""
-    scores = request.check(logits)
-    if not request.processors.normalise:
-        scores = log_softmax(scores, request.scratch)
+    scores = logits if request.processors.normalise else log_softmax(logits, request.model.threads)
     if request.processors:
         scores = request.processors(rows, scores)
     record.add(scores, logits)

@@ -15,7 +15,6 @@ from onnxpipe.generation.config import GenerationConfig
 from onnxpipe.generation.green_list import WatermarkLogitsProcessor
 from onnxpipe.generation.guidance import UnbatchedClassifierFreeGuidanceLogitsProcessor
 from onnxpipe.generation.logs import warn_once
-from onnxpipe.generation.numerics import Scratch
 from onnxpipe.generation.protocols import Array, GenerationModel, TextTokenizer
 from onnxpipe.generation.sequences import (
     EncoderNoRepeatNGramLogitsProcessor,
@@ -69,9 +68,6 @@ def build_processors(
     check_forced_tokens(config, context.model.vocab_size)
     built = [*_first(config, context), *_lengths_and_tokens(config, context)]
     normalise = [p.LogitNormalization()] if config.renormalize_logits is True else []
-    for one in (*built, *normalise):
-        if hasattr(one, "scratch"):
-            one.scratch = Scratch()  # it belongs to this call alone
     every = _merged("logits processor", built, custom)
     if config.do_sample:
         every += _warpers(config, context)

@@ -39,7 +39,7 @@ def constrained_beam_search(request: DecodingRequest) -> SearchResult:
     origins: list[tuple[int, ...]] = [()] * request.rows
     logits = decoder.prefill()
     while True:
-        logs = log_softmax(logits)
+        logs = log_softmax(logits, request.model.threads)
         total = (request.processors(ids, logs) if request.processors else logs) + scores[:, None]
         record.add(total, logits)
         chosen = [

@@ -78,7 +78,7 @@ class _Step:
     ) -> None:
         self.request, self.groups, self.ids, self.scores = request, groups, ids, scores
         self.origins, self.collected = origins, collected
-        self.logs = log_softmax(logits)
+        self.logs = log_softmax(logits, request.model.threads)
         self.processed = np.zeros_like(self.logs)
         self.tokens = np.zeros(len(ids), np.int64)
         self.chosen = np.arange(len(ids))

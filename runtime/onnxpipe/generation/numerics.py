@@ -4,56 +4,32 @@ from __future__ import annotations
 
 import numpy as np
 
+from onnxpipe.engine import score_kernels
 from onnxpipe.generation.protocols import Array
 
-#: From this many scores on, the k best are searched block by block.
+#: From this many scores on, kernels of ONNX Runtime compute, and numpy searches block by block.
 _BLOCKWISE = 4096
+#: Up to this many of the best, those kernels find them faster than numpy.
+_FEW = 32
+#: Up to this many scores, all of them are sorted: a call for all rows takes less time than one for each row.
+_SORTED = 256
 
 
-class Scratch:
-    """Memory for a result that is used up before the next one of its kind is computed.
-
-    The scores of 64 rows are 15 MB at 60,000 tokens: allocating new memory each time costs as much as computing
-    them.
-    """
-
-    def __init__(self) -> None:
-        self._memory = np.empty(0, np.float32)
-
-    def like(self, array: Array) -> Array:
-        """Give an array of the same shape and type, with arbitrary content; it invalidates the one given before."""
-        if self._memory.shape != array.shape or self._memory.dtype != array.dtype:
-            self._memory = np.empty_like(array)
-        return self._memory
-
-
-def log_softmax(scores: Array, scratch: Scratch | None = None) -> Array:
+def log_softmax(scores: Array, threads: int = 1) -> Array:
     """Compute log(softmax), float32 (..., vocab). A row of nothing but -inf gives NaN, as in PyTorch."""
-    out = np.empty_like(scores) if scratch is None else scratch.like(scores)
-    powers = np.empty(scores.shape[-1], scores.dtype)
+    if _is_large(scores):
+        return score_kernels.log_softmax(scores, threads)
     with np.errstate(invalid="ignore", divide="ignore"):
-        # Row by row: a row stays in the processor's cache, a batch's scores (60 rows of 60,000) do not.
-        for row, shifted in zip(scores.reshape(-1, scores.shape[-1]), out.reshape(-1, out.shape[-1]), strict=True):
-            np.subtract(row, row.max(), out=shifted)
-            shifted -= np.log(np.exp(shifted, out=powers).sum())
-    return out
+        shifted: Array = scores - scores.max(-1, keepdims=True)
+        shifted -= np.log(np.exp(shifted).sum(-1, keepdims=True))
+        return shifted
 
 
-def log_softmax_top_k(scores: Array, k: int) -> tuple[Array, Array]:
-    """Find the k largest of the log-softmax of each row of (rows, vocab), as `top_k` does, and compute no others.
-
-    The order of the scores is that of their log-softmax; only of those whose log-softmax rounds to the same number the
-    larger score comes first.
-    """
-    values, indices = top_k(scores, k)
-    shifted = np.empty(scores.shape[-1], scores.dtype)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for row, best in zip(scores, values, strict=True):
-            largest = best[0].copy()
-            np.subtract(row, largest, out=shifted)
-            np.subtract(best, largest, out=best)
-            best -= np.log(np.exp(shifted, out=shifted).sum())
-    return values, indices
+def log_softmax_top_k(scores: Array, k: int, threads: int = 1) -> tuple[Array, Array]:
+    """Find the k largest of the log-softmax of each row of (rows, vocab), as `top_k` does."""
+    if _is_large(scores):
+        return score_kernels.top_k(scores, min(k, scores.shape[-1]), threads, normalise=True)
+    return top_k(log_softmax(scores), k)
 
 
 def softmax(scores: Array) -> Array:
@@ -83,10 +59,15 @@ def kth_largest(scores: Array, k: int) -> Array:
     return out
 
 
-def top_k(scores: Array, k: int) -> tuple[Array, Array]:
+def top_k(scores: Array, k: int, threads: int = 1) -> tuple[Array, Array]:
     """Find the k largest of each row of (rows, vocab), largest first, of equals the first: values and int64 indices."""
     rows, count = scores.shape
     k = min(k, count)
+    if k <= _FEW and _is_large(scores):
+        return score_kernels.top_k(scores, k, threads, normalise=False)
+    if count <= _SORTED and not np.isnan(scores).any():
+        indices = np.argsort(-scores, axis=-1, kind="stable")[:, :k]
+        return np.take_along_axis(scores, indices, -1), indices
     indices = np.empty((rows, k), np.int64)
     for row in range(rows):
         line = scores[row]
@@ -99,6 +80,11 @@ def top_k(scores: Array, k: int) -> tuple[Array, Array]:
         order = np.argsort(-line[some], kind="stable")[:k]
         indices[row] = some[order]
     return np.take_along_axis(scores, indices, -1), indices
+
+
+def _is_large(scores: Array) -> bool:
+    """Whether kernels of ONNX Runtime take less time, though each call of them costs a little."""
+    return scores.dtype == np.float32 and scores.shape[-1] >= _BLOCKWISE
 
 
 def _above_bound(line: Array, k: int) -> Array:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.generation.numerics import Scratch, log_softmax
+from onnxpipe.generation.numerics import log_softmax
 from onnxpipe.generation.protocols import Array
 
 Tokens = int | Iterable[int]
@@ -37,6 +37,22 @@ class LogitsProcessor:
         raise NotImplementedError(f"{type(self).__name__} must define __call__(input_ids, scores)")
 
 
+class AddingLogitsProcessor(LogitsProcessor):
+    """Base of processors that add to some of the scores, whatever the scores are."""
+
+    only_adds = True
+
+    def __call__(self, input_ids: Array, scores: Array) -> Array:
+        """Add to a copy."""
+        out = scores.copy()
+        self.add_to(input_ids, out)
+        return out
+
+    def add_to(self, input_ids: Array, scores: Array) -> None:
+        """Add to float32 (rows, vocab), in place, for the token after int64 (rows, length)."""
+        raise NotImplementedError(f"{type(self).__name__} must define add_to(input_ids, scores)")
+
+
 class LogitsProcessorList(list[Callable[[Array, Array], Any]]):
     """Processors in their order."""
 
@@ -44,6 +60,18 @@ class LogitsProcessorList(list[Callable[[Array, Array], Any]]):
         """Apply all of them in turn."""
         for processor in self:
             scores = processor(input_ids, scores)
+        return np.asarray(scores)
+
+    def overwrite(self, input_ids: Array, scores: Array) -> Array:
+        """Apply all of them in turn to scores that nobody needs afterwards, in place where that is possible."""
+        for processor in self:
+            if (
+                isinstance(processor, AddingLogitsProcessor)
+                and type(processor).__call__ is AddingLogitsProcessor.__call__
+            ):
+                processor.add_to(input_ids, scores)
+            else:
+                scores = processor(input_ids, scores)
         return np.asarray(scores)
 
     @property
@@ -276,18 +304,13 @@ class SuppressTokensAtBeginLogitsProcessor(LogitsProcessor):
 
 
 class LogitNormalization(LogitsProcessor):
-    """Applies log-softmax, so that the scores are log-probabilities again.
-
-    Attributes:
-        scratch: memory for them, if the processor belongs to one call of `generate`.
-    """
+    """Applies log-softmax, so that the scores are log-probabilities again."""
 
     any_rows = True
-    scratch: Scratch | None = None
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:
         """See the class."""
-        return log_softmax(scores, self.scratch)
+        return log_softmax(scores)
 
 
 def token_array(tokens: Tokens) -> Array:

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 class Decoder(Protocol):
     """One batch of rows being decoded, with its cache. Rows of one prompt are adjacent.
 
-    Logits and hidden states are in memory that the decoder uses again in the next call.
+    Logits and hidden states are in memory that the decoder uses again in the next call; logits may be overwritten.
     """
 
     @property
@@ -75,6 +75,10 @@ class GenerationModel(Protocol):
     @property
     def vocab_size(self) -> int:
         """Logits per position."""
+
+    @property
+    def threads(self) -> int:
+        """Threads that may compute with its logits."""
 
     def start(
         self, prompt: Array, inputs: Mapping[str, Any], *, copies: int = 1, max_length: int, hidden: bool = False

@@ -9,7 +9,6 @@ from typing import Any, cast
 import numpy as np
 
 from onnxpipe.generation.config import GenerationConfig
-from onnxpipe.generation.numerics import Scratch
 from onnxpipe.generation.processors import LogitsProcessorList
 from onnxpipe.generation.protocols import Array, Decoder, GenerationModel, Streamer
 from onnxpipe.generation.seed import RowStreams
@@ -34,7 +33,6 @@ class DecodingRequest:
         streams: the rows' random numbers; None without sampling.
         streamer: takes tokens as they are generated, or None.
         max_length: most tokens of a row.
-        scratch: memory for a step's log-probabilities.
     """
 
     model: GenerationModel
@@ -49,7 +47,6 @@ class DecodingRequest:
     streams: RowStreams | None
     streamer: Streamer | None
     max_length: int
-    scratch: Scratch = field(default_factory=Scratch)
 
     @property
     def prompts(self) -> int:
@@ -78,13 +75,12 @@ class DecodingRequest:
             if check is not None:
                 check(result.sequences)
 
-    def start(self, *, copies: int | None = None, hidden: bool = False, checked: bool = True) -> Decoder:
+    def start(self, *, copies: int | None = None, hidden: bool = False) -> Decoder:
         """Make a decoder of all prompts, with `copies` rows each.
 
         Args:
             copies: rows a prompt; None for those of the request.
             hidden: whether its `hidden` is wanted.
-            checked: let it check its logits; False for a search that calls `check` itself.
         """
         decoder = self.model.start(
             self.prompt,
@@ -93,13 +89,9 @@ class DecodingRequest:
             max_length=self.max_length,
             hidden=hidden,
         )
-        if self.config.remove_invalid_values or not checked:
+        if self.config.remove_invalid_values:
             return decoder
         return cast("Decoder", NumbersOnly(decoder))
-
-    def check(self, logits: Array) -> Array:
-        """Return logits as they are; raise if one is NaN, unless the call removes such."""
-        return logits if self.config.remove_invalid_values else check_numbers("logits", logits)
 
 
 class NumbersOnly:

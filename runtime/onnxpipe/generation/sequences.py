@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from onnxpipe.errors import UnsupportedError
-from onnxpipe.generation.numerics import Scratch
-from onnxpipe.generation.processors import LogitsProcessor, Tokens, token_array
+from onnxpipe.generation.processors import AddingLogitsProcessor, LogitsProcessor, Tokens, token_array
 from onnxpipe.generation.protocols import Array
 
-_Prepared = tuple[Array, list[tuple[Array, Array, Array]]]
+_Prepared = list[tuple[Array, Array, Array]]
 
 
 class NoRepeatNGramLogitsProcessor(LogitsProcessor):
@@ -48,19 +47,14 @@ class EncoderNoRepeatNGramLogitsProcessor(LogitsProcessor):
         return _without(scores, source, _tail(input_ids, size), size)
 
 
-class SequenceBiasLogitsProcessor(LogitsProcessor):
+class SequenceBiasLogitsProcessor(AddingLogitsProcessor):
     """Adds a bias to the last token of a sequence where the row ends in the tokens before it.
 
     Args:
         sequence_bias: {(token, ...): bias} or [[[token, ...], bias], ...]; sequences of one token always apply.
-
-    Attributes:
-        scratch: memory for the scores, if the processor belongs to one call of `generate`.
     """
 
     any_rows = True
-    only_adds = True
-    scratch: Scratch | None = None
 
     def __init__(self, sequence_bias: Mapping[tuple[int, ...], float] | list[list[Any]]) -> None:
         _check_bias(sequence_bias)
@@ -69,22 +63,17 @@ class SequenceBiasLogitsProcessor(LogitsProcessor):
         self.sequence_bias = dict(sequence_bias)
         self._prepared: _Prepared | None = None
 
-    def __call__(self, input_ids: Array, scores: Array) -> Array:
+    def add_to(self, input_ids: Array, scores: Array) -> None:
         """See the class."""
         if self._prepared is None:
             self._prepared = _prepare_bias(self.sequence_bias, scores.shape[-1])
-        single, longer = self._prepared
-        bias: Array | None = None
-        for heads, lasts, biases in longer:
+        for heads, lasts, biases in self._prepared:
             width = heads.shape[1]
-            if width > input_ids.shape[1]:
-                continue
-            rows, which = np.nonzero((input_ids[:, None, -width:] == heads).all(-1))
-            if rows.size:
-                bias = np.repeat(single[None], len(scores), axis=0) if bias is None else bias
-                np.add.at(bias, (rows, lasts[which]), biases[which])
-        out = np.empty_like(scores) if self.scratch is None else self.scratch.like(scores)
-        return np.add(scores, single if bias is None else bias, out=out, casting="same_kind")
+            if not width:
+                scores[:, lasts] += biases
+            elif width <= input_ids.shape[1]:
+                rows, which = np.nonzero((input_ids[:, None, -width:] == heads).all(-1))
+                np.add.at(scores, (rows, lasts[which]), biases[which])
 
 
 class NoBadWordsLogitsProcessor(SequenceBiasLogitsProcessor):
@@ -130,20 +119,15 @@ def _without(scores: Array, source: Array, tails: Array, size: int) -> Array:
 
 
 def _prepare_bias(biases: Mapping[tuple[int, ...], float], vocab: int) -> _Prepared:
-    """Make the bias of single tokens (vocab,); per length of the head: heads (n, length), lasts (n,), biases (n,)."""
+    """Make, per length of the head, which may be 0: heads (n, length), lasts (n,), biases (n,)."""
     outside = [token for ids in biases for token in ids if token >= vocab]
     if outside:
-        raise UnsupportedError(
-            f"The model vocabulary size is {vocab}, but the following tokens were being biased: {outside}"
-        )
-    single = np.zeros(vocab, np.float32)
+        raise ValueError(f"The model vocabulary size is {vocab}, but the following tokens were being biased: {outside}")
     groups: dict[int, list[tuple[tuple[int, ...], float]]] = {}
     for ids, bias in biases.items():
-        if len(ids) == 1:
-            single[ids[0]] = bias
-        elif ids:
+        if ids:
             groups.setdefault(len(ids) - 1, []).append((ids, bias))
-    return single, [
+    return [
         (
             np.array([ids[:-1] for ids, _ in group], np.int64),
             np.array([ids[-1] for ids, _ in group], np.int64),

@@ -28,6 +28,11 @@ class GenerativeModel(Model):
         return True
 
     @property
+    def threads(self) -> int:
+        """Threads of an operator."""
+        return self.session.threads
+
+    @property
     def vocab_size(self) -> int:
         """Logits of a position: the number of tokens."""
         size = self.session.outputs["logits"].shape[-1]

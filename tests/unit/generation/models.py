@@ -20,6 +20,7 @@ class Script:
     main_input_name = "input_ids"
     name_or_path = "script"
     vocab_size = VOCAB
+    threads = 1
     input_names = frozenset({"input_ids", "attention_mask"})
 
     def __init__(self, **config) -> None:

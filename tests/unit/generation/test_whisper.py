@@ -77,6 +77,7 @@ class SyntheticModel:
     name_or_path = "synthetic"
     input_names = frozenset({"input_features", "encoder_outputs"})
     vocab_size = VOCABULARY
+    threads = 1
     window, stride = WINDOW, 2
 
     def __init__(self, texts, sure=20.0, silent=(), **fields):

@@ -71,6 +71,11 @@ class MusicDecoder:
         """Codes of a codebook."""
         return int(self.config.vocab_size)
 
+    @property
+    def threads(self) -> int:
+        """Threads of an operator."""
+        return self.graphs.steps.threads
+
     def first(self, max_length: int) -> Array:
         """Make the prompt, int64 (texts * codebooks, length): the first codes, delayed."""
         _, codebooks, length = self.start_codes.shape

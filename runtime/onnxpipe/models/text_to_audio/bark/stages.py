@@ -79,6 +79,11 @@ class CausalStage:
         """Logits of a position."""
         return int(self.config.output_vocab_size)
 
+    @property
+    def threads(self) -> int:
+        """Threads of an operator."""
+        return self.graph.session.threads
+
     def started_with(self, tokens: Array, history: Array) -> CausalStage:
         """Copy this stage, to begin with `tokens` (rows, length) and a history."""
         graph = copy.copy(self.graph)
