@@ -21,6 +21,9 @@ from onnxpipe.generation import BaseStreamer, StoppingCriteria, StoppingCriteria
 #: Tokens that are decoded again before those that follow them: more than the parts of one character.
 _CONTEXT = 8
 
+#: Tokens of a line that are decoded again for each token that follows, at most, and those that are kept of more.
+_LONG, _KEPT = 64, 32
+
 
 class TextGenerator(Protocol):
     """A pipeline that generates text: the parts that streaming needs."""
@@ -104,6 +107,8 @@ class _Answer(TextStreamer):
         if not self.next_tokens_are_prompt:
             self._record.generated += value.tolist()
             super().put(value)
+            if len(self.token_cache) > _LONG:
+                self._shorten_line()
             return
         self.next_tokens_are_prompt = False
         self._record.prompt = int(np.size(value))
@@ -117,6 +122,14 @@ class _Answer(TextStreamer):
         if not self._text():  # special tokens alone, which tell nothing
             self.token_cache = every
         self.print_len = len(self._text().rstrip("\N{REPLACEMENT CHARACTER}"))
+
+    def _shorten_line(self) -> None:
+        """Drop the first tokens of a long line, unless the text that is still to be passed on needs them."""
+        kept, waiting = self.token_cache[-_KEPT:], self._text()[self.print_len :]
+        text = str(self.tokenizer.decode(kept, **self.decode_kwargs))
+        context = str(self.tokenizer.decode(kept[:_CONTEXT], **self.decode_kwargs))
+        if context and text.endswith(waiting) and len(context) <= len(text) - len(waiting):
+            self.token_cache, self.print_len = kept, len(text) - len(waiting)
 
     def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
         """Pass text on."""
