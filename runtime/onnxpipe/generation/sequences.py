@@ -122,7 +122,9 @@ def _prepare_bias(biases: Mapping[tuple[int, ...], float], vocab: int) -> _Prepa
     """Make, per length of the head, which may be 0: heads (n, length), lasts (n,), biases (n,)."""
     outside = [token for ids in biases for token in ids if token >= vocab]
     if outside:
-        raise ValueError(f"The model vocabulary size is {vocab}, but the following tokens were being biased: {outside}")
+        raise UnsupportedError(
+            f"The model vocabulary size is {vocab}, but the following tokens were being biased: {outside}"
+        )
     groups: dict[int, list[tuple[tuple[int, ...], float]]] = {}
     for ids, bias in biases.items():
         if ids:

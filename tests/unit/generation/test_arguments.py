@@ -234,3 +234,10 @@ def test_draws():
         weights(np.full(3, -np.inf, np.float32))
     with pytest.raises(ValueError, match="NaN or infinity"):
         weights(np.array([1.0, np.nan], np.float32))
+
+
+def test_tokens_of_a_bias_are_of_the_vocabulary():
+    """Found while the model runs, as the scores tell the size: the argument's fault nevertheless."""
+    for arguments in ({"sequence_bias": [[[VOCAB], 1.0]]}, {"bad_words_ids": [[3, VOCAB]]}):
+        with pytest.raises(UnsupportedError, match=f"vocabulary size is {VOCAB}, but"):
+            generate(Script(), [[3]], max_new_tokens=2, **arguments)
