@@ -29,7 +29,7 @@ from onnxpipe.generation.stopping import (
     MaxTimeCriteria,
     StoppingCriteriaList,
 )
-from onnxpipe.generation.validation import check_forced_tokens
+from onnxpipe.generation.validation import arguments_refused, check_forced_tokens
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class ProcessorContext:
     allowed: Callable[[int, Array], Sequence[int]] | None
 
 
+@arguments_refused()
 def build_processors(
     config: GenerationConfig, context: ProcessorContext, custom: Sequence[Any] | None
 ) -> p.LogitsProcessorList:
@@ -77,6 +78,7 @@ def build_processors(
     return p.LogitsProcessorList(every + normalise)
 
 
+@arguments_refused()
 def build_criteria(
     config: GenerationConfig,
     model: GenerationModel,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.config import GenerationConfig
 from onnxpipe.generation.logs import logger, warn_once
 from onnxpipe.generation.protocols import Array, GenerationModel
@@ -36,11 +37,11 @@ def array_argument(value: Any) -> Any:
 
 
 def check_names(model: GenerationModel, inputs: Mapping[str, Any]) -> None:
-    """Raise ValueError for arguments that are neither the config's nor the model's, in transformers' words."""
+    """Raise UnsupportedError for arguments that are neither the config's nor the model's, in transformers' words."""
     known = model.input_names | {model.main_input_name}
     unused = [name for name, value in inputs.items() if value is not None and name not in known]
     if unused:
-        raise ValueError(
+        raise UnsupportedError(
             f"The following `model_kwargs` are not used by the model: {unused} (note: typos in the generate arguments "
             "will also show up in this list)"
         )

@@ -64,7 +64,7 @@ def _keys(seed: int | Sequence[int] | None, prompts: int) -> list[tuple[int, int
         return [(_checked(int(seed)), prompt) for prompt in range(prompts)]
     keys = [(_checked(int(one)), 0) for one in seed]
     if len(keys) != prompts:
-        raise ValueError(f"seed has {len(keys)} numbers for {prompts} prompts: pass one int, or one per prompt")
+        raise UnsupportedError(f"seed has {len(keys)} numbers for {prompts} prompts: pass one int, or one per prompt")
     return keys
 
 
@@ -132,5 +132,5 @@ def weights(scores: Array) -> tuple[Array, Array]:
 
 def _checked(seed: int) -> int:
     if seed < 0:
-        raise ValueError(f"seed must not be negative, but is {seed}")
+        raise UnsupportedError(f"seed must not be negative, but is {seed}")
     return seed

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from onnxpipe.errors import OnnxPipeError, UnsupportedError
 from onnxpipe.generation.fields import CACHE_IMPLEMENTATIONS
 from onnxpipe.generation.logs import warn_once
@@ -48,7 +46,7 @@ _SWITCHES = (
 #: Fields that are tokens: an id or a list of ids.
 _TOKENS = (
     "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "suppress_tokens",
-    "begin_suppress_tokens",
+    "begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id",
 )  # fmt: skip
 _OUTPUTS = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
 
@@ -67,8 +65,9 @@ def arguments_refused() -> Iterator[None]:
         raise UnsupportedError(str(error)) from error
 
 
+@arguments_refused()
 def validate(config: GenerationConfig, *, strict: bool, given: frozenset[str] | None) -> None:
-    """Raise ValueError for impossible values; log (or raise, if strict) fields that will be ignored.
+    """Raise UnsupportedError for impossible values; log (or raise, if strict) fields that will be ignored.
 
     Args:
         config: the config.
@@ -162,7 +161,7 @@ def check_forced_tokens(config: GenerationConfig, vocab_size: int) -> None:
     """
     for name in ("forced_bos_token_id", "forced_eos_token_id"):
         forced = getattr(config, name)
-        for token in () if forced is None else forced if isinstance(forced, (list, tuple, np.ndarray)) else (forced,):
+        for token in () if forced is None else (forced,) if isinstance(forced, Integral) else forced:
             if isinstance(token, bool) or not isinstance(token, Integral) or not 0 <= int(token) < vocab_size:
                 raise ValueError(f"{name}={token!r}: pass a token of the vocabulary, from 0 to {vocab_size - 1}")
 

@@ -50,6 +50,8 @@ _SPECIAL: Mapping[str, dict[str, Any]] = {
 
 #: Names under which clients nest the parameters of generation.
 _NESTED = ("generate_kwargs", "generate_parameters", "generation_parameters", "generation_kwargs")
+#: Entries of `forward_params` that name one of the model's own voices; in Python some may be files.
+VOICES = ("voice", "voice_preset", "history_prompt")
 #: Other spellings.
 _SPELLINGS = {"candidateLabels": "candidate_labels"}
 #: Characters of a parameter that is a text.
@@ -199,7 +201,7 @@ def _check_bound(name: str, value: Any, settings: ServeSettings) -> None:
         raise bad_request(f"{name} has {len(value):,} entries; the most are {settings.max_labels:,}", name)
     if name == "forward_params" and isinstance(value, Mapping):
         for key, each in value.items():
-            if not isinstance(each, (int, float)) and key not in ("voice", "voice_preset", "language"):
+            if not isinstance(each, (int, float)) and key not in (*VOICES, "language"):
                 raise bad_request(f"forward_params.{key} must be a number", name)
 
 

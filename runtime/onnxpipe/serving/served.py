@@ -14,7 +14,7 @@ from onnxpipe.engine.memory import available_memory
 from onnxpipe.engine.queue import Queue
 from onnxpipe.engine.tickets import BatchReport
 from onnxpipe.serving.faults import RequestFault, bad_request
-from onnxpipe.serving.parameters import read_parameters, schemas
+from onnxpipe.serving.parameters import VOICES, read_parameters, schemas
 from onnxpipe.serving.settings import ServeSettings
 from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.registry import task_spec
@@ -72,12 +72,21 @@ class ServedModel:
         if not isinstance(given, Mapping):
             raise bad_request('"parameters" must be an object', "parameters")
         found = read_parameters(given, self.parameters, settings)
+        for name, value in (found.get("forward_params") or {}).items():
+            if name in VOICES and value not in self.voices:
+                raise bad_request(f"{name}={value!r:.50}: there are {', '.join(self.voices) or 'none'}", name)
         size: int = getattr(self.pipe.model, "vocab_size", None) or 0
         for name in _BEGINNINGS & found.keys() if size else ():
             tokens = found[name] if isinstance(found[name], list) else [found[name]]
             if any(isinstance(token, int) and not 0 <= token < size for token in tokens):
                 raise bad_request(f"{name}={found[name]!r}: the tokens of the model are 0 to {size - 1}", name)
         return found
+
+    @cached_property
+    def voices(self) -> tuple[str, ...]:
+        """The names of the model's voices; none where it has one."""
+        model = self.pipe.model
+        return tuple(getattr(model, "voices", ()) or getattr(model, "available_voice_presets", ()))
 
     @property
     def secrets(self) -> dict[str, str]:

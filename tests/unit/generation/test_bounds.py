@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from onnxpipe.errors import UnsupportedError
+from onnxpipe.generation.builders import ProcessorContext, build_criteria, build_processors
+from onnxpipe.generation.config import GenerationConfig
 from onnxpipe.generation.stopping import MaxTimeCriteria
 from onnxpipe.generation.token_buffer import TokenBuffer
 from unit.fakes import FakeCausal
@@ -67,9 +70,7 @@ def test_seconds_are_those_of_a_clock_that_nobody_sets(monkeypatch: pytest.Monke
     assert criterion(PROMPT, None).all()
 
 
-@pytest.mark.parametrize(
-    "options", [{"forced_bos_token_id": -5}, {"forced_eos_token_id": [2, 10**9]}, {"forced_eos_token_id": 1e9}]
-)
+@pytest.mark.parametrize("options", [{"forced_bos_token_id": -5}, {"forced_eos_token_id": [2, 10**9]}])
 def test_forced_tokens_are_of_the_vocabulary(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"forced_.os_token_id=.*pass a token of the vocabulary, from 0 to"):
         FakeCausal().generate(PROMPT, max_new_tokens=3, **options)
@@ -91,7 +92,9 @@ def test_no_end_token_is_none(beams: int) -> None:
     assert np.array_equal(found, expected)
 
 
-@pytest.mark.parametrize("name", ["eos_token_id", "pad_token_id", "suppress_tokens", "begin_suppress_tokens"])
+@pytest.mark.parametrize(
+    "name", ["eos_token_id", "pad_token_id", "suppress_tokens", "begin_suppress_tokens", "forced_eos_token_id"]
+)
 @pytest.mark.parametrize("value", ["2", 1.5, True, ["2"], [2, 2.5], [[2]], {"2": 2}])
 def test_tokens_are_whole_numbers(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name}=.*pass the id of a token, a whole number, or a list of those"):
@@ -101,3 +104,11 @@ def test_tokens_are_whole_numbers(name: str, value: Any) -> None:
 def test_a_forbidden_sequence_has_tokens() -> None:
     with pytest.raises(ValueError, match="list of positive integers"):
         FakeCausal().generate(PROMPT, max_new_tokens=3, bad_words_ids=[[]])
+
+
+def test_what_is_built_for_a_call_refuses_its_arguments() -> None:
+    with pytest.raises(UnsupportedError, match="tokenizer"):
+        build_criteria(GenerationConfig(stop_strings="a"), FakeCausal(), None, None, None)
+    context = ProcessorContext(FakeCausal(), 2, PROMPT, None, None, (None, None), None)
+    with pytest.raises(UnsupportedError, match="strictly positive"):
+        build_processors(GenerationConfig(repetition_penalty=0.0), context, None)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from onnxpipe.bundle import Config
-from onnxpipe.errors import BundleError
+from onnxpipe.errors import BundleError, UnsupportedError
 from onnxpipe.generation import GenerationConfig
 from onnxpipe.generation.numerics import log_softmax
 from onnxpipe.generation.seed import row_streams
@@ -276,8 +276,14 @@ def test_language_of_each_row_is_detected():
 def test_tables_of_tokens_that_the_config_gets_wrong():
     model = SyntheticModel([[]])
     settings = _settings(_config(task_to_id={"transcribe": TRANSCRIBE}), task="translate", language="en")
-    with pytest.raises(ValueError, match=r"does not know the task 'translate'.* has only transcribe"):
+    with pytest.raises(UnsupportedError, match=r"does not know the task 'translate'.* has only transcribe"):
         first_tokens(settings, model, None, 1)
+    with pytest.raises(UnsupportedError, match="Unsupported language: x"):
+        first_tokens(_settings(_config(), language="x"), model, None, 1)
+    with pytest.raises(UnsupportedError, match="language=0"):
+        first_tokens(_settings(_config(), language=[0]), model, None, 1)
+    with pytest.raises(UnsupportedError, match="pass one token for Whisper"):
+        first_tokens(_settings(_config(decoder_start_token_id=[START]), language="en"), model, None, 1)
     for table in ({"<|en|>": "1"}, ["<|en|>"], {"<|en|>": -1}):
         with pytest.raises(BundleError, match="lang_to_id must map names to ids of tokens"):
             first_tokens(_settings(_config(lang_to_id=table), language="en"), model, None, 1)
@@ -314,6 +320,7 @@ def test_what_was_said_goes_before_a_window():
         ({"prompt_ids": [[1, 2]]}, "prompt_ids"),
         ({"temperature": (0.0, -0.2)}, "temperature"),
         ({"temperature": ()}, "temperature"),
+        ({"temperature": [[1]]}, "temperature"),
         ({"return_token_timestamps": True}, "alignment_heads"),
         ({"prompt_condition_type": "never"}, "prompt_condition_type"),
         ({"decoder_input_ids": [1]}, "decoder_input_ids"),

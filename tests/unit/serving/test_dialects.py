@@ -288,3 +288,6 @@ def test_speech() -> None:
     for fields in ({"voice": "alloy"}, {"response_format": "aac"}, {"speed": 9}, {"input": ""}, {"voise": "low"}):
         assert speak(**fields).status_code == 400
     assert web.post("/", json={"inputs": "hello"}).content[:4] == b"RIFF"
+    for name, voice, status in (("voice", "low", 200), ("voice", "/etc/passwd", 400), ("history_prompt", 0, 400)):
+        body = {"inputs": "hello", "parameters": {"forward_params": {name: voice}}}
+        assert web.post("/", json=body).status_code == status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,8 @@ def first_tokens(settings: WhisperSettings, model: WhisperModel, encoded: Encode
             "When passing a list of languages, the length of the list must match the batch size. Expected length of "
             f"{count}, but got {len(languages)} languages."
         )
+    if not isinstance(config.decoder_start_token_id, Integral):
+        raise UnsupportedError(f"decoder_start_token_id={config.decoder_start_token_id!r}: pass one token for Whisper")
     start = [config.decoder_start_token_id, *_forced(settings, model.config)]
     spoken: Sequence[int] | None = None
     if languages is not None:
@@ -100,7 +103,9 @@ def _forced(settings: WhisperSettings, model: Config) -> list[int | None]:
     return [token for _, token in forced]
 
 
-def _language(name: str, known: Mapping[str, int]) -> int:
+def _language(name: Any, known: Mapping[str, int]) -> int:
+    if not isinstance(name, str):
+        raise UnsupportedError(f"language={name!r}: pass the name or the code of a language")
     name = name.lower()
     token = name if name in known else f"<|{code_of(name)}|>"
     if token not in known:

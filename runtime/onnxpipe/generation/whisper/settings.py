@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -241,7 +242,7 @@ def _outdated(argument: str, field: str) -> ValueError:
 
 def _temperatures(temperature: float | Sequence[float] | None) -> tuple[float, ...]:
     several = temperature if isinstance(temperature, Sequence) else (temperature,)
-    if not several or any(one is not None and one < 0 for one in several):
+    if not several or any(one is not None and not (isinstance(one, Real) and one >= 0) for one in several):
         raise ValueError(f"temperature must be 0 or a positive number, or several of them, not {temperature!r}")
     return tuple(0.0 if one is None else float(one) for one in several)
 

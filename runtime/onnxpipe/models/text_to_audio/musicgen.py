@@ -140,7 +140,9 @@ class Musicgen(Model):
         own = {name: value for name, value in kwargs.items() if not config.has(name) and value is not None}
         if inputs is not None:
             if "input_ids" in own:
-                raise ValueError("`inputs` were passed alongside input_ids, which is not allowed: pass one of them")
+                raise UnsupportedError(
+                    "`inputs` were passed alongside input_ids, which is not allowed: pass one of them"
+                )
             own["input_ids"] = inputs
         check_names(self, own)  # type: ignore[arg-type]  # it uses the names alone
         guidance = _check(config)
@@ -200,7 +202,7 @@ class Musicgen(Model):
         """
         start = config.bos_token_id if config.decoder_start_token_id is None else config.decoder_start_token_id
         if not isinstance(start, int):
-            raise ValueError(
+            raise UnsupportedError(
                 "`decoder_start_token_id` or `bos_token_id` has to be defined for MusicGen, as one number."
             )
         first = np.full((len(texts.mask), self.codebooks, 1), start, np.int64)
@@ -209,7 +211,9 @@ class Musicgen(Model):
         codes = np.asarray(to_array(inputs["decoder_input_ids"]), np.int64)
         if codes.ndim != 2 or len(codes) != len(texts.mask) * self.codebooks:
             wanted = (len(texts.mask) * self.codebooks, "frames")
-            raise ValueError(f"decoder_input_ids has the shape {codes.shape}; {wanted} is needed: one row per codebook")
+            raise UnsupportedError(
+                f"decoder_input_ids has the shape {codes.shape}; {wanted} is needed: one row per codebook"
+            )
         split = codes.reshape(*first.shape[:2], -1)
         return np.concatenate([first, split], axis=2) if (codes[:, 0] != start).all() else split
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from onnxpipe.errors import UnsupportedError
+
 LANGUAGES: Mapping[str, str] = {
     "en": "english", "zh": "chinese", "de": "german", "es": "spanish", "ru": "russian", "ko": "korean",
     "fr": "french", "ja": "japanese", "pt": "portuguese", "tr": "turkish", "pl": "polish", "ca": "catalan",
@@ -52,4 +54,4 @@ def code_of(language: str) -> str:
     if language in LANGUAGES:
         return language
     known = list(CODES.values()) if len(language) == 2 else list(CODES)
-    raise ValueError(f"Unsupported language: {language}. Language should be one of: {known}.")
+    raise UnsupportedError(f"Unsupported language: {language}. Language should be one of: {known}.")
