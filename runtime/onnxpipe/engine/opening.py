@@ -207,7 +207,8 @@ def session_options(runtime: ModuleType, threads: int, *, stepwise: bool) -> Any
     # of 11.6 on idle cores. How long is a trade: on an EPYC a step of it with 50 us instead of 10 took 0 to 17 % less
     # in int8 and 0 to 23 % in q4, by what else the host did, and beside a busy process 7 % less or 28 % more; with 200
     # us or 1 ms no less than with 50, and on busy cores up to two thirds more. An encoder's call that follows a pause
-    # took 15 % longer with 50 us on a Xeon.
+    # took 15 % longer with 50 us on a Xeon; on an EPYC 0 to 8 % less, with 200 us or spinning on after the call no less
+    # than that, and beside busy processes 5 % to twice as long.
     spins = version_of(runtime) >= _SPIN_LIMITED
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spins else "0")
     if spins:

@@ -230,18 +230,19 @@ class TokenClassificationPipeline(Pipeline[TokenClassificationOptions]):
         prefix = getattr(self.tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None)
         if by_word and not prefix:
             warnings.warn("Tokenizer does not support real words, using fallback heuristic", UserWarning, stacklevel=2)
+        ids = row.feeds["input_ids"].tolist()
+        words, unknown = self.tokenizer.convert_ids_to_tokens(ids), self.tokenizer.unk_token_id
         tokens = []
-        for i, token_id in enumerate(row.feeds["input_ids"].tolist()):
+        for i, word in enumerate(words):
             if window.special[i]:
                 continue
-            word = self.tokenizer.convert_ids_to_tokens(token_id)
             start, end = int(window.spans[i][0]), int(window.spans[i][1])
             surface = window.sentence[start:end]
             if prefix:
                 subword = len(word) != len(surface)
             else:
                 subword = start > 0 and " " not in window.sentence[start - 1 : start + 1]
-            if token_id == self.tokenizer.unk_token_id:
+            if ids[i] == unknown:
                 word, subword = surface, False
             tokens.append(Token(word, scores[i], start, end, i, subword))
         return tokens
@@ -276,16 +277,17 @@ class Token:
 
 def tokens_as_entities(tokens: Sequence[Token], labels: Mapping[int, str]) -> list[Entity]:
     """Build one entity for each token, by its best label."""
+    best = [int(t.scores.argmax()) for t in tokens]
     return [
         {
-            "entity": labels[int(t.scores.argmax())],
-            "score": float(t.scores.max()),
+            "entity": labels[i],
+            "score": float(t.scores[i]),
             "index": t.index,
             "word": t.word,
             "start": t.start,
             "end": t.end,
         }
-        for t in tokens
+        for i, t in zip(best, tokens)
     ]
 
 
