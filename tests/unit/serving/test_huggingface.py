@@ -72,6 +72,7 @@ def test_similarity_and_embeddings(tmp_path: Path) -> None:
     web = client([similar, embed])
     asked = {"source_sentence": "tea", "sentences": ["cup", "tea"]}
     assert web.post("/pipeline/sentence-similarity", json={"inputs": asked}).json() == similar(asked)
+    assert web.post("/models/embedding", json={"inputs": "a", "parameters": {"pooling": []}}).status_code == 400
     body = {"inputs": "tea cup", "normalize": True, "truncate": True}
     assert web.post("/models/embedding", json=body).json() == embed("tea cup", normalize=True).tolist()
 

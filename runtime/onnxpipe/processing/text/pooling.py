@@ -70,6 +70,8 @@ def pooling_modes(names: str | tuple[str, ...]) -> tuple[str, ...]:
     for mode in modes:
         if mode not in MODES:
             raise UnsupportedError(f"pooling={mode!r} is not known; choose from {', '.join(MODES)}")
+    if not names:
+        raise UnsupportedError(f"pooling={names!r} is empty; choose from {', '.join(MODES)}")
     return modes
 
 
