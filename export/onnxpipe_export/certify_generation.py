@@ -62,9 +62,35 @@ class OriginalOutputs:
         return self.kind.batches()
 
     @cached_property
-    def answers(self) -> dict[str, list[np.ndarray]]:
-        """Search -> token ids for each batch."""
-        return {name: [self.kind.generate(batch, self.options(name)) for batch in self.batches] for name in _SEARCHES}
+    def answers(self) -> dict[str, list[list[np.ndarray]]]:
+        """Search -> the new tokens of each row, for each batch."""
+        return {"greedy": self._greedy(), "beam_4": [self._generate(batch, "beam_4") for batch in self.batches]}
+
+    def _greedy(self) -> list[list[np.ndarray]]:
+        """Search greedily: rows alone step by step only where one run over a row's tokens in the batch chooses others.
+
+        Steps read all weights for each token: of a llama of 135M parameters, this spares 64 of 80 of them.
+        """
+        *alone, together = self.batches
+        rows = self._generate(together, "greedy")
+        if len(rows) != len(alone):
+            return [*(self._generate(batch, "greedy") for batch in alone), rows]
+        pairs = zip(alone, rows, strict=True)
+        return [
+            *([row] if self._chooses(batch, row) else self._generate(batch, "greedy") for batch, row in pairs),
+            rows,
+        ]
+
+    def _chooses(self, batch: Feeds, tokens: np.ndarray) -> bool:
+        """Tell whether the original finds each of these tokens likeliest after those before it, in a batch of one."""
+        return len(tokens) > 0 and np.array_equal(self.kind.choices(batch, tokens), tokens)
+
+    def _generate(self, batch: Feeds, search: str) -> list[np.ndarray]:
+        return self.new_tokens(batch, self.kind.generate(batch, self.options(search)))
+
+    def new_tokens(self, batch: Feeds, ids: np.ndarray) -> list[np.ndarray]:
+        """Cut the generated tokens, up to the one that ends, from each row of what `generate` gave."""
+        return [_until_end(row[self.kind.prompt_length(batch) :], self.kind) for row in np.asarray(ids)]
 
     def options(self, search: str) -> dict[str, Any]:
         """Return the arguments of `generate` for a search."""
@@ -109,15 +135,13 @@ def verify_generation(folder: Path, precision: str, original_outputs: OriginalOu
 
 
 def _compare(model: Any, original_outputs: OriginalOutputs, search: str) -> SearchComparison:
-    kind, batches = original_outputs.kind, original_outputs.batches
+    batches = original_outputs.batches
     pairs: list[tuple[tuple[int, int], np.ndarray, np.ndarray]] = []
     for number, (batch, expected) in enumerate(zip(batches, original_outputs.answers[search], strict=True)):
         with tracing.quiet():
-            got = np.asarray(model.generate(**batch, **original_outputs.options(search)))
-        skip = kind.prompt_length(batch)
-        for row in range(len(expected)):
-            wanted, answer = (_until_end(tokens[row, skip:], kind) for tokens in (expected, got))
-            pairs.append(((number, row), wanted, answer))
+            got = original_outputs.new_tokens(batch, model.generate(**batch, **original_outputs.options(search)))
+        rows = enumerate(zip(expected, got, strict=True))
+        pairs += [((number, row), wanted, answer) for row, (wanted, answer) in rows]
     same = [np.array_equal(wanted, answer) for _, wanted, answer in pairs]
     ties = sum(not equal and _near_tie(original_outputs, *pair) for equal, pair in zip(same, pairs, strict=True))
     tokens = sum(len(wanted) for _, wanted, _ in pairs)

@@ -112,6 +112,11 @@ class GenerationKind(abc.ABC):
             chances = torch.log_softmax(self.logits(inputs, tokens).float(), dim=-1)
             return np.asarray(chances.gather(1, torch.from_numpy(tokens[:, None]))[:, 0].numpy())
 
+    def choices(self, inputs: Feeds, tokens: np.ndarray) -> np.ndarray:
+        """Compute the token that the original finds likeliest in the place of each one, int64 (length,)."""
+        with torch.inference_mode(), tracing.quiet():
+            return np.asarray(self.logits(inputs, tokens).argmax(dim=-1).numpy())
+
     @abc.abstractmethod
     def logits(self, inputs: Feeds, tokens: np.ndarray) -> Any:
         """Compute the original's logits for each of the generated `tokens`, (length, vocabulary)."""

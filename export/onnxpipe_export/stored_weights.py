@@ -219,6 +219,22 @@ def add(path: Path, tensors: Mapping[str, Any]) -> None:
     onnx.save_model(model, str(path))
 
 
+def computes_weights(path: Path) -> bool:
+    """Tell whether a graph that `add` completed computes weights from others, which torch does while it traces.
+
+    That is what a node computes from constants alone, and a BatchNormalization, which becomes part of a convolution.
+    """
+    import onnx
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    known = weights | {node.output[0] for node in graph.node if node.op_type == "Constant"} | {""}
+    return any(
+        node.op_type == "BatchNormalization" or (weights.intersection(node.input) and known.issuperset(node.input))
+        for node in graph.node
+    )
+
+
 def _permutation(node: Any) -> tuple[int, ...]:
     """Return the order of axes that a Transpose makes; empty for an Identity."""
     return next((tuple(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), ())

