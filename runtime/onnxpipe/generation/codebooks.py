@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from onnxpipe.errors import UnsupportedError
 from onnxpipe.generation.numerics import softmax
 from onnxpipe.generation.processors import LogitsProcessor, Tokens, positive_tokens
 from onnxpipe.generation.protocols import Array
@@ -85,7 +86,9 @@ class AlternatingCodebooksLogitsProcessor(LogitsProcessor):
 
     def __init__(self, input_start_len: int, semantic_vocab_size: int, codebook_size: int) -> None:
         if not isinstance(input_start_len, int) or input_start_len < 0:
-            raise ValueError(f"`input_starting_length` has to be a non-negative integer, but is {input_start_len}")
+            raise UnsupportedError(
+                f"`input_starting_length` has to be a non-negative integer, but is {input_start_len}"
+            )
         self.input_start_len = input_start_len
         self.semantic_vocab_size = semantic_vocab_size
         self.codebook_size = codebook_size
@@ -113,7 +116,7 @@ class BarkEosPrioritizerLogitsProcessor(LogitsProcessor):
     def __init__(self, eos_token_id: Tokens, min_eos_p: float | None) -> None:
         self.eos_token_id = positive_tokens(eos_token_id)
         if min_eos_p is not None and min_eos_p <= 0:
-            raise ValueError(f"`min_eos_p` has to be a positive float, but is {min_eos_p}")
+            raise UnsupportedError(f"`min_eos_p` has to be a positive float, but is {min_eos_p}")
         self.min_eos_p = min_eos_p
 
     def __call__(self, input_ids: Array, scores: Array) -> Array:

@@ -392,6 +392,12 @@ def test_parameters_that_no_stage_has(bark: Pair, params: dict[str, Any], words:
         bark[1].generate(**SAID, **params)
 
 
+@pytest.mark.parametrize(("least", "words"), [(1e-9, "ended before it had said anything"), (0.0, "min_eos_p")])
+def test_speech_that_ends_before_it_begins(bark: Pair, least: float, words: str) -> None:
+    with pytest.raises(UnsupportedError, match=words):
+        bark[1].generate(**SAID, **_GREEDY, min_eos_p=least)
+
+
 def test_short_rows_are_padded_and_long_ones_cut(bark: Pair) -> None:
     _, ours = bark
     params = {**_GREEDY, "semantic_max_new_tokens": 5}

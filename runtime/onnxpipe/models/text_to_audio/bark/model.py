@@ -166,6 +166,8 @@ class Bark(Model):
             seeds = derived_seeds(seeds, len(text), copies)
         config = with_parameters(settings.coarse, coarse)
         codes, lengths = coarse_codes(self.coarse_acoustics, settings, config, meaning, history, seeds)
+        if not lengths.any():
+            raise UnsupportedError("the model ended before it had said anything: try another text, or another seed")
         every = self.fine_acoustics.codes(codes, history, fine.get("temperature", settings.fine["temperature"]), seeds)
         if not return_output_lengths:
             return self.codec(every)[:, 0]
