@@ -4,11 +4,12 @@ A frame of the output is the product of k frames of the input, side by side, wit
 
     X (B, C, T)  ->  uint8 (B, T, C)  ->  every s-th frame with the k - 1 after it (B, T', k C)  ->  Y (B, T', N)
 
-The result is float32, unlike that of `convolutions.py`, since in recordings' models a norm or an activation function
-follows; rounding it doubles the error. Milliseconds in float32, so, and in QLinearConv with the rounding before and
-after (two threads, AVX512-VNNI, a kernel of 3 with stride 2): 384 to 384 channels over 3,000 frames 12.9, 2.5, 6.0; 512
-to 512 over 7,999 frames 63, 20, 24. A recogniser of wav2vec2-base's size with a norm of each frame takes 405 ms for ten
-seconds instead of 618 (random weights; 8-bit scores included, see `attention.py`).
+The result is float32 (that of `convolutions.py` has 8 bits): in recordings' models a norm or an activation function
+follows, and rounding before it doubles the error. Two threads with AVX512-VNNI take, for a kernel of 3 with stride 2
+from 384 to 384 channels over 3,000 frames, 12.9 ms in float32, 2.5 ms here, and 6.0 ms in QLinearConv with the rounding
+before and after it; from 512 to 512 over 7,999 frames 63, 20 and 24 ms. A recogniser of wav2vec2-base's size with a
+norm of each frame takes 405 ms for ten seconds instead of 618 (random weights; 8-bit scores included, see
+`attention.py`).
 
 A convolution of the waveform itself is too narrow to gain, those of groups too (positions of wav2vec 2.0), and one that
 is inaccurate in one range stays float32: behind a norm over the time of a channel (wav2vec2-base), pauses have few of
