@@ -16,6 +16,7 @@ from onnxpipe.engine.tickets import BatchReport
 from onnxpipe.serving.faults import RequestFault, bad_request
 from onnxpipe.serving.parameters import VOICES, read_parameters, schemas
 from onnxpipe.serving.settings import ServeSettings
+from onnxpipe.tasks.base.generation import GenerationPipeline
 from onnxpipe.tasks.base.spec import TaskSpec
 from onnxpipe.tasks.registry import task_spec
 
@@ -67,11 +68,13 @@ class ServedModel:
 
     def read_parameters(self, given: Any, settings: ServeSettings) -> dict[str, Any]:
         """See `parameters.read_parameters`."""
-        if given is None:
-            return {}
+        given = {} if given is None else given
         if not isinstance(given, Mapping):
             raise bad_request('"parameters" must be an object', "parameters")
         found = read_parameters(given, self.parameters, settings)
+        chosen = {"max_new_tokens", "max_length"} & found.keys()
+        if not chosen and "max_new_tokens" in self.parameters and self.default_tokens > settings.max_new_tokens:
+            found["max_new_tokens"] = settings.max_new_tokens
         for name, value in (found.get("forward_params") or {}).items():
             if name in VOICES and value not in self.voices:
                 raise bad_request(f"{name}={value!r:.50}: there are {', '.join(self.voices) or 'none'}", name)
@@ -81,6 +84,12 @@ class ServedModel:
             if any(isinstance(token, int) and not 0 <= token < size for token in tokens):
                 raise bad_request(f"{name}={found[name]!r}: the tokens of the model are 0 to {size - 1}", name)
         return found
+
+    @cached_property
+    def default_tokens(self) -> int:
+        """The most tokens that a call generates which does not say how many."""
+        pipe = self.pipe
+        return pipe.new_tokens(pipe.resolved(pipe.options), 0) if isinstance(pipe, GenerationPipeline) else 0
 
     @cached_property
     def voices(self) -> tuple[str, ...]:

@@ -151,6 +151,16 @@ def test_a_text_that_only_the_model_finds_too_long_is_a_clients_fault() -> None:
     assert answer.status_code == 400 and "at most 512" in answer.json()["error"]
 
 
+def test_a_text_whose_length_nobody_chose_is_bounded_too() -> None:
+    web = client({"w": writer()}, max_new_tokens=3)
+    for parameters in (None, {}, {"return_full_text": True}):
+        answer = web.post("/", json={"inputs": "hello", "parameters": parameters}).json()
+        assert len(answer[0]["generated_text"]) == len("hello") + 3
+    chat = {"messages": [{"role": "user", "content": "x"}]}
+    assert web.post("/v1/chat/completions", json=chat).json()["usage"]["completion_tokens"] == 3
+    assert web.post("/", json={"inputs": "hello", "parameters": {"max_length": 9}}).status_code == 400
+
+
 @pytest.mark.parametrize(
     ("parameters", "part"),
     [
