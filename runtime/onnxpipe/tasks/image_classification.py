@@ -79,9 +79,8 @@ class ImageClassificationPipeline(ImagePipeline[ImageClassificationOptions]):
         logits = rows[0][1]["logits"].astype(np.float32)
         scores = FUNCTIONS[options.function_to_apply or self._function()](logits)  # type: ignore[index]
         labels = self.model.config.id2label
-        answer: list[LabelScore] = [{"label": labels[i], "score": float(score)} for i, score in enumerate(scores)]
-        answer.sort(key=lambda entry: -entry["score"])
-        return answer[: min(options.top_k, self.model.config.num_labels)]
+        best = np.argsort(-scores, kind="stable")[: min(options.top_k, self.model.config.num_labels)]
+        return [{"label": labels[i], "score": float(scores[i])} for i in best.tolist()]
 
     def _function(self) -> ClassificationFunction:
         config = self.model.config
