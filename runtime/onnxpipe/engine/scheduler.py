@@ -353,7 +353,7 @@ def _answers_of(items: Sequence[_Item], work: Work) -> Sequence[Any] | None:
         return None
     try:
         return work.decode_many([item.answered for item in items])
-    except Exception:  # one by one it is seen whose error it is
+    except Exception:  # decoded one by one, each input gets its own answer or error
         return None
 
 

@@ -25,8 +25,8 @@ from onnxpipe.errors import (
 
 logger = logging.getLogger("onnxpipe.serving")
 
-#: Errors that say what is wrong with an input or a parameter. What is looked at only while the model runs (a token to
-#: forbid, a voice) is told by one of these: any other error of a run is the server's fault.
+#: Errors about an input or a parameter, which are answered with 400. A check that happens only while the model runs (of
+#: a forbidden token, of a voice) raises one of these; any other error of a run is answered with 500.
 _CLIENTS = (
     UnsupportedError, UnknownArgumentError, PipelineException, ImageError, AudioError, TextTooLongError,
     ChatTemplateError, UnfinishedAnswerError,

@@ -21,7 +21,7 @@ _FRAMES = 64
 _MASK = "<mask>"
 _PROMPT = "a lighthouse at dusk"
 _STEPS = 4
-#: What fixes the length of a generated text, and the options with which a user fixes it.
+#: Parameters that fix the length of a generated text; _LENGTHS are those with which a user fixes it.
 _TOKENS = {"max_new_tokens": 32, "min_new_tokens": 32}
 _TOKENS_WORDS = ", 32 new tokens"
 _LENGTHS = {"max_new_tokens", "generate_kwargs"}
@@ -55,10 +55,11 @@ class Sample:
     def suited_to(self, pipe: Any) -> Sample:
         """Suit the call to a loaded pipeline: the mask token of its tokenizer; a generator's prompt and few steps.
 
-        What a model hears in a synthetic recording has no end of its own: one that writes it token by token writes 32.
+        A synthetic recording holds no speech, so nothing tells a model that generates where its transcript ends: it
+        generates 32 tokens, unless the user fixes the length.
         """
-        writes = pipe.task == "automatic-speech-recognition" and pipe.model.can_generate()
-        if self.synthetic and writes and not _LENGTHS & self.params.keys():
+        generates = pipe.task == "automatic-speech-recognition" and pipe.model.can_generate()
+        if self.synthetic and generates and not _LENGTHS & self.params.keys():
             return replace(self, params={**_TOKENS, **self.params}, words=self.words + _TOKENS_WORDS)
         mask = getattr(getattr(pipe, "tokenizer", None), "mask_token", None) or _MASK
         texts = tuple(each.replace(_MASK, mask) if isinstance(each, str) else each for each in self.arguments)

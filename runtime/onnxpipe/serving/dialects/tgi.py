@@ -48,7 +48,7 @@ class OneText:
         written, exchange = WrittenText(), exchange_of(request)
 
         def write(view: Any) -> Iterator[str]:
-            self._check(view, "stream")
+            self._check(view, "stream", "cannot be streamed")
             return write_pieces(view, self._value, self._parameters, written)
 
         pieces = self._state.calls.stream(request, self._served, write)
@@ -71,7 +71,7 @@ class OneText:
         recorder, exchange = LogprobRecorder(0), exchange_of(request)
 
         def write(view: Any) -> WrittenText:
-            self._check(view, "details")
+            self._check(view, "details", "has no details")
             (written,) = write_texts(view, self._value, {**self._parameters, "logits_processor": [recorder]})
             return written
 
@@ -86,11 +86,10 @@ class OneText:
         details = {**_details(written), "prefill": [], "tokens": tokens}
         return json_response([{"generated_text": self._before + written.text, "details": details}])
 
-    def _check(self, view: Any, name: str) -> None:
+    def _check(self, view: Any, name: str, problem: str) -> None:
         check_size(self._value, self._served.spec, self._state.settings)
         if not isinstance(view, GenerationPipeline) or not view.can_stream(**self._parameters):
-            said = "be streamed" if name == "stream" else "be told in details"
-            raise bad_request(f"this call cannot {said}: leave {name} out", name)
+            raise bad_request(f"this call {problem}: leave {name} out", name)
 
 
 def _details(written: WrittenText) -> dict[str, Any]:

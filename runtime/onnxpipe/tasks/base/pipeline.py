@@ -174,7 +174,8 @@ class Pipeline(Generic[OptionsT]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name in ("encode", "decode"):
-            if name in vars(cls) and f"{name}_many" not in vars(cls):  # a parent's would do what its `encode` does
+            # A parent's `encode_many` would not do what this class's own `encode` does.
+            if name in vars(cls) and f"{name}_many" not in vars(cls):
                 setattr(cls, f"{name}_many", vars(Pipeline)[f"{name}_many"])
 
     # -- what a task defines ----------------------------------------------------------------------------------------
